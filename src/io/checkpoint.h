@@ -1,0 +1,56 @@
+// The weights of one part of a model (a folder of the diffusers layout): one safetensors file or shards with an index.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+#include "io/safetensors.h"
+
+namespace intaglio {
+
+class Checkpoint {
+ public:
+  // Opens `<folder>/<stem>.safetensors` or `<folder>/<stem>.safetensors.index.json` with its shards, for the first stem that exists of
+  // "diffusion_pytorch_model" and "model". Shard names must stay inside the folder. A tensor of the index missing from its shard is an error.
+  static Expected<std::shared_ptr<const Checkpoint>> open(const std::filesystem::path& folder);
+
+  const std::filesystem::path& folder() const { return folder_; }
+  const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
+  const TensorEntry* find(std::string_view name) const;  // nullptr if absent
+  std::vector<const TensorEntry*> tensors() const;       // sorted by name
+  // xxh3-64 of names, types, shapes and data; the identity of the weights.
+  uint64_t hash() const;
+
+ private:
+  std::filesystem::path folder_;
+  std::vector<std::shared_ptr<const SafetensorsFile>> files_;
+  std::map<std::string, const TensorEntry*, std::less<>> tensors_;
+};
+
+// Fetches tensors by name while collecting every problem, so that a user sees all of them at once.
+class WeightReader {
+ public:
+  explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint) : checkpoint_(std::move(checkpoint)) {}
+
+  // The tensor `name` as a float tensor (F32, F16, BF16) of exactly `shape`. On any mismatch records the problem and returns a view with data == nullptr.
+  TensorView require(const std::string& name, const Shape& shape);
+  bool contains(std::string_view name) const { return checkpoint_->find(name) != nullptr; }
+  // kShapeMismatch listing every missing, mis-shaped or wrong-typed tensor with found and expected; success if there was none.
+  Status finish() const;
+  // Names in the checkpoint that nothing required, sorted.
+  std::vector<std::string> unused() const;
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+
+ private:
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::vector<std::string> problems_;
+  std::set<std::string, std::less<>> used_;
+};
+
+}  // namespace intaglio

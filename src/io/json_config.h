@@ -1,0 +1,45 @@
+// JSON configuration files, read with bounds and clear errors.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+
+namespace intaglio {
+
+// Whole file as bytes; kIo with the system's reason. Files above `max_bytes` are refused.
+Expected<std::string> read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
+// Writes atomically: temporary file beside the target, fsync, rename.
+Status write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
+
+// An object of a config file and where it came from. Getters name the file, the key, what was found and what was expected.
+class JsonConfig {
+ public:
+  static Expected<JsonConfig> open(const std::filesystem::path& path);
+  static Expected<JsonConfig> parse(std::string_view text, const std::string& name);
+
+  const nlohmann::json& json() const { return json_; }
+  bool contains(std::string_view key) const { return json_.contains(key) && !json_.at(key).is_null(); }
+
+  Expected<int64_t> integer(std::string_view key, int64_t min, int64_t max) const;
+  Expected<int64_t> integer_or(std::string_view key, int64_t fallback, int64_t min, int64_t max) const;  // absent or null: fallback
+  Expected<double> number(std::string_view key) const;  // finite
+  Expected<double> number_or(std::string_view key, double fallback) const;
+  Expected<bool> boolean_or(std::string_view key, bool fallback) const;
+  Expected<std::string> string_or(std::string_view key, const std::string& fallback) const;
+  Expected<std::vector<int64_t>> integers(std::string_view key, int64_t min, int64_t max, size_t max_count) const;
+  Expected<JsonConfig> object(std::string_view key) const;
+
+ private:
+  JsonConfig(nlohmann::json json, std::string name) : json_(std::move(json)), name_(std::move(name)) {}
+  nlohmann::json json_;
+  std::string name_;  // path, with the key path of nested objects
+};
+
+}  // namespace intaglio

@@ -1,0 +1,67 @@
+// Scaled dot-product attention and what is done to q and k before it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/context.h"
+#include "core/registry.h"
+#include "core/status.h"
+
+namespace intaglio {
+
+// cos and sin of the rope angles, [tokens, head_dim / 2] each; formed in float64 from positions (src/models), stored float32.
+struct RopeTable {
+  const float* cos = nullptr;
+  const float* sin = nullptr;
+};
+
+// In place on the q and k heads of a fused buffer: RMSNorm over each head (x / sqrt(mean(x^2) + eps) * weight), then rotation by halves:
+//   out[j] = x[j] cos[j] - x[j + d/2] sin[j];  out[j + d/2] = x[j + d/2] cos[j] + x[j] sin[j]
+struct QkNormRopeArgs {
+  void* q = nullptr;  // [tokens, heads, head_dim], token stride ld elements
+  void* k = nullptr;  // [tokens, kv_heads, head_dim], token stride ld elements
+  int64_t ld = 0;
+  const float* q_weight = nullptr;  // [head_dim]
+  const float* k_weight = nullptr;  // [head_dim]
+  RopeTable rope;
+  float eps = 0.0f;
+};
+
+struct AttentionDesc {
+  int64_t tokens = 0;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;  // heads % kv_heads == 0
+  bool causal = false;
+  DType dtype = DType::kF32;  // of q, k, v and out: kF32 or kBF16; softmax and sums are fp32 in both
+};
+
+// out[t, h] = softmax_s(q[t, h] . k[s, h / group] / sqrt(head_dim)) v[s]
+struct AttentionArgs {
+  const void* q = nullptr;  // [tokens, heads, head_dim], token stride ldq elements
+  const void* k = nullptr;  // [tokens, kv_heads, head_dim], token stride ldk
+  const void* v = nullptr;  // [tokens, kv_heads, head_dim], token stride ldv
+  int64_t ldq = 0, ldk = 0, ldv = 0;
+  void* out = nullptr;  // [tokens, heads * head_dim], dense
+};
+
+struct AttentionImplementation {
+  const char* name;  // "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention", "avx2_f32_attention", "ref_attention"
+  Refusal (*can_run)(const AttentionDesc&, const Context&);
+  size_t (*scratch_bytes)(const AttentionDesc&, int threads);
+  Status (*run)(const Context&, const AttentionDesc&, const AttentionArgs&);
+};
+
+std::span<const AttentionImplementation> attention_implementations();
+Expected<const AttentionImplementation*> choose_attention(const AttentionDesc& desc, const Context& context);
+Status attention(const Context& context, const AttentionDesc& desc, const AttentionArgs& args);
+
+struct QkNormRopeImplementation {
+  const char* name;  // "avx512_qk_norm_rope", "avx2_qk_norm_rope", "ref_qk_norm_rope"
+  Refusal (*can_run)(const AttentionDesc&, const Context&);
+  void (*run)(const Context&, const AttentionDesc&, const QkNormRopeArgs&);
+};
+
+std::span<const QkNormRopeImplementation> qk_norm_rope_implementations();
+Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkNormRopeArgs& args);
+
+}  // namespace intaglio

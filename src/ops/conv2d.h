@@ -1,0 +1,60 @@
+// 2-D convolution and group norm on channels-last pictures, the ops of the VAE.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "core/aligned_buffer.h"
+#include "core/context.h"
+#include "core/registry.h"
+#include "core/status.h"
+#include "core/tensor.h"
+
+namespace intaglio {
+
+// y[oy, ox, o] = bias[o] + sum x[oy + dy - pad, ox + dx - pad, c] * w[o, c, dy, dx], stride 1, zero padding (kernel - 1) / 2.
+struct Conv2dDesc {
+  int64_t height = 0, width = 0;  // of input and output
+  int64_t in_channels = 0, out_channels = 0;
+  int64_t kernel = 3;  // 1 or 3
+  bool upsample = false;          // input is [height / 2, width / 2, in_channels], read through a nearest x2 upsampling
+  DType dtype = DType::kF32;      // of x and y: kF32 or kBF16; weights are stored in the same type; sums are fp32
+};
+
+// Weights of one convolution, prepared for the implementation chosen for `dtype` on this machine.
+struct Conv2dWeights {
+  int64_t in_channels = 0, out_channels = 0, kernel = 0;
+  DType dtype = DType::kF32;
+  AlignedBuffer packed;
+  AlignedBuffer bias;  // F32 [out_channels]
+  const struct Conv2dImplementation* implementation = nullptr;
+};
+
+struct Conv2dImplementation {
+  const char* name;  // "onednn_conv2d", "ref_conv2d"
+  Refusal (*can_run)(const Conv2dDesc&, const Context&);
+  Expected<AlignedBuffer> (*pack)(const Context&, const Conv2dDesc&, const float* w);  // w: [out, in, kernel, kernel]
+  size_t (*scratch_bytes)(const Conv2dDesc&, int threads);
+  // If add is not null, y += add ([height, width, out_channels], same type) after the bias: the residual of a resnet block.
+  Status (*run)(const Context&, const Conv2dDesc&, const Conv2dWeights&, const void* x, const void* add, void* y);
+};
+
+std::span<const Conv2dImplementation> conv2d_implementations();
+
+// w: float tensor [out, in, kernel, kernel]; bias: float tensor [out].
+Expected<Conv2dWeights> make_conv2d(const Context& context, DType dtype, TensorView w, TensorView bias);
+size_t conv2d_scratch_bytes(const Conv2dDesc& desc, const Conv2dWeights& weights, int threads);
+Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights, const void* x, const void* add, void* y);
+
+// y = act((x - mean_g) / sqrt(var_g + eps) * weight + bias) with statistics over one group of channels of the whole picture.
+struct GroupNormDesc {
+  int64_t pixels = 0, channels = 0, groups = 0;
+  float eps = 0.0f;
+  bool silu = false;
+  DType dtype = DType::kF32;  // of x and y: kF32 or kBF16; statistics are float32 per row of pixels, summed in float64
+};
+// x, y: [pixels, channels] dense, may be the same; weight, bias: [channels].
+Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x, const float* weight, const float* bias, void* y);
+
+}  // namespace intaglio

@@ -1,0 +1,55 @@
+// Row norms of the residual stream, fused with what follows them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/context.h"
+#include "core/registry.h"
+#include "core/status.h"
+#include "ops/activation.h"
+
+namespace intaglio {
+
+enum class NormKind { kRms, kLayer };  // kLayer: mean removed, no affine weight
+
+struct NormDesc {
+  NormKind kind = NormKind::kRms;
+  int64_t rows = 0, cols = 0;
+  float eps = 0.0f;
+  DType out_dtype = DType::kF32;  // kF32, kBF16 or kI8 (rows quantized as ops/quantize.h says)
+};
+
+// out = norm(x) * weight * (1 + modulation);  rms: x / sqrt(mean(x^2) + eps);  layer: (x - mean) / sqrt(var + eps)
+struct NormArgs {
+  const float* x = nullptr;           // [rows, cols] dense
+  const float* weight = nullptr;      // [cols] or nullptr (= 1)
+  const float* modulation = nullptr;  // [cols] or nullptr (= 0)
+  Activation out;                     // [rows, cols] of desc.out_dtype
+};
+
+// h += gate * rms_norm(y) * weight, in place: the gated residual of a block.
+struct GatedResidualArgs {
+  float* h = nullptr;             // [rows, cols] F32 dense
+  const void* y = nullptr;        // [rows, cols] dense, F32 or BF16 (y_dtype)
+  DType y_dtype = DType::kF32;
+  const float* weight = nullptr;  // [cols]
+  const float* gate = nullptr;    // [cols]
+};
+
+struct NormImplementation {
+  const char* name;  // "avx512_norm", "avx2_norm", "ref_norm"
+  Refusal (*can_run)(const NormDesc&, const Context&);
+  void (*norm)(const Context&, const NormDesc&, const NormArgs&);
+  // desc.kind is kRms; desc.out_dtype is ignored. If `next` is not null, also writes norm(h) of the updated rows there (one pass over h).
+  void (*gated_residual)(const Context&, const NormDesc&, const GatedResidualArgs&, const NormArgs* next, const NormDesc* next_desc);
+};
+
+std::span<const NormImplementation> norm_implementations();
+
+Status norm(const Context& context, const NormDesc& desc, const NormArgs& args);
+// next.x is ignored (it is h). Pass next = nullptr for the plain residual.
+Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args, const NormDesc* next_desc,
+                      const NormArgs* next);
+
+}  // namespace intaglio
