@@ -88,7 +88,7 @@ void s8_epilogue_row_scalar(const S8Epilogue& e, const int32_t* acc, int64_t row
 
 std::span<const S8GemmImplementation> s8_gemm_implementations() {
 #if defined(INTAGLIO_X86)
-  static const std::array list{kAvx512VnniS8Gemm, kAvx2S8Gemm, kRefS8Gemm};
+  static const std::array list{kAmxS8Gemm, kAvx512VnniS8Gemm, kAvx2S8Gemm, kRefS8Gemm};
 #else
   static const std::array list{kRefS8Gemm};
 #endif

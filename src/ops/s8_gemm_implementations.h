@@ -12,6 +12,7 @@ extern const S8GemmImplementation kRefS8Gemm;
 #if defined(INTAGLIO_X86)
 extern const S8GemmImplementation kAvx2S8Gemm;
 extern const S8GemmImplementation kAvx512VnniS8Gemm;
+extern const S8GemmImplementation kAmxS8Gemm;
 #endif
 
 // nullptr if the desc is valid, else why not.

@@ -1,0 +1,140 @@
+// The AMX driver and blocking on emulated tiles, so that they are tested on machines without AMX.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "ops/cpu/amx/amx_s8_gemm_kernel.h"
+#include "ops/cpu/s8_amx_gemm.h"
+#include "ops/s8_gemm_cases.h"
+#include "ops/s8_gemm_implementations.h"
+
+#if defined(__x86_64__)
+
+namespace intaglio {
+namespace {
+
+using testing::expect_same_output;
+using testing::make_s8_case;
+using testing::run_s8_case;
+using testing::S8Case;
+using testing::S8Output;
+
+// What the instructions do, in plain loops. A tile is 16 rows of 64 bytes.
+struct EmulatedOps {
+  struct Columns {};
+  struct Tile {
+    alignas(64) uint8_t bytes[16][64];
+  };
+  static inline thread_local Tile tiles[8];
+  static inline thread_local bool configured = false;
+
+  static void configure() {
+    configured = true;
+    std::memset(tiles, 0, sizeof(tiles));
+  }
+  static void release() {
+    configured = false;
+    std::memset(tiles, 0xee, sizeof(tiles));
+  }
+  template <int kTile>
+  static void zero() {
+    EXPECT_TRUE(configured);
+    std::memset(&tiles[kTile], 0, sizeof(Tile));
+  }
+  template <int kTile>
+  static void load(const void* p, int64_t stride) {
+    for (int r = 0; r < 16; ++r) std::memcpy(tiles[kTile].bytes[r], static_cast<const uint8_t*>(p) + r * stride, 64);
+  }
+  template <int kTile>
+  static void store(void* p, int64_t stride) {
+    for (int r = 0; r < 16; ++r) std::memcpy(static_cast<uint8_t*>(p) + r * stride, tiles[kTile].bytes[r], 64);
+  }
+  template <int kAcc, int kA, int kW>
+  static void dot() {
+    for (int r = 0; r < 16; ++r) {
+      int32_t acc[16];
+      std::memcpy(acc, tiles[kAcc].bytes[r], 64);
+      for (int c = 0; c < 16; ++c) {
+        for (int k = 0; k < 64; ++k) {
+          acc[c] += int32_t{static_cast<int8_t>(tiles[kA].bytes[r][k])} * int32_t{static_cast<int8_t>(tiles[kW].bytes[k / 4][c * 4 + k % 4])};
+        }
+      }
+      std::memcpy(tiles[kAcc].bytes[r], acc, 64);
+    }
+  }
+  static void prefetch_l1(const void*) {}
+  static void prefetch_l2(const void*) {}
+  static Columns columns(const S8Epilogue&, int64_t) { return {}; }
+  static void epilogue_row(const S8Epilogue& epilogue, const Columns&, const int32_t* acc, int64_t row, int64_t col0) {
+    s8_epilogue_row_scalar(epilogue, acc, row, col0);
+  }
+};
+
+void emulated_task(const S8AmxTask& task) { run_task<EmulatedOps>(task); }
+
+const S8GemmImplementation& amx_implementation() {
+  const auto& first = s8_gemm_implementations().front();
+  EXPECT_STREQ(first.name, "amx_s8_gemm");
+  return first;
+}
+
+void compare(const S8Case& c, GemmEpilogue epilogue, DType out, const S8AmxTuning& tuning, int threads) {
+  SCOPED_TRACE(fmt::format("{}x{}x{} out {} pieces of {} blocks of {} threads {}", c.m, c.n, c.k, dtype_name(out), tuning.piece_steps,
+                           tuning.k_block, threads));
+  const S8GemmDesc desc{c.m, c.n, c.k, epilogue, out};
+  const auto& amx = amx_implementation();
+  const auto& ref = s8_gemm_implementations().back();
+  auto packed = AlignedBuffer::allocate(amx.packed_bytes(c.n, c.k));
+  ASSERT_TRUE(packed.has_value());
+  amx.pack(c.w.data(), c.n, c.k, packed->data());
+  const S8Output expected = run_s8_case(c, desc, Context{}, c.w.data(), 0, true, ref.run);
+  const S8Output got = run_s8_case(c, desc, Context{.threads = threads, .cpu = {}}, packed->data(),
+                                   s8_amx_scratch_bytes(desc, threads, tuning), true,
+                                   [&](const Context& context, const S8GemmDesc& d, const S8GemmArgs& args) {
+                                     return s8_amx_run(context, d, args, emulated_task, tuning);
+                                   });
+  expect_same_output(desc, got, expected);
+}
+
+TEST(S8GemmAmxEmulation, RaggedShapesAgreeWithTheReference) {
+  for (int64_t m : {1, 15, 16, 17, 31, 32, 33, 48, 65, 100}) {
+    for (int64_t k : {1, 15, 63, 64, 65, 100, 192}) {
+      for (int threads : {1, 3}) compare(make_s8_case(m, 1 + (m * 37 + k * 11) % 100, k), GemmEpilogue::kNone, DType::kI32, {}, threads);
+    }
+  }
+  for (int64_t n : {1, 15, 17, 31, 33, 63, 65, 100}) compare(make_s8_case(17, n, 128), GemmEpilogue::kNone, DType::kF32, {}, 2);
+  compare(make_s8_case(40, 40, 64, 13), GemmEpilogue::kNone, DType::kBF16, {}, 2);
+}
+
+// Every combination of one or several pieces, depth blocks and row blocks, with few and many row tiles.
+TEST(S8GemmAmxEmulation, AllBlockingsAgreeWithTheReference) {
+  for (int64_t m : {16, 40, 161}) {
+    const S8Case c = make_s8_case(m, 200, 640);
+    for (int64_t piece_steps : {1, 3, 10, 16}) {
+      for (int64_t k_block : {64, 300, 640, 5120}) {
+        for (int64_t a_block_bytes : {1, 30000, 1 << 20}) {
+          S8AmxTuning tuning;
+          tuning.piece_steps = piece_steps;
+          tuning.k_block = k_block;
+          tuning.a_block_bytes = a_block_bytes;
+          tuning.prefetch_a = 2;
+          compare(c, GemmEpilogue::kNone, DType::kF32, tuning, 2);
+        }
+      }
+    }
+  }
+}
+
+TEST(S8GemmAmxEmulation, EpiloguesAgreeWithTheReference) {
+  for (DType out : {DType::kI32, DType::kF32, DType::kBF16}) {
+    compare(make_s8_case(70, 96, 128), GemmEpilogue::kSwiglu, out, {}, 2);
+    compare(make_s8_case(70, 90, 128), GemmEpilogue::kNone, out, {}, 2);
+  }
+}
+
+TEST(S8GemmAmxEmulation, LongestSumsAreExact) { compare(make_s8_case(3, 20, 53248), GemmEpilogue::kNone, DType::kI32, {}, 1); }
+
+}  // namespace
+}  // namespace intaglio
+
+#endif  // __x86_64__
