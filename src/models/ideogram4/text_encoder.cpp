@@ -138,6 +138,7 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
   const auto taps = static_cast<int64_t>(config_.taps.size());
   int64_t tap = 0;
   for (int64_t i = 0; i < active_layers(); ++i) {
+    INTAGLIO_TRY(check_cancelled(context));
     INTAGLIO_TRY(run_layer(context, layers_[static_cast<size_t>(i)], tokens, cos, sin, b));
     if (config_.taps[static_cast<size_t>(tap)] != i) continue;
     for (int64_t e = 0; e < tokens * config_.hidden; ++e) features[e * taps + tap] = b.h[e];

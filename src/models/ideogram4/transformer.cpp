@@ -195,6 +195,7 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
                       {.x = b.h, .weight = layers_.front().attention_norm1.data(), .modulation = first, .out = first_input}));
   }
   for (size_t i = 0; i < layers_.size(); ++i) {
+    INTAGLIO_TRY(check_cancelled(context));
     INTAGLIO_TRY(layer_attention(context, session, step, i, b, profile));
     INTAGLIO_TRY(layer_feed_forward(context, session, step, i, b, profile));
   }
