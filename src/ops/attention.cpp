@@ -3,15 +3,78 @@
 #include <array>
 
 #include "ops/attention_implementations.h"
+#if defined(INTAGLIO_X86)
+#include "ops/cpu/attention_driver.h"
+#endif
 
 namespace intaglio {
 namespace {
 
 Refusal ref_can_run(const AttentionDesc&, const Context&) { return nullptr; }
 
-constexpr std::array kImplementations{
-    AttentionImplementation{"ref_attention", ref_can_run, ref_attention_scratch_bytes,
-                            ref_attention},
+#if defined(INTAGLIO_X86)
+
+constexpr AttentionKernel kAvx512Bf16Kernel{.block_rows = 48,
+                                            .block_keys = 128,
+                                            .key_multiple = 32,
+                                            .depth_multiple = 32,
+                                            .element_bytes = 2,
+                                            .pack_k = avx512_bf16_attention_pack_k,
+                                            .pack_v = avx512_bf16_attention_pack_v,
+                                            .block = avx512bf16_attention_block};
+constexpr AttentionKernel kAvx512F32Kernel{.block_rows = 48,
+                                           .block_keys = 128,
+                                           .key_multiple = 16,
+                                           .depth_multiple = 1,
+                                           .element_bytes = 4,
+                                           .pack_k = avx512_f32_attention_pack_k,
+                                           .pack_v = avx512_f32_attention_pack_v,
+                                           .block = avx512_f32_attention_block};
+constexpr AttentionKernel kAvx2F32Kernel{.block_rows = 48,
+                                         .block_keys = 128,
+                                         .key_multiple = 16,
+                                         .depth_multiple = 1,
+                                         .element_bytes = 4,
+                                         .pack_k = avx2_f32_attention_pack_k,
+                                         .pack_v = avx2_f32_attention_pack_v,
+                                         .block = avx2_f32_attention_block};
+
+template <const AttentionKernel& kKernel>
+size_t kernel_scratch_bytes(const AttentionDesc& desc, int threads) {
+  return attention_kernel_scratch_bytes(kKernel, desc, threads);
+}
+
+template <const AttentionKernel& kKernel>
+Status run_kernel(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
+  return run_attention_kernel(kKernel, context, desc, args);
+}
+
+Refusal avx512bf16_can_run(const AttentionDesc& desc, const Context& context) {
+  if (desc.dtype != DType::kBF16) return "the buffers are not BF16";
+  return context.cpu.avx512_bf16 ? nullptr : "no AVX512_BF16";
+}
+
+Refusal avx512_can_run(const AttentionDesc&, const Context& context) {
+  return context.cpu.isa >= CpuIsa::kAvx512Vnni ? nullptr : "no AVX-512";
+}
+
+Refusal avx2_can_run(const AttentionDesc&, const Context& context) {
+  return context.cpu.isa >= CpuIsa::kAvx2 ? nullptr : "no AVX2";
+}
+
+#endif
+
+constexpr std::array kImplementations {
+#if defined(INTAGLIO_X86)
+  AttentionImplementation{"avx512bf16_attention", avx512bf16_can_run,
+                          kernel_scratch_bytes<kAvx512Bf16Kernel>, run_kernel<kAvx512Bf16Kernel>},
+      AttentionImplementation{"avx512_f32_attention", avx512_can_run,
+                              kernel_scratch_bytes<kAvx512F32Kernel>, run_kernel<kAvx512F32Kernel>},
+      AttentionImplementation{"avx2_f32_attention", avx2_can_run,
+                              kernel_scratch_bytes<kAvx2F32Kernel>, run_kernel<kAvx2F32Kernel>},
+#endif
+      AttentionImplementation{"ref_attention", ref_can_run, ref_attention_scratch_bytes,
+                              ref_attention},
 };
 
 std::string describe(const AttentionDesc& desc) {
