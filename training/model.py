@@ -14,15 +14,16 @@ kImagePosition = 65536  # image tokens sit at kImagePosition + (0, y, x) on the 
 
 
 def attention(q, k, v, mask=None, causal=False):
-    """q, k, v: [B, heads, L, d]; mask: bool, broadcastable to [B, heads, L, L], True = may look."""
+    """q, k, v: [B, heads, L, d]; mask: added to the scores, broadcastable to [B, heads, L, L]."""
     if hasattr(F, "scaled_dot_product_attention"):
+        mask = mask if mask is None else mask.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
     if causal:
         n = q.shape[-2]
-        mask = torch.ones(n, n, dtype=torch.bool, device=q.device).tril()
+        mask = torch.full((n, n), -1e4, device=q.device).triu(1)
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        scores = scores + mask
     return scores.softmax(-1) @ v
 
 
@@ -204,10 +205,9 @@ class Transformer(nn.Module):
             h_text = (self.llm_cond_proj(self.llm_cond_norm(text)) + tag[0]).float()
             h = torch.cat([h_text, h], 1)
             if text_mask is not None:
-                ones = text_mask.new_ones(x.shape[:2])
-                # Expanded here, once: fused kernels want the full shape, with strides of zero.
-                mask = torch.cat([text_mask, ones], 1)[:, None, None]
-                mask = mask.expand(-1, self.config["num_attention_heads"], h.shape[1], -1)
+                # Added, not boolean, and never expanded: fused kernels then read B * L numbers.
+                mask = torch.cat([text_mask, text_mask.new_ones(x.shape[:2])], 1)
+                mask = (~mask).float()[:, None, None] * -1e4
         a = F.silu(self.adaln_proj(self.t_embedding(t)))
         cos, sin = self.rope(n_text, grid, x.device)
         for layer in self.layers:
