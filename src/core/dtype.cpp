@@ -13,7 +13,7 @@ struct DTypeInfo {
   std::string_view name;
 };
 
-constexpr std::array<DTypeInfo, 12> kDTypes{{
+constexpr std::array<DTypeInfo, 15> kDTypes{{
     {DType::kF64, 8, "F64"},
     {DType::kF32, 4, "F32"},
     {DType::kF16, 2, "F16"},
@@ -26,6 +26,9 @@ constexpr std::array<DTypeInfo, 12> kDTypes{{
     {DType::kBool, 1, "BOOL"},
     {DType::kF8E4M3, 1, "F8_E4M3"},
     {DType::kF8E5M2, 1, "F8_E5M2"},
+    {DType::kU16, 2, "U16"},
+    {DType::kU32, 4, "U32"},
+    {DType::kU64, 8, "U64"},
 }};
 
 template <typename T>

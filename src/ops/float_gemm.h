@@ -5,6 +5,7 @@
 #include <span>
 
 #include "core/context.h"
+#include "core/dtype.h"
 #include "core/registry.h"
 #include "core/status.h"
 

@@ -12,6 +12,9 @@
 
 namespace intaglio {
 
+// The longest text encode takes; it needs up to 30 times as much memory to work.
+inline constexpr size_t kMaxTextBytes = size_t{16} << 20;
+
 class Tokenizer {
  public:
   static Expected<Tokenizer> open(const std::filesystem::path& tokenizer_json);

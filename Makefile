@@ -1,0 +1,68 @@
+# The two commands: `make demo` draws a picture, `make test` passes every test. Both install what they need first.
+JOBS ?= $(shell nproc)
+BUILD ?= build
+PROMPT ?= a red apple on the left of a blue fish, in fluent style, on a yellow background
+SEED ?= 0
+
+.PHONY: help demo build test unit sanitize fuzz e2e lint format bench tables clean
+
+help:
+	@echo "make demo      set up, build and draw a picture (PROMPT='...' SEED=n)"
+	@echo "make build     set up and build $(BUILD)/release/bin/intaglio"
+	@echo "make test      set up, build and run every test"
+	@echo "make unit|sanitize|fuzz|e2e|lint   one part of it"
+	@echo "make format    rewrite sources with clang-format"
+	@echo "make bench     measure this machine into bench/results/; make tables rewrites the tables of README and docs from there"
+
+demo: build
+	$(BUILD)/release/bin/intaglio generate --model mini --prompt "$(PROMPT)" --seed $(SEED) --output demo.png
+	@echo "The picture is demo.png"
+
+build:
+	@scripts/setup.sh build
+	@cmake -G Ninja -S . -B $(BUILD)/release -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF >$(BUILD)-configure.log 2>&1 || { cat $(BUILD)-configure.log; exit 1; }
+	@rm -f $(BUILD)-configure.log
+	cmake --build $(BUILD)/release -j $(JOBS) --target intaglio
+
+test: unit sanitize fuzz e2e lint
+	@echo "All tests passed."
+
+.setup-test:
+	@scripts/setup.sh build
+	@scripts/setup.sh test
+.PHONY: .setup-test
+
+unit: .setup-test
+	cmake -G Ninja -S . -B $(BUILD)/test -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=ON
+	cmake --build $(BUILD)/test -j $(JOBS)
+	ctest --test-dir $(BUILD)/test --output-on-failure -j $(JOBS)
+	scripts/check_kernel_symbols.sh $(BUILD)/test
+
+# Every test again under the address and undefined-behaviour sanitizers.
+sanitize: .setup-test
+	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DINTAGLIO_SANITIZE=address,undefined
+	cmake --build $(BUILD)/sanitize -j $(JOBS)
+	ASAN_OPTIONS=detect_leaks=0 ctest --test-dir $(BUILD)/sanitize --output-on-failure -j $(JOBS)
+
+fuzz: .setup-test
+	scripts/fuzz.sh $(BUILD)/fuzz
+
+e2e: .setup-test
+	cmake -G Ninja -S . -B $(BUILD)/test -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=ON
+	cmake --build $(BUILD)/test -j $(JOBS) --target intaglio
+	tests/e2e/cli_test.sh $(BUILD)/test/bin/intaglio
+
+lint: .setup-test
+	scripts/lint.sh $(BUILD)/test
+
+format: .setup-test
+	git ls-files '*.h' '*.cpp' | xargs clang-format-14 -i
+
+bench: build
+	scripts/bench.sh $(BUILD)/release/bin/intaglio
+
+tables:
+	scripts/make_tables.py
+
+clean:
+	rm -rf $(BUILD)

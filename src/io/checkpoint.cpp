@@ -1,0 +1,182 @@
+#include "io/checkpoint.h"
+
+#include <fmt/ranges.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "io/json_config.h"
+#include "io/printable.h"
+
+namespace intaglio {
+namespace {
+
+// Problems quoted in one message; a wrong folder would otherwise list every tensor of the model.
+constexpr size_t kMaxListed = 20;
+
+std::string join_lines(const std::vector<std::string>& lines) {
+  const size_t shown = std::min(lines.size(), kMaxListed);
+  std::string text = fmt::format(
+      "{}", fmt::join(lines.begin(), lines.begin() + static_cast<ptrdiff_t>(shown), "\n  "));
+  if (shown < lines.size()) text += fmt::format("\n  and {} more", lines.size() - shown);
+  return text;
+}
+
+// A relative path that names something below its folder, whatever the system's separators.
+bool stays_inside(const std::string& name) {
+  if (name.empty() || name.find('\0') != std::string::npos || name.find('\\') != std::string::npos)
+    return false;
+  const std::filesystem::path path(name);
+  if (path.is_absolute() || path.has_root_path() || path.filename().empty()) return false;
+  return std::none_of(path.begin(), path.end(), [](const auto& part) { return part == ".."; });
+}
+
+struct Shards {
+  std::vector<std::shared_ptr<const SafetensorsFile>> files;
+  std::map<std::string, const TensorEntry*, std::less<>> tensors;
+};
+
+Expected<Shards> open_shards(const std::filesystem::path& index_path) {
+  INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(index_path));
+  INTAGLIO_ASSIGN(const JsonConfig weight_map, index.object("weight_map"));
+  Shards shards;
+  std::map<std::string, std::shared_ptr<const SafetensorsFile>> opened;
+  std::vector<std::string> missing;
+  for (const auto& [tensor, shard] : weight_map.json().items()) {
+    if (!shard.is_string() || !stays_inside(shard.get_ref<const std::string&>())) {
+      return make_error(
+          ErrorCode::kBadFormat,
+          "{}: weight_map.{}: expected a file name inside the folder, found {}",
+          index_path.string(), printable(tensor),
+          printable(shard.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 100));
+    }
+    const std::string& name = shard.get_ref<const std::string&>();
+    auto found = opened.find(name);
+    if (found == opened.end()) {
+      INTAGLIO_ASSIGN(auto file, SafetensorsFile::open(index_path.parent_path() / name));
+      found = opened.emplace(name, std::move(file)).first;
+    }
+    const TensorEntry* entry = found->second->find(tensor);
+    if (entry == nullptr) {
+      missing.push_back(fmt::format("\"{}\" is not in {}", printable(tensor), printable(name)));
+    } else {
+      shards.tensors.emplace(tensor, entry);
+    }
+  }
+  if (!missing.empty()) {
+    return make_error(ErrorCode::kBadFormat, "{}: tensors missing from their shards:\n  {}",
+                      index_path.string(), join_lines(missing));
+  }
+  for (auto& [name, file] : opened) shards.files.push_back(std::move(file));
+  return shards;
+}
+
+struct HashState {
+  HashState() : state(XXH3_createState()) {
+    if (state != nullptr) XXH3_64bits_reset(state);
+  }
+  ~HashState() { XXH3_freeState(state); }
+  HashState(const HashState&) = delete;
+  HashState& operator=(const HashState&) = delete;
+  XXH3_state_t* state;
+};
+
+}  // namespace
+
+Expected<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::filesystem::path& folder) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->folder_ = folder;
+  std::vector<std::string> tried;
+  for (const char* stem : {"diffusion_pytorch_model", "model"}) {
+    const std::filesystem::path single = folder / fmt::format("{}.safetensors", stem);
+    const std::filesystem::path index = folder / fmt::format("{}.safetensors.index.json", stem);
+    std::error_code ignored;
+    if (std::filesystem::exists(single, ignored)) {
+      INTAGLIO_ASSIGN(auto file, SafetensorsFile::open(single));
+      for (const TensorEntry& entry : file->tensors())
+        checkpoint->tensors_.emplace(entry.name, &entry);
+      checkpoint->files_.push_back(std::move(file));
+      return checkpoint;
+    }
+    if (std::filesystem::exists(index, ignored)) {
+      INTAGLIO_ASSIGN(Shards shards, open_shards(index));
+      checkpoint->files_ = std::move(shards.files);
+      checkpoint->tensors_ = std::move(shards.tensors);
+      return checkpoint;
+    }
+    tried.push_back(single.filename().string());
+    tried.push_back(index.filename().string());
+  }
+  return make_error(ErrorCode::kNotFound, "{}: no weights; looked for {}", folder.string(),
+                    fmt::join(tried, ", "));
+}
+
+const TensorEntry* Checkpoint::find(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : found->second;
+}
+
+std::vector<const TensorEntry*> Checkpoint::tensors() const {
+  std::vector<const TensorEntry*> result;
+  result.reserve(tensors_.size());
+  for (const auto& [name, entry] : tensors_) result.push_back(entry);
+  return result;
+}
+
+uint64_t Checkpoint::hash() const {
+  HashState hash;
+  if (hash.state == nullptr) return 0;
+  const auto add = [&](const void* data, size_t size) {
+    XXH3_64bits_update(hash.state, data, size);
+  };
+  const auto add_text = [&](std::string_view text) {
+    const uint64_t size = text.size();  // the length first: "ab" + "c" must differ from "a" + "bc"
+    add(&size, sizeof(size));
+    add(text.data(), text.size());
+  };
+  for (const auto& [name, entry] : tensors_) {
+    add_text(name);
+    add_text(dtype_name(entry->view.dtype));
+    const int64_t rank = entry->view.shape.rank;
+    add(&rank, sizeof(rank));
+    add(entry->view.shape.dims.data(), static_cast<size_t>(rank) * sizeof(int64_t));
+    add(entry->view.data, entry->view.size_bytes());
+  }
+  return XXH3_64bits_digest(hash.state);
+}
+
+TensorView WeightReader::require(const std::string& name, const Shape& shape) {
+  const TensorEntry* entry = checkpoint_->find(name);
+  if (entry == nullptr) {
+    problems_.push_back(fmt::format("{}: missing, expected {}", printable(name), to_string(shape)));
+    return {};
+  }
+  used_.insert(name);
+  if (!is_float(entry->view.dtype) || entry->view.dtype == DType::kF64 ||
+      entry->view.shape != shape) {
+    problems_.push_back(fmt::format("{}: found {} {}, expected F32, F16 or BF16 {}",
+                                    printable(name), dtype_name(entry->view.dtype),
+                                    to_string(entry->view.shape), to_string(shape)));
+    return {};
+  }
+  return entry->view;
+}
+
+Status WeightReader::finish() const {
+  if (problems_.empty()) return {};
+  return make_error(ErrorCode::kShapeMismatch, "{}: {} tensor{} not as the model needs:\n  {}",
+                    checkpoint_->folder().string(), problems_.size(),
+                    problems_.size() == 1 ? "" : "s", fmt::join(problems_, "\n  "));
+}
+
+std::vector<std::string> WeightReader::unused() const {
+  std::vector<std::string> names;
+  for (const TensorEntry* entry : checkpoint_->tensors()) {
+    if (!used_.contains(entry->name)) names.push_back(entry->name);
+  }
+  return names;
+}
+
+}  // namespace intaglio

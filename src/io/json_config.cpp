@@ -1,0 +1,219 @@
+#include "io/json_config.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "io/atomic_file.h"
+#include "io/printable.h"
+
+namespace intaglio {
+namespace {
+
+constexpr size_t kMaxJsonBytes = size_t{1} << 28;
+// Configs nest four deep; a bound keeps hostile nesting from using memory far beyond the file's
+// size.
+constexpr int kMaxJsonDepth = 100;
+
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return value_; }
+
+ private:
+  int value_;
+};
+
+// Deepest nesting of brackets outside strings; an upper bound for valid JSON, and invalid JSON
+// fails in the parser.
+int json_depth(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+std::string found(const nlohmann::json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return fmt::format("an array of {}", value.size());
+  return printable(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 60);
+}
+
+// nullopt unless `value` is an integer within int64.
+std::optional<int64_t> as_integer(const nlohmann::json& value) {
+  if (value.is_number_unsigned()) {
+    const auto number = value.get<uint64_t>();
+    if (number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+    return static_cast<int64_t>(number);
+  }
+  if (value.is_number_integer()) return value.get<int64_t>();
+  return std::nullopt;
+}
+
+}  // namespace
+
+Expected<std::string> read_file(const std::filesystem::path& path, size_t max_bytes) {
+  // O_NONBLOCK: opening a pipe must not wait for its writer.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (file.get() < 0 || ::fstat(file.get(), &status) != 0) {
+    const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
+    return make_error(code, "{}: cannot read: {}", path.string(), std::strerror(errno));
+  }
+  if (!S_ISREG(status.st_mode)) {
+    return make_error(ErrorCode::kIo, "{}: cannot read: {}", path.string(),
+                      S_ISDIR(status.st_mode) ? "is a folder" : "not a regular file");
+  }
+  if (static_cast<uint64_t>(status.st_size) > max_bytes) {
+    return make_error(ErrorCode::kBadFormat, "{}: file of {} bytes, at most {} expected",
+                      path.string(), status.st_size, max_bytes);
+  }
+  std::string bytes(static_cast<size_t>(status.st_size), '\0');
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count = ::read(file.get(), bytes.data() + done, bytes.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0)
+      return make_error(ErrorCode::kIo, "{}: cannot read: {}", path.string(), std::strerror(errno));
+    if (count == 0) break;  // truncated while we read
+    done += static_cast<size_t>(count);
+  }
+  bytes.resize(done);
+  return bytes;
+}
+
+Status write_file_atomic(const std::filesystem::path& path, std::string_view bytes) {
+  INTAGLIO_ASSIGN(AtomicFile file, AtomicFile::create(path));
+  INTAGLIO_TRY(file.write(std::as_bytes(std::span(bytes.data(), bytes.size()))));
+  return file.commit();
+}
+
+Expected<JsonConfig> JsonConfig::open(const std::filesystem::path& path) {
+  INTAGLIO_ASSIGN(const std::string text, read_file(path, kMaxJsonBytes));
+  return parse(text, path.string());
+}
+
+Expected<JsonConfig> JsonConfig::parse(std::string_view text, const std::string& name) {
+  if (json_depth(text) > kMaxJsonDepth) {
+    return make_error(ErrorCode::kBadFormat, "{}: JSON nested more than {} deep", name,
+                      kMaxJsonDepth);
+  }
+  try {
+    nlohmann::json json = nlohmann::json::parse(text);
+    if (!json.is_object()) {
+      return make_error(ErrorCode::kBadFormat, "{}: expected a JSON object, found {}", name,
+                        found(json));
+    }
+    return JsonConfig(std::move(json), name + ": ");
+  } catch (const std::exception& exception) {
+    return make_error(ErrorCode::kBadFormat, "{}: not valid JSON: {}", name,
+                      printable(exception.what(), 300));
+  }
+}
+
+Expected<int64_t> JsonConfig::integer(std::string_view key, int64_t min, int64_t max) const {
+  if (!contains(key)) {
+    return make_error(ErrorCode::kBadFormat, "{}{}: missing, expected an integer in [{}, {}]",
+                      name_, key, min, max);
+  }
+  const nlohmann::json& value = json_.at(key);
+  const std::optional<int64_t> number = as_integer(value);
+  if (!number || *number < min || *number > max) {
+    return make_error(ErrorCode::kBadFormat, "{}{}: expected an integer in [{}, {}], found {}",
+                      name_, key, min, max, found(value));
+  }
+  return *number;
+}
+
+Expected<int64_t> JsonConfig::integer_or(std::string_view key, int64_t fallback, int64_t min,
+                                         int64_t max) const {
+  return contains(key) ? integer(key, min, max) : Expected<int64_t>(fallback);
+}
+
+Expected<double> JsonConfig::number(std::string_view key) const {
+  if (!contains(key))
+    return make_error(ErrorCode::kBadFormat, "{}{}: missing, expected a number", name_, key);
+  const nlohmann::json& value = json_.at(key);
+  if (!value.is_number() || !std::isfinite(value.get<double>())) {
+    return make_error(ErrorCode::kBadFormat, "{}{}: expected a number, found {}", name_, key,
+                      found(value));
+  }
+  return value.get<double>();
+}
+
+Expected<double> JsonConfig::number_or(std::string_view key, double fallback) const {
+  return contains(key) ? number(key) : Expected<double>(fallback);
+}
+
+Expected<bool> JsonConfig::boolean_or(std::string_view key, bool fallback) const {
+  if (!contains(key)) return fallback;
+  const nlohmann::json& value = json_.at(key);
+  if (!value.is_boolean()) {
+    return make_error(ErrorCode::kBadFormat, "{}{}: expected true or false, found {}", name_, key,
+                      found(value));
+  }
+  return value.get<bool>();
+}
+
+Expected<std::string> JsonConfig::string_or(std::string_view key,
+                                            const std::string& fallback) const {
+  if (!contains(key)) return fallback;
+  const nlohmann::json& value = json_.at(key);
+  if (!value.is_string()) {
+    return make_error(ErrorCode::kBadFormat, "{}{}: expected a string, found {}", name_, key,
+                      found(value));
+  }
+  return value.get<std::string>();
+}
+
+Expected<std::vector<int64_t>> JsonConfig::integers(std::string_view key, int64_t min, int64_t max,
+                                                    size_t max_count) const {
+  if (!contains(key) || !json_.at(key).is_array() || json_.at(key).size() > max_count) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}{}: expected an array of at most {} integers, found {}", name_, key,
+                      max_count, contains(key) ? found(json_.at(key)) : "nothing");
+  }
+  std::vector<int64_t> result;
+  for (const nlohmann::json& value : json_.at(key)) {
+    const std::optional<int64_t> number = as_integer(value);
+    if (!number || *number < min || *number > max) {
+      return make_error(ErrorCode::kBadFormat,
+                        "{}{}[{}]: expected an integer in [{}, {}], found {}", name_, key,
+                        result.size(), min, max, found(value));
+    }
+    result.push_back(*number);
+  }
+  return result;
+}
+
+Expected<JsonConfig> JsonConfig::object(std::string_view key) const {
+  if (!contains(key) || !json_.at(key).is_object()) {
+    return make_error(ErrorCode::kBadFormat, "{}{}: expected an object, found {}", name_, key,
+                      contains(key) ? found(json_.at(key)) : "nothing");
+  }
+  return JsonConfig(json_.at(key), fmt::format("{}{}.", name_, key));
+}
+
+}  // namespace intaglio

@@ -1,0 +1,300 @@
+#include "io/png.h"
+
+#include <png.h>
+
+#include <csetjmp>
+#include <cstring>
+#include <optional>
+
+#include "io/atomic_file.h"
+#include "io/json_config.h"
+#include "io/printable.h"
+
+// libpng reports errors by longjmp. Everything between setjmp and the last libpng call lives in
+// functions whose locals need no destructor; vectors and strings belong to their callers.
+
+namespace intaglio {
+namespace {
+
+constexpr int64_t kMaxPixels = int64_t{1} << 28;
+constexpr size_t kMaxPngBytes = size_t{1} << 31;
+// Deflate cannot expand by more; a picture that claims more pixels than its bytes can hold is
+// refused before memory is taken.
+constexpr uint64_t kMaxDeflateRatio = 1032;
+
+struct PngError {
+  char message[256] = "";
+};
+
+[[noreturn]] void on_error(png_structp png, png_const_charp message) {
+  auto* error = static_cast<PngError*>(png_get_error_ptr(png));
+  std::strncpy(error->message, message, sizeof(error->message) - 1);
+  png_longjmp(png, 1);
+}
+
+void on_warning(png_structp, png_const_charp) {}
+
+// The Latin-1 bytes of UTF-8 text; nullopt if it has other characters. `valid` tells whether it is
+// UTF-8 at all.
+std::optional<std::string> latin1_from_utf8(std::string_view text, bool* valid) {
+  std::string latin1;
+  bool fits = true;
+  *valid = true;
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const size_t length = lead < 0x80                   ? 1
+                          : lead >= 0xc2 && lead < 0xe0 ? 2
+                          : lead >= 0xe0 && lead < 0xf0 ? 3
+                          : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                        : 0;
+    if (length == 0 || i + length > text.size()) {
+      *valid = false;
+      return std::nullopt;
+    }
+    uint32_t code = length == 1 ? lead : lead & (0x7fu >> length);
+    for (size_t j = 1; j < length; ++j) {
+      const auto next = static_cast<unsigned char>(text[i + j]);
+      if ((next & 0xc0u) != 0x80u) {
+        *valid = false;
+        return std::nullopt;
+      }
+      code = code << 6 | (next & 0x3fu);
+    }
+    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
+    if (overlong || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
+      *valid = false;
+      return std::nullopt;
+    }
+    fits = fits && code <= 0xff;
+    if (fits) latin1 += static_cast<char>(code);
+    i += length;
+  }
+  return fits ? std::optional(latin1) : std::nullopt;
+}
+
+std::string utf8_from_latin1(std::string_view latin1) {
+  std::string text;
+  for (const char c : latin1) {
+    const auto code = static_cast<unsigned char>(c);
+    if (code < 0x80) {
+      text += c;
+    } else {
+      text += static_cast<char>(0xc0 | code >> 6);
+      text += static_cast<char>(0x80 | (code & 0x3f));
+    }
+  }
+  return text;
+}
+
+// One text chunk in the bytes libpng wants.
+struct TextChunk {
+  std::string keyword;
+  std::string text;
+  bool international = false;
+};
+
+Expected<TextChunk> make_chunk(const std::string& keyword, const std::string& text) {
+  bool valid = false;
+  const std::optional<std::string> key = latin1_from_utf8(keyword, &valid);
+  bool printable_key = key && !key->empty() && key->size() <= 79 && key->front() != ' ' &&
+                       key->back() != ' ' && key->find("  ") == std::string::npos;
+  for (const char c : key.value_or("")) {
+    const auto code = static_cast<unsigned char>(c);
+    printable_key = printable_key && ((code >= 32 && code <= 126) || code >= 161);
+  }
+  if (!printable_key) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "PNG text keyword \"{}\": expected 1 to 79 printable Latin-1 characters "
+                      "without outer spaces",
+                      printable(keyword));
+  }
+  std::optional<std::string> latin1 = latin1_from_utf8(text, &valid);
+  if (!valid || text.find('\0') != std::string::npos) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "PNG text \"{}\": expected UTF-8 without zero bytes", *key);
+  }
+  const bool international = !latin1;
+  return TextChunk{*key, international ? text : *std::move(latin1), international};
+}
+
+void append_bytes(png_structp png, png_bytep data, png_size_t size) {
+  auto* bytes = static_cast<std::vector<uint8_t>*>(png_get_io_ptr(png));
+  bool failed = false;
+  try {
+    bytes->insert(bytes->end(), data, data + size);
+  } catch (...) {
+    failed = true;
+  }
+  if (failed) png_error(png, "out of memory");
+}
+
+struct Source {
+  const char* data;
+  size_t left;
+};
+
+void take_bytes(png_structp png, png_bytep data, png_size_t size) {
+  auto* source = static_cast<Source*>(png_get_io_ptr(png));
+  if (size > source->left) png_error(png, "truncated file");
+  std::memcpy(data, source->data, size);
+  source->data += size;
+  source->left -= size;
+}
+
+// False if libpng failed; the reason is in the error object.
+bool run_encode(png_structp png, png_infop info, const RgbImage& image, png_textp text,
+                int text_count) {
+  if (setjmp(png_jmpbuf(png))) return false;
+  png_set_IHDR(png, info, static_cast<png_uint_32>(image.width),
+               static_cast<png_uint_32>(image.height), 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  if (text_count > 0) png_set_text(png, info, text, text_count);
+  png_write_info(png, info);
+  for (int64_t row = 0; row < image.height; ++row) {
+    png_write_row(png, image.pixels.data() + row * image.width * 3);
+  }
+  png_write_end(png, info);
+  return true;
+}
+
+// Reads the header and sets the conversions to 8-bit RGB.
+bool run_read_header(png_structp png, png_infop info) {
+  if (setjmp(png_jmpbuf(png))) return false;
+  png_read_info(png, info);
+  png_set_expand(png);
+  png_set_scale_16(png);
+  png_set_strip_alpha(png);
+  png_set_gray_to_rgb(png);
+  png_set_interlace_handling(png);
+  png_read_update_info(png, info);
+  if (png_get_rowbytes(png, info) != size_t{3} * png_get_image_width(png, info))
+    png_error(png, "not an RGB picture");
+  return true;
+}
+
+bool run_read_pixels(png_structp png, png_infop end_info, png_bytepp rows) {
+  if (setjmp(png_jmpbuf(png))) return false;
+  png_read_image(png, rows);
+  png_read_end(png, end_info);
+  return true;
+}
+
+struct WriteStruct {
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  ~WriteStruct() { png_destroy_write_struct(&png, &info); }
+};
+
+struct ReadStruct {
+  png_structp png = nullptr;
+  png_infop info = nullptr, end_info = nullptr;
+  ~ReadStruct() { png_destroy_read_struct(&png, &info, &end_info); }
+};
+
+void append_text(png_structp png, png_infop info, PngText& result) {
+  png_textp text = nullptr;
+  int count = 0;
+  png_get_text(png, info, &text, &count);
+  for (int i = 0; i < count; ++i) {
+    const bool international = text[i].compression >= PNG_ITXT_COMPRESSION_NONE;
+    const char* body = text[i].text == nullptr ? "" : text[i].text;
+    result.emplace_back(utf8_from_latin1(text[i].key),
+                        international ? std::string(body) : utf8_from_latin1(body));
+  }
+}
+
+}  // namespace
+
+Expected<std::vector<uint8_t>> encode_png(const RgbImage& image, const PngText& text) {
+  if (image.width < 1 || image.height < 1 || image.width > PNG_UINT_31_MAX ||
+      image.height > PNG_UINT_31_MAX || image.width > kMaxPixels / image.height ||
+      image.pixels.size() != static_cast<size_t>(image.width * image.height * 3)) {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "picture of {}x{} with {} bytes of pixels: expected width x height x 3, at most {} pixels",
+        image.width, image.height, image.pixels.size(), kMaxPixels);
+  }
+  std::vector<TextChunk> chunks;
+  for (const auto& [keyword, body] : text) {
+    INTAGLIO_ASSIGN(TextChunk chunk, make_chunk(keyword, body));
+    chunks.push_back(std::move(chunk));
+  }
+  std::vector<png_text> records(chunks.size());
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    records[i] = {};
+    records[i].compression =
+        chunks[i].international ? PNG_ITXT_COMPRESSION_NONE : PNG_TEXT_COMPRESSION_NONE;
+    records[i].key = chunks[i].keyword.data();
+    records[i].text = chunks[i].text.data();
+    records[i].text_length = chunks[i].international ? 0 : chunks[i].text.size();
+    records[i].itxt_length = chunks[i].international ? chunks[i].text.size() : 0;
+  }
+
+  PngError error;
+  std::vector<uint8_t> bytes;
+  WriteStruct writer;
+  writer.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, on_error, on_warning);
+  if (writer.png != nullptr) writer.info = png_create_info_struct(writer.png);
+  if (writer.info == nullptr)
+    return make_error(ErrorCode::kOutOfMemory, "PNG: no memory for the encoder");
+  png_set_write_fn(writer.png, &bytes, append_bytes, nullptr);
+  png_set_user_limits(writer.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+  if (!run_encode(writer.png, writer.info, image, records.data(),
+                  static_cast<int>(records.size()))) {
+    return make_error(ErrorCode::kInternal, "PNG: {}", error.message);
+  }
+  return bytes;
+}
+
+Status write_png(const std::filesystem::path& path, const RgbImage& image, const PngText& text) {
+  INTAGLIO_ASSIGN(const std::vector<uint8_t> bytes, encode_png(image, text));
+  return write_file_atomic(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+Expected<std::pair<RgbImage, PngText>> read_png(const std::filesystem::path& path) {
+  INTAGLIO_ASSIGN(const std::string bytes, read_file(path, kMaxPngBytes));
+  if (bytes.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, 8) != 0) {
+    return make_error(ErrorCode::kBadFormat, "{}: not a PNG file", path.string());
+  }
+  PngError error;
+  Source source{bytes.data(), bytes.size()};
+  ReadStruct reader;
+  reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &error, on_error, on_warning);
+  if (reader.png != nullptr) {
+    reader.info = png_create_info_struct(reader.png);
+    reader.end_info = png_create_info_struct(reader.png);
+  }
+  if (reader.info == nullptr || reader.end_info == nullptr) {
+    return make_error(ErrorCode::kOutOfMemory, "{}: no memory for the decoder", path.string());
+  }
+  png_set_read_fn(reader.png, &source, take_bytes);
+  png_set_user_limits(reader.png, static_cast<png_uint_32>(kMaxPixels),
+                      static_cast<png_uint_32>(kMaxPixels));
+  if (!run_read_header(reader.png, reader.info)) {
+    return make_error(ErrorCode::kBadFormat, "{}: {}", path.string(), printable(error.message));
+  }
+
+  RgbImage image{.width = png_get_image_width(reader.png, reader.info),
+                 .height = png_get_image_height(reader.png, reader.info),
+                 .pixels = {}};
+  // At least one bit a pixel goes through deflate.
+  if (image.width > kMaxPixels / image.height ||
+      static_cast<uint64_t>(image.width * image.height) / 8 > bytes.size() * kMaxDeflateRatio) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: {}x{} pixels in {} bytes, at most {} pixels expected", path.string(),
+                      image.width, image.height, bytes.size(), kMaxPixels);
+  }
+  image.pixels.resize(static_cast<size_t>(image.width * image.height * 3));
+  std::vector<png_bytep> rows(static_cast<size_t>(image.height));
+  for (size_t y = 0; y < rows.size(); ++y)
+    rows[y] = image.pixels.data() + y * static_cast<size_t>(image.width) * 3;
+  if (!run_read_pixels(reader.png, reader.end_info, rows.data())) {
+    return make_error(ErrorCode::kBadFormat, "{}: {}", path.string(), printable(error.message));
+  }
+  PngText text;
+  append_text(reader.png, reader.info, text);
+  append_text(reader.png, reader.end_info, text);
+  return std::pair(std::move(image), std::move(text));
+}
+
+}  // namespace intaglio

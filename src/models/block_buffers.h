@@ -1,0 +1,42 @@
+// The activation buffers of a transformer block, taken from the arena once per forward pass and shared by all layers.
+#pragma once
+
+#include "core/context.h"
+#include "core/profile.h"
+#include "ops/linear.h"
+
+namespace intaglio {
+
+// Lifetimes inside a block allow four buffers: `wide` holds q|k|v, then the feed-forward's hidden rows; `narrow` a linear's output on its way to the
+// residual; `input` whatever the next linear reads (normed or quantized rows).
+struct BlockBuffers {
+  int64_t tokens = 0;
+  DType dtype = DType::kF32;  // of wide and narrow
+  float* h = nullptr;         // [tokens, width], the residual stream
+  void* input = nullptr;      // [tokens, max input columns]
+  float* scale_row = nullptr; // [tokens]
+  void* wide = nullptr;       // [tokens, wide columns]
+  void* narrow = nullptr;     // [tokens, width]
+
+  // An activation for `weights` in `input`, to be filled by a norm.
+  Activation input_for(const LinearWeights& weights) const {
+    return {weights.input_dtype(), input, tokens, weights.k, scale_row};
+  }
+};
+
+struct BlockSizes {
+  int64_t tokens = 0, width = 0;
+  int64_t input_cols = 0;  // widest input of a linear
+  int64_t wide_cols = 0;
+  DType dtype = DType::kF32;
+};
+
+size_t block_buffer_bytes(const BlockSizes& sizes);
+Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& sizes);
+
+// `x` ([rows, weights.k] dense of `dtype`) in the type `weights` reads: as it lies, converted, or quantized, into `storage` ([rows, k] of the type,
+// `scale_row` [rows]).
+Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights, const void* x, DType dtype, int64_t rows,
+                                     void* storage, float* scale_row, Profile* profile = nullptr);
+
+}  // namespace intaglio

@@ -1,0 +1,187 @@
+#include "models/ideogram4/text_encoder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "models/block_buffers.h"
+#include "models/ideogram4/rope.h"
+#include "ops/attention.h"
+#include "ops/elementwise.h"
+#include "ops/norm.h"
+
+namespace intaglio {
+namespace {
+
+// Names under which checkpoints keep the language model.
+constexpr const char* kPrefixes[] = {"language_model.", "model.language_model.", "model.", ""};
+
+BlockSizes block_sizes(const TextEncoderConfig& c, DType dtype, int64_t tokens) {
+  const int64_t hidden = (c.intermediate + kSwigluGroup - 1) / kSwigluGroup * kSwigluGroup;
+  const int64_t attended = c.heads * c.head_dim;
+  return {tokens, c.hidden, std::max({c.hidden, hidden, attended}),
+          std::max((c.heads + 2 * c.kv_heads) * c.head_dim, hidden), dtype};
+}
+
+AttentionDesc attention_desc(const TextEncoderConfig& c, DType dtype, int64_t tokens) {
+  return {.tokens = tokens, .heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim, .causal = true, .dtype = dtype};
+}
+
+TensorShapes tensor_shapes(const TextEncoderConfig& c, const std::string& prefix, int64_t layers) {
+  TensorShapes shapes;
+  const int64_t q = c.heads * c.head_dim;
+  const int64_t kv = c.kv_heads * c.head_dim;
+  shapes.emplace_back(prefix + "embed_tokens.weight", Shape{c.vocab, c.hidden});
+  for (int64_t i = 0; i < layers; ++i) {
+    const std::string p = fmt::format("{}layers.{}.", prefix, i);
+    shapes.emplace_back(p + "input_layernorm.weight", Shape{c.hidden});
+    shapes.emplace_back(p + "self_attn.q_proj.weight", Shape{q, c.hidden});
+    shapes.emplace_back(p + "self_attn.k_proj.weight", Shape{kv, c.hidden});
+    shapes.emplace_back(p + "self_attn.v_proj.weight", Shape{kv, c.hidden});
+    shapes.emplace_back(p + "self_attn.q_norm.weight", Shape{c.head_dim});
+    shapes.emplace_back(p + "self_attn.k_norm.weight", Shape{c.head_dim});
+    shapes.emplace_back(p + "self_attn.o_proj.weight", Shape{c.hidden, q});
+    shapes.emplace_back(p + "post_attention_layernorm.weight", Shape{c.hidden});
+    shapes.emplace_back(p + "mlp.gate_proj.weight", Shape{c.intermediate, c.hidden});
+    shapes.emplace_back(p + "mlp.up_proj.weight", Shape{c.intermediate, c.hidden});
+    shapes.emplace_back(p + "mlp.down_proj.weight", Shape{c.hidden, c.intermediate});
+  }
+  return shapes;
+}
+
+}  // namespace
+
+Expected<TextEncoder> TextEncoder::load(const Context& context, const std::filesystem::path& folder,
+                                        const LayerSelection& selection, const JsonConfig* model_index) {
+  TextEncoder model;
+  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
+  INTAGLIO_ASSIGN(model.config_, parse_text_encoder_config(json, model_index));
+  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(folder));
+  model.prefix_ = kPrefixes[0];
+  for (const char* prefix : kPrefixes) {
+    if (checkpoint->find(std::string(prefix) + "embed_tokens.weight") == nullptr) continue;
+    model.prefix_ = prefix;
+    break;
+  }
+  model.dtype_ = selection.activation_dtype();
+  CheckpointSource source(std::move(checkpoint));
+  INTAGLIO_TRY(model.read_weights(context, source, selection));
+  model.unused_ = source.unused();
+  return model;
+}
+
+Status TextEncoder::read_weights(const Context& context, CheckpointSource& source, const LayerSelection& selection) {
+  const TextEncoderConfig& c = config_;
+  const int64_t q = c.heads * c.head_dim;
+  const int64_t kv = c.kv_heads * c.head_dim;
+  INTAGLIO_TRY(source.check(tensor_shapes(c, prefix_, active_layers())));
+  keep_alive_ = source.keep_alive();
+  INTAGLIO_ASSIGN(embeddings_, source.tensor(prefix_ + "embed_tokens.weight", Shape{c.vocab, c.hidden}));
+  layers_.resize(static_cast<size_t>(active_layers()));
+  for (int64_t i = 0; i < active_layers(); ++i) {
+    ModuleLoader loader{context, source, selection, fmt::format("{}layers.{}.", prefix_, i)};
+    Layer& layer = layers_[static_cast<size_t>(i)];
+    INTAGLIO_ASSIGN(layer.qkv, loader.linear({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, {q, kv, kv}, c.hidden, false));
+    INTAGLIO_ASSIGN(layer.out, loader.linear({"self_attn.o_proj"}, {c.hidden}, q, false));
+    INTAGLIO_ASSIGN(layer.gate_up, loader.swiglu("mlp.gate_proj", "mlp.up_proj", c.intermediate, c.hidden));
+    INTAGLIO_ASSIGN(layer.down, loader.linear_padded("mlp.down_proj", c.hidden, c.intermediate, layer.gate_up.out_cols()));
+    INTAGLIO_ASSIGN(layer.input_norm, loader.vector("input_layernorm.weight", Shape{c.hidden}));
+    INTAGLIO_ASSIGN(layer.post_norm, loader.vector("post_attention_layernorm.weight", Shape{c.hidden}));
+    INTAGLIO_ASSIGN(layer.norm_q, loader.vector("self_attn.q_norm.weight", Shape{c.head_dim}));
+    INTAGLIO_ASSIGN(layer.norm_k, loader.vector("self_attn.k_norm.weight", Shape{c.head_dim}));
+  }
+  return {};
+}
+
+size_t TextEncoder::weight_bytes() const {
+  size_t bytes = 0;
+  for (const Layer& layer : layers_) {
+    for (const LinearWeights* w : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) bytes += w->size_bytes();
+  }
+  return bytes;
+}
+
+size_t TextEncoder::scratch_bytes(int64_t tokens, int threads) const {
+  size_t scratch = 0;
+  for (const Layer& layer : layers_) {
+    for (const LinearWeights* w : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) {
+      scratch = std::max(scratch, linear_scratch_bytes(*w, tokens, dtype_, threads));
+    }
+  }
+  const AttentionDesc desc = attention_desc(config_, dtype_, tokens);
+  for (const AttentionImplementation& implementation : attention_implementations()) {
+    scratch = std::max(scratch, implementation.scratch_bytes(desc, threads));
+  }
+  return block_buffer_bytes(block_sizes(config_, dtype_, tokens)) + 2 * arena_bytes<float>(tokens * config_.head_dim / 2) + scratch;
+}
+
+Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids, float* features) const {
+  const auto tokens = static_cast<int64_t>(ids.size());
+  if (tokens == 0) return make_error(ErrorCode::kInvalidArgument, "text encoder: no tokens to encode");
+  const Arena::Scope scope(*context.scratch);
+  const int64_t rope_count = tokens * config_.head_dim / 2;
+  INTAGLIO_ASSIGN(float* const cos, context.scratch->take<float>(rope_count));
+  INTAGLIO_ASSIGN(float* const sin, context.scratch->take<float>(rope_count));
+  fill_text_rope(config_, tokens, cos, sin);
+  INTAGLIO_ASSIGN(BlockBuffers b, take_block_buffers(*context.scratch, block_sizes(config_, dtype_, tokens)));
+
+  const size_t row_bytes = static_cast<size_t>(config_.hidden) * dtype_size(embeddings_.dtype);
+  for (int64_t t = 0; t < tokens; ++t) {
+    const int32_t id = ids[static_cast<size_t>(t)];
+    if (id < 0 || id >= config_.vocab) {
+      return make_error(ErrorCode::kInvalidArgument, "text encoder: token {} has id {}; expected 0 .. {}", t, id, config_.vocab - 1);
+    }
+    convert_to_f32(static_cast<const std::byte*>(embeddings_.data) + static_cast<size_t>(id) * row_bytes, embeddings_.dtype,
+                   b.h + t * config_.hidden, static_cast<size_t>(config_.hidden));
+  }
+
+  const auto taps = static_cast<int64_t>(config_.taps.size());
+  int64_t tap = 0;
+  for (int64_t i = 0; i < active_layers(); ++i) {
+    INTAGLIO_TRY(check_cancelled(context));
+    INTAGLIO_TRY(run_layer(context, layers_[static_cast<size_t>(i)], tokens, cos, sin, b));
+    if (config_.taps[static_cast<size_t>(tap)] != i) continue;
+    for (int64_t e = 0; e < tokens * config_.hidden; ++e) features[e * taps + tap] = b.h[e];
+    ++tap;
+  }
+  return {};
+}
+
+Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos, const float* sin,
+                              BlockBuffers& b) const {
+  const TextEncoderConfig& c = config_;
+  const int64_t q = c.heads * c.head_dim;
+  const int64_t kv = c.kv_heads * c.head_dim;
+  const int64_t row = q + 2 * kv;
+  const size_t element = dtype_size(b.dtype);
+  const auto column = [&](int64_t offset) { return static_cast<std::byte*>(b.wide) + static_cast<size_t>(offset) * element; };
+  const auto normed = [&](const std::vector<float>& weight, const LinearWeights& reader) -> Expected<Activation> {
+    const Activation out = b.input_for(reader);
+    const NormDesc desc{NormKind::kRms, tokens, c.hidden, c.norm_eps, out.dtype};
+    INTAGLIO_TRY(norm(context, desc, {.x = b.h, .weight = weight.data(), .modulation = nullptr, .out = out}));
+    return out;
+  };
+
+  INTAGLIO_ASSIGN(const Activation attention_input, normed(layer.input_norm, layer.qkv));
+  INTAGLIO_TRY(linear(context, layer.qkv, attention_input, b.wide, b.dtype, row));
+  const AttentionDesc desc = attention_desc(c, b.dtype, tokens);
+  INTAGLIO_TRY(qk_norm_rope(context, desc,
+                            {.q = column(0), .k = column(q), .ld = row, .q_weight = layer.norm_q.data(),
+                             .k_weight = layer.norm_k.data(), .rope = {cos, sin}, .eps = c.norm_eps}));
+  // The attended rows may be wider than the residual stream, so they go to `input`, which is sized for them; quantized ones are read out of it
+  // row by row into `wide`, free by then.
+  INTAGLIO_TRY(attention(context, desc,
+                         {.q = column(0), .k = column(q), .v = column(q + kv), .ldq = row, .ldk = row, .ldv = row, .out = b.input}));
+  INTAGLIO_ASSIGN(const Activation attended, as_linear_input(context, layer.out, b.input, b.dtype, tokens, b.wide, b.scale_row));
+  INTAGLIO_TRY(linear(context, layer.out, attended, b.narrow, b.dtype, c.hidden));
+  add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
+
+  INTAGLIO_ASSIGN(const Activation ffn_input, normed(layer.post_norm, layer.gate_up));
+  INTAGLIO_TRY(linear(context, layer.gate_up, ffn_input, b.wide, b.dtype, layer.gate_up.out_cols()));
+  INTAGLIO_ASSIGN(const Activation hidden, as_linear_input(context, layer.down, b.wide, b.dtype, tokens, b.input, b.scale_row));
+  INTAGLIO_TRY(linear(context, layer.down, hidden, b.narrow, b.dtype, c.hidden));
+  add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
+  return {};
+}
+
+}  // namespace intaglio

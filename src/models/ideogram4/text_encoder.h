@@ -1,0 +1,57 @@
+// The language model of Qwen3-VL as text encoder: causal, plain rope, outputs of chosen layers interleaved into text features.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "io/json_config.h"
+#include "models/ideogram4/config.h"
+#include "models/weights.h"
+
+namespace intaglio {
+
+struct BlockBuffers;
+
+class TextEncoder {
+ public:
+  // Reads `folder` (config.json and safetensors). Only the layers up to the last tap are loaded; the vision tower is left alone.
+  // `model_index` may be null; its `text_activation_layers` overrides the taps.
+  static Expected<TextEncoder> load(const Context& context, const std::filesystem::path& folder, const LayerSelection& selection,
+                                    const JsonConfig* model_index);
+
+  const TextEncoderConfig& config() const { return config_; }
+  size_t weight_bytes() const;
+  const std::vector<std::string>& unused_tensors() const { return unused_; }
+  size_t scratch_bytes(int64_t tokens, int threads) const;
+
+  // ids: token ids; features: F32 [ids.size(), feature_dim()], element (t, c * taps + i) = output of tap i, channel c.
+  // kInvalidArgument for an id outside the vocabulary.
+  Status encode(const Context& context, std::span<const int32_t> ids, float* features) const;
+
+ private:
+  struct Layer {
+    LinearWeights qkv, out, gate_up, down;
+    std::vector<float> input_norm, post_norm, norm_q, norm_k;
+  };
+
+  Status read_weights(const Context& context, CheckpointSource& source, const LayerSelection& selection);
+  Status run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos, const float* sin,
+                   BlockBuffers& b) const;
+  // Layers that must run: those up to the last tap.
+  int64_t active_layers() const { return config_.taps.back() + 1; }
+
+  TextEncoderConfig config_;
+  DType dtype_ = DType::kF32;  // of activations
+  std::shared_ptr<const void> keep_alive_;
+  std::string prefix_;      // of the language model's weight names
+  TensorView embeddings_;   // [vocab, hidden], in place
+  std::vector<Layer> layers_;
+  std::vector<std::string> unused_;
+};
+
+}  // namespace intaglio

@@ -1,0 +1,120 @@
+// Weights of the Ideogram 4 transformer: names, shapes, preparation.
+#include <fmt/format.h>
+
+#include "models/ideogram4/transformer.h"
+#include "models/weights.h"
+
+namespace intaglio {
+
+Expected<Transformer> Transformer::load(const Context& context, const std::filesystem::path& folder,
+                                        const LoadOptions& options) {
+  Transformer model;
+  model.options_ = options;
+  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
+  INTAGLIO_ASSIGN(model.config_, parse_transformer_config(json));
+  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(folder));
+  CheckpointSource source(std::move(checkpoint));
+  INTAGLIO_TRY(model.read_weights(context, source));
+  model.unused_ = source.unused();
+  return model;
+}
+
+Expected<Transformer> Transformer::synthetic(const Context& context, const TransformerConfig& config, const LoadOptions& options,
+                                             uint64_t seed) {
+  Transformer model;
+  model.options_ = options;
+  model.config_ = config;
+  SyntheticSource source(seed);
+  INTAGLIO_TRY(model.read_weights(context, source));
+  return model;
+}
+
+Status Transformer::read_weights(const Context& context, TensorSource& source) {
+  const TransformerConfig& c = config_;
+  const int64_t d = c.width();
+  const int64_t a = c.adaln_dim;
+  // Everything is checked before anything is prepared, so that the list of problems is complete and comes at once.
+  INTAGLIO_TRY(source.check(transformer_tensor_shapes(c, options_.with_text)));
+  keep_alive_ = source.keep_alive();
+
+  ModuleLoader loader{context, source, options_.selection};
+  INTAGLIO_ASSIGN(input_proj_, loader.linear({"input_proj"}, {d}, c.channels, true));
+  INTAGLIO_ASSIGN(time_in_, loader.linear({"t_embedding.mlp_in"}, {d}, d, true));
+  INTAGLIO_ASSIGN(time_out_, loader.linear({"t_embedding.mlp_out"}, {d}, d, true));
+  INTAGLIO_ASSIGN(adaln_proj_, loader.linear({"adaln_proj"}, {a}, d, true));
+  INTAGLIO_ASSIGN(final_modulation_, loader.linear({"final_layer.adaln_modulation"}, {d}, a, true));
+  INTAGLIO_ASSIGN(final_linear_, loader.linear({"final_layer.linear"}, {c.channels}, d, true));
+  INTAGLIO_ASSIGN(const std::vector<float> indicator, loader.vector("embed_image_indicator.weight", Shape{2, d}));
+  if (options_.with_text) {
+    INTAGLIO_ASSIGN(text_proj_, loader.linear({"llm_cond_proj"}, {d}, c.text_dim, true));
+    INTAGLIO_ASSIGN(text_norm_, loader.vector("llm_cond_norm.weight", Shape{c.text_dim}));
+  }
+  // The indicator rows are constants added to every text and image token: part of the projections' bias.
+  for (size_t j = 0; j < static_cast<size_t>(d); ++j) {
+    if (options_.with_text) text_proj_.bias[j] += indicator[j];
+    input_proj_.bias[j] += indicator[static_cast<size_t>(d) + j];
+  }
+  layers_.resize(static_cast<size_t>(c.layers));
+  for (int64_t i = 0; i < c.layers; ++i) INTAGLIO_TRY(read_layer(context, source, i));
+  return {};
+}
+
+Status Transformer::read_layer(const Context& context, TensorSource& source, int64_t index) {
+  const int64_t d = config_.width();
+  const int64_t f = config_.intermediate;
+  ModuleLoader loader{context, source, options_.selection, fmt::format("layers.{}.", index)};
+  Layer& layer = layers_[static_cast<size_t>(index)];
+  INTAGLIO_ASSIGN(layer.qkv, loader.linear({"attention.to_q", "attention.to_k", "attention.to_v"}, {d, d, d}, d, false));
+  INTAGLIO_ASSIGN(layer.out, loader.linear({"attention.to_out.0"}, {d}, d, false));
+  INTAGLIO_ASSIGN(layer.w13, loader.swiglu("feed_forward.w1", "feed_forward.w3", f, d));
+  INTAGLIO_ASSIGN(layer.w2, loader.linear_padded("feed_forward.w2", d, f, layer.w13.out_cols()));
+  INTAGLIO_ASSIGN(layer.modulation, loader.linear({"adaln_modulation"}, {4 * d}, config_.adaln_dim, true));
+  INTAGLIO_ASSIGN(layer.attention_norm1, loader.vector("attention_norm1.weight", Shape{d}));
+  INTAGLIO_ASSIGN(layer.attention_norm2, loader.vector("attention_norm2.weight", Shape{d}));
+  INTAGLIO_ASSIGN(layer.ffn_norm1, loader.vector("ffn_norm1.weight", Shape{d}));
+  INTAGLIO_ASSIGN(layer.ffn_norm2, loader.vector("ffn_norm2.weight", Shape{d}));
+  INTAGLIO_ASSIGN(layer.norm_q, loader.vector("attention.norm_q.weight", Shape{config_.head_dim}));
+  INTAGLIO_ASSIGN(layer.norm_k, loader.vector("attention.norm_k.weight", Shape{config_.head_dim}));
+  return {};
+}
+
+TensorShapes transformer_tensor_shapes(const TransformerConfig& c, bool with_text) {
+  const int64_t d = c.width();
+  const int64_t a = c.adaln_dim;
+  const int64_t f = c.intermediate;
+  TensorShapes shapes;
+  const auto add = [&](std::string name, Shape shape) { shapes.emplace_back(std::move(name), shape); };
+  const auto add_biased = [&](const std::string& name, int64_t n, int64_t k) {
+    add(name + ".weight", Shape{n, k});
+    add(name + ".bias", Shape{n});
+  };
+  add_biased("input_proj", d, c.channels);
+  add_biased("t_embedding.mlp_in", d, d);
+  add_biased("t_embedding.mlp_out", d, d);
+  add_biased("adaln_proj", a, d);
+  add_biased("final_layer.adaln_modulation", d, a);
+  add_biased("final_layer.linear", c.channels, d);
+  add("embed_image_indicator.weight", Shape{2, d});
+  if (with_text) {
+    add_biased("llm_cond_proj", d, c.text_dim);
+    add("llm_cond_norm.weight", Shape{c.text_dim});
+  }
+  for (int64_t i = 0; i < c.layers; ++i) {
+    const std::string p = fmt::format("layers.{}.", i);
+    for (const char* name : {"attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0"}) {
+      add(p + name + ".weight", Shape{d, d});
+    }
+    add(p + "feed_forward.w1.weight", Shape{f, d});
+    add(p + "feed_forward.w3.weight", Shape{f, d});
+    add(p + "feed_forward.w2.weight", Shape{d, f});
+    add_biased(p + "adaln_modulation", 4 * d, a);
+    for (const char* name : {"attention_norm1", "attention_norm2", "ffn_norm1", "ffn_norm2"}) {
+      add(p + name + ".weight", Shape{d});
+    }
+    add(p + "attention.norm_q.weight", Shape{c.head_dim});
+    add(p + "attention.norm_k.weight", Shape{c.head_dim});
+  }
+  return shapes;
+}
+
+}  // namespace intaglio

@@ -1,0 +1,99 @@
+#include "ops/norm.h"
+
+#include <array>
+
+#include "ops/norm_implementations.h"
+
+namespace intaglio {
+namespace {
+
+Refusal ref_can_run(const NormDesc&, const Context&) { return nullptr; }
+
+constexpr std::array kImplementations{
+    NormImplementation{"ref_norm", ref_can_run, ref_norm, ref_gated_residual},
+};
+
+std::string describe(const NormDesc& desc) {
+  return fmt::format("{} [{}, {}] -> {}", desc.kind == NormKind::kRms ? "rms" : "layer", desc.rows,
+                     desc.cols, dtype_name(desc.out_dtype));
+}
+
+Status check_desc(const NormDesc& desc) {
+  if (desc.rows < 0 || desc.cols < 1) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "norm: shape [{}, {}]; expected rows >= 0 and cols >= 1", desc.rows,
+                      desc.cols);
+  }
+  if (desc.out_dtype != DType::kF32 && desc.out_dtype != DType::kBF16 &&
+      desc.out_dtype != DType::kI8) {
+    return make_error(ErrorCode::kUnsupported, "norm: output type {}; expected F32, BF16 or I8",
+                      dtype_name(desc.out_dtype));
+  }
+  return {};
+}
+
+Status check_out(const NormDesc& desc, const Activation& out) {
+  if (out.dtype != desc.out_dtype || out.rows != desc.rows || out.cols != desc.cols) {
+    return make_error(ErrorCode::kShapeMismatch,
+                      "norm: output is {} [{}, {}]; expected {} [{}, {}]", dtype_name(out.dtype),
+                      out.rows, out.cols, dtype_name(desc.out_dtype), desc.rows, desc.cols);
+  }
+  if (desc.rows > 0 &&
+      (out.data == nullptr || (out.dtype == DType::kI8 && out.scale_row == nullptr))) {
+    return make_error(ErrorCode::kInvalidArgument, "norm: the output has no {}",
+                      out.data == nullptr ? "data" : "scale_row");
+  }
+  return {};
+}
+
+}  // namespace
+
+std::span<const NormImplementation> norm_implementations() { return kImplementations; }
+
+Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) {
+  INTAGLIO_TRY(check_desc(desc));
+  INTAGLIO_TRY(check_out(desc, args.out));
+  if (desc.rows == 0) return {};
+  if (args.x == nullptr) return make_error(ErrorCode::kInvalidArgument, "norm: x is null");
+  INTAGLIO_ASSIGN(const NormImplementation* chosen,
+                  choose("norm", norm_implementations(), desc, context, describe));
+  chosen->norm(context, desc, args);
+  return {};
+}
+
+Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
+                      const NormDesc* next_desc, const NormArgs* next) {
+  INTAGLIO_TRY(check_desc(desc));
+  if (desc.kind != NormKind::kRms) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "gated_residual: the norm must be rms, not layer");
+  }
+  if (args.y_dtype != DType::kF32 && args.y_dtype != DType::kBF16) {
+    return make_error(ErrorCode::kUnsupported, "gated_residual: y is {}; expected F32 or BF16",
+                      dtype_name(args.y_dtype));
+  }
+  if ((next == nullptr) != (next_desc == nullptr)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "gated_residual: next and next_desc must be given together");
+  }
+  if (next != nullptr) {
+    INTAGLIO_TRY(check_desc(*next_desc));
+    if (next_desc->rows != desc.rows || next_desc->cols != desc.cols) {
+      return make_error(ErrorCode::kShapeMismatch,
+                        "gated_residual: the next norm is [{}, {}]; expected [{}, {}]",
+                        next_desc->rows, next_desc->cols, desc.rows, desc.cols);
+    }
+    INTAGLIO_TRY(check_out(*next_desc, next->out));
+  }
+  if (desc.rows == 0) return {};
+  if (args.h == nullptr || args.y == nullptr || args.weight == nullptr || args.gate == nullptr) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "gated_residual: h, y, weight and gate must not be null");
+  }
+  INTAGLIO_ASSIGN(const NormImplementation* chosen,
+                  choose("gated_residual", norm_implementations(), desc, context, describe));
+  chosen->gated_residual(context, desc, args, next, next_desc);
+  return {};
+}
+
+}  // namespace intaglio

@@ -1,0 +1,113 @@
+// Row norms in plain loops: statistics and elements in float64, each element rounded to float once.
+#include <cmath>
+
+#include "core/parallel.h"
+#include "ops/norm_implementations.h"
+#include "ops/quantize.h"
+
+namespace intaglio {
+namespace {
+
+struct RowStatistics {
+  double mean = 0.0;
+  double inverse = 0.0;  // 1 / sqrt(mean(x^2) + eps), or of the variance
+};
+
+template <typename Load>
+RowStatistics row_statistics(NormKind kind, int64_t cols, float eps, Load&& load) {
+  RowStatistics s;
+  if (kind == NormKind::kLayer) {
+    for (int64_t c = 0; c < cols; ++c) s.mean += load(c);
+    s.mean /= static_cast<double>(cols);
+  }
+  double squares = 0.0;
+  for (int64_t c = 0; c < cols; ++c) {
+    const double d = load(c) - s.mean;
+    squares += d * d;
+  }
+  s.inverse = 1.0 / std::sqrt(squares / static_cast<double>(cols) + static_cast<double>(eps));
+  return s;
+}
+
+// The two steps of ops/quantize.h for the values value(c): the row's largest magnitude, then the
+// rounding.
+template <typename Value>
+void quantize_row(int64_t cols, Value&& value, int8_t* q, float* scale) {
+  float absmax = 0.0f;
+  bool finite = true;
+  for (int64_t c = 0; c < cols; ++c) {
+    const float v = std::fabs(value(c));
+    finite = finite && std::isfinite(v);
+    if (v > absmax) absmax = v;
+  }
+  if (!finite || absmax == 0.0f) {
+    for (int64_t c = 0; c < cols; ++c) q[c] = 0;
+    *scale = finite ? kMinQuantScale : std::nanf("");
+    return;
+  }
+  const float multiplier = 127.0f / absmax;
+  for (int64_t c = 0; c < cols; ++c) {
+    const float r = std::nearbyint(value(c) * multiplier);
+    q[c] = static_cast<int8_t>(std::fmax(-127.0f, std::fmin(127.0f, r)));
+  }
+  *scale = std::fmax(absmax / 127.0f, kMinQuantScale);
+}
+
+void norm_row(const NormDesc& desc, const NormArgs& args, const float* x, int64_t row) {
+  const RowStatistics s = row_statistics(desc.kind, desc.cols, desc.eps,
+                                         [&](int64_t c) { return static_cast<double>(x[c]); });
+  const auto value = [&](int64_t c) {
+    double y = (static_cast<double>(x[c]) - s.mean) * s.inverse;
+    if (args.weight != nullptr) y *= static_cast<double>(args.weight[c]);
+    if (args.modulation != nullptr) y *= 1.0 + static_cast<double>(args.modulation[c]);
+    return static_cast<float>(y);
+  };
+  const int64_t offset = row * desc.cols;
+  switch (desc.out_dtype) {
+    case DType::kI8:
+      quantize_row(desc.cols, value, args.out.as<int8_t>() + offset, args.out.scale_row + row);
+      break;
+    case DType::kBF16:
+      for (int64_t c = 0; c < desc.cols; ++c)
+        args.out.as<BFloat16>()[offset + c] = BFloat16(value(c));
+      break;
+    default:
+      for (int64_t c = 0; c < desc.cols; ++c) args.out.as<float>()[offset + c] = value(c);
+  }
+}
+
+}  // namespace
+
+void ref_norm(const Context& context, const NormDesc& desc, const NormArgs& args) {
+  parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
+               [&](int64_t begin, int64_t end, int) {
+                 for (int64_t row = begin; row < end; ++row)
+                   norm_row(desc, args, args.x + row * desc.cols, row);
+               });
+}
+
+void ref_gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
+                        const NormArgs* next, const NormDesc* next_desc) {
+  parallel_for(
+      context.threads, desc.rows, norm_grain(desc.cols), [&](int64_t begin, int64_t end, int) {
+        for (int64_t row = begin; row < end; ++row) {
+          const int64_t offset = row * desc.cols;
+          const auto y = [&](int64_t c) {
+            return args.y_dtype == DType::kBF16
+                       ? static_cast<double>(
+                             static_cast<float>(static_cast<const BFloat16*>(args.y)[offset + c]))
+                       : static_cast<double>(static_cast<const float*>(args.y)[offset + c]);
+          };
+          const RowStatistics s = row_statistics(NormKind::kRms, desc.cols, desc.eps, y);
+          float* h = args.h + offset;
+          for (int64_t c = 0; c < desc.cols; ++c) {
+            const double update = y(c) * s.inverse * static_cast<double>(args.weight[c]) *
+                                  static_cast<double>(args.gate[c]);
+            h[c] = static_cast<float>(static_cast<double>(h[c]) + update);
+          }
+          if (next != nullptr) norm_row(*next_desc, *next, h, row);
+        }
+      });
+}
+
+}  // namespace intaglio

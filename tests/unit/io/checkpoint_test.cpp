@@ -1,0 +1,151 @@
+#include "io/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "io/json_config.h"
+#include "temp_folder.h"
+
+namespace intaglio {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const float kA[] = {1, 2, 3, 4};
+const float kB[] = {5, 6};
+
+TensorEntry entry(const std::string& name, const float* data, Shape shape) {
+  return {name, {data, DType::kF32, shape}};
+}
+
+void write(const std::filesystem::path& path, const std::vector<TensorEntry>& tensors) {
+  const Status status = write_safetensors(path, tensors);
+  ASSERT_TRUE(status) << status.error().message;
+}
+
+TEST(Checkpoint, OpensASingleFileUnderEitherName) {
+  for (const char* name : {"diffusion_pytorch_model.safetensors", "model.safetensors"}) {
+    const TempFolder folder;
+    write(folder / name, {entry("b", kB, {2}), entry("a", kA, {2, 2})});
+    const auto checkpoint = Checkpoint::open(folder.path());
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    EXPECT_EQ((*checkpoint)->files().size(), 1u);
+    ASSERT_EQ((*checkpoint)->tensors().size(), 2u);
+    EXPECT_EQ((*checkpoint)->tensors()[0]->name, "a");
+    EXPECT_EQ((*checkpoint)->find("b")->view.as<float>()[1], 6.0f);
+    EXPECT_EQ((*checkpoint)->find("c"), nullptr);
+  }
+}
+
+TEST(Checkpoint, NamesTheFilesItLookedFor) {
+  const TempFolder folder;
+  const auto checkpoint = Checkpoint::open(folder.path());
+  ASSERT_FALSE(checkpoint);
+  EXPECT_EQ(checkpoint.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(checkpoint.error().message, HasSubstr("model.safetensors.index.json"));
+}
+
+TEST(Checkpoint, OpensShards) {
+  const TempFolder folder, whole;
+  write(folder / "part-1.safetensors", {entry("a", kA, {2, 2})});
+  write(folder / "part-2.safetensors", {entry("b", kB, {2})});
+  folder.write(
+      "model.safetensors.index.json",
+      R"({"metadata":{},"weight_map":{"a":"part-1.safetensors","b":"part-2.safetensors"}})");
+  const auto sharded = Checkpoint::open(folder.path());
+  ASSERT_TRUE(sharded) << sharded.error().message;
+  EXPECT_EQ((*sharded)->files().size(), 2u);
+  EXPECT_EQ((*sharded)->find("b")->view.as<float>()[0], 5.0f);
+  // The same weights in one file are the same weights.
+  write(whole / "model.safetensors", {entry("b", kB, {2}), entry("a", kA, {2, 2})});
+  const auto single = Checkpoint::open(whole.path());
+  ASSERT_TRUE(single);
+  EXPECT_EQ((*sharded)->hash(), (*single)->hash());
+}
+
+TEST(Checkpoint, HashSeesNamesTypesShapesAndData) {
+  const auto hash = [](const TensorEntry& tensor) {
+    const TempFolder folder;
+    write(folder / "model.safetensors", {tensor});
+    return (*Checkpoint::open(folder.path()))->hash();
+  };
+  const float other[] = {1, 2, 3, 5};
+  const uint64_t base = hash(entry("a", kA, {2, 2}));
+  EXPECT_EQ(base, hash(entry("a", kA, {2, 2})));
+  EXPECT_NE(base, hash(entry("b", kA, {2, 2})));
+  EXPECT_NE(base, hash(entry("a", kA, {4})));
+  EXPECT_NE(base, hash(entry("a", other, {2, 2})));
+  EXPECT_NE(base, hash({"a", {kA, DType::kI32, {2, 2}}}));
+}
+
+TEST(Checkpoint, RefusesShardNamesThatLeaveTheFolder) {
+  const TempFolder outer;
+  write(outer / "outside.safetensors", {entry("a", kA, {4})});
+  std::filesystem::create_directories(outer / "in/sub");
+  write(outer / "in/sub/inside.safetensors", {entry("a", kA, {4})});
+  const auto open_with = [&](const std::string& shard) {
+    outer.write("in/model.safetensors.index.json", R"({"weight_map":{"a":)" + shard + "}}");
+    return Checkpoint::open(outer / "in");
+  };
+  EXPECT_TRUE(open_with(R"("sub/inside.safetensors")"));
+  const std::string absolute = nlohmann::json((outer / "outside.safetensors").string()).dump();
+  for (const std::string& shard :
+       {std::string(R"("../outside.safetensors")"),
+        std::string(R"("sub/../../outside.safetensors")"), absolute, std::string(R"("")"),
+        std::string(R"("..")"), std::string(R"("sub/")"),
+        std::string(R"("..\\outside.safetensors")"), std::string(R"("a\u0000b")"), std::string("7"),
+        std::string("{}")}) {
+    const auto checkpoint = open_with(shard);
+    ASSERT_FALSE(checkpoint) << shard;
+    EXPECT_EQ(checkpoint.error().code, ErrorCode::kBadFormat) << shard;
+    EXPECT_THAT(checkpoint.error().message, HasSubstr("inside the folder")) << shard;
+  }
+}
+
+TEST(Checkpoint, RefusesAnIndexThatDoesNotMatch) {
+  const TempFolder folder;
+  write(folder / "s.safetensors", {entry("a", kA, {4})});
+  const auto open_with = [&](const std::string& index) {
+    folder.write("model.safetensors.index.json", index);
+    return Checkpoint::open(folder.path());
+  };
+  EXPECT_THAT(
+      open_with(R"({"weight_map":{"a":"s.safetensors","b":"s.safetensors"}})").error().message,
+      HasSubstr("\"b\" is not in s.safetensors"));
+  EXPECT_EQ(open_with(R"({"weight_map":{"a":"gone.safetensors"}})").error().code,
+            ErrorCode::kNotFound);
+  EXPECT_FALSE(open_with(R"({"weight_map":[]})"));
+  EXPECT_FALSE(open_with(R"({})"));
+  EXPECT_FALSE(open_with("[]"));
+  EXPECT_FALSE(open_with("{"));
+}
+
+TEST(WeightReader, CollectsEveryProblem) {
+  const TempFolder folder;
+  const int32_t integers[] = {1};
+  write(folder / "model.safetensors", {entry("a", kA, {2, 2}),
+                                       entry("b", kB, {2}),
+                                       {"c", {integers, DType::kI32, {1}}},
+                                       entry("unused", kB, {1})});
+  WeightReader reader(*Checkpoint::open(folder.path()));
+  EXPECT_EQ(reader.require("a", {2, 2}).as<float>()[3], 4.0f);
+  EXPECT_TRUE(reader.finish());
+  EXPECT_TRUE(reader.contains("b"));
+  EXPECT_FALSE(reader.contains("d"));
+  EXPECT_EQ(reader.require("b", {2, 1}).data, nullptr);
+  EXPECT_EQ(reader.require("c", {1}).data, nullptr);
+  EXPECT_EQ(reader.require("d", {7}).data, nullptr);
+  const Status status = reader.finish();
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kShapeMismatch);
+  EXPECT_THAT(status.error().message, HasSubstr("3 tensors"));
+  EXPECT_THAT(status.error().message,
+              HasSubstr("b: found F32 [2], expected F32, F16 or BF16 [2, 1]"));
+  EXPECT_THAT(status.error().message, HasSubstr("c: found I32 [1]"));
+  EXPECT_THAT(status.error().message, HasSubstr("d: missing, expected [7]"));
+  EXPECT_THAT(reader.unused(), ElementsAre("unused"));
+}
+
+}  // namespace
+}  // namespace intaglio

@@ -1,0 +1,240 @@
+#include "io/safetensors.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <random>
+
+#include "temp_folder.h"
+
+namespace intaglio {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string file_bytes(const std::string& header, size_t data_bytes, int64_t claimed = -1) {
+  const uint64_t length = claimed < 0 ? header.size() : static_cast<uint64_t>(claimed);
+  std::string bytes(8, '\0');
+  std::memcpy(bytes.data(), &length, 8);
+  bytes += header;
+  for (size_t i = 0; i < data_bytes; ++i) bytes += static_cast<char>(i);
+  return bytes;
+}
+
+Expected<std::shared_ptr<const SafetensorsFile>> parse(const std::string& bytes) {
+  return SafetensorsFile::parse(std::as_bytes(std::span(bytes.data(), bytes.size())), "file");
+}
+
+// Expects a kBadFormat error with the file's name and `message`.
+void expect_refused(const std::string& bytes, const std::string& message) {
+  const auto file = parse(bytes);
+  ASSERT_FALSE(file) << message;
+  EXPECT_EQ(file.error().code, ErrorCode::kBadFormat);
+  EXPECT_THAT(file.error().message, HasSubstr("file: "));
+  EXPECT_THAT(file.error().message, HasSubstr(message));
+}
+void expect_header_refused(const std::string& header, size_t data_bytes,
+                           const std::string& message) {
+  expect_refused(file_bytes(header, data_bytes), message);
+}
+
+TEST(Safetensors, ReadsNamesTypesShapesAndBytes) {
+  const std::string bytes = file_bytes(
+      R"({"__metadata__":{"format":"pt"},"b":{"dtype":"U8","shape":[3],"data_offsets":[4,7]},)"
+      R"("a":{"dtype":"BF16","shape":[1,2],"data_offsets":[0,4]}}   )",
+      7);
+  const auto file = parse(bytes);
+  ASSERT_TRUE(file) << file.error().message;
+  ASSERT_EQ((*file)->tensors().size(), 2u);
+  EXPECT_EQ((*file)->tensors()[0].name, "a");
+  const TensorEntry* b = (*file)->find("b");
+  ASSERT_NE(b, nullptr);
+  EXPECT_EQ(b->view.dtype, DType::kU8);
+  EXPECT_EQ(b->view.shape, Shape({3}));
+  EXPECT_EQ(b->view.as<uint8_t>()[2], 6);
+  EXPECT_EQ((*file)->find("c"), nullptr);
+  EXPECT_EQ((*file)->find(""), nullptr);
+  EXPECT_EQ((*file)->metadata().at("format"), "pt");
+}
+
+TEST(Safetensors, AcceptsEveryTypeScalarsAndEmptyTensors) {
+  const std::pair<const char*, int> types[] = {
+      {"F64", 8}, {"F32", 4},     {"F16", 2},     {"BF16", 2}, {"I64", 8},
+      {"I32", 4}, {"I16", 2},     {"I8", 1},      {"U8", 1},   {"BOOL", 1},
+      {"U16", 2}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U32", 4},  {"U64", 8}};
+  for (const auto& [name, size] : types) {
+    const auto file = parse(file_bytes(
+        fmt::format(R"({{"t":{{"dtype":"{}","shape":[],"data_offsets":[0,{}]}}}})", name, size),
+        static_cast<size_t>(size)));
+    ASSERT_TRUE(file) << file.error().message;
+    EXPECT_EQ((*file)->tensors()[0].view.shape.rank, 0);
+    EXPECT_EQ((*file)->tensors()[0].view.size_bytes(), static_cast<size_t>(size));
+  }
+  const auto empty = parse(file_bytes(R"({"a":{"dtype":"F32","shape":[4,0],"data_offsets":[0,0]},)"
+                                      R"("b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                                      R"("c":{"dtype":"F32","shape":[0],"data_offsets":[2,2]}})",
+                                      2));
+  ASSERT_TRUE(empty) << empty.error().message;
+  EXPECT_TRUE(parse(file_bytes("{}", 0)));
+}
+
+TEST(Safetensors, RefusesBrokenLengths) {
+  expect_refused("", "too short");
+  expect_refused("1234567", "too short");
+  expect_refused(file_bytes("", 0), "does not start with");
+  expect_refused(file_bytes("{}", 0, 3), "truncated");
+  expect_refused(file_bytes("{}", 0, 100'000'001), "at most 100000000");
+  expect_refused(std::string(8, '\xff') + "{}", "at most 100000000");
+  expect_refused(file_bytes(" {}", 0), "does not start with");
+}
+
+TEST(Safetensors, RefusesBrokenHeaders) {
+  expect_header_refused("{", 0, "not valid JSON");
+  expect_header_refused("{} x", 0, "not valid JSON");
+  expect_header_refused("{\"\xff\":{}}", 0, "not valid JSON");
+  expect_header_refused(R"({"a":1})", 0, "expected an object, found 1");
+  expect_header_refused(R"({"a":[]})", 0, "expected an object, found an array");
+  expect_header_refused(R"({"a":{"shape":[1],"data_offsets":[0,1]}})", 1, "\"a\": has no dtype");
+  expect_header_refused(R"({"a":{"dtype":"U8","data_offsets":[0,1]}})", 1, "has no shape");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[1]}})", 1, "has no data_offsets");
+  expect_header_refused(R"({"a":{"dtype":"F4","shape":[1],"data_offsets":[0,1]}})", 1,
+                        "\"a\": unknown type \"F4\"");
+  expect_header_refused(R"({"a":{"dtype":8,"shape":[1],"data_offsets":[0,1]}})", 1, "unexpected 8");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":"1","data_offsets":[0,1]}})", 1,
+                        "unexpected \"1\"");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", 1,
+                        "expected sizes, found -1");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[1.0],"data_offsets":[0,1]}})", 1,
+                        "expected sizes");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[[1]],"data_offsets":[0,1]}})", 1,
+                        "expected sizes");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1],"data_offsets":[0,1]}})", 1,
+                        "more than 5");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0]}})", 1, "found 1");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1,1]}})", 1,
+                        "found more");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[1],"shape":[1],"data_offsets":[0,1]}})", 1,
+                        "\"shape\" appears twice");
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}})", 1,
+                        "unknown key \"x\"");
+  expect_header_refused(R"({"__metadata__":{"a":1}})", 0, "metadata \"a\": expected text");
+  expect_header_refused(R"({"__metadata__":{},"__metadata__":{}})", 0, "appears twice");
+  const std::string u8 = R"({"dtype":"U8","shape":[1],"data_offsets":[0,1]})";
+  expect_header_refused("{\"a\":" + u8 + ",\"a\":" + u8 + "}", 1, "\"a\" appears twice");
+  // The size of the nesting must not become stack or memory.
+  expect_header_refused("{\"a\":" + std::string(5'000'000, '['), 0, "expected an object");
+  // Control bytes of a hostile name never reach the terminal.
+  expect_header_refused(R"({"\u001b[2J":{"dtype":"F4"}})", 0, "\\x1b[2J");
+}
+
+TEST(Safetensors, RefusesOffsetsThatDoNotFit) {
+  const auto one = [](const char* shape, const char* offsets) {
+    return fmt::format(R"({{"a":{{"dtype":"F32","shape":{},"data_offsets":{}}}}})", shape, offsets);
+  };
+  expect_header_refused(one("[2]", "[0,8]"), 4, "outside the 4 bytes");
+  expect_header_refused(one("[1]", "[4,0]"), 4, "outside the 4 bytes");
+  expect_header_refused(one("[1]", "[18446744073709551612,18446744073709551615]"), 4,
+                        "outside the 4 bytes");
+  expect_header_refused(one("[1]", "[0,18446744073709551616]"), 4, "data_offsets");
+  expect_header_refused(one("[1]", "[0,3]"), 3, "needs 4 bytes, found 3");
+  expect_header_refused(one("[2]", "[0,4]"), 4, "needs 8 bytes, found 4");
+  expect_header_refused(one("[0]", "[0,4]"), 4, "needs 0 bytes, found 4");
+  // 2^62 x 4 bytes is 2^64: wrapped, it would be 0.
+  expect_header_refused(one("[4611686018427387904]", "[0,0]"), 0, "needs too many bytes");
+  expect_header_refused(one("[4294967296,4294967296]", "[0,0]"), 0, "needs too many bytes");
+  // Empty, yet the product of its sizes overflows on the way.
+  expect_header_refused(one("[4611686018427387904,4611686018427387904,0]", "[0,0]"), 0,
+                        "needs too many bytes");
+  expect_header_refused(one("[9223372036854775808]", "[0,0]"), 0, "too large");
+}
+
+TEST(Safetensors, RefusesHolesAndOverlaps) {
+  const auto two = [](const char* a, const char* b) {
+    return fmt::format(
+        R"({{"a":{{"dtype":"U8","shape":[4],"data_offsets":{}}},"b":{{"dtype":"U8","shape":[4],"data_offsets":{}}}}})",
+        a, b);
+  };
+  EXPECT_TRUE(parse(file_bytes(two("[4,8]", "[0,4]"), 8)));
+  expect_header_refused(two("[0,4]", "[3,7]"), 7, "\"b\": bytes 3..7 overlap");
+  expect_header_refused(two("[0,4]", "[0,4]"), 4, "overlap");
+  expect_header_refused(two("[0,4]", "[5,9]"), 9, "(a hole)");
+  expect_header_refused(two("[1,5]", "[5,9]"), 9, "(a hole)");
+  expect_header_refused(two("[0,4]", "[4,8]"), 9, "1 bytes of data belong to no tensor");
+}
+
+// No bytes may crash: every prefix, and random changes of single bytes, of a valid file.
+TEST(Safetensors, SurvivesDamage) {
+  const std::string good = file_bytes(
+      R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}})", 8);
+  ASSERT_TRUE(parse(good));
+  for (size_t length = 0; length < good.size(); ++length) {
+    EXPECT_FALSE(parse(good.substr(0, length))) << length;
+  }
+  std::mt19937 random(1);
+  for (int i = 0; i < 20000; ++i) {
+    std::string bytes = good;
+    for (int changes = 0; changes < 3; ++changes)
+      bytes[random() % (good.size() - 8)] = static_cast<char>(random());
+    const auto file = parse(bytes);
+    if (!file) continue;
+    for (const TensorEntry& entry : (*file)->tensors()) EXPECT_LE(entry.view.size_bytes(), 8u);
+  }
+}
+
+TEST(Safetensors, WritesWhatItReads) {
+  const TempFolder folder;
+  const float values[] = {1.5f, -2.0f, 3.25f};
+  const uint8_t bytes[] = {7, 8, 9, 10, 11};
+  const std::vector<TensorEntry> tensors = {{"z.weight", {values, DType::kF32, {3, 1}}},
+                                            {"a \"quoted\" \n\u00e9", {bytes, DType::kU8, {5}}},
+                                            {"nothing", {bytes, DType::kI8, {0, 3}}},
+                                            {"scalar", {values + 1, DType::kF32, {}}}};
+  const auto path = folder / "out.safetensors";
+  ASSERT_TRUE(write_safetensors(path, tensors, {{"prompt", "a \"b\""}}));
+  EXPECT_EQ(folder.entries(), 1u);
+  const auto file = SafetensorsFile::open(path);
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_EQ((*file)->path(), path);
+  EXPECT_EQ((*file)->metadata().at("prompt"), "a \"b\"");
+  ASSERT_EQ((*file)->tensors().size(), 4u);
+  for (const TensorEntry& expected : tensors) {
+    const TensorEntry* found = (*file)->find(expected.name);
+    ASSERT_NE(found, nullptr) << expected.name;
+    EXPECT_EQ(found->view.dtype, expected.view.dtype);
+    EXPECT_EQ(found->view.shape, expected.view.shape);
+    EXPECT_EQ(std::memcmp(found->view.data, expected.view.data, expected.view.size_bytes()), 0);
+  }
+  // The first tensor given is the first of the data, which starts 8-byte aligned in a page-aligned
+  // mapping.
+  EXPECT_EQ(reinterpret_cast<uintptr_t>((*file)->find("z.weight")->view.data) % 8, 0u);
+}
+
+TEST(Safetensors, WriterRefusesWhatReadersWould) {
+  const TempFolder folder;
+  const float value = 1;
+  const TensorView view{&value, DType::kF32, {1}};
+  const std::vector<TensorEntry> twice = {{"a", view}, {"a", view}};
+  EXPECT_EQ(write_safetensors(folder / "x", twice).error().code, ErrorCode::kInvalidArgument);
+  const std::vector<TensorEntry> reserved = {{"__metadata__", view}};
+  EXPECT_FALSE(write_safetensors(folder / "x", reserved));
+  const std::vector<TensorEntry> not_utf8 = {{"\xff", view}};
+  EXPECT_FALSE(write_safetensors(folder / "x", not_utf8));
+  const std::vector<TensorEntry> good = {{"a", view}};
+  EXPECT_EQ(write_safetensors(folder / "no/such/x", good).error().code, ErrorCode::kIo);
+  EXPECT_EQ(folder.entries(), 0u);
+}
+
+TEST(Safetensors, OpenExplainsWhatIsNotAFile) {
+  const TempFolder folder;
+  EXPECT_EQ(SafetensorsFile::open(folder / "missing").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(SafetensorsFile::open(folder.path()).error().code, ErrorCode::kIo);
+  EXPECT_EQ(SafetensorsFile::open(folder.write("empty", "")).error().code, ErrorCode::kBadFormat);
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(SafetensorsFile::open(folder / "pipe").error().code,
+            ErrorCode::kIo);  // and does not wait
+}
+
+}  // namespace
+}  // namespace intaglio

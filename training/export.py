@@ -1,0 +1,70 @@
+"""Averaged weights of a run -> a checkpoint folder in bf16, and parts small enough to carry."""
+
+import argparse
+import shutil
+import tarfile
+from pathlib import Path
+
+import torch
+
+import config
+from checkpoint import write_json, write_safetensors
+from scenes import kHere
+
+kLimit = 50_000_000
+
+
+def bf16(state):
+    return {k: v if v.dtype == torch.int64 else v.to(torch.bfloat16) for k, v in state.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--parts", type=Path, help="also a tar of it here, cut in 15 MiB parts")
+    parser.add_argument("--tiny", type=int, default=0)
+    args = parser.parse_args()
+    if args.tiny:
+        config.scaled_down()
+    vae = torch.load(args.run / "vae.pt", map_location="cpu")["model"]
+    dit = torch.load(args.run / "dit.pt", map_location="cpu")
+    text, conditional, unconditional = dit["nets"]
+    index = dict(config.kModelIndex)
+    index["intaglio"] = {**index["intaglio"], "default_guidance": args.guidance}
+    diffusers = "diffusion_pytorch_model.safetensors"
+    parts = [
+        ("text_encoder", config.text_encoder(dit["vocab"]), "model.safetensors", text),
+        ("transformer", config.kConditional, diffusers, conditional),
+        ("unconditional_transformer", config.kUnconditional, diffusers, unconditional),
+        ("vae", config.kVae, diffusers, vae),
+    ]
+    total = 0
+    for name, settings, file, state in parts:
+        folder = args.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "config.json", settings)
+        write_safetensors(folder / file, bf16(state))
+        total += (folder / file).stat().st_size
+    (args.out / "scheduler").mkdir(exist_ok=True)
+    write_json(args.out / "scheduler" / "scheduler_config.json", config.kScheduler)
+    write_json(args.out / "model_index.json", index)
+    shutil.copytree(kHere / "tokenizer", args.out / "tokenizer", dirs_exist_ok=True)
+    print(f"weights: {total} bytes")
+    if total > kLimit:
+        raise SystemExit(f"weights take {total} bytes, the limit is {kLimit}")
+    if args.parts:
+        args.parts.mkdir(parents=True, exist_ok=True)
+        whole = args.run / "model.tar"
+        with tarfile.open(whole, "w") as tar:
+            tar.add(args.out, arcname=".")
+        data = whole.read_bytes()
+        step = 15 << 20
+        for i in range(0, len(data), step):
+            (args.parts / f"part_a{chr(97 + i // step)}").write_bytes(data[i : i + step])
+        print(f"parts: {-(-len(data) // step)}; join with: cat part_a? | tar x -C DIR")
+
+
+if __name__ == "__main__":
+    main()
