@@ -14,10 +14,20 @@ Refusal ref_can_run(const AttentionDesc&, const Context&) { return nullptr; }
 
 #if defined(INTAGLIO_X86)
 
+constexpr AttentionKernel kAmxBf16Kernel{.block_rows = 32,
+                                         .block_keys = 256,
+                                         .key_multiple = 32,
+                                         .depth_multiple = 32,
+                                         .col_multiple = 32,
+                                         .element_bytes = 2,
+                                         .pack_k = avx512_bf16_attention_pack_k,
+                                         .pack_v = avx512_bf16_attention_pack_v,
+                                         .block = amx_bf16_attention_block};
 constexpr AttentionKernel kAvx512Bf16Kernel{.block_rows = 48,
                                             .block_keys = 128,
                                             .key_multiple = 32,
                                             .depth_multiple = 32,
+                                            .col_multiple = 16,
                                             .element_bytes = 2,
                                             .pack_k = avx512_bf16_attention_pack_k,
                                             .pack_v = avx512_bf16_attention_pack_v,
@@ -26,6 +36,7 @@ constexpr AttentionKernel kAvx512F32Kernel{.block_rows = 48,
                                            .block_keys = 128,
                                            .key_multiple = 16,
                                            .depth_multiple = 1,
+                                           .col_multiple = 16,
                                            .element_bytes = 4,
                                            .pack_k = avx512_f32_attention_pack_k,
                                            .pack_v = avx512_f32_attention_pack_v,
@@ -34,6 +45,7 @@ constexpr AttentionKernel kAvx2F32Kernel{.block_rows = 48,
                                          .block_keys = 128,
                                          .key_multiple = 16,
                                          .depth_multiple = 1,
+                                         .col_multiple = 16,
                                          .element_bytes = 4,
                                          .pack_k = avx2_f32_attention_pack_k,
                                          .pack_v = avx2_f32_attention_pack_v,
@@ -47,6 +59,11 @@ size_t kernel_scratch_bytes(const AttentionDesc& desc, int threads) {
 template <const AttentionKernel& kKernel>
 Status run_kernel(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
   return run_attention_kernel(kKernel, context, desc, args);
+}
+
+Refusal amx_can_run(const AttentionDesc& desc, const Context& context) {
+  if (desc.dtype != DType::kBF16) return "the buffers are not BF16";
+  return context.cpu.amx_bf16 ? nullptr : "no AMX-BF16";
 }
 
 Refusal avx512bf16_can_run(const AttentionDesc& desc, const Context& context) {

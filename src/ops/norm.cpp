@@ -2,15 +2,86 @@
 
 #include <array>
 
+#include "core/parallel.h"
 #include "ops/norm_implementations.h"
+#if defined(INTAGLIO_X86)
+#include "ops/cpu/norm_kernels.h"
+#endif
 
 namespace intaglio {
 namespace {
 
 Refusal ref_can_run(const NormDesc&, const Context&) { return nullptr; }
 
-constexpr std::array kImplementations{
-    NormImplementation{"ref_norm", ref_can_run, ref_norm, ref_gated_residual},
+#if defined(INTAGLIO_X86)
+
+NormRowArgs row_args(const NormDesc& desc, const NormArgs& args, const float* x, int64_t row) {
+  NormRowArgs r;
+  r.x = x;
+  r.weight = args.weight;
+  r.modulation = args.modulation;
+  r.cols = desc.cols;
+  r.eps = desc.eps;
+  r.layer = desc.kind == NormKind::kLayer;
+  r.output = desc.out_dtype == DType::kI8     ? NormOutput::kI8
+             : desc.out_dtype == DType::kBF16 ? NormOutput::kBF16
+                                              : NormOutput::kF32;
+  r.out =
+      args.out.as<std::byte>() + static_cast<size_t>(row * desc.cols) * dtype_size(desc.out_dtype);
+  r.scale = args.out.scale_row == nullptr ? nullptr : args.out.scale_row + row;
+  return r;
+}
+
+template <void (*kNormRow)(const NormRowArgs&)>
+void norm_by_rows(const Context& context, const NormDesc& desc, const NormArgs& args) {
+  parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
+               [&](int64_t begin, int64_t end, int) {
+                 for (int64_t row = begin; row < end; ++row)
+                   kNormRow(row_args(desc, args, args.x + row * desc.cols, row));
+               });
+}
+
+// The next norm of a row follows while the row is in L1.
+template <void (*kResidualRow)(const ResidualRowArgs&), void (*kNormRow)(const NormRowArgs&)>
+void gated_residual_by_rows(const Context& context, const NormDesc& desc,
+                            const GatedResidualArgs& args, const NormArgs* next,
+                            const NormDesc* next_desc) {
+  parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
+               [&](int64_t begin, int64_t end, int) {
+                 for (int64_t row = begin; row < end; ++row) {
+                   ResidualRowArgs r;
+                   r.h = args.h + row * desc.cols;
+                   r.y = static_cast<const std::byte*>(args.y) +
+                         static_cast<size_t>(row * desc.cols) * dtype_size(args.y_dtype);
+                   r.y_bf16 = args.y_dtype == DType::kBF16;
+                   r.weight = args.weight;
+                   r.gate = args.gate;
+                   r.cols = desc.cols;
+                   r.eps = desc.eps;
+                   kResidualRow(r);
+                   if (next != nullptr) kNormRow(row_args(*next_desc, *next, r.h, row));
+                 }
+               });
+}
+
+Refusal avx512_can_run(const NormDesc&, const Context& context) {
+  return context.cpu.isa >= CpuIsa::kAvx512Vnni ? nullptr : "no AVX-512";
+}
+
+Refusal avx2_can_run(const NormDesc&, const Context& context) {
+  return context.cpu.isa >= CpuIsa::kAvx2 ? nullptr : "no AVX2";
+}
+
+#endif
+
+constexpr std::array kImplementations {
+#if defined(INTAGLIO_X86)
+  NormImplementation{"avx512_norm", avx512_can_run, norm_by_rows<avx512_norm_row>,
+                     gated_residual_by_rows<avx512_gated_residual_row, avx512_norm_row>},
+      NormImplementation{"avx2_norm", avx2_can_run, norm_by_rows<avx2_norm_row>,
+                         gated_residual_by_rows<avx2_gated_residual_row, avx2_norm_row>},
+#endif
+      NormImplementation{"ref_norm", ref_can_run, ref_norm, ref_gated_residual},
 };
 
 std::string describe(const NormDesc& desc) {

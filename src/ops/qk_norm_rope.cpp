@@ -1,14 +1,62 @@
 #include <array>
 
+#include "core/parallel.h"
 #include "ops/attention_implementations.h"
+#if defined(INTAGLIO_X86)
+#include "ops/cpu/norm_kernels.h"
+#endif
 
 namespace intaglio {
 namespace {
 
 Refusal ref_can_run(const AttentionDesc&, const Context&) { return nullptr; }
 
-constexpr std::array kImplementations{
-    QkNormRopeImplementation{"ref_qk_norm_rope", ref_can_run, ref_qk_norm_rope},
+#if defined(INTAGLIO_X86)
+
+constexpr int64_t kTokensAtOnce = 4;
+
+template <void (*kHeads)(const HeadsNormRopeArgs&)>
+void norm_rope_by_tokens(const Context& context, const AttentionDesc& desc,
+                         const QkNormRopeArgs& args) {
+  parallel_for(context.threads, desc.tokens, kTokensAtOnce, [&](int64_t begin, int64_t end, int) {
+    for (int64_t token = begin; token < end; ++token) {
+      const size_t offset = static_cast<size_t>(token * args.ld) * dtype_size(desc.dtype);
+      HeadsNormRopeArgs h;
+      h.bf16 = desc.dtype == DType::kBF16;
+      h.head_dim = desc.head_dim;
+      h.cosine = args.rope.cos + token * (desc.head_dim / 2);
+      h.sine = args.rope.sin + token * (desc.head_dim / 2);
+      h.eps = args.eps;
+      h.x = static_cast<std::byte*>(args.q) + offset;
+      h.heads = desc.heads;
+      h.weight = args.q_weight;
+      kHeads(h);
+      h.x = static_cast<std::byte*>(args.k) + offset;
+      h.heads = desc.kv_heads;
+      h.weight = args.k_weight;
+      kHeads(h);
+    }
+  });
+}
+
+Refusal avx512_can_run(const AttentionDesc&, const Context& context) {
+  return context.cpu.isa >= CpuIsa::kAvx512Vnni ? nullptr : "no AVX-512";
+}
+
+Refusal avx2_can_run(const AttentionDesc&, const Context& context) {
+  return context.cpu.isa >= CpuIsa::kAvx2 ? nullptr : "no AVX2";
+}
+
+#endif
+
+constexpr std::array kImplementations {
+#if defined(INTAGLIO_X86)
+  QkNormRopeImplementation{"avx512_qk_norm_rope", avx512_can_run,
+                           norm_rope_by_tokens<avx512_heads_norm_rope>},
+      QkNormRopeImplementation{"avx2_qk_norm_rope", avx2_can_run,
+                               norm_rope_by_tokens<avx2_heads_norm_rope>},
+#endif
+      QkNormRopeImplementation{"ref_qk_norm_rope", ref_can_run, ref_qk_norm_rope},
 };
 
 std::string describe(const AttentionDesc& desc) {

@@ -43,7 +43,7 @@ Plan make_plan(const AttentionKernel& kernel, const AttentionDesc& desc, int thr
   g.head_dim = desc.head_dim;
   g.keys_padded = round_up(desc.tokens, kernel.key_multiple);
   g.depth_padded = round_up(desc.head_dim, kernel.depth_multiple);
-  g.cols_padded = round_up(desc.head_dim, 16);
+  g.cols_padded = round_up(desc.head_dim, kernel.col_multiple);
   g.scale_log2 =
       static_cast<float>(std::numbers::log2e / std::sqrt(static_cast<double>(desc.head_dim)));
   g.causal = desc.causal;

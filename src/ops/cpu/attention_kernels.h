@@ -12,6 +12,10 @@
 // [keys_padded][columns of the panel]; bf16 kernels
 //   keep two consecutive keys of a column together: [keys_padded / 2][columns][2].
 // Padding is zero in both.
+//
+// A NaN or Inf of q or k shows in the rows it belongs to and nowhere else. Under a causal mask a
+// NaN or Inf of v may also reach rows up to one block before its own (a hidden key has weight 0,
+// and 0 * NaN is NaN).
 #pragma once
 
 #include <cstdint>
@@ -23,7 +27,7 @@ struct AttentionGeometry {
   int64_t head_dim = 0;
   int64_t keys_padded = 0;   // tokens, rounded up
   int64_t depth_padded = 0;  // head_dim as the depth of q . k, rounded up
-  int64_t cols_padded = 0;   // head_dim as the width of v, rounded up to 16
+  int64_t cols_padded = 0;   // head_dim as the width of v, rounded up
   float scale_log2 = 0.0f;   // log2(e) / sqrt(head_dim): the kernels use exp2
   bool causal = false;
   bool bf16 = false;  // type of q, k, v and out in the caller's memory
@@ -59,6 +63,7 @@ struct AttentionKernel {
   int64_t block_keys = 0;
   int64_t key_multiple = 0;    // keys_padded
   int64_t depth_multiple = 0;  // depth_padded
+  int64_t col_multiple = 0;    // cols_padded
   int64_t element_bytes = 0;   // of packed q, k and v: 4 or 2
   void (*pack_k)(const AttentionGeometry&, const AttentionPackArgs&) = nullptr;
   void (*pack_v)(const AttentionGeometry&, const AttentionPackArgs&) = nullptr;

@@ -1,0 +1,161 @@
+// 16 floats at a time in two registers, lane for lane the same as the AVX-512 pieces. Internal
+// linkage.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace intaglio {
+namespace {
+
+constexpr int64_t kLanes = 16;
+
+struct Floats {
+  __m256 low, high;
+};
+
+// All ones in the lanes of the 8 elements at `index` that lie inside a row of `count`.
+[[maybe_unused]] inline __m256i lanes(int64_t index, int64_t count) {
+  const int64_t left = count - index < 0 ? 0 : (count - index > 8 ? 8 : count - index);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(left)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+[[maybe_unused]] inline Floats load(const float* row, int64_t index, int64_t count) {
+  if (count - index >= kLanes)
+    return {_mm256_loadu_ps(row + index), _mm256_loadu_ps(row + index + 8)};
+  const int64_t second = count - index > 8 ? index + 8 : index;  // no address past the row
+  return {_mm256_maskload_ps(row + index, lanes(index, count)),
+          _mm256_maskload_ps(row + second, lanes(index + 8, count))};
+}
+
+[[maybe_unused]] inline __m256 widen(__m128i words) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
+}
+
+[[maybe_unused]] inline Floats load(const uint16_t* row, int64_t index, int64_t count) {
+  alignas(16) uint16_t tail[kLanes] = {};
+  const uint16_t* source = row + index;
+  if (count - index < kLanes) {
+    for (int64_t i = 0; i < count - index; ++i) tail[i] = source[i];
+    source = tail;
+  }
+  return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source))),
+          widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source + 8)))};
+}
+
+[[maybe_unused]] inline void store(float* row, int64_t index, int64_t count, Floats x) {
+  if (count - index >= kLanes) {
+    _mm256_storeu_ps(row + index, x.low);
+    _mm256_storeu_ps(row + index + 8, x.high);
+    return;
+  }
+  _mm256_maskstore_ps(row + index, lanes(index, count), x.low);
+  if (count - index > 8) _mm256_maskstore_ps(row + index + 8, lanes(index + 8, count), x.high);
+}
+
+// To bf16 in the low halves, nearest even, NaN kept: the rounding of BFloat16.
+[[maybe_unused]] inline __m256i round_to_bf16(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x00400000));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+}
+
+[[maybe_unused]] inline void store(uint16_t* row, int64_t index, int64_t count, Floats x) {
+  // The pack works within halves; the permutation puts the quarters in order.
+  const __m256i packed = _mm256_permute4x64_epi64(
+      _mm256_packus_epi32(round_to_bf16(x.low), round_to_bf16(x.high)), 0xd8);
+  if (count - index >= kLanes) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(row + index), packed);
+    return;
+  }
+  alignas(32) uint16_t words[kLanes];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(words), packed);
+  for (int64_t i = 0; i < count - index; ++i) row[index + i] = words[i];
+}
+
+[[maybe_unused]] inline Floats all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+[[maybe_unused]] inline Floats add(Floats a, Floats b) {
+  return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+[[maybe_unused]] inline Floats sub(Floats a, Floats b) {
+  return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+[[maybe_unused]] inline Floats mul(Floats a, Floats b) {
+  return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+[[maybe_unused]] inline Floats mul_add(Floats a, Floats b, Floats c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+[[maybe_unused]] inline Floats mul_sub(Floats a, Floats b, Floats c) {
+  return {_mm256_fmsub_ps(a.low, b.low, c.low), _mm256_fmsub_ps(a.high, b.high, c.high)};
+}
+
+// The lanes of `x` that lie inside the row; the others are zero.
+[[maybe_unused]] inline Floats inside(Floats x, int64_t index, int64_t count) {
+  if (count - index >= kLanes) return x;
+  return {_mm256_and_ps(x.low, _mm256_castsi256_ps(lanes(index, count))),
+          _mm256_and_ps(x.high, _mm256_castsi256_ps(lanes(index + 8, count)))};
+}
+
+// 16 float64 lanes.
+struct Doubles {
+  __m256d part[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(),
+                     _mm256_setzero_pd()};
+};
+
+[[maybe_unused]] inline void accumulate(Doubles& sum, Floats x) {
+  sum.part[0] = _mm256_add_pd(sum.part[0], _mm256_cvtps_pd(_mm256_castps256_ps128(x.low)));
+  sum.part[1] = _mm256_add_pd(sum.part[1], _mm256_cvtps_pd(_mm256_extractf128_ps(x.low, 1)));
+  sum.part[2] = _mm256_add_pd(sum.part[2], _mm256_cvtps_pd(_mm256_castps256_ps128(x.high)));
+  sum.part[3] = _mm256_add_pd(sum.part[3], _mm256_cvtps_pd(_mm256_extractf128_ps(x.high, 1)));
+}
+
+[[maybe_unused]] inline void spill(const Doubles& sum, double* lanes16) {
+  for (int i = 0; i < 4; ++i) _mm256_storeu_pd(lanes16 + 4 * i, sum.part[i]);
+}
+
+// Magnitudes as integers: they order as the floats do, with Inf and NaN above every number.
+using Magnitudes = __m256i;
+
+[[maybe_unused]] inline Magnitudes no_magnitudes() { return _mm256_setzero_si256(); }
+[[maybe_unused]] inline Magnitudes larger_magnitudes(Magnitudes m, Floats x) {
+  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+  m = _mm256_max_epi32(m, _mm256_and_si256(_mm256_castps_si256(x.low), magnitude));
+  return _mm256_max_epi32(m, _mm256_and_si256(_mm256_castps_si256(x.high), magnitude));
+}
+[[maybe_unused]] inline int32_t largest(Magnitudes m) {
+  alignas(32) int32_t lane[8];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lane), m);
+  int32_t most = lane[0];
+  for (int i = 1; i < 8; ++i) most = lane[i] > most ? lane[i] : most;
+  return most;
+}
+
+// clamp(round_half_even(x), -127, 127) to int8.
+[[maybe_unused]] inline void store_rounded(int8_t* row, int64_t index, int64_t count, Floats x) {
+  const __m256 most = _mm256_set1_ps(127.0f);
+  const __m256 least = _mm256_set1_ps(-127.0f);
+  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  const __m256i low = _mm256_cvtps_epi32(
+      _mm256_round_ps(_mm256_max_ps(_mm256_min_ps(x.low, most), least), kNearest));
+  const __m256i high = _mm256_cvtps_epi32(
+      _mm256_round_ps(_mm256_max_ps(_mm256_min_ps(x.high, most), least), kNearest));
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+  const __m128i bytes =
+      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  if (count - index >= kLanes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(row + index), bytes);
+    return;
+  }
+  alignas(16) int8_t tail[kLanes];
+  _mm_store_si128(reinterpret_cast<__m128i*>(tail), bytes);
+  for (int64_t i = 0; i < count - index; ++i) row[index + i] = tail[i];
+}
+
+}  // namespace
+}  // namespace intaglio

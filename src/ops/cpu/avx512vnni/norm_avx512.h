@@ -1,0 +1,104 @@
+// 16 floats at a time, and sums in a fixed order. Internal linkage.
+#pragma once
+
+// g++ 12 takes the deliberately undefined operands inside its own intrinsics for mistakes.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+#include <cstdint>
+
+namespace intaglio {
+namespace {
+
+constexpr int64_t kLanes = 16;
+
+using Floats = __m512;
+
+// Lanes of the vector at `index` of a row of `count` elements.
+[[maybe_unused]] inline __mmask16 lanes(int64_t index, int64_t count) {
+  return count - index >= kLanes ? static_cast<__mmask16>(0xffff)
+                                 : static_cast<__mmask16>((1u << (count - index)) - 1u);
+}
+
+[[maybe_unused]] inline Floats load(const float* row, int64_t index, int64_t count) {
+  return _mm512_maskz_loadu_ps(lanes(index, count), row + index);
+}
+
+[[maybe_unused]] inline Floats load(const uint16_t* row, int64_t index, int64_t count) {
+  const __m256i raw = _mm256_maskz_loadu_epi16(lanes(index, count), row + index);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
+}
+
+[[maybe_unused]] inline void store(float* row, int64_t index, int64_t count, Floats x) {
+  _mm512_mask_storeu_ps(row + index, lanes(index, count), x);
+}
+
+// To bf16, nearest even, NaN kept: the rounding of BFloat16.
+[[maybe_unused]] inline void store(uint16_t* row, int64_t index, int64_t count, Floats x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x00400000));
+  _mm256_mask_storeu_epi16(row + index, lanes(index, count),
+                           _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
+
+[[maybe_unused]] inline Floats all(float x) { return _mm512_set1_ps(x); }
+[[maybe_unused]] inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+[[maybe_unused]] inline Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+[[maybe_unused]] inline Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+[[maybe_unused]] inline Floats mul_add(Floats a, Floats b, Floats c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+[[maybe_unused]] inline Floats mul_sub(Floats a, Floats b, Floats c) {
+  return _mm512_fmsub_ps(a, b, c);
+}
+
+// The lanes of `x` that lie inside the row; the others are zero.
+[[maybe_unused]] inline Floats inside(Floats x, int64_t index, int64_t count) {
+  return _mm512_maskz_mov_ps(lanes(index, count), x);
+}
+
+// 16 float64 lanes.
+struct Doubles {
+  __m512d low = _mm512_setzero_pd(), high = _mm512_setzero_pd();
+};
+
+[[maybe_unused]] inline void accumulate(Doubles& sum, Floats x) {
+  sum.low = _mm512_add_pd(sum.low, _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
+  sum.high = _mm512_add_pd(sum.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)));
+}
+
+[[maybe_unused]] inline void spill(const Doubles& sum, double* lanes16) {
+  _mm512_storeu_pd(lanes16, sum.low);
+  _mm512_storeu_pd(lanes16 + 8, sum.high);
+}
+
+// Magnitudes as integers: they order as the floats do, with Inf and NaN above every number.
+using Magnitudes = __m512i;
+
+[[maybe_unused]] inline Magnitudes no_magnitudes() { return _mm512_setzero_si512(); }
+[[maybe_unused]] inline Magnitudes larger_magnitudes(Magnitudes m, Floats x) {
+  return _mm512_max_epi32(m,
+                          _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)));
+}
+[[maybe_unused]] inline int32_t largest(Magnitudes m) { return _mm512_reduce_max_epi32(m); }
+
+// clamp(round_half_even(x), -127, 127) to int8.
+[[maybe_unused]] inline void store_rounded(int8_t* row, int64_t index, int64_t count, Floats x) {
+  const Floats clamped = _mm512_max_ps(_mm512_min_ps(x, all(127.0f)), all(-127.0f));
+  const __m512i rounded =
+      _mm512_cvt_roundps_epi32(clamped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm_mask_storeu_epi8(row + index, lanes(index, count), _mm512_cvtepi32_epi8(rounded));
+}
+
+}  // namespace
+}  // namespace intaglio
