@@ -4,10 +4,9 @@
 # EXTRA_VAE, EXTRA_DIT, EXTRA: further options (EXTRA goes to every script; "--tiny 1" tries the code).
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
-run="$1"
-mkdir -p "$run/back"
+mkdir -p "$1/back"
+run="$(cd "$1" && pwd)"
 export PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR="$run/inductor" OMP_NUM_THREADS=4
-export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 python="${PYTHON:-python3}"
 say() { echo "[$(date +%T)] $*"; }
 if [ ! -f "$run/vae.pt" ]; then
@@ -23,8 +22,10 @@ say "export"
 "$python" "$here/export.py" --run "$run" --out "$run/model" --parts "$run/back" ${EXTRA:-}
 say "judged prompts"
 "$python" "$here/sample_sets.py" --run "$run" --out "$run/sets" ${EXTRA:-} ${EXTRA_SETS:-}
-tar cf "$run/back/sets.tar" -C "$run" sets
-cp "$run"/*.jsonl "$run"/sheet_100.png "$run"/vae_sheet.png "$run/back/" 2>/dev/null || true
+for kind in words objects; do
+  (cd "$run/sets" && tar cf "$run/back/sets_$kind.tar" ${kind}_*.png)
+done
+(cd "$run" && tar cf "$run/back/extras.tar" *.jsonl sheet_100.png vae_sheet.png)
 touch "$run/all.done"
 say "done"
 ls -l "$run/back"

@@ -218,14 +218,11 @@ def main():
     sampler = Sampler([net.eval() for net in copies], vae, device)
     sheet_prompts = (kHere / "prompts_sheet.txt").read_text().splitlines()
     groups = [list(nets[0].parameters()) + list(nets[1].parameters()), list(nets[2].parameters())]
+    layers = [*nets[0].language_model.layers, *nets[1].layers, *nets[2].layers]
     if compiled:
         # Layer by layer: one compilation per shape serves all layers of a network.
         raise_compile_limits()
-        for layer in [
-            *nets[0].language_model.layers,
-            *nets[1].layers,
-            *nets[2].layers,
-        ]:
+        for layer in layers:
             layer.compile(dynamic=False)
 
     def train_step(bucket, lr):
@@ -272,8 +269,18 @@ def main():
         NormSilu.kernel = staticmethod(kept)
 
     begin = time.time()
-    for bucket in cache.buckets * 2:
-        train_step(bucket, 1e-6)
+    try:
+        for bucket in cache.buckets * 2:
+            train_step(bucket, 1e-6)
+    except Exception as error:
+        if not compiled:
+            raise
+        # Slower, but a run without the compiler is better than none.
+        log(event="layers not compiled", why=str(error)[:300])
+        for layer in layers:
+            layer._compiled_call_impl = None
+        for bucket in cache.buckets * 2:
+            train_step(bucket, 1e-6)
     if device.type == "cuda":
         torch.cuda.synchronize()
     log(

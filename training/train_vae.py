@@ -155,11 +155,11 @@ def main():
     log = Log(args.out / "vae_log.jsonl")
     assets = np.load(kHere / ".cache" / "assets.npz")
     source = SceneSource(assets["advances"], args.workers, args.chunk, 1_000_000 + 1_000_000 * (step > 0))
-    device = setup(args.device, 1 + step)
-    composer = Composer(assets, device)
     held = SceneSource(assets["advances"], 1, args.held_out, 7)
     held_out = keep_pictures(held.next(make_scenes))
     held.close()
+    device = setup(args.device, 1 + step)
+    composer = Composer(assets, device)
     pictures = Pictures(source, composer, device)
 
     vae = Vae(config.kVae).to(device).to(memory_format=torch.channels_last)
