@@ -33,7 +33,7 @@ struct LinearWeights {
   const void* borrowed = nullptr;                          // or weights used in place, e.g. in a memory-mapped file
   std::vector<float> scale_col;                            // [n], int8 kinds
   std::vector<float> bias;                                 // [n] or empty
-  const S8GemmImplementation* s8_gemm = nullptr;           // kS8, kS8Dequant
+  const S8GemmImplementation* s8_gemm = nullptr;           // kS8; kS8Dequant keeps its int8 rows [n, k] as they are
   const FloatGemmImplementation* float_gemm = nullptr;     // kF32, kBF16, kS8Dequant
 
   // Columns of the output: n, or n / 2 after SwiGLU.

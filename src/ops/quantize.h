@@ -1,7 +1,7 @@
 // Per-token dynamic quantization of activations.
 //
 //   absmax = max_c |x[r, c]|;  scale[r] = max(absmax / 127, 1e-30);  q[r, c] = clamp(round_half_even(x[r, c] * (127 / absmax)), -127, 127)
-// A zero row gives zeros with scale 1e-30. A row with a NaN or an Inf gives q = 0 and scale = NaN, so the damage stays visible downstream.
+// A zero row gives zeros with scale 1e-30, and so does a row with absmax < 1e-36 (127 / absmax would overflow). A row with a NaN or an Inf gives q = 0 and scale = NaN, so the damage stays visible downstream.
 // Every implementation gives the same bits (no fused multiply-add in the formula).
 #pragma once
 

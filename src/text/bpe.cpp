@@ -4,8 +4,8 @@
 #include <bit>
 #include <functional>
 
+#include "io/printable.h"
 #include "text/byte_alphabet.h"
-#include "text/unicode.h"
 
 namespace intaglio {
 namespace {
@@ -46,7 +46,7 @@ Status BpeModel::add_tokens(const TokenizerFile& file, const std::string& name) 
     Token& token = tokens_[static_cast<size_t>(id)];
     if (token.present) {
       return make_error(ErrorCode::kBadFormat, "{}: model.vocab: \"{}\" and \"{}\" share the id {}",
-                        name, excerpt(token_as_written(id)), excerpt(written), id);
+                        name, printable(token_as_written(id)), printable(written), id);
     }
     const std::optional<std::string> bytes = bytes_from_printable(written);
     const std::string_view stored = bytes ? std::string_view(*bytes) : written;
@@ -58,7 +58,7 @@ Status BpeModel::add_tokens(const TokenizerFile& file, const std::string& name) 
     if (token_table_[slot] != kNoToken) {
       return make_error(ErrorCode::kBadFormat,
                         "{}: model.vocab: \"{}\" comes twice, with the ids {} and {}", name,
-                        excerpt(written), token_table_[slot], id);
+                        printable(written), token_table_[slot], id);
     }
     token_table_[slot] = id;
   }
@@ -92,7 +92,7 @@ Status BpeModel::add_merges(const TokenizerFile& file, const std::string& name) 
         return make_error(
             ErrorCode::kBadFormat,
             "{}: model.merges: entry {} (\"{}\" \"{}\") needs the token \"{}\", which {}", name,
-            rank, excerpt(left), excerpt(right), excerpt(parts[i]),
+            rank, printable(left), printable(right), printable(parts[i]),
             bytes ? "is not in model.vocab" : "is not in the byte alphabet");
       }
       ids[i] = *id;

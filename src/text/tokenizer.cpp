@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "io/json_config.h"
+#include "io/printable.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/tokenizer_json.h"
@@ -65,13 +66,14 @@ Status Tokenizer::Impl::add_tokens(const std::string& name) {
     if (bpe.token_bytes(token.id) && bpe.token_as_written(token.id) != token.content) {
       return make_error(ErrorCode::kBadFormat,
                         "{}: added_tokens: \"{}\" has the id {}, which is \"{}\" in model.vocab",
-                        name, token.content, token.id, excerpt(bpe.token_as_written(token.id)));
+                        name, printable(token.content), token.id,
+                        printable(bpe.token_as_written(token.id)));
     }
     const auto [it, inserted] = added_by_id.emplace(token.id, i);
     if (!inserted && added[it->second].content != token.content) {
       return make_error(ErrorCode::kBadFormat,
                         "{}: added_tokens: \"{}\" and \"{}\" share the id {}", name,
-                        added[it->second].content, token.content, token.id);
+                        printable(added[it->second].content), printable(token.content), token.id);
     }
     if (token.normalized) {
       in_normalized_text.add(nfc ? to_nfc(token.content) : token.content, i);

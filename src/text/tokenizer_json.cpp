@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "io/printable.h"
 #include "text/tokenizer_sax.h"
-#include "text/unicode.h"
 
 namespace intaglio {
 namespace {
@@ -14,7 +14,7 @@ using Json = nlohmann::json;
 // Keeps a message readable when the file holds a novel where a word belongs.
 std::string shown(const Json& value) {
   if (value.is_string()) {
-    return fmt::format("\"{}\"", excerpt(value.get_ref<const std::string&>(), 300));
+    return fmt::format("\"{}\"", printable(value.get_ref<const std::string&>(), 300));
   }
   if (value.is_structured()) return fmt::format("an {}", value.type_name());
   return value.dump();
@@ -188,7 +188,7 @@ class Reader {
     INTAGLIO_ASSIGN(const bool single_word, boolean_or(json, where, "single_word", false));
     if (single_word)
       return unsupported("{} (\"{}\") has single_word; only false is supported", where,
-                         token.content);
+                         printable(token.content));
     INTAGLIO_ASSIGN(const bool special, boolean_or(json, where, "special", false));
     INTAGLIO_ASSIGN(token.lstrip, boolean_or(json, where, "lstrip", false));
     INTAGLIO_ASSIGN(token.rstrip, boolean_or(json, where, "rstrip", false));

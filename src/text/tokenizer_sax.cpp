@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "text/unicode.h"
+#include "io/printable.h"
 
 namespace intaglio {
 
@@ -31,7 +31,8 @@ TokenizerSax::Json* TokenizerSax::add(Json value) {
 
 bool TokenizerSax::scalar(Json value) {
   if (part_ == Part::kVocab)
-    return fail(fmt::format("model.vocab: the id of \"{}\" is not a whole number", excerpt(key_)));
+    return fail(
+        fmt::format("model.vocab: the id of \"{}\" is not a whole number", printable(key_)));
   if (part_ != Part::kDocument) {
     return fail(fmt::format("model.merges: entry {} is neither \"a b\" nor [\"a\", \"b\"]",
                             file_.merges.size() / 2));
@@ -44,7 +45,7 @@ bool TokenizerSax::number_unsigned(uint64_t value) {
   if (part_ != Part::kVocab) return scalar(value);
   if (value > static_cast<uint64_t>(kMaxTokenId)) {
     return fail(fmt::format("model.vocab: \"{}\" has the id {}; the largest allowed is {}",
-                            excerpt(key_), value, kMaxTokenId));
+                            printable(key_), value, kMaxTokenId));
   }
   file_.tokens.add(key_);
   file_.ids.push_back(static_cast<int32_t>(value));
@@ -57,7 +58,7 @@ bool TokenizerSax::string(std::string& value) {
     if (space == std::string::npos || value.find(' ', space + 1) != std::string::npos) {
       return fail(fmt::format(
           "model.merges: entry {} is \"{}\", expected two tokens with one space between",
-          file_.merges.size() / 2, excerpt(value)));
+          file_.merges.size() / 2, printable(value)));
     }
     file_.merges.add(std::string_view(value).substr(0, space));
     file_.merges.add(std::string_view(value).substr(space + 1));
@@ -101,7 +102,7 @@ bool TokenizerSax::start_object(size_t) {
 bool TokenizerSax::key(std::string& value) {
   // A second "model" or "vocab" would silently replace or mix with the first.
   if (part_ == Part::kDocument && stack_.back()->contains(value))
-    return fail(fmt::format("the key \"{}\" comes twice in one object", excerpt(value)));
+    return fail(fmt::format("the key \"{}\" comes twice in one object", printable(value)));
   std::swap(key_, value);
   return true;
 }

@@ -91,13 +91,6 @@ std::optional<size_t> find_invalid_utf8(std::string_view text) {
   return std::nullopt;
 }
 
-std::string excerpt(std::string_view text, size_t max_bytes) {
-  if (text.size() <= max_bytes) return std::string(text);
-  size_t end = max_bytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0u) == 0x80u) --end;
-  return std::string(text.substr(0, end)) + "...";
-}
-
 std::string to_nfc(std::string_view text) {
   if (needs_no_composition(text)) return std::string(text);
   std::vector<utf8proc_int32_t> points;

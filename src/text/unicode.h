@@ -1,5 +1,5 @@
 // The few facts about code points that the tokenizer needs. Categories and normalization are those
-// of utf8proc's Unicode version (14.0 with utf8proc 2.8); code points assigned later count as
+// of utf8proc's Unicode version (15.0 with utf8proc 2.8); code points assigned later count as
 // neither letter nor number.
 #pragma once
 
@@ -39,9 +39,6 @@ void append_utf8(char32_t code_point, std::string& text);
 // Offset of the first byte that is not UTF-8 (overlong forms, surrogates and values above U+10FFFF
 // are not); nullopt if all is well.
 std::optional<size_t> find_invalid_utf8(std::string_view text);
-
-// `text` cut to at most `max_bytes` at the end of a character, with "..." if it was longer; for messages.
-std::string excerpt(std::string_view text, size_t max_bytes = 120);
 
 // Canonical composition (NFC) of valid UTF-8; O(n log n) for any input.
 std::string to_nfc(std::string_view text);

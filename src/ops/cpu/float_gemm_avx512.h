@@ -7,6 +7,7 @@
 
 // g++ 12 takes the deliberately undefined pass-through operands of its own intrinsics for mistakes.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 
 #include <immintrin.h>
 
@@ -205,17 +206,22 @@ inline void dot_tile(const FloatDotBlock& g, int64_t row, int64_t n0, int64_t co
   const auto step = [&](int64_t c, int64_t left) {
     typename Dot::Vector w[4];
     for (int64_t j = 0; j < 4; ++j) w[j] = Dot::load(g.w, (n0 + (j < columns ? j : 0)) * g.k + c, left);
-    for (int64_t i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kRows; ++i) {
       const typename Dot::Vector x = Dot::load(g.a, (row + i) * g.lda + c, left);
-      for (int64_t j = 0; j < 4; ++j) sum[i][j] = Dot::multiply_add(sum[i][j], x, w[j]);
+      for (int j = 0; j < 4; ++j) sum[i][j] = Dot::multiply_add(sum[i][j], x, w[j]);
     }
   };
   int64_t c = 0;
   for (; c + Dot::kStep <= g.k; c += Dot::kStep) step(c, Dot::kStep);
   if (c < g.k) step(c, g.k - c);
+  // Constant bounds here keep the sums in registers above.
+  float total[kRows][4];
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < 4; ++j) total[i][j] = _mm512_reduce_add_ps(sum[i][j]);
+  }
   for (int64_t i = 0; i < kRows; ++i) {
     for (int64_t j = 0; j < columns; ++j) {
-      const float y = _mm512_reduce_add_ps(sum[i][j]) + (g.bias != nullptr ? g.bias[n0 + j] : 0.0f);
+      const float y = total[i][j] + (g.bias != nullptr ? g.bias[n0 + j] : 0.0f);
       const int64_t at = (row + i) * g.ld_out + n0 + j;
       if (g.bf16_out) {
         static_cast<uint16_t*>(g.out)[at] = narrow_bf16(y);

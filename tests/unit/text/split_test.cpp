@@ -1,5 +1,6 @@
 #include "text/split.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -33,9 +34,10 @@ const NamedRegex kRegexes[] = {
      R"((?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
 };
 
-// PCRE2's \s has one more member than White_Space: the Mongolian vowel separator, which Unicode
-// took out in 6.3.
-constexpr char32_t kMongolianVowelSeparator = 0x180e;
+// Where PCRE2 10.42 cannot be the oracle: code points that Unicode 15 added (it has 14), and the
+// Mongolian vowel separator, which it counts as \s though Unicode took it out of White_Space
+// in 6.3.
+constexpr const char* kNoOracle = R"([\p{Cn}\x{180e}])";
 
 std::string escaped(std::string_view text) {
   std::string result;
@@ -71,6 +73,7 @@ class SplitOracle : public testing::TestWithParam<NamedRegex> {
     ASSERT_EQ(found_, expected_) << "\"" << text << "\" = " << escaped(text);
   }
 
+  RegexOracle no_oracle_{kNoOracle};
   RegexOracle oracle_{GetParam().regex};
   SplitPattern pattern_ = split_pattern_from_regex(GetParam().regex).value();
   std::vector<size_t> expected_, found_;
@@ -90,8 +93,12 @@ TEST_P(SplitOracle, AllAsciiTriples) {
 TEST_P(SplitOracle, EveryCodePoint) {
   std::string text;
   for (char32_t c = 0; c < 0x110000; ++c) {
-    if ((c >= 0xd800 && c <= 0xdfff) || c == kMongolianVowelSeparator) continue;
-    text.assign("a");
+    if (c >= 0xd800 && c <= 0xdfff) continue;
+    text.clear();
+    append_utf8(c, text);
+    if (no_oracle_.matches(text)) continue;
+    text.clear();
+    text.push_back('a');
     append_utf8(c, text);
     append_utf8(c, text);
     text += "b ";
@@ -102,16 +109,14 @@ TEST_P(SplitOracle, EveryCodePoint) {
 
 TEST_P(SplitOracle, RandomText) {
   std::mt19937 random(20240607);
-  std::string vowel_separator;
-  append_utf8(kMongolianVowelSeparator, vowel_separator);
   int compared = 0;
   for (int i = 0; i < 20000; ++i) {
     const std::string text = random_text(random, 24);
-    if (text.find(vowel_separator) != std::string::npos) continue;
+    if (no_oracle_.matches(text)) continue;
     ASSERT_NO_FATAL_FAILURE(expect_same(text));
     ++compared;
   }
-  EXPECT_GT(compared, 15000);
+  EXPECT_GT(compared, 10000);
 }
 
 INSTANTIATE_TEST_SUITE_P(Regexes, SplitOracle, testing::ValuesIn(kRegexes),

@@ -205,9 +205,14 @@ void dot_tile(const FloatDotBlock& g, int64_t row, int64_t n0, int64_t columns) 
       sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
     }
   }
+  // Constant bounds here keep the sums in registers above.
+  float total[kRows][2];
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < 2; ++j) total[i][j] = sum_8(sum[i][j]);
+  }
   for (int i = 0; i < kRows; ++i) {
     for (int64_t j = 0; j < columns; ++j) {
-      float y = sum_8(sum[i][j]);
+      float y = total[i][j];
       for (int64_t tail = c; tail < g.k; ++tail) {
         y += load_1<kBf16>(g.a, (row + i) * g.lda + tail) * load_1<kBf16>(g.w, (n0 + j) * g.k + tail);
       }

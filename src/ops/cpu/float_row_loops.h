@@ -1,0 +1,151 @@
+// The row passes as plain loops for the compiler to vectorise. Each instruction-set folder includes this once with its own flags; nothing
+// here may leave the translation unit.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/cpu/float_row_kernels.h"
+
+namespace intaglio::cpu {
+namespace {
+
+inline float widen_bits(uint16_t x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x) << 16); }
+
+inline uint16_t narrow_bits(float x) {
+  const uint32_t u = __builtin_bit_cast(uint32_t, x);
+  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const uint32_t nan = (u >> 16) | 0x40u;
+  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+}
+
+// exp by 2^n * polynomial on [-ln2/2, ln2/2]; relative error below 2e-7.
+inline float exp_fast(float x) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
+  x = x > 88.0f ? 88.0f : x;
+  x = x < -87.0f ? -87.0f : x;
+  const float shifted = x * 1.44269504f + kMagic;
+  const float n = shifted - kMagic;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  float p = 1.3888889e-3f;
+  p = p * r + 8.3333333e-3f;
+  p = p * r + 4.1666667e-2f;
+  p = p * r + 1.6666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const uint32_t power = (__builtin_bit_cast(uint32_t, shifted) + 127u) << 23;
+  return p * __builtin_bit_cast(float, power);
+}
+
+inline float silu_fast(float x) { return x / (1.0f + exp_fast(-x)); }
+
+struct FloatIo {
+  using Type = float;
+  static float load(float x) { return x; }
+  static float store(float x) { return x; }
+};
+
+struct Bf16Io {
+  using Type = uint16_t;
+  static float load(uint16_t x) { return widen_bits(x); }
+  static uint16_t store(float x) { return narrow_bits(x); }
+};
+
+// kWidth channels at a time, so that their sums stay in registers over the rows.
+template <typename Io, int kWidth>
+inline void sum_channels(const typename Io::Type* x, int64_t rows, int64_t stride, const float* center, float* sum, float* square) {
+  float s[kWidth] = {};
+  float q[kWidth] = {};
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int c = 0; c < kWidth; ++c) {
+      const float d = Io::load(x[r * stride + c]) - center[c];
+      s[c] += d;
+      q[c] += d * d;
+    }
+  }
+  for (int c = 0; c < kWidth; ++c) {
+    sum[c] = s[c];
+    square[c] = q[c];
+  }
+}
+
+template <typename Io>
+inline void channel_sums_of(const void* data, int64_t rows, int64_t channels, const float* center, float* sum, float* square) {
+  const auto* x = static_cast<const typename Io::Type*>(data);
+  int64_t c = 0;
+  for (; c + 32 <= channels; c += 32) sum_channels<Io, 32>(x + c, rows, channels, center + c, sum + c, square + c);
+  for (; c + 8 <= channels; c += 8) sum_channels<Io, 8>(x + c, rows, channels, center + c, sum + c, square + c);
+  for (; c < channels; ++c) sum_channels<Io, 1>(x + c, rows, channels, center + c, sum + c, square + c);
+}
+
+void channel_sums(const void* x, bool bf16, int64_t rows, int64_t channels, const float* center, float* sum, float* square) {
+  if (bf16) {
+    channel_sums_of<Bf16Io>(x, rows, channels, center, sum, square);
+  } else {
+    channel_sums_of<FloatIo>(x, rows, channels, center, sum, square);
+  }
+}
+
+template <typename Io, bool kSilu>
+inline void scale_shift_of(const ScaleShift& g) {
+  for (int64_t r = 0; r < g.rows; ++r) {
+    const auto* x = static_cast<const typename Io::Type*>(g.x) + r * g.channels;
+    auto* y = static_cast<typename Io::Type*>(g.y) + r * g.channels;
+    const float* scale = g.scale;
+    const float* shift = g.shift;
+    // Element by element, so x and y may be the same row.
+#pragma GCC ivdep
+    for (int64_t c = 0; c < g.channels; ++c) {
+      const float v = Io::load(x[c]) * scale[c] + shift[c];
+      y[c] = Io::store(kSilu ? silu_fast(v) : v);
+    }
+  }
+}
+
+void scale_shift(const ScaleShift& g) {
+  if (g.bf16) {
+    g.silu ? scale_shift_of<Bf16Io, true>(g) : scale_shift_of<Bf16Io, false>(g);
+  } else {
+    g.silu ? scale_shift_of<FloatIo, true>(g) : scale_shift_of<FloatIo, false>(g);
+  }
+}
+
+template <typename Io>
+inline void swiglu_of(const float* gate_up, int64_t outputs, int64_t group, typename Io::Type* out) {
+  for (int64_t first = 0; first < outputs; first += group) {
+    const float* gate = gate_up + 2 * first;
+    const float* up = gate + group;
+    typename Io::Type* y = out + first;
+#pragma GCC ivdep
+    for (int64_t c = 0; c < group; ++c) y[c] = Io::store(silu_fast(gate[c]) * up[c]);
+  }
+}
+
+void swiglu(const float* gate_up, int64_t outputs, int64_t group, void* out, bool bf16_out) {
+  if (bf16_out) {
+    swiglu_of<Bf16Io>(gate_up, outputs, group, static_cast<uint16_t*>(out));
+  } else {
+    swiglu_of<FloatIo>(gate_up, outputs, group, static_cast<float*>(out));
+  }
+}
+
+void widen(const uint16_t* x, int64_t count, float* y) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) y[i] = widen_bits(x[i]);
+}
+
+void narrow(const float* x, int64_t count, uint16_t* y) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) y[i] = narrow_bits(x[i]);
+}
+
+void dequantize(const int8_t* q, float scale, int64_t count, uint16_t* y) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) y[i] = narrow_bits(static_cast<float>(q[i]) * scale);
+}
+
+constexpr FloatRowKernels kLoops{.channel_sums = channel_sums, .scale_shift = scale_shift, .swiglu = swiglu, .widen = widen,
+                                 .narrow = narrow, .dequantize = dequantize};
+
+}  // namespace
+}  // namespace intaglio::cpu

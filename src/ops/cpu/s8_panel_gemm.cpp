@@ -1,0 +1,181 @@
+// Driver of the vector int8 GEMMs (AVX512-VNNI and AVX2): checks, blocking, threads. The kernels are in avx512vnni/ and avx2/.
+//
+//            n: panels of 32 columns                 A is repacked into tiles of at most 14 (AVX2: 6) rows, [k group][row][group], so that a tile is
+//         +----+----+----+----+                      one stream; the pass also sums the rows (VNNI compensation).
+//   m     | W  |    |    |    |  k                   An M block of A tiles (at most kABlockBytes) stays in L2 while the panels stream past it, once
+//  +---+  +----+----+----+----+                      an M block. Inside, k is cut into pieces of kKBlock so that a piece of a panel also
+//  | A | -> M block x panel -> acc[rows][32]         stays in L2 between the tiles; acc then carries the sums from piece to piece.
+//  +---+                                             Threads take (M block, some panels) pairs.
+#if defined(INTAGLIO_X86)
+
+#include <algorithm>
+
+#include "ops/cpu/s8_pack.h"
+#include "ops/s8_gemm_implementations.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int64_t kABlockBytes = 512 << 10;
+constexpr int64_t kKBlock = 4096;
+// Work below which another thread or another task costs more than it brings.
+constexpr int64_t kTaskMacs = int64_t{2} << 20;
+constexpr int64_t kSerialPackBytes = 64 << 10;
+constexpr int64_t kSerialMacs = 256 << 10;
+
+struct PanelKernel {
+  int tile_rows;
+  int k_group;
+  int a_group_bytes;  // bytes of one packed group of A
+  void (*tile)(const S8Tile&);
+  void (*pack_rows)(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed, int32_t* init_row);
+  void (*epilogue)(const S8Epilogue&, const int32_t* acc, int64_t row0, int64_t rows, int64_t col0);
+};
+
+constexpr PanelKernel kVnniKernel{kVnniTileRows, 4, 4, avx512vnni_s8_tile, avx512vnni_s8_pack_rows, avx512_s8_epilogue};
+constexpr PanelKernel kAvx2Kernel{kAvx2TileRows, 2, 4, avx2_s8_tile, avx2_s8_pack_rows, avx2_s8_epilogue};
+
+// `count` items in `parts` nearly equal runs: the first item of run i.
+int64_t run_begin(int64_t count, int64_t parts, int64_t i) { return i * (count / parts) + std::min(i, count % parts); }
+
+struct Plan {
+  int64_t groups = 0;         // k groups
+  int64_t a_row_bytes = 0;    // bytes of a packed row of A
+  int64_t panel_bytes = 0;
+  int64_t panels = 0;
+  int64_t tiles = 0;          // row tiles
+  int64_t m_blocks = 0;       // runs of tiles
+  int64_t k_block_groups = 0;
+  int64_t acc_rows = 0;       // rows of acc a thread needs
+  int64_t panels_per_task = 0;
+  int threads = 1;
+};
+
+Plan make_plan(const PanelKernel& kernel, const S8GemmDesc& desc, int threads) {
+  Plan plan;
+  plan.groups = (desc.k + kernel.k_group - 1) / kernel.k_group;
+  plan.a_row_bytes = plan.groups * kernel.a_group_bytes;
+  plan.panel_bytes = plan.groups * kernel.k_group * kS8PanelCols;
+  plan.panels = (desc.n + kS8PanelCols - 1) / kS8PanelCols;
+  plan.tiles = (desc.m + kernel.tile_rows - 1) / kernel.tile_rows;
+  const int64_t tiles_per_block = std::max<int64_t>(1, kABlockBytes / (plan.a_row_bytes * kernel.tile_rows));
+  plan.m_blocks = (plan.tiles + tiles_per_block - 1) / tiles_per_block;
+  const int64_t k_blocks = (desc.k + kKBlock - 1) / kKBlock;
+  plan.k_block_groups = (plan.groups + k_blocks - 1) / k_blocks;
+  const int64_t block_tiles = (plan.tiles + plan.m_blocks - 1) / plan.m_blocks;
+  plan.acc_rows = (k_blocks == 1 ? 1 : block_tiles) * kernel.tile_rows;
+  plan.threads = desc.m * desc.n * desc.k <= kSerialMacs ? 1 : std::max(threads, 1);
+  const int64_t panel_macs = (desc.m + plan.m_blocks - 1) / plan.m_blocks * kS8PanelCols * desc.k;
+  const int64_t most = std::max<int64_t>(1, plan.panels * plan.m_blocks / plan.threads);
+  plan.panels_per_task = std::clamp<int64_t>(kTaskMacs / panel_macs, 1, std::min(most, plan.panels));
+  return plan;
+}
+
+int64_t acc_elements(const Plan& plan, int threads) { return plan.acc_rows * kS8PanelCols * std::max(threads, 1); }
+
+size_t scratch_bytes(const PanelKernel& kernel, const S8GemmDesc& desc, int threads) {
+  const Plan plan = make_plan(kernel, desc, threads);
+  return arena_bytes<int8_t>(plan.a_row_bytes * desc.m) + arena_bytes<int32_t>(desc.m) +
+         arena_bytes<int32_t>(acc_elements(plan, threads));
+}
+
+// One M block times one panel. tile_row(t) is the first row of tile t.
+struct Operands {
+  const int8_t* a;
+  const int32_t* a_init;
+  const uint8_t* w;
+  int32_t* acc;
+};
+
+void run_block(const PanelKernel& kernel, const Plan& plan, const S8GemmDesc& desc, const S8Epilogue& epilogue,
+               const Operands& operands, int64_t m_block, int64_t panel) {
+  const int64_t tile_begin = run_begin(plan.tiles, plan.m_blocks, m_block);
+  const int64_t tile_end = run_begin(plan.tiles, plan.m_blocks, m_block + 1);
+  const int64_t first_row = run_begin(desc.m, plan.tiles, tile_begin);
+  const uint8_t* w = operands.w + panel * plan.panel_bytes;
+  for (int64_t group = 0; group < plan.groups; group += plan.k_block_groups) {
+    const int64_t groups = std::min(plan.k_block_groups, plan.groups - group);
+    const bool whole = groups == plan.groups;
+    for (int64_t t = tile_begin; t < tile_end; ++t) {
+      const int64_t row = run_begin(desc.m, plan.tiles, t);
+      const int64_t rows = run_begin(desc.m, plan.tiles, t + 1) - row;
+      S8Tile tile{};
+      tile.a = operands.a + row * plan.a_row_bytes + group * rows * kernel.a_group_bytes;
+      tile.w = w + group * kernel.k_group * (kernel.k_group == 4 ? kS8PanelCols : kS8PanelCols / 2);
+      tile.acc = operands.acc + (whole ? 0 : (row - first_row) * kS8PanelCols);
+      tile.init = group == 0 ? operands.a_init + row : nullptr;
+      tile.k_groups = groups;
+      tile.panel_bytes = plan.panel_bytes;
+      tile.rows = static_cast<int>(rows);
+      kernel.tile(tile);
+      if (group + groups == plan.groups) kernel.epilogue(epilogue, tile.acc, row, rows, panel * kS8PanelCols);
+    }
+  }
+}
+
+Status run(const PanelKernel& kernel, const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
+  INTAGLIO_TRY(check_s8_gemm(desc, args));
+  if (context.scratch == nullptr) return make_error(ErrorCode::kInvalidArgument, "s8_gemm: the context has no scratch memory");
+  const Plan plan = make_plan(kernel, desc, context.threads);
+  const Arena::Scope scope(*context.scratch);
+  INTAGLIO_ASSIGN(int8_t* a_packed, context.scratch->take<int8_t>(plan.a_row_bytes * desc.m));
+  INTAGLIO_ASSIGN(int32_t* a_init, context.scratch->take<int32_t>(desc.m));
+  INTAGLIO_ASSIGN(int32_t* acc, context.scratch->take<int32_t>(acc_elements(plan, context.threads)));
+
+  const int pack_threads = desc.m * desc.k <= kSerialPackBytes ? 1 : plan.threads;
+  parallel_for(pack_threads, plan.tiles, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t row = run_begin(desc.m, plan.tiles, t);
+      const int64_t rows = run_begin(desc.m, plan.tiles, t + 1) - row;
+      kernel.pack_rows(args.a + row * args.lda, args.lda, static_cast<int>(rows), desc.k, a_packed + row * plan.a_row_bytes,
+                       a_init + row);
+    }
+  });
+
+  const S8Epilogue epilogue = make_s8_epilogue(desc, args);
+  const int64_t tasks_per_block = (plan.panels + plan.panels_per_task - 1) / plan.panels_per_task;
+  parallel_for(plan.threads, plan.m_blocks * tasks_per_block, 1, [&](int64_t begin, int64_t end, int thread) {
+    const Operands operands{a_packed, a_init, static_cast<const uint8_t*>(args.w_packed),
+                            acc + thread * plan.acc_rows * kS8PanelCols};
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t part = task % tasks_per_block;
+      const int64_t panel_end = run_begin(plan.panels, tasks_per_block, part + 1);
+      for (int64_t panel = run_begin(plan.panels, tasks_per_block, part); panel < panel_end; ++panel) {
+        run_block(kernel, plan, desc, epilogue, operands, task / tasks_per_block, panel);
+      }
+    }
+  });
+  return {};
+}
+
+Refusal vnni_can_run(const S8GemmDesc& desc, const Context& context) {
+  if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "needs AVX512-VNNI";
+  return refuse_s8_gemm_desc(desc);
+}
+size_t vnni_scratch(const S8GemmDesc& desc, int threads) { return scratch_bytes(kVnniKernel, desc, threads); }
+Status vnni_run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
+  return run(kVnniKernel, context, desc, args);
+}
+
+Refusal avx2_can_run(const S8GemmDesc& desc, const Context& context) {
+  if (context.cpu.isa < CpuIsa::kAvx2) return "needs AVX2";
+  return refuse_s8_gemm_desc(desc);
+}
+size_t avx2_scratch(const S8GemmDesc& desc, int threads) { return scratch_bytes(kAvx2Kernel, desc, threads); }
+Status avx2_run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
+  return run(kAvx2Kernel, context, desc, args);
+}
+
+using VnniPacking = S8Packing<S8VnniLayout>;
+using Avx2Packing = S8Packing<S8Avx2Layout>;
+
+}  // namespace
+
+extern const S8GemmImplementation kAvx512VnniS8Gemm{"avx512vnni_s8_gemm",    vnni_can_run, VnniPacking::packed_bytes, VnniPacking::pack,
+                                                    VnniPacking::unpack_rows, vnni_scratch, vnni_run};
+extern const S8GemmImplementation kAvx2S8Gemm{"avx2_s8_gemm",           avx2_can_run, Avx2Packing::packed_bytes, Avx2Packing::pack,
+                                              Avx2Packing::unpack_rows, avx2_scratch, avx2_run};
+
+}  // namespace intaglio
+
+#endif  // INTAGLIO_X86

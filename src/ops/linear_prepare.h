@@ -1,0 +1,23 @@
+// Checks and layout of the weights of make_linear.
+#pragma once
+
+#include <vector>
+
+#include "ops/linear.h"
+
+namespace intaglio {
+
+// Sizes of the parts after checking them against the contract of make_linear.
+struct LinearShape {
+  int64_t n = 0;       // rows of all parts
+  int64_t part_n = 0;  // rows of one part, SwiGLU only
+  int64_t k = 0;
+};
+
+Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<TensorView>& parts,
+                                   const std::vector<TensorView>& biases);
+
+// First row, in the weights [n, k] of the int8 kernels, of the 16 rows of part `part` (0 gate, 1 up) that start at `row`.
+constexpr int64_t interleaved_row(int64_t part, int64_t row) { return 2 * row + part * kSwigluGroup; }
+
+}  // namespace intaglio

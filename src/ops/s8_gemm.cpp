@@ -1,0 +1,105 @@
+#include "ops/s8_gemm.h"
+
+#include <algorithm>
+#include <array>
+
+#include "ops/s8_gemm_implementations.h"
+
+namespace intaglio {
+namespace {
+
+// 128 * 128 * k must stay below 2^31.
+constexpr int64_t kMaxK = 130000;
+// Keeps every size product far from overflow.
+constexpr int64_t kMaxRows = int64_t{1} << 31;
+
+int64_t out_columns(const S8GemmDesc& desc) {
+  const bool halved = desc.epilogue == GemmEpilogue::kSwiglu && desc.out_dtype != DType::kI32;
+  return halved ? desc.n / 2 : desc.n;
+}
+
+void store(const S8Epilogue& e, int64_t row, int64_t col, float value) {
+  if (e.out_type == S8Out::kBF16) {
+    static_cast<BFloat16*>(e.out)[row * e.ldo + col] = BFloat16(value);
+  } else {
+    static_cast<float*>(e.out)[row * e.ldo + col] = value;
+  }
+}
+
+}  // namespace
+
+Refusal refuse_s8_gemm_desc(const S8GemmDesc& desc) {
+  if (desc.m < 1 || desc.n < 1 || desc.k < 1) return "m, n and k must be at least 1";
+  if (desc.k > kMaxK) return "k is over 130000: the int32 sums could overflow";
+  if (desc.m > kMaxRows || desc.n > kMaxRows) return "m or n is over 2^31";
+  if (desc.epilogue == GemmEpilogue::kSwiglu && desc.n % (2 * kSwigluGroup) != 0) return "SwiGLU needs n % 32 == 0";
+  if (desc.out_dtype != DType::kF32 && desc.out_dtype != DType::kBF16 && desc.out_dtype != DType::kI32) {
+    return "the output must be F32, BF16 or I32";
+  }
+  return nullptr;
+}
+
+Status check_s8_gemm(const S8GemmDesc& desc, const S8GemmArgs& args) {
+  if (const Refusal refusal = refuse_s8_gemm_desc(desc)) {
+    return make_error(ErrorCode::kInvalidArgument, "s8_gemm {}x{}x{}: {}", desc.m, desc.n, desc.k, refusal);
+  }
+  const bool scaled = desc.out_dtype != DType::kI32;
+  if (args.a == nullptr || args.w_packed == nullptr || args.out == nullptr ||
+      (scaled && (args.a_scale_row == nullptr || args.w_scale_col == nullptr))) {
+    return make_error(ErrorCode::kInvalidArgument, "s8_gemm {}x{}x{}: a, w_packed, out or a scale is null", desc.m, desc.n,
+                      desc.k);
+  }
+  if (args.lda < desc.k || args.ldo < out_columns(desc)) {
+    return make_error(ErrorCode::kInvalidArgument, "s8_gemm {}x{}x{}: lda is {}, at least {} expected; ldo is {}, at least {} expected",
+                      desc.m, desc.n, desc.k, args.lda, desc.k, args.ldo, out_columns(desc));
+  }
+  return {};
+}
+
+S8Epilogue make_s8_epilogue(const S8GemmDesc& desc, const S8GemmArgs& args) {
+  S8Epilogue e{};
+  e.a_scale_row = args.a_scale_row;
+  e.w_scale_col = args.w_scale_col;
+  e.bias = args.bias;
+  e.out = args.out;
+  e.ldo = args.ldo;
+  e.n = desc.n;
+  e.out_type = desc.out_dtype == DType::kI32 ? S8Out::kI32 : desc.out_dtype == DType::kBF16 ? S8Out::kBF16 : S8Out::kF32;
+  e.swiglu = desc.epilogue == GemmEpilogue::kSwiglu;
+  return e;
+}
+
+void s8_epilogue_row_scalar(const S8Epilogue& e, const int32_t* acc, int64_t row, int64_t col0) {
+  const int64_t cols = std::min<int64_t>(kS8PanelCols, e.n - col0);
+  if (e.out_type == S8Out::kI32) {
+    std::copy(acc, acc + cols, static_cast<int32_t*>(e.out) + row * e.ldo + col0);
+    return;
+  }
+  if (e.swiglu) {
+    for (int64_t c = 0; c < kSwigluGroup; ++c) {
+      const float gate = s8_dequantize(e, acc[c], row, col0 + c);
+      const float up = s8_dequantize(e, acc[c + kSwigluGroup], row, col0 + c + kSwigluGroup);
+      store(e, row, col0 / 2 + c, s8_silu(gate) * up);
+    }
+    return;
+  }
+  for (int64_t c = 0; c < cols; ++c) store(e, row, col0 + c, s8_dequantize(e, acc[c], row, col0 + c));
+}
+
+std::span<const S8GemmImplementation> s8_gemm_implementations() {
+#if defined(INTAGLIO_X86)
+  static const std::array list{kAvx512VnniS8Gemm, kAvx2S8Gemm, kRefS8Gemm};
+#else
+  static const std::array list{kRefS8Gemm};
+#endif
+  return list;
+}
+
+Expected<const S8GemmImplementation*> choose_s8_gemm(const S8GemmDesc& desc, const Context& context) {
+  return choose("s8_gemm", s8_gemm_implementations(), desc, context, [](const S8GemmDesc& d) {
+    return fmt::format("m={} n={} k={} epilogue={} out={}", d.m, d.n, d.k, d.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "none",
+                       dtype_name(d.out_dtype));
+  });
+}
+
+}  // namespace intaglio

@@ -1,0 +1,166 @@
+#include "ops/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace intaglio {
+namespace {
+
+std::vector<CpuIsa> host_levels() {
+  std::vector<CpuIsa> levels;
+  for (CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
+    if (isa <= host_cpu_features().isa) levels.push_back(isa);
+  }
+  return levels;
+}
+
+struct Rows {
+  int64_t rows = 0, cols = 0, ldx = 0;
+  std::vector<float> f32;
+  std::vector<BFloat16> bf16;
+};
+
+// Random rows whose odd cases sit at fixed places: row 1 zero, row 2 with NaN, row 3 with -Inf, row 4 tiny, row 5 subnormal, row 6 huge, row 7 of ties.
+Rows make_rows(int64_t cols) {
+  Rows x;
+  x.rows = 11;
+  x.cols = cols;
+  x.ldx = cols + 3;
+  x.f32.assign(static_cast<size_t>(x.rows * x.ldx), std::numeric_limits<float>::quiet_NaN());  // the gap must not be read
+  std::mt19937 random(static_cast<unsigned>(cols));
+  std::normal_distribution<float> normal(0.0f, 2.0f);
+  for (int64_t r = 0; r < x.rows; ++r) {
+    float* row = x.f32.data() + r * x.ldx;
+    for (int64_t c = 0; c < cols; ++c) {
+      row[c] = normal(random);
+      if (r == 1) row[c] = c % 2 ? 0.0f : -0.0f;
+      if (r == 4) row[c] *= 1e-33f;
+      if (r == 5) row[c] = c % 3 ? 1e-40f : 0.0f;
+      if (r == 6) row[c] *= 1e37f;
+      if (r == 7) row[c] = static_cast<float>(c % 253 - 126) + 0.5f;
+    }
+    if (r == 2) row[cols - 1] = std::numeric_limits<float>::quiet_NaN();
+    if (r == 3) row[cols / 2] = -std::numeric_limits<float>::infinity();
+    if (r == 7) row[0] = 127.0f;  // the factor is 1, so the halves are exact ties
+  }
+  for (float value : x.f32) x.bf16.emplace_back(value);
+  return x;
+}
+
+struct Quantized {
+  std::vector<int8_t> q;
+  std::vector<float> scale;
+};
+
+Quantized run(const QuantizeRowsImplementation& implementation, const Context& context, const Rows& x, DType dtype) {
+  Quantized out{std::vector<int8_t>(static_cast<size_t>(x.rows * x.cols), 99), std::vector<float>(static_cast<size_t>(x.rows), 99.0f)};
+  const void* data = dtype == DType::kF32 ? static_cast<const void*>(x.f32.data()) : x.bf16.data();
+  implementation.run(context, data, dtype, x.ldx, x.rows, x.cols, out.q.data(), out.scale.data());
+  return out;
+}
+
+TEST(QuantizeRows, EveryImplementationGivesTheBitsOfTheReference) {
+  const auto list = quantize_rows_implementations();
+  for (int64_t cols : {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 100, 384, 1000, 4608, 12289}) {
+    const Rows x = make_rows(cols);
+    for (DType dtype : {DType::kF32, DType::kBF16}) {
+      const Quantized expected = run(list.back(), Context{}, x, dtype);
+      for (CpuIsa isa : host_levels()) {
+        Context context{.threads = 2, .cpu = limit_cpu_features(host_cpu_features(), isa)};
+        for (const auto& implementation : list) {
+          if (implementation.can_run(dtype, context) != nullptr) continue;
+          const Quantized got = run(implementation, context, x, dtype);
+          EXPECT_EQ(got.q, expected.q) << implementation.name << " cols " << cols << " " << dtype_name(dtype);
+          for (size_t r = 0; r < got.scale.size(); ++r) {
+            // NaN payloads included: every implementation shares the same scale code.
+            EXPECT_EQ(std::bit_cast<uint32_t>(got.scale[r]), std::bit_cast<uint32_t>(expected.scale[r]))
+                << implementation.name << " cols " << cols << " row " << r;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(QuantizeRows, ReferenceFollowsTheFormula) {
+  const Rows x = make_rows(1000);
+  const auto& ref = quantize_rows_implementations().back();
+  EXPECT_STREQ(ref.name, "ref_quantize_rows");
+  const Quantized got = run(ref, Context{}, x, DType::kF32);
+  for (int64_t r : {0, 6, 7, 8, 9, 10}) {
+    const float* row = x.f32.data() + r * x.ldx;
+    float absmax = 0.0f;
+    for (int64_t c = 0; c < x.cols; ++c) absmax = std::max(absmax, std::fabs(row[c]));
+    EXPECT_EQ(got.scale[static_cast<size_t>(r)], absmax / 127.0f);
+    const float factor = 127.0f / absmax;
+    for (int64_t c = 0; c < x.cols; ++c) {
+      const float product = row[c] * factor;
+      // Round half to even, written out.
+      float rounded = std::floor(product + 0.5f);
+      if (rounded - product == 0.5f && std::fmod(rounded, 2.0f) != 0.0f) rounded -= 1.0f;
+      ASSERT_EQ(static_cast<float>(got.q[static_cast<size_t>(r * x.cols + c)]), std::fmin(127.0f, std::fmax(-127.0f, rounded)))
+          << r << " " << c;
+    }
+  }
+}
+
+TEST(QuantizeRows, ZeroTinyAndBrokenRows) {
+  const Rows x = make_rows(100);
+  const Quantized got = run(quantize_rows_implementations().front(), Context{.threads = 1, .cpu = host_cpu_features()}, x, DType::kF32);
+  for (int64_t r : {1, 2, 3, 5}) {
+    for (int64_t c = 0; c < 100; ++c) ASSERT_EQ(got.q[static_cast<size_t>(r * 100 + c)], 0) << r;
+  }
+  EXPECT_EQ(got.scale[1], kMinQuantScale);
+  EXPECT_TRUE(std::isnan(got.scale[2]));
+  EXPECT_TRUE(std::isnan(got.scale[3]));
+  EXPECT_EQ(got.scale[4], kMinQuantScale);
+  EXPECT_EQ(got.scale[5], kMinQuantScale);
+  EXPECT_TRUE(std::isfinite(got.scale[6]));
+}
+
+TEST(QuantizeRows, PublicCallChecksItsArguments) {
+  const Context context{.threads = 1, .cpu = host_cpu_features()};
+  std::vector<float> x(12, 1.0f);
+  std::vector<int8_t> q(12);
+  std::vector<float> scale(3);
+  const TensorView view{x.data(), DType::kF32, Shape{3, 4}};
+  EXPECT_TRUE(quantize_rows(context, view, {DType::kI8, q.data(), 3, 4, scale.data()}));
+  EXPECT_EQ(q[5], 127);
+  EXPECT_FALSE(quantize_rows(context, view, {DType::kI8, q.data(), 4, 3, scale.data()}));
+  EXPECT_FALSE(quantize_rows(context, view, {DType::kF32, q.data(), 3, 4, scale.data()}));
+  EXPECT_FALSE(quantize_rows(context, view, {DType::kI8, q.data(), 3, 4, nullptr}));
+  EXPECT_FALSE(quantize_rows(context, {x.data(), DType::kI32, Shape{3, 4}}, {DType::kI8, q.data(), 3, 4, scale.data()}));
+}
+
+TEST(QuantizeWeightRows, SameBitsAsRowsOfTheConvertedWeights) {
+  const Rows x = make_rows(77);
+  std::vector<BFloat16> dense;
+  std::vector<float> converted;
+  for (int64_t r = 0; r < x.rows; ++r) {
+    for (int64_t c = 0; c < x.cols; ++c) {
+      dense.push_back(x.bf16[static_cast<size_t>(r * x.ldx + c)]);
+      converted.push_back(static_cast<float>(dense.back()));
+    }
+  }
+  std::vector<unsigned char> unaligned(dense.size() * 2 + 1);
+  std::memcpy(unaligned.data() + 1, dense.data(), dense.size() * 2);
+  Quantized got{std::vector<int8_t>(dense.size()), std::vector<float>(static_cast<size_t>(x.rows))};
+  quantize_weight_rows(Context{.threads = 2, .cpu = host_cpu_features()},
+                       {unaligned.data() + 1, DType::kBF16, Shape{x.rows, x.cols}}, got.q.data(), got.scale.data());
+  Quantized expected = got;
+  quantize_rows_implementations().back().run(Context{}, converted.data(), DType::kF32, x.cols, x.rows, x.cols, expected.q.data(),
+                                             expected.scale.data());
+  EXPECT_EQ(got.q, expected.q);
+  EXPECT_EQ(got.scale[0], expected.scale[0]);
+  EXPECT_EQ(got.scale[10], expected.scale[10]);
+}
+
+}  // namespace
+}  // namespace intaglio

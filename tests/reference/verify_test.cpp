@@ -1,0 +1,48 @@
+// Every stage against the tensors of the published code, at every precision.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+
+#include "pipeline/verify.h"
+
+namespace intaglio {
+namespace {
+
+class Verify : public testing::TestWithParam<Precision> {};
+
+TEST_P(Verify, PublishedTensors) {
+  const auto results = verify_directory(std::string(INTAGLIO_SOURCE_DIR) + "/tests/reference/data",
+                                        {.selection = {.precision = GetParam()}, .threads = 2}, {});
+  ASSERT_TRUE(results) << results.error().message;
+  std::map<std::string, int> passed;
+  for (const VerifyResult& r : *results) {
+    EXPECT_NE(r.verdict, Verdict::kFail) << r.stage << " " << r.name << ": error " << r.error << ", tolerance " << r.tolerance << " " << r.detail;
+    if (r.verdict == Verdict::kPass) ++passed[r.stage];
+  }
+  // 10 prompts, 5 schedules, 3 + 3 transformer cases, 2 decodes, 3 pipelines (latents and picture): none may silently vanish.
+  EXPECT_EQ(passed["tokenizer"], 1);
+  EXPECT_EQ(passed["text_features"], 10);
+  EXPECT_EQ(passed["schedule"], 5);
+  EXPECT_EQ(passed["transformer"], 6);
+  EXPECT_EQ(passed["vae_decode"], 2);
+  EXPECT_EQ(passed["pipeline"], 6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, Verify,
+                         testing::Values(Precision::kFp32, Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant),
+                         [](const auto& info) {
+                           std::string name(precision_name(info.param));
+                           for (char& c : name) c = c == '-' ? '_' : c;
+                           return name;
+                         });
+
+TEST(Verify, RelativeErrorSeesNanAndSize) {
+  EXPECT_EQ(relative_error({1, 2}, {1, 2}), 0.0);
+  EXPECT_TRUE(std::isinf(relative_error({1, NAN}, {1, 2})));
+  EXPECT_TRUE(std::isinf(relative_error({1}, {1, 2})));
+  EXPECT_NEAR(relative_error({3.0f, 4.1f}, {3.0f, 4.0f}), 0.1 / 5.0, 1e-7);
+}
+
+}  // namespace
+}  // namespace intaglio
