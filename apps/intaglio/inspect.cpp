@@ -1,0 +1,202 @@
+// `intaglio inspect`: what a model, a part or a file holds.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
+
+#include "command.h"
+#include "inspect_report.h"
+#include "io/printable.h"
+#include "options.h"
+#include "progress.h"
+
+namespace intaglio::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct InspectFlags {
+  std::string path;
+  bool json = false;
+  bool all = false;
+};
+
+// "layers.3.w1" -> "layers.*.w1", so that equal layers make one line.
+std::string without_numbers(std::string_view name) {
+  std::string result;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    const std::string_view item = name.substr(begin, end - begin);
+    if (begin > 0) result += '.';
+    const bool number = !item.empty() && item.find_first_not_of("0123456789") == std::string_view::npos;
+    result += number ? std::string("*") : std::string(item);
+    begin = end + 1;
+  }
+  return result;
+}
+
+struct TensorLine {
+  std::string name, type, shape;
+  int64_t count = 0;
+};
+
+// One line a tensor, or one for all that differ only in numbers of their names.
+std::vector<TensorLine> tensor_lines(const std::vector<const TensorEntry*>& tensors, bool all) {
+  std::vector<TensorLine> lines;
+  std::map<std::string, size_t> known;
+  for (const TensorEntry* tensor : tensors) {
+    TensorLine line{tensor->name, std::string(dtype_name(tensor->view.dtype)), to_string(tensor->view.shape), 1};
+    if (!all) {
+      const std::string pattern = without_numbers(tensor->name);
+      const auto [found, is_new] = known.try_emplace(fmt::format("{} {} {}", pattern, line.type, line.shape), lines.size());
+      if (!is_new) {
+        lines[found->second].name = pattern;
+        ++lines[found->second].count;
+        continue;
+      }
+    }
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+void print_tensors(const std::vector<const TensorEntry*>& tensors, bool all) {
+  const std::vector<TensorLine> lines = tensor_lines(tensors, all);
+  size_t width = 0;
+  for (const TensorLine& line : lines) width = std::max(width, std::min<size_t>(printable(line.name).size(), 72));
+  for (const TensorLine& line : lines) {
+    fmt::print("    {:<{}}  {:<7} {}{}\n", printable(line.name), width, line.type, line.shape,
+               line.count > 1 ? fmt::format("  x {}", line.count) : "");
+  }
+}
+
+std::string types_text(const std::vector<const TensorEntry*>& tensors) {
+  std::map<std::string_view, uint64_t> bytes;
+  for (const TensorEntry* tensor : tensors) bytes[dtype_name(tensor->view.dtype)] += tensor->view.size_bytes();
+  std::vector<std::string> items;
+  for (const auto& [name, size] : bytes) items.push_back(fmt::format("{} {}", name, format_bytes(size)));
+  return fmt::format("{}", fmt::join(items, ", "));
+}
+
+std::string short_json(const ordered_json& value) {
+  if (value.is_string()) return printable(value.get<std::string>(), 2000);
+  return printable(value.dump(-1, ' ', false, ordered_json::error_handler_t::replace), 300);
+}
+
+void print_part(const PartReport& part, bool all) {
+  fmt::print("{}: {}{}{}\n", printable(part.name), part.kind, part.detail.empty() ? "" : ", ", printable(part.detail));
+  if (part.kind == "weights") {
+    fmt::print("  {} tensors, {} parameters, {} in {} file{} ({})\n", part.tensors.size(), format_count(part.parameters),
+               format_bytes(part.file_bytes), part.files.size(), part.files.size() == 1 ? "" : "s", types_text(part.tensors));
+  } else {
+    fmt::print("  {}\n", format_bytes(part.file_bytes));
+  }
+  for (const auto& [key, value] : part.facts.items()) {
+    if (value.is_object() && key != "intaglio") {
+      for (const auto& [name, item] : value.items()) {
+        fmt::print("  {}.{}: {}\n", printable(key), printable(name), short_json(item));
+      }
+    } else {
+      fmt::print("  {}: {}\n", printable(key), short_json(value));
+    }
+  }
+  if (!part.tensors.empty()) {
+    fmt::print("  tensors:\n");
+    print_tensors(part.tensors, all);
+  }
+  if (!part.unused.empty()) {
+    fmt::print("  not used by the engine ({} of {} tensors):\n", part.unused.size(), part.tensors.size());
+    print_tensors(part.unused, all);
+  }
+  fmt::print("\n");
+}
+
+int print_report(const InspectReport& report, bool all) {
+  uint64_t bytes = 0, parameters = 0;
+  for (const PartReport& part : report.parts) {
+    bytes += part.file_bytes;
+    parameters += part.parameters;
+  }
+  if (report.kind != "file") {
+    fmt::print("{}: {}{}{}\n", report.path.string(), report.kind, report.detail.empty() ? "" : ", ", printable(report.detail));
+    fmt::print("  {} parts, {} parameters, {}\n\n", report.parts.size(), format_count(parameters), format_bytes(bytes));
+  }
+  for (const PartReport& part : report.parts) print_part(part, all);
+  std::fflush(stdout);
+  for (const Error& error : report.errors) print_error(error.message);
+  return report.errors.empty() ? kExitOk : kExitFailure;
+}
+
+ordered_json tensors_json(const std::vector<const TensorEntry*>& tensors) {
+  ordered_json list = ordered_json::array();
+  for (const TensorEntry* tensor : tensors) {
+    const Shape& shape = tensor->view.shape;
+    list.push_back({{"name", tensor->name},
+                    {"dtype", dtype_name(tensor->view.dtype)},
+                    {"shape", std::vector<int64_t>(shape.dims.begin(), shape.dims.begin() + shape.rank)},
+                    {"bytes", tensor->view.size_bytes()}});
+  }
+  return list;
+}
+
+int print_report_json(const InspectReport& report) {
+  ordered_json parts = ordered_json::array();
+  for (const PartReport& part : report.parts) {
+    ordered_json item{{"name", part.name}, {"kind", part.kind}, {"detail", part.detail}, {"file_bytes", part.file_bytes}};
+    for (const auto& file : part.files) item["files"].push_back(file.string());
+    if (!part.facts.is_null()) item["facts"] = part.facts;
+    if (part.kind == "weights") {
+      item["parameters"] = part.parameters;
+      item["tensors"] = tensors_json(part.tensors);
+    }
+    if (part.knows_use) {
+      item["unused_tensors"] = ordered_json::array();
+      for (const TensorEntry* tensor : part.unused) item["unused_tensors"].push_back(tensor->name);
+    }
+    parts.push_back(std::move(item));
+  }
+  ordered_json errors = ordered_json::array();
+  for (const Error& error : report.errors) {
+    print_error(error.message);
+    errors.push_back({{"code", error_code_name(error.code)}, {"message", error.message}});
+  }
+  print_json({{"status", report.errors.empty() ? "ok" : "error"},
+              {"path", report.path.string()},
+              {"kind", report.kind},
+              {"detail", report.detail},
+              {"parts", parts},
+              {"errors", errors}});
+  return report.errors.empty() ? kExitOk : kExitFailure;
+}
+
+int run_inspect(const InspectFlags& flags) {
+  std::string path = flags.path;
+  if (path == "mini") {
+    const auto folder = resolve_model(path);
+    if (!folder) return fail(folder.error(), flags.json);
+    path = folder->string();
+  }
+  const Expected<InspectReport> report = inspect_path(path);
+  if (!report) return fail(report.error(), flags.json);
+  return flags.json ? print_report_json(*report) : print_report(*report, flags.all);
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, int& exit_code) {
+  auto flags = std::make_shared<InspectFlags>();
+  CLI::App* command = app.add_subcommand("inspect", "Show what a model or a file holds");
+  command->add_option("path", flags->path, "Folder of a model or of one part, a .safetensors, .json or .png file, or \"mini\"")->required();
+  command->add_flag("--all", flags->all, "List every tensor, also those that differ only in a layer's number");
+  command->add_flag("--json", flags->json, "Print one JSON result on stdout");
+  command->footer(
+      "Examples:\n"
+      "  intaglio inspect models/mini\n"
+      "  intaglio inspect models/mini/transformer --all\n"
+      "  intaglio inspect circle.png");
+  command->callback([flags, &exit_code] { exit_code = run_inspect(*flags); });
+}
+
+}  // namespace intaglio::cli

@@ -1,0 +1,156 @@
+#include "options.h"
+
+#include <fmt/ranges.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
+#include "io/json_config.h"
+#include "io/printable.h"
+
+namespace intaglio::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMaxSide = 16384;
+constexpr size_t kMaxPromptBytes = size_t{1} << 20;
+
+template <typename T>
+bool parse_number(std::string_view text, T& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+}  // namespace
+
+void add_precision_flag(CLI::App& command, std::string& precision) {
+  command.add_option("--precision", precision, "Arithmetic of the large linears")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8", "int8-dequant"}))
+      ->capture_default_str();
+}
+
+void add_run_flags(CLI::App& command, RunFlags& flags) {
+  add_precision_flag(command, flags.precision);
+  command.add_option("--device", flags.device, "Where to compute")->check(CLI::IsMember({"auto", "cpu"}))->capture_default_str();
+  command.add_option("--threads", flags.threads, "Threads; by default all cores this process may use")
+      ->check(CLI::Range(1, 1024));
+  command.add_flag("--json", flags.json, "Print one JSON result on stdout");
+}
+
+Expected<PictureSize> parse_size(const std::string& text) {
+  PictureSize size;
+  const size_t x = text.find_first_of("xX");
+  if (x == std::string::npos || !parse_number(std::string_view(text).substr(0, x), size.width) ||
+      !parse_number(std::string_view(text).substr(x + 1), size.height)) {
+    return make_error(ErrorCode::kInvalidArgument, "--size: expected WIDTHxHEIGHT in pixels, e.g. 1024x768, found \"{}\"",
+                      printable(text, 60));
+  }
+  for (const int64_t side : {size.width, size.height}) {
+    if (side < 1 || side > kMaxSide) {
+      return make_error(ErrorCode::kInvalidArgument, "--size: sides must be between 1 and {} pixels, found {}x{}", kMaxSide,
+                        size.width, size.height);
+    }
+  }
+  return size;
+}
+
+Status check_size(const PictureSize& size, int64_t unit) {
+  if (size.width % unit == 0 && size.height % unit == 0) return {};
+  return make_error(ErrorCode::kInvalidArgument, "--size: sides must be multiples of {} pixels, found {}x{}", unit, size.width,
+                    size.height);
+}
+
+Expected<std::vector<float>> parse_guidance(const std::string& text) {
+  std::vector<float> values;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string_view item = std::string_view(text).substr(begin, end - begin);
+    float value = 0;
+    if (!parse_number(item, value) || !std::isfinite(value)) {
+      return make_error(ErrorCode::kInvalidArgument, "--guidance: expected numbers separated by commas, found \"{}\"",
+                        printable(item, 60));
+    }
+    values.push_back(value);
+    begin = end + 1;
+  }
+  return values;
+}
+
+Expected<std::string> read_prompt(const std::string& argument) {
+  std::string prompt = argument;
+  std::string source = "--prompt";
+  if (!argument.empty() && argument.front() == '@') {
+    const fs::path path = argument.substr(1);
+    INTAGLIO_ASSIGN(prompt, read_file(path, kMaxPromptBytes));
+    source = path.string();
+    if (prompt.starts_with("\xef\xbb\xbf")) prompt.erase(0, 3);  // the byte order mark of some editors
+    while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == '\r')) prompt.pop_back();
+  }
+  if (prompt.find_first_not_of(" \t\r\n") == std::string::npos) {
+    return make_error(ErrorCode::kInvalidArgument, "{}: the prompt is empty", source);
+  }
+  if (prompt.find('\0') != std::string::npos) {
+    return make_error(ErrorCode::kInvalidArgument, "{}: the prompt holds a zero byte", source);
+  }
+  // JSON strings must be UTF-8, so the parser of configs decides.
+  try {
+    static_cast<void>(nlohmann::json(prompt).dump());
+  } catch (const std::exception&) {
+    return make_error(ErrorCode::kInvalidArgument, "{}: the prompt is not UTF-8 text", source);
+  }
+  return prompt;
+}
+
+Expected<fs::path> resolve_model(const std::string& argument) {
+  std::error_code ignored;
+  std::vector<std::string> tried;
+  const auto is_model = [&](const fs::path& folder) {
+    tried.push_back(folder.string());
+    return fs::exists(folder / "model_index.json", ignored);
+  };
+  if (argument != "mini") {
+    const fs::path folder = argument;
+    if (is_model(folder)) return folder;
+    if (!fs::exists(folder, ignored)) return make_error(ErrorCode::kNotFound, "--model {}: no such folder", argument);
+    return make_error(ErrorCode::kNotFound, "--model {}: no model_index.json in it; expected a folder of the diffusers layout",
+                      argument);
+  }
+  if (const char* root = std::getenv("INTAGLIO_MODELS"); root != nullptr && *root != '\0') {
+    if (const fs::path folder = fs::path(root) / "mini"; is_model(folder)) return folder;
+  }
+  const fs::path executable = fs::read_symlink("/proc/self/exe", ignored);
+  if (!executable.empty()) {
+    const fs::path bin = executable.parent_path();
+    if (const fs::path folder = (bin / "../share/intaglio/models/mini").lexically_normal(); is_model(folder)) return folder;
+    for (fs::path folder = bin; folder.has_relative_path(); folder = folder.parent_path()) {
+      if (is_model(folder / "models/mini")) return folder / "models/mini";
+    }
+  }
+  return make_error(ErrorCode::kNotFound, "the bundled model \"mini\" was not found; looked in\n  {}", fmt::join(tried, "\n  "));
+}
+
+Status check_writable(const fs::path& file) {
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored)) {
+    return make_error(ErrorCode::kIo, "{}: cannot write: there is no folder {}", file.string(), folder.string());
+  }
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+    return make_error(ErrorCode::kIo, "{}: cannot write: the folder {} is not writable", file.string(), folder.string());
+  }
+  if (fs::is_directory(file, ignored)) return make_error(ErrorCode::kIo, "{}: cannot write: is a folder", file.string());
+  return {};
+}
+
+uint64_t peak_memory_bytes() {
+  rusage usage{};
+  if (::getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+}
+
+}  // namespace intaglio::cli

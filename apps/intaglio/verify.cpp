@@ -1,0 +1,89 @@
+// `intaglio verify`: the engine against reference tensors of the published code.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "command.h"
+#include "io/printable.h"
+#include "options.h"
+#include "pipeline/verify.h"
+
+namespace intaglio::cli {
+namespace {
+
+struct VerifyFlags {
+  RunFlags run{.precision = "fp32"};
+  std::string folder;
+};
+
+std::string_view verdict_name(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kPass: return "pass";
+    case Verdict::kFail: return "fail";
+    case Verdict::kSkipped: return "skipped";
+  }
+  return "fail";
+}
+
+void print_case(std::FILE* stream, const VerifyResult& result) {
+  fmt::print(stream, "{:<8} {:<14} {:<34} error {:<10.3g} tolerance {:<8.2g}{}{}\n", verdict_name(result.verdict), result.stage,
+             printable(result.name), result.error, result.tolerance, result.detail.empty() ? "" : "  ", printable(result.detail, 1000));
+  std::fflush(stream);
+}
+
+int run_verify(const VerifyFlags& flags) {
+  VerifyOptions options;
+  options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kFp32);
+  options.threads = flags.run.threads;
+  std::FILE* stream = flags.run.json ? stderr : stdout;
+  const Expected<std::vector<VerifyResult>> results =
+      verify_directory(flags.folder, options, [&](const VerifyResult& result) { print_case(stream, result); });
+  if (!results) return fail(results.error(), flags.run.json);
+
+  int64_t counts[3] = {};
+  nlohmann::ordered_json cases = nlohmann::ordered_json::array();
+  for (const VerifyResult& result : *results) {
+    ++counts[static_cast<size_t>(result.verdict)];
+    cases.push_back({{"stage", result.stage},
+                     {"name", result.name},
+                     {"error", result.error},
+                     {"tolerance", result.tolerance},
+                     {"verdict", verdict_name(result.verdict)},
+                     {"detail", result.detail}});
+  }
+  const int64_t passed = counts[static_cast<size_t>(Verdict::kPass)];
+  const int64_t failed = counts[static_cast<size_t>(Verdict::kFail)];
+  const int64_t skipped = counts[static_cast<size_t>(Verdict::kSkipped)];
+  // Nothing compared is nothing verified.
+  const bool good = failed == 0 && passed > 0;
+  fmt::print(stream, "{} passed, {} failed, {} skipped\n", passed, failed, skipped);
+  if (passed + failed == 0) print_error(fmt::format("{}: no case was compared", flags.folder));
+  if (flags.run.json) {
+    print_json({{"status", good ? "ok" : "failed"},
+                {"precision", flags.run.precision},
+                {"passed", passed},
+                {"failed", failed},
+                {"skipped", skipped},
+                {"cases", cases}});
+  }
+  return good ? kExitOk : kExitFailure;
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, int& exit_code) {
+  auto flags = std::make_shared<VerifyFlags>();
+  CLI::App* command = app.add_subcommand("verify", "Compare the engine with reference tensors");
+  command->add_option("folder", flags->folder, "Folder with cases/ and their checkpoints")->required()->check(CLI::ExistingDirectory);
+  add_run_flags(*command, flags->run);
+  command->footer(
+      "Prints a line per case: verdict, stage, case, relative error, tolerance. Exit code 1 if any fails.\n"
+      "Examples:\n"
+      "  intaglio verify tests/reference/data\n"
+      "  intaglio verify tests/reference/data --precision int8 --json");
+  command->callback([flags, &exit_code] { exit_code = run_verify(*flags); });
+}
+
+}  // namespace intaglio::cli
