@@ -17,7 +17,7 @@ namespace intaglio {
 namespace {
 
 constexpr int64_t kABlockBytes = 512 << 10;
-constexpr int64_t kKBlock = 4096;
+constexpr int64_t kKBlock = 4608;
 // Work below which another thread or another task costs more than it brings.
 constexpr int64_t kTaskMacs = int64_t{2} << 20;
 constexpr int64_t kSerialPackBytes = 64 << 10;
@@ -96,6 +96,7 @@ void run_block(const PanelKernel& kernel, const Plan& plan, const S8GemmDesc& de
   for (int64_t group = 0; group < plan.groups; group += plan.k_block_groups) {
     const int64_t groups = std::min(plan.k_block_groups, plan.groups - group);
     const bool whole = groups == plan.groups;
+    const int64_t piece_bytes = groups * kernel.k_group * kS8PanelCols;
     for (int64_t t = tile_begin; t < tile_end; ++t) {
       const int64_t row = run_begin(desc.m, plan.tiles, t);
       const int64_t rows = run_begin(desc.m, plan.tiles, t + 1) - row;
@@ -104,6 +105,8 @@ void run_block(const PanelKernel& kernel, const Plan& plan, const S8GemmDesc& de
       tile.w = w + group * kernel.k_group * (kernel.k_group == 4 ? kS8PanelCols : kS8PanelCols / 2);
       tile.acc = operands.acc + (whole ? 0 : (row - first_row) * kS8PanelCols);
       tile.init = group == 0 ? operands.a_init + row : nullptr;
+      // The first two tiles bring in the next piece of the weights, which follows in memory; the others look again at what is there.
+      tile.prefetch = static_cast<const uint8_t*>(tile.w) + (t - tile_begin < 2 ? piece_bytes + (t - tile_begin) * (piece_bytes / 2) : 0);
       tile.k_groups = groups;
       tile.panel_bytes = plan.panel_bytes;
       tile.rows = static_cast<int>(rows);
