@@ -20,8 +20,9 @@ constexpr int64_t kABlockBytes = 512 << 10;
 constexpr int64_t kKBlock = 4608;
 // Work below which another thread or another task costs more than it brings.
 constexpr int64_t kTaskMacs = int64_t{2} << 20;
-constexpr int64_t kSerialPackBytes = 64 << 10;
-constexpr int64_t kSerialMacs = 256 << 10;
+// A parallel region costs a few microseconds: what one thread packs (10 bytes a ns) or multiplies (200 products a ns) in that time stays serial.
+constexpr int64_t kSerialPackBytes = 256 << 10;
+constexpr int64_t kSerialMacs = int64_t{1} << 20;
 
 struct PanelKernel {
   int tile_rows;

