@@ -63,9 +63,12 @@ class Walk {
   }
   void need_scratch(size_t bytes) { plan_.scratch = std::max(plan_.scratch, bytes); }
 
-  void finish_step() {
+  // Between blocks of layers: progress, and the caller's wish to stop.
+  Status finish_step() {
     ++plan_.steps;
-    if (running_ && *step_) (*step_)();
+    if (!running_) return {};
+    if (*step_) (*step_)();
+    return check_cancelled(context_);
   }
 
   // The slot that is neither of the two.
@@ -107,8 +110,7 @@ class Walk {
     } else {
       INTAGLIO_TRY(convolve(r.conv2, outer, current_, current_));
     }
-    finish_step();
-    return {};
+    return finish_step();
   }
 
   // One product of the attention with the float_gemm op; notes its scratch.
@@ -163,8 +165,7 @@ class Walk {
     need_scratch(own + nested);
     scope.reset();
     INTAGLIO_TRY(convolve(a.out, q, current_, current_));
-    finish_step();
-    return {};
+    return finish_step();
   }
 
   void softmax(float* scores, int64_t rows, int64_t tokens, int64_t channels, std::byte* out) {
@@ -217,13 +218,12 @@ class Walk {
         h_ *= 2;
         w_ *= 2;
         INTAGLIO_TRY(move(*block.upsampler));
-        finish_step();
+        INTAGLIO_TRY(finish_step());
       }
     }
     INTAGLIO_TRY(normalize(weights_.norm_out, weights_.conv_out.in_channels, true, current_, current_));
     INTAGLIO_TRY(move(weights_.conv_out, true));
-    finish_step();
-    return {};
+    return finish_step();
   }
 
   const Flux2VaeConfig& config_;

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <vector>
@@ -171,6 +173,27 @@ TEST(flux2_vae, tiles_join_without_seams) {
     return largest;
   };
   EXPECT_LT(largest_step(tiled), 2.0f * largest_step(whole));
+}
+
+TEST(flux2_vae, stops_on_request) {
+  Context context{.threads = 2, .cpu = host_cpu_features()};
+  const auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
+  ASSERT_TRUE(vae);
+  const Case c = read_case(0);
+  std::vector<float> image(c.image.size());
+  auto arena = Arena::with_capacity(vae->scratch_bytes(c.h, c.w, 2));
+  ASSERT_TRUE(arena);
+  std::atomic<bool> cancel{false};
+  context.cancel = &cancel;
+  context.scratch = &*arena;
+  int64_t last = 0;
+  const Status status = vae->decode(context, c.latent.data(), c.h, c.w, image.data(), [&](int64_t done, int64_t) {
+    last = done;
+    if (done == 3) cancel = true;
+  });
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(last, 3);
 }
 
 TEST(flux2_vae, denormalizes_and_unpacks_by_the_formula) {
