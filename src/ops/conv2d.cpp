@@ -23,7 +23,23 @@ Refusal check(const Conv2dDesc& d) {
 size_t no_scratch(const Conv2dDesc&, int) { return 0; }
 Refusal can_run_reference(const Conv2dDesc& desc, const Context&) { return check(desc); }
 
+#if defined(INTAGLIO_HAS_ONEDNN)
+Refusal can_run_onednn(const Conv2dDesc& desc, const Context& context) {
+  if (const Refusal refusal = onednn::refusal(context, desc.dtype)) return refusal;
+  if (desc.upsample) return "oneDNN does not read through an upsampling";
+  return check(desc);
+}
+#endif
+
 #if defined(INTAGLIO_X86)
+bool onednn_has_tiles([[maybe_unused]] const Conv2dDesc& desc, [[maybe_unused]] const Context& context) {
+#if defined(INTAGLIO_HAS_ONEDNN)
+  return desc.dtype == DType::kBF16 && context.cpu.amx_bf16 && can_run_onednn(desc, context) == nullptr;
+#else
+  return false;
+#endif
+}
+
 template <const cpu::FloatGemmKernels* kKernels>
 Expected<AlignedBuffer> pack_kernel(const Context& context, const Conv2dDesc& desc, const float* w) {
   return cpu::pack_conv2d(*kKernels, context, desc, w);
@@ -42,16 +58,19 @@ Status run_kernel(const Context& context, const Conv2dDesc& desc, const Conv2dWe
 Refusal can_run_avx512bf16(const Conv2dDesc& desc, const Context& context) {
   if (desc.dtype != DType::kBF16) return "pictures are not BF16";
   if (!context.cpu.avx512_bf16) return "needs AVX-512 BF16";
+  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 
 Refusal can_run_avx512(const Conv2dDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "needs AVX-512";
+  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 
 Refusal can_run_avx2(const Conv2dDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx2) return "needs AVX2 and FMA";
+  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 #endif
@@ -72,6 +91,9 @@ std::span<const Conv2dImplementation> conv2d_implementations() {
        run_kernel<&cpu::kAvx512FloatGemm>},
       {"avx2_f32_conv2d", can_run_avx2, pack_kernel<&cpu::kAvx2FloatGemm>, kernel_scratch_bytes<&cpu::kAvx2FloatGemm>,
        run_kernel<&cpu::kAvx2FloatGemm>},
+#endif
+#if defined(INTAGLIO_HAS_ONEDNN)
+      {"onednn_conv2d", can_run_onednn, onednn::pack_conv2d, onednn::conv2d_scratch_bytes, onednn::conv2d},
 #endif
       {"ref_conv2d", can_run_reference, ref::pack_conv2d, no_scratch, ref::conv2d},
   };

@@ -1,4 +1,3 @@
-#include <optional>
 #include <unordered_map>
 
 #include "ops/cpu/float_gemm_driver.h"
@@ -71,28 +70,14 @@ Status gemm(const Context& context, const FloatGemmDesc& desc, const FloatGemmAr
     const ThreadCount count(context.threads);
     const auto gemm = find_gemm(desc, args.lda, args.ldo, args.bias != nullptr, context.threads);
     const auto scratchpad_desc = gemm->desc.scratchpad_desc();
-    const size_t bytes = scratchpad_desc.get_size();
-    AlignedBuffer owned;
-    void* scratchpad = nullptr;
-    std::optional<Arena::Scope> scope;
-    if (bytes > 0) {
-      if (context.scratch != nullptr && bytes <= context.scratch->capacity() - context.scratch->used()) {
-        scope.emplace(*context.scratch);
-        INTAGLIO_ASSIGN(scratchpad, context.scratch->take<std::byte>(static_cast<int64_t>(bytes)));
-      } else {
-        INTAGLIO_ASSIGN(owned, AlignedBuffer::allocate(bytes));
-        scratchpad = owned.data();
-      }
-    }
-    const auto memory = [](const dnnl::memory::desc& d, const void* p) {
-      return dnnl::memory(d, cpu_engine(), const_cast<void*>(p));
-    };
+    Scratchpad scratchpad;
+    INTAGLIO_TRY(scratchpad.reserve(context, scratchpad_desc.get_size()));
     std::unordered_map<int, dnnl::memory> arguments{
-        {DNNL_ARG_SRC, memory(gemm->desc.src_desc(), args.a)},
-        {DNNL_ARG_WEIGHTS, memory(gemm->desc.weights_desc(), args.w)},
-        {DNNL_ARG_DST, memory(gemm->desc.dst_desc(), args.out)},
-        {DNNL_ARG_SCRATCHPAD, memory(scratchpad_desc, scratchpad)}};
-    if (args.bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, memory(gemm->desc.bias_desc(), args.bias));
+        {DNNL_ARG_SRC, memory_at(gemm->desc.src_desc(), args.a)},
+        {DNNL_ARG_WEIGHTS, memory_at(gemm->desc.weights_desc(), args.w)},
+        {DNNL_ARG_DST, memory_at(gemm->desc.dst_desc(), args.out)},
+        {DNNL_ARG_SCRATCHPAD, memory_at(scratchpad_desc, scratchpad.data())}};
+    if (args.bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, memory_at(gemm->desc.bias_desc(), args.bias));
     gemm->primitive.execute(cpu_stream(), arguments);
     cpu_stream().wait();
     return {};

@@ -8,10 +8,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include <dnnl.hpp>
 
+#include "core/aligned_buffer.h"
+#include "core/context.h"
 #include "core/dtype.h"
 #include "core/status.h"
 #if defined(_OPENMP)
@@ -84,6 +87,36 @@ class PrimitiveCache {
   std::list<Key> order_;
   std::map<Key, Slot> entries_;
 };
+
+// Working memory of one call: from the arena if it was planned there, else its own.
+class Scratchpad {
+ public:
+  Status reserve(const Context& context, size_t bytes) {
+    if (bytes == 0) return {};
+    if (context.scratch != nullptr && bytes <= context.scratch->capacity() - context.scratch->used()) {
+      scope_.emplace(*context.scratch);
+      auto taken = context.scratch->take<std::byte>(static_cast<int64_t>(bytes));
+      if (taken) {
+        data_ = *taken;
+        return {};
+      }
+      scope_.reset();
+    }
+    INTAGLIO_ASSIGN(owned_, AlignedBuffer::allocate(bytes));
+    data_ = owned_.data();
+    return {};
+  }
+  void* data() const { return data_; }
+
+ private:
+  std::optional<Arena::Scope> scope_;
+  AlignedBuffer owned_;
+  void* data_ = nullptr;
+};
+
+inline dnnl::memory memory_at(const dnnl::memory::desc& desc, const void* data) {
+  return dnnl::memory(desc, cpu_engine(), const_cast<void*>(data));
+}
 
 // Runs `body`, turning what oneDNN throws into a Status.
 template <typename Body>
