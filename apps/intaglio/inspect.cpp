@@ -23,18 +23,37 @@ struct InspectFlags {
   bool all = false;
 };
 
-// "layers.3.w1" -> "layers.*.w1", so that equal layers make one line.
-std::string without_numbers(std::string_view name) {
-  std::string result;
+std::vector<std::string_view> split_name(std::string_view name) {
+  std::vector<std::string_view> items;
   for (size_t begin = 0; begin <= name.size();) {
     const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string_view item = name.substr(begin, end - begin);
-    if (begin > 0) result += '.';
-    const bool number = !item.empty() && item.find_first_not_of("0123456789") == std::string_view::npos;
-    result += number ? std::string("*") : std::string(item);
+    items.push_back(name.substr(begin, end - begin));
     begin = end + 1;
   }
-  return result;
+  return items;
+}
+
+bool is_number(std::string_view item) {
+  return item == "*" || (!item.empty() && item.find_first_not_of("0123456789") == std::string_view::npos);
+}
+
+// "layers.3.w1" -> "layers.*.w1": equal for tensors that differ in numbers only.
+std::string without_numbers(std::string_view name) {
+  std::vector<std::string_view> items = split_name(name);
+  for (std::string_view& item : items) {
+    if (is_number(item)) item = "*";
+  }
+  return fmt::format("{}", fmt::join(items, "."));
+}
+
+// A '*' where two names of one without_numbers() differ.
+std::string merged_name(std::string_view a, std::string_view b) {
+  std::vector<std::string_view> items = split_name(a);
+  const std::vector<std::string_view> others = split_name(b);
+  for (size_t i = 0; i < std::min(items.size(), others.size()); ++i) {
+    if (items[i] != others[i]) items[i] = "*";
+  }
+  return fmt::format("{}", fmt::join(items, "."));
 }
 
 struct TensorLine {
@@ -49,11 +68,12 @@ std::vector<TensorLine> tensor_lines(const std::vector<const TensorEntry*>& tens
   for (const TensorEntry* tensor : tensors) {
     TensorLine line{tensor->name, std::string(dtype_name(tensor->view.dtype)), to_string(tensor->view.shape), 1};
     if (!all) {
-      const std::string pattern = without_numbers(tensor->name);
-      const auto [found, is_new] = known.try_emplace(fmt::format("{} {} {}", pattern, line.type, line.shape), lines.size());
+      const auto [found, is_new] =
+          known.try_emplace(fmt::format("{} {} {}", without_numbers(tensor->name), line.type, line.shape), lines.size());
       if (!is_new) {
-        lines[found->second].name = pattern;
-        ++lines[found->second].count;
+        TensorLine& first = lines[found->second];
+        first.name = merged_name(first.name, tensor->name);
+        ++first.count;
         continue;
       }
     }
