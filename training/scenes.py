@@ -159,12 +159,8 @@ class SceneMaker:
     def put_sprite(self, batch, i, slot, t, x, y, size):
         j = self.rng.uniform
         batch["sprite"][i, slot] = t["object"] * len(kStyles) + t["style"]
-        spread = 0.03 * size
-        batch["sprite_box"][i, slot] = (
-            x + j(-spread, spread),
-            y + j(-spread, spread),
-            size * j(0.96, 1.04),
-        )
+        box = (x + size * j(-0.03, 0.03), y + size * j(-0.03, 0.03), size * j(0.96, 1.04))
+        batch["sprite_box"][i, slot] = box
         if t["color"]:
             batch["sprite_color"][i, slot] = (1, *(c / 255 for c in kColors[t["color"]]))
 
@@ -351,10 +347,8 @@ class SceneMaker:
             ]
         )
         places = ("top", "at the bottom") if top else ("bottom", "at the top")
-        elements = [
-            ("text", t["word"], self.word_desc(t, places[0])),
-            ("obj", f"{q}, {places[1]}"),
-        ]
+        desc = self.word_desc(t, places[0])
+        elements = [("text", t["word"], desc), ("obj", f"{q}, {places[1]}")]
         if r.random() < 0.5:
             elements.reverse()
         return r.choice(sentences), elements
