@@ -22,7 +22,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kMinRoundMs = 10.0;
 
-double elapsed_ms(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double elapsed_ms(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 Status run_repeated(const Candidate& candidate, int64_t repeats) {
   for (int64_t i = 0; i < repeats; ++i) {
@@ -38,7 +40,8 @@ Spread spread_of(std::vector<double> values) {
   if (values.empty()) return {};
   std::sort(values.begin(), values.end());
   const size_t middle = values.size() / 2;
-  const double median = values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
+  const double median =
+      values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
   return {median, values.front(), values.back()};
 }
 
@@ -49,7 +52,8 @@ Status run_interleaved(std::vector<Candidate>& candidates, int rounds) {
     const Clock::time_point start = Clock::now();
     INTAGLIO_TRY(run_repeated(candidate, 1));
     const double once = std::max(elapsed_ms(start), 1e-4);
-    repeats.push_back(std::clamp<int64_t>(static_cast<int64_t>(std::ceil(kMinRoundMs / once)), 1, 10000));
+    repeats.push_back(
+        std::clamp<int64_t>(static_cast<int64_t>(std::ceil(kMinRoundMs / once)), 1, 10000));
   }
   for (int round = 0; round < rounds; ++round) {
     for (size_t i = 0; i < candidates.size(); ++i) {
@@ -87,14 +91,16 @@ Status write_result(const std::string& target, const nlohmann::ordered_json& res
   return write_file_atomic(target, result.dump(2) + "\n");
 }
 
-Expected<std::vector<std::string>> parse_precisions(const std::string& text, const std::vector<std::string>& known) {
+Expected<std::vector<std::string>> parse_precisions(const std::string& text,
+                                                    const std::vector<std::string>& known) {
   std::vector<std::string> names;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
     const std::string name = text.substr(begin, end - begin);
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      return make_error(ErrorCode::kInvalidArgument, "--precision: expected names out of {}, found \"{}\"", fmt::join(known, ", "),
-                        printable(name, 60));
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--precision: expected names out of {}, found \"{}\"",
+                        fmt::join(known, ", "), printable(name, 60));
     }
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     begin = end + 1;
@@ -105,7 +111,8 @@ Expected<std::vector<std::string>> parse_precisions(const std::string& text, con
 void add_bench(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("bench", "Time parts of the engine");
   command->require_subcommand(1);
-  command->footer("`intaglio bench linear --help` and `intaglio bench block --help` describe each.");
+  command->footer(
+      "`intaglio bench linear --help` and `intaglio bench block --help` describe each.");
   add_bench_linear(*command, exit_code);
   add_bench_block(*command, exit_code);
 }

@@ -1,4 +1,5 @@
-// Timing shared by the benchmarks: candidates run in interleaved rounds, so that a change of clock or load meets all of them.
+// Timing shared by the benchmarks: candidates run in interleaved rounds, so that a change of clock
+// or load meets all of them.
 #pragma once
 
 #include <functional>
@@ -22,7 +23,7 @@ void add_bench_block(CLI::App& bench, int& exit_code);
 struct Candidate {
   std::string name;
   std::function<Status()> run;
-  double error = 0.0;            // against the reference, checked before timing
+  double error = 0.0;  // against the reference, checked before timing
   double tolerance = 0.0;
   std::vector<double> times_ms;  // one a round
   nlohmann::ordered_json extra;  // joins the candidate's JSON
@@ -33,7 +34,8 @@ struct Spread {
 };
 Spread spread_of(std::vector<double> values);
 
-// Runs every candidate once to warm up, then `rounds` times in turn; short ones are repeated within a round to at least 10 ms.
+// Runs every candidate once to warm up, then `rounds` times in turn; short ones are repeated within
+// a round to at least 10 ms.
 Status run_interleaved(std::vector<Candidate>& candidates, int rounds);
 
 // ||a - b|| / ||b||.
@@ -46,6 +48,7 @@ nlohmann::ordered_json machine_json(const Context& context);
 Status write_result(const std::string& target, const nlohmann::ordered_json& result);
 
 // Splits "int8,bf16" and checks each name; kInvalidArgument names the one that is unknown.
-Expected<std::vector<std::string>> parse_precisions(const std::string& text, const std::vector<std::string>& known);
+Expected<std::vector<std::string>> parse_precisions(const std::string& text,
+                                                    const std::vector<std::string>& known);
 
 }  // namespace intaglio::cli

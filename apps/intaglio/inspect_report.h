@@ -21,8 +21,9 @@ struct PartReport {
   uint64_t parameters = 0;
   std::vector<const TensorEntry*> tensors = {};
   std::vector<const TensorEntry*> unused = {};  // by the engine
-  bool knows_use = false;                  // false: `unused` says nothing
-  nlohmann::ordered_json facts = {};            // kind-specific: config, metadata, tokenizer counts, text chunks
+  bool knows_use = false;                       // false: `unused` says nothing
+  nlohmann::ordered_json facts =
+      {};  // kind-specific: config, metadata, tokenizer counts, text chunks
   std::shared_ptr<const void> keep_alive = {};  // holds the tensors
 };
 
@@ -34,7 +35,8 @@ struct InspectReport {
   std::vector<Error> errors = {};  // of parts that could not be read
 };
 
-// Errors: kNotFound for a missing path, kBadFormat for a file of no known kind. Parts of a folder that cannot be read join `errors`.
+// Errors: kNotFound for a missing path, kBadFormat for a file of no known kind. Parts of a folder
+// that cannot be read join `errors`.
 Expected<InspectReport> inspect_path(const std::filesystem::path& path);
 
 }  // namespace intaglio::cli

@@ -30,7 +30,8 @@ void set_threads([[maybe_unused]] int threads) {
 
 bool has_onednn() { return true; }
 
-Expected<std::function<Status()>> onednn_matmul(DType dtype, int64_t m, int64_t n, int64_t k, const void* a, const void* w, void* out,
+Expected<std::function<Status()>> onednn_matmul(DType dtype, int64_t m, int64_t n, int64_t k,
+                                                const void* a, const void* w, void* out,
                                                 int threads) {
   using dnnl::memory;
   try {
@@ -41,7 +42,8 @@ Expected<std::function<Status()>> onednn_matmul(DType dtype, int64_t m, int64_t 
     auto product = std::make_shared<Product>();
     const memory::desc a_desc({m, k}, in_type, rows), out_desc({m, n}, out_type, rows);
     const memory::desc w_any({k, n}, in_type, memory::format_tag::any);
-    const dnnl::matmul::primitive_desc desc(dnnl::matmul::desc(a_desc, w_any, out_desc), product->engine);
+    const dnnl::matmul::primitive_desc desc(dnnl::matmul::desc(a_desc, w_any, out_desc),
+                                            product->engine);
     product->primitive = dnnl::matmul(desc);
     product->a = memory(a_desc, product->engine, const_cast<void*>(a));
     product->out = memory(out_desc, product->engine, out);
@@ -53,7 +55,9 @@ Expected<std::function<Status()>> onednn_matmul(DType dtype, int64_t m, int64_t 
     return std::function<Status()>([product, threads]() -> Status {
       try {
         set_threads(threads);
-        product->primitive.execute(product->stream, {{DNNL_ARG_SRC, product->a}, {DNNL_ARG_WEIGHTS, product->w}, {DNNL_ARG_DST, product->out}});
+        product->primitive.execute(product->stream, {{DNNL_ARG_SRC, product->a},
+                                                     {DNNL_ARG_WEIGHTS, product->w},
+                                                     {DNNL_ARG_DST, product->out}});
         product->stream.wait();
         return {};
       } catch (const dnnl::error& error) {
@@ -69,7 +73,8 @@ Expected<std::function<Status()>> onednn_matmul(DType dtype, int64_t m, int64_t 
 
 bool has_onednn() { return false; }
 
-Expected<std::function<Status()>> onednn_matmul(DType, int64_t, int64_t, int64_t, const void*, const void*, void*, int) {
+Expected<std::function<Status()>> onednn_matmul(DType, int64_t, int64_t, int64_t, const void*,
+                                                const void*, void*, int) {
   return make_error(ErrorCode::kUnsupported, "built without oneDNN");
 }
 
