@@ -112,6 +112,9 @@ void add_bench(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("bench", "Time parts of the engine");
   command->require_subcommand(1);
   command->footer(
+      "Examples:\n"
+      "  intaglio bench linear --m 4096 --n 13824 --k 4608\n"
+      "  intaglio bench block --tokens 1024\n"
       "`intaglio bench linear --help` and `intaglio bench block --help` describe each.");
   add_bench_linear(*command, exit_code);
   add_bench_block(*command, exit_code);

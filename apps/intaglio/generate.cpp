@@ -26,10 +26,10 @@ using Clock = std::chrono::steady_clock;
 struct GenerateFlags {
   RunFlags run;
   std::string model = "mini";
-  std::string prompt, size, guidance, output, noise, latents_out, features_out, memory_limit;
+  std::string prompt, output, noise, latents_out, features_out, memory_limit;
   int64_t steps = 0;  // 0: the model's default
   int64_t count = 1;
-  std::optional<uint64_t> seed;
+  std::optional<std::string> seed, size, guidance;
 };
 
 // Everything that can be known before the first weight is read.
@@ -107,15 +107,16 @@ void plan_request(const GenerateFlags& flags, const std::optional<PictureSize>& 
 // Collects every problem, so that a user corrects them all at once.
 Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
   Plan plan;
-  plan.request.seed = flags.seed ? *flags.seed : std::random_device{}();
+  plan.request.seed = std::random_device{}();
+  if (flags.seed) take(parse_seed(*flags.seed), plan.request.seed, errors);
   if (plan.request.seed >
       std::numeric_limits<uint64_t>::max() - static_cast<uint64_t>(flags.count - 1)) {
     errors.push_back({ErrorCode::kInvalidArgument, "--seed: too large for --count pictures"});
   }
   std::optional<PictureSize> size;
   std::vector<float> guidance;
-  if (!flags.size.empty()) take(parse_size(flags.size), size, errors);
-  if (!flags.guidance.empty()) take(parse_guidance(flags.guidance), guidance, errors);
+  if (flags.size) take(parse_size(*flags.size), size, errors);
+  if (flags.guidance) take(parse_guidance(*flags.guidance), guidance, errors);
   take(read_prompt(flags.prompt), plan.request.prompt, errors);
   plan_files(flags, plan, errors);
   take(resolve_model(flags.model), plan.model_folder, errors);
@@ -322,7 +323,8 @@ void add_generate(CLI::App& app, int& exit_code) {
       ->add_option("--guidance", flags->guidance,
                    "Guidance scale: one value, or one a step; by default the model's own")
       ->type_name("G[,G...]");
-  command->add_option("--seed", flags->seed, "Seed of the noise; random by default");
+  command->add_option("--seed", flags->seed, "Seed of the noise; random by default")
+      ->type_name("NUMBER");
   command->add_option("--count", flags->count, "Pictures, with seeds seed, seed + 1, ...")
       ->check(CLI::Range(1, 9999))
       ->capture_default_str();

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 
 #include "io/checkpoint.h"
 #include "io/json_config.h"
@@ -17,6 +18,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
+
+// What tells a part of a model, best first.
+constexpr std::array<const char*, 3> kPartFiles{"config.json", "tokenizer.json",
+                                                "scheduler_config.json"};
 
 uint64_t size_of(const fs::path& path) {
   std::error_code error;
@@ -217,18 +222,22 @@ Expected<InspectReport> inspect_folder(const fs::path& folder) {
   json model_index = json::object();
   if (const auto index = JsonConfig::open(folder / ".." / "model_index.json"))
     model_index = index->json();
-  for (const char* file : {"config.json", "tokenizer.json", "scheduler_config.json"}) {
-    if (!fs::exists(folder / file, error)) continue;
-    inspect_folder_part(folder, model_index, report);
-    return report;
-  }
-  report.kind = "folder";
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
   }
-  if (error)
+  if (error) {
     return make_error(ErrorCode::kIo, "{}: cannot list: {}", folder.string(), error.message());
+  }
+  const bool known = std::any_of(kPartFiles.begin(), kPartFiles.end(), [&](const char* file) {
+    return fs::exists(folder / file, error);
+  });
+  // Loose tensors may have any JSON beside them: without a config.json they are files, not a part.
+  if (known && (files.empty() || fs::exists(folder / "config.json", error))) {
+    inspect_folder_part(folder, model_index, report);
+    return report;
+  }
+  report.kind = "folder";
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files) {
     Expected<PartReport> part = safetensors_report(file);

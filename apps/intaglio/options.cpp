@@ -70,6 +70,14 @@ Status check_size(const PictureSize& size, int64_t unit) {
                     size.height);
 }
 
+Expected<uint64_t> parse_seed(const std::string& text) {
+  uint64_t seed = 0;
+  if (parse_number(text, seed)) return seed;
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--seed: expected a whole number from 0 to 2^64 - 1, found \"{}\"",
+                    printable(text, 60));
+}
+
 Expected<std::vector<float>> parse_guidance(const std::string& text) {
   std::vector<float> values;
   for (size_t begin = 0; begin <= text.size();) {

@@ -33,6 +33,9 @@ Expected<PictureSize> parse_size(const std::string& text);
 // kInvalidArgument unless both sides are multiples of `unit` pixels.
 Status check_size(const PictureSize& size, int64_t unit);
 
+// A whole number that fits 64 bits.
+Expected<uint64_t> parse_seed(const std::string& text);
+
 // "7" or "7,7,3"; kInvalidArgument names the value that is no finite number.
 Expected<std::vector<float>> parse_guidance(const std::string& text);
 

@@ -50,6 +50,7 @@ expect_refused() {
   stderr_has "$message"
   grep -q '^error: ' err.txt; pass_or_fail $? "errors start with error: ($*)"
   empty_folder refused
+  rm -rf refused/*
 }
 
 tiny=(--model "$data/tiny")
@@ -130,7 +131,7 @@ expect_refused 2 "--steps" generate "${tiny[@]}" --prompt cat --steps 0 --output
 expect_refused 2 "--steps" generate "${tiny[@]}" --prompt cat --steps two --output refused/x.png
 expect_refused 2 "3 values for 2 steps" generate "${small[@]}" --prompt cat --guidance 7,7,3 --output refused/x.png
 for guidance in "7,x" "," "" "nan" "inf" "7,"; do
-  expect_refused 2 "--guidance" generate "${small[@]}" --prompt cat "--guidance=$guidance" --output refused/x.png
+  expect_refused 2 "--guidance" generate "${small[@]}" --prompt cat --guidance "$guidance" --output refused/x.png
 done
 expect_refused 2 "--seed" generate "${small[@]}" --prompt cat --seed=-1 --output refused/x.png
 expect_refused 2 "--seed" generate "${small[@]}" --prompt cat --seed 18446744073709551616 --output refused/x.png
