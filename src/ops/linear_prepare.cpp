@@ -89,22 +89,6 @@ Status prepare_float(const Context& context, DType dtype, const std::vector<Tens
   return weights.float_gemm->pack(desc, source, weights.packed.data());
 }
 
-// Rows [row, row + count) of a part to their int8 rows and scales.
-void quantize_part_rows(const Context& context, const TensorView& part, int64_t row, int64_t count, int8_t* q, float* scale) {
-  const int64_t k = part.shape[1];
-  TensorView view{row_data(part, row), part.dtype, {count, k}};
-  AlignedBuffer copy;
-  if (!is_aligned(part)) {
-    auto buffer = AlignedBuffer::allocate(view.size_bytes());
-    if (buffer) {
-      copy = std::move(*buffer);
-      std::memcpy(copy.data(), view.data, view.size_bytes());
-      view.data = copy.data();
-    }
-  }
-  quantize_weight_rows(context, view, q, scale);
-}
-
 Status prepare_s8(const Context& context, LinearKind kind, const std::vector<TensorView>& parts, LinearWeights& weights) {
   const int64_t k = weights.k;
   INTAGLIO_ASSIGN(AlignedBuffer q, AlignedBuffer::allocate(static_cast<size_t>(weights.n * k)));
@@ -117,7 +101,8 @@ Status prepare_s8(const Context& context, LinearKind kind, const std::vector<Ten
     const int64_t step = interleaved ? kSwigluGroup : n;
     for (int64_t row = 0; row < n; row += step) {
       const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i), row) : first + row;
-      quantize_part_rows(context, parts[i], row, std::min(step, n - row), q.as<int8_t>() + at * k, weights.scale_col.data() + at);
+      const TensorView rows{row_data(parts[i], row), parts[i].dtype, {std::min(step, n - row), k}};
+      quantize_weight_rows(context, rows, q.as<int8_t>() + at * k, weights.scale_col.data() + at);
     }
     first += n;
   }

@@ -22,6 +22,8 @@ struct FloatRowKernels {
   void (*scale_shift)(const ScaleShift&);
   // One row: groups of `group` gate values, then as many up values -> outputs silu(gate) * up. outputs % group == 0.
   void (*swiglu)(const float* gate_up, int64_t outputs, int64_t group, void* out, bool bf16_out);
+  // out = softmax(x * scale) over one row; x is overwritten. out may be x if it is float.
+  void (*softmax)(float* x, int64_t count, float scale, void* out, bool bf16_out);
   void (*widen)(const uint16_t* x, int64_t count, float* y);   // bf16 -> float
   void (*narrow)(const float* x, int64_t count, uint16_t* y);  // float -> bf16, to nearest even
   // y = bf16(q * scale)

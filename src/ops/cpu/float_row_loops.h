@@ -129,6 +129,38 @@ void swiglu(const float* gate_up, int64_t outputs, int64_t group, void* out, boo
   }
 }
 
+void softmax(float* x, int64_t count, float scale, void* out, bool bf16_out) {
+  constexpr int kLanes = 16;
+  float lane[kLanes];
+  for (float& m : lane) m = x[0];
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int l = 0; l < kLanes; ++l) lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+  }
+  for (; i < count; ++i) lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+  float top = lane[0];
+  for (int l = 1; l < kLanes; ++l) top = lane[l] > top ? lane[l] : top;
+#pragma GCC ivdep
+  for (int64_t j = 0; j < count; ++j) x[j] = exp_fast((x[j] - top) * scale);
+  for (float& m : lane) m = 0.0f;
+  for (i = 0; i + kLanes <= count; i += kLanes) {
+    for (int l = 0; l < kLanes; ++l) lane[l] += x[i + l];
+  }
+  for (; i < count; ++i) lane[0] += x[i];
+  float sum = 0.0f;
+  for (const float m : lane) sum += m;
+  const float inverse = 1.0f / sum;
+  if (bf16_out) {
+    auto* y = static_cast<uint16_t*>(out);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < count; ++j) y[j] = narrow_bits(x[j] * inverse);
+  } else {
+    auto* y = static_cast<float*>(out);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < count; ++j) y[j] = x[j] * inverse;
+  }
+}
+
 void widen(const uint16_t* x, int64_t count, float* y) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < count; ++i) y[i] = widen_bits(x[i]);
@@ -144,7 +176,7 @@ void dequantize(const int8_t* q, float scale, int64_t count, uint16_t* y) {
   for (int64_t i = 0; i < count; ++i) y[i] = narrow_bits(static_cast<float>(q[i]) * scale);
 }
 
-constexpr FloatRowKernels kLoops{.channel_sums = channel_sums, .scale_shift = scale_shift, .swiglu = swiglu, .widen = widen,
+constexpr FloatRowKernels kLoops{.channel_sums = channel_sums, .scale_shift = scale_shift, .swiglu = swiglu, .softmax = softmax, .widen = widen,
                                  .narrow = narrow, .dequantize = dequantize};
 
 }  // namespace

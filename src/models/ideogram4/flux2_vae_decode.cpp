@@ -1,0 +1,343 @@
+// The forward pass of the decoder. One walk through the layers serves the plan and the run: without a context it only notes what memory each
+// layer takes, so the plan is exact by construction.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <optional>
+
+#include "core/parallel.h"
+#include "models/ideogram4/flux2_vae.h"
+#include "models/ideogram4/flux2_vae_weights.h"
+#include "ops/cpu/float_row_driver.h"
+#include "ops/float_gemm.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int64_t kScoreElements = int64_t{1} << 21;  // of an attention block: bounds its memory at any picture size
+
+class Walk {
+ public:
+  // What memory a walk takes.
+  struct Plan {
+    std::array<size_t, 3> slots{};
+    size_t scratch = 0;  // of the layer that takes most
+    int64_t steps = 0;
+
+    size_t bytes() const {
+      size_t sum = align_up(scratch, kCacheLine);
+      for (const size_t slot : slots) sum += align_up(slot, kCacheLine);
+      return sum;
+    }
+  };
+
+  Walk(const Flux2VaeConfig& config, const Flux2VaeWeights& weights, DType compute, const Context& context)
+      : config_(config), weights_(weights), compute_(compute), context_(context) {}
+
+  Expected<Plan> plan(int64_t h, int64_t w) {
+    running_ = false;
+    plan_ = {};
+    INTAGLIO_TRY(forward(nullptr, h, w));
+    return plan_;
+  }
+
+  // latent_at(channel, y, x); returns the picture [pixels, 3] floats in the arena, valid while the caller's scope lasts.
+  using LatentAt = std::function<float(int64_t, int64_t, int64_t)>;
+  Expected<const float*> run(const Plan& plan, const LatentAt& latent_at, int64_t h, int64_t w, const std::function<void()>& step) {
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      INTAGLIO_ASSIGN(slots_[i], context_.scratch->take<std::byte>(static_cast<int64_t>(plan.slots[i])));
+    }
+    running_ = true;
+    step_ = &step;
+    INTAGLIO_TRY(forward(&latent_at, h, w));
+    return reinterpret_cast<const float*>(slots_[current_]);
+  }
+
+ private:
+  int64_t pixels() const { return h_ * w_; }
+
+  // `count` elements of slot `slot` are about to be written.
+  void need(size_t slot, int64_t count, DType dtype) {
+    plan_.slots[slot] = std::max(plan_.slots[slot], static_cast<size_t>(count) * dtype_size(dtype));
+  }
+  void need_scratch(size_t bytes) { plan_.scratch = std::max(plan_.scratch, bytes); }
+
+  void finish_step() {
+    ++plan_.steps;
+    if (running_ && *step_) (*step_)();
+  }
+
+  // The slot that is neither of the two.
+  static size_t other(size_t a, size_t b) { return 3 - a - b; }
+
+  Status convolve(const Conv2dWeights& conv, size_t x, std::optional<size_t> add, size_t y, bool f32_out = false) {
+    const Conv2dDesc desc{.height = h_,
+                          .width = w_,
+                          .in_channels = conv.in_channels,
+                          .out_channels = conv.out_channels,
+                          .kernel = conv.kernel,
+                          .upsample = conv.upsample,
+                          .dtype = compute_,
+                          .f32_out = f32_out};
+    need(y, pixels() * conv.out_channels, desc.out_dtype());
+    need_scratch(conv2d_scratch_bytes(desc, conv, context_.threads));
+    if (!running_) return {};
+    return conv2d(context_, desc, conv, slots_[x], add ? slots_[*add] : nullptr, slots_[y]);
+  }
+
+  Status normalize(const Flux2VaeWeights::Norm& norm, int64_t channels, bool silu, size_t x, size_t y) {
+    const GroupNormDesc desc{.pixels = pixels(), .channels = channels, .groups = config_.norm_groups, .eps = config_.norm_eps, .silu = silu, .dtype = compute_};
+    need(y, pixels() * channels, compute_);
+    need_scratch(group_norm_scratch_bytes(desc));
+    if (!running_) return {};
+    return group_norm(context_, desc, slots_[x], norm.weight.data(), norm.bias.data(), slots_[y]);
+  }
+
+  Status resnet(const Flux2VaeWeights::Resnet& r) {
+    const size_t inner = (current_ + 1) % 3;
+    const size_t outer = other(current_, inner);
+    INTAGLIO_TRY(normalize(r.norm1, r.conv1.in_channels, true, current_, inner));
+    INTAGLIO_TRY(convolve(r.conv1, inner, std::nullopt, outer));
+    INTAGLIO_TRY(normalize(r.norm2, r.conv2.in_channels, true, outer, outer));
+    if (r.shortcut) {
+      INTAGLIO_TRY(convolve(*r.shortcut, current_, std::nullopt, inner));
+      INTAGLIO_TRY(convolve(r.conv2, outer, inner, inner));
+      current_ = inner;
+    } else {
+      INTAGLIO_TRY(convolve(r.conv2, outer, current_, current_));
+    }
+    finish_step();
+    return {};
+  }
+
+  // One product of the attention with the float_gemm op; notes its scratch.
+  Status multiply(const FloatGemmDesc& desc, const FloatGemmArgs& args, size_t& scratch) {
+    INTAGLIO_ASSIGN(const FloatGemmImplementation* const gemm, choose_float_gemm(desc, context_));
+    scratch = std::max(scratch, align_up(gemm->scratch_bytes(desc, context_.threads), kCacheLine));
+    if (!running_) return {};
+    return gemm->run(context_, desc, args);
+  }
+
+  // h += out(softmax(q k^T / sqrt(c)) v), one head, blocks of rows. v is computed transposed (what the second product reads); its bias passes
+  // through the softmax unchanged, since rows sum to 1, and joins the second product.
+  Status attention(const Flux2VaeWeights::Attention& a) {
+    const int64_t tokens = pixels();
+    const int64_t channels = a.q.in_channels;
+    const int64_t block = std::clamp<int64_t>(kScoreElements / tokens, 1, std::min<int64_t>(384, tokens));
+    const size_t x = (current_ + 1) % 3;
+    const size_t q = other(current_, x);
+    INTAGLIO_TRY(normalize(a.norm, channels, false, current_, x));
+    INTAGLIO_TRY(convolve(a.q, x, std::nullopt, q));
+
+    const int64_t element = static_cast<int64_t>(dtype_size(compute_));
+    size_t own = 0;
+    size_t nested = 0;
+    std::optional<Arena::Scope> scope;
+    if (running_) scope.emplace(*context_.scratch);
+    const auto take = [&](int64_t bytes) -> Expected<std::byte*> {
+      own += arena_bytes<std::byte>(bytes);
+      if (!running_) return nullptr;
+      return context_.scratch->take<std::byte>(bytes);
+    };
+    INTAGLIO_ASSIGN(std::byte* const k, take(tokens * channels * element));
+    INTAGLIO_ASSIGN(std::byte* const v, take(tokens * channels * element));
+    INTAGLIO_ASSIGN(std::byte* const scores, take(block * tokens * 4));
+    INTAGLIO_ASSIGN(std::byte* const weights, take(compute_ == DType::kBF16 ? block * tokens * element : 0));
+    const Conv2dDesc key_desc{.height = h_, .width = w_, .in_channels = channels, .out_channels = channels, .kernel = 1, .dtype = compute_};
+    nested = conv2d_scratch_bytes(key_desc, a.k, context_.threads);
+    if (running_) INTAGLIO_TRY(conv2d(context_, key_desc, a.k, slots_[x], nullptr, k));
+    INTAGLIO_TRY(multiply({.m = channels, .n = tokens, .k = channels, .in_dtype = compute_, .out_dtype = compute_},
+                          {.a = a.v.data(), .lda = channels, .w = slots_[x], .bias = nullptr, .out = v, .ldo = tokens}, nested));
+    for (int64_t row = 0; row < tokens; row += block) {
+      const int64_t rows = std::min(block, tokens - row);
+      std::byte* const q_rows = running_ ? slots_[q] + row * channels * element : nullptr;
+      INTAGLIO_TRY(multiply({.m = rows, .n = tokens, .k = channels, .in_dtype = compute_, .out_dtype = DType::kF32},
+                            {.a = q_rows, .lda = channels, .w = k, .bias = nullptr, .out = scores, .ldo = tokens}, nested));
+      std::byte* const p = compute_ == DType::kBF16 ? weights : scores;
+      if (running_) softmax(reinterpret_cast<float*>(scores), rows, tokens, channels, p);
+      // The rows of q are used up: their results take their place.
+      INTAGLIO_TRY(multiply({.m = rows, .n = channels, .k = tokens, .in_dtype = compute_, .out_dtype = compute_, .has_bias = true},
+                            {.a = p, .lda = tokens, .w = v, .bias = a.v_bias.data(), .out = q_rows, .ldo = channels}, nested));
+    }
+    need_scratch(own + nested);
+    scope.reset();
+    INTAGLIO_TRY(convolve(a.out, q, current_, current_));
+    finish_step();
+    return {};
+  }
+
+  void softmax(float* scores, int64_t rows, int64_t tokens, int64_t channels, std::byte* out) {
+    const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context_);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(channels));
+    const bool bf16 = compute_ == DType::kBF16;
+    parallel_for(context_.threads, rows, 4, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        kernels.softmax(scores + row * tokens, tokens, scale, out + row * tokens * (bf16 ? 2 : 4), bf16);
+      }
+    });
+  }
+
+  void read_latent(const LatentAt& latent_at) {
+    const int64_t channels = config_.latent_channels;
+    for (int64_t p = 0; p < pixels(); ++p) {
+      for (int64_t c = 0; c < channels; ++c) {
+        const float value = latent_at(c, p / w_, p % w_);
+        if (compute_ == DType::kBF16) {
+          reinterpret_cast<BFloat16*>(slots_[current_])[p * channels + c] = BFloat16(value);
+        } else {
+          reinterpret_cast<float*>(slots_[current_])[p * channels + c] = value;
+        }
+      }
+    }
+  }
+
+  // conv from the current slot into the next.
+  Status move(const Conv2dWeights& conv, bool f32_out = false) {
+    const size_t next = (current_ + 1) % 3;
+    INTAGLIO_TRY(convolve(conv, current_, std::nullopt, next, f32_out));
+    current_ = next;
+    return {};
+  }
+
+  Status forward(const LatentAt* latent_at, int64_t h, int64_t w) {
+    h_ = h;
+    w_ = w;
+    current_ = 0;
+    need(current_, pixels() * config_.latent_channels, compute_);
+    if (running_) read_latent(*latent_at);
+    if (weights_.post_quant) INTAGLIO_TRY(move(*weights_.post_quant));
+    INTAGLIO_TRY(move(weights_.conv_in));
+    INTAGLIO_TRY(resnet(weights_.mid[0]));
+    if (weights_.attention) INTAGLIO_TRY(attention(*weights_.attention));
+    INTAGLIO_TRY(resnet(weights_.mid[1]));
+    for (const Flux2VaeWeights::UpBlock& block : weights_.up) {
+      for (const Flux2VaeWeights::Resnet& r : block.resnets) INTAGLIO_TRY(resnet(r));
+      if (block.upsampler) {
+        h_ *= 2;
+        w_ *= 2;
+        INTAGLIO_TRY(move(*block.upsampler));
+        finish_step();
+      }
+    }
+    INTAGLIO_TRY(normalize(weights_.norm_out, weights_.conv_out.in_channels, true, current_, current_));
+    INTAGLIO_TRY(move(weights_.conv_out, true));
+    finish_step();
+    return {};
+  }
+
+  const Flux2VaeConfig& config_;
+  const Flux2VaeWeights& weights_;
+  DType compute_;
+  const Context& context_;
+  bool running_ = false;
+  const std::function<void()>* step_ = nullptr;
+  Plan plan_;
+  std::array<std::byte*, 3> slots_{};
+  size_t current_ = 0;
+  int64_t h_ = 0, w_ = 0;
+};
+
+// Tiles along one axis: equal sizes, evenly spaced, each pair of neighbours sharing at least a quarter of a tile.
+struct Axis {
+  int64_t size = 0, tile = 0, count = 1;
+
+  Axis(int64_t total, int64_t limit) : size(total), tile(std::min(total, limit)) {
+    if (tile < size) {
+      const int64_t stride = std::max<int64_t>(1, tile - tile / 4);
+      count = (size - tile + stride - 1) / stride + 1;
+    }
+  }
+  int64_t start(int64_t i) const { return count == 1 ? 0 : (size - tile) * i / (count - 1); }
+
+  // Share of tile i in each of its positions, in steps of a `scale`-th latent: ramps over a quarter of a tile toward its neighbours, divided by
+  // the sum over the tiles that cover the position.
+  std::vector<float> shares(int64_t i, int64_t scale) const {
+    std::vector<float> result(static_cast<size_t>(tile * scale));
+    for (int64_t p = 0; p < tile * scale; ++p) {
+      const int64_t at = start(i) * scale + p;
+      double sum = 0.0;
+      for (int64_t j = 0; j < count; ++j) sum += ramp(j, at, scale);
+      result[static_cast<size_t>(p)] = static_cast<float>(ramp(i, at, scale) / sum);
+    }
+    return result;
+  }
+
+ private:
+  double ramp(int64_t i, int64_t at, int64_t scale) const {
+    const int64_t first = start(i) * scale;
+    if (at < first || at >= first + tile * scale) return 0.0;
+    double height = static_cast<double>(std::max<int64_t>(1, tile / 4) * scale);
+    if (i > 0) height = std::min(height, static_cast<double>(at - first) + 0.5);
+    if (i + 1 < count) height = std::min(height, static_cast<double>(first + tile * scale - at) - 0.5);
+    return height;
+  }
+};
+
+}  // namespace
+
+size_t Flux2VaeDecoder::scratch_bytes(int64_t h, int64_t w, int threads) const {
+  const Context context{.threads = threads, .cpu = cpu_};
+  const auto plan = Walk(config_, *weights_, compute_, context).plan(std::min(h, tile_), std::min(w, tile_));
+  return plan ? plan->bytes() : 0;
+}
+
+uint64_t Flux2VaeDecoder::planned_bytes(const Flux2VaeConfig& config, DType compute, int64_t height, int64_t width, int threads) {
+  const auto cpu = selected_cpu_features();
+  const Context context{.threads = threads, .cpu = cpu ? *cpu : host_cpu_features()};
+  const auto weights = describe_flux2_vae(context, config, compute);
+  if (!weights) return 0;
+  const int64_t scale = config.scale_factor();
+  const auto plan = Walk(config, *weights, compute, context)
+                        .plan(std::clamp<int64_t>(height / scale, 1, kDefaultTile), std::clamp<int64_t>(width / scale, 1, kDefaultTile));
+  return plan ? plan->bytes() : 0;
+}
+
+Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int64_t h, int64_t w, float* image, const Progress& progress) const {
+  constexpr int64_t kMaxLatents = 1 << 16;
+  if (h < 1 || w < 1 || h > kMaxLatents || w > kMaxLatents) {
+    return make_error(ErrorCode::kInvalidArgument, "VAE: latents of {} x {}, expected 1 to {} each way", h, w, kMaxLatents);
+  }
+  if (context.scratch == nullptr) return make_error(ErrorCode::kInvalidArgument, "VAE: context.scratch is null");
+  const Axis rows(h, std::max<int64_t>(1, tile_));
+  const Axis columns(w, std::max<int64_t>(1, tile_));
+  Walk walk(config_, *weights_, compute_, context);
+  INTAGLIO_ASSIGN(const Walk::Plan plan, walk.plan(rows.tile, columns.tile));
+  const int64_t scale = config_.scale_factor();
+  const int64_t width = w * scale;
+  const int64_t tile_width = columns.tile * scale;
+  const int64_t total = plan.steps * rows.count * columns.count;
+  int64_t done = 0;
+  const std::function<void()> step = [&] {
+    ++done;
+    if (progress) progress(done, total);
+  };
+  std::fill_n(image, 3 * h * scale * width, 0.0f);
+  for (int64_t i = 0; i < rows.count; ++i) {
+    const std::vector<float> row_share = rows.shares(i, scale);
+    for (int64_t j = 0; j < columns.count; ++j) {
+      const std::vector<float> column_share = columns.shares(j, scale);
+      const Arena::Scope scope(*context.scratch);
+      const auto latent_at = [&](int64_t c, int64_t y, int64_t x) {
+        return latent[(c * h + rows.start(i) + y) * w + columns.start(j) + x];
+      };
+      INTAGLIO_ASSIGN(const float* const tile, walk.run(plan, latent_at, rows.tile, columns.tile, step));
+      const int64_t first_row = rows.start(i) * scale;
+      const int64_t first_column = columns.start(j) * scale;
+      parallel_for(context.threads, rows.tile * scale, 16, [&](int64_t begin, int64_t end, int) {
+        for (int64_t y = begin; y < end; ++y) {
+          for (int64_t c = 0; c < 3; ++c) {
+            float* const line = image + (c * h * scale + first_row + y) * width + first_column;
+            const float share = row_share[static_cast<size_t>(y)];
+            for (int64_t x = 0; x < tile_width; ++x) {
+              line[x] += share * column_share[static_cast<size_t>(x)] * tile[(y * tile_width + x) * 3 + c];
+            }
+          }
+        }
+      });
+    }
+  }
+  return {};
+}
+
+}  // namespace intaglio

@@ -1,0 +1,228 @@
+// Linears of every kind against float64 products of the same weights.
+#include "ops/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "ops/quantize.h"
+
+namespace intaglio {
+namespace {
+
+// A float tensor in any type, kept with the values it really holds.
+struct Tensor {
+  std::vector<std::byte> bytes;
+  std::vector<double> values;
+  TensorView view;
+
+  Tensor(DType dtype, Shape shape, uint32_t seed, size_t misalign = 0) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    const auto count = static_cast<size_t>(shape.count());
+    bytes.resize(count * dtype_size(dtype) + misalign);
+    for (size_t i = 0; i < count; ++i) {
+      const float x = normal(random);
+      std::byte* at = bytes.data() + misalign + i * dtype_size(dtype);
+      const auto put = [&](auto value) {
+        std::memcpy(at, &value, sizeof(value));
+        values.push_back(static_cast<double>(static_cast<float>(value)));
+      };
+      if (dtype == DType::kBF16) {
+        put(BFloat16(x));
+      } else if (dtype == DType::kF16) {
+        put(Float16(x));
+      } else {
+        put(x);
+      }
+    }
+    view = {bytes.data() + misalign, dtype, shape};
+  }
+};
+
+struct Case {
+  LinearKind kind;
+  GemmEpilogue epilogue;
+  DType out_dtype;
+  bool bias;
+  int64_t m, part_n, k;
+};
+
+// What the rounding of the weights and activations to the kind's type may cost; the products are then exact to fp32.
+double as_weight(LinearKind kind, double w) {
+  return kind == LinearKind::kBF16 ? static_cast<double>(static_cast<float>(BFloat16(static_cast<float>(w)))) : w;
+}
+
+Context make_context(CpuIsa isa) { return {.threads = 2, .cpu = limit_cpu_features(host_cpu_features(), isa)}; }
+
+std::vector<CpuIsa> levels() {
+  std::vector<CpuIsa> list;
+  for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
+    if (isa <= host_cpu_features().isa) list.push_back(isa);
+  }
+  return list;
+}
+
+// int8 rows of a tensor by the stated formula, as real values.
+std::vector<double> quantized_values(const Context& context, const Tensor& tensor) {
+  const int64_t rows = tensor.view.shape[0];
+  const int64_t cols = tensor.view.shape[1];
+  std::vector<float> floats(tensor.values.begin(), tensor.values.end());
+  std::vector<int8_t> q(floats.size());
+  std::vector<float> scale(static_cast<size_t>(rows));
+  quantize_weight_rows(context, {floats.data(), DType::kF32, {rows, cols}}, q.data(), scale.data());
+  std::vector<double> values;
+  for (size_t i = 0; i < q.size(); ++i) {
+    values.push_back(static_cast<double>(q[i]) * static_cast<double>(scale[i / static_cast<size_t>(cols)]));
+  }
+  return values;
+}
+
+double silu(double x) { return x / (1.0 + std::exp(-x)); }
+
+void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
+  SCOPED_TRACE(fmt::format("{} isa={} {} out={} bias={} m={} n={} k={} weights {} misaligned by {}", linear_kind_name(c.kind),
+                           cpu_isa_name(isa), c.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "", dtype_name(c.out_dtype),
+                           c.bias, c.m, c.part_n, c.k, dtype_name(weight_dtype), misalign));
+  Context context = make_context(isa);
+  const bool int8 = c.kind == LinearKind::kS8 || c.kind == LinearKind::kS8Dequant;
+  const bool swiglu = c.epilogue == GemmEpilogue::kSwiglu;
+  Tensor w0(weight_dtype, {c.part_n, c.k}, 1, misalign), w1(weight_dtype, {c.part_n, c.k}, 2, misalign);
+  Tensor b1(DType::kBF16, {c.part_n}, 3, 1);
+  std::vector<TensorView> parts{w0.view, w1.view};
+  std::vector<TensorView> biases;
+  if (c.bias) biases = {TensorView{}, b1.view};
+  auto weights = make_linear(context, c.kind, c.epilogue, parts, biases);
+  ASSERT_TRUE(weights) << weights.error().message;
+  const int64_t cols = weights->out_cols();
+  ASSERT_GE(cols, swiglu ? c.part_n : 2 * c.part_n);
+
+  Tensor x(c.kind == LinearKind::kBF16 ? DType::kBF16 : DType::kF32, {c.m, c.k}, 4);
+  std::vector<float> row_scale(static_cast<size_t>(c.m));
+  std::vector<int8_t> q(x.values.size());
+  Activation activation{x.view.dtype, const_cast<void*>(x.view.data), c.m, c.k, nullptr};
+  std::vector<double> xv = x.values;
+  if (int8) {
+    activation = {DType::kI8, q.data(), c.m, c.k, row_scale.data()};
+    ASSERT_TRUE(quantize_rows(context, x.view, activation));
+    for (size_t i = 0; i < xv.size(); ++i) xv[i] = static_cast<double>(q[i]) * static_cast<double>(row_scale[i / static_cast<size_t>(c.k)]);
+  }
+  std::vector<double> wv[2] = {w0.values, w1.values};
+  if (int8) {
+    wv[0] = quantized_values(context, w0);
+    wv[1] = quantized_values(context, w1);
+  }
+
+  auto arena = Arena::with_capacity(linear_scratch_bytes(*weights, c.m, c.out_dtype, context.threads));
+  ASSERT_TRUE(arena);
+  context.scratch = &*arena;
+  const int64_t ldo = cols + 3;
+  std::vector<float> f32(static_cast<size_t>(c.m * ldo), 7.0f);
+  std::vector<BFloat16> bf16(f32.size(), BFloat16(7.0f));
+  void* out = c.out_dtype == DType::kBF16 ? static_cast<void*>(bf16.data()) : f32.data();
+  const Status status = linear(context, *weights, activation, out, c.out_dtype, ldo);
+  ASSERT_TRUE(status) << status.error().message;
+  // The plan is exact: everything of it was used, nothing is left taken.
+  EXPECT_EQ(arena->used(), 0u);
+  EXPECT_EQ(arena->peak(), arena->capacity());
+
+  // fp32 sums of k unit products; the baseline rounds both operands to bf16, 2^-9 each, which adds up as sqrt(k).
+  double tolerance = 2e-6 * static_cast<double>(c.k + 4);
+  if (c.kind == LinearKind::kS8Dequant) tolerance += 6.0 * std::sqrt(static_cast<double>(c.k)) / 256;
+  for (int64_t r = 0; r < c.m; ++r) {
+    const auto product = [&](int64_t part, int64_t n) {
+      double sum = c.bias && part == 1 ? b1.values[static_cast<size_t>(n)] : 0.0;
+      for (int64_t k = 0; k < c.k; ++k) {
+        sum += xv[static_cast<size_t>(r * c.k + k)] * as_weight(c.kind, wv[part][static_cast<size_t>(n * c.k + k)]);
+      }
+      return sum;
+    };
+    for (int64_t j = 0; j < ldo; ++j) {
+      const auto at = static_cast<size_t>(r * ldo + j);
+      const double y = c.out_dtype == DType::kBF16 ? static_cast<double>(static_cast<float>(bf16[at])) : static_cast<double>(f32[at]);
+      double expected = 0.0;
+      double allowed = tolerance;
+      if (j >= cols) {
+        expected = 7.0;
+        allowed = 0.0;
+      } else if (swiglu) {
+        if (j < c.part_n) {
+          const double gate = product(0, j);
+          const double up = product(1, j);
+          expected = silu(gate) * up;
+          allowed *= std::abs(gate) + std::abs(up) + 1.0;
+        }
+      } else {
+        expected = product(j / c.part_n, j % c.part_n);
+      }
+      if (c.out_dtype == DType::kBF16 && j < cols) allowed += std::abs(expected) / 256;
+      ASSERT_NEAR(y, expected, allowed) << "at " << r << ", " << j;
+    }
+  }
+}
+
+TEST(linear, every_kind_at_every_level) {
+  for (const CpuIsa isa : levels()) {
+    for (const LinearKind kind : {LinearKind::kF32, LinearKind::kBF16, LinearKind::kS8, LinearKind::kS8Dequant}) {
+      for (const GemmEpilogue epilogue : {GemmEpilogue::kNone, GemmEpilogue::kSwiglu}) {
+        for (const DType out : {DType::kF32, DType::kBF16}) {
+          check(isa, {kind, epilogue, out, true, 1, 16, 32}, DType::kBF16, 0);
+          check(isa, {kind, epilogue, out, false, 7, 48, 65}, DType::kF32, 0);
+          check(isa, {kind, epilogue, out, true, 21, 37, 40}, DType::kF16, 0);
+          check(isa, {kind, epilogue, out, false, 10, 5, 17}, DType::kBF16, 1);
+        }
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// More rows than a SwiGLU step (512) and more columns than a dequantizing step (8 MiB of bf16 weights).
+TEST(linear, steps_leave_no_seam) {
+  const CpuIsa isa = host_cpu_features().isa;
+  check(isa, {LinearKind::kBF16, GemmEpilogue::kSwiglu, DType::kBF16, true, 530, 20, 16}, DType::kBF16, 0);
+  check(isa, {LinearKind::kS8Dequant, GemmEpilogue::kNone, DType::kF32, true, 3, 100, 30000}, DType::kBF16, 0);
+  check(isa, {LinearKind::kS8Dequant, GemmEpilogue::kSwiglu, DType::kF32, true, 3, 100, 30000}, DType::kBF16, 0);
+}
+
+TEST(linear, one_bf16_weight_is_used_where_it_lies) {
+  const Context context = make_context(host_cpu_features().isa);
+  const Tensor w(DType::kBF16, {32, 16}, 1);
+  const auto weights = make_linear(context, LinearKind::kBF16, GemmEpilogue::kNone, {w.view}, {});
+  ASSERT_TRUE(weights);
+  EXPECT_EQ(weights->borrowed, w.view.data);
+  EXPECT_EQ(weights->size_bytes(), 0u);
+}
+
+TEST(linear, refuses_what_does_not_fit) {
+  Context context = make_context(host_cpu_features().isa);
+  const Tensor a(DType::kF32, {32, 16}, 1), narrower(DType::kF32, {32, 15}, 2), shorter(DType::kF32, {16, 16}, 3);
+  const auto make = [&](GemmEpilogue epilogue, std::vector<TensorView> parts, std::vector<TensorView> biases = {}) {
+    return make_linear(context, LinearKind::kF32, epilogue, parts, biases);
+  };
+  EXPECT_FALSE(make(GemmEpilogue::kNone, {}));
+  EXPECT_FALSE(make(GemmEpilogue::kNone, {TensorView{}}));
+  EXPECT_FALSE(make(GemmEpilogue::kNone, {a.view, narrower.view}));
+  EXPECT_FALSE(make(GemmEpilogue::kSwiglu, {a.view}));
+  EXPECT_FALSE(make(GemmEpilogue::kSwiglu, {a.view, shorter.view}));
+  EXPECT_FALSE(make(GemmEpilogue::kNone, {a.view}, {a.view}));
+  EXPECT_FALSE(make(GemmEpilogue::kNone, {a.view}, {a.view, a.view}));
+  EXPECT_FALSE(make(GemmEpilogue::kNone, {TensorView{a.view.data, DType::kI8, {32, 16}}}));
+
+  const auto weights = make(GemmEpilogue::kNone, {a.view});
+  ASSERT_TRUE(weights);
+  auto arena = Arena::with_capacity(1 << 20);
+  ASSERT_TRUE(arena);
+  context.scratch = &*arena;
+  std::vector<float> x(64), out(128);
+  EXPECT_TRUE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(), DType::kF32, 32));
+  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 15, nullptr}, out.data(), DType::kF32, 32));
+  EXPECT_FALSE(linear(context, *weights, {DType::kBF16, x.data(), 2, 16, nullptr}, out.data(), DType::kF32, 32));
+  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(), DType::kI8, 32));
+  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(), DType::kF32, 31));
+}
+
+}  // namespace
+}  // namespace intaglio
