@@ -88,7 +88,8 @@ Status write_result(const std::string& target, const nlohmann::ordered_json& res
     print_json(result);
     return {};
   }
-  return write_file_atomic(target, result.dump(2) + "\n");
+  return write_file_atomic(
+      target, result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 Expected<std::vector<std::string>> parse_precisions(const std::string& text,

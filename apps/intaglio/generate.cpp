@@ -267,6 +267,7 @@ int run_generate(const GenerateFlags& flags) {
   const Expected<std::string> hash = plan.pipeline->model_hash();
   progress.clear();
   if (!hash) return fail(hash.error(), flags.run.json);
+  if (interrupted) return fail(Error{ErrorCode::kCancelled, "cancelled"}, flags.run.json);
   const double hash_ms = since_ms(hash_start);
 
   nlohmann::ordered_json pictures = nlohmann::ordered_json::array();

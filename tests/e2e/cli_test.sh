@@ -97,6 +97,19 @@ expect 2 "json of an error" generate "${tiny[@]}" --prompt cat --size 64x63 --ou
 valid_json out.txt
 stdout_has '"code": "invalid_argument"'
 
+# On a terminal the progress redraws itself, in colour unless NO_COLOR is set.
+if command -v script >/dev/null; then
+  export TERM=xterm
+  draw=("$intaglio" generate "${small[@]}" --prompt cat --seed 1 --output tty.png)
+  script -qec "$(printf '%q ' "${draw[@]}")" /dev/null >out.txt 2>err.txt </dev/null
+  pass_or_fail $? "generate on a terminal"
+  stdout_has $'\r\x1b[K'
+  stdout_has $'\x1b[36m'
+  NO_COLOR=1 script -qec "$(printf '%q ' "${draw[@]}")" /dev/null >out.txt 2>err.txt </dev/null
+  stdout_has $'\r\x1b[K'
+  grep -qF $'\x1b[36m' out.txt; [ $? -ne 0 ]; pass_or_fail $? "NO_COLOR gives no colour"
+fi
+
 # Names of files.
 mkdir many
 expect 0 "count" generate "${small[@]}" --prompt cat --seed 8 --count 2 --output many/p.png
@@ -209,6 +222,9 @@ expect 0 "inspect model" inspect "$data/tiny"
 stdout_has "unconditional_transformer"
 stdout_has "visual.patch_embed.proj.weight"
 stdout_has "not used by the engine"
+# Of a transformer every tensor is used; of the unconditional one all but the text's, of the others what does not make pictures.
+[ "$(grep -c "not used by the engine" out.txt)" -eq 3 ]; pass_or_fail $? "three parts have tensors the engine does not use"
+stdout_has "not used by the engine (3 of 61 tensors)"
 expect 0 "inspect json" inspect "$data/tiny" --json
 valid_json out.txt
 stdout_has '"unused_tensors"'
