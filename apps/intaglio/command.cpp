@@ -8,9 +8,12 @@ namespace intaglio::cli {
 
 int exit_code_of(const Error& error) {
   switch (error.code) {
-    case ErrorCode::kInvalidArgument: return kExitUsage;
-    case ErrorCode::kCancelled: return kExitCancelled;
-    default: return kExitFailure;
+    case ErrorCode::kInvalidArgument:
+      return kExitUsage;
+    case ErrorCode::kCancelled:
+      return kExitCancelled;
+    default:
+      return kExitFailure;
   }
 }
 

@@ -33,8 +33,8 @@ void print_error(std::string_view message);
 // Prints `result` and a newline on stdout. Called at most once in a process.
 void print_json(const nlohmann::ordered_json& result);
 
-// Reports the failure of a command: every problem on stderr and, with `json`, {"status": "error", "errors": [...]} on stdout.
-// Returns the exit code of the first.
+// Reports the failure of a command: every problem on stderr and, with `json`, {"status": "error",
+// "errors": [...]} on stdout. Returns the exit code of the first.
 int fail(const std::vector<Error>& errors, bool json);
 int fail(const Error& error, bool json);
 

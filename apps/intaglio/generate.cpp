@@ -8,7 +8,9 @@
 #include <random>
 
 #include "command.h"
+#include "core/memory_info.h"
 #include "interrupt.h"
+#include "io/printable.h"
 #include "options.h"
 #include "picture_files.h"
 #include "pipeline/pipeline.h"
@@ -24,10 +26,10 @@ using Clock = std::chrono::steady_clock;
 struct GenerateFlags {
   RunFlags run;
   std::string model = "mini";
-  std::string prompt, size, guidance, output, noise, latents_out, features_out;
+  std::string prompt, output, noise, latents_out, features_out, memory_limit;
   int64_t steps = 0;  // 0: the model's default
   int64_t count = 1;
-  std::optional<uint64_t> seed;
+  std::optional<std::string> seed, size, guidance;
 };
 
 // Everything that can be known before the first weight is read.
@@ -36,9 +38,12 @@ struct Plan {
   PictureRequest request;
   fs::path model_folder;
   std::vector<fs::path> pictures;
+  uint64_t memory_limit = 0;  // bytes
 };
 
-double since_ms(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double since_ms(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 // The error of `expected` joins the list; otherwise its value goes to `target`.
 template <typename T, typename U>
@@ -67,13 +72,14 @@ void plan_files(const GenerateFlags& flags, Plan& plan, std::vector<Error>& erro
     if (!file.empty()) note(check_writable(file), errors);
   }
   if (!flags.noise.empty() && flags.count > 1) {
-    errors.push_back({ErrorCode::kInvalidArgument, "--noise: gives one picture, --count must be 1"});
+    errors.push_back(
+        {ErrorCode::kInvalidArgument, "--noise: gives one picture, --count must be 1"});
   }
 }
 
 // Size, steps and guidance: the flags, else the model's defaults.
-void plan_request(const GenerateFlags& flags, const std::optional<PictureSize>& size, std::vector<float> guidance, Plan& plan,
-                  std::vector<Error>& errors) {
+void plan_request(const GenerateFlags& flags, const std::optional<PictureSize>& size,
+                  std::vector<float> guidance, Plan& plan, std::vector<Error>& errors) {
   const ModelInfo& info = plan.pipeline->info();
   PictureRequest& request = plan.request;
   request.width = size ? size->width : info.default_width;
@@ -81,15 +87,19 @@ void plan_request(const GenerateFlags& flags, const std::optional<PictureSize>& 
   request.steps = flags.steps > 0 ? flags.steps : info.default_steps;
   const Status fits = check_size({request.width, request.height}, info.pixels_per_token);
   note(fits, errors);
-  if (guidance.empty()) guidance = info.default_guidance.empty() ? default_guidance(request.steps) : info.default_guidance;
+  if (guidance.empty())
+    guidance =
+        info.default_guidance.empty() ? default_guidance(request.steps) : info.default_guidance;
   if (guidance.size() != 1 && static_cast<int64_t>(guidance.size()) != request.steps) {
-    errors.push_back({ErrorCode::kInvalidArgument, fmt::format("--guidance: {} values for {} steps; expected 1, or one a step",
-                                                               guidance.size(), request.steps)});
+    errors.push_back({ErrorCode::kInvalidArgument,
+                      fmt::format("--guidance: {} values for {} steps; expected 1, or one a step",
+                                  guidance.size(), request.steps)});
   } else {
     take(guidance_schedule(guidance, request.steps), request.guidance, errors);
   }
   if (!flags.noise.empty() && fits) {
-    const int64_t tokens = (request.width / info.pixels_per_token) * (request.height / info.pixels_per_token);
+    const int64_t tokens =
+        (request.width / info.pixels_per_token) * (request.height / info.pixels_per_token);
     take(read_noise(flags.noise, tokens, info.latent_channels), request.noise, errors);
   }
 }
@@ -97,22 +107,37 @@ void plan_request(const GenerateFlags& flags, const std::optional<PictureSize>& 
 // Collects every problem, so that a user corrects them all at once.
 Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
   Plan plan;
-  plan.request.seed = flags.seed ? *flags.seed : std::random_device{}();
-  if (plan.request.seed > std::numeric_limits<uint64_t>::max() - static_cast<uint64_t>(flags.count - 1)) {
+  plan.request.seed = std::random_device{}();
+  if (flags.seed) take(parse_seed(*flags.seed), plan.request.seed, errors);
+  if (plan.request.seed >
+      std::numeric_limits<uint64_t>::max() - static_cast<uint64_t>(flags.count - 1)) {
     errors.push_back({ErrorCode::kInvalidArgument, "--seed: too large for --count pictures"});
   }
   std::optional<PictureSize> size;
   std::vector<float> guidance;
-  if (!flags.size.empty()) take(parse_size(flags.size), size, errors);
-  if (!flags.guidance.empty()) take(parse_guidance(flags.guidance), guidance, errors);
+  if (flags.size) take(parse_size(*flags.size), size, errors);
+  if (flags.guidance) take(parse_guidance(*flags.guidance), guidance, errors);
   take(read_prompt(flags.prompt), plan.request.prompt, errors);
   plan_files(flags, plan, errors);
   take(resolve_model(flags.model), plan.model_folder, errors);
+  plan.memory_limit = available_memory_bytes();
+  if (!flags.memory_limit.empty()) {
+    const std::optional<uint64_t> limit = parse_bytes(flags.memory_limit);
+    if (limit && *limit > 0) {
+      plan.memory_limit = *limit;
+    } else {
+      errors.push_back(
+          {ErrorCode::kInvalidArgument,
+           fmt::format("--memory-limit: expected a size such as 8G or 512M, found \"{}\"",
+                       printable(flags.memory_limit, 60))});
+    }
+  }
   if (plan.model_folder.empty()) return plan;
 
   PipelineOptions options;
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kInt8);
   options.threads = flags.run.threads;
+  options.memory_limit = plan.memory_limit;
   take(Pipeline::open(plan.model_folder, options), plan.pipeline, errors);
   if (plan.pipeline != nullptr) plan_request(flags, size, std::move(guidance), plan, errors);
   return plan;
@@ -120,13 +145,20 @@ Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
 
 std::string_view phase_label(Phase phase) {
   switch (phase) {
-    case Phase::kLoadText: return "loading the text encoder";
-    case Phase::kText: return "reading the prompt";
-    case Phase::kLoadTransformers: return "loading the transformers";
-    case Phase::kPrepare: return "preparing";
-    case Phase::kDenoise: return "sampling";
-    case Phase::kLoadVae: return "loading the VAE";
-    case Phase::kDecode: return "decoding";
+    case Phase::kLoadText:
+      return "loading the text encoder";
+    case Phase::kText:
+      return "reading the prompt";
+    case Phase::kLoadTransformers:
+      return "loading the transformers";
+    case Phase::kPrepare:
+      return "preparing";
+    case Phase::kDenoise:
+      return "sampling";
+    case Phase::kLoadVae:
+      return "loading the VAE";
+    case Phase::kDecode:
+      return "decoding";
   }
   return "working";
 }
@@ -142,15 +174,20 @@ ProgressCallback show(Progress& progress, std::string prefix) {
       progress.step(label, report.done, report.total);
     } else if (first) {
       progress.phase(label);
+    } else if (progress.redraws() && report.total > 1) {
+      progress.step(label, report.done, report.total);
     }
   };
 }
 
-nlohmann::ordered_json picture_json(const fs::path& file, const PictureRequest& request, const Picture& picture, double total_ms) {
+nlohmann::ordered_json picture_json(const fs::path& file, const PictureRequest& request,
+                                    const Picture& picture, double total_ms) {
   nlohmann::ordered_json phases;
-  for (size_t i = 0; i < kPhaseNames.size(); ++i) phases[std::string(kPhaseNames[i])] = picture.phase_ms[i];
+  for (size_t i = 0; i < kPhaseNames.size(); ++i)
+    phases[std::string(kPhaseNames[i])] = picture.phase_ms[i];
   nlohmann::ordered_json json{{"file", file.string()}};
-  json["seed"] = request.noise ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(request.seed);
+  json["seed"] =
+      request.noise ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(request.seed);
   json["text_tokens"] = picture.text_tokens;
   json["image_tokens"] = picture.image_tokens;
   json["phase_ms"] = phases;
@@ -159,17 +196,19 @@ nlohmann::ordered_json picture_json(const fs::path& file, const PictureRequest& 
   return json;
 }
 
-Status write_tensors(const GenerateFlags& flags, const PngText& text, const Picture& picture, int64_t index) {
+Status write_tensors(const GenerateFlags& flags, const PngText& text, const Picture& picture,
+                     int64_t index) {
   std::map<std::string, std::string> metadata(text.begin(), text.end());
   metadata.erase("parameters");
   if (!flags.latents_out.empty()) {
-    INTAGLIO_TRY(write_matrix(numbered(flags.latents_out, index, flags.count), "latents", picture.latents, picture.image_tokens,
-                              picture.latent_channels, metadata));
+    INTAGLIO_TRY(write_matrix(numbered(flags.latents_out, index, flags.count), "latents",
+                              picture.latents, picture.image_tokens, picture.latent_channels,
+                              metadata));
   }
   // All pictures of a call share one prompt.
   if (!flags.features_out.empty() && index == 0) {
-    INTAGLIO_TRY(write_matrix(flags.features_out, "features", picture.features, picture.text_tokens, picture.feature_dim,
-                              {{"prompt", metadata["prompt"]}}));
+    INTAGLIO_TRY(write_matrix(flags.features_out, "features", picture.features, picture.text_tokens,
+                              picture.feature_dim, {{"prompt", metadata["prompt"]}}));
   }
   return {};
 }
@@ -182,17 +221,20 @@ Status run_plan(const GenerateFlags& flags, Plan& plan, const std::string& hash,
     request.seed += static_cast<uint64_t>(i);
     const Clock::time_point start = Clock::now();
     const std::string prefix = flags.count > 1 ? fmt::format("[{}/{}] ", i + 1, flags.count) : "";
-    INTAGLIO_ASSIGN(const Picture picture, plan.pipeline->generate(request, show(progress, prefix), &interrupted));
+    INTAGLIO_ASSIGN(const Picture picture,
+                    plan.pipeline->generate(request, show(progress, prefix), &interrupted));
     progress.clear();
     if (interrupted) return make_error(ErrorCode::kCancelled, "cancelled");
     const fs::path& file = plan.pictures[static_cast<size_t>(i)];
-    const PngText text = picture_text(request, model_name(plan.model_folder), hash, flags.run.precision);
+    const PngText text =
+        picture_text(request, model_name(plan.model_folder), hash, flags.run.precision);
     INTAGLIO_TRY(write_png(file, picture.image, text));
     INTAGLIO_TRY(write_tensors(flags, text, picture, i));
     const double total_ms = since_ms(start);
     pictures.push_back(picture_json(file, request, picture, total_ms));
-    progress.line(fmt::format("{}wrote {} ({}x{}, seed {}, {})", prefix, file.string(), request.width, request.height,
-                              request.noise ? "none" : std::to_string(request.seed), format_duration(total_ms / 1000)));
+    progress.line(fmt::format(
+        "{}wrote {} ({}x{}, seed {}, {})", prefix, file.string(), request.width, request.height,
+        request.noise ? "none" : std::to_string(request.seed), format_duration(total_ms / 1000)));
     if (!flags.run.json) {
       fmt::print("{}\n", file.string());
       std::fflush(stdout);
@@ -213,12 +255,19 @@ int run_generate(const GenerateFlags& flags) {
   // The plan's memory is checked before the weights are read, also for the hash.
   const Expected<uint64_t> planned = plan.pipeline->planned_bytes(plan.request);
   if (!planned) return fail(planned.error(), flags.run.json);
+  if (const uint64_t available = plan.memory_limit; *planned > available) {
+    const std::string message = fmt::format(
+        "{}x{} pixels at {} need {} of memory, {} are available", plan.request.width,
+        plan.request.height, flags.run.precision, format_bytes(*planned), format_bytes(available));
+    return fail(Error{ErrorCode::kOutOfMemory, message}, flags.run.json);
+  }
   Progress progress;
   progress.phase("hashing the weights");
   const Clock::time_point hash_start = Clock::now();
   const Expected<std::string> hash = plan.pipeline->model_hash();
   progress.clear();
   if (!hash) return fail(hash.error(), flags.run.json);
+  if (interrupted) return fail(Error{ErrorCode::kCancelled, "cancelled"}, flags.run.json);
   const double hash_ms = since_ms(hash_start);
 
   nlohmann::ordered_json pictures = nlohmann::ordered_json::array();
@@ -231,7 +280,9 @@ int run_generate(const GenerateFlags& flags) {
   const Expected<Context> context = host_context(flags.run.threads);
   const PictureRequest& request = plan.request;
   nlohmann::ordered_json result{{"status", "ok"}, {"version", INTAGLIO_VERSION}};
-  result["model"] = {{"name", model_name(plan.model_folder)}, {"path", plan.model_folder.string()}, {"hash", *hash}};
+  result["model"] = {{"name", model_name(plan.model_folder)},
+                     {"path", plan.model_folder.string()},
+                     {"hash", *hash}};
   result["prompt"] = request.prompt;
   result["width"] = request.width;
   result["height"] = request.height;
@@ -247,7 +298,7 @@ int run_generate(const GenerateFlags& flags) {
   result["pictures"] = std::move(pictures);
   result["time_ms"] = {{"open", open_ms}, {"hash", hash_ms}, {"total", since_ms(start)}};
   result["planned_memory_bytes"] = *planned;
-  result["peak_memory_bytes"] = peak_memory_bytes();
+  result["peak_memory_bytes"] = peak_resident_bytes();
   print_json(result);
   return kExitOk;
 }
@@ -257,25 +308,51 @@ int run_generate(const GenerateFlags& flags) {
 void add_generate(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::App* command = app.add_subcommand("generate", "Make pictures from a prompt");
-  command->add_option("--model", flags->model, "Folder of a model (diffusers layout), or \"mini\", the bundled one")->capture_default_str();
-  command->add_option("--prompt", flags->prompt, "What to show; @FILE reads it from a file")->required()->type_name("TEXT|@FILE");
-  command->add_option("--size", flags->size, "Width and height in pixels; by default the model's own")->type_name("WxH");
-  command->add_option("--steps", flags->steps, "Sampling steps; by default the model's own")->check(CLI::Range(1, 1000));
-  command->add_option("--guidance", flags->guidance, "Guidance scale: one value, or one a step; by default the model's own")
+  command
+      ->add_option("--model", flags->model,
+                   "Folder of a model (diffusers layout), or \"mini\", the bundled one")
+      ->capture_default_str();
+  command->add_option("--prompt", flags->prompt, "What to show; @FILE reads it from a file")
+      ->required()
+      ->type_name("TEXT|@FILE");
+  command
+      ->add_option("--size", flags->size, "Width and height in pixels; by default the model's own")
+      ->type_name("WxH");
+  command->add_option("--steps", flags->steps, "Sampling steps; by default the model's own")
+      ->check(CLI::Range(1, 1000));
+  command
+      ->add_option("--guidance", flags->guidance,
+                   "Guidance scale: one value, or one a step; by default the model's own")
       ->type_name("G[,G...]");
-  command->add_option("--seed", flags->seed, "Seed of the noise; random by default")->check(CLI::NonNegativeNumber);
-  command->add_option("--count", flags->count, "Pictures, with seeds seed, seed + 1, ...")->check(CLI::Range(1, 9999))->capture_default_str();
-  command->add_option("--output", flags->output, "PNG file (numbered if --count > 1) or folder; by default ./intaglio-<seed>.png")
+  command->add_option("--seed", flags->seed, "Seed of the noise; random by default")
+      ->type_name("NUMBER");
+  command->add_option("--count", flags->count, "Pictures, with seeds seed, seed + 1, ...")
+      ->check(CLI::Range(1, 9999))
+      ->capture_default_str();
+  command
+      ->add_option("--output", flags->output,
+                   "PNG file (numbered if --count > 1) or folder; by default ./intaglio-<seed>.png")
       ->type_name("FILE|DIR");
-  command->add_option("--noise", flags->noise, "Start from the tensor \"noise\" [tokens, channels] of a safetensors file")->type_name("FILE");
-  command->add_option("--latents-out", flags->latents_out, "Write the final latents as safetensors")->type_name("FILE");
-  command->add_option("--features-out", flags->features_out, "Write the text features as safetensors")->type_name("FILE");
+  command
+      ->add_option("--noise", flags->noise,
+                   "Start from the tensor \"noise\" [tokens, channels] of a safetensors file")
+      ->type_name("FILE");
+  command->add_option("--latents-out", flags->latents_out, "Write the final latents as safetensors")
+      ->type_name("FILE");
+  command
+      ->add_option("--features-out", flags->features_out, "Write the text features as safetensors")
+      ->type_name("FILE");
+  command
+      ->add_option("--memory-limit", flags->memory_limit,
+                   "Refuse pictures that need more; by default what is available")
+      ->type_name("SIZE");
   add_run_flags(*command, flags->run);
   command->footer(
       "Examples:\n"
       "  intaglio generate --prompt \"a red circle on white\" --output circle.png\n"
       "  intaglio generate --model ideogram-4 --prompt @poster.json --size 1024x1536 --seed 7\n"
-      "  intaglio generate --prompt \"a cat\" --seed 1 --count 4 --output pictures/ --json > result.json\n"
+      "  intaglio generate --prompt \"a cat\" --seed 1 --count 4 --output pictures/ --json > "
+      "result.json\n"
       "  intaglio generate --prompt \"a cat\" --steps 4 --guidance 7,7,7,3");
   command->callback([flags, &exit_code] { exit_code = run_generate(*flags); });
 }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "command.h"
+#include "core/memory_info.h"
 #include "inspect_report.h"
 #include "io/printable.h"
 #include "options.h"
@@ -23,18 +24,38 @@ struct InspectFlags {
   bool all = false;
 };
 
-// "layers.3.w1" -> "layers.*.w1", so that equal layers make one line.
-std::string without_numbers(std::string_view name) {
-  std::string result;
+std::vector<std::string_view> split_name(std::string_view name) {
+  std::vector<std::string_view> items;
   for (size_t begin = 0; begin <= name.size();) {
     const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string_view item = name.substr(begin, end - begin);
-    if (begin > 0) result += '.';
-    const bool number = !item.empty() && item.find_first_not_of("0123456789") == std::string_view::npos;
-    result += number ? std::string("*") : std::string(item);
+    items.push_back(name.substr(begin, end - begin));
     begin = end + 1;
   }
-  return result;
+  return items;
+}
+
+bool is_number(std::string_view item) {
+  return item == "*" ||
+         (!item.empty() && item.find_first_not_of("0123456789") == std::string_view::npos);
+}
+
+// "layers.3.w1" -> "layers.*.w1": equal for tensors that differ in numbers only.
+std::string without_numbers(std::string_view name) {
+  std::vector<std::string_view> items = split_name(name);
+  for (std::string_view& item : items) {
+    if (is_number(item)) item = "*";
+  }
+  return fmt::format("{}", fmt::join(items, "."));
+}
+
+// A '*' where two names of one without_numbers() differ.
+std::string merged_name(std::string_view a, std::string_view b) {
+  std::vector<std::string_view> items = split_name(a);
+  const std::vector<std::string_view> others = split_name(b);
+  for (size_t i = 0; i < std::min(items.size(), others.size()); ++i) {
+    if (items[i] != others[i]) items[i] = "*";
+  }
+  return fmt::format("{}", fmt::join(items, "."));
 }
 
 struct TensorLine {
@@ -47,13 +68,16 @@ std::vector<TensorLine> tensor_lines(const std::vector<const TensorEntry*>& tens
   std::vector<TensorLine> lines;
   std::map<std::string, size_t> known;
   for (const TensorEntry* tensor : tensors) {
-    TensorLine line{tensor->name, std::string(dtype_name(tensor->view.dtype)), to_string(tensor->view.shape), 1};
+    TensorLine line{tensor->name, std::string(dtype_name(tensor->view.dtype)),
+                    to_string(tensor->view.shape), 1};
     if (!all) {
-      const std::string pattern = without_numbers(tensor->name);
-      const auto [found, is_new] = known.try_emplace(fmt::format("{} {} {}", pattern, line.type, line.shape), lines.size());
+      const auto [found, is_new] = known.try_emplace(
+          fmt::format("{} {} {}", without_numbers(tensor->name), line.type, line.shape),
+          lines.size());
       if (!is_new) {
-        lines[found->second].name = pattern;
-        ++lines[found->second].count;
+        TensorLine& first = lines[found->second];
+        first.name = merged_name(first.name, tensor->name);
+        ++first.count;
         continue;
       }
     }
@@ -65,7 +89,8 @@ std::vector<TensorLine> tensor_lines(const std::vector<const TensorEntry*>& tens
 void print_tensors(const std::vector<const TensorEntry*>& tensors, bool all) {
   const std::vector<TensorLine> lines = tensor_lines(tensors, all);
   size_t width = 0;
-  for (const TensorLine& line : lines) width = std::max(width, std::min<size_t>(printable(line.name).size(), 72));
+  for (const TensorLine& line : lines)
+    width = std::max(width, std::min<size_t>(printable(line.name).size(), 72));
   for (const TensorLine& line : lines) {
     fmt::print("    {:<{}}  {:<7} {}{}\n", printable(line.name), width, line.type, line.shape,
                line.count > 1 ? fmt::format("  x {}", line.count) : "");
@@ -74,9 +99,11 @@ void print_tensors(const std::vector<const TensorEntry*>& tensors, bool all) {
 
 std::string types_text(const std::vector<const TensorEntry*>& tensors) {
   std::map<std::string_view, uint64_t> bytes;
-  for (const TensorEntry* tensor : tensors) bytes[dtype_name(tensor->view.dtype)] += tensor->view.size_bytes();
+  for (const TensorEntry* tensor : tensors)
+    bytes[dtype_name(tensor->view.dtype)] += tensor->view.size_bytes();
   std::vector<std::string> items;
-  for (const auto& [name, size] : bytes) items.push_back(fmt::format("{} {}", name, format_bytes(size)));
+  for (const auto& [name, size] : bytes)
+    items.push_back(fmt::format("{} {}", name, format_bytes(size)));
   return fmt::format("{}", fmt::join(items, ", "));
 }
 
@@ -86,10 +113,12 @@ std::string short_json(const ordered_json& value) {
 }
 
 void print_part(const PartReport& part, bool all) {
-  fmt::print("{}: {}{}{}\n", printable(part.name), part.kind, part.detail.empty() ? "" : ", ", printable(part.detail));
+  fmt::print("{}: {}{}{}\n", printable(part.name), part.kind, part.detail.empty() ? "" : ", ",
+             printable(part.detail));
   if (part.kind == "weights") {
-    fmt::print("  {} tensors, {} parameters, {} in {} file{} ({})\n", part.tensors.size(), format_count(part.parameters),
-               format_bytes(part.file_bytes), part.files.size(), part.files.size() == 1 ? "" : "s", types_text(part.tensors));
+    fmt::print("  {} tensors, {} parameters, {} in {} file{} ({})\n", part.tensors.size(),
+               format_count(part.parameters), format_bytes(part.file_bytes), part.files.size(),
+               part.files.size() == 1 ? "" : "s", types_text(part.tensors));
   } else {
     fmt::print("  {}\n", format_bytes(part.file_bytes));
   }
@@ -107,7 +136,8 @@ void print_part(const PartReport& part, bool all) {
     print_tensors(part.tensors, all);
   }
   if (!part.unused.empty()) {
-    fmt::print("  not used by the engine ({} of {} tensors):\n", part.unused.size(), part.tensors.size());
+    fmt::print("  not used by the engine ({} of {} tensors):\n", part.unused.size(),
+               part.tensors.size());
     print_tensors(part.unused, all);
   }
   fmt::print("\n");
@@ -120,8 +150,10 @@ int print_report(const InspectReport& report, bool all) {
     parameters += part.parameters;
   }
   if (report.kind != "file") {
-    fmt::print("{}: {}{}{}\n", report.path.string(), report.kind, report.detail.empty() ? "" : ", ", printable(report.detail));
-    fmt::print("  {} parts, {} parameters, {}\n\n", report.parts.size(), format_count(parameters), format_bytes(bytes));
+    fmt::print("{}: {}{}{}\n", report.path.string(), report.kind, report.detail.empty() ? "" : ", ",
+               printable(report.detail));
+    fmt::print("  {} parts, {} parameters, {}\n\n", report.parts.size(), format_count(parameters),
+               format_bytes(bytes));
   }
   for (const PartReport& part : report.parts) print_part(part, all);
   std::fflush(stdout);
@@ -133,10 +165,11 @@ ordered_json tensors_json(const std::vector<const TensorEntry*>& tensors) {
   ordered_json list = ordered_json::array();
   for (const TensorEntry* tensor : tensors) {
     const Shape& shape = tensor->view.shape;
-    list.push_back({{"name", tensor->name},
-                    {"dtype", dtype_name(tensor->view.dtype)},
-                    {"shape", std::vector<int64_t>(shape.dims.begin(), shape.dims.begin() + shape.rank)},
-                    {"bytes", tensor->view.size_bytes()}});
+    list.push_back(
+        {{"name", tensor->name},
+         {"dtype", dtype_name(tensor->view.dtype)},
+         {"shape", std::vector<int64_t>(shape.dims.begin(), shape.dims.begin() + shape.rank)},
+         {"bytes", tensor->view.size_bytes()}});
   }
   return list;
 }
@@ -144,7 +177,10 @@ ordered_json tensors_json(const std::vector<const TensorEntry*>& tensors) {
 int print_report_json(const InspectReport& report) {
   ordered_json parts = ordered_json::array();
   for (const PartReport& part : report.parts) {
-    ordered_json item{{"name", part.name}, {"kind", part.kind}, {"detail", part.detail}, {"file_bytes", part.file_bytes}};
+    ordered_json item{{"name", part.name},
+                      {"kind", part.kind},
+                      {"detail", part.detail},
+                      {"file_bytes", part.file_bytes}};
     for (const auto& file : part.files) item["files"].push_back(file.string());
     if (!part.facts.is_null()) item["facts"] = part.facts;
     if (part.kind == "weights") {
@@ -188,8 +224,13 @@ int run_inspect(const InspectFlags& flags) {
 void add_inspect(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a model or a file holds");
-  command->add_option("path", flags->path, "Folder of a model or of one part, a .safetensors, .json or .png file, or \"mini\"")->required();
-  command->add_flag("--all", flags->all, "List every tensor, also those that differ only in a layer's number");
+  command
+      ->add_option(
+          "path", flags->path,
+          "Folder of a model or of one part, a .safetensors, .json or .png file, or \"mini\"")
+      ->required();
+  command->add_flag("--all", flags->all,
+                    "List every tensor, also those that differ only in a layer's number");
   command->add_flag("--json", flags->json, "Print one JSON result on stdout");
   command->footer(
       "Examples:\n"

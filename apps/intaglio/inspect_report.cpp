@@ -4,12 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 
 #include "io/checkpoint.h"
 #include "io/json_config.h"
 #include "io/png.h"
 #include "io/printable.h"
-#include "progress.h"
 #include "used_tensors.h"
 
 namespace intaglio::cli {
@@ -18,6 +18,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
+
+// What tells a part of a model, best first.
+constexpr std::array<const char*, 3> kPartFiles{"config.json", "tokenizer.json",
+                                                "scheduler_config.json"};
 
 uint64_t size_of(const fs::path& path) {
   std::error_code error;
@@ -32,16 +36,36 @@ void add_file(PartReport& part, const fs::path& path) {
 
 void set_tensors(PartReport& part, std::vector<const TensorEntry*> tensors) {
   part.tensors = std::move(tensors);
-  for (const TensorEntry* tensor : part.tensors) part.parameters += static_cast<uint64_t>(tensor->view.shape.count());
+  for (const TensorEntry* tensor : part.tensors)
+    part.parameters += static_cast<uint64_t>(tensor->view.shape.count());
 }
 
 // Scalars and short lists of a config, in the file's words; the settings that tell a model's size.
 ordered_json settings(const json& config) {
-  static const std::vector<std::string> kKeys = {
-      "num_layers", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "attention_head_dim", "head_dim",
-      "hidden_size", "intermediate_size", "adaln_dim", "in_channels", "llm_features_dim", "vocab_size", "mrope_section",
-      "rope_theta", "latent_channels", "block_out_channels", "decoder_block_out_channels", "layers_per_block",
-      "norm_num_groups", "patch_size", "shift", "num_train_timesteps", "text_activation_layers", "intaglio"};
+  static const std::vector<std::string> kKeys = {"num_layers",
+                                                 "num_hidden_layers",
+                                                 "num_attention_heads",
+                                                 "num_key_value_heads",
+                                                 "attention_head_dim",
+                                                 "head_dim",
+                                                 "hidden_size",
+                                                 "intermediate_size",
+                                                 "adaln_dim",
+                                                 "in_channels",
+                                                 "llm_features_dim",
+                                                 "vocab_size",
+                                                 "mrope_section",
+                                                 "rope_theta",
+                                                 "latent_channels",
+                                                 "block_out_channels",
+                                                 "decoder_block_out_channels",
+                                                 "layers_per_block",
+                                                 "norm_num_groups",
+                                                 "patch_size",
+                                                 "shift",
+                                                 "num_train_timesteps",
+                                                 "text_activation_layers",
+                                                 "intaglio"};
   ordered_json result = ordered_json::object();
   for (const std::string& key : kKeys) {
     if (config.contains(key) && !config.at(key).is_null()) result[key] = config.at(key);
@@ -50,9 +74,10 @@ ordered_json settings(const json& config) {
 }
 
 std::string class_name(const json& config) {
-  if (config.contains("_class_name") && config.at("_class_name").is_string()) return config.at("_class_name").get<std::string>();
-  if (config.contains("architectures") && config.at("architectures").is_array() && !config.at("architectures").empty() &&
-      config.at("architectures").front().is_string()) {
+  if (config.contains("_class_name") && config.at("_class_name").is_string())
+    return config.at("_class_name").get<std::string>();
+  if (config.contains("architectures") && config.at("architectures").is_array() &&
+      !config.at("architectures").empty() && config.at("architectures").front().is_string()) {
     return config.at("architectures").front().get<std::string>();
   }
   return "";
@@ -61,35 +86,45 @@ std::string class_name(const json& config) {
 PartReport config_report(const fs::path& path, const json& config) {
   PartReport part{.name = path.filename().string(), .kind = "config"};
   part.detail = class_name(config);
-  part.facts = settings(config.contains("text_config") && config.at("text_config").is_object() ? config.at("text_config") : config);
+  part.facts = settings(config.contains("text_config") && config.at("text_config").is_object()
+                            ? config.at("text_config")
+                            : config);
   add_file(part, path);
   return part;
 }
 
 size_t size_at(const json& object, const char* key) {
-  return object.is_object() && object.contains(key) && object.at(key).is_structured() ? object.at(key).size() : 0;
+  return object.is_object() && object.contains(key) && object.at(key).is_structured()
+             ? object.at(key).size()
+             : 0;
 }
 
 PartReport tokenizer_report(const fs::path& path, const json& tokenizer) {
   PartReport part{.name = path.filename().string(), .kind = "tokenizer"};
   const json& model = tokenizer.at("model");
   const auto text_at = [](const json& object, const char* key) {
-    return object.is_object() && object.contains(key) && object.at(key).is_string() ? object.at(key).get<std::string>() : "none";
+    return object.is_object() && object.contains(key) && object.at(key).is_string()
+               ? object.at(key).get<std::string>()
+               : "none";
   };
-  part.facts = {{"type", text_at(model, "type")},
-                {"vocabulary", size_at(model, "vocab")},
-                {"merges", size_at(model, "merges")},
-                {"added_tokens", size_at(tokenizer, "added_tokens")},
-                {"normalizer", tokenizer.contains("normalizer") ? text_at(tokenizer.at("normalizer"), "type") : "none"}};
-  part.detail = fmt::format("{}, {} entries, {} merges, {} added tokens", part.facts["type"].get<std::string>(),
-                            size_at(model, "vocab"), size_at(model, "merges"), size_at(tokenizer, "added_tokens"));
+  part.facts = {
+      {"type", text_at(model, "type")},
+      {"vocabulary", size_at(model, "vocab")},
+      {"merges", size_at(model, "merges")},
+      {"added_tokens", size_at(tokenizer, "added_tokens")},
+      {"normalizer",
+       tokenizer.contains("normalizer") ? text_at(tokenizer.at("normalizer"), "type") : "none"}};
+  part.detail = fmt::format("{}, {} entries, {} merges, {} added tokens",
+                            part.facts["type"].get<std::string>(), size_at(model, "vocab"),
+                            size_at(model, "merges"), size_at(tokenizer, "added_tokens"));
   add_file(part, path);
   return part;
 }
 
 Expected<PartReport> json_report(const fs::path& path) {
   INTAGLIO_ASSIGN(const JsonConfig config, JsonConfig::open(path));
-  if (config.contains("model") && config.json().at("model").is_object() && config.json().at("model").contains("vocab")) {
+  if (config.contains("model") && config.json().at("model").is_object() &&
+      config.json().at("model").contains("vocab")) {
     return tokenizer_report(path, config.json());
   }
   return config_report(path, config.json());
@@ -154,7 +189,9 @@ void inspect_folder_part(const fs::path& folder, const json& model_index, Inspec
   } else if (fs::exists(folder / "scheduler_config.json", ignored)) {
     part = json_report(folder / "scheduler_config.json");
   } else {
-    part = make_error(ErrorCode::kNotFound, "{}: no config.json, tokenizer.json or scheduler_config.json in it", folder.string());
+    part = make_error(ErrorCode::kNotFound,
+                      "{}: no config.json, tokenizer.json or scheduler_config.json in it",
+                      folder.string());
   }
   if (!part) {
     report.errors.push_back(part.error());
@@ -183,18 +220,24 @@ Expected<InspectReport> inspect_folder(const fs::path& folder) {
   InspectReport report{.path = folder, .kind = "part"};
   // A part lies beside its model's index, which may change what is used of it.
   json model_index = json::object();
-  if (const auto index = JsonConfig::open(folder / ".." / "model_index.json")) model_index = index->json();
-  for (const char* file : {"config.json", "tokenizer.json", "scheduler_config.json"}) {
-    if (!fs::exists(folder / file, error)) continue;
-    inspect_folder_part(folder, model_index, report);
-    return report;
-  }
-  report.kind = "folder";
+  if (const auto index = JsonConfig::open(folder / ".." / "model_index.json"))
+    model_index = index->json();
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
   }
-  if (error) return make_error(ErrorCode::kIo, "{}: cannot list: {}", folder.string(), error.message());
+  if (error) {
+    return make_error(ErrorCode::kIo, "{}: cannot list: {}", folder.string(), error.message());
+  }
+  const bool known = std::any_of(kPartFiles.begin(), kPartFiles.end(), [&](const char* file) {
+    return fs::exists(folder / file, error);
+  });
+  // Loose tensors may have any JSON beside them: without a config.json they are files, not a part.
+  if (known && (files.empty() || fs::exists(folder / "config.json", error))) {
+    inspect_folder_part(folder, model_index, report);
+    return report;
+  }
+  report.kind = "folder";
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files) {
     Expected<PartReport> part = safetensors_report(file);
@@ -205,8 +248,10 @@ Expected<InspectReport> inspect_folder(const fs::path& folder) {
     }
   }
   if (files.empty()) {
-    return make_error(ErrorCode::kNotFound, "{}: no model: no model_index.json, config.json, tokenizer.json or safetensors in it",
-                      folder.string());
+    return make_error(
+        ErrorCode::kNotFound,
+        "{}: no model: no model_index.json, config.json, tokenizer.json or safetensors in it",
+        folder.string());
   }
   return report;
 }
@@ -222,7 +267,9 @@ Expected<PartReport> inspect_file(const fs::path& path) {
   }
   if (name.ends_with(".json")) return json_report(path);
   if (name.ends_with(".png")) return picture_report(path);
-  return make_error(ErrorCode::kBadFormat, "{}: unknown kind of file; expected .safetensors, .json or .png", path.string());
+  return make_error(ErrorCode::kBadFormat,
+                    "{}: unknown kind of file; expected .safetensors, .json or .png",
+                    path.string());
 }
 
 }  // namespace
@@ -230,8 +277,10 @@ Expected<PartReport> inspect_file(const fs::path& path) {
 Expected<InspectReport> inspect_path(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) return make_error(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
-  if (fs::is_directory(status)) return inspect_folder(path.has_filename() ? path : path.parent_path());
+  if (!fs::exists(status))
+    return make_error(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
+  if (fs::is_directory(status))
+    return inspect_folder(path.has_filename() ? path : path.parent_path());
   InspectReport report{.path = path, .kind = "file"};
   INTAGLIO_ASSIGN(PartReport part, inspect_file(path));
   report.detail = part.kind;

@@ -13,28 +13,30 @@ namespace intaglio::cli {
 
 // A file or one part of a model.
 struct PartReport {
-  std::string name;    // "transformer", or the file's name
-  std::string kind;    // "weights", "tokenizer", "config", "picture"
-  std::string detail;  // class name, vocabulary size, ... for people
-  std::vector<std::filesystem::path> files;
+  std::string name = {};    // "transformer", or the file's name
+  std::string kind = {};    // "weights", "tokenizer", "config", "picture"
+  std::string detail = {};  // class name, vocabulary size, ... for people
+  std::vector<std::filesystem::path> files = {};
   uint64_t file_bytes = 0;
   uint64_t parameters = 0;
-  std::vector<const TensorEntry*> tensors;
-  std::vector<const TensorEntry*> unused;  // by the engine
-  bool knows_use = false;                  // false: `unused` says nothing
-  nlohmann::ordered_json facts;            // kind-specific: config, metadata, tokenizer counts, text chunks
-  std::shared_ptr<const void> keep_alive;  // holds the tensors
+  std::vector<const TensorEntry*> tensors = {};
+  std::vector<const TensorEntry*> unused = {};  // by the engine
+  bool knows_use = false;                       // false: `unused` says nothing
+  nlohmann::ordered_json facts =
+      {};  // kind-specific: config, metadata, tokenizer counts, text chunks
+  std::shared_ptr<const void> keep_alive = {};  // holds the tensors
 };
 
 struct InspectReport {
-  std::filesystem::path path;
-  std::string kind;  // "model", "part", "folder", "file"
-  std::string detail;
-  std::vector<PartReport> parts;
-  std::vector<Error> errors;  // of parts that could not be read
+  std::filesystem::path path = {};
+  std::string kind = {};  // "model", "part", "folder", "file"
+  std::string detail = {};
+  std::vector<PartReport> parts = {};
+  std::vector<Error> errors = {};  // of parts that could not be read
 };
 
-// Errors: kNotFound for a missing path, kBadFormat for a file of no known kind. Parts of a folder that cannot be read join `errors`.
+// Errors: kNotFound for a missing path, kBadFormat for a file of no known kind. Parts of a folder
+// that cannot be read join `errors`.
 Expected<InspectReport> inspect_path(const std::filesystem::path& path);
 
 }  // namespace intaglio::cli

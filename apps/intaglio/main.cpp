@@ -19,7 +19,8 @@ void print_log(intaglio::LogLevel level, std::string_view message) {
 
 int run(int argc, char** argv) {
   using namespace intaglio::cli;
-  CLI::App app{"Intaglio makes pictures from text with diffusion transformers in INT8.", "intaglio"};
+  CLI::App app{"Intaglio makes pictures from text with diffusion transformers in INT8.",
+               "intaglio"};
   app.set_version_flag("--version", fmt::format("intaglio {}", INTAGLIO_VERSION));
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
@@ -42,8 +43,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     print_error(error.what());
-    fmt::print(stderr, "`intaglio{} --help` lists what is possible.\n",
-               app.get_subcommands().empty() ? "" : " " + app.get_subcommands().front()->get_name());
+    fmt::print(
+        stderr, "`intaglio{} --help` lists what is possible.\n",
+        app.get_subcommands().empty() ? "" : " " + app.get_subcommands().front()->get_name());
     return kExitUsage;
   }
   return exit_code;

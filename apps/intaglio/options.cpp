@@ -1,7 +1,6 @@
 #include "options.h"
 
 #include <fmt/ranges.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -36,8 +35,11 @@ void add_precision_flag(CLI::App& command, std::string& precision) {
 
 void add_run_flags(CLI::App& command, RunFlags& flags) {
   add_precision_flag(command, flags.precision);
-  command.add_option("--device", flags.device, "Where to compute")->check(CLI::IsMember({"auto", "cpu"}))->capture_default_str();
-  command.add_option("--threads", flags.threads, "Threads; by default all cores this process may use")
+  command.add_option("--device", flags.device, "Where to compute")
+      ->check(CLI::IsMember({"auto", "cpu"}))
+      ->capture_default_str();
+  command
+      .add_option("--threads", flags.threads, "Threads; by default all cores this process may use")
       ->check(CLI::Range(1, 1024));
   command.add_flag("--json", flags.json, "Print one JSON result on stdout");
 }
@@ -47,12 +49,14 @@ Expected<PictureSize> parse_size(const std::string& text) {
   const size_t x = text.find_first_of("xX");
   if (x == std::string::npos || !parse_number(std::string_view(text).substr(0, x), size.width) ||
       !parse_number(std::string_view(text).substr(x + 1), size.height)) {
-    return make_error(ErrorCode::kInvalidArgument, "--size: expected WIDTHxHEIGHT in pixels, e.g. 1024x768, found \"{}\"",
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--size: expected WIDTHxHEIGHT in pixels, e.g. 1024x768, found \"{}\"",
                       printable(text, 60));
   }
   for (const int64_t side : {size.width, size.height}) {
     if (side < 1 || side > kMaxSide) {
-      return make_error(ErrorCode::kInvalidArgument, "--size: sides must be between 1 and {} pixels, found {}x{}", kMaxSide,
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--size: sides must be between 1 and {} pixels, found {}x{}", kMaxSide,
                         size.width, size.height);
     }
   }
@@ -61,8 +65,17 @@ Expected<PictureSize> parse_size(const std::string& text) {
 
 Status check_size(const PictureSize& size, int64_t unit) {
   if (size.width % unit == 0 && size.height % unit == 0) return {};
-  return make_error(ErrorCode::kInvalidArgument, "--size: sides must be multiples of {} pixels, found {}x{}", unit, size.width,
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--size: sides must be multiples of {} pixels, found {}x{}", unit, size.width,
                     size.height);
+}
+
+Expected<uint64_t> parse_seed(const std::string& text) {
+  uint64_t seed = 0;
+  if (parse_number(text, seed)) return seed;
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--seed: expected a whole number from 0 to 2^64 - 1, found \"{}\"",
+                    printable(text, 60));
 }
 
 Expected<std::vector<float>> parse_guidance(const std::string& text) {
@@ -72,7 +85,8 @@ Expected<std::vector<float>> parse_guidance(const std::string& text) {
     const std::string_view item = std::string_view(text).substr(begin, end - begin);
     float value = 0;
     if (!parse_number(item, value) || !std::isfinite(value)) {
-      return make_error(ErrorCode::kInvalidArgument, "--guidance: expected numbers separated by commas, found \"{}\"",
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--guidance: expected numbers separated by commas, found \"{}\"",
                         printable(item, 60));
     }
     values.push_back(value);
@@ -88,7 +102,8 @@ Expected<std::string> read_prompt(const std::string& argument) {
     const fs::path path = argument.substr(1);
     INTAGLIO_ASSIGN(prompt, read_file(path, kMaxPromptBytes));
     source = path.string();
-    if (prompt.starts_with("\xef\xbb\xbf")) prompt.erase(0, 3);  // the byte order mark of some editors
+    if (prompt.starts_with("\xef\xbb\xbf"))
+      prompt.erase(0, 3);  // the byte order mark of some editors
     while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == '\r')) prompt.pop_back();
   }
   if (prompt.find_first_not_of(" \t\r\n") == std::string::npos) {
@@ -116,9 +131,12 @@ Expected<fs::path> resolve_model(const std::string& argument) {
   if (argument != "mini") {
     const fs::path folder = argument;
     if (is_model(folder)) return folder;
-    if (!fs::exists(folder, ignored)) return make_error(ErrorCode::kNotFound, "--model {}: no such folder", argument);
-    return make_error(ErrorCode::kNotFound, "--model {}: no model_index.json in it; expected a folder of the diffusers layout",
-                      argument);
+    if (!fs::exists(folder, ignored))
+      return make_error(ErrorCode::kNotFound, "--model {}: no such folder", argument);
+    return make_error(
+        ErrorCode::kNotFound,
+        "--model {}: no model_index.json in it; expected a folder of the diffusers layout",
+        argument);
   }
   if (const char* root = std::getenv("INTAGLIO_MODELS"); root != nullptr && *root != '\0') {
     if (const fs::path folder = fs::path(root) / "mini"; is_model(folder)) return folder;
@@ -126,31 +144,32 @@ Expected<fs::path> resolve_model(const std::string& argument) {
   const fs::path executable = fs::read_symlink("/proc/self/exe", ignored);
   if (!executable.empty()) {
     const fs::path bin = executable.parent_path();
-    if (const fs::path folder = (bin / "../share/intaglio/models/mini").lexically_normal(); is_model(folder)) return folder;
+    if (const fs::path folder = (bin / "../share/intaglio/models/mini").lexically_normal();
+        is_model(folder))
+      return folder;
     for (fs::path folder = bin; folder.has_relative_path(); folder = folder.parent_path()) {
       if (is_model(folder / "models/mini")) return folder / "models/mini";
     }
   }
-  return make_error(ErrorCode::kNotFound, "the bundled model \"mini\" was not found; looked in\n  {}", fmt::join(tried, "\n  "));
+  return make_error(ErrorCode::kNotFound,
+                    "the bundled model \"mini\" was not found; looked in\n  {}",
+                    fmt::join(tried, "\n  "));
 }
 
 Status check_writable(const fs::path& file) {
   const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored)) {
-    return make_error(ErrorCode::kIo, "{}: cannot write: there is no folder {}", file.string(), folder.string());
+    return make_error(ErrorCode::kIo, "{}: cannot write: there is no folder {}", file.string(),
+                      folder.string());
   }
   if (::access(folder.c_str(), W_OK | X_OK) != 0) {
-    return make_error(ErrorCode::kIo, "{}: cannot write: the folder {} is not writable", file.string(), folder.string());
+    return make_error(ErrorCode::kIo, "{}: cannot write: the folder {} is not writable",
+                      file.string(), folder.string());
   }
-  if (fs::is_directory(file, ignored)) return make_error(ErrorCode::kIo, "{}: cannot write: is a folder", file.string());
+  if (fs::is_directory(file, ignored))
+    return make_error(ErrorCode::kIo, "{}: cannot write: is a folder", file.string());
   return {};
-}
-
-uint64_t peak_memory_bytes() {
-  rusage usage{};
-  if (::getrusage(RUSAGE_SELF, &usage) != 0) return 0;
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
 }
 
 }  // namespace intaglio::cli

@@ -33,20 +33,22 @@ Expected<PictureSize> parse_size(const std::string& text);
 // kInvalidArgument unless both sides are multiples of `unit` pixels.
 Status check_size(const PictureSize& size, int64_t unit);
 
+// A whole number that fits 64 bits.
+Expected<uint64_t> parse_seed(const std::string& text);
+
 // "7" or "7,7,3"; kInvalidArgument names the value that is no finite number.
 Expected<std::vector<float>> parse_guidance(const std::string& text);
 
-// The text itself, or with a leading '@' the contents of the file without its last line break. Must be UTF-8 and not blank.
+// The text itself, or with a leading '@' the contents of the file without its last line break. Must
+// be UTF-8 and not blank.
 Expected<std::string> read_prompt(const std::string& argument);
 
-// The folder of a model: `argument` itself, or for "mini" the bundled one ($INTAGLIO_MODELS/mini, the installation's
-// share/intaglio/models/mini, models/mini in the source tree). kNotFound lists the places tried.
+// The folder of a model: `argument` itself, or for "mini" the bundled one ($INTAGLIO_MODELS/mini,
+// the installation's share/intaglio/models/mini, models/mini in the source tree). kNotFound lists
+// the places tried.
 Expected<std::filesystem::path> resolve_model(const std::string& argument);
 
 // Success if a file can be made in the folder of `file`; kIo otherwise.
 Status check_writable(const std::filesystem::path& file);
-
-// Highest resident memory of this process so far, bytes.
-uint64_t peak_memory_bytes();
 
 }  // namespace intaglio::cli

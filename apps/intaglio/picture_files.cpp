@@ -15,21 +15,26 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return text;
 }
 
 }  // namespace
 
-Expected<std::vector<fs::path>> picture_paths(const std::string& output, uint64_t seed, int64_t count) {
+Expected<std::vector<fs::path>> picture_paths(const std::string& output, uint64_t seed,
+                                              int64_t count) {
   std::vector<fs::path> paths;
   std::error_code ignored;
   const bool folder = output.empty() || output.back() == '/' || fs::is_directory(output, ignored);
   if (!folder && lower(fs::path(output).extension().string()) != ".png") {
-    return make_error(ErrorCode::kInvalidArgument, "--output {}: expected a file name that ends in .png or an existing folder", output);
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--output {}: expected a file name that ends in .png or an existing folder",
+                      output);
   }
   for (int64_t i = 0; i < count; ++i) {
-    paths.push_back(folder ? fs::path(output) / fmt::format("intaglio-{}.png", seed + static_cast<uint64_t>(i))
+    paths.push_back(folder ? fs::path(output) /
+                                 fmt::format("intaglio-{}.png", seed + static_cast<uint64_t>(i))
                            : numbered(output, i, count));
   }
   return paths;
@@ -37,24 +42,28 @@ Expected<std::vector<fs::path>> picture_paths(const std::string& output, uint64_
 
 fs::path numbered(const fs::path& path, int64_t index, int64_t count) {
   if (count == 1) return path;
-  return path.parent_path() / fmt::format("{}_{:04}{}", path.stem().string(), index + 1, path.extension().string());
+  return path.parent_path() /
+         fmt::format("{}_{:04}{}", path.stem().string(), index + 1, path.extension().string());
 }
 
 std::string guidance_text(const std::vector<float>& guidance) {
-  const bool equal = std::all_of(guidance.begin(), guidance.end(), [&](float g) { return g == guidance.front(); });
+  const bool equal =
+      std::all_of(guidance.begin(), guidance.end(), [&](float g) { return g == guidance.front(); });
   if (!guidance.empty() && equal) return fmt::format("{}", guidance.front());
   return fmt::format("{}", fmt::join(guidance, ","));
 }
 
-PngText picture_text(const PictureRequest& request, const std::string& model, const std::string& model_hash,
-                     std::string_view precision) {
+PngText picture_text(const PictureRequest& request, const std::string& model,
+                     const std::string& model_hash, std::string_view precision) {
   const std::string guidance = guidance_text(request.guidance);
   const std::string software = fmt::format("Intaglio {}", INTAGLIO_VERSION);
   const std::string seed = request.noise ? "none" : std::to_string(request.seed);
   const float scale = request.guidance.empty() ? 0.0f : request.guidance.front();
   const std::string parameters = fmt::format(
-      "{}\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: {}, Size: {}x{}, Model hash: {}, Model: {}, Precision: {}, Version: {}",
-      request.prompt, request.steps, scale, seed, request.width, request.height, model_hash, model, precision, software);
+      "{}\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: {}, Size: {}x{}, Model hash: {}, Model: "
+      "{}, Precision: {}, Version: {}",
+      request.prompt, request.steps, scale, seed, request.width, request.height, model_hash, model,
+      precision, software);
   return {{"parameters", parameters},
           {"prompt", request.prompt},
           {"seed", seed},
@@ -71,26 +80,33 @@ Expected<std::vector<float>> read_noise(const fs::path& path, int64_t tokens, in
   const TensorEntry* entry = file->find("noise");
   if (entry == nullptr && file->tensors().size() == 1) entry = &file->tensors().front();
   if (entry == nullptr) {
-    return make_error(ErrorCode::kInvalidArgument, "--noise {}: expected a tensor \"noise\", found {} others", path.string(),
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--noise {}: expected a tensor \"noise\", found {} others", path.string(),
                       file->tensors().size());
   }
   const TensorView& view = entry->view;
   if (!is_float(view.dtype) || view.shape != Shape{tokens, channels}) {
-    return make_error(ErrorCode::kInvalidArgument, "--noise {}: expected a float tensor [{}, {}] for this size, found {} {}",
-                      path.string(), tokens, channels, dtype_name(view.dtype), to_string(view.shape));
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--noise {}: expected a float tensor [{}, {}] for this size, found {} {}",
+                      path.string(), tokens, channels, dtype_name(view.dtype),
+                      to_string(view.shape));
   }
   std::vector<float> values(static_cast<size_t>(view.shape.count()));
   convert_to_f32(view.data, view.dtype, values.data(), values.size());
-  if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
-    return make_error(ErrorCode::kInvalidArgument, "--noise {}: holds values that are not finite", path.string());
+  if (!std::all_of(values.begin(), values.end(),
+                   [](float value) { return std::isfinite(value); })) {
+    return make_error(ErrorCode::kInvalidArgument, "--noise {}: holds values that are not finite",
+                      path.string());
   }
   return values;
 }
 
-Status write_matrix(const fs::path& path, const std::string& name, const std::vector<float>& values, int64_t rows, int64_t cols,
+Status write_matrix(const fs::path& path, const std::string& name, const std::vector<float>& values,
+                    int64_t rows, int64_t cols,
                     const std::map<std::string, std::string>& metadata) {
   if (static_cast<int64_t>(values.size()) != rows * cols) {
-    return make_error(ErrorCode::kInternal, "{}: {} values for {} x {}", name, values.size(), rows, cols);
+    return make_error(ErrorCode::kInternal, "{}: {} values for {} x {}", name, values.size(), rows,
+                      cols);
   }
   const TensorEntry entry{name, {values.data(), DType::kF32, Shape{rows, cols}}};
   return write_safetensors(path, std::span(&entry, 1), metadata);

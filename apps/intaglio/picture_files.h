@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,11 @@
 
 namespace intaglio::cli {
 
-// Files of `count` pictures with seeds seed, seed + 1, ...: `output` empty or a folder gives intaglio-<seed>.png in it; a file name is
-// used as it is for one picture, with _0001, _0002, ... before its extension for more. kInvalidArgument if a file does not end in .png.
-Expected<std::vector<std::filesystem::path>> picture_paths(const std::string& output, uint64_t seed, int64_t count);
+// Files of `count` pictures with seeds seed, seed + 1, ...: `output` empty or a folder gives
+// intaglio-<seed>.png in it; a file name is used as it is for one picture, with _0001, _0002, ...
+// before its extension for more. kInvalidArgument if a file does not end in .png.
+Expected<std::vector<std::filesystem::path>> picture_paths(const std::string& output, uint64_t seed,
+                                                           int64_t count);
 
 // `path` with _0001 (index 0) before its extension, unless `count` is 1.
 std::filesystem::path numbered(const std::filesystem::path& path, int64_t index, int64_t count);
@@ -21,16 +24,19 @@ std::filesystem::path numbered(const std::filesystem::path& path, int64_t index,
 // "7", or "7,7,3": one value if all are equal, else one a step; what --guidance takes.
 std::string guidance_text(const std::vector<float>& guidance);
 
-// The settings of a picture for its PNG: single keywords, and "parameters" in the form that picture tools read.
-PngText picture_text(const PictureRequest& request, const std::string& model, const std::string& model_hash,
-                     std::string_view precision);
+// The settings of a picture for its PNG: single keywords, and "parameters" in the form that picture
+// tools read.
+PngText picture_text(const PictureRequest& request, const std::string& model,
+                     const std::string& model_hash, std::string_view precision);
 
-// The noise to start from: the tensor "noise" of a safetensors file, or its only one; a float tensor [tokens, channels] of finite
-// values. kInvalidArgument naming both shapes if they differ.
-Expected<std::vector<float>> read_noise(const std::filesystem::path& path, int64_t tokens, int64_t channels);
+// The noise to start from: the tensor "noise" of a safetensors file, or its only one; a float
+// tensor [tokens, channels] of finite values. kInvalidArgument naming both shapes if they differ.
+Expected<std::vector<float>> read_noise(const std::filesystem::path& path, int64_t tokens,
+                                        int64_t channels);
 
 // One F32 tensor [rows, cols] in a safetensors file.
-Status write_matrix(const std::filesystem::path& path, const std::string& name, const std::vector<float>& values, int64_t rows,
-                    int64_t cols, const std::map<std::string, std::string>& metadata);
+Status write_matrix(const std::filesystem::path& path, const std::string& name,
+                    const std::vector<float>& values, int64_t rows, int64_t cols,
+                    const std::map<std::string, std::string>& metadata);
 
 }  // namespace intaglio::cli

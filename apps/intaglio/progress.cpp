@@ -15,11 +15,13 @@ namespace intaglio::cli {
 TerminalStyle stderr_style() {
   TerminalStyle style;
   const char* term = std::getenv("TERM");
-  style.redraw = ::isatty(STDERR_FILENO) == 1 && term != nullptr && std::string_view(term) != "dumb";
+  style.redraw =
+      ::isatty(STDERR_FILENO) == 1 && term != nullptr && std::string_view(term) != "dumb";
   const char* no_colour = std::getenv("NO_COLOR");
   style.colour = style.redraw && (no_colour == nullptr || *no_colour == '\0');
   winsize size{};
-  if (style.redraw && ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) style.columns = size.ws_col;
+  if (style.redraw && ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+    style.columns = size.ws_col;
   return style;
 }
 
@@ -29,18 +31,6 @@ std::string format_duration(double seconds) {
   const auto whole = static_cast<int64_t>(std::llround(seconds));
   if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
   return fmt::format("{} h {:02} min", whole / 3600, whole % 3600 / 60);
-}
-
-std::string format_bytes(uint64_t bytes) {
-  static constexpr std::array<const char*, 5> kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
-  if (bytes < 1024) return fmt::format("{} B", bytes);
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= 1024 && unit + 1 < kUnits.size()) {
-    value /= 1024;
-    ++unit;
-  }
-  return fmt::format("{:.{}f} {}", value, value < 10 ? 2 : 1, kUnits[unit]);
 }
 
 std::string format_count(uint64_t count) {
@@ -70,7 +60,6 @@ void Progress::clear() {
 
 void Progress::phase(std::string_view name) {
   start_ = Clock::now();
-  if (quiet_) return;
   if (style_.redraw) {
     draw(fmt::format("{} ...", name));
   } else {
@@ -80,7 +69,6 @@ void Progress::phase(std::string_view name) {
 
 void Progress::step(std::string_view name, int64_t done, int64_t total) {
   if (done == 0) start_ = Clock::now();
-  if (quiet_) return;
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
   const double step_time = done > 0 ? elapsed / static_cast<double>(done) : 0.0;
   std::string times = "starting";
@@ -106,11 +94,11 @@ void Progress::step(std::string_view name, int64_t done, int64_t total) {
     for (int64_t i = filled; i < width; ++i) bar += style_.colour ? "━" : "·";
     if (style_.colour) bar += "\x1b[0m";
   }
-  draw(room >= 0 ? head + bar + tail : (head + tail).substr(0, static_cast<size_t>(std::max(style_.columns - 1, 0))));
+  draw(room >= 0 ? head + bar + tail
+                 : (head + tail).substr(0, static_cast<size_t>(std::max(style_.columns - 1, 0))));
 }
 
 void Progress::line(std::string_view text) {
-  if (quiet_) return;
   clear();
   fmt::print(stderr, "{}\n", text);
   std::fflush(stderr);

@@ -18,21 +18,21 @@ TerminalStyle stderr_style();
 
 // "0.42 s", "1 min 05 s", "2 h 03 min".
 std::string format_duration(double seconds);
-// "512 B", "6.6 MiB".
-std::string format_bytes(uint64_t bytes);
 // "12.3 M", "9.28 G", "812".
 std::string format_count(uint64_t count);
 
 class Progress {
  public:
-  explicit Progress(bool quiet = false) : style_(stderr_style()), quiet_(quiet) {}
+  Progress() : style_(stderr_style()) {}
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  bool redraws() const { return style_.redraw; }
   // A phase without steps, e.g. "loading model".
   void phase(std::string_view name);
-  // `done` of `total` steps of `name`. Step time and remaining time come from the clock since done = 0 was reported.
+  // `done` of `total` steps of `name`. Step time and remaining time come from the clock since done
+  // = 0 was reported.
   void step(std::string_view name, int64_t done, int64_t total);
   // A line that stays, above the bar.
   void line(std::string_view text);
@@ -43,7 +43,6 @@ class Progress {
   using Clock = std::chrono::steady_clock;
   void draw(const std::string& text);
   TerminalStyle style_;
-  bool quiet_;
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now();
 };

@@ -22,12 +22,14 @@ int64_t layer_index(std::string_view name) {
 }
 
 int64_t integer_at(const nlohmann::json& object, const char* key, int64_t fallback) {
-  if (!object.is_object() || !object.contains(key) || !object.at(key).is_number_integer()) return fallback;
+  if (!object.is_object() || !object.contains(key) || !object.at(key).is_number_integer())
+    return fallback;
   return object.at(key).get<int64_t>();
 }
 
 bool matches_any(const std::vector<std::string>& patterns, std::string_view name) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) { return name_matches(pattern, name); });
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const std::string& pattern) { return name_matches(pattern, name); });
 }
 
 // The last layer whose output is a text feature; layers above it are not run.
@@ -56,8 +58,10 @@ std::function<bool(std::string_view)> used_by_text_encoder(const nlohmann::json&
   };
 }
 
-std::function<bool(std::string_view)> used_by_transformer(const nlohmann::json& config, bool with_text) {
-  std::vector<std::string> patterns = {"input_proj.*", "t_embedding.mlp_*", "adaln_proj.*", "final_layer.*", "embed_image_indicator.weight"};
+std::function<bool(std::string_view)> used_by_transformer(const nlohmann::json& config,
+                                                          bool with_text) {
+  std::vector<std::string> patterns = {"input_proj.*", "t_embedding.mlp_*", "adaln_proj.*",
+                                       "final_layer.*", "embed_image_indicator.weight"};
   if (with_text) patterns.insert(patterns.end(), {"llm_cond_proj.*", "llm_cond_norm.weight"});
   return [patterns, layers = integer_at(config, "num_layers", 0)](std::string_view name) {
     if (name.starts_with("layers.")) return layer_index(name) >= 0 && layer_index(name) < layers;
@@ -67,14 +71,17 @@ std::function<bool(std::string_view)> used_by_transformer(const nlohmann::json& 
 
 }  // namespace
 
-std::function<bool(std::string_view)> used_tensors(std::string_view part, const nlohmann::json& config,
+std::function<bool(std::string_view)> used_tensors(std::string_view part,
+                                                   const nlohmann::json& config,
                                                    const nlohmann::json& model_index) {
   if (part == "transformer") return used_by_transformer(config, true);
   if (part == "unconditional_transformer") return used_by_transformer(config, false);
   if (part == "text_encoder") return used_by_text_encoder(model_index);
   if (part == "vae") {
-    return [patterns = std::vector<std::string>{"decoder.*", "post_quant_conv.*", "bn.running_mean", "bn.running_var"}](
-               std::string_view name) { return matches_any(patterns, name); };
+    return [patterns = std::vector<std::string>{"decoder.*", "post_quant_conv.*", "bn.running_mean",
+                                                "bn.running_var"}](std::string_view name) {
+      return matches_any(patterns, name);
+    };
   }
   return nullptr;
 }

@@ -1,4 +1,6 @@
 // `intaglio verify`: the engine against reference tensors of the published code.
+#include "pipeline/verify.h"
+
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -8,7 +10,6 @@
 #include "command.h"
 #include "io/printable.h"
 #include "options.h"
-#include "pipeline/verify.h"
 
 namespace intaglio::cli {
 namespace {
@@ -20,16 +21,20 @@ struct VerifyFlags {
 
 std::string_view verdict_name(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kPass: return "pass";
-    case Verdict::kFail: return "fail";
-    case Verdict::kSkipped: return "skipped";
+    case Verdict::kPass:
+      return "pass";
+    case Verdict::kFail:
+      return "fail";
+    case Verdict::kSkipped:
+      return "skipped";
   }
   return "fail";
 }
 
 void print_case(std::FILE* stream, const VerifyResult& result) {
-  fmt::print(stream, "{:<8} {:<14} {:<34} error {:<10.3g} tolerance {:<8.2g}{}{}\n", verdict_name(result.verdict), result.stage,
-             printable(result.name), result.error, result.tolerance, result.detail.empty() ? "" : "  ", printable(result.detail, 1000));
+  fmt::print(stream, "{:<8} {:<14} {:<34} error {:<10.3g} tolerance {:<8.2g}{}{}\n",
+             verdict_name(result.verdict), result.stage, printable(result.name), result.error,
+             result.tolerance, result.detail.empty() ? "" : "  ", printable(result.detail, 1000));
   std::fflush(stream);
 }
 
@@ -38,8 +43,8 @@ int run_verify(const VerifyFlags& flags) {
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kFp32);
   options.threads = flags.run.threads;
   std::FILE* stream = flags.run.json ? stderr : stdout;
-  const Expected<std::vector<VerifyResult>> results =
-      verify_directory(flags.folder, options, [&](const VerifyResult& result) { print_case(stream, result); });
+  const Expected<std::vector<VerifyResult>> results = verify_directory(
+      flags.folder, options, [&](const VerifyResult& result) { print_case(stream, result); });
   if (!results) return fail(results.error(), flags.run.json);
 
   int64_t counts[3] = {};
@@ -76,10 +81,13 @@ int run_verify(const VerifyFlags& flags) {
 void add_verify(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<VerifyFlags>();
   CLI::App* command = app.add_subcommand("verify", "Compare the engine with reference tensors");
-  command->add_option("folder", flags->folder, "Folder with cases/ and their checkpoints")->required()->check(CLI::ExistingDirectory);
+  command->add_option("folder", flags->folder, "Folder with cases/ and their checkpoints")
+      ->required()
+      ->check(CLI::ExistingDirectory);
   add_run_flags(*command, flags->run);
   command->footer(
-      "Prints a line per case: verdict, stage, case, relative error, tolerance. Exit code 1 if any fails.\n"
+      "Prints a line per case: verdict, stage, case, relative error, tolerance. Exit code 1 if any "
+      "fails.\n"
       "Examples:\n"
       "  intaglio verify tests/reference/data\n"
       "  intaglio verify tests/reference/data --precision int8 --json");

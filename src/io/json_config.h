@@ -18,6 +18,9 @@ Expected<std::string> read_file(const std::filesystem::path& path, size_t max_by
 // Writes atomically: temporary file beside the target, fsync, rename.
 Status write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
+// Any JSON value, nested at most 100 deep; kBadFormat naming `name` and the place of the mistake.
+Expected<nlohmann::json> parse_json(std::string_view text, const std::string& name);
+
 // An object of a config file and where it came from. Getters name the file, the key, what was found and what was expected.
 class JsonConfig {
  public:

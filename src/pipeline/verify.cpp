@@ -121,11 +121,11 @@ class Verifier {
 
   Status run_tokenizer(const fs::path& file, const std::string& stem) {
     INTAGLIO_ASSIGN(const std::string text, read_file(file));
-    INTAGLIO_ASSIGN(const JsonConfig cases, JsonConfig::parse(text, file.string()));
+    INTAGLIO_ASSIGN(const nlohmann::json cases, parse_json(text, file.string()));
     INTAGLIO_ASSIGN(const Tokenizer tokenizer, Tokenizer::open(checkpoint_ / "tokenizer" / "tokenizer.json"));
     int64_t wrong = 0;
     std::string detail;
-    for (const nlohmann::json& item : cases.json()) {
+    for (const nlohmann::json& item : cases) {
       if (!item.is_object() || !item.contains("text") || !item.contains("ids") || !item["text"].is_string() || !item["ids"].is_array()) {
         return make_error(ErrorCode::kBadFormat, "{}: expected a list of {{\"text\", \"ids\"}}", file.string());
       }
@@ -134,7 +134,7 @@ class Verifier {
       ++wrong;
       detail = fmt::format("first wrong text: {}", item["text"].dump());
     }
-    VerifyResult result = judge("tokenizer", fmt::format("{} ({} texts)", stem, cases.json().size()), static_cast<double>(wrong), 0.0);
+    VerifyResult result = judge("tokenizer", fmt::format("{} ({} texts)", stem, cases.size()), static_cast<double>(wrong), 0.0);
     result.detail = detail;
     add(std::move(result));
     return {};

@@ -80,6 +80,13 @@ TEST(JsonConfig, RefusesWhatIsNotAJsonObject) {
   EXPECT_TRUE(JsonConfig::parse(R"({"a":"[[[[\"[[[["})", "c.json"));
 }
 
+TEST(ParseJson, TakesAnyValue) {
+  EXPECT_EQ(parse_json("[1, 2]", "x")->size(), 2u);
+  EXPECT_EQ(*parse_json("3", "x"), 3);
+  expect_error(parse_json("[1,", "x"), "x: not valid JSON");
+  expect_error(parse_json(std::string(101, '['), "x"), "nested");
+}
+
 TEST(JsonConfig, OpensFiles) {
   const TempFolder folder;
   EXPECT_EQ(JsonConfig::open(folder.write("a.json", R"({"k":1})"))->integer("k", 0, 1), 1);

@@ -1,0 +1,207 @@
+// `intaglio bench linear`: every implementation of a linear layer and oneDNN, checked, then timed
+// in interleaved rounds.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <sstream>
+
+#include "bench.h"
+#include "bench_linear_case.h"
+#include "command.h"
+#include "interrupt.h"
+#include "io/json_config.h"
+#include "io/printable.h"
+#include "pipeline/pipeline.h"
+
+namespace intaglio::cli {
+namespace {
+
+constexpr int64_t kMaxSide = 1 << 20;
+constexpr int64_t kMaxDepth = 130000;  // int32 sums stay exact up to here
+constexpr int64_t kMaxElements = int64_t{1} << 33;
+
+struct LinearFlags {
+  int64_t m = 4096, n = 4608, k = 4608;
+  int rounds = 7;
+  int threads = 0;
+  std::string shapes, json;
+  std::string precisions = "int8,bf16,int8-dequant";
+};
+
+Status check_shape(const LinearShape& s, const std::string& where) {
+  const bool sides =
+      s.m >= 1 && s.n >= 1 && s.k >= 1 && s.m <= kMaxSide && s.n <= kMaxSide && s.k <= kMaxDepth;
+  if (sides && s.m * s.k <= kMaxElements && s.n * s.k <= kMaxElements && s.m * s.n <= kMaxElements)
+    return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{}: m {}, n {}, k {} out of range; expected m, n in 1 .. {}, k in 1 .. {}",
+                    where, s.m, s.n, s.k, kMaxSide, kMaxDepth);
+}
+
+// Lines of "[name] m n k"; '#' starts a comment.
+Expected<std::vector<LinearShape>> read_shapes(const std::string& path) {
+  INTAGLIO_ASSIGN(const std::string text, read_file(path, size_t{1} << 20));
+  std::vector<LinearShape> shapes;
+  std::istringstream lines(text);
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    std::istringstream words(line.substr(0, line.find('#')));
+    std::vector<std::string> items;
+    for (std::string item; words >> item;) items.push_back(item);
+    if (items.empty()) continue;
+    LinearShape shape;
+    if (items.size() == 4) {
+      shape.name = printable(items.front(), 40);
+      items.erase(items.begin());
+    }
+    const std::string where = fmt::format("{}:{}", path, number);
+    int64_t* const sizes[] = {&shape.m, &shape.n, &shape.k};
+    bool good = items.size() == 3;
+    for (size_t i = 0; good && i < 3; ++i) good = CLI::detail::lexical_cast(items[i], *sizes[i]);
+    if (!good)
+      return make_error(ErrorCode::kInvalidArgument, "{}: expected \"[name] m n k\", found \"{}\"",
+                        where, printable(line, 80));
+    INTAGLIO_TRY(check_shape(shape, where));
+    shapes.push_back(std::move(shape));
+  }
+  if (shapes.empty()) return make_error(ErrorCode::kInvalidArgument, "{}: no shapes in it", path);
+  return shapes;
+}
+
+nlohmann::ordered_json candidate_json(const Candidate& candidate, double operations) {
+  nlohmann::ordered_json json{{"name", candidate.name},
+                              {"error", candidate.error},
+                              {"tolerance", candidate.tolerance},
+                              {"correct", candidate.error <= candidate.tolerance}};
+  if (!candidate.times_ms.empty()) {
+    const Spread spread = spread_of(candidate.times_ms);
+    json["median_ms"] = spread.median;
+    json["min_ms"] = spread.min;
+    json["max_ms"] = spread.max;
+    json["gop_per_s"] = operations / spread.median * 1e-6;
+    json["times_ms"] = candidate.times_ms;
+  }
+  json.update(candidate.extra);
+  return json;
+}
+
+// Checks, times and prints one shape; its JSON joins `results`. False if a candidate was wrong.
+Expected<bool> run_shape(const LinearFlags& flags, Context& context, const LinearShape& shape,
+                         const std::vector<std::string>& precisions, std::FILE* out,
+                         nlohmann::ordered_json& results) {
+  Arena arena;
+  context.scratch = &arena;
+  const bool with_f32 = std::find(precisions.begin(), precisions.end(), "fp32") != precisions.end();
+  INTAGLIO_ASSIGN(const auto data, make_linear_data(context, shape, with_f32));
+  std::vector<std::string> skipped;
+  INTAGLIO_ASSIGN(std::vector<Candidate> all,
+                  linear_candidates(context, arena, data, precisions, skipped));
+  std::vector<Candidate> right, wrong;
+  for (Candidate& candidate : all) {
+    // Written so that a NaN counts as wrong.
+    (candidate.error <= candidate.tolerance ? right : wrong).push_back(std::move(candidate));
+  }
+  INTAGLIO_TRY(run_interleaved(right, flags.rounds));
+
+  const double operations = 2.0 * static_cast<double>(shape.m) * static_cast<double>(shape.n) *
+                            static_cast<double>(shape.k);
+  fmt::print(out, "{}{}m {}, n {}, k {}: {:.1f} G operations\n", shape.name,
+             shape.name.empty() ? "" : ": ", shape.m, shape.n, shape.k, operations * 1e-9);
+  fmt::print(out, "  {:<28} {:>10} {:>22} {:>10} {:>10}\n", "implementation", "median ms",
+             "min .. max", "GOP/s", "error");
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Candidate& candidate : right) {
+    const Spread spread = spread_of(candidate.times_ms);
+    fmt::print(out, "  {:<28} {:>10.3f} {:>22} {:>10.1f} {:>10.1e}\n", candidate.name,
+               spread.median, fmt::format("{:.3f} .. {:.3f}", spread.min, spread.max),
+               operations / spread.median * 1e-6, candidate.error);
+    list.push_back(candidate_json(candidate, operations));
+  }
+  for (const Candidate& candidate : wrong) {
+    print_error(fmt::format("{}: wrong result, error {:.3g}, tolerance {:.3g}; not timed",
+                            candidate.name, candidate.error, candidate.tolerance));
+    list.push_back(candidate_json(candidate, operations));
+  }
+  for (const std::string& text : skipped) fmt::print(out, "  not run: {}\n", text);
+  std::fflush(out);
+  results.push_back({{"name", shape.name},
+                     {"m", shape.m},
+                     {"n", shape.n},
+                     {"k", shape.k},
+                     {"implementations", list},
+                     {"not_run", skipped}});
+  return wrong.empty();
+}
+
+Expected<bool> run_linear(const LinearFlags& flags) {
+  INTAGLIO_ASSIGN(const std::vector<std::string> precisions,
+                  parse_precisions(flags.precisions, {"fp32", "bf16", "int8", "int8-dequant"}));
+  std::vector<LinearShape> shapes{{"", flags.m, flags.n, flags.k}};
+  if (!flags.shapes.empty()) {
+    INTAGLIO_ASSIGN(shapes, read_shapes(flags.shapes));
+  }
+  for (const LinearShape& shape : shapes) INTAGLIO_TRY(check_shape(shape, "shape"));
+  INTAGLIO_ASSIGN(Context context, host_context(flags.threads));
+  context.cancel = &interrupted;
+  std::FILE* out = flags.json == "-" ? stderr : stdout;
+  fmt::print(out, "{}, {}, {} threads, {} rounds\n", context.cpu.brand,
+             cpu_isa_name(context.cpu.isa), context.threads, flags.rounds);
+  nlohmann::ordered_json results = nlohmann::ordered_json::array();
+  bool correct = true;
+  for (const LinearShape& shape : shapes) {
+    INTAGLIO_ASSIGN(const bool good, run_shape(flags, context, shape, precisions, out, results));
+    correct = correct && good;
+  }
+  if (!flags.json.empty()) {
+    INTAGLIO_TRY(write_result(flags.json, {{"benchmark", "linear"},
+                                           {"machine", machine_json(context)},
+                                           {"rounds", flags.rounds},
+                                           {"correct", correct},
+                                           {"shapes", results}}));
+  }
+  return correct;
+}
+
+}  // namespace
+
+void add_bench_linear(CLI::App& bench, int& exit_code) {
+  auto flags = std::make_shared<LinearFlags>();
+  CLI::App* command =
+      bench.add_subcommand("linear", "Every implementation of a linear layer, and oneDNN");
+  command->add_option("--m", flags->m, "Rows: tokens")->capture_default_str();
+  command->add_option("--n", flags->n, "Columns of the output")->capture_default_str();
+  command->add_option("--k", flags->k, "Columns of the input")->capture_default_str();
+  command->add_option("--shapes", flags->shapes, "Lines of \"[name] m n k\" instead of --m --n --k")
+      ->type_name("FILE")
+      ->excludes("--m", "--n", "--k");
+  command
+      ->add_option("--precision", flags->precisions,
+                   "What to time, of fp32, bf16, int8, int8-dequant")
+      ->type_name("P[,P...]")
+      ->capture_default_str();
+  command->add_option("--rounds", flags->rounds, "Timed rounds")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--threads", flags->threads, "Threads; by default all")
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
+      ->type_name("FILE");
+  command->footer(
+      "Each implementation is checked against exact sums of four rows before it is timed; a wrong "
+      "one fails the run.\n"
+      "Reference implementations run up to 1 G operations. Rounds are interleaved; the median and "
+      "the range are shown.\n"
+      "Examples:\n"
+      "  intaglio bench linear --m 4096 --n 13824 --k 4608\n"
+      "  intaglio bench linear --shapes bench/shapes/ideogram4.txt --precision int8 --json "
+      "linear.json");
+  command->callback([flags, &exit_code] {
+    install_interrupt_handler();
+    const Expected<bool> correct = run_linear(*flags);
+    exit_code = !correct ? fail(correct.error(), false) : *correct ? kExitOk : kExitFailure;
+  });
+}
+
+}  // namespace intaglio::cli
