@@ -13,7 +13,7 @@ class Verify : public testing::TestWithParam<Precision> {};
 
 TEST_P(Verify, PublishedTensors) {
   const auto results = verify_directory(std::string(INTAGLIO_SOURCE_DIR) + "/tests/reference/data",
-                                        {.selection = {.precision = GetParam()}, .threads = 2}, {});
+                                        {.selection = LayerSelection{.precision = GetParam(), .keep_bf16 = {}}, .threads = 2}, {});
   ASSERT_TRUE(results) << results.error().message;
   std::map<std::string, int> passed;
   for (const VerifyResult& r : *results) {
