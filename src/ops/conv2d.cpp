@@ -12,20 +12,41 @@ namespace intaglio {
 namespace {
 
 Refusal check(const Conv2dDesc& d) {
-  if (d.height < 1 || d.width < 1 || d.in_channels < 1 || d.out_channels < 1) return "sizes must be positive";
+  if (d.height < 1 || d.width < 1 || d.in_channels < 1 || d.out_channels < 1)
+    return "sizes must be positive";
   if (d.kernel != 1 && d.kernel != 3) return "the kernel must be 1 or 3";
   if (d.dtype != DType::kF32 && d.dtype != DType::kBF16) return "pictures must be F32 or BF16";
   if (d.upsample && d.kernel != 3) return "only a kernel of 3 reads through an upsampling";
-  if (d.upsample && (d.height % 2 != 0 || d.width % 2 != 0)) return "an upsampled size must be even";
+  if (d.upsample && (d.height % 2 != 0 || d.width % 2 != 0))
+    return "an upsampled size must be even";
   return nullptr;
 }
 
 size_t no_scratch(const Conv2dDesc&, int) { return 0; }
 Refusal can_run_reference(const Conv2dDesc& desc, const Context&) { return check(desc); }
 
+#if defined(INTAGLIO_HAS_ONEDNN)
+Refusal can_run_onednn(const Conv2dDesc& desc, const Context& context) {
+  if (const Refusal refusal = onednn::refusal(context, desc.dtype)) return refusal;
+  if (desc.upsample) return "oneDNN does not read through an upsampling";
+  return check(desc);
+}
+#endif
+
 #if defined(INTAGLIO_X86)
+bool onednn_has_tiles([[maybe_unused]] const Conv2dDesc& desc,
+                      [[maybe_unused]] const Context& context) {
+#if defined(INTAGLIO_HAS_ONEDNN)
+  return desc.dtype == DType::kBF16 && context.cpu.amx_bf16 &&
+         can_run_onednn(desc, context) == nullptr;
+#else
+  return false;
+#endif
+}
+
 template <const cpu::FloatGemmKernels* kKernels>
-Expected<AlignedBuffer> pack_kernel(const Context& context, const Conv2dDesc& desc, const float* w) {
+Expected<AlignedBuffer> pack_kernel(const Context& context, const Conv2dDesc& desc,
+                                    const float* w) {
   return cpu::pack_conv2d(*kKernels, context, desc, w);
 }
 
@@ -35,30 +56,34 @@ size_t kernel_scratch_bytes(const Conv2dDesc& desc, int threads) {
 }
 
 template <const cpu::FloatGemmKernels* kKernels>
-Status run_kernel(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights, const void* x, const void* add, void* y) {
+Status run_kernel(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
+                  const void* x, const void* add, void* y) {
   return cpu::run_conv2d(*kKernels, context, desc, weights, x, add, y);
 }
 
 Refusal can_run_avx512bf16(const Conv2dDesc& desc, const Context& context) {
   if (desc.dtype != DType::kBF16) return "pictures are not BF16";
   if (!context.cpu.avx512_bf16) return "needs AVX-512 BF16";
+  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 
 Refusal can_run_avx512(const Conv2dDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "needs AVX-512";
+  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 
 Refusal can_run_avx2(const Conv2dDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx2) return "needs AVX2 and FMA";
+  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 #endif
 
 std::string describe(const Conv2dDesc& d) {
-  return fmt::format("{}x{} {}->{} kernel {} {}{}", d.width, d.height, d.in_channels, d.out_channels, d.kernel, dtype_name(d.dtype),
-                     d.upsample ? " upsampled" : "");
+  return fmt::format("{}x{} {}->{} kernel {} {}{}", d.width, d.height, d.in_channels,
+                     d.out_channels, d.kernel, dtype_name(d.dtype), d.upsample ? " upsampled" : "");
 }
 
 }  // namespace
@@ -66,36 +91,59 @@ std::string describe(const Conv2dDesc& d) {
 std::span<const Conv2dImplementation> conv2d_implementations() {
   static constexpr Conv2dImplementation kImplementations[] = {
 #if defined(INTAGLIO_X86)
-      {"avx512bf16_conv2d", can_run_avx512bf16, pack_kernel<&cpu::kAvx512Bf16Gemm>, kernel_scratch_bytes<&cpu::kAvx512Bf16Gemm>,
-       run_kernel<&cpu::kAvx512Bf16Gemm>},
-      {"avx512_f32_conv2d", can_run_avx512, pack_kernel<&cpu::kAvx512FloatGemm>, kernel_scratch_bytes<&cpu::kAvx512FloatGemm>,
-       run_kernel<&cpu::kAvx512FloatGemm>},
-      {"avx2_f32_conv2d", can_run_avx2, pack_kernel<&cpu::kAvx2FloatGemm>, kernel_scratch_bytes<&cpu::kAvx2FloatGemm>,
-       run_kernel<&cpu::kAvx2FloatGemm>},
+    {"avx512bf16_conv2d", can_run_avx512bf16, pack_kernel<&cpu::kAvx512Bf16Gemm>,
+     kernel_scratch_bytes<&cpu::kAvx512Bf16Gemm>, run_kernel<&cpu::kAvx512Bf16Gemm>},
+    {"avx512_f32_conv2d", can_run_avx512, pack_kernel<&cpu::kAvx512FloatGemm>,
+     kernel_scratch_bytes<&cpu::kAvx512FloatGemm>, run_kernel<&cpu::kAvx512FloatGemm>},
+    {"avx2_f32_conv2d", can_run_avx2, pack_kernel<&cpu::kAvx2FloatGemm>,
+     kernel_scratch_bytes<&cpu::kAvx2FloatGemm>, run_kernel<&cpu::kAvx2FloatGemm>},
 #endif
-      {"ref_conv2d", can_run_reference, ref::pack_conv2d, no_scratch, ref::conv2d},
+#if defined(INTAGLIO_HAS_ONEDNN)
+    {"onednn_conv2d", can_run_onednn, onednn::pack_conv2d, onednn::conv2d_scratch_bytes,
+     onednn::conv2d},
+#endif
+    {"ref_conv2d", can_run_reference, ref::pack_conv2d, no_scratch, ref::conv2d},
   };
   return kImplementations;
 }
 
-Expected<const Conv2dImplementation*> choose_conv2d(const Conv2dDesc& desc, const Context& context) {
+Expected<const Conv2dImplementation*> choose_conv2d(const Conv2dDesc& desc,
+                                                    const Context& context) {
   return choose("conv2d", conv2d_implementations(), desc, context, describe);
 }
 
-Expected<Conv2dWeights> make_conv2d(const Context& context, DType dtype, TensorView w, TensorView bias, bool upsample) {
+Expected<Conv2dWeights> make_conv2d(const Context& context, DType dtype, TensorView w,
+                                    TensorView bias, bool upsample) {
   const Shape& s = w.shape;
-  if (w.data == nullptr || !is_float(w.dtype) || s.rank != 4 || s[2] != s[3] || (s[2] != 1 && s[2] != 3)) {
-    return make_error(ErrorCode::kShapeMismatch, "make_conv2d: the weight is {} {}, expected a float [out, in, 1 or 3, the same]",
-                      dtype_name(w.dtype), to_string(s));
+  if (w.data == nullptr || !is_float(w.dtype) || s.rank != 4 || s[2] != s[3] ||
+      (s[2] != 1 && s[2] != 3)) {
+    return make_error(
+        ErrorCode::kShapeMismatch,
+        "make_conv2d: the weight is {} {}, expected a float [out, in, 1 or 3, the same]",
+        dtype_name(w.dtype), to_string(s));
   }
   if (bias.data == nullptr || !is_float(bias.dtype) || bias.shape != Shape{s[0]}) {
-    return make_error(ErrorCode::kShapeMismatch, "make_conv2d: the bias is {} {}, expected a float [{}]", dtype_name(bias.dtype),
-                      to_string(bias.shape), s[0]);
+    return make_error(ErrorCode::kShapeMismatch,
+                      "make_conv2d: the bias is {} {}, expected a float [{}]",
+                      dtype_name(bias.dtype), to_string(bias.shape), s[0]);
   }
-  const Conv2dDesc desc{.height = 64, .width = 64, .in_channels = s[1], .out_channels = s[0], .kernel = s[2], .upsample = upsample, .dtype = dtype};
-  Conv2dWeights weights{.in_channels = s[1], .out_channels = s[0], .kernel = s[2], .upsample = upsample, .dtype = dtype, .packed = {}, .bias = {}};
+  const Conv2dDesc desc{.height = 64,
+                        .width = 64,
+                        .in_channels = s[1],
+                        .out_channels = s[0],
+                        .kernel = s[2],
+                        .upsample = upsample,
+                        .dtype = dtype};
+  Conv2dWeights weights{.in_channels = s[1],
+                        .out_channels = s[0],
+                        .kernel = s[2],
+                        .upsample = upsample,
+                        .dtype = dtype,
+                        .packed = {},
+                        .bias = {}};
   INTAGLIO_ASSIGN(weights.implementation, choose_conv2d(desc, context));
-  INTAGLIO_ASSIGN(const AlignedBuffer floats, AlignedBuffer::allocate(static_cast<size_t>(s.count()) * sizeof(float)));
+  INTAGLIO_ASSIGN(const AlignedBuffer floats,
+                  AlignedBuffer::allocate(static_cast<size_t>(s.count()) * sizeof(float)));
   convert_to_f32(w.data, w.dtype, floats.as<float>(), static_cast<size_t>(s.count()));
   INTAGLIO_ASSIGN(weights.packed, weights.implementation->pack(context, desc, floats.as<float>()));
   INTAGLIO_ASSIGN(weights.bias, AlignedBuffer::allocate(static_cast<size_t>(s[0]) * sizeof(float)));
@@ -107,15 +155,19 @@ size_t conv2d_scratch_bytes(const Conv2dDesc& desc, const Conv2dWeights& weights
   return align_up(weights.implementation->scratch_bytes(desc, threads), kCacheLine);
 }
 
-Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights, const void* x, const void* add, void* y) {
-  if (desc.in_channels != weights.in_channels || desc.out_channels != weights.out_channels || desc.kernel != weights.kernel ||
-      desc.upsample != weights.upsample || desc.dtype != weights.dtype) {
-    return make_error(ErrorCode::kShapeMismatch, "conv2d: called for {}, the weights were made for {}->{} kernel {} {}{}", describe(desc),
-                      weights.in_channels, weights.out_channels, weights.kernel, dtype_name(weights.dtype),
-                      weights.upsample ? " upsampled" : "");
+Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
+              const void* x, const void* add, void* y) {
+  if (desc.in_channels != weights.in_channels || desc.out_channels != weights.out_channels ||
+      desc.kernel != weights.kernel || desc.upsample != weights.upsample ||
+      desc.dtype != weights.dtype) {
+    return make_error(ErrorCode::kShapeMismatch,
+                      "conv2d: called for {}, the weights were made for {}->{} kernel {} {}{}",
+                      describe(desc), weights.in_channels, weights.out_channels, weights.kernel,
+                      dtype_name(weights.dtype), weights.upsample ? " upsampled" : "");
   }
   if (const Refusal refusal = weights.implementation->can_run(desc, context)) {
-    return make_error(ErrorCode::kUnsupported, "conv2d: {} cannot run {}: {}", weights.implementation->name, describe(desc), refusal);
+    return make_error(ErrorCode::kUnsupported, "conv2d: {} cannot run {}: {}",
+                      weights.implementation->name, describe(desc), refusal);
   }
   return weights.implementation->run(context, desc, weights, x, add, y);
 }

@@ -12,8 +12,10 @@ namespace {
 // What no implementation can serve.
 Refusal check(const FloatGemmDesc& desc) {
   if (desc.m < 0 || desc.n < 1 || desc.k < 1) return "sizes must be positive";
-  if (desc.in_dtype != DType::kF32 && desc.in_dtype != DType::kBF16) return "operands must be F32 or BF16";
-  if (desc.out_dtype != DType::kF32 && desc.out_dtype != DType::kBF16) return "the result must be F32 or BF16";
+  if (desc.in_dtype != DType::kF32 && desc.in_dtype != DType::kBF16)
+    return "operands must be F32 or BF16";
+  if (desc.out_dtype != DType::kF32 && desc.out_dtype != DType::kBF16)
+    return "the result must be F32 or BF16";
   return nullptr;
 }
 
@@ -24,9 +26,11 @@ Status nothing_to_pack(const FloatGemmDesc&, const void*, void*) { return {}; }
 Refusal can_run_reference(const FloatGemmDesc& desc, const Context&) { return check(desc); }
 
 #if defined(INTAGLIO_X86)
-bool onednn_has_tiles([[maybe_unused]] const FloatGemmDesc& desc, [[maybe_unused]] const Context& context) {
+bool onednn_has_tiles([[maybe_unused]] const FloatGemmDesc& desc,
+                      [[maybe_unused]] const Context& context) {
 #if defined(INTAGLIO_HAS_ONEDNN)
-  return desc.in_dtype == DType::kBF16 && context.cpu.amx_bf16 && onednn::refusal(context, desc.in_dtype) == nullptr;
+  return desc.in_dtype == DType::kBF16 && context.cpu.amx_bf16 &&
+         onednn::refusal(context, desc.in_dtype) == nullptr;
 #else
   return false;
 #endif
@@ -65,37 +69,42 @@ Refusal can_run_avx2(const FloatGemmDesc& desc, const Context& context) {
 #if defined(INTAGLIO_HAS_ONEDNN)
 Refusal can_run_onednn(const FloatGemmDesc& desc, const Context& context) {
   if (const Refusal refusal = onednn::refusal(context, desc.in_dtype)) return refusal;
-  if (desc.in_dtype == DType::kF32 && desc.out_dtype != DType::kF32) return "oneDNN has no F32 product with a BF16 result";
+  if (desc.in_dtype == DType::kF32 && desc.out_dtype != DType::kF32)
+    return "oneDNN has no F32 product with a BF16 result";
   return check(desc);
 }
 #endif
 
 }  // namespace
 
-// All of them read the weights as they lie: the own kernels pack each panel as they go, 2 % of the time at 384 rows.
+// All of them read the weights as they lie: the own kernels pack each panel as they go, 2 % of the
+// time at 384 rows.
 std::span<const FloatGemmImplementation> float_gemm_implementations() {
   static constexpr FloatGemmImplementation kImplementations[] = {
 #if defined(INTAGLIO_X86)
-      {"avx512bf16_gemm", can_run_avx512bf16, no_packing, nothing_to_pack, kernel_scratch_bytes<&cpu::kAvx512Bf16Gemm>,
-       run_kernel<&cpu::kAvx512Bf16Gemm>},
-      {"avx512_f32_gemm", can_run_avx512, no_packing, nothing_to_pack, kernel_scratch_bytes<&cpu::kAvx512FloatGemm>,
-       run_kernel<&cpu::kAvx512FloatGemm>},
-      {"avx2_f32_gemm", can_run_avx2, no_packing, nothing_to_pack, kernel_scratch_bytes<&cpu::kAvx2FloatGemm>,
-       run_kernel<&cpu::kAvx2FloatGemm>},
+    {"avx512bf16_gemm", can_run_avx512bf16, no_packing, nothing_to_pack,
+     kernel_scratch_bytes<&cpu::kAvx512Bf16Gemm>, run_kernel<&cpu::kAvx512Bf16Gemm>},
+    {"avx512_f32_gemm", can_run_avx512, no_packing, nothing_to_pack,
+     kernel_scratch_bytes<&cpu::kAvx512FloatGemm>, run_kernel<&cpu::kAvx512FloatGemm>},
+    {"avx2_f32_gemm", can_run_avx2, no_packing, nothing_to_pack,
+     kernel_scratch_bytes<&cpu::kAvx2FloatGemm>, run_kernel<&cpu::kAvx2FloatGemm>},
 #endif
 #if defined(INTAGLIO_HAS_ONEDNN)
-      {"onednn_gemm", can_run_onednn, no_packing, nothing_to_pack, onednn::gemm_scratch_bytes, onednn::gemm},
+    {"onednn_gemm", can_run_onednn, no_packing, nothing_to_pack, onednn::gemm_scratch_bytes,
+     onednn::gemm},
 #endif
-      {"ref_float_gemm", can_run_reference, no_packing, nothing_to_pack, no_scratch, ref::float_gemm},
+    {"ref_float_gemm", can_run_reference, no_packing, nothing_to_pack, no_scratch, ref::float_gemm},
   };
   return kImplementations;
 }
 
-Expected<const FloatGemmImplementation*> choose_float_gemm(const FloatGemmDesc& desc, const Context& context) {
-  return choose("float_gemm", float_gemm_implementations(), desc, context, [](const FloatGemmDesc& d) {
-    return fmt::format("m={} n={} k={} {}->{}{}", d.m, d.n, d.k, dtype_name(d.in_dtype), dtype_name(d.out_dtype),
-                       d.has_bias ? " bias" : "");
-  });
+Expected<const FloatGemmImplementation*> choose_float_gemm(const FloatGemmDesc& desc,
+                                                           const Context& context) {
+  return choose(
+      "float_gemm", float_gemm_implementations(), desc, context, [](const FloatGemmDesc& d) {
+        return fmt::format("m={} n={} k={} {}->{}{}", d.m, d.n, d.k, dtype_name(d.in_dtype),
+                           dtype_name(d.out_dtype), d.has_bias ? " bias" : "");
+      });
 }
 
 }  // namespace intaglio

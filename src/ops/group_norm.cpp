@@ -1,5 +1,5 @@
-// Group norm: statistics a channel over chunks of rows, folded in float64 in a fixed order (the same bits for any thread count), then one
-// multiply-add a value.
+// Group norm: statistics a channel over chunks of rows, folded in float64 in a fixed order (the
+// same bits for any thread count), then one multiply-add a value.
 #include <algorithm>
 #include <cmath>
 
@@ -19,21 +19,25 @@ int64_t chunk_rows(const GroupNormDesc& d) {
   return (rows + kRowsPerSum - 1) / kRowsPerSum * kRowsPerSum;
 }
 
-int64_t chunk_count(const GroupNormDesc& d) { return (d.pixels + chunk_rows(d) - 1) / chunk_rows(d); }
+int64_t chunk_count(const GroupNormDesc& d) {
+  return (d.pixels + chunk_rows(d) - 1) / chunk_rows(d);
+}
 
 const std::byte* row_at(const GroupNormDesc& d, const void* x, int64_t row) {
-  return static_cast<const std::byte*>(x) + row * d.channels * static_cast<int64_t>(dtype_size(d.dtype));
+  return static_cast<const std::byte*>(x) +
+         row * d.channels * static_cast<int64_t>(dtype_size(d.dtype));
 }
 
 // Sums about `center` of one chunk into sum[channels], square[channels].
-void sum_chunk(const cpu::FloatRowKernels& kernels, const GroupNormDesc& d, const void* x, int64_t chunk, const float* center,
-               float* partial, double* sum, double* square) {
+void sum_chunk(const cpu::FloatRowKernels& kernels, const GroupNormDesc& d, const void* x,
+               int64_t chunk, const float* center, float* partial, double* sum, double* square) {
   const int64_t begin = chunk * chunk_rows(d);
   const int64_t end = std::min(d.pixels, begin + chunk_rows(d));
   std::fill_n(sum, d.channels, 0.0);
   std::fill_n(square, d.channels, 0.0);
   for (int64_t row = begin; row < end; row += kRowsPerSum) {
-    kernels.channel_sums(row_at(d, x, row), d.dtype == DType::kBF16, std::min(kRowsPerSum, end - row), d.channels, center, partial,
+    kernels.channel_sums(row_at(d, x, row), d.dtype == DType::kBF16,
+                         std::min(kRowsPerSum, end - row), d.channels, center, partial,
                          partial + d.channels);
     for (int64_t c = 0; c < d.channels; ++c) {
       sum[c] += static_cast<double>(partial[c]);
@@ -43,7 +47,8 @@ void sum_chunk(const cpu::FloatRowKernels& kernels, const GroupNormDesc& d, cons
 }
 
 // Scale and shift of every channel from the sums of all chunks ([chunk][sum, square][channels]).
-void fold(const GroupNormDesc& d, const float* center, double* sums, const float* weight, const float* bias, float* scale, float* shift) {
+void fold(const GroupNormDesc& d, const float* center, double* sums, const float* weight,
+          const float* bias, float* scale, float* shift) {
   const int64_t c2 = 2 * d.channels;
   for (int64_t chunk = 1; chunk < chunk_count(d); ++chunk) {
     for (int64_t i = 0; i < c2; ++i) sums[i] += sums[chunk * c2 + i];
@@ -52,7 +57,8 @@ void fold(const GroupNormDesc& d, const float* center, double* sums, const float
   const auto pixels = static_cast<double>(d.pixels);
   for (int64_t first = 0; first < d.channels; first += size) {
     double mean = 0.0;
-    for (int64_t c = first; c < first + size; ++c) mean += static_cast<double>(center[c]) + sums[c] / pixels;
+    for (int64_t c = first; c < first + size; ++c)
+      mean += static_cast<double>(center[c]) + sums[c] / pixels;
     mean /= static_cast<double>(size);
     double variance = 0.0;
     for (int64_t c = first; c < first + size; ++c) {
@@ -60,7 +66,8 @@ void fold(const GroupNormDesc& d, const float* center, double* sums, const float
       const double apart = static_cast<double>(center[c]) + own - mean;
       variance += std::max(0.0, sums[d.channels + c] / pixels - own * own) + apart * apart;
     }
-    const double inverse = 1.0 / std::sqrt(variance / static_cast<double>(size) + static_cast<double>(d.eps));
+    const double inverse =
+        1.0 / std::sqrt(variance / static_cast<double>(size) + static_cast<double>(d.eps));
     for (int64_t c = first; c < first + size; ++c) {
       const double factor = inverse * static_cast<double>(weight[c]);
       scale[c] = static_cast<float>(factor);
@@ -77,17 +84,21 @@ size_t group_norm_scratch_bytes(const GroupNormDesc& d) {
          arena_bytes<float>(chunk_count(d) * 2 * d.channels);
 }
 
-Status group_norm(const Context& context, const GroupNormDesc& d, const void* x, const float* weight, const float* bias, void* y) {
+Status group_norm(const Context& context, const GroupNormDesc& d, const void* x,
+                  const float* weight, const float* bias, void* y) {
   if (d.pixels < 1 || d.channels < 1 || d.groups < 1 || d.channels % d.groups != 0) {
-    return make_error(ErrorCode::kInvalidArgument, "group_norm: {} pixels, {} channels, {} groups", d.pixels, d.channels, d.groups);
+    return make_error(ErrorCode::kInvalidArgument, "group_norm: {} pixels, {} channels, {} groups",
+                      d.pixels, d.channels, d.groups);
   }
   if (d.dtype != DType::kF32 && d.dtype != DType::kBF16) {
-    return make_error(ErrorCode::kInvalidArgument, "group_norm: type {}, expected F32 or BF16", dtype_name(d.dtype));
+    return make_error(ErrorCode::kInvalidArgument, "group_norm: type {}, expected F32 or BF16",
+                      dtype_name(d.dtype));
   }
 #if defined(INTAGLIO_X86)
   if (context.cpu.isa == CpuIsa::kRef) return ref::group_norm(d, x, weight, bias, y);
 #endif
-  if (context.scratch == nullptr) return make_error(ErrorCode::kInvalidArgument, "group_norm: context.scratch is null");
+  if (context.scratch == nullptr)
+    return make_error(ErrorCode::kInvalidArgument, "group_norm: context.scratch is null");
   const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
   const Arena::Scope scope(*context.scratch);
   const int64_t chunks = chunk_count(d);
@@ -101,7 +112,8 @@ Status group_norm(const Context& context, const GroupNormDesc& d, const void* x,
   parallel_for(context.threads, chunks, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       double* const sum = sums + chunk * 2 * d.channels;
-      sum_chunk(kernels, d, x, chunk, center, partial + chunk * 2 * d.channels, sum, sum + d.channels);
+      sum_chunk(kernels, d, x, chunk, center, partial + chunk * 2 * d.channels, sum,
+                sum + d.channels);
     }
   });
   fold(d, center, sums, weight, bias, scale, shift);

@@ -8,7 +8,8 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kSwigluRows = 512;                 // rows of a float SwiGLU at a time: bounds its float intermediate
+constexpr int64_t kSwigluRows =
+    512;  // rows of a float SwiGLU at a time: bounds its float intermediate
 constexpr int64_t kDequantBytes = int64_t{8} << 20;  // bf16 weights dequantized at a time
 
 size_t scratch_size(size_t bytes) { return align_up(bytes, kCacheLine); }
@@ -26,60 +27,73 @@ void* advance(void* out, DType dtype, int64_t elements) {
   return static_cast<std::byte*>(out) + elements * static_cast<int64_t>(dtype_size(dtype));
 }
 
-Status run_float_gemm(const Context& context, const FloatGemmImplementation& gemm, const FloatGemmDesc& desc,
-                      const FloatGemmArgs& args) {
+Status run_float_gemm(const Context& context, const FloatGemmImplementation& gemm,
+                      const FloatGemmDesc& desc, const FloatGemmArgs& args) {
   if (const Refusal refusal = gemm.can_run(desc, context)) {
-    return make_error(ErrorCode::kUnsupported, "linear: {} was chosen for these weights but cannot run: {}", gemm.name, refusal);
+    return make_error(ErrorCode::kUnsupported,
+                      "linear: {} was chosen for these weights but cannot run: {}", gemm.name,
+                      refusal);
   }
   return gemm.run(context, desc, args);
 }
 
 // gate_up: [m, 2 * outputs] -> out [m, outputs], row stride ldo.
-void swiglu_rows(const Context& context, const float* gate_up, int64_t m, int64_t outputs, void* out, DType out_dtype, int64_t ldo) {
+void swiglu_rows(const Context& context, const float* gate_up, int64_t m, int64_t outputs,
+                 void* out, DType out_dtype, int64_t ldo) {
   const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
   parallel_for(context.threads, m, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      kernels.swiglu(gate_up + row * 2 * outputs, outputs, outputs, advance(out, out_dtype, row * ldo), out_dtype == DType::kBF16);
+      kernels.swiglu(gate_up + row * 2 * outputs, outputs, outputs,
+                     advance(out, out_dtype, row * ldo), out_dtype == DType::kBF16);
     }
   });
 }
 
-Status run_float(const Context& context, const LinearWeights& weights, const Activation& x, void* out, DType out_dtype, int64_t ldo) {
+Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
+                 void* out, DType out_dtype, int64_t ldo) {
   const float* bias = weights.bias.empty() ? nullptr : weights.bias.data();
   const void* w = weights.borrowed != nullptr ? weights.borrowed : weights.packed.data();
   if (weights.epilogue == GemmEpilogue::kNone) {
-    return run_float_gemm(context, *weights.float_gemm, float_desc(weights, x.rows, weights.n, out_dtype),
-                          {.a = x.data, .lda = x.cols, .w = w, .bias = bias, .out = out, .ldo = ldo});
+    return run_float_gemm(
+        context, *weights.float_gemm, float_desc(weights, x.rows, weights.n, out_dtype),
+        {.a = x.data, .lda = x.cols, .w = w, .bias = bias, .out = out, .ldo = ldo});
   }
   const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(float* const gate_up, context.scratch->take<float>(std::min(x.rows, kSwigluRows) * weights.n));
+  INTAGLIO_ASSIGN(float* const gate_up,
+                  context.scratch->take<float>(std::min(x.rows, kSwigluRows) * weights.n));
   for (int64_t row = 0; row < x.rows; row += kSwigluRows) {
     const int64_t rows = std::min(kSwigluRows, x.rows - row);
     const void* a = advance(x.data, x.dtype, row * x.cols);
-    INTAGLIO_TRY(run_float_gemm(context, *weights.float_gemm, float_desc(weights, rows, weights.n, out_dtype),
-                                {.a = a, .lda = x.cols, .w = w, .bias = bias, .out = gate_up, .ldo = weights.n}));
-    swiglu_rows(context, gate_up, rows, weights.n / 2, advance(out, out_dtype, row * ldo), out_dtype, ldo);
+    INTAGLIO_TRY(run_float_gemm(
+        context, *weights.float_gemm, float_desc(weights, rows, weights.n, out_dtype),
+        {.a = a, .lda = x.cols, .w = w, .bias = bias, .out = gate_up, .ldo = weights.n}));
+    swiglu_rows(context, gate_up, rows, weights.n / 2, advance(out, out_dtype, row * ldo),
+                out_dtype, ldo);
   }
   return {};
 }
 
 // Output columns dequantized at a time.
 int64_t dequant_columns(const LinearWeights& weights) {
-  const int64_t rows_each = weights.epilogue == GemmEpilogue::kSwiglu ? 2 : 1;  // rows of w to a column
+  const int64_t rows_each =
+      weights.epilogue == GemmEpilogue::kSwiglu ? 2 : 1;  // rows of w to a column
   const int64_t columns = kDequantBytes / (weights.k * 2 * rows_each) / 64 * 64;
   return std::min(weights.out_cols(), std::max<int64_t>(64, columns));
 }
 
-void dequantize_rows(const Context& context, const int8_t* q, const float* scale, int64_t rows, int64_t cols, BFloat16* out) {
+void dequantize_rows(const Context& context, const int8_t* q, const float* scale, int64_t rows,
+                     int64_t cols, BFloat16* out) {
   const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
   parallel_for(context.threads, rows, 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      kernels.dequantize(q + row * cols, scale[row], cols, reinterpret_cast<uint16_t*>(out + row * cols));
+      kernels.dequantize(q + row * cols, scale[row], cols,
+                         reinterpret_cast<uint16_t*>(out + row * cols));
     }
   });
 }
 
-Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x, void* out, DType out_dtype, int64_t ldo) {
+Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x,
+                   void* out, DType out_dtype, int64_t ldo) {
   const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
   const int64_t k = weights.k;
   const int64_t step = dequant_columns(weights);
@@ -87,19 +101,24 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
   const Arena::Scope scope(*context.scratch);
   INTAGLIO_ASSIGN(BFloat16* const a, context.scratch->take<BFloat16>(x.rows * k));
   INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(step * (swiglu ? 2 : 1) * k));
-  INTAGLIO_ASSIGN(float* const gate_up, context.scratch->take<float>(swiglu ? x.rows * 2 * step : 0));
-  INTAGLIO_ASSIGN(float* const bias, context.scratch->take<float>(weights.bias.empty() ? 0 : step * (swiglu ? 2 : 1)));
+  INTAGLIO_ASSIGN(float* const gate_up,
+                  context.scratch->take<float>(swiglu ? x.rows * 2 * step : 0));
+  INTAGLIO_ASSIGN(float* const bias,
+                  context.scratch->take<float>(weights.bias.empty() ? 0 : step * (swiglu ? 2 : 1)));
   dequantize_rows(context, x.as<int8_t>(), x.scale_row, x.rows, k, a);
   for (int64_t column = 0; column < weights.out_cols(); column += step) {
     const int64_t columns = std::min(step, weights.out_cols() - column);
     const int64_t parts = swiglu ? 2 : 1;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t first = column + part * weights.out_cols();
-      dequantize_rows(context, q + first * k, weights.scale_col.data() + first, columns, k, w + part * columns * k);
-      if (!weights.bias.empty()) std::copy_n(weights.bias.data() + first, columns, bias + part * columns);
+      dequantize_rows(context, q + first * k, weights.scale_col.data() + first, columns, k,
+                      w + part * columns * k);
+      if (!weights.bias.empty())
+        std::copy_n(weights.bias.data() + first, columns, bias + part * columns);
     }
     void* const target = advance(out, out_dtype, column);
-    INTAGLIO_TRY(run_float_gemm(context, *weights.float_gemm, float_desc(weights, x.rows, columns * parts, out_dtype),
+    INTAGLIO_TRY(run_float_gemm(context, *weights.float_gemm,
+                                float_desc(weights, x.rows, columns * parts, out_dtype),
                                 {.a = a,
                                  .lda = k,
                                  .w = w,
@@ -111,18 +130,25 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
   return {};
 }
 
-Status check_call(const Context& context, const LinearWeights& weights, const Activation& x, DType out_dtype, int64_t ldo) {
+Status check_call(const Context& context, const LinearWeights& weights, const Activation& x,
+                  DType out_dtype, int64_t ldo) {
   if (x.dtype != weights.input_dtype() || x.cols != weights.k) {
-    return make_error(ErrorCode::kShapeMismatch, "linear: the input is {} [{}, {}], the weights take {} with {} columns",
-                      dtype_name(x.dtype), x.rows, x.cols, dtype_name(weights.input_dtype()), weights.k);
+    return make_error(ErrorCode::kShapeMismatch,
+                      "linear: the input is {} [{}, {}], the weights take {} with {} columns",
+                      dtype_name(x.dtype), x.rows, x.cols, dtype_name(weights.input_dtype()),
+                      weights.k);
   }
   if (out_dtype != DType::kF32 && out_dtype != DType::kBF16) {
-    return make_error(ErrorCode::kInvalidArgument, "linear: the output is {}, expected F32 or BF16", dtype_name(out_dtype));
+    return make_error(ErrorCode::kInvalidArgument, "linear: the output is {}, expected F32 or BF16",
+                      dtype_name(out_dtype));
   }
   if (ldo < weights.out_cols()) {
-    return make_error(ErrorCode::kShapeMismatch, "linear: output rows of {} elements, expected at least {}", ldo, weights.out_cols());
+    return make_error(ErrorCode::kShapeMismatch,
+                      "linear: output rows of {} elements, expected at least {}", ldo,
+                      weights.out_cols());
   }
-  if (context.scratch == nullptr) return make_error(ErrorCode::kInvalidArgument, "linear: context.scratch is null");
+  if (context.scratch == nullptr)
+    return make_error(ErrorCode::kInvalidArgument, "linear: context.scratch is null");
   return {};
 }
 
@@ -130,20 +156,27 @@ Status check_call(const Context& context, const LinearWeights& weights, const Ac
 
 std::string_view linear_kind_name(LinearKind kind) {
   switch (kind) {
-    case LinearKind::kF32: return "f32";
-    case LinearKind::kBF16: return "bf16";
-    case LinearKind::kS8: return "int8";
-    case LinearKind::kS8Dequant: return "int8-dequant";
+    case LinearKind::kF32:
+      return "f32";
+    case LinearKind::kBF16:
+      return "bf16";
+    case LinearKind::kS8:
+      return "int8";
+    case LinearKind::kS8Dequant:
+      return "int8-dequant";
   }
   return "f32";
 }
 
 DType LinearWeights::input_dtype() const {
   switch (kind) {
-    case LinearKind::kF32: return DType::kF32;
-    case LinearKind::kBF16: return DType::kBF16;
+    case LinearKind::kF32:
+      return DType::kF32;
+    case LinearKind::kBF16:
+      return DType::kBF16;
     case LinearKind::kS8:
-    case LinearKind::kS8Dequant: return DType::kI8;
+    case LinearKind::kS8Dequant:
+      return DType::kI8;
   }
   return DType::kF32;
 }
@@ -155,42 +188,58 @@ size_t linear_scratch_bytes(const LinearWeights& weights, int64_t m, DType out_d
   const auto gemm_bytes = [&](int64_t total, int64_t step, auto&& desc_of) {
     const int64_t rest = total % step;
     size_t bytes = total >= step ? weights.float_gemm->scratch_bytes(desc_of(step), threads) : 0;
-    if (rest > 0) bytes = std::max(bytes, weights.float_gemm->scratch_bytes(desc_of(rest), threads));
+    if (rest > 0)
+      bytes = std::max(bytes, weights.float_gemm->scratch_bytes(desc_of(rest), threads));
     return scratch_size(bytes);
   };
   switch (weights.kind) {
     case LinearKind::kS8:
-      return scratch_size(weights.s8_gemm->scratch_bytes(
-          {.m = m, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue, .out_dtype = out_dtype}, threads));
+      return scratch_size(weights.s8_gemm->scratch_bytes({.m = m,
+                                                          .n = weights.n,
+                                                          .k = weights.k,
+                                                          .epilogue = weights.epilogue,
+                                                          .out_dtype = out_dtype},
+                                                         threads));
     case LinearKind::kS8Dequant: {
       const int64_t step = dequant_columns(weights);
       const int64_t parts = swiglu ? 2 : 1;
-      return arena_bytes<BFloat16>(m * weights.k) + arena_bytes<BFloat16>(step * parts * weights.k) +
-             arena_bytes<float>(swiglu ? m * 2 * step : 0) + arena_bytes<float>(weights.bias.empty() ? 0 : step * parts) +
-             gemm_bytes(weights.out_cols(), step, [&](int64_t n) { return float_desc(weights, m, n * parts, out_dtype); });
+      return arena_bytes<BFloat16>(m * weights.k) +
+             arena_bytes<BFloat16>(step * parts * weights.k) +
+             arena_bytes<float>(swiglu ? m * 2 * step : 0) +
+             arena_bytes<float>(weights.bias.empty() ? 0 : step * parts) +
+             gemm_bytes(weights.out_cols(), step,
+                        [&](int64_t n) { return float_desc(weights, m, n * parts, out_dtype); });
     }
-    default: break;
+    default:
+      break;
   }
   const int64_t step = swiglu ? kSwigluRows : m;
   return (swiglu ? arena_bytes<float>(std::min(m, step) * weights.n) : 0) +
-         gemm_bytes(m, step, [&](int64_t rows) { return float_desc(weights, rows, weights.n, out_dtype); });
+         gemm_bytes(m, step,
+                    [&](int64_t rows) { return float_desc(weights, rows, weights.n, out_dtype); });
 }
 
-Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out, DType out_dtype, int64_t ldo) {
+Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
+              DType out_dtype, int64_t ldo) {
   INTAGLIO_TRY(check_call(context, weights, x, out_dtype, ldo));
   if (x.rows <= 0) return {};
-  if (weights.kind == LinearKind::kS8Dequant) return run_dequant(context, weights, x, out, out_dtype, ldo);
+  if (weights.kind == LinearKind::kS8Dequant)
+    return run_dequant(context, weights, x, out, out_dtype, ldo);
   if (weights.kind != LinearKind::kS8) return run_float(context, weights, x, out, out_dtype, ldo);
-  return weights.s8_gemm->run(
-      context, {.m = x.rows, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue, .out_dtype = out_dtype},
-      {.a = x.as<int8_t>(),
-       .lda = x.cols,
-       .a_scale_row = x.scale_row,
-       .w_packed = weights.packed.data(),
-       .w_scale_col = weights.scale_col.data(),
-       .bias = weights.bias.empty() ? nullptr : weights.bias.data(),
-       .out = out,
-       .ldo = ldo});
+  return weights.s8_gemm->run(context,
+                              {.m = x.rows,
+                               .n = weights.n,
+                               .k = weights.k,
+                               .epilogue = weights.epilogue,
+                               .out_dtype = out_dtype},
+                              {.a = x.as<int8_t>(),
+                               .lda = x.cols,
+                               .a_scale_row = x.scale_row,
+                               .w_packed = weights.packed.data(),
+                               .w_scale_col = weights.scale_col.data(),
+                               .bias = weights.bias.empty() ? nullptr : weights.bias.data(),
+                               .out = out,
+                               .ldo = ldo});
 }
 
 }  // namespace intaglio

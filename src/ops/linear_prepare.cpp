@@ -12,15 +12,19 @@ namespace {
 constexpr int64_t kRowHint = 256;  // rows for which the implementation is chosen
 
 const std::byte* row_data(const TensorView& part, int64_t row) {
-  return static_cast<const std::byte*>(part.data) + static_cast<size_t>(row * part.shape[1]) * dtype_size(part.dtype);
+  return static_cast<const std::byte*>(part.data) +
+         static_cast<size_t>(row * part.shape[1]) * dtype_size(part.dtype);
 }
 
-bool is_aligned(const TensorView& part) { return reinterpret_cast<uintptr_t>(part.data) % dtype_size(part.dtype) == 0; }
+bool is_aligned(const TensorView& part) {
+  return reinterpret_cast<uintptr_t>(part.data) % dtype_size(part.dtype) == 0;
+}
 
 // Biases side by side, at the place of their part; empty if there is none.
 std::vector<float> join_biases(const LinearWeights& weights, const std::vector<TensorView>& parts,
                                const std::vector<TensorView>& biases, bool interleaved) {
-  const bool any = std::any_of(biases.begin(), biases.end(), [](const TensorView& b) { return b.data != nullptr; });
+  const bool any = std::any_of(biases.begin(), biases.end(),
+                               [](const TensorView& b) { return b.data != nullptr; });
   if (!any) return {};
   std::vector<float> joined(static_cast<size_t>(weights.n), 0.0f);
   int64_t first = 0;
@@ -30,7 +34,9 @@ std::vector<float> join_biases(const LinearWeights& weights, const std::vector<T
       std::vector<float> values(static_cast<size_t>(n));
       convert_to_f32(biases[i].data, biases[i].dtype, values.data(), values.size());
       for (int64_t row = 0; row < n; ++row) {
-        const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i), row / kSwigluGroup * kSwigluGroup) + row % kSwigluGroup
+        const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i),
+                                                         row / kSwigluGroup * kSwigluGroup) +
+                                             row % kSwigluGroup
                                        : first + row;
         joined[static_cast<size_t>(at)] = values[static_cast<size_t>(row)];
       }
@@ -51,17 +57,24 @@ void convert_rows(const Context& context, const TensorView& part, DType dtype, s
       if (part.dtype == dtype) {
         std::memcpy(out, row_data(part, row), row_bytes);
       } else if (dtype == DType::kF32) {
-        convert_to_f32(row_data(part, row), part.dtype, reinterpret_cast<float*>(out), static_cast<size_t>(k));
+        convert_to_f32(row_data(part, row), part.dtype, reinterpret_cast<float*>(out),
+                       static_cast<size_t>(k));
       } else {
         convert_to_f32(row_data(part, row), part.dtype, values.data(), values.size());
-        for (int64_t c = 0; c < k; ++c) reinterpret_cast<BFloat16*>(out)[c] = BFloat16(values[static_cast<size_t>(c)]);
+        for (int64_t c = 0; c < k; ++c)
+          reinterpret_cast<BFloat16*>(out)[c] = BFloat16(values[static_cast<size_t>(c)]);
       }
     }
   });
 }
 
-Status prepare_float(const Context& context, DType dtype, const std::vector<TensorView>& parts, LinearWeights& weights) {
-  const FloatGemmDesc desc{.m = kRowHint, .n = weights.n, .k = weights.k, .in_dtype = dtype, .has_bias = !weights.bias.empty()};
+Status prepare_float(const Context& context, DType dtype, const std::vector<TensorView>& parts,
+                     LinearWeights& weights) {
+  const FloatGemmDesc desc{.m = kRowHint,
+                           .n = weights.n,
+                           .k = weights.k,
+                           .in_dtype = dtype,
+                           .has_bias = !weights.bias.empty()};
   INTAGLIO_ASSIGN(weights.float_gemm, choose_float_gemm(desc, context));
   const size_t packed_bytes = weights.float_gemm->packed_bytes(desc);
   const TensorView& first = parts.front();
@@ -73,7 +86,8 @@ Status prepare_float(const Context& context, DType dtype, const std::vector<Tens
   AlignedBuffer joined;
   const void* source = first.data;
   if (!as_it_lies) {
-    INTAGLIO_ASSIGN(joined, AlignedBuffer::allocate(static_cast<size_t>(weights.n * weights.k) * dtype_size(dtype)));
+    INTAGLIO_ASSIGN(joined, AlignedBuffer::allocate(static_cast<size_t>(weights.n * weights.k) *
+                                                    dtype_size(dtype)));
     auto* target = joined.as<std::byte>();
     for (const TensorView& part : parts) {
       convert_rows(context, part, dtype, target);
@@ -89,7 +103,8 @@ Status prepare_float(const Context& context, DType dtype, const std::vector<Tens
   return weights.float_gemm->pack(desc, source, weights.packed.data());
 }
 
-Status prepare_s8(const Context& context, LinearKind kind, const std::vector<TensorView>& parts, LinearWeights& weights) {
+Status prepare_s8(const Context& context, LinearKind kind, const std::vector<TensorView>& parts,
+                  LinearWeights& weights) {
   const int64_t k = weights.k;
   INTAGLIO_ASSIGN(AlignedBuffer q, AlignedBuffer::allocate(static_cast<size_t>(weights.n * k)));
   weights.scale_col.assign(static_cast<size_t>(weights.n), kMinQuantScale);
@@ -107,14 +122,19 @@ Status prepare_s8(const Context& context, LinearKind kind, const std::vector<Ten
     first += n;
   }
   if (kind == LinearKind::kS8Dequant) {
-    const FloatGemmDesc desc{.m = kRowHint, .n = weights.n, .k = k, .in_dtype = DType::kBF16, .has_bias = !weights.bias.empty()};
+    const FloatGemmDesc desc{.m = kRowHint,
+                             .n = weights.n,
+                             .k = k,
+                             .in_dtype = DType::kBF16,
+                             .has_bias = !weights.bias.empty()};
     INTAGLIO_ASSIGN(weights.float_gemm, choose_float_gemm(desc, context));
     weights.packed = std::move(q);
     return {};
   }
   const S8GemmDesc desc{.m = kRowHint, .n = weights.n, .k = k, .epilogue = weights.epilogue};
   INTAGLIO_ASSIGN(weights.s8_gemm, choose_s8_gemm(desc, context));
-  INTAGLIO_ASSIGN(weights.packed, AlignedBuffer::allocate(weights.s8_gemm->packed_bytes(weights.n, k)));
+  INTAGLIO_ASSIGN(weights.packed,
+                  AlignedBuffer::allocate(weights.s8_gemm->packed_bytes(weights.n, k)));
   weights.s8_gemm->pack(q.as<int8_t>(), weights.n, k, weights.packed.data());
   return {};
 }
@@ -125,33 +145,42 @@ Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<Tens
                                    const std::vector<TensorView>& biases) {
   if (parts.empty()) return make_error(ErrorCode::kInvalidArgument, "make_linear: no weights");
   if (!biases.empty() && biases.size() != parts.size()) {
-    return make_error(ErrorCode::kInvalidArgument, "make_linear: {} biases for {} weights", biases.size(), parts.size());
+    return make_error(ErrorCode::kInvalidArgument, "make_linear: {} biases for {} weights",
+                      biases.size(), parts.size());
   }
   LinearShape shape;
   for (size_t i = 0; i < parts.size(); ++i) {
     const TensorView& part = parts[i];
-    const bool is_usable = part.dtype == DType::kF32 || part.dtype == DType::kF16 || part.dtype == DType::kBF16;
-    if (part.data == nullptr || !is_usable || part.shape.rank != 2 || part.shape[0] < 1 || part.shape[1] < 1) {
-      return make_error(ErrorCode::kShapeMismatch, "make_linear: weight {} is {} {}{}, expected F32, F16 or BF16 [n, k]", i,
-                        dtype_name(part.dtype), to_string(part.shape), part.data == nullptr ? " without data" : "");
+    const bool is_usable =
+        part.dtype == DType::kF32 || part.dtype == DType::kF16 || part.dtype == DType::kBF16;
+    if (part.data == nullptr || !is_usable || part.shape.rank != 2 || part.shape[0] < 1 ||
+        part.shape[1] < 1) {
+      return make_error(ErrorCode::kShapeMismatch,
+                        "make_linear: weight {} is {} {}{}, expected F32, F16 or BF16 [n, k]", i,
+                        dtype_name(part.dtype), to_string(part.shape),
+                        part.data == nullptr ? " without data" : "");
     }
     if (i > 0 && part.shape[1] != shape.k) {
-      return make_error(ErrorCode::kShapeMismatch, "make_linear: weight {} is {}, expected {} columns as weight 0", i,
+      return make_error(ErrorCode::kShapeMismatch,
+                        "make_linear: weight {} is {}, expected {} columns as weight 0", i,
                         to_string(part.shape), shape.k);
     }
     shape.k = part.shape[1];
     shape.n += part.shape[0];
     if (!biases.empty() && biases[i].data != nullptr &&
         (!is_float(biases[i].dtype) || biases[i].shape != Shape{part.shape[0]})) {
-      return make_error(ErrorCode::kShapeMismatch, "make_linear: bias {} is {} {}, expected a float [{}]", i,
+      return make_error(ErrorCode::kShapeMismatch,
+                        "make_linear: bias {} is {} {}, expected a float [{}]", i,
                         dtype_name(biases[i].dtype), to_string(biases[i].shape), part.shape[0]);
     }
   }
   if (epilogue == GemmEpilogue::kSwiglu) {
     if (parts.size() != 2 || parts[0].shape[0] != parts[1].shape[0]) {
-      return make_error(ErrorCode::kShapeMismatch, "make_linear: SwiGLU takes a gate and an up weight of the same size, got {}",
-                        parts.size() == 2 ? to_string(parts[0].shape) + " and " + to_string(parts[1].shape)
-                                          : fmt::format("{} weights", parts.size()));
+      return make_error(
+          ErrorCode::kShapeMismatch,
+          "make_linear: SwiGLU takes a gate and an up weight of the same size, got {}",
+          parts.size() == 2 ? to_string(parts[0].shape) + " and " + to_string(parts[1].shape)
+                            : fmt::format("{} weights", parts.size()));
     }
     shape.part_n = parts[0].shape[0];
   }
@@ -159,7 +188,8 @@ Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<Tens
 }
 
 Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, GemmEpilogue epilogue,
-                                    const std::vector<TensorView>& parts, const std::vector<TensorView>& biases) {
+                                    const std::vector<TensorView>& parts,
+                                    const std::vector<TensorView>& biases) {
   INTAGLIO_ASSIGN(const LinearShape shape, check_linear(epilogue, parts, biases));
   LinearWeights weights;
   weights.kind = kind;
@@ -167,13 +197,20 @@ Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, Gem
   weights.k = shape.k;
   weights.n = shape.n;
   const bool interleaved = kind == LinearKind::kS8 && epilogue == GemmEpilogue::kSwiglu;
-  if (interleaved) weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(shape.part_n), kSwigluGroup));
+  if (interleaved)
+    weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(shape.part_n), kSwigluGroup));
   if (!biases.empty()) weights.bias = join_biases(weights, parts, biases, interleaved);
   switch (kind) {
-    case LinearKind::kF32: INTAGLIO_TRY(prepare_float(context, DType::kF32, parts, weights)); break;
-    case LinearKind::kBF16: INTAGLIO_TRY(prepare_float(context, DType::kBF16, parts, weights)); break;
+    case LinearKind::kF32:
+      INTAGLIO_TRY(prepare_float(context, DType::kF32, parts, weights));
+      break;
+    case LinearKind::kBF16:
+      INTAGLIO_TRY(prepare_float(context, DType::kBF16, parts, weights));
+      break;
     case LinearKind::kS8:
-    case LinearKind::kS8Dequant: INTAGLIO_TRY(prepare_s8(context, kind, parts, weights)); break;
+    case LinearKind::kS8Dequant:
+      INTAGLIO_TRY(prepare_s8(context, kind, parts, weights));
+      break;
   }
   return weights;
 }

@@ -17,7 +17,10 @@ struct LinearShape {
 Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<TensorView>& parts,
                                    const std::vector<TensorView>& biases);
 
-// First row, in the weights [n, k] of the int8 kernels, of the 16 rows of part `part` (0 gate, 1 up) that start at `row`.
-constexpr int64_t interleaved_row(int64_t part, int64_t row) { return 2 * row + part * kSwigluGroup; }
+// First row, in the weights [n, k] of the int8 kernels, of the 16 rows of part `part` (0 gate, 1
+// up) that start at `row`.
+constexpr int64_t interleaved_row(int64_t part, int64_t row) {
+  return 2 * row + part * kSwigluGroup;
+}
 
 }  // namespace intaglio

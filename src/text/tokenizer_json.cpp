@@ -179,6 +179,10 @@ class Reader {
       return bad("{}.content has {} bytes, expected 1 to {}", where, token.content.size(),
                  kMaxAddedTokenBytes);
     }
+    added_bytes_ += token.content.size();
+    if (added_bytes_ > kMaxAddedBytes) {
+      return bad("added_tokens hold more than {} bytes of content up to {}", kMaxAddedBytes, where);
+    }
     const Json& id = member(json, "id");
     if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(kMaxTokenId)) {
       return bad("{}.id is {}, expected a whole number of at most {}", where, shown(id),
@@ -200,6 +204,7 @@ class Reader {
   const Json& document_;
   const std::string& name_;
   TokenizerFile& file_;
+  size_t added_bytes_ = 0;
 };
 
 }  // namespace

@@ -14,9 +14,11 @@
 
 namespace intaglio {
 
-inline constexpr size_t kMaxTokenizerBytes = size_t{128} << 20;
+inline constexpr size_t kMaxTokenizerBytes = size_t{64} << 20;
 inline constexpr int kMaxTokenizerDepth = 64;
 inline constexpr size_t kMaxAddedTokenBytes = 512;
+// Of all added tokens together: each byte costs some fifty in the tables that find them.
+inline constexpr size_t kMaxAddedBytes = size_t{4} << 20;
 inline constexpr int32_t kMaxTokenId =
     (1 << 22) - 1;  // ids index tables: a wild id must not ask for gigabytes
 

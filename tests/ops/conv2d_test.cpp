@@ -38,8 +38,12 @@ struct Values {
       floats.push_back(static_cast<float>(halves.back()));  // the same values in both types
     }
   }
-  void* as(DType dtype) { return dtype == DType::kBF16 ? static_cast<void*>(halves.data()) : floats.data(); }
-  float at(size_t i, DType dtype) const { return dtype == DType::kBF16 ? static_cast<float>(halves[i]) : floats[i]; }
+  void* as(DType dtype) {
+    return dtype == DType::kBF16 ? static_cast<void*>(halves.data()) : floats.data();
+  }
+  float at(size_t i, DType dtype) const {
+    return dtype == DType::kBF16 ? static_cast<float>(halves[i]) : floats[i];
+  }
 };
 
 struct Options {
@@ -47,17 +51,27 @@ struct Options {
   bool add_is_y = false;
 };
 
-void check(const Conv2dImplementation& implementation, const Context& base, const Conv2dDesc& desc, const Options& options) {
-  SCOPED_TRACE(fmt::format("{} isa={} bf16={} {}x{} {}->{} kernel={} upsample={} {}->{} add={}", implementation.name,
-                           cpu_isa_name(base.cpu.isa), base.cpu.avx512_bf16, desc.width, desc.height, desc.in_channels, desc.out_channels,
-                           desc.kernel, desc.upsample, dtype_name(desc.dtype), dtype_name(desc.out_dtype()), options.add));
+void check(const Conv2dImplementation& implementation, const Context& base, const Conv2dDesc& desc,
+           const Options& options) {
+  SCOPED_TRACE(fmt::format("{} isa={} bf16={} {}x{} {}->{} kernel={} upsample={} {}->{} add={}",
+                           implementation.name, cpu_isa_name(base.cpu.isa), base.cpu.avx512_bf16,
+                           desc.width, desc.height, desc.in_channels, desc.out_channels,
+                           desc.kernel, desc.upsample, dtype_name(desc.dtype),
+                           dtype_name(desc.out_dtype()), options.add));
   const int64_t outputs = desc.height * desc.width * desc.out_channels;
   const int64_t shrink = desc.upsample ? 4 : 1;
   const int64_t window = desc.in_channels * desc.kernel * desc.kernel;
-  Values x(desc.height * desc.width / shrink * desc.in_channels, 1), w(desc.out_channels * window, 2), bias(desc.out_channels, 3);
+  Values x(desc.height * desc.width / shrink * desc.in_channels, 1),
+      w(desc.out_channels * window, 2), bias(desc.out_channels, 3);
   Values add(outputs, 4), y(outputs, 5), expected(outputs, 6);
-  Conv2dWeights weights{.in_channels = desc.in_channels, .out_channels = desc.out_channels, .kernel = desc.kernel, .upsample = desc.upsample,
-                        .dtype = desc.dtype, .packed = {}, .bias = {}, .implementation = &implementation};
+  Conv2dWeights weights{.in_channels = desc.in_channels,
+                        .out_channels = desc.out_channels,
+                        .kernel = desc.kernel,
+                        .upsample = desc.upsample,
+                        .dtype = desc.dtype,
+                        .packed = {},
+                        .bias = {},
+                        .implementation = &implementation};
   auto bias_buffer = AlignedBuffer::allocate(bias.floats.size() * sizeof(float));
   ASSERT_TRUE(bias_buffer);
   std::copy(bias.floats.begin(), bias.floats.end(), bias_buffer->as<float>());
@@ -68,7 +82,8 @@ void check(const Conv2dImplementation& implementation, const Context& base, cons
   auto packed = ref::pack_conv2d(base, exact, w.floats.data());
   ASSERT_TRUE(packed);
   weights.packed = std::move(*packed);
-  ASSERT_TRUE(ref::conv2d(base, exact, weights, x.floats.data(), options.add ? add.floats.data() : nullptr, expected.floats.data()));
+  ASSERT_TRUE(ref::conv2d(base, exact, weights, x.floats.data(),
+                          options.add ? add.floats.data() : nullptr, expected.floats.data()));
 
   auto arena = Arena::with_capacity(implementation.scratch_bytes(desc, base.threads));
   ASSERT_TRUE(arena);
@@ -79,17 +94,20 @@ void check(const Conv2dImplementation& implementation, const Context& base, cons
   weights.packed = std::move(*packed);
   const DType out_dtype = desc.out_dtype();
   if (options.add_is_y) y = add;
-  const void* added = !options.add ? nullptr : options.add_is_y ? y.as(out_dtype) : add.as(out_dtype);
+  const void* added = !options.add       ? nullptr
+                      : options.add_is_y ? y.as(out_dtype)
+                                         : add.as(out_dtype);
   const Status status = conv2d(context, desc, weights, x.as(desc.dtype), added, y.as(out_dtype));
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_EQ(arena->used(), 0u);
   for (size_t i = 0; i < expected.floats.size(); ++i) {
-    // fp32 sums of `window` products of unit size. bf16 results add half a unit of their last place; folding the taps of an upsampling in bf16
-    // rounds each weight once more, 2^-9 of it.
+    // fp32 sums of `window` products of unit size. bf16 results add half a unit of their last
+    // place; folding the taps of an upsampling in bf16 rounds each weight once more, 2^-9 of it.
     const float e = expected.floats[i];
     double tolerance = 5e-7 * static_cast<double>(window + 2);
     if (out_dtype == DType::kBF16) tolerance += std::abs(e) / 256;
-    if (desc.dtype == DType::kBF16 && desc.upsample) tolerance += 6.0 * std::sqrt(static_cast<double>(window)) / 256;
+    if (desc.dtype == DType::kBF16 && desc.upsample)
+      tolerance += 6.0 * std::sqrt(static_cast<double>(window)) / 256;
     ASSERT_NEAR(y.at(i, out_dtype), e, tolerance) << "element " << i;
   }
 }
@@ -98,9 +116,11 @@ TEST(conv2d, every_implementation_matches_the_reference) {
   struct Sizes {
     int64_t height, width, in, out;
   };
-  // One pixel, one row, one column, ragged tiles and panels, odd channels (bf16 pads them), several bands, the first and last layers' 4 and 3.
-  constexpr Sizes kSizes[] = {{1, 1, 1, 1},  {1, 1, 32, 64}, {1, 17, 5, 7},  {13, 1, 6, 20},   {5, 7, 3, 3},    {6, 12, 4, 33},
-                              {9, 31, 16, 3}, {4, 26, 18, 80}, {70, 6, 4, 16}, {2, 5, 130, 144}, {9, 33, 8, 48}};
+  // One pixel, one row, one column, ragged tiles and panels, odd channels (bf16 pads them), several
+  // bands, the first and last layers' 4 and 3.
+  constexpr Sizes kSizes[] = {{1, 1, 1, 1},   {1, 1, 32, 64},   {1, 17, 5, 7},  {13, 1, 6, 20},
+                              {5, 7, 3, 3},   {6, 12, 4, 33},   {9, 31, 16, 3}, {4, 26, 18, 80},
+                              {70, 6, 4, 16}, {2, 5, 130, 144}, {9, 33, 8, 48}};
   for (const Context& context : levels()) {
     for (const Conv2dImplementation& implementation : conv2d_implementations()) {
       for (const Sizes& size : kSizes) {
@@ -118,7 +138,8 @@ TEST(conv2d, every_implementation_matches_the_reference) {
             desc.width *= 2;
           }
           if (implementation.can_run(desc, context) != nullptr) continue;
-          check(implementation, context, desc, {.add = variant % 4 != 0, .add_is_y = variant % 4 == 1});
+          check(implementation, context, desc,
+                {.add = variant % 4 != 0, .add_is_y = variant % 4 == 1});
           if (HasFatalFailure()) return;
         }
       }
@@ -138,7 +159,8 @@ TEST(conv2d, refuses_what_does_not_fit) {
   EXPECT_FALSE(make_conv2d(context, DType::kF32, {nullptr, DType::kF32, {8, 4, 3, 3}}, bias));
   EXPECT_FALSE(make_conv2d(context, DType::kF32, good, {w.data(), DType::kF32, {7}}));
   EXPECT_FALSE(make_conv2d(context, DType::kI8, good, bias));
-  EXPECT_FALSE(make_conv2d(context, DType::kF32, {w.data(), DType::kF32, {8, 4, 1, 1}}, bias, true));
+  EXPECT_FALSE(
+      make_conv2d(context, DType::kF32, {w.data(), DType::kF32, {8, 4, 1, 1}}, bias, true));
   const auto weights = make_conv2d(context, DType::kF32, good, bias);
   ASSERT_TRUE(weights);
   const Conv2dDesc desc{.height = 4, .width = 4, .in_channels = 4, .out_channels = 8};
@@ -150,7 +172,8 @@ TEST(conv2d, refuses_what_does_not_fit) {
   other.upsample = true;
   EXPECT_FALSE(conv2d(context, other, *weights, w.data(), nullptr, x.data()));
   Arena empty;
-  EXPECT_FALSE(conv2d({.threads = 1, .cpu = host_cpu_features(), .scratch = &empty}, desc, *weights, w.data(), nullptr, x.data()));
+  EXPECT_FALSE(conv2d({.threads = 1, .cpu = host_cpu_features(), .scratch = &empty}, desc, *weights,
+                      w.data(), nullptr, x.data()));
 }
 
 }  // namespace

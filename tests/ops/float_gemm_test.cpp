@@ -1,4 +1,5 @@
-// Every float_gemm implementation against float64 sums, at every instruction-set level of this machine.
+// Every float_gemm implementation against float64 sums, at every instruction-set level of this
+// machine.
 #include "ops/float_gemm.h"
 
 #include <gtest/gtest.h>
@@ -16,10 +17,11 @@ struct Sizes {
   int64_t m, n, k;
 };
 
-// Ragged around the tile heights (6, 8, 12), the vector and panel widths (16, 64), the dot product limit (8 rows), depth blocks
-// (512 floats, 1024 bf16) and row chunks (384).
-constexpr Sizes kSizes[] = {{1, 1, 1},    {1, 7, 33},    {2, 64, 5},   {3, 17, 100},  {8, 65, 31},   {9, 1, 1},
-                            {9, 3, 7},    {13, 16, 17},  {14, 47, 33}, {23, 64, 64},  {31, 130, 65}, {50, 96, 1025},
+// Ragged around the tile heights (6, 8, 12), the vector and panel widths (16, 64), the dot product
+// limit (8 rows), depth blocks (512 floats, 1024 bf16) and row chunks (384).
+constexpr Sizes kSizes[] = {{1, 1, 1},     {1, 7, 33},    {2, 64, 5},    {3, 17, 100},
+                            {8, 65, 31},   {9, 1, 1},     {9, 3, 7},     {13, 16, 17},
+                            {14, 47, 33},  {23, 64, 64},  {31, 130, 65}, {50, 96, 1025},
                             {65, 33, 513}, {400, 80, 48}, {12, 9, 2051}};
 
 std::vector<Context> levels() {
@@ -36,14 +38,16 @@ std::vector<Context> levels() {
   return contexts;
 }
 
-// Values and what lies between rows: the padding is NaN, so a kernel that reads it spoils its result.
+// Values and what lies between rows: the padding is NaN, so a kernel that reads it spoils its
+// result.
 struct Matrix {
   DType dtype;
   int64_t ld;
   std::vector<float> floats;
   std::vector<BFloat16> halves;
 
-  Matrix(DType type, int64_t rows, int64_t cols, int64_t stride, uint32_t seed) : dtype(type), ld(stride) {
+  Matrix(DType type, int64_t rows, int64_t cols, int64_t stride, uint32_t seed)
+      : dtype(type), ld(stride) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     const auto count = static_cast<size_t>(rows * ld);
@@ -60,17 +64,22 @@ struct Matrix {
   }
 };
 
-void check(const FloatGemmImplementation& implementation, const Context& base, const FloatGemmDesc& desc) {
-  SCOPED_TRACE(fmt::format("{} isa={} bf16={} m={} n={} k={} {}->{} bias={}", implementation.name, cpu_isa_name(base.cpu.isa),
-                           base.cpu.avx512_bf16, desc.m, desc.n, desc.k, dtype_name(desc.in_dtype),
-                           dtype_name(desc.out_dtype), desc.has_bias));
+void check(const FloatGemmImplementation& implementation, const Context& base,
+           const FloatGemmDesc& desc) {
+  SCOPED_TRACE(fmt::format("{} isa={} bf16={} m={} n={} k={} {}->{} bias={}", implementation.name,
+                           cpu_isa_name(base.cpu.isa), base.cpu.avx512_bf16, desc.m, desc.n, desc.k,
+                           dtype_name(desc.in_dtype), dtype_name(desc.out_dtype), desc.has_bias));
   Matrix a(desc.in_dtype, desc.m, desc.k, desc.k + 3, 1);
   Matrix w(desc.in_dtype, desc.n, desc.k, desc.k, 2);
   Matrix bias(DType::kF32, 1, desc.n, desc.n, 3);
   Matrix out(desc.out_dtype, desc.m, 0, desc.n + 5, 4);
   Matrix expected(DType::kF32, desc.m, 0, desc.n, 5);
-  FloatGemmArgs args{.a = a.data(), .lda = a.ld, .w = w.data(), .bias = desc.has_bias ? bias.floats.data() : nullptr,
-                     .out = expected.data(), .ldo = expected.ld};
+  FloatGemmArgs args{.a = a.data(),
+                     .lda = a.ld,
+                     .w = w.data(),
+                     .bias = desc.has_bias ? bias.floats.data() : nullptr,
+                     .out = expected.data(),
+                     .ldo = expected.ld};
   FloatGemmDesc expected_desc = desc;
   expected_desc.out_dtype = DType::kF32;
   ASSERT_TRUE(ref::float_gemm(base, expected_desc, args));
@@ -96,10 +105,11 @@ void check(const FloatGemmImplementation& implementation, const Context& base, c
         ASSERT_TRUE(std::isnan(out.at(r, c))) << "wrote past the row, at " << r << ", " << c;
         continue;
       }
-      // fp32 sums of k products of unit size: the error is of the order of sqrt(k) 2^-24 sqrt(k), here with a margin of 8;
-      // bf16 results add half a unit of their last place (2^-9).
+      // fp32 sums of k products of unit size: the error is of the order of sqrt(k) 2^-24 sqrt(k),
+      // here with a margin of 8; bf16 results add half a unit of their last place (2^-9).
       const float y = expected.at(r, c);
-      const double tolerance = 5e-7 * static_cast<double>(desc.k + 1) + (desc.out_dtype == DType::kBF16 ? std::abs(y) / 256 : 0);
+      const double tolerance = 5e-7 * static_cast<double>(desc.k + 1) +
+                               (desc.out_dtype == DType::kBF16 ? std::abs(y) / 256 : 0);
       ASSERT_NEAR(out.at(r, c), y, tolerance) << "at " << r << ", " << c;
     }
   }
@@ -130,7 +140,8 @@ TEST(float_gemm, a_nan_stays_in_its_row) {
   for (const Context& base : levels()) {
     for (const FloatGemmImplementation& implementation : float_gemm_implementations()) {
       for (const DType in : {DType::kF32, DType::kBF16}) {
-        const FloatGemmDesc desc{.m = kM, .n = kN, .k = kK, .in_dtype = in, .out_dtype = DType::kBF16};
+        const FloatGemmDesc desc{
+            .m = kM, .n = kN, .k = kK, .in_dtype = in, .out_dtype = DType::kBF16};
         if (implementation.can_run(desc, base) != nullptr) continue;
         Matrix a(in, kM, kK, kK, 1);
         Matrix w(in, kN, kK, kK, 2);
@@ -141,9 +152,11 @@ TEST(float_gemm, a_nan_stays_in_its_row) {
         ASSERT_TRUE(arena);
         Context context = base;
         context.scratch = &*arena;
-        ASSERT_TRUE(implementation.run(context, desc, {a.data(), kK, w.data(), nullptr, out.data(), kN}));
+        ASSERT_TRUE(
+            implementation.run(context, desc, {a.data(), kK, w.data(), nullptr, out.data(), kN}));
         for (int64_t r = 0; r < kM; ++r) {
-          for (int64_t c = 0; c < kN; ++c) ASSERT_EQ(std::isnan(out.at(r, c)), r == 7) << implementation.name << " " << r;
+          for (int64_t c = 0; c < kN; ++c)
+            ASSERT_EQ(std::isnan(out.at(r, c)), r == 7) << implementation.name << " " << r;
         }
       }
     }
@@ -155,7 +168,8 @@ TEST(float_gemm, too_little_scratch_is_an_error) {
   const FloatGemmDesc desc{.m = 16, .n = 16, .k = 16};
   const auto chosen = choose_float_gemm(desc, context);
   ASSERT_TRUE(chosen);
-  if ((*chosen)->scratch_bytes(desc, 1) == 0) GTEST_SKIP() << "the chosen implementation takes no scratch";
+  if ((*chosen)->scratch_bytes(desc, 1) == 0)
+    GTEST_SKIP() << "the chosen implementation takes no scratch";
   std::vector<float> a(256), w(256), out(256);
   const FloatGemmArgs args{a.data(), 16, w.data(), nullptr, out.data(), 16};
   EXPECT_FALSE((*chosen)->run(context, desc, args));

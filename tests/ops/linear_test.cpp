@@ -50,12 +50,17 @@ struct Case {
   int64_t m, part_n, k;
 };
 
-// What the rounding of the weights and activations to the kind's type may cost; the products are then exact to fp32.
+// What the rounding of the weights and activations to the kind's type may cost; the products are
+// then exact to fp32.
 double as_weight(LinearKind kind, double w) {
-  return kind == LinearKind::kBF16 ? static_cast<double>(static_cast<float>(BFloat16(static_cast<float>(w)))) : w;
+  return kind == LinearKind::kBF16
+             ? static_cast<double>(static_cast<float>(BFloat16(static_cast<float>(w))))
+             : w;
 }
 
-Context make_context(CpuIsa isa) { return {.threads = 2, .cpu = limit_cpu_features(host_cpu_features(), isa)}; }
+Context make_context(CpuIsa isa) {
+  return {.threads = 2, .cpu = limit_cpu_features(host_cpu_features(), isa)};
+}
 
 std::vector<CpuIsa> levels() {
   std::vector<CpuIsa> list;
@@ -75,7 +80,8 @@ std::vector<double> quantized_values(const Context& context, const Tensor& tenso
   quantize_weight_rows(context, {floats.data(), DType::kF32, {rows, cols}}, q.data(), scale.data());
   std::vector<double> values;
   for (size_t i = 0; i < q.size(); ++i) {
-    values.push_back(static_cast<double>(q[i]) * static_cast<double>(scale[i / static_cast<size_t>(cols)]));
+    values.push_back(static_cast<double>(q[i]) *
+                     static_cast<double>(scale[i / static_cast<size_t>(cols)]));
   }
   return values;
 }
@@ -83,13 +89,16 @@ std::vector<double> quantized_values(const Context& context, const Tensor& tenso
 double silu(double x) { return x / (1.0 + std::exp(-x)); }
 
 void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
-  SCOPED_TRACE(fmt::format("{} isa={} {} out={} bias={} m={} n={} k={} weights {} misaligned by {}", linear_kind_name(c.kind),
-                           cpu_isa_name(isa), c.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "", dtype_name(c.out_dtype),
-                           c.bias, c.m, c.part_n, c.k, dtype_name(weight_dtype), misalign));
+  SCOPED_TRACE(fmt::format("{} isa={} {} out={} bias={} m={} n={} k={} weights {} misaligned by {}",
+                           linear_kind_name(c.kind), cpu_isa_name(isa),
+                           c.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "",
+                           dtype_name(c.out_dtype), c.bias, c.m, c.part_n, c.k,
+                           dtype_name(weight_dtype), misalign));
   Context context = make_context(isa);
   const bool int8 = c.kind == LinearKind::kS8 || c.kind == LinearKind::kS8Dequant;
   const bool swiglu = c.epilogue == GemmEpilogue::kSwiglu;
-  Tensor w0(weight_dtype, {c.part_n, c.k}, 1, misalign), w1(weight_dtype, {c.part_n, c.k}, 2, misalign);
+  Tensor w0(weight_dtype, {c.part_n, c.k}, 1, misalign),
+      w1(weight_dtype, {c.part_n, c.k}, 2, misalign);
   Tensor b1(DType::kBF16, {c.part_n}, 3, 1);
   std::vector<TensorView> parts{w0.view, w1.view};
   std::vector<TensorView> biases;
@@ -107,7 +116,9 @@ void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
   if (int8) {
     activation = {DType::kI8, q.data(), c.m, c.k, row_scale.data()};
     ASSERT_TRUE(quantize_rows(context, x.view, activation));
-    for (size_t i = 0; i < xv.size(); ++i) xv[i] = static_cast<double>(q[i]) * static_cast<double>(row_scale[i / static_cast<size_t>(c.k)]);
+    for (size_t i = 0; i < xv.size(); ++i)
+      xv[i] =
+          static_cast<double>(q[i]) * static_cast<double>(row_scale[i / static_cast<size_t>(c.k)]);
   }
   std::vector<double> wv[2] = {w0.values, w1.values};
   if (int8) {
@@ -115,7 +126,8 @@ void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
     wv[1] = quantized_values(context, w1);
   }
 
-  auto arena = Arena::with_capacity(linear_scratch_bytes(*weights, c.m, c.out_dtype, context.threads));
+  auto arena =
+      Arena::with_capacity(linear_scratch_bytes(*weights, c.m, c.out_dtype, context.threads));
   ASSERT_TRUE(arena);
   context.scratch = &*arena;
   const int64_t ldo = cols + 3;
@@ -128,20 +140,25 @@ void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
   EXPECT_EQ(arena->used(), 0u);
   EXPECT_EQ(arena->peak(), arena->capacity());
 
-  // fp32 sums of k unit products; the baseline rounds both operands to bf16, 2^-9 each, which adds up as sqrt(k).
+  // fp32 sums of k unit products; the baseline rounds both operands to bf16, 2^-9 each, which adds
+  // up as sqrt(k).
   double tolerance = 2e-6 * static_cast<double>(c.k + 4);
-  if (c.kind == LinearKind::kS8Dequant) tolerance += 6.0 * std::sqrt(static_cast<double>(c.k)) / 256;
+  if (c.kind == LinearKind::kS8Dequant)
+    tolerance += 6.0 * std::sqrt(static_cast<double>(c.k)) / 256;
   for (int64_t r = 0; r < c.m; ++r) {
     const auto product = [&](int64_t part, int64_t n) {
       double sum = c.bias && part == 1 ? b1.values[static_cast<size_t>(n)] : 0.0;
       for (int64_t k = 0; k < c.k; ++k) {
-        sum += xv[static_cast<size_t>(r * c.k + k)] * as_weight(c.kind, wv[part][static_cast<size_t>(n * c.k + k)]);
+        sum += xv[static_cast<size_t>(r * c.k + k)] *
+               as_weight(c.kind, wv[part][static_cast<size_t>(n * c.k + k)]);
       }
       return sum;
     };
     for (int64_t j = 0; j < ldo; ++j) {
       const auto at = static_cast<size_t>(r * ldo + j);
-      const double y = c.out_dtype == DType::kBF16 ? static_cast<double>(static_cast<float>(bf16[at])) : static_cast<double>(f32[at]);
+      const double y = c.out_dtype == DType::kBF16
+                           ? static_cast<double>(static_cast<float>(bf16[at]))
+                           : static_cast<double>(f32[at]);
       double expected = 0.0;
       double allowed = tolerance;
       if (j >= cols) {
@@ -165,7 +182,8 @@ void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
 
 TEST(linear, every_kind_at_every_level) {
   for (const CpuIsa isa : levels()) {
-    for (const LinearKind kind : {LinearKind::kF32, LinearKind::kBF16, LinearKind::kS8, LinearKind::kS8Dequant}) {
+    for (const LinearKind kind :
+         {LinearKind::kF32, LinearKind::kBF16, LinearKind::kS8, LinearKind::kS8Dequant}) {
       for (const GemmEpilogue epilogue : {GemmEpilogue::kNone, GemmEpilogue::kSwiglu}) {
         for (const DType out : {DType::kF32, DType::kBF16}) {
           check(isa, {kind, epilogue, out, true, 1, 16, 32}, DType::kBF16, 0);
@@ -179,12 +197,16 @@ TEST(linear, every_kind_at_every_level) {
   }
 }
 
-// More rows than a SwiGLU step (512) and more columns than a dequantizing step (8 MiB of bf16 weights).
+// More rows than a SwiGLU step (512) and more columns than a dequantizing step (8 MiB of bf16
+// weights).
 TEST(linear, steps_leave_no_seam) {
   const CpuIsa isa = host_cpu_features().isa;
-  check(isa, {LinearKind::kBF16, GemmEpilogue::kSwiglu, DType::kBF16, true, 530, 20, 16}, DType::kBF16, 0);
-  check(isa, {LinearKind::kS8Dequant, GemmEpilogue::kNone, DType::kF32, true, 3, 100, 30000}, DType::kBF16, 0);
-  check(isa, {LinearKind::kS8Dequant, GemmEpilogue::kSwiglu, DType::kF32, true, 3, 100, 30000}, DType::kBF16, 0);
+  check(isa, {LinearKind::kBF16, GemmEpilogue::kSwiglu, DType::kBF16, true, 530, 20, 16},
+        DType::kBF16, 0);
+  check(isa, {LinearKind::kS8Dequant, GemmEpilogue::kNone, DType::kF32, true, 3, 100, 30000},
+        DType::kBF16, 0);
+  check(isa, {LinearKind::kS8Dequant, GemmEpilogue::kSwiglu, DType::kF32, true, 3, 100, 30000},
+        DType::kBF16, 0);
 }
 
 TEST(linear, one_bf16_weight_is_used_where_it_lies) {
@@ -198,8 +220,10 @@ TEST(linear, one_bf16_weight_is_used_where_it_lies) {
 
 TEST(linear, refuses_what_does_not_fit) {
   Context context = make_context(host_cpu_features().isa);
-  const Tensor a(DType::kF32, {32, 16}, 1), narrower(DType::kF32, {32, 15}, 2), shorter(DType::kF32, {16, 16}, 3);
-  const auto make = [&](GemmEpilogue epilogue, std::vector<TensorView> parts, std::vector<TensorView> biases = {}) {
+  const Tensor a(DType::kF32, {32, 16}, 1), narrower(DType::kF32, {32, 15}, 2),
+      shorter(DType::kF32, {16, 16}, 3);
+  const auto make = [&](GemmEpilogue epilogue, std::vector<TensorView> parts,
+                        std::vector<TensorView> biases = {}) {
     return make_linear(context, LinearKind::kF32, epilogue, parts, biases);
   };
   EXPECT_FALSE(make(GemmEpilogue::kNone, {}));
@@ -217,11 +241,16 @@ TEST(linear, refuses_what_does_not_fit) {
   ASSERT_TRUE(arena);
   context.scratch = &*arena;
   std::vector<float> x(64), out(128);
-  EXPECT_TRUE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(), DType::kF32, 32));
-  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 15, nullptr}, out.data(), DType::kF32, 32));
-  EXPECT_FALSE(linear(context, *weights, {DType::kBF16, x.data(), 2, 16, nullptr}, out.data(), DType::kF32, 32));
-  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(), DType::kI8, 32));
-  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(), DType::kF32, 31));
+  EXPECT_TRUE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(),
+                     DType::kF32, 32));
+  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 15, nullptr}, out.data(),
+                      DType::kF32, 32));
+  EXPECT_FALSE(linear(context, *weights, {DType::kBF16, x.data(), 2, 16, nullptr}, out.data(),
+                      DType::kF32, 32));
+  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(),
+                      DType::kI8, 32));
+  EXPECT_FALSE(linear(context, *weights, {DType::kF32, x.data(), 2, 16, nullptr}, out.data(),
+                      DType::kF32, 31));
 }
 
 }  // namespace

@@ -61,6 +61,7 @@ TEST(S8Gemm, RowStrideLargerThanK) { compare_with_reference(make_s8_case(20, 40,
 TEST(S8Gemm, SeveralRowAndDepthBlocks) {
   compare_with_reference(make_s8_case(150, 96, 9000), GemmEpilogue::kNone);
   compare_with_reference(make_s8_case(300, 64, 4104), GemmEpilogue::kNone);
+  compare_with_reference(make_s8_case(30, 600, 9301), GemmEpilogue::kNone);
 }
 
 TEST(S8Gemm, SwigluAgreesWithTheReference) {

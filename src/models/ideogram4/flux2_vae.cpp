@@ -9,13 +9,14 @@
 namespace intaglio {
 namespace {
 
-// Goes through the weights of the decoder by name. With kDeclare every tensor is asked for, so that all problems are found before the first
-// is prepared; kShapes needs no checkpoint.
+// Goes through the weights of the decoder by name. With kDeclare every tensor is asked for, so that
+// all problems are found before the first is prepared; kShapes needs no checkpoint.
 class Loader {
  public:
   enum class Mode { kShapes, kDeclare, kPrepare };
 
-  Loader(const Context& context, const Flux2VaeConfig& config, DType compute, Mode mode, WeightReader* reader)
+  Loader(const Context& context, const Flux2VaeConfig& config, DType compute, Mode mode,
+         WeightReader* reader)
       : context_(context), config_(config), compute_(compute), mode_(mode), reader_(reader) {}
 
   Status load(Flux2VaeWeights& weights) {
@@ -23,14 +24,19 @@ class Loader {
     const int64_t widest = c.widths.back();
     INTAGLIO_TRY(load_statistics(weights));
     if (c.post_quant_conv) {
-      INTAGLIO_TRY(load_conv("post_quant_conv", c.latent_channels, c.latent_channels, 1, false, weights.post_quant.emplace()));
+      INTAGLIO_TRY(load_conv("post_quant_conv", c.latent_channels, c.latent_channels, 1, false,
+                             weights.post_quant.emplace()));
     }
-    INTAGLIO_TRY(load_conv("decoder.conv_in", c.latent_channels, widest, 3, false, weights.conv_in));
+    INTAGLIO_TRY(
+        load_conv("decoder.conv_in", c.latent_channels, widest, 3, false, weights.conv_in));
     weights.mid.resize(2);
     for (size_t i = 0; i < 2; ++i) {
-      INTAGLIO_TRY(load_resnet(fmt::format("decoder.mid_block.resnets.{}", i), widest, widest, weights.mid[i]));
+      INTAGLIO_TRY(load_resnet(fmt::format("decoder.mid_block.resnets.{}", i), widest, widest,
+                               weights.mid[i]));
     }
-    if (c.mid_attention) INTAGLIO_TRY(load_attention("decoder.mid_block.attentions.0", widest, weights.attention.emplace()));
+    if (c.mid_attention)
+      INTAGLIO_TRY(
+          load_attention("decoder.mid_block.attentions.0", widest, weights.attention.emplace()));
     weights.up.resize(c.widths.size());
     int64_t channels = widest;
     for (size_t i = 0; i < weights.up.size(); ++i) {
@@ -39,11 +45,13 @@ class Loader {
       const std::string name = fmt::format("decoder.up_blocks.{}", i);
       block.resnets.resize(static_cast<size_t>(c.layers_per_block + 1));
       for (size_t j = 0; j < block.resnets.size(); ++j) {
-        INTAGLIO_TRY(load_resnet(fmt::format("{}.resnets.{}", name, j), channels, width, block.resnets[j]));
+        INTAGLIO_TRY(
+            load_resnet(fmt::format("{}.resnets.{}", name, j), channels, width, block.resnets[j]));
         channels = width;
       }
       if (i + 1 < weights.up.size()) {
-        INTAGLIO_TRY(load_conv(name + ".upsamplers.0.conv", width, width, 3, true, block.upsampler.emplace()));
+        INTAGLIO_TRY(load_conv(name + ".upsamplers.0.conv", width, width, 3, true,
+                               block.upsampler.emplace()));
       }
     }
     INTAGLIO_TRY(load_norm("decoder.conv_norm_out", channels, weights.norm_out));
@@ -72,7 +80,9 @@ class Loader {
     fetch_floats("bn.running_var", 4 * config_.latent_channels, variance);
     for (size_t i = 0; i < variance.size(); ++i) {
       const double v = static_cast<double>(variance[i]) + config_.batch_norm_eps;
-      if (!(v >= 0.0)) return make_error(ErrorCode::kBadFormat, "bn.running_var[{}] is {}, expected 0 or more", i, variance[i]);
+      if (!(v >= 0.0))
+        return make_error(ErrorCode::kBadFormat, "bn.running_var[{}] is {}, expected 0 or more", i,
+                          variance[i]);
       weights.latent_scale.push_back(static_cast<float>(std::sqrt(v)));
     }
     return {};
@@ -84,15 +94,29 @@ class Loader {
     return {};
   }
 
-  Status load_conv(const std::string& name, int64_t in, int64_t out, int64_t kernel, bool upsample, Conv2dWeights& conv) {
-    return prepare_conv(fetch(name + ".weight", {out, in, kernel, kernel}), fetch(name + ".bias", {out}), upsample, in, out, kernel, conv);
+  Status load_conv(const std::string& name, int64_t in, int64_t out, int64_t kernel, bool upsample,
+                   Conv2dWeights& conv) {
+    return prepare_conv(fetch(name + ".weight", {out, in, kernel, kernel}),
+                        fetch(name + ".bias", {out}), upsample, in, out, kernel, conv);
   }
 
-  Status prepare_conv(const std::optional<TensorView>& w, const std::optional<TensorView>& bias, bool upsample, int64_t in, int64_t out,
-                      int64_t kernel, Conv2dWeights& conv) {
+  Status prepare_conv(const std::optional<TensorView>& w, const std::optional<TensorView>& bias,
+                      bool upsample, int64_t in, int64_t out, int64_t kernel, Conv2dWeights& conv) {
     if (mode_ == Mode::kShapes) {
-      conv = {.in_channels = in, .out_channels = out, .kernel = kernel, .upsample = upsample, .dtype = compute_, .packed = {}, .bias = {}};
-      const Conv2dDesc desc{.height = 64, .width = 64, .in_channels = in, .out_channels = out, .kernel = kernel, .upsample = upsample, .dtype = compute_};
+      conv = {.in_channels = in,
+              .out_channels = out,
+              .kernel = kernel,
+              .upsample = upsample,
+              .dtype = compute_,
+              .packed = {},
+              .bias = {}};
+      const Conv2dDesc desc{.height = 64,
+                            .width = 64,
+                            .in_channels = in,
+                            .out_channels = out,
+                            .kernel = kernel,
+                            .upsample = upsample,
+                            .dtype = compute_};
       INTAGLIO_ASSIGN(conv.implementation, choose_conv2d(desc, context_));
     }
     if (!w || !bias) return {};
@@ -107,7 +131,8 @@ class Loader {
     return prepare_conv(w, fetch(name + ".bias", {channels}), false, channels, channels, 1, conv);
   }
 
-  Status load_resnet(const std::string& name, int64_t in, int64_t out, Flux2VaeWeights::Resnet& resnet) {
+  Status load_resnet(const std::string& name, int64_t in, int64_t out,
+                     Flux2VaeWeights::Resnet& resnet) {
     INTAGLIO_TRY(load_norm(name + ".norm1", in, resnet.norm1));
     INTAGLIO_TRY(load_conv(name + ".conv1", in, out, 3, false, resnet.conv1));
     INTAGLIO_TRY(load_norm(name + ".norm2", out, resnet.norm2));
@@ -116,7 +141,8 @@ class Loader {
     return load_conv(name + ".conv_shortcut", in, out, 1, false, resnet.shortcut.emplace());
   }
 
-  Status load_attention(const std::string& name, int64_t channels, Flux2VaeWeights::Attention& attention) {
+  Status load_attention(const std::string& name, int64_t channels,
+                        Flux2VaeWeights::Attention& attention) {
     INTAGLIO_TRY(load_norm(name + ".group_norm", channels, attention.norm));
     INTAGLIO_TRY(load_linear(name + ".to_q", channels, attention.q));
     INTAGLIO_TRY(load_linear(name + ".to_k", channels, attention.k));
@@ -147,12 +173,17 @@ class Loader {
 
 Status check_supported(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const std::string activation, json.string_or("act_fn", "silu"));
-  if (activation != "silu") return make_error(ErrorCode::kUnsupported, "VAE config: act_fn is '{}', expected silu", activation);
+  if (activation != "silu")
+    return make_error(ErrorCode::kUnsupported, "VAE config: act_fn is '{}', expected silu",
+                      activation);
   INTAGLIO_ASSIGN(const int64_t out_channels, json.integer_or("out_channels", 3, 1, 1024));
-  if (out_channels != 3) return make_error(ErrorCode::kUnsupported, "VAE config: out_channels is {}, expected 3", out_channels);
+  if (out_channels != 3)
+    return make_error(ErrorCode::kUnsupported, "VAE config: out_channels is {}, expected 3",
+                      out_channels);
   if (json.contains("patch_size")) {
     INTAGLIO_ASSIGN(const std::vector<int64_t> patch, json.integers("patch_size", 1, 64, 2));
-    if (patch != std::vector<int64_t>{2, 2}) return make_error(ErrorCode::kUnsupported, "VAE config: patch_size is not [2, 2]");
+    if (patch != std::vector<int64_t>{2, 2})
+      return make_error(ErrorCode::kUnsupported, "VAE config: patch_size is not [2, 2]");
   }
   return {};
 }
@@ -164,31 +195,40 @@ Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json) {
   Flux2VaeConfig config;
   const bool own_widths = json.contains("decoder_block_out_channels");
   INTAGLIO_ASSIGN(config.latent_channels, json.integer("latent_channels", 1, 4096));
-  INTAGLIO_ASSIGN(config.widths, json.integers(own_widths ? "decoder_block_out_channels" : "block_out_channels", 1, 16384, 8));
+  INTAGLIO_ASSIGN(
+      config.widths,
+      json.integers(own_widths ? "decoder_block_out_channels" : "block_out_channels", 1, 16384, 8));
   INTAGLIO_ASSIGN(config.layers_per_block, json.integer("layers_per_block", 1, 64));
   INTAGLIO_ASSIGN(config.norm_groups, json.integer("norm_num_groups", 1, 16384));
   INTAGLIO_ASSIGN(config.batch_norm_eps, json.number_or("batch_norm_eps", 1e-4));
   INTAGLIO_ASSIGN(config.mid_attention, json.boolean_or("mid_block_add_attention", true));
   INTAGLIO_ASSIGN(config.post_quant_conv, json.boolean_or("use_post_quant_conv", true));
-  if (config.widths.empty()) return make_error(ErrorCode::kBadFormat, "VAE config: no block widths");
+  if (config.widths.empty())
+    return make_error(ErrorCode::kBadFormat, "VAE config: no block widths");
   for (const int64_t width : config.widths) {
     if (width % config.norm_groups != 0) {
-      return make_error(ErrorCode::kBadFormat, "VAE config: a block of {} channels does not divide into norm_num_groups = {}", width,
-                        config.norm_groups);
+      return make_error(
+          ErrorCode::kBadFormat,
+          "VAE config: a block of {} channels does not divide into norm_num_groups = {}", width,
+          config.norm_groups);
     }
   }
   return config;
 }
 
-Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2VaeConfig& config, DType compute) {
+Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2VaeConfig& config,
+                                             DType compute) {
   Flux2VaeWeights weights;
   INTAGLIO_TRY(Loader(context, config, compute, Loader::Mode::kShapes, nullptr).load(weights));
   return weights;
 }
 
-Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context, const std::filesystem::path& folder, DType compute) {
+Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context,
+                                                const std::filesystem::path& folder,
+                                                DType compute) {
   if (compute != DType::kF32 && compute != DType::kBF16) {
-    return make_error(ErrorCode::kInvalidArgument, "VAE: cannot compute in {}, expected F32 or BF16", dtype_name(compute));
+    return make_error(ErrorCode::kInvalidArgument,
+                      "VAE: cannot compute in {}, expected F32 or BF16", dtype_name(compute));
   }
   INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
   Flux2VaeDecoder decoder;
@@ -198,23 +238,28 @@ Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context, const st
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(folder));
   WeightReader reader(std::move(checkpoint));
   Flux2VaeWeights declared;
-  INTAGLIO_TRY(Loader(context, decoder.config_, compute, Loader::Mode::kDeclare, &reader).load(declared));
+  INTAGLIO_TRY(
+      Loader(context, decoder.config_, compute, Loader::Mode::kDeclare, &reader).load(declared));
   INTAGLIO_TRY(reader.finish());
   auto weights = std::make_shared<Flux2VaeWeights>();
-  INTAGLIO_TRY(Loader(context, decoder.config_, compute, Loader::Mode::kPrepare, &reader).load(*weights));
+  INTAGLIO_TRY(
+      Loader(context, decoder.config_, compute, Loader::Mode::kPrepare, &reader).load(*weights));
   decoder.weights_ = std::move(weights);
   return decoder;
 }
 
-Status Flux2VaeDecoder::denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w, float* latent) const {
-  if (grid_h < 1 || grid_w < 1) return make_error(ErrorCode::kInvalidArgument, "VAE: a grid of {} x {} tokens", grid_h, grid_w);
+Status Flux2VaeDecoder::denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w,
+                                               float* latent) const {
+  if (grid_h < 1 || grid_w < 1)
+    return make_error(ErrorCode::kInvalidArgument, "VAE: a grid of {} x {} tokens", grid_h, grid_w);
   const int64_t channels = config_.latent_channels;
   for (int64_t token = 0; token < grid_h * grid_w; ++token) {
     for (int64_t i = 0; i < 4 * channels; ++i) {
       const int64_t y = token / grid_w * 2 + i / (2 * channels);
       const int64_t column = token % grid_w * 2 + i / channels % 2;
       latent[(i % channels * 2 * grid_h + y) * 2 * grid_w + column] =
-          x[token * 4 * channels + i] * weights_->latent_scale[static_cast<size_t>(i)] + weights_->latent_shift[static_cast<size_t>(i)];
+          x[token * 4 * channels + i] * weights_->latent_scale[static_cast<size_t>(i)] +
+          weights_->latent_shift[static_cast<size_t>(i)];
     }
   }
   return {};

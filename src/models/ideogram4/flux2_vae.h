@@ -1,4 +1,5 @@
-// The decoder of the FLUX.2 autoencoder: latents to pictures. Encoder weights in the checkpoint are not read.
+// The decoder of the FLUX.2 autoencoder: latents to pictures. Encoder weights in the checkpoint are
+// not read.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@ namespace intaglio {
 
 struct Flux2VaeConfig {
   int64_t latent_channels = 0;
-  std::vector<int64_t> widths;   // of the decoder's blocks, the full-size one first; each halves the size of the one before
+  std::vector<int64_t> widths;  // of the decoder's blocks, the full-size one first; each halves the
+                                // size of the one before
   int64_t layers_per_block = 0;  // the decoder has one more
   int64_t norm_groups = 0;
   float norm_eps = 1e-6f;
@@ -38,14 +40,16 @@ class Flux2VaeDecoder {
   // (done, total) in blocks of layers.
   using Progress = std::function<void(int64_t, int64_t)>;
 
-  // Latents decoded in one piece in each direction. Larger pictures are decoded in tiles of this size that overlap by a quarter or more and
-  // are blended linearly, so that memory stays bounded. A tile has its own group norm statistics and attention: the result differs a
-  // little from that of one piece.
+  // Latents decoded in one piece in each direction. Larger pictures are decoded in tiles of this
+  // size that overlap by a quarter or more and are blended linearly, so that memory stays bounded.
+  // A tile has its own group norm statistics and attention: the result differs a little from that
+  // of one piece.
   static constexpr int64_t kDefaultTile = 128;
 
-  // Reads `folder`/config.json and the weights. `compute` is the type of activations and weights, kF32 or kBF16; sums are fp32.
-  // Errors list every missing or mis-shaped tensor.
-  static Expected<Flux2VaeDecoder> load(const Context& context, const std::filesystem::path& folder, DType compute);
+  // Reads `folder`/config.json and the weights. `compute` is the type of activations and weights,
+  // kF32 or kBF16; sums are fp32. Errors list every missing or mis-shaped tensor.
+  static Expected<Flux2VaeDecoder> load(const Context& context, const std::filesystem::path& folder,
+                                        DType compute);
 
   const Flux2VaeConfig& config() const { return config_; }
   void set_tile(int64_t latents) { tile_ = latents; }
@@ -53,13 +57,18 @@ class Flux2VaeDecoder {
   // Bytes `decode` takes from context.scratch for latents [latent_channels, h, w].
   size_t scratch_bytes(int64_t h, int64_t w, int threads) const;
   // The same before loading, on this machine, from the picture's size in pixels.
-  static uint64_t planned_bytes(const Flux2VaeConfig& config, DType compute, int64_t height, int64_t width, int threads);
+  static uint64_t planned_bytes(const Flux2VaeConfig& config, DType compute, int64_t height,
+                                int64_t width, int threads);
 
-  // x: [grid_h * grid_w, 4 * latent_channels] as the transformer gives them -> latent [latent_channels, 2 grid_h, 2 grid_w].
-  Status denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w, float* latent) const;
+  // x: [grid_h * grid_w, 4 * latent_channels] as the transformer gives them -> latent
+  // [latent_channels, 2 grid_h, 2 grid_w].
+  Status denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w,
+                                float* latent) const;
 
-  // latent: [latent_channels, h, w] -> image [3, h * scale_factor, w * scale_factor], before the clamp: about [-1, 1].
-  Status decode(const Context& context, const float* latent, int64_t h, int64_t w, float* image, const Progress& progress) const;
+  // latent: [latent_channels, h, w] -> image [3, h * scale_factor, w * scale_factor], before the
+  // clamp: about [-1, 1].
+  Status decode(const Context& context, const float* latent, int64_t h, int64_t w, float* image,
+                const Progress& progress) const;
 
  private:
   Flux2VaeConfig config_;

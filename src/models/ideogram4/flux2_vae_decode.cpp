@@ -1,5 +1,5 @@
-// The forward pass of the decoder. One walk through the layers serves the plan and the run: without a context it only notes what memory each
-// layer takes, so the plan is exact by construction.
+// The forward pass of the decoder. One walk through the layers serves the plan and the run: without
+// a context it only notes what memory each layer takes, so the plan is exact by construction.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -15,7 +15,8 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kScoreElements = int64_t{1} << 21;  // of an attention block: bounds its memory at any picture size
+constexpr int64_t kScoreElements =
+    int64_t{1} << 21;  // of an attention block: bounds its memory at any picture size
 
 class Walk {
  public:
@@ -32,7 +33,8 @@ class Walk {
     }
   };
 
-  Walk(const Flux2VaeConfig& config, const Flux2VaeWeights& weights, DType compute, const Context& context)
+  Walk(const Flux2VaeConfig& config, const Flux2VaeWeights& weights, DType compute,
+       const Context& context)
       : config_(config), weights_(weights), compute_(compute), context_(context) {}
 
   Expected<Plan> plan(int64_t h, int64_t w) {
@@ -42,11 +44,14 @@ class Walk {
     return plan_;
   }
 
-  // latent_at(channel, y, x); returns the picture [pixels, 3] floats in the arena, valid while the caller's scope lasts.
+  // latent_at(channel, y, x); returns the picture [pixels, 3] floats in the arena, valid while the
+  // caller's scope lasts.
   using LatentAt = std::function<float(int64_t, int64_t, int64_t)>;
-  Expected<const float*> run(const Plan& plan, const LatentAt& latent_at, int64_t h, int64_t w, const std::function<void()>& step) {
+  Expected<const float*> run(const Plan& plan, const LatentAt& latent_at, int64_t h, int64_t w,
+                             const std::function<void()>& step) {
     for (size_t i = 0; i < slots_.size(); ++i) {
-      INTAGLIO_ASSIGN(slots_[i], context_.scratch->take<std::byte>(static_cast<int64_t>(plan.slots[i])));
+      INTAGLIO_ASSIGN(slots_[i],
+                      context_.scratch->take<std::byte>(static_cast<int64_t>(plan.slots[i])));
     }
     running_ = true;
     step_ = &step;
@@ -63,15 +68,19 @@ class Walk {
   }
   void need_scratch(size_t bytes) { plan_.scratch = std::max(plan_.scratch, bytes); }
 
-  void finish_step() {
+  // Between blocks of layers: progress, and the caller's wish to stop.
+  Status finish_step() {
     ++plan_.steps;
-    if (running_ && *step_) (*step_)();
+    if (!running_) return {};
+    if (*step_) (*step_)();
+    return check_cancelled(context_);
   }
 
   // The slot that is neither of the two.
   static size_t other(size_t a, size_t b) { return 3 - a - b; }
 
-  Status convolve(const Conv2dWeights& conv, size_t x, std::optional<size_t> add, size_t y, bool f32_out = false) {
+  Status convolve(const Conv2dWeights& conv, size_t x, std::optional<size_t> add, size_t y,
+                  bool f32_out = false) {
     const Conv2dDesc desc{.height = h_,
                           .width = w_,
                           .in_channels = conv.in_channels,
@@ -86,8 +95,14 @@ class Walk {
     return conv2d(context_, desc, conv, slots_[x], add ? slots_[*add] : nullptr, slots_[y]);
   }
 
-  Status normalize(const Flux2VaeWeights::Norm& norm, int64_t channels, bool silu, size_t x, size_t y) {
-    const GroupNormDesc desc{.pixels = pixels(), .channels = channels, .groups = config_.norm_groups, .eps = config_.norm_eps, .silu = silu, .dtype = compute_};
+  Status normalize(const Flux2VaeWeights::Norm& norm, int64_t channels, bool silu, size_t x,
+                   size_t y) {
+    const GroupNormDesc desc{.pixels = pixels(),
+                             .channels = channels,
+                             .groups = config_.norm_groups,
+                             .eps = config_.norm_eps,
+                             .silu = silu,
+                             .dtype = compute_};
     need(y, pixels() * channels, compute_);
     need_scratch(group_norm_scratch_bytes(desc));
     if (!running_) return {};
@@ -107,8 +122,7 @@ class Walk {
     } else {
       INTAGLIO_TRY(convolve(r.conv2, outer, current_, current_));
     }
-    finish_step();
-    return {};
+    return finish_step();
   }
 
   // One product of the attention with the float_gemm op; notes its scratch.
@@ -119,12 +133,14 @@ class Walk {
     return gemm->run(context_, desc, args);
   }
 
-  // h += out(softmax(q k^T / sqrt(c)) v), one head, blocks of rows. v is computed transposed (what the second product reads); its bias passes
-  // through the softmax unchanged, since rows sum to 1, and joins the second product.
+  // h += out(softmax(q k^T / sqrt(c)) v), one head, blocks of rows. v is computed transposed (what
+  // the second product reads); its bias passes through the softmax unchanged, since rows sum to 1,
+  // and joins the second product.
   Status attention(const Flux2VaeWeights::Attention& a) {
     const int64_t tokens = pixels();
     const int64_t channels = a.q.in_channels;
-    const int64_t block = std::clamp<int64_t>(kScoreElements / tokens, 1, std::min<int64_t>(384, tokens));
+    const int64_t block =
+        std::clamp<int64_t>(kScoreElements / tokens, 1, std::min<int64_t>(384, tokens));
     const size_t x = (current_ + 1) % 3;
     const size_t q = other(current_, x);
     INTAGLIO_TRY(normalize(a.norm, channels, false, current_, x));
@@ -143,28 +159,49 @@ class Walk {
     INTAGLIO_ASSIGN(std::byte* const k, take(tokens * channels * element));
     INTAGLIO_ASSIGN(std::byte* const v, take(tokens * channels * element));
     INTAGLIO_ASSIGN(std::byte* const scores, take(block * tokens * 4));
-    INTAGLIO_ASSIGN(std::byte* const weights, take(compute_ == DType::kBF16 ? block * tokens * element : 0));
-    const Conv2dDesc key_desc{.height = h_, .width = w_, .in_channels = channels, .out_channels = channels, .kernel = 1, .dtype = compute_};
+    INTAGLIO_ASSIGN(std::byte* const weights,
+                    take(compute_ == DType::kBF16 ? block * tokens * element : 0));
+    const Conv2dDesc key_desc{.height = h_,
+                              .width = w_,
+                              .in_channels = channels,
+                              .out_channels = channels,
+                              .kernel = 1,
+                              .dtype = compute_};
     nested = conv2d_scratch_bytes(key_desc, a.k, context_.threads);
     if (running_) INTAGLIO_TRY(conv2d(context_, key_desc, a.k, slots_[x], nullptr, k));
-    INTAGLIO_TRY(multiply({.m = channels, .n = tokens, .k = channels, .in_dtype = compute_, .out_dtype = compute_},
-                          {.a = a.v.data(), .lda = channels, .w = slots_[x], .bias = nullptr, .out = v, .ldo = tokens}, nested));
+    INTAGLIO_TRY(multiply(
+        {.m = channels, .n = tokens, .k = channels, .in_dtype = compute_, .out_dtype = compute_},
+        {.a = a.v.data(),
+         .lda = channels,
+         .w = slots_[x],
+         .bias = nullptr,
+         .out = v,
+         .ldo = tokens},
+        nested));
     for (int64_t row = 0; row < tokens; row += block) {
       const int64_t rows = std::min(block, tokens - row);
       std::byte* const q_rows = running_ ? slots_[q] + row * channels * element : nullptr;
-      INTAGLIO_TRY(multiply({.m = rows, .n = tokens, .k = channels, .in_dtype = compute_, .out_dtype = DType::kF32},
-                            {.a = q_rows, .lda = channels, .w = k, .bias = nullptr, .out = scores, .ldo = tokens}, nested));
+      INTAGLIO_TRY(multiply(
+          {.m = rows, .n = tokens, .k = channels, .in_dtype = compute_, .out_dtype = DType::kF32},
+          {.a = q_rows, .lda = channels, .w = k, .bias = nullptr, .out = scores, .ldo = tokens},
+          nested));
       std::byte* const p = compute_ == DType::kBF16 ? weights : scores;
       if (running_) softmax(reinterpret_cast<float*>(scores), rows, tokens, channels, p);
       // The rows of q are used up: their results take their place.
-      INTAGLIO_TRY(multiply({.m = rows, .n = channels, .k = tokens, .in_dtype = compute_, .out_dtype = compute_, .has_bias = true},
-                            {.a = p, .lda = tokens, .w = v, .bias = a.v_bias.data(), .out = q_rows, .ldo = channels}, nested));
+      INTAGLIO_TRY(multiply(
+          {.m = rows,
+           .n = channels,
+           .k = tokens,
+           .in_dtype = compute_,
+           .out_dtype = compute_,
+           .has_bias = true},
+          {.a = p, .lda = tokens, .w = v, .bias = a.v_bias.data(), .out = q_rows, .ldo = channels},
+          nested));
     }
     need_scratch(own + nested);
     scope.reset();
     INTAGLIO_TRY(convolve(a.out, q, current_, current_));
-    finish_step();
-    return {};
+    return finish_step();
   }
 
   void softmax(float* scores, int64_t rows, int64_t tokens, int64_t channels, std::byte* out) {
@@ -173,7 +210,8 @@ class Walk {
     const bool bf16 = compute_ == DType::kBF16;
     parallel_for(context_.threads, rows, 4, [&](int64_t begin, int64_t end, int) {
       for (int64_t row = begin; row < end; ++row) {
-        kernels.softmax(scores + row * tokens, tokens, scale, out + row * tokens * (bf16 ? 2 : 4), bf16);
+        kernels.softmax(scores + row * tokens, tokens, scale, out + row * tokens * (bf16 ? 2 : 4),
+                        bf16);
       }
     });
   }
@@ -217,13 +255,13 @@ class Walk {
         h_ *= 2;
         w_ *= 2;
         INTAGLIO_TRY(move(*block.upsampler));
-        finish_step();
+        INTAGLIO_TRY(finish_step());
       }
     }
-    INTAGLIO_TRY(normalize(weights_.norm_out, weights_.conv_out.in_channels, true, current_, current_));
+    INTAGLIO_TRY(
+        normalize(weights_.norm_out, weights_.conv_out.in_channels, true, current_, current_));
     INTAGLIO_TRY(move(weights_.conv_out, true));
-    finish_step();
-    return {};
+    return finish_step();
   }
 
   const Flux2VaeConfig& config_;
@@ -238,7 +276,8 @@ class Walk {
   int64_t h_ = 0, w_ = 0;
 };
 
-// Tiles along one axis: equal sizes, evenly spaced, each pair of neighbours sharing at least a quarter of a tile.
+// Tiles along one axis: equal sizes, evenly spaced, each pair of neighbours sharing at least a
+// quarter of a tile.
 struct Axis {
   int64_t size = 0, tile = 0, count = 1;
 
@@ -250,8 +289,8 @@ struct Axis {
   }
   int64_t start(int64_t i) const { return count == 1 ? 0 : (size - tile) * i / (count - 1); }
 
-  // Share of tile i in each of its positions, in steps of a `scale`-th latent: ramps over a quarter of a tile toward its neighbours, divided by
-  // the sum over the tiles that cover the position.
+  // Share of tile i in each of its positions, in steps of a `scale`-th latent: ramps over a quarter
+  // of a tile toward its neighbours, divided by the sum over the tiles that cover the position.
   std::vector<float> shares(int64_t i, int64_t scale) const {
     std::vector<float> result(static_cast<size_t>(tile * scale));
     for (int64_t p = 0; p < tile * scale; ++p) {
@@ -269,7 +308,8 @@ struct Axis {
     if (at < first || at >= first + tile * scale) return 0.0;
     double height = static_cast<double>(std::max<int64_t>(1, tile / 4) * scale);
     if (i > 0) height = std::min(height, static_cast<double>(at - first) + 0.5);
-    if (i + 1 < count) height = std::min(height, static_cast<double>(first + tile * scale - at) - 0.5);
+    if (i + 1 < count)
+      height = std::min(height, static_cast<double>(first + tile * scale - at) - 0.5);
     return height;
   }
 };
@@ -278,27 +318,33 @@ struct Axis {
 
 size_t Flux2VaeDecoder::scratch_bytes(int64_t h, int64_t w, int threads) const {
   const Context context{.threads = threads, .cpu = cpu_};
-  const auto plan = Walk(config_, *weights_, compute_, context).plan(std::min(h, tile_), std::min(w, tile_));
+  const auto plan =
+      Walk(config_, *weights_, compute_, context).plan(std::min(h, tile_), std::min(w, tile_));
   return plan ? plan->bytes() : 0;
 }
 
-uint64_t Flux2VaeDecoder::planned_bytes(const Flux2VaeConfig& config, DType compute, int64_t height, int64_t width, int threads) {
+uint64_t Flux2VaeDecoder::planned_bytes(const Flux2VaeConfig& config, DType compute, int64_t height,
+                                        int64_t width, int threads) {
   const auto cpu = selected_cpu_features();
   const Context context{.threads = threads, .cpu = cpu ? *cpu : host_cpu_features()};
   const auto weights = describe_flux2_vae(context, config, compute);
   if (!weights) return 0;
   const int64_t scale = config.scale_factor();
   const auto plan = Walk(config, *weights, compute, context)
-                        .plan(std::clamp<int64_t>(height / scale, 1, kDefaultTile), std::clamp<int64_t>(width / scale, 1, kDefaultTile));
+                        .plan(std::clamp<int64_t>(height / scale, 1, kDefaultTile),
+                              std::clamp<int64_t>(width / scale, 1, kDefaultTile));
   return plan ? plan->bytes() : 0;
 }
 
-Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int64_t h, int64_t w, float* image, const Progress& progress) const {
+Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int64_t h, int64_t w,
+                               float* image, const Progress& progress) const {
   constexpr int64_t kMaxLatents = 1 << 16;
   if (h < 1 || w < 1 || h > kMaxLatents || w > kMaxLatents) {
-    return make_error(ErrorCode::kInvalidArgument, "VAE: latents of {} x {}, expected 1 to {} each way", h, w, kMaxLatents);
+    return make_error(ErrorCode::kInvalidArgument,
+                      "VAE: latents of {} x {}, expected 1 to {} each way", h, w, kMaxLatents);
   }
-  if (context.scratch == nullptr) return make_error(ErrorCode::kInvalidArgument, "VAE: context.scratch is null");
+  if (context.scratch == nullptr)
+    return make_error(ErrorCode::kInvalidArgument, "VAE: context.scratch is null");
   const Axis rows(h, std::max<int64_t>(1, tile_));
   const Axis columns(w, std::max<int64_t>(1, tile_));
   Walk walk(config_, *weights_, compute_, context);
@@ -321,7 +367,8 @@ Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int6
       const auto latent_at = [&](int64_t c, int64_t y, int64_t x) {
         return latent[(c * h + rows.start(i) + y) * w + columns.start(j) + x];
       };
-      INTAGLIO_ASSIGN(const float* const tile, walk.run(plan, latent_at, rows.tile, columns.tile, step));
+      INTAGLIO_ASSIGN(const float* const tile,
+                      walk.run(plan, latent_at, rows.tile, columns.tile, step));
       const int64_t first_row = rows.start(i) * scale;
       const int64_t first_column = columns.start(j) * scale;
       parallel_for(context.threads, rows.tile * scale, 16, [&](int64_t begin, int64_t end, int) {
@@ -330,7 +377,8 @@ Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int6
             float* const line = image + (c * h * scale + first_row + y) * width + first_column;
             const float share = row_share[static_cast<size_t>(y)];
             for (int64_t x = 0; x < tile_width; ++x) {
-              line[x] += share * column_share[static_cast<size_t>(x)] * tile[(y * tile_width + x) * 3 + c];
+              line[x] +=
+                  share * column_share[static_cast<size_t>(x)] * tile[(y * tile_width + x) * 3 + c];
             }
           }
         }

@@ -41,6 +41,7 @@ struct Flux2VaeWeights {
 };
 
 // The layers without their weights, to plan memory by.
-Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2VaeConfig& config, DType compute);
+Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2VaeConfig& config,
+                                             DType compute);
 
 }  // namespace intaglio

@@ -13,9 +13,8 @@
 //   keep two consecutive keys of a column together: [keys_padded / 2][columns][2].
 // Padding is zero in both.
 //
-// A NaN or Inf of q or k shows in the rows it belongs to and nowhere else. Under a causal mask a
-// NaN or Inf of v may also reach rows up to one block before its own (a hidden key has weight 0,
-// and 0 * NaN is NaN).
+// A NaN in q shows in its row, one in k or v in every row that sees its token. Under a causal mask a NaN or Inf of v may also reach earlier
+// rows of the same block (the weight of a hidden key is 0, and 0 * NaN is NaN).
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,10 @@
-// The AVX-512 float matrix kernel, shared by the float and the bf16 build of it. Include it only from files of those folders.
+// The AVX-512 float matrix kernel, shared by the float and the bf16 build of it. Include it only
+// from files of those folders.
 //
-// Registers: a tile of kRows x (16 * kVectors) sums, kVectors vectors of the panel, one broadcast element of `a`: 6 x 64 for full
-// panels, so a step loads 4 vectors and 6 scalars for 24 multiply-adds. A step is one dword of k: a float, or a pair of bf16.
-// Panel: [step][16 * kVectors] dwords.
+// Registers: a tile of kRows x (16 * kVectors) sums, kVectors vectors of the panel, one broadcast
+// element of `a`: 6 x 64 for full panels, so a step loads 4 vectors and 6 scalars for 24
+// multiply-adds. A step is one dword of k: a float, or a pair of bf16. Panel: [step][16 * kVectors]
+// dwords.
 #pragma once
 
 // g++ 12 takes the deliberately undefined pass-through operands of its own intrinsics for mistakes.
@@ -20,16 +22,21 @@ namespace intaglio::cpu {
 namespace {
 
 inline __mmask16 head_mask(int64_t count) {
-  return count >= 16 ? __mmask16(0xffff) : count <= 0 ? __mmask16(0) : static_cast<__mmask16>((1u << count) - 1u);
+  return count >= 16  ? __mmask16(0xffff)
+         : count <= 0 ? __mmask16(0)
+                      : static_cast<__mmask16>((1u << count) - 1u);
 }
 
-inline __m512 widen_bf16(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
+inline __m512 widen_bf16(__m256i x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
 
 // Rounds to nearest even; NaN stays NaN.
 inline __m256i narrow_bf16(__m512 x) {
   const __m512i u = _mm512_castps_si512(x);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-  __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
   const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
   rounded = _mm512_mask_or_epi32(rounded, nan, _mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
   return _mm512_cvtepi32_epi16(rounded);
@@ -64,9 +71,12 @@ inline void multiply_tile(const FloatGemmBlock& g, int64_t row) {
   __m512 sum[kRows][kVectors];
   for (int v = 0; v < kVectors; ++v) {
     const __mmask16 mask = v + 1 == kVectors ? last_mask : __mmask16(0xffff);
-    const __m512 start = g.bias != nullptr ? _mm512_maskz_loadu_ps(mask, g.bias + 16 * v) : _mm512_setzero_ps();
+    const __m512 start =
+        g.bias != nullptr ? _mm512_maskz_loadu_ps(mask, g.bias + 16 * v) : _mm512_setzero_ps();
     for (int i = 0; i < kRows; ++i) {
-      sum[i][v] = g.sums != nullptr ? _mm512_maskz_loadu_ps(mask, g.sums + (row + i) * g.ld_sums + 16 * v) : start;
+      sum[i][v] = g.sums != nullptr
+                      ? _mm512_maskz_loadu_ps(mask, g.sums + (row + i) * g.ld_sums + 16 * v)
+                      : start;
     }
   }
 
@@ -74,7 +84,8 @@ inline void multiply_tile(const FloatGemmBlock& g, int64_t row) {
   for (int64_t segment = 0; segment < g.segments; ++segment) {
     const char* p = a + segment * g.segment_stride * kSize;
     for (int64_t s = 0; s < steps; s += 16) {
-      // One line of each row of the next tile: with many rows in flight the hardware does not fetch them ahead.
+      // One line of each row of the next tile: with many rows in flight the hardware does not fetch
+      // them ahead.
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) _mm_prefetch(p + (kRows + i) * stride, _MM_HINT_T0);
       const int64_t count = steps - s < 16 ? steps - s : 16;
@@ -87,7 +98,10 @@ inline void multiply_tile(const FloatGemmBlock& g, int64_t row) {
           // Four rows to a base pointer keep every address within one addressing mode.
           const char* base = p + (i / 4) * 4 * stride;
           const int r = i % 4;
-          const __m512i x = broadcast_dword(r == 0 ? base : r == 1 ? base + stride : r == 2 ? base + 2 * stride : base + stride3);
+          const __m512i x = broadcast_dword(r == 0   ? base
+                                            : r == 1 ? base + stride
+                                            : r == 2 ? base + 2 * stride
+                                                     : base + stride3);
           for (int v = 0; v < kVectors; ++v) sum[i][v] = Element::multiply_add(sum[i][v], x, b[v]);
         }
         p += 4;
@@ -112,11 +126,14 @@ inline void multiply_tile(const FloatGemmBlock& g, int64_t row) {
       __m512 y = sum[i][v];
       if (g.bf16_out) {
         if (g.add != nullptr) {
-          y = _mm512_add_ps(y, widen_bf16(_mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t*>(g.add) + add_at)));
+          y = _mm512_add_ps(y, widen_bf16(_mm256_maskz_loadu_epi16(
+                                   mask, static_cast<const uint16_t*>(g.add) + add_at)));
         }
         _mm256_mask_storeu_epi16(static_cast<uint16_t*>(g.out) + out_at, mask, narrow_bf16(y));
       } else {
-        if (g.add != nullptr) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(mask, static_cast<const float*>(g.add) + add_at));
+        if (g.add != nullptr)
+          y = _mm512_add_ps(y,
+                            _mm512_maskz_loadu_ps(mask, static_cast<const float*>(g.add) + add_at));
         _mm512_mask_storeu_ps(static_cast<float*>(g.out) + out_at, mask, y);
       }
     }
@@ -142,10 +159,18 @@ inline void multiply_columns(const FloatGemmBlock& g) {
 template <typename Element>
 inline void multiply_block(const FloatGemmBlock& g) {
   switch ((g.n + 15) / 16) {
-    case 1: multiply_columns<Element, 12, 1>(g); break;
-    case 2: multiply_columns<Element, 12, 2>(g); break;
-    case 3: multiply_columns<Element, 8, 3>(g); break;
-    default: multiply_columns<Element, 6, 4>(g); break;
+    case 1:
+      multiply_columns<Element, 12, 1>(g);
+      break;
+    case 2:
+      multiply_columns<Element, 12, 2>(g);
+      break;
+    case 3:
+      multiply_columns<Element, 8, 3>(g);
+      break;
+    default:
+      multiply_columns<Element, 6, 4>(g);
+      break;
   }
 }
 
@@ -177,7 +202,8 @@ inline void transpose_16x16(__m512i r[16]) {
 }
 
 template <typename Element>
-inline void pack_columns(const void* w, bool w_bf16, int64_t ldw, int64_t n, int64_t k, void* panel) {
+inline void pack_columns(const void* w, bool w_bf16, int64_t ldw, int64_t n, int64_t k,
+                         void* panel) {
   const int64_t vectors = (n + 15) / 16;
   const int64_t steps = (k * Element::kSize + 3) / 4;
   constexpr int64_t kPerStep = 4 / Element::kSize;
@@ -185,7 +211,8 @@ inline void pack_columns(const void* w, bool w_bf16, int64_t ldw, int64_t n, int
     for (int64_t v = 0; v < vectors; ++v) {
       __m512i r[16];
       for (int64_t i = 0; i < 16; ++i) {
-        r[i] = 16 * v + i < n ? Element::load_row(w, w_bf16, (16 * v + i) * ldw + s * kPerStep, k - s * kPerStep)
+        r[i] = 16 * v + i < n ? Element::load_row(w, w_bf16, (16 * v + i) * ldw + s * kPerStep,
+                                                  k - s * kPerStep)
                               : _mm512_setzero_si512();
       }
       transpose_16x16(r);
@@ -205,7 +232,8 @@ inline void dot_tile(const FloatDotBlock& g, int64_t row, int64_t n0, int64_t co
   }
   const auto step = [&](int64_t c, int64_t left) {
     typename Dot::Vector w[4];
-    for (int64_t j = 0; j < 4; ++j) w[j] = Dot::load(g.w, (n0 + (j < columns ? j : 0)) * g.k + c, left);
+    for (int64_t j = 0; j < 4; ++j)
+      w[j] = Dot::load(g.w, (n0 + (j < columns ? j : 0)) * g.k + c, left);
     for (int i = 0; i < kRows; ++i) {
       const typename Dot::Vector x = Dot::load(g.a, (row + i) * g.lda + c, left);
       for (int j = 0; j < 4; ++j) sum[i][j] = Dot::multiply_add(sum[i][j], x, w[j]);
@@ -256,7 +284,8 @@ struct DotWidened {
   using Vector = __m512;
   static constexpr int64_t kStep = 16;
   static Vector load(const void* p, int64_t at, int64_t left) {
-    return widen_bf16(_mm256_maskz_loadu_epi16(head_mask(left), static_cast<const uint16_t*>(p) + at));
+    return widen_bf16(
+        _mm256_maskz_loadu_epi16(head_mask(left), static_cast<const uint16_t*>(p) + at));
   }
   static __m512 multiply_add(__m512 sum, Vector x, Vector w) { return _mm512_fmadd_ps(x, w, sum); }
 };

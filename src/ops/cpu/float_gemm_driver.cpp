@@ -8,8 +8,9 @@
 namespace intaglio::cpu {
 namespace {
 
-constexpr int64_t kRowChunk = 384;       // rows that share one packing of a panel
-constexpr int64_t kPanelBytes = 131072;  // a panel block stays in the second-level cache beside its rows
+constexpr int64_t kRowChunk = 384;  // rows that share one packing of a panel
+constexpr int64_t kPanelBytes =
+    131072;  // a panel block stays in the second-level cache beside its rows
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -48,7 +49,8 @@ Blocking make_blocking(const FloatGemmKernels& kernels, const FloatGemmDesc& des
 
 void widen_rows(const BFloat16* source, int64_t ld, int64_t rows, int64_t cols, float* target) {
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) target[r * cols + c] = static_cast<float>(source[r * ld + c]);
+    for (int64_t c = 0; c < cols; ++c)
+      target[r * cols + c] = static_cast<float>(source[r * ld + c]);
   }
 }
 
@@ -61,8 +63,8 @@ std::byte* offset(void* p, int64_t elements, DType dtype) {
 }
 
 // One task: rows [row, row + rows) of one panel of columns, over all depth blocks.
-void run_task(const FloatGemmKernels& kernels, const FloatGemmDesc& desc, const FloatGemmArgs& args, const Blocking& blocking,
-              int64_t task, std::byte* scratch) {
+void run_task(const FloatGemmKernels& kernels, const FloatGemmDesc& desc, const FloatGemmArgs& args,
+              const Blocking& blocking, int64_t task, std::byte* scratch) {
   const bool bf16_in = desc.in_dtype == DType::kBF16;
   const bool bf16_out = desc.out_dtype == DType::kBF16;
   const int64_t row = task / blocking.panels * blocking.rows;
@@ -77,7 +79,8 @@ void run_task(const FloatGemmKernels& kernels, const FloatGemmDesc& desc, const 
   void* out = offset(args.out, row * args.ldo + column, desc.out_dtype);
   for (int64_t c = 0; c < desc.k; c += blocking.depth) {
     block.k = std::min(blocking.depth, desc.k - c);
-    kernels.pack(offset(args.w, column * desc.k + c, desc.in_dtype), bf16_in, desc.k, block.n, block.k, scratch);
+    kernels.pack(offset(args.w, column * desc.k + c, desc.in_dtype), bf16_in, desc.k, block.n,
+                 block.k, scratch);
     block.a = offset(args.a, row * args.lda + c, desc.in_dtype);
     block.lda = args.lda;
     if (bf16_in && !kernels.bf16) {
@@ -99,13 +102,15 @@ void run_task(const FloatGemmKernels& kernels, const FloatGemmDesc& desc, const 
 
 }  // namespace
 
-size_t float_gemm_scratch_bytes(const FloatGemmKernels& kernels, const FloatGemmDesc& desc, int threads) {
+size_t float_gemm_scratch_bytes(const FloatGemmKernels& kernels, const FloatGemmDesc& desc,
+                                int threads) {
   if (desc.m <= kDotRows) return 0;
-  return make_blocking(kernels, desc, threads).thread_bytes() * static_cast<size_t>(std::max(threads, 1));
+  return make_blocking(kernels, desc, threads).thread_bytes() *
+         static_cast<size_t>(std::max(threads, 1));
 }
 
-void run_float_dot(const FloatGemmKernels& kernels, const Context& context, const FloatGemmDesc& desc,
-                   const FloatGemmArgs& args) {
+void run_float_dot(const FloatGemmKernels& kernels, const Context& context,
+                   const FloatGemmDesc& desc, const FloatGemmArgs& args) {
   parallel_for(context.threads, desc.n, 32, [&](int64_t begin, int64_t end, int) {
     kernels.dot({.a = args.a,
                  .lda = args.lda,
@@ -121,8 +126,8 @@ void run_float_dot(const FloatGemmKernels& kernels, const Context& context, cons
   });
 }
 
-Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context, const FloatGemmDesc& desc,
-                      const FloatGemmArgs& args) {
+Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context,
+                      const FloatGemmDesc& desc, const FloatGemmArgs& args) {
   if (desc.m <= 0 || desc.n <= 0) return {};
   if (desc.m <= kDotRows) {
     run_float_dot(kernels, context, desc, args);
@@ -134,12 +139,14 @@ Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context, c
   const Blocking blocking = make_blocking(kernels, desc, context.threads);
   const Arena::Scope scope(*context.scratch);
   const auto bytes = static_cast<int64_t>(blocking.thread_bytes());
-  INTAGLIO_ASSIGN(std::byte* const scratch, context.scratch->take<std::byte>(bytes * std::max(context.threads, 1)));
-  parallel_for(context.threads, blocking.chunks * blocking.panels, 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t task = begin; task < end; ++task) {
-      run_task(kernels, desc, args, blocking, task, scratch + thread * bytes);
-    }
-  });
+  INTAGLIO_ASSIGN(std::byte* const scratch,
+                  context.scratch->take<std::byte>(bytes * std::max(context.threads, 1)));
+  parallel_for(context.threads, blocking.chunks * blocking.panels, 1,
+               [&](int64_t begin, int64_t end, int thread) {
+                 for (int64_t task = begin; task < end; ++task) {
+                   run_task(kernels, desc, args, blocking, task, scratch + thread * bytes);
+                 }
+               });
   return {};
 }
 

@@ -6,16 +6,18 @@
 
 namespace intaglio::cpu {
 
-// Up to this many rows the weights are read once, in place, by dot products; above, in packed panels.
+// Up to this many rows the weights are read once, in place, by dot products; above, in packed
+// panels.
 inline constexpr int64_t kDotRows = 8;
 
-size_t float_gemm_scratch_bytes(const FloatGemmKernels& kernels, const FloatGemmDesc& desc, int threads);
-Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context, const FloatGemmDesc& desc,
-                      const FloatGemmArgs& args);
+size_t float_gemm_scratch_bytes(const FloatGemmKernels& kernels, const FloatGemmDesc& desc,
+                                int threads);
+Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context,
+                      const FloatGemmDesc& desc, const FloatGemmArgs& args);
 
 // The dot product path alone; needs no scratch.
-void run_float_dot(const FloatGemmKernels& kernels, const Context& context, const FloatGemmDesc& desc,
-                   const FloatGemmArgs& args);
+void run_float_dot(const FloatGemmKernels& kernels, const Context& context,
+                   const FloatGemmDesc& desc, const FloatGemmArgs& args);
 
 // The kernels for this type on this machine, or null below AVX2.
 const FloatGemmKernels* select_float_gemm_kernels(const Context& context, DType in_dtype);

@@ -1,4 +1,5 @@
-// Passes over rows of floats around the matrix products: group norm, SwiGLU, type changes. One set an instruction set.
+// Passes over rows of floats around the matrix products: group norm, SwiGLU, type changes. One set
+// an instruction set.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +17,14 @@ struct ScaleShift {
 };
 
 struct FloatRowKernels {
-  // Over rows of x [rows, channels] (float or bf16): sum[c] = sum of x - center[c], square[c] = sum of (x - center[c])^2.
-  void (*channel_sums)(const void* x, bool bf16, int64_t rows, int64_t channels, const float* center, float* sum, float* square);
+  // Over rows of x [rows, channels] (float or bf16): sum[c] = sum of x - center[c], square[c] = sum
+  // of (x - center[c])^2.
+  void (*channel_sums)(const void* x, bool bf16, int64_t rows, int64_t channels,
+                       const float* center, float* sum, float* square);
   // y = act(x * scale[c] + shift[c])
   void (*scale_shift)(const ScaleShift&);
-  // One row: groups of `group` gate values, then as many up values -> outputs silu(gate) * up. outputs % group == 0.
+  // One row: groups of `group` gate values, then as many up values -> outputs silu(gate) * up.
+  // outputs % group == 0.
   void (*swiglu)(const float* gate_up, int64_t outputs, int64_t group, void* out, bool bf16_out);
   // out = softmax(x * scale) over one row; x is overwritten. out may be x if it is float.
   void (*softmax)(float* x, int64_t count, float scale, void* out, bool bf16_out);

@@ -1,15 +1,23 @@
-// The row passes as plain loops for the compiler to vectorise. Each instruction-set folder includes this once with its own flags; nothing
-// here may leave the translation unit.
+// The row passes as plain loops for the compiler to vectorise. Each instruction-set folder includes
+// this once with its own flags; nothing here may leave the translation unit.
 #pragma once
 
 #include <cstdint>
 
 #include "ops/cpu/float_row_kernels.h"
 
+// Without this g++ keeps comparisons of floats as branches, and the loops with exp scalar below
+// AVX-512. No value changes.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-trapping-math")
+#endif
+
 namespace intaglio::cpu {
 namespace {
 
-inline float widen_bits(uint16_t x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x) << 16); }
+inline float widen_bits(uint16_t x) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(x) << 16);
+}
 
 inline uint16_t narrow_bits(float x) {
   const uint32_t u = __builtin_bit_cast(uint32_t, x);
@@ -20,7 +28,8 @@ inline uint16_t narrow_bits(float x) {
 
 // exp by 2^n * polynomial on [-ln2/2, ln2/2]; relative error below 2e-7.
 inline float exp_fast(float x) {
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
+  constexpr float kMagic =
+      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
   x = x > 88.0f ? 88.0f : x;
   x = x < -87.0f ? -87.0f : x;
   const float shifted = x * 1.44269504f + kMagic;
@@ -53,7 +62,8 @@ struct Bf16Io {
 
 // kWidth channels at a time, so that their sums stay in registers over the rows.
 template <typename Io, int kWidth>
-inline void sum_channels(const typename Io::Type* x, int64_t rows, int64_t stride, const float* center, float* sum, float* square) {
+inline void sum_channels(const typename Io::Type* x, int64_t rows, int64_t stride,
+                         const float* center, float* sum, float* square) {
   float s[kWidth] = {};
   float q[kWidth] = {};
   for (int64_t r = 0; r < rows; ++r) {
@@ -70,15 +80,26 @@ inline void sum_channels(const typename Io::Type* x, int64_t rows, int64_t strid
 }
 
 template <typename Io>
-inline void channel_sums_of(const void* data, int64_t rows, int64_t channels, const float* center, float* sum, float* square) {
+inline void channel_sums_of(const void* data, int64_t rows, int64_t channels, const float* center,
+                            float* sum, float* square) {
   const auto* x = static_cast<const typename Io::Type*>(data);
   int64_t c = 0;
-  for (; c + 32 <= channels; c += 32) sum_channels<Io, 32>(x + c, rows, channels, center + c, sum + c, square + c);
-  for (; c + 8 <= channels; c += 8) sum_channels<Io, 8>(x + c, rows, channels, center + c, sum + c, square + c);
-  for (; c < channels; ++c) sum_channels<Io, 1>(x + c, rows, channels, center + c, sum + c, square + c);
+  if (channels % 32 != 0) {  // three vectors keep the adders busier than two and one
+    for (; c + 48 <= channels && (channels - c) % 32 != 0; c += 48)
+      sum_channels<Io, 48>(x + c, rows, channels, center + c, sum + c, square + c);
+  }
+  for (; c + 32 <= channels; c += 32)
+    sum_channels<Io, 32>(x + c, rows, channels, center + c, sum + c, square + c);
+  for (; c + 16 <= channels; c += 16)
+    sum_channels<Io, 16>(x + c, rows, channels, center + c, sum + c, square + c);
+  for (; c + 8 <= channels; c += 8)
+    sum_channels<Io, 8>(x + c, rows, channels, center + c, sum + c, square + c);
+  for (; c < channels; ++c)
+    sum_channels<Io, 1>(x + c, rows, channels, center + c, sum + c, square + c);
 }
 
-void channel_sums(const void* x, bool bf16, int64_t rows, int64_t channels, const float* center, float* sum, float* square) {
+void channel_sums(const void* x, bool bf16, int64_t rows, int64_t channels, const float* center,
+                  float* sum, float* square) {
   if (bf16) {
     channel_sums_of<Bf16Io>(x, rows, channels, center, sum, square);
   } else {
@@ -111,7 +132,8 @@ void scale_shift(const ScaleShift& g) {
 }
 
 template <typename Io>
-inline void swiglu_of(const float* gate_up, int64_t outputs, int64_t group, typename Io::Type* out) {
+inline void swiglu_of(const float* gate_up, int64_t outputs, int64_t group,
+                      typename Io::Type* out) {
   for (int64_t first = 0; first < outputs; first += group) {
     const float* gate = gate_up + 2 * first;
     const float* up = gate + group;
@@ -176,8 +198,13 @@ void dequantize(const int8_t* q, float scale, int64_t count, uint16_t* y) {
   for (int64_t i = 0; i < count; ++i) y[i] = narrow_bits(static_cast<float>(q[i]) * scale);
 }
 
-constexpr FloatRowKernels kLoops{.channel_sums = channel_sums, .scale_shift = scale_shift, .swiglu = swiglu, .softmax = softmax, .widen = widen,
-                                 .narrow = narrow, .dequantize = dequantize};
+constexpr FloatRowKernels kLoops{.channel_sums = channel_sums,
+                                 .scale_shift = scale_shift,
+                                 .swiglu = swiglu,
+                                 .softmax = softmax,
+                                 .widen = widen,
+                                 .narrow = narrow,
+                                 .dequantize = dequantize};
 
 }  // namespace
 }  // namespace intaglio::cpu

@@ -3,6 +3,7 @@
 // linkage: each set of flags gets its own copy.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "ops/cpu/norm_kernels.h"
@@ -21,7 +22,15 @@ inline double fold(const Doubles& sum) {
   return lane[0];
 }
 
-// Sum over a row of step(accumulator, vector at c): float in 64 lanes, float64 from one stretch of
+// Calls body(c, Whole or Part) for each vector of a row.
+template <typename Body>
+inline void each_vector(int64_t cols, Body&& body) {
+  int64_t c = 0;
+  for (; c + kLanes <= cols; c += kLanes) body(c, Whole{});
+  if (c < cols) body(c, Part{cols - c});
+}
+
+// Sum over a row of step(accumulator, c, lanes): float in 64 lanes, float64 from one stretch of
 // 2048 columns to the next.
 template <typename Step>
 inline double sum_row(int64_t cols, Step&& step) {
@@ -32,11 +41,16 @@ inline double sum_row(int64_t cols, Step&& step) {
     int64_t c = begin;
     for (; c + 4 * kLanes <= end; c += 4 * kLanes) {
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) part[i] = step(part[i], c + i * kLanes);
+      for (int i = 0; i < 4; ++i) part[i] = step(part[i], c + i * kLanes, Whole{});
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      if (c + i * kLanes < end) part[i] = step(part[i], c + i * kLanes);
+      const int64_t left = end - c - i * kLanes;
+      if (left >= kLanes) {
+        part[i] = step(part[i], c + i * kLanes, Whole{});
+      } else if (left > 0) {
+        part[i] = step(part[i], c + i * kLanes, Part{left});
+      }
     }
     accumulate(total, add(add(part[0], part[1]), add(part[2], part[3])));
   }
@@ -45,8 +59,8 @@ inline double sum_row(int64_t cols, Step&& step) {
 
 template <typename T>
 inline double sum_of_squares(const T* x, int64_t cols) {
-  return sum_row(cols, [=](Floats sum, int64_t c) {
-    const Floats v = load(x, c, cols);
+  return sum_row(cols, [=](Floats sum, int64_t c, auto lanes) {
+    const Floats v = load(x + c, lanes);
     return mul_add(v, v, sum);
   });
 }
@@ -70,102 +84,145 @@ inline RowNorm measure_row(const NormRowArgs& args) {
     norm.inverse = inverse_root(sum_of_squares(x, cols), cols, args.eps);
     return norm;
   }
-  const double sum =
-      sum_row(cols, [=](Floats part, int64_t c) { return add(part, load(x, c, cols)); });
-  const double mean = sum / static_cast<double>(cols);
+  // Summed as differences from the first element, so that the float lanes do not round away the
+  // digits of a large mean.
+  const Floats origin = all(x[0]);
+  const double sum = sum_row(cols, [=](Floats part, int64_t c, auto lanes) {
+    return add(part, inside(sub(load(x + c, lanes), origin), lanes));
+  });
+  const double mean = static_cast<double>(x[0]) + sum / static_cast<double>(cols);
   norm.mean_high = static_cast<float>(mean);
   norm.mean_low = static_cast<float>(mean - static_cast<double>(norm.mean_high));
   const Floats high = all(norm.mean_high);
   const Floats low = all(norm.mean_low);
-  const double squares = sum_row(cols, [=](Floats part, int64_t c) {
-    const Floats d = inside(sub(sub(load(x, c, cols), high), low), c, cols);
+  const double squares = sum_row(cols, [=](Floats part, int64_t c, auto lanes) {
+    const Floats d = inside(sub(sub(load(x + c, lanes), high), low), lanes);
     return mul_add(d, d, part);
   });
   norm.inverse = inverse_root(squares, cols, args.eps);
   return norm;
 }
 
-inline Floats norm_value(const NormRowArgs& args, const RowNorm& norm, int64_t c) {
-  Floats y = load(args.x, c, args.cols);
-  if (args.layer) y = inside(sub(sub(y, all(norm.mean_high)), all(norm.mean_low)), c, args.cols);
-  y = mul(y, all(norm.inverse));
-  if (args.weight != nullptr) y = mul(y, load(args.weight, c, args.cols));
-  if (args.modulation != nullptr) y = mul(y, add(all(1.0f), load(args.modulation, c, args.cols)));
-  return y;
+// Calls body(c, lanes, normalized values) over a row. Which of the parts a row has is decided once,
+// outside the loop.
+template <bool kLayer, bool kWeight, bool kModulation, typename Body>
+inline void each_value(const NormRowArgs& args, const RowNorm& norm, Body&& body) {
+  const float* x = args.x;
+  const float* weight = args.weight;
+  const float* modulation = args.modulation;
+  const Floats high = all(norm.mean_high);
+  const Floats low = all(norm.mean_low);
+  const Floats inverse = all(norm.inverse);
+  each_vector(args.cols, [=](int64_t c, auto lanes) {
+    Floats y = load(x + c, lanes);
+    if constexpr (kLayer) y = inside(sub(sub(y, high), low), lanes);
+    y = mul(y, inverse);
+    if constexpr (kWeight) y = mul(y, load(weight + c, lanes));
+    if constexpr (kModulation) y = mul(y, add(all(1.0f), load(modulation + c, lanes)));
+    body(c, lanes, y);
+  });
 }
 
-// ops/quantize.h on the values of the row, which are formed twice rather than stored: x is in L1.
-inline void norm_row_to_int8(const NormRowArgs& args, const RowNorm& norm) {
+template <bool kLayer, bool kWeight, bool kModulation>
+inline void write_row(const NormRowArgs& args, const RowNorm& norm) {
+  constexpr auto each = [](const NormRowArgs& a, const RowNorm& n, auto&& body) {
+    each_value<kLayer, kWeight, kModulation>(a, n, body);
+  };
+  if (args.output == NormOutput::kF32) {
+    float* out = static_cast<float*>(args.out);
+    return each(args, norm, [=](int64_t c, auto lanes, Floats y) { store(out + c, lanes, y); });
+  }
+  if (args.output == NormOutput::kBF16) {
+    uint16_t* out = static_cast<uint16_t*>(args.out);
+    return each(args, norm, [=](int64_t c, auto lanes, Floats y) { store(out + c, lanes, y); });
+  }
+  // ops/quantize.h on the values of the row, which are formed twice rather than stored: x is in L1.
   constexpr int32_t kInfinity = 0x7f800000;
   int8_t* q = static_cast<int8_t*>(args.out);
   Magnitudes magnitudes = no_magnitudes();
-  for (int64_t c = 0; c < args.cols; c += kLanes) {
-    magnitudes = larger_magnitudes(magnitudes, norm_value(args, norm, c));
-  }
+  each(args, norm, [&](int64_t, auto, Floats y) { magnitudes = larger_magnitudes(magnitudes, y); });
   const int32_t bits = largest(magnitudes);
   if (bits == 0 || bits >= kInfinity) {
-    for (int64_t c = 0; c < args.cols; ++c) q[c] = 0;
+    __builtin_memset(q, 0, static_cast<size_t>(args.cols));
     *args.scale = bits == 0 ? 1e-30f : __builtin_nanf("");
     return;
   }
   float absmax;
   __builtin_memcpy(&absmax, &bits, sizeof(absmax));
   const Floats multiplier = all(127.0f / absmax);
-  for (int64_t c = 0; c < args.cols; c += kLanes) {
-    store_rounded(q, c, args.cols, mul(norm_value(args, norm, c), multiplier));
-  }
+  each(args, norm,
+       [=](int64_t c, auto lanes, Floats y) { store(q + c, lanes, mul(y, multiplier)); });
   const float scale = absmax / 127.0f;
   *args.scale = scale > 1e-30f ? scale : 1e-30f;
 }
 
 inline void norm_row(const NormRowArgs& args) {
   const RowNorm norm = measure_row(args);
-  if (args.output == NormOutput::kI8) return norm_row_to_int8(args, norm);
-  for (int64_t c = 0; c < args.cols; c += kLanes) {
-    if (args.output == NormOutput::kBF16) {
-      store(static_cast<uint16_t*>(args.out), c, args.cols, norm_value(args, norm, c));
-    } else {
-      store(static_cast<float*>(args.out), c, args.cols, norm_value(args, norm, c));
-    }
+  const int parts = (args.layer ? 4 : 0) + (args.weight != nullptr ? 2 : 0) +
+                    (args.modulation != nullptr ? 1 : 0);
+  switch (parts) {
+    case 0:
+      return write_row<false, false, false>(args, norm);
+    case 1:
+      return write_row<false, false, true>(args, norm);
+    case 2:
+      return write_row<false, true, false>(args, norm);
+    case 3:
+      return write_row<false, true, true>(args, norm);
+    case 4:
+      return write_row<true, false, false>(args, norm);
+    case 5:
+      return write_row<true, false, true>(args, norm);
+    case 6:
+      return write_row<true, true, false>(args, norm);
+    default:
+      return write_row<true, true, true>(args, norm);
   }
 }
 
 template <typename T>
 inline void gated_residual_row(const ResidualRowArgs& args, const T* y) {
-  const int64_t cols = args.cols;
-  const Floats inverse = all(inverse_root(sum_of_squares(y, cols), cols, args.eps));
-  for (int64_t c = 0; c < cols; c += kLanes) {
-    const Floats normed = mul(mul(load(y, c, cols), inverse), load(args.weight, c, cols));
-    store(args.h, c, cols, mul_add(load(args.gate, c, cols), normed, load(args.h, c, cols)));
-  }
+  const Floats inverse = all(inverse_root(sum_of_squares(y, args.cols), args.cols, args.eps));
+  float* h = args.h;
+  const float* weight = args.weight;
+  const float* gate = args.gate;
+  each_vector(args.cols, [=](int64_t c, auto lanes) {
+    const Floats normed = mul(mul(load(y + c, lanes), inverse), load(weight + c, lanes));
+    store(h + c, lanes, mul_add(load(gate + c, lanes), normed, load(h + c, lanes)));
+  });
+}
+
+template <typename T>
+inline void head_norm_rope(const HeadsNormRopeArgs& args, T* first) {
+  const int64_t half = args.head_dim / 2;
+  T* second = first + half;
+  Floats sum_first = all(0.0f);
+  Floats sum_second = all(0.0f);
+  each_vector(half, [&](int64_t j, auto lanes) {
+    const Floats a = load(first + j, lanes);
+    const Floats b = load(second + j, lanes);
+    sum_first = mul_add(a, a, sum_first);
+    sum_second = mul_add(b, b, sum_second);
+  });
+  Doubles total;
+  accumulate(total, add(sum_first, sum_second));
+  const Floats inverse = all(inverse_root(fold(total), args.head_dim, args.eps));
+  const float* weight = args.weight;
+  const float* cosines = args.cosine;
+  const float* sines = args.sine;
+  each_vector(half, [=](int64_t j, auto lanes) {
+    const Floats a = mul(mul(load(first + j, lanes), inverse), load(weight + j, lanes));
+    const Floats b = mul(mul(load(second + j, lanes), inverse), load(weight + half + j, lanes));
+    const Floats cosine = load(cosines + j, lanes);
+    const Floats sine = load(sines + j, lanes);
+    store(first + j, lanes, mul_sub(a, cosine, mul(b, sine)));
+    store(second + j, lanes, mul_add(b, cosine, mul(a, sine)));
+  });
 }
 
 template <typename T>
 inline void heads_norm_rope(const HeadsNormRopeArgs& args, T* x) {
-  const int64_t half = args.head_dim / 2;
-  for (int64_t h = 0; h < args.heads; ++h, x += args.head_dim) {
-    T* first = x;
-    T* second = x + half;
-    Floats sum_first = all(0.0f);
-    Floats sum_second = all(0.0f);
-    for (int64_t j = 0; j < half; j += kLanes) {
-      const Floats a = load(first, j, half);
-      const Floats b = load(second, j, half);
-      sum_first = mul_add(a, a, sum_first);
-      sum_second = mul_add(b, b, sum_second);
-    }
-    Doubles total;
-    accumulate(total, add(sum_first, sum_second));
-    const Floats inverse = all(inverse_root(fold(total), args.head_dim, args.eps));
-    for (int64_t j = 0; j < half; j += kLanes) {
-      const Floats a = mul(mul(load(first, j, half), inverse), load(args.weight, j, half));
-      const Floats b = mul(mul(load(second, j, half), inverse), load(args.weight + half, j, half));
-      const Floats cosine = load(args.cosine, j, half);
-      const Floats sine = load(args.sine, j, half);
-      store(first, j, half, mul_sub(a, cosine, mul(b, sine)));
-      store(second, j, half, mul_add(b, cosine, mul(a, sine)));
-    }
-  }
+  for (int64_t h = 0; h < args.heads; ++h) head_norm_rope(args, x + h * args.head_dim);
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct S8Tile {
   const void* w;        // packed panel, at its first group
   int32_t* acc;         // [rows][32], 64-byte aligned
   const int32_t* init;  // [rows] or nullptr
+  const void* prefetch;  // VNNI: one line of 64 bytes a k group from here on is brought to L2; any address will do
   int64_t k_groups;
   int64_t panel_bytes;  // bytes of a whole packed panel; the AVX2 panel holds two halves
   int rows;

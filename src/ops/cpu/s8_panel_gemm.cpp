@@ -2,9 +2,9 @@
 //
 //            n: panels of 32 columns                 A is repacked into tiles of at most 14 (AVX2: 6) rows, [k group][row][group], so that a tile is
 //         +----+----+----+----+                      one stream; the pass also sums the rows (VNNI compensation).
-//   m     | W  |    |    |    |  k                   An M block of A tiles (at most kABlockBytes) stays in L2 while the panels stream past it, once
-//  +---+  +----+----+----+----+                      an M block. Inside, k is cut into pieces of kKBlock so that a piece of a panel also
-//  | A | -> M block x panel -> acc[rows][32]         stays in L2 between the tiles; acc then carries the sums from piece to piece.
+//   m     | W  |    |    |    |  k                   k is cut into pieces of kKBlock. A piece of an M block of A (at most kABlockBytes) stays in L2
+//  +---+  +----+----+----+----+                      while the panels of a task stream past it, so W is read once an M block; a piece of a panel
+//  | A | -> M block x panel -> acc[rows][32]         stays in L2 between the tiles. acc carries the sums from piece to piece.
 //  +---+                                             Threads take (M block, some panels) pairs.
 #if defined(INTAGLIO_X86)
 
@@ -17,23 +17,27 @@ namespace intaglio {
 namespace {
 
 constexpr int64_t kABlockBytes = 512 << 10;
-constexpr int64_t kKBlock = 4096;
+constexpr int64_t kKBlock = 4608;
+// Panels that share a slice of A when k has several pieces.
+constexpr int64_t kSlicePanels = 8;
 // Work below which another thread or another task costs more than it brings.
 constexpr int64_t kTaskMacs = int64_t{2} << 20;
-constexpr int64_t kSerialPackBytes = 64 << 10;
-constexpr int64_t kSerialMacs = 256 << 10;
+// A parallel region costs a few microseconds: what one thread packs (10 bytes a ns) or multiplies (200 products a ns) in that time stays serial.
+constexpr int64_t kSerialPackBytes = 256 << 10;
+constexpr int64_t kSerialMacs = int64_t{1} << 20;
 
 struct PanelKernel {
   int tile_rows;
   int k_group;
-  int a_group_bytes;  // bytes of one packed group of A
+  int a_group_bytes;  // bytes of one packed group of a row of A
+  int w_group_bytes;  // bytes from one group of a panel to the next
   void (*tile)(const S8Tile&);
   void (*pack_rows)(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed, int32_t* init_row);
   void (*epilogue)(const S8Epilogue&, const int32_t* acc, int64_t row0, int64_t rows, int64_t col0);
 };
 
-constexpr PanelKernel kVnniKernel{kVnniTileRows, 4, 4, avx512vnni_s8_tile, avx512vnni_s8_pack_rows, avx512_s8_epilogue};
-constexpr PanelKernel kAvx2Kernel{kAvx2TileRows, 2, 4, avx2_s8_tile, avx2_s8_pack_rows, avx2_s8_epilogue};
+constexpr PanelKernel kVnniKernel{kVnniTileRows, 4, 4, 4 * kS8PanelCols, avx512vnni_s8_tile, avx512vnni_s8_pack_rows, avx512_s8_epilogue};
+constexpr PanelKernel kAvx2Kernel{kAvx2TileRows, 2, 4, kS8PanelCols, avx2_s8_tile, avx2_s8_pack_rows, avx2_s8_epilogue};
 
 // `count` items in `parts` nearly equal runs: the first item of run i.
 int64_t run_begin(int64_t count, int64_t parts, int64_t i) { return i * (count / parts) + std::min(i, count % parts); }
@@ -46,6 +50,7 @@ struct Plan {
   int64_t tiles = 0;          // row tiles
   int64_t m_blocks = 0;       // runs of tiles
   int64_t k_block_groups = 0;
+  int64_t block_rows = 0;     // most rows of an M block
   int64_t acc_rows = 0;       // rows of acc a thread needs
   int64_t panels_per_task = 0;
   int threads = 1;
@@ -58,16 +63,18 @@ Plan make_plan(const PanelKernel& kernel, const S8GemmDesc& desc, int threads) {
   plan.panel_bytes = plan.groups * kernel.k_group * kS8PanelCols;
   plan.panels = (desc.n + kS8PanelCols - 1) / kS8PanelCols;
   plan.tiles = (desc.m + kernel.tile_rows - 1) / kernel.tile_rows;
-  const int64_t tiles_per_block = std::max<int64_t>(1, kABlockBytes / (plan.a_row_bytes * kernel.tile_rows));
-  plan.m_blocks = (plan.tiles + tiles_per_block - 1) / tiles_per_block;
   const int64_t k_blocks = (desc.k + kKBlock - 1) / kKBlock;
   plan.k_block_groups = (plan.groups + k_blocks - 1) / k_blocks;
-  const int64_t block_tiles = (plan.tiles + plan.m_blocks - 1) / plan.m_blocks;
-  plan.acc_rows = (k_blocks == 1 ? 1 : block_tiles) * kernel.tile_rows;
+  const int64_t tile_slice_bytes = plan.k_block_groups * kernel.a_group_bytes * kernel.tile_rows;
+  const int64_t tiles_per_block = std::max<int64_t>(1, kABlockBytes / tile_slice_bytes);
+  plan.m_blocks = (plan.tiles + tiles_per_block - 1) / tiles_per_block;
+  plan.block_rows = (plan.tiles + plan.m_blocks - 1) / plan.m_blocks * kernel.tile_rows;
   plan.threads = desc.m * desc.n * desc.k <= kSerialMacs ? 1 : std::max(threads, 1);
   const int64_t panel_macs = (desc.m + plan.m_blocks - 1) / plan.m_blocks * kS8PanelCols * desc.k;
   const int64_t most = std::max<int64_t>(1, plan.panels * plan.m_blocks / plan.threads);
-  plan.panels_per_task = std::clamp<int64_t>(kTaskMacs / panel_macs, 1, std::min(most, plan.panels));
+  const int64_t least = k_blocks == 1 ? 1 : std::min(kSlicePanels, most);
+  plan.panels_per_task = std::min(std::clamp(kTaskMacs / panel_macs, least, most), plan.panels);
+  plan.acc_rows = k_blocks == 1 ? kernel.tile_rows : plan.block_rows * plan.panels_per_task;
   return plan;
 }
 
@@ -79,7 +86,6 @@ size_t scratch_bytes(const PanelKernel& kernel, const S8GemmDesc& desc, int thre
          arena_bytes<int32_t>(acc_elements(plan, threads));
 }
 
-// One M block times one panel. tile_row(t) is the first row of tile t.
 struct Operands {
   const int8_t* a;
   const int32_t* a_init;
@@ -87,29 +93,39 @@ struct Operands {
   int32_t* acc;
 };
 
-void run_block(const PanelKernel& kernel, const Plan& plan, const S8GemmDesc& desc, const S8Epilogue& epilogue,
-               const Operands& operands, int64_t m_block, int64_t panel) {
-  const int64_t tile_begin = run_begin(plan.tiles, plan.m_blocks, m_block);
-  const int64_t tile_end = run_begin(plan.tiles, plan.m_blocks, m_block + 1);
-  const int64_t first_row = run_begin(desc.m, plan.tiles, tile_begin);
-  const uint8_t* w = operands.w + panel * plan.panel_bytes;
-  for (int64_t group = 0; group < plan.groups; group += plan.k_block_groups) {
-    const int64_t groups = std::min(plan.k_block_groups, plan.groups - group);
-    const bool whole = groups == plan.groups;
-    for (int64_t t = tile_begin; t < tile_end; ++t) {
-      const int64_t row = run_begin(desc.m, plan.tiles, t);
-      const int64_t rows = run_begin(desc.m, plan.tiles, t + 1) - row;
-      S8Tile tile{};
-      tile.a = operands.a + row * plan.a_row_bytes + group * rows * kernel.a_group_bytes;
-      tile.w = w + group * kernel.k_group * (kernel.k_group == 4 ? kS8PanelCols : kS8PanelCols / 2);
-      tile.acc = operands.acc + (whole ? 0 : (row - first_row) * kS8PanelCols);
-      tile.init = group == 0 ? operands.a_init + row : nullptr;
-      tile.k_groups = groups;
-      tile.panel_bytes = plan.panel_bytes;
-      tile.rows = static_cast<int>(rows);
-      kernel.tile(tile);
-      if (group + groups == plan.groups) kernel.epilogue(epilogue, tile.acc, row, rows, panel * kS8PanelCols);
-    }
+// One M block and some panels.
+struct Block {
+  int64_t m_block;
+  int64_t panel_begin, panel_end;
+};
+
+// Groups [group, group + groups) of every tile of the block times one panel.
+void run_piece(const PanelKernel& kernel, const Plan& plan, const S8GemmDesc& desc, const S8Epilogue& epilogue,
+               const Operands& operands, const Block& block, int64_t panel, int64_t group) {
+  const int64_t tile_begin = run_begin(plan.tiles, plan.m_blocks, block.m_block);
+  const int64_t tile_end = run_begin(plan.tiles, plan.m_blocks, block.m_block + 1);
+  const int64_t groups = std::min(plan.k_block_groups, plan.groups - group);
+  const bool whole = groups == plan.groups;
+  const int64_t first_row = run_begin(desc.m, plan.tiles, tile_begin) - (panel - block.panel_begin) * plan.block_rows;
+  const int64_t piece_bytes = groups * kernel.k_group * kS8PanelCols;
+  // The next piece is that of the next panel, or of this one when it is the last.
+  const int64_t next = panel + 1 < block.panel_end ? plan.panel_bytes : piece_bytes;
+  for (int64_t t = tile_begin; t < tile_end; ++t) {
+    const int64_t row = run_begin(desc.m, plan.tiles, t);
+    const int64_t rows = run_begin(desc.m, plan.tiles, t + 1) - row;
+    S8Tile tile{};
+    const uint8_t* w = operands.w + panel * plan.panel_bytes + group * kernel.w_group_bytes;
+    tile.a = operands.a + row * plan.a_row_bytes + group * rows * kernel.a_group_bytes;
+    tile.w = w;
+    tile.acc = operands.acc + (whole ? 0 : (row - first_row) * kS8PanelCols);
+    tile.init = group == 0 ? operands.a_init + row : nullptr;
+    // The first two tiles bring in the next piece of the weights; the others look again at what is there.
+    tile.prefetch = w + (t - tile_begin < 2 ? next + (t - tile_begin) * (piece_bytes / 2) : 0);
+    tile.k_groups = groups;
+    tile.panel_bytes = plan.panel_bytes;
+    tile.rows = static_cast<int>(rows);
+    kernel.tile(tile);
+    if (group + groups == plan.groups) kernel.epilogue(epilogue, tile.acc, row, rows, panel * kS8PanelCols);
   }
 }
 
@@ -139,9 +155,12 @@ Status run(const PanelKernel& kernel, const Context& context, const S8GemmDesc& 
                             acc + thread * plan.acc_rows * kS8PanelCols};
     for (int64_t task = begin; task < end; ++task) {
       const int64_t part = task % tasks_per_block;
-      const int64_t panel_end = run_begin(plan.panels, tasks_per_block, part + 1);
-      for (int64_t panel = run_begin(plan.panels, tasks_per_block, part); panel < panel_end; ++panel) {
-        run_block(kernel, plan, desc, epilogue, operands, task / tasks_per_block, panel);
+      const Block block{task / tasks_per_block, run_begin(plan.panels, tasks_per_block, part),
+                        run_begin(plan.panels, tasks_per_block, part + 1)};
+      for (int64_t group = 0; group < plan.groups; group += plan.k_block_groups) {
+        for (int64_t panel = block.panel_begin; panel < block.panel_end; ++panel) {
+          run_piece(kernel, plan, desc, epilogue, operands, block, panel, group);
+        }
       }
     }
   });

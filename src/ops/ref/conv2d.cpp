@@ -13,7 +13,8 @@ double read(const void* data, int64_t index) {
 }
 
 template <typename T, typename Out>
-void convolve(const Context& context, const Conv2dDesc& d, const Conv2dWeights& weights, const void* x, const void* add, void* y) {
+void convolve(const Context& context, const Conv2dDesc& d, const Conv2dWeights& weights,
+              const void* x, const void* add, void* y) {
   const int64_t pad = (d.kernel - 1) / 2;
   const int64_t shrink = d.upsample ? 2 : 1;
   const int64_t source_width = d.width / shrink;
@@ -33,7 +34,8 @@ void convolve(const Context& context, const Conv2dDesc& d, const Conv2dWeights& 
               const int64_t pixel = iy / shrink * source_width + ix / shrink;
               for (int64_t c = 0; c < d.in_channels; ++c) {
                 sum += read<T>(x, pixel * d.in_channels + c) *
-                       static_cast<double>(w[((o * d.in_channels + c) * d.kernel + dy) * d.kernel + dx]);
+                       static_cast<double>(
+                           w[((o * d.in_channels + c) * d.kernel + dy) * d.kernel + dx]);
               }
             }
           }
@@ -50,12 +52,14 @@ void convolve(const Context& context, const Conv2dDesc& d, const Conv2dWeights& 
 
 Expected<AlignedBuffer> pack_conv2d(const Context&, const Conv2dDesc& desc, const float* w) {
   const int64_t count = desc.out_channels * desc.in_channels * desc.kernel * desc.kernel;
-  INTAGLIO_ASSIGN(AlignedBuffer packed, AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(float)));
+  INTAGLIO_ASSIGN(AlignedBuffer packed,
+                  AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(float)));
   std::copy_n(w, count, packed.as<float>());
   return packed;
 }
 
-Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights, const void* x, const void* add, void* y) {
+Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
+              const void* x, const void* add, void* y) {
   if (desc.dtype == DType::kBF16 && !desc.f32_out) {
     convolve<BFloat16, BFloat16>(context, desc, weights, x, add, y);
   } else if (desc.dtype == DType::kBF16) {

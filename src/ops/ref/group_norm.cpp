@@ -25,7 +25,8 @@ void normalize(const GroupNormDesc& d, const T* x, const float* weight, const fl
     });
     const double inverse = 1.0 / std::sqrt(square / count + static_cast<double>(d.eps));
     each([&](int64_t i, int64_t c) {
-      const double v = (static_cast<double>(static_cast<float>(x[i])) - mean) * inverse * static_cast<double>(weight[c]) +
+      const double v = (static_cast<double>(static_cast<float>(x[i])) - mean) * inverse *
+                           static_cast<double>(weight[c]) +
                        static_cast<double>(bias[c]);
       y[i] = static_cast<T>(static_cast<float>(d.silu ? v / (1.0 + std::exp(-v)) : v));
     });
@@ -34,7 +35,8 @@ void normalize(const GroupNormDesc& d, const T* x, const float* weight, const fl
 
 }  // namespace
 
-Status group_norm(const GroupNormDesc& desc, const void* x, const float* weight, const float* bias, void* y) {
+Status group_norm(const GroupNormDesc& desc, const void* x, const float* weight, const float* bias,
+                  void* y) {
   if (desc.dtype == DType::kBF16) {
     normalize(desc, static_cast<const BFloat16*>(x), weight, bias, static_cast<BFloat16*>(y));
   } else {

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <vector>
@@ -26,7 +28,8 @@ struct Case {
 
 Case read_case(int index) {
   Case c;
-  const auto file = SafetensorsFile::open(kData / "cases" / fmt::format("vae_decode_{}.safetensors", index));
+  const auto file =
+      SafetensorsFile::open(kData / "cases" / fmt::format("vae_decode_{}.safetensors", index));
   if (!file) return c;
   const TensorEntry* latent = (*file)->find("latent");
   const TensorEntry* image = (*file)->find("image");
@@ -42,15 +45,19 @@ Case read_case(int index) {
 std::vector<CpuFeatures> levels() {
   std::vector<CpuFeatures> list;
   for (const CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa <= host_cpu_features().isa) list.push_back(limit_cpu_features(host_cpu_features(), isa));
+    if (isa <= host_cpu_features().isa)
+      list.push_back(limit_cpu_features(host_cpu_features(), isa));
   }
   if (list.empty()) list.push_back(host_cpu_features());
   return list;
 }
 
-std::vector<float> decode(const Flux2VaeDecoder& vae, Context context, const std::vector<float>& latent, int64_t h, int64_t w,
+std::vector<float> decode(const Flux2VaeDecoder& vae, Context context,
+                          const std::vector<float>& latent, int64_t h, int64_t w,
                           const Flux2VaeDecoder::Progress& progress = {}) {
-  std::vector<float> image(static_cast<size_t>(3 * h * w * vae.config().scale_factor() * vae.config().scale_factor()), 9.0f);
+  std::vector<float> image(
+      static_cast<size_t>(3 * h * w * vae.config().scale_factor() * vae.config().scale_factor()),
+      9.0f);
   auto arena = Arena::with_capacity(vae.scratch_bytes(h, w, context.threads));
   if (!arena) return {};
   context.scratch = &*arena;
@@ -83,10 +90,14 @@ TEST(flux2_vae, gives_the_published_pictures) {
         const Case c = read_case(index);
         ASSERT_FALSE(c.latent.empty());
         const double error = relative_error(decode(*vae, context, c.latent, c.h, c.w), c.image);
-        if (std::getenv("INTAGLIO_PRINT_ERRORS") != nullptr) fmt::print("{} {} {} {:.2e}\n", cpu_isa_name(cpu.isa), dtype_name(compute), index, error);
-        RecordProperty(fmt::format("{}_{}_{}", cpu_isa_name(cpu.isa), dtype_name(compute), index), fmt::format("{:.2e}", error));
-        // float32 against float32 sums in another order: 1e-6 measured. bf16 rounds every activation (2^-9), over some forty layers.
-        EXPECT_LT(error, compute == DType::kF32 ? 1e-5 : 2.5e-2) << cpu_isa_name(cpu.isa) << " " << dtype_name(compute) << " " << index;
+        if (std::getenv("INTAGLIO_PRINT_ERRORS") != nullptr)
+          fmt::print("{} {} {} {:.2e}\n", cpu_isa_name(cpu.isa), dtype_name(compute), index, error);
+        RecordProperty(fmt::format("{}_{}_{}", cpu_isa_name(cpu.isa), dtype_name(compute), index),
+                       fmt::format("{:.2e}", error));
+        // float32 against float32 sums in another order: 1e-6 measured. bf16 rounds every
+        // activation (2^-9), over some forty layers.
+        EXPECT_LT(error, compute == DType::kF32 ? 1e-5 : 2.5e-2)
+            << cpu_isa_name(cpu.isa) << " " << dtype_name(compute) << " " << index;
       }
     }
   }
@@ -94,7 +105,8 @@ TEST(flux2_vae, gives_the_published_pictures) {
 
 TEST(flux2_vae, one_thread_gives_the_same_bits) {
   const Case c = read_case(1);
-  const auto vae = Flux2VaeDecoder::load({.threads = 2, .cpu = host_cpu_features()}, kVae, DType::kF32);
+  const auto vae =
+      Flux2VaeDecoder::load({.threads = 2, .cpu = host_cpu_features()}, kVae, DType::kF32);
   ASSERT_TRUE(vae);
   EXPECT_EQ(decode(*vae, {.threads = 1, .cpu = host_cpu_features()}, c.latent, c.h, c.w),
             decode(*vae, {.threads = 3, .cpu = host_cpu_features()}, c.latent, c.h, c.w));
@@ -106,15 +118,17 @@ std::vector<float> smooth_latent(int64_t h, int64_t w) {
   for (int64_t c = 0; c < 4; ++c) {
     for (int64_t y = 0; y < h; ++y) {
       for (int64_t x = 0; x < w; ++x) {
-        latent.push_back(std::sin(0.11f * static_cast<float>(x + 5 * c)) + std::cos(0.13f * static_cast<float>(y)));
+        latent.push_back(std::sin(0.11f * static_cast<float>(x + 5 * c)) +
+                         std::cos(0.13f * static_cast<float>(y)));
       }
     }
   }
   return latent;
 }
 
-// Tiles have their own statistics, so with random weights they do not resemble the whole picture. What must hold: where one tile covers, the
-// result is that tile to the bit; where several do, it lies between them; and no step between neighbours is larger than the picture's own.
+// Tiles have their own statistics, so with random weights they do not resemble the whole picture.
+// What must hold: where one tile covers, the result is that tile to the bit; where several do, it
+// lies between them; and no step between neighbours is larger than the picture's own.
 TEST(flux2_vae, tiles_join_without_seams) {
   constexpr int64_t kH = 32, kW = 40, kTile = 16, kScale = 8;
   constexpr int64_t kRowStarts[] = {0, 8, 16}, kColumnStarts[] = {0, 12, 24};
@@ -131,7 +145,8 @@ TEST(flux2_vae, tiles_join_without_seams) {
       std::vector<float> crop;
       for (int64_t c = 0; c < 4; ++c) {
         for (int64_t y = 0; y < kTile; ++y) {
-          for (int64_t x = 0; x < kTile; ++x) crop.push_back(latent[static_cast<size_t>((c * kH + top + y) * kW + left + x)]);
+          for (int64_t x = 0; x < kTile; ++x)
+            crop.push_back(latent[static_cast<size_t>((c * kH + top + y) * kW + left + x)]);
         }
       }
       const std::vector<float> tile = decode(*vae, context, crop, kTile, kTile);
@@ -139,7 +154,8 @@ TEST(flux2_vae, tiles_join_without_seams) {
       for (int64_t c = 0; c < 3; ++c) {
         for (int64_t y = 0; y < kTile * kScale; ++y) {
           for (int64_t x = 0; x < kTile * kScale; ++x, ++at) {
-            const auto i = static_cast<size_t>(((c * kH + top) * kScale + y) * kW * kScale + left * kScale + x);
+            const auto i = static_cast<size_t>(((c * kH + top) * kScale + y) * kW * kScale +
+                                               left * kScale + x);
             low[i] = std::min(low[i], tile[at]);
             high[i] = std::max(high[i], tile[at]);
           }
@@ -150,13 +166,15 @@ TEST(flux2_vae, tiles_join_without_seams) {
 
   vae->set_tile(kTile);
   EXPECT_LT(vae->scratch_bytes(kH, kW, 2), whole_bytes / 3);
-  EXPECT_EQ(vae->scratch_bytes(kH, kW, 2), vae->scratch_bytes(kTile, kTile, 2)) << "memory grows with the picture";
+  EXPECT_EQ(vae->scratch_bytes(kH, kW, 2), vae->scratch_bytes(kTile, kTile, 2))
+      << "memory grows with the picture";
   int64_t calls = 0;
   int64_t last = 0;
-  const std::vector<float> tiled = decode(*vae, context, latent, kH, kW, [&](int64_t done, int64_t total) {
-    EXPECT_EQ(done, ++calls);
-    last = total;
-  });
+  const std::vector<float> tiled =
+      decode(*vae, context, latent, kH, kW, [&](int64_t done, int64_t total) {
+        EXPECT_EQ(done, ++calls);
+        last = total;
+      });
   EXPECT_EQ(calls, last);
   for (size_t i = 0; i < tiled.size(); ++i) {
     const float slack = low[i] == high[i] ? 0.0f : 1e-5f;  // roundings of the blend
@@ -173,6 +191,28 @@ TEST(flux2_vae, tiles_join_without_seams) {
   EXPECT_LT(largest_step(tiled), 2.0f * largest_step(whole));
 }
 
+TEST(flux2_vae, stops_on_request) {
+  Context context{.threads = 2, .cpu = host_cpu_features()};
+  const auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
+  ASSERT_TRUE(vae);
+  const Case c = read_case(0);
+  std::vector<float> image(c.image.size());
+  auto arena = Arena::with_capacity(vae->scratch_bytes(c.h, c.w, 2));
+  ASSERT_TRUE(arena);
+  std::atomic<bool> cancel{false};
+  context.cancel = &cancel;
+  context.scratch = &*arena;
+  int64_t last = 0;
+  const Status status =
+      vae->decode(context, c.latent.data(), c.h, c.w, image.data(), [&](int64_t done, int64_t) {
+        last = done;
+        if (done == 3) cancel = true;
+      });
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(last, 3);
+}
+
 TEST(flux2_vae, denormalizes_and_unpacks_by_the_formula) {
   const Context context{.threads = 1, .cpu = host_cpu_features()};
   const auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
@@ -181,7 +221,8 @@ TEST(flux2_vae, denormalizes_and_unpacks_by_the_formula) {
   ASSERT_TRUE(checkpoint);
   std::vector<float> mean(16), variance(16);
   convert_to_f32((*checkpoint)->find("bn.running_mean")->view.data, DType::kBF16, mean.data(), 16);
-  convert_to_f32((*checkpoint)->find("bn.running_var")->view.data, DType::kBF16, variance.data(), 16);
+  convert_to_f32((*checkpoint)->find("bn.running_var")->view.data, DType::kBF16, variance.data(),
+                 16);
   constexpr int64_t kH = 2, kW = 3, kC = 4;
   std::vector<float> x;
   for (int i = 0; i < kH * kW * 4 * kC; ++i) x.push_back(static_cast<float>(i) * 0.25f - 7.0f);
@@ -193,9 +234,13 @@ TEST(flux2_vae, denormalizes_and_unpacks_by_the_formula) {
         for (int64_t dx = 0; dx < 2; ++dx) {
           for (int64_t c = 0; c < kC; ++c) {
             const auto i = static_cast<size_t>((dy * 2 + dx) * kC + c);
-            const double expected = static_cast<double>(x[static_cast<size_t>(h * kW + w) * 16 + i]) * std::sqrt(static_cast<double>(variance[i]) + 1e-4) +
-                                    static_cast<double>(mean[i]);
-            EXPECT_NEAR(latent[static_cast<size_t>((c * 2 * kH + 2 * h + dy) * 2 * kW + 2 * w + dx)], expected, 1e-5);
+            const double expected =
+                static_cast<double>(x[static_cast<size_t>(h * kW + w) * 16 + i]) *
+                    std::sqrt(static_cast<double>(variance[i]) + 1e-4) +
+                static_cast<double>(mean[i]);
+            EXPECT_NEAR(
+                latent[static_cast<size_t>((c * 2 * kH + 2 * h + dy) * 2 * kW + 2 * w + dx)],
+                expected, 1e-5);
           }
         }
       }
@@ -212,7 +257,8 @@ TEST(flux2_vae, planned_bytes_are_those_of_the_decoder) {
   EXPECT_EQ(config->scale_factor(), 8);
   const auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
   ASSERT_TRUE(vae);
-  EXPECT_EQ(Flux2VaeDecoder::planned_bytes(*config, DType::kF32, 128, 160, 2), vae->scratch_bytes(16, 20, 2));
+  EXPECT_EQ(Flux2VaeDecoder::planned_bytes(*config, DType::kF32, 128, 160, 2),
+            vae->scratch_bytes(16, 20, 2));
 }
 
 TEST(flux2_vae, lists_every_missing_tensor) {
@@ -220,12 +266,14 @@ TEST(flux2_vae, lists_every_missing_tensor) {
   fs::create_directories(folder);
   fs::copy_file(kVae / "config.json", folder / "config.json", fs::copy_options::overwrite_existing);
   const float zeros[16] = {};
-  const std::vector<TensorEntry> tensors{{"bn.running_mean", {zeros, DType::kF32, {16}}}, {"bn.running_var", {zeros, DType::kF32, {15}}}};
+  const std::vector<TensorEntry> tensors{{"bn.running_mean", {zeros, DType::kF32, {16}}},
+                                         {"bn.running_var", {zeros, DType::kF32, {15}}}};
   ASSERT_TRUE(write_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors));
   const auto vae = Flux2VaeDecoder::load({.cpu = host_cpu_features()}, folder, DType::kF32);
   ASSERT_FALSE(vae);
   EXPECT_EQ(vae.error().code, ErrorCode::kShapeMismatch);
-  for (const char* name : {"bn.running_var", "decoder.conv_in.weight", "decoder.mid_block.attentions.0.to_v.bias", "decoder.conv_out.bias"}) {
+  for (const char* name : {"bn.running_var", "decoder.conv_in.weight",
+                           "decoder.mid_block.attentions.0.to_v.bias", "decoder.conv_out.bias"}) {
     EXPECT_NE(vae.error().message.find(name), std::string::npos) << name;
   }
   EXPECT_EQ(vae.error().message.find("bn.running_mean"), std::string::npos);
@@ -237,12 +285,18 @@ TEST(flux2_vae, refuses_configs_it_cannot_serve) {
     const auto json = JsonConfig::parse(text, "config.json");
     return json && parse_flux2_vae_config(*json).has_value();
   };
-  EXPECT_TRUE(parse(R"({"latent_channels":4,"block_out_channels":[16,32],"layers_per_block":1,"norm_num_groups":16})"));
-  EXPECT_FALSE(parse(R"({"latent_channels":4,"block_out_channels":[16,33],"layers_per_block":1,"norm_num_groups":16})"));
-  EXPECT_FALSE(parse(R"({"latent_channels":4,"block_out_channels":[],"layers_per_block":1,"norm_num_groups":16})"));
-  EXPECT_FALSE(parse(R"({"latent_channels":0,"block_out_channels":[16],"layers_per_block":1,"norm_num_groups":16})"));
-  EXPECT_FALSE(parse(R"({"latent_channels":4,"block_out_channels":[16],"layers_per_block":1,"norm_num_groups":16,"act_fn":"relu"})"));
-  EXPECT_FALSE(parse(R"({"latent_channels":4,"block_out_channels":[16],"layers_per_block":1,"norm_num_groups":16,"out_channels":4})"));
+  EXPECT_TRUE(parse(
+      R"({"latent_channels":4,"block_out_channels":[16,32],"layers_per_block":1,"norm_num_groups":16})"));
+  EXPECT_FALSE(parse(
+      R"({"latent_channels":4,"block_out_channels":[16,33],"layers_per_block":1,"norm_num_groups":16})"));
+  EXPECT_FALSE(parse(
+      R"({"latent_channels":4,"block_out_channels":[],"layers_per_block":1,"norm_num_groups":16})"));
+  EXPECT_FALSE(parse(
+      R"({"latent_channels":0,"block_out_channels":[16],"layers_per_block":1,"norm_num_groups":16})"));
+  EXPECT_FALSE(parse(
+      R"({"latent_channels":4,"block_out_channels":[16],"layers_per_block":1,"norm_num_groups":16,"act_fn":"relu"})"));
+  EXPECT_FALSE(parse(
+      R"({"latent_channels":4,"block_out_channels":[16],"layers_per_block":1,"norm_num_groups":16,"out_channels":4})"));
 }
 
 }  // namespace

@@ -296,6 +296,20 @@ TEST(TokenizerFile, EveryTruncationIsRefused) {
   }
 }
 
+TEST(TokenizerFile, AddedTokensAreLimitedTogether) {
+  Json json = tiny_tokenizer();
+  constexpr int kFits = (4 << 20) / 512;
+  for (int i = 0; i < kFits; ++i) {
+    std::string content = std::to_string(i);
+    content.resize(512, 'x');
+    json["added_tokens"].push_back(added_token(300 + i, content));
+  }
+  EXPECT_TRUE(parse(json));
+  json["added_tokens"].push_back(added_token(300 + kFits, "|"));
+  expect_refused(json.dump(), ErrorCode::kBadFormat,
+                 "more than 4194304 bytes of content up to added_tokens[8192]");
+}
+
 TEST(TokenizerFile, MissingFileIsAnError) {
   const auto tokenizer = Tokenizer::open("/nonexistent/tokenizer.json");
   ASSERT_FALSE(tokenizer);

@@ -105,11 +105,13 @@ inline __m128i to_bf16(__m256 value) {
 void store8(const S8Epilogue& e, int64_t row, int64_t col, int64_t count, __m256 value) {
   if (e.out_type == S8Out::kBF16) {
     uint16_t* out = static_cast<uint16_t*>(e.out) + row * e.ldo + col;
+    if (count == 8) return _mm_storeu_si128(reinterpret_cast<__m128i*>(out), to_bf16(value));
     alignas(16) uint16_t lanes[8];
     _mm_store_si128(reinterpret_cast<__m128i*>(lanes), to_bf16(value));
     __builtin_memcpy(out, lanes, static_cast<size_t>(count) * 2);
   } else {
     float* out = static_cast<float*>(e.out) + row * e.ldo + col;
+    if (count == 8) return _mm256_storeu_ps(out, value);
     alignas(32) float lanes[8];
     _mm256_store_ps(lanes, value);
     __builtin_memcpy(out, lanes, static_cast<size_t>(count) * 4);
@@ -160,7 +162,14 @@ void avx2_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t
   for (int r = 0; r < rows; ++r) {
     const int8_t* row = a + r * lda;
     init_row[r] = 0;
-    for (int64_t i = 0; i + 1 < k; i += 2) {
+    int64_t i = 0;
+    for (; i + 16 <= k; i += 16) {
+      alignas(32) int32_t pairs[8];
+      _mm256_store_si256(reinterpret_cast<__m256i*>(pairs), widen(row + i));
+      int8_t* out = packed + (i / 2 * rows + r) * 4;
+      for (int64_t g = 0; g < 8; ++g) __builtin_memcpy(out + g * rows * 4, pairs + g, 4);
+    }
+    for (; i + 1 < k; i += 2) {
       int16_t* pair = target + (i / 2 * rows + r) * 2;
       pair[0] = row[i];
       pair[1] = row[i + 1];

@@ -1,6 +1,7 @@
 // Float matrix kernel for AVX2 and FMA.
 //
-// Registers: 6 x 16 sums (12 vectors), two vectors of the panel, one broadcast. Panel: sub-panels of 16 columns, each [k][16] floats.
+// Registers: 6 x 16 sums (12 vectors), two vectors of the panel, one broadcast. Panel: sub-panels
+// of 16 columns, each [k][16] floats.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -21,8 +22,8 @@ float widen(uint16_t x) {
 }
 
 __m256 widen_8(const uint16_t* p) {
-  return _mm256_castsi256_ps(
-      _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(
+      _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
 }
 
 // Rounds to nearest even; NaN stays NaN.
@@ -37,16 +38,21 @@ void narrow_8(__m256 x, uint16_t* p) {
   const __m256i u = _mm256_castps_si256(x);
   const __m256i high = _mm256_srli_epi32(u, 16);
   const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
   const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-  const __m256i words = _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
+  const __m256i words =
+      _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0x08);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
 }
 
 __m256i mask_8(int64_t count) {
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count < 0 ? 0 : count > 8 ? 8 : count)), lanes);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count < 0   ? 0
+                                                               : count > 8 ? 8
+                                                                           : count)),
+                            lanes);
 }
 
 // Adds and stores up to 8 sums.
@@ -63,11 +69,13 @@ void store(const FloatGemmBlock& g, int64_t row, int64_t column, int64_t count, 
     }
     float values[8];
     _mm256_storeu_ps(values, y);
-    for (int64_t i = 0; i < count; ++i) out[i] = narrow(g.add != nullptr ? values[i] + widen(add[i]) : values[i]);
+    for (int64_t i = 0; i < count; ++i)
+      out[i] = narrow(g.add != nullptr ? values[i] + widen(add[i]) : values[i]);
     return;
   }
   const __m256i mask = mask_8(count);
-  if (g.add != nullptr) y = _mm256_add_ps(y, _mm256_maskload_ps(static_cast<const float*>(g.add) + add_at, mask));
+  if (g.add != nullptr)
+    y = _mm256_add_ps(y, _mm256_maskload_ps(static_cast<const float*>(g.add) + add_at, mask));
   _mm256_maskstore_ps(static_cast<float*>(g.out) + out_at, mask, y);
 }
 
@@ -82,7 +90,8 @@ void multiply_tile(const FloatGemmBlock& g, int64_t row, int64_t column) {
   for (int i = 0; i < kRows; ++i) {
     const float* start = g.sums != nullptr ? g.sums + (row + i) * g.ld_sums : g.bias;
     sum[i][0] = start != nullptr ? _mm256_maskload_ps(start + column, mask0) : _mm256_setzero_ps();
-    sum[i][1] = start != nullptr ? _mm256_maskload_ps(start + column + 8, mask1) : _mm256_setzero_ps();
+    sum[i][1] =
+        start != nullptr ? _mm256_maskload_ps(start + column + 8, mask1) : _mm256_setzero_ps();
   }
   for (int64_t segment = 0; segment < g.segments; ++segment) {
     const float* p = a + segment * g.segment_stride;
@@ -138,7 +147,8 @@ void pack(const void* w, bool w_bf16, int64_t ldw, int64_t n, int64_t k, void* p
   const auto* floats = static_cast<const float*>(w);
   const auto* halves = static_cast<const uint16_t*>(w);
   for (int64_t column = 0; column < n; column += 8) {
-    float* target = static_cast<float*>(panel) + column / kColumns * kColumns * k + column % kColumns;
+    float* target =
+        static_cast<float*>(panel) + column / kColumns * kColumns * k + column % kColumns;
     int64_t c = 0;
     if (column + 8 <= n) {
       for (; c + 8 <= k; c += 8) {
@@ -214,7 +224,8 @@ void dot_tile(const FloatDotBlock& g, int64_t row, int64_t n0, int64_t columns) 
     for (int64_t j = 0; j < columns; ++j) {
       float y = total[i][j];
       for (int64_t tail = c; tail < g.k; ++tail) {
-        y += load_1<kBf16>(g.a, (row + i) * g.lda + tail) * load_1<kBf16>(g.w, (n0 + j) * g.k + tail);
+        y += load_1<kBf16>(g.a, (row + i) * g.lda + tail) *
+             load_1<kBf16>(g.w, (n0 + j) * g.k + tail);
       }
       if (g.bias != nullptr) y += g.bias[n0 + j];
       const int64_t at = (row + i) * g.ld_out + n0 + j;

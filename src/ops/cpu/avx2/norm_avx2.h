@@ -15,44 +15,38 @@ struct Floats {
   __m256 low, high;
 };
 
-// All ones in the lanes of the 8 elements at `index` that lie inside a row of `count`.
-[[maybe_unused]] inline __m256i lanes(int64_t index, int64_t count) {
-  const int64_t left = count - index < 0 ? 0 : (count - index > 8 ? 8 : count - index);
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(left)),
-                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
+// Which lanes of a vector lie inside the row: all, or the first ones.
+struct Whole {};
+struct Part {
+  int64_t count;
+};
 
-[[maybe_unused]] inline Floats load(const float* row, int64_t index, int64_t count) {
-  if (count - index >= kLanes)
-    return {_mm256_loadu_ps(row + index), _mm256_loadu_ps(row + index + 8)};
-  const int64_t second = count - index > 8 ? index + 8 : index;  // no address past the row
-  return {_mm256_maskload_ps(row + index, lanes(index, count)),
-          _mm256_maskload_ps(row + second, lanes(index + 8, count))};
+// All ones in the first `count` of 8 lanes.
+[[maybe_unused]] inline __m256i mask_of(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 [[maybe_unused]] inline __m256 widen(__m128i words) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
 }
 
-[[maybe_unused]] inline Floats load(const uint16_t* row, int64_t index, int64_t count) {
-  alignas(16) uint16_t tail[kLanes] = {};
-  const uint16_t* source = row + index;
-  if (count - index < kLanes) {
-    for (int64_t i = 0; i < count - index; ++i) tail[i] = source[i];
-    source = tail;
-  }
-  return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source))),
-          widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source + 8)))};
+// Lanes outside the row are loaded as zero and not stored.
+[[maybe_unused]] inline Floats load(const float* x, Whole) {
+  return {_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)};
 }
-
-[[maybe_unused]] inline void store(float* row, int64_t index, int64_t count, Floats x) {
-  if (count - index >= kLanes) {
-    _mm256_storeu_ps(row + index, x.low);
-    _mm256_storeu_ps(row + index + 8, x.high);
-    return;
-  }
-  _mm256_maskstore_ps(row + index, lanes(index, count), x.low);
-  if (count - index > 8) _mm256_maskstore_ps(row + index + 8, lanes(index + 8, count), x.high);
+[[maybe_unused]] inline Floats load(const float* x, Part part) {
+  if (part.count <= 8) return {_mm256_maskload_ps(x, mask_of(part.count)), _mm256_setzero_ps()};
+  return {_mm256_loadu_ps(x), _mm256_maskload_ps(x + 8, mask_of(part.count - 8))};
+}
+[[maybe_unused]] inline Floats load(const uint16_t* x, Whole) {
+  return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))),
+          widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + 8)))};
+}
+[[maybe_unused]] inline Floats load(const uint16_t* x, Part part) {
+  alignas(16) uint16_t words[kLanes] = {};
+  for (int64_t i = 0; i < part.count; ++i) words[i] = x[i];
+  return load(words, Whole{});
 }
 
 // To bf16 in the low halves, nearest even, NaN kept: the rounding of BFloat16.
@@ -65,17 +59,27 @@ struct Floats {
   return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
 }
 
-[[maybe_unused]] inline void store(uint16_t* row, int64_t index, int64_t count, Floats x) {
-  // The pack works within halves; the permutation puts the quarters in order.
-  const __m256i packed = _mm256_permute4x64_epi64(
-      _mm256_packus_epi32(round_to_bf16(x.low), round_to_bf16(x.high)), 0xd8);
-  if (count - index >= kLanes) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(row + index), packed);
+[[maybe_unused]] inline void store(float* out, Whole, Floats x) {
+  _mm256_storeu_ps(out, x.low);
+  _mm256_storeu_ps(out + 8, x.high);
+}
+[[maybe_unused]] inline void store(float* out, Part part, Floats x) {
+  if (part.count <= 8) {
+    _mm256_maskstore_ps(out, mask_of(part.count), x.low);
     return;
   }
-  alignas(32) uint16_t words[kLanes];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(words), packed);
-  for (int64_t i = 0; i < count - index; ++i) row[index + i] = words[i];
+  _mm256_storeu_ps(out, x.low);
+  _mm256_maskstore_ps(out + 8, mask_of(part.count - 8), x.high);
+}
+[[maybe_unused]] inline void store(uint16_t* out, Whole, Floats x) {
+  // The pack works within halves; the permutation puts the quarters in order.
+  const __m256i packed = _mm256_packus_epi32(round_to_bf16(x.low), round_to_bf16(x.high));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute4x64_epi64(packed, 0xd8));
+}
+[[maybe_unused]] inline void store(uint16_t* out, Part part, Floats x) {
+  uint16_t words[kLanes];
+  store(words, Whole{}, x);
+  for (int64_t i = 0; i < part.count; ++i) out[i] = words[i];
 }
 
 [[maybe_unused]] inline Floats all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -95,11 +99,11 @@ struct Floats {
   return {_mm256_fmsub_ps(a.low, b.low, c.low), _mm256_fmsub_ps(a.high, b.high, c.high)};
 }
 
-// The lanes of `x` that lie inside the row; the others are zero.
-[[maybe_unused]] inline Floats inside(Floats x, int64_t index, int64_t count) {
-  if (count - index >= kLanes) return x;
-  return {_mm256_and_ps(x.low, _mm256_castsi256_ps(lanes(index, count))),
-          _mm256_and_ps(x.high, _mm256_castsi256_ps(lanes(index + 8, count)))};
+// Sets the lanes outside the row to zero.
+[[maybe_unused]] inline Floats inside(Floats x, Whole) { return x; }
+[[maybe_unused]] inline Floats inside(Floats x, Part part) {
+  return {_mm256_and_ps(x.low, _mm256_castsi256_ps(mask_of(part.count))),
+          _mm256_and_ps(x.high, _mm256_castsi256_ps(mask_of(part.count - 8)))};
 }
 
 // 16 float64 lanes.
@@ -137,24 +141,23 @@ using Magnitudes = __m256i;
 }
 
 // clamp(round_half_even(x), -127, 127) to int8.
-[[maybe_unused]] inline void store_rounded(int8_t* row, int64_t index, int64_t count, Floats x) {
-  const __m256 most = _mm256_set1_ps(127.0f);
-  const __m256 least = _mm256_set1_ps(-127.0f);
-  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-  const __m256i low = _mm256_cvtps_epi32(
-      _mm256_round_ps(_mm256_max_ps(_mm256_min_ps(x.low, most), least), kNearest));
-  const __m256i high = _mm256_cvtps_epi32(
-      _mm256_round_ps(_mm256_max_ps(_mm256_min_ps(x.high, most), least), kNearest));
-  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
-  const __m128i bytes =
-      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  if (count - index >= kLanes) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(row + index), bytes);
-    return;
-  }
-  alignas(16) int8_t tail[kLanes];
-  _mm_store_si128(reinterpret_cast<__m128i*>(tail), bytes);
-  for (int64_t i = 0; i < count - index; ++i) row[index + i] = tail[i];
+[[maybe_unused]] inline __m256i to_int8_range(__m256 x) {
+  const __m256 clamped =
+      _mm256_max_ps(_mm256_min_ps(x, _mm256_set1_ps(127.0f)), _mm256_set1_ps(-127.0f));
+  return _mm256_cvtps_epi32(
+      _mm256_round_ps(clamped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+[[maybe_unused]] inline void store(int8_t* out, Whole, Floats x) {
+  const __m256i words = _mm256_permute4x64_epi64(
+      _mm256_packs_epi32(to_int8_range(x.low), to_int8_range(x.high)), 0xd8);
+  _mm_storeu_si128(
+      reinterpret_cast<__m128i*>(out),
+      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+[[maybe_unused]] inline void store(int8_t* out, Part part, Floats x) {
+  int8_t bytes[kLanes];
+  store(bytes, Whole{}, x);
+  for (int64_t i = 0; i < part.count; ++i) out[i] = bytes[i];
 }
 
 }  // namespace

@@ -1,20 +1,26 @@
-// bf16 matrix kernel for AVX-512 BF16 (vdpbf16ps: pairs of bf16 products added into fp32): see float_gemm_avx512.h.
+// bf16 matrix kernel for AVX-512 BF16 (vdpbf16ps: pairs of bf16 products added into fp32): see
+// float_gemm_avx512.h.
 #include "ops/cpu/float_gemm_avx512.h"
 
 namespace intaglio::cpu {
 namespace {
 
-__m512 dot_pairs(__m512 sum, __m512i a, __m512i b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+__m512 dot_pairs(__m512 sum, __m512i a, __m512i b) {
+  return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
 
 __mmask32 head_mask_32(int64_t count) {
-  return count >= 32 ? ~__mmask32(0) : count <= 0 ? __mmask32(0) : static_cast<__mmask32>((uint64_t{1} << count) - 1);
+  return count >= 32  ? ~__mmask32(0)
+         : count <= 0 ? __mmask32(0)
+                      : static_cast<__mmask32>((uint64_t{1} << count) - 1);
 }
 
 struct Bf16Element {
   static constexpr int64_t kSize = 2;
   static __m512 multiply_add(__m512 sum, __m512i a, __m512i b) { return dot_pairs(sum, a, b); }
   static __m512i load_row(const void* w, bool w_bf16, int64_t at, int64_t left) {
-    if (w_bf16) return _mm512_maskz_loadu_epi16(head_mask_32(left), static_cast<const uint16_t*>(w) + at);
+    if (w_bf16)
+      return _mm512_maskz_loadu_epi16(head_mask_32(left), static_cast<const uint16_t*>(w) + at);
     const __m256i low = narrow_bf16(DotFloat::load(w, at, left));
     const __m256i high = narrow_bf16(DotFloat::load(w, at + 16, left - 16));
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);

@@ -10,7 +10,8 @@ struct FloatElement {
     return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
   }
   static __m512i load_row(const void* w, bool w_bf16, int64_t at, int64_t left) {
-    return _mm512_castps_si512(w_bf16 ? DotWidened::load(w, at, left) : DotFloat::load(w, at, left));
+    return _mm512_castps_si512(w_bf16 ? DotWidened::load(w, at, left)
+                                      : DotFloat::load(w, at, left));
   }
 };
 

@@ -21,34 +21,51 @@ constexpr int64_t kLanes = 16;
 
 using Floats = __m512;
 
-// Lanes of the vector at `index` of a row of `count` elements.
-[[maybe_unused]] inline __mmask16 lanes(int64_t index, int64_t count) {
-  return count - index >= kLanes ? static_cast<__mmask16>(0xffff)
-                                 : static_cast<__mmask16>((1u << (count - index)) - 1u);
+// Which lanes of a vector lie inside the row: all, or the first ones.
+struct Whole {};
+struct Part {
+  int64_t count;
+};
+
+[[maybe_unused]] inline __mmask16 mask_of(Part part) {
+  return static_cast<__mmask16>((1u << part.count) - 1u);
 }
 
-[[maybe_unused]] inline Floats load(const float* row, int64_t index, int64_t count) {
-  return _mm512_maskz_loadu_ps(lanes(index, count), row + index);
+[[maybe_unused]] inline Floats widen(__m256i words) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
 }
 
-[[maybe_unused]] inline Floats load(const uint16_t* row, int64_t index, int64_t count) {
-  const __m256i raw = _mm256_maskz_loadu_epi16(lanes(index, count), row + index);
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
+// Lanes outside the row are loaded as zero and not stored.
+[[maybe_unused]] inline Floats load(const float* x, Whole) { return _mm512_loadu_ps(x); }
+[[maybe_unused]] inline Floats load(const float* x, Part part) {
+  return _mm512_maskz_loadu_ps(mask_of(part), x);
 }
-
-[[maybe_unused]] inline void store(float* row, int64_t index, int64_t count, Floats x) {
-  _mm512_mask_storeu_ps(row + index, lanes(index, count), x);
+[[maybe_unused]] inline Floats load(const uint16_t* x, Whole) {
+  return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
+}
+[[maybe_unused]] inline Floats load(const uint16_t* x, Part part) {
+  return widen(_mm256_maskz_loadu_epi16(mask_of(part), x));
 }
 
 // To bf16, nearest even, NaN kept: the rounding of BFloat16.
-[[maybe_unused]] inline void store(uint16_t* row, int64_t index, int64_t count, Floats x) {
+[[maybe_unused]] inline __m256i to_bf16(Floats x) {
   const __m512i bits = _mm512_castps_si512(x);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
   const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
   rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x00400000));
-  _mm256_mask_storeu_epi16(row + index, lanes(index, count),
-                           _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+}
+
+[[maybe_unused]] inline void store(float* out, Whole, Floats x) { _mm512_storeu_ps(out, x); }
+[[maybe_unused]] inline void store(float* out, Part part, Floats x) {
+  _mm512_mask_storeu_ps(out, mask_of(part), x);
+}
+[[maybe_unused]] inline void store(uint16_t* out, Whole, Floats x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), to_bf16(x));
+}
+[[maybe_unused]] inline void store(uint16_t* out, Part part, Floats x) {
+  _mm256_mask_storeu_epi16(out, mask_of(part), to_bf16(x));
 }
 
 [[maybe_unused]] inline Floats all(float x) { return _mm512_set1_ps(x); }
@@ -62,9 +79,10 @@ using Floats = __m512;
   return _mm512_fmsub_ps(a, b, c);
 }
 
-// The lanes of `x` that lie inside the row; the others are zero.
-[[maybe_unused]] inline Floats inside(Floats x, int64_t index, int64_t count) {
-  return _mm512_maskz_mov_ps(lanes(index, count), x);
+// Sets the lanes outside the row to zero.
+[[maybe_unused]] inline Floats inside(Floats x, Whole) { return x; }
+[[maybe_unused]] inline Floats inside(Floats x, Part part) {
+  return _mm512_maskz_mov_ps(mask_of(part), x);
 }
 
 // 16 float64 lanes.
@@ -93,11 +111,16 @@ using Magnitudes = __m512i;
 [[maybe_unused]] inline int32_t largest(Magnitudes m) { return _mm512_reduce_max_epi32(m); }
 
 // clamp(round_half_even(x), -127, 127) to int8.
-[[maybe_unused]] inline void store_rounded(int8_t* row, int64_t index, int64_t count, Floats x) {
+[[maybe_unused]] inline __m128i to_int8(Floats x) {
   const Floats clamped = _mm512_max_ps(_mm512_min_ps(x, all(127.0f)), all(-127.0f));
-  const __m512i rounded =
-      _mm512_cvt_roundps_epi32(clamped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  _mm_mask_storeu_epi8(row + index, lanes(index, count), _mm512_cvtepi32_epi8(rounded));
+  return _mm512_cvtepi32_epi8(
+      _mm512_cvt_roundps_epi32(clamped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+[[maybe_unused]] inline void store(int8_t* out, Whole, Floats x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), to_int8(x));
+}
+[[maybe_unused]] inline void store(int8_t* out, Part part, Floats x) {
+  _mm_mask_storeu_epi8(out, mask_of(part), to_int8(x));
 }
 
 }  // namespace

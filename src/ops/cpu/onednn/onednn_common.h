@@ -3,15 +3,17 @@
 
 #include <array>
 #include <cstdint>
+#include <dnnl.hpp>
 #include <exception>
 #include <list>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
-#include <dnnl.hpp>
-
+#include "core/aligned_buffer.h"
+#include "core/context.h"
 #include "core/dtype.h"
 #include "core/status.h"
 #if defined(_OPENMP)
@@ -34,11 +36,14 @@ inline dnnl::memory::data_type data_type(DType dtype) {
   return dtype == DType::kBF16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
 }
 
-// oneDNN takes its threads from OpenMP's count for the calling thread, both when a primitive is made and when it runs.
+// oneDNN takes its threads from OpenMP's count for the calling thread, both when a primitive is
+// made and when it runs.
 class ThreadCount {
  public:
 #if defined(_OPENMP)
-  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads < 1 ? 1 : threads); }
+  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) {
+    omp_set_num_threads(threads < 1 ? 1 : threads);
+  }
   ~ThreadCount() { omp_set_num_threads(before_); }
 #else
   explicit ThreadCount(int) {}
@@ -50,7 +55,8 @@ class ThreadCount {
   [[maybe_unused]] int before_ = 1;
 };
 
-// The last `kCapacity` primitives used, by shape. Thread-safe; entries are shared, so one in use outlives its eviction.
+// The last `kCapacity` primitives used, by shape. Thread-safe; entries are shared, so one in use
+// outlives its eviction.
 template <typename Entry, size_t kKeySize>
 class PrimitiveCache {
  public:
@@ -85,13 +91,45 @@ class PrimitiveCache {
   std::map<Key, Slot> entries_;
 };
 
+// Working memory of one call: from the arena if it was planned there, else its own.
+class Scratchpad {
+ public:
+  Status reserve(const Context& context, size_t bytes) {
+    if (bytes == 0) return {};
+    if (context.scratch != nullptr &&
+        bytes <= context.scratch->capacity() - context.scratch->used()) {
+      scope_.emplace(*context.scratch);
+      auto taken = context.scratch->take<std::byte>(static_cast<int64_t>(bytes));
+      if (taken) {
+        data_ = *taken;
+        return {};
+      }
+      scope_.reset();
+    }
+    INTAGLIO_ASSIGN(owned_, AlignedBuffer::allocate(bytes));
+    data_ = owned_.data();
+    return {};
+  }
+  void* data() const { return data_; }
+
+ private:
+  std::optional<Arena::Scope> scope_;
+  AlignedBuffer owned_;
+  void* data_ = nullptr;
+};
+
+inline dnnl::memory memory_at(const dnnl::memory::desc& desc, const void* data) {
+  return dnnl::memory(desc, cpu_engine(), const_cast<void*>(data));
+}
+
 // Runs `body`, turning what oneDNN throws into a Status.
 template <typename Body>
 Status guarded(const char* what, Body&& body) {
   try {
     return body();
   } catch (const dnnl::error& error) {
-    return make_error(ErrorCode::kInternal, "{}: oneDNN status {}: {}", what, static_cast<int>(error.status), error.message);
+    return make_error(ErrorCode::kInternal, "{}: oneDNN status {}: {}", what,
+                      static_cast<int>(error.status), error.message);
   } catch (const std::exception& error) {
     return make_error(ErrorCode::kInternal, "{}: {}", what, error.what());
   }

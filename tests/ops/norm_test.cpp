@@ -1,0 +1,385 @@
+#include "ops/norm.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string_view>
+#include <vector>
+
+#include "ops/quantize.h"
+
+namespace intaglio {
+namespace {
+
+// Statistics in float32 lanes and a few float32 roundings an element: measured below 5e-7 of the
+// element.
+constexpr float kTolerance = 1e-6f;
+
+Context host_context(int threads = 2) {
+  Context context;
+  context.threads = threads;
+  context.cpu = host_cpu_features();
+  return context;
+}
+
+std::vector<float> random_floats(int64_t count, uint32_t seed, float scale = 1.0f,
+                                 float offset = 0.0f) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = offset + scale * normal(generator);
+  return values;
+}
+
+std::vector<BFloat16> to_bf16(const std::vector<float>& values) {
+  std::vector<BFloat16> halves;
+  for (const float value : values) halves.emplace_back(value);
+  return halves;
+}
+
+// An output of any type, filled with a pattern before it is written; all its bytes, data then
+// scales, compare at once.
+struct Output {
+  DType dtype;
+  int64_t rows, cols;
+  std::vector<std::byte> data;
+  std::vector<float> scales;
+
+  Output(DType type, int64_t r, int64_t c)
+      : dtype(type),
+        rows(r),
+        cols(c),
+        data(static_cast<size_t>(r * c) * dtype_size(type), std::byte{0x55}),
+        scales(static_cast<size_t>(r), -1.0f) {}
+
+  Activation activation() {
+    return {dtype, data.data(), rows, cols, dtype == DType::kI8 ? scales.data() : nullptr};
+  }
+  template <typename T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data.data());
+  }
+};
+
+struct NormCase {
+  NormDesc desc;
+  std::vector<float> x, weight, modulation;
+  bool with_weight = true, with_modulation = true;
+
+  NormArgs args(Output& out) const {
+    return {x.data(), with_weight ? weight.data() : nullptr,
+            with_modulation ? modulation.data() : nullptr, out.activation()};
+  }
+};
+
+NormCase make_case(NormKind kind, int64_t rows, int64_t cols, float scale = 1.0f,
+                   float offset = 0.0f) {
+  NormCase c;
+  c.desc = {kind, rows, cols, 1e-6f, DType::kF32};
+  c.x = random_floats(rows * cols, 1, scale, offset);
+  c.weight = random_floats(cols, 2, 0.3f, 1.0f);
+  c.modulation = random_floats(cols, 3, 0.3f);
+  return c;
+}
+
+Output run(const NormImplementation& implementation, const NormCase& c, DType dtype,
+           int threads = 2) {
+  Output out(dtype, c.desc.rows, c.desc.cols);
+  NormDesc desc = c.desc;
+  desc.out_dtype = dtype;
+  implementation.norm(host_context(threads), desc, c.args(out));
+  return out;
+}
+
+const NormImplementation& reference() { return norm_implementations().back(); }
+
+template <typename Fn>
+void for_each_implementation(Fn&& fn) {
+  for (const NormImplementation& implementation : norm_implementations()) {
+    if (implementation.can_run({}, host_context()) != nullptr) continue;
+    SCOPED_TRACE(implementation.name);
+    fn(implementation);
+  }
+}
+
+// Columns around the vector (16), the unrolled loop (64) and the stretch between float64 sums
+// (2048).
+const std::vector<int64_t> kCols{1,   3,   15,   16,   17,   40,   64,  65,
+                                 127, 384, 2047, 2048, 2049, 4608, 5000};
+
+// ops/quantize.h, from its text.
+void quantize_by_contract(const float* x, int64_t cols, int8_t* q, float* scale) {
+  float absmax = 0.0f;
+  for (int64_t c = 0; c < cols; ++c) absmax = std::fmax(absmax, std::fabs(x[c]));
+  *scale = std::fmax(absmax / 127.0f, kMinQuantScale);
+  for (int64_t c = 0; c < cols; ++c) {
+    const float r = absmax == 0.0f ? 0.0f : std::nearbyint(x[c] * (127.0f / absmax));
+    q[c] = static_cast<int8_t>(std::fmin(127.0f, std::fmax(-127.0f, r)));
+  }
+}
+
+TEST(Norm, ReferenceByHand) {
+  NormCase c;
+  c.desc = {NormKind::kRms, 1, 2, 0.5f, DType::kF32};
+  c.x = {1.0f, 2.0f};
+  c.weight = {3.0f, 1.0f};
+  c.modulation = {0.0f, -0.5f};
+  // mean of squares 2.5, + 0.5 = 3
+  const Output rms = run(reference(), c, DType::kF32);
+  EXPECT_FLOAT_EQ(rms.as<float>()[0], 3.0f / std::sqrt(3.0f));
+  EXPECT_FLOAT_EQ(rms.as<float>()[1], 1.0f / std::sqrt(3.0f));
+  // mean 1.5, variance 0.25, + 0.75 = 1
+  c.desc.kind = NormKind::kLayer;
+  c.desc.eps = 0.75f;
+  const Output layer = run(reference(), c, DType::kF32);
+  EXPECT_FLOAT_EQ(layer.as<float>()[0], -1.5f);
+  EXPECT_FLOAT_EQ(layer.as<float>()[1], 0.25f);
+}
+
+TEST(Norm, MatchesReference) {
+  for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
+    for (const int64_t cols : kCols) {
+      for (const int parts : {0, 1, 2, 3}) {
+        NormCase c = make_case(kind, 5, cols, 3.0f, 0.2f);
+        c.with_weight = (parts & 1) != 0;
+        c.with_modulation = (parts & 2) != 0;
+        const Output expected = run(reference(), c, DType::kF32);
+        for_each_implementation([&](const NormImplementation& implementation) {
+          const Output found = run(implementation, c, DType::kF32);
+          for (int64_t i = 0; i < 5 * cols; ++i) {
+            const float e = expected.as<float>()[i];
+            // A layer norm subtracts the mean: an element near it keeps the error of the row, not
+            // of itself.
+            const float size =
+                kind == NormKind::kLayer ? std::fmax(std::fabs(e), 0.2f) : std::fabs(e);
+            ASSERT_NEAR(found.as<float>()[i], e, kTolerance * size)
+                << cols << " columns, element " << i;
+          }
+        });
+      }
+    }
+  }
+}
+
+// The bf16 and int8 outputs are functions of the float output: of the same implementation, to the
+// last bit.
+TEST(Norm, NarrowOutputsFollowTheFloatRow) {
+  for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
+    for (const int64_t cols : kCols) {
+      const NormCase c = make_case(kind, 4, cols, 3.0f, 0.2f);
+      for_each_implementation([&](const NormImplementation& implementation) {
+        const Output floats = run(implementation, c, DType::kF32);
+        const Output halves = run(implementation, c, DType::kBF16);
+        const Output bytes = run(implementation, c, DType::kI8);
+        std::vector<int8_t> q(static_cast<size_t>(cols));
+        for (int64_t row = 0; row < 4; ++row) {
+          const float* values = floats.as<float>() + row * cols;
+          float scale = 0.0f;
+          quantize_by_contract(values, cols, q.data(), &scale);
+          ASSERT_EQ(bytes.scales[static_cast<size_t>(row)], scale) << cols;
+          for (int64_t j = 0; j < cols; ++j) {
+            ASSERT_EQ(halves.as<BFloat16>()[row * cols + j].bits, BFloat16(values[j]).bits)
+                << cols << " " << j;
+            ASSERT_EQ(bytes.as<int8_t>()[row * cols + j], q[static_cast<size_t>(j)])
+                << cols << " " << j;
+          }
+        }
+      });
+    }
+  }
+}
+
+// One step of int8 apart from the reference where rounding falls on the other side, and rarely.
+TEST(Norm, Int8AgainstReference) {
+  const NormCase c = make_case(NormKind::kRms, 16, 4608);
+  const Output expected = run(reference(), c, DType::kI8);
+  for_each_implementation([&](const NormImplementation& implementation) {
+    const Output found = run(implementation, c, DType::kI8);
+    int64_t differing = 0;
+    for (int64_t i = 0; i < 16 * 4608; ++i) {
+      const int difference = std::abs(found.as<int8_t>()[i] - expected.as<int8_t>()[i]);
+      ASSERT_LE(difference, 1);
+      differing += difference;
+    }
+    // A value within 1e-6 * 127 of a tie: about one in ten thousand.
+    EXPECT_LE(differing, 16 * 4608 / 2000);
+    for (size_t row = 0; row < 16; ++row) {
+      EXPECT_NEAR(found.scales[row], expected.scales[row], kTolerance * expected.scales[row]);
+    }
+  });
+}
+
+// All vector implementations give the same bits, with any number of threads.
+TEST(Norm, SameBitsAcrossLevelsAndThreads) {
+  const auto implementations = norm_implementations();
+  for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
+    for (const int64_t cols : kCols) {
+      const NormCase c = make_case(kind, 33, cols, 3.0f, 0.2f);
+      for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+        const Output* first = nullptr;
+        std::vector<Output> outputs;
+        outputs.reserve(8);
+        for (const NormImplementation& implementation : implementations) {
+          if (&implementation == &reference() ||
+              implementation.can_run(c.desc, host_context()) != nullptr)
+            continue;
+          for (const int threads : {1, 3}) {
+            outputs.push_back(run(implementation, c, dtype, threads));
+            if (first == nullptr) first = &outputs.front();
+            ASSERT_EQ(outputs.back().data, first->data) << implementation.name << " " << cols;
+            if (dtype == DType::kI8) {
+              ASSERT_EQ(outputs.back().scales, first->scales) << implementation.name << " " << cols;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// A mean a thousand times the deviation: a mean kept in one float32, or summed in float32, would be
+// wrong by 1e-5 of a deviation and more.
+TEST(Norm, LayerNormWithLargeMean) {
+  const NormCase c = make_case(NormKind::kLayer, 3, 1000, 1.0f, 1000.3f);
+  const Output expected = run(reference(), c, DType::kF32);
+  for_each_implementation([&](const NormImplementation& implementation) {
+    const Output found = run(implementation, c, DType::kF32);
+    for (int64_t i = 0; i < 3000; ++i)
+      ASSERT_NEAR(found.as<float>()[i], expected.as<float>()[i], 2e-6f);
+  });
+}
+
+TEST(Norm, ZeroNanAndInfinityRows) {
+  NormCase c = make_case(NormKind::kRms, 5, 100);
+  const float inf = std::numeric_limits<float>::infinity();
+  for (int64_t j = 0; j < 100; ++j) c.x[static_cast<size_t>(j)] = 0.0f;
+  c.x[100 + 97] = std::numeric_limits<float>::quiet_NaN();
+  c.x[200 + 3] = inf;
+  c.x[300 + 99] = -inf;
+  for_each_implementation([&](const NormImplementation& implementation) {
+    const Output bytes = run(implementation, c, DType::kI8);
+    EXPECT_EQ(bytes.scales[0], kMinQuantScale);
+    for (size_t row = 1; row < 4; ++row) EXPECT_TRUE(std::isnan(bytes.scales[row])) << row;
+    EXPECT_TRUE(std::isfinite(bytes.scales[4]));
+    for (int64_t i = 0; i < 400; ++i) ASSERT_EQ(bytes.as<int8_t>()[i], 0);
+    const Output floats = run(implementation, c, DType::kF32);
+    for (int64_t j = 0; j < 100; ++j) {
+      ASSERT_EQ(floats.as<float>()[j], 0.0f);
+      ASSERT_TRUE(std::isnan(floats.as<float>()[100 + j]));
+    }
+  });
+}
+
+TEST(GatedResidual, MatchesReferenceAndNext) {
+  for (const int64_t cols : kCols) {
+    for (const DType y_dtype : {DType::kF32, DType::kBF16}) {
+      const int64_t rows = 5;
+      const NormDesc desc{NormKind::kRms, rows, cols, 1e-6f, DType::kF32};
+      const std::vector<float> h0 = random_floats(rows * cols, 4);
+      const std::vector<float> y = random_floats(rows * cols, 5, 10.0f);
+      const std::vector<BFloat16> y_half = to_bf16(y);
+      const std::vector<float> weight = random_floats(cols, 6, 0.3f, 1.0f);
+      const std::vector<float> gate = random_floats(cols, 7);
+      const NormCase next_case = make_case(NormKind::kRms, rows, cols);
+      const auto apply = [&](const NormImplementation& implementation, std::vector<float>& h,
+                             Output* next) {
+        h = h0;
+        GatedResidualArgs args{h.data(), y.data(), y_dtype, weight.data(), gate.data()};
+        if (y_dtype == DType::kBF16) args.y = y_half.data();
+        if (next == nullptr) {
+          implementation.gated_residual(host_context(), desc, args, nullptr, nullptr);
+          return;
+        }
+        NormDesc next_desc = next_case.desc;
+        next_desc.out_dtype = next->dtype;
+        NormArgs next_args = next_case.args(*next);
+        next_args.x = nullptr;
+        implementation.gated_residual(host_context(), desc, args, &next_args, &next_desc);
+      };
+      std::vector<float> expected;
+      apply(reference(), expected, nullptr);
+      for_each_implementation([&](const NormImplementation& implementation) {
+        std::vector<float> h;
+        apply(implementation, h, nullptr);
+        for (size_t i = 0; i < h.size(); ++i) {
+          // The update is at most gate * normed value; its error and the sum's rounding are below
+          // 1e-6 of the two.
+          const float size = std::fabs(expected[i]) + std::fabs(expected[i] - h0[i]);
+          ASSERT_NEAR(h[i], expected[i], kTolerance * size) << cols << " " << i;
+        }
+        // The fused next norm is the norm of the updated rows, to the last bit, and does not change
+        // them.
+        for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+          std::vector<float> h_fused;
+          Output fused(dtype, rows, cols);
+          apply(implementation, h_fused, &fused);
+          ASSERT_EQ(h_fused, h);
+          NormCase alone = next_case;
+          alone.x = h;
+          const Output separate = run(implementation, alone, dtype);
+          ASSERT_EQ(fused.data, separate.data);
+          ASSERT_EQ(fused.scales, separate.scales);
+        }
+      });
+    }
+  }
+}
+
+TEST(Norm, EachLevelChoosesItsOwnAndChecksArguments) {
+  const NormCase c = make_case(NormKind::kRms, 2, 40);
+  const Output expected = run(reference(), c, DType::kF32);
+  for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
+    if (isa > host_cpu_features().isa) continue;
+    Context context = host_context();
+    context.cpu = limit_cpu_features(host_cpu_features(), isa);
+    Output out(DType::kF32, 2, 40);
+    ASSERT_TRUE(norm(context, c.desc, c.args(out)));
+    for (int64_t i = 0; i < 80; ++i) {
+      ASSERT_NEAR(out.as<float>()[i], expected.as<float>()[i],
+                  kTolerance * std::fabs(expected.as<float>()[i]));
+    }
+    const size_t refusals = static_cast<size_t>(
+        std::count_if(norm_implementations().begin(), norm_implementations().end(),
+                      [&](const NormImplementation& implementation) {
+                        return implementation.can_run(c.desc, context) != nullptr;
+                      }));
+    EXPECT_EQ(refusals, isa == CpuIsa::kRef ? 2u : isa == CpuIsa::kAvx2 ? 1u : 0u);
+  }
+
+  const Context context = host_context();
+  Output out(DType::kF32, 2, 40);
+  NormDesc desc = c.desc;
+  desc.cols = 41;
+  EXPECT_FALSE(norm(context, desc, c.args(out)));
+  desc = c.desc;
+  desc.out_dtype = DType::kI8;
+  EXPECT_FALSE(norm(context, desc, c.args(out)));
+  NormArgs args = c.args(out);
+  args.x = nullptr;
+  EXPECT_FALSE(norm(context, c.desc, args));
+  Output bytes(DType::kI8, 2, 40);
+  args = c.args(bytes);
+  args.out.scale_row = nullptr;
+  EXPECT_FALSE(norm(context, desc, args));
+
+  std::vector<float> h(80), y(80), weight(40), gate(40);
+  const GatedResidualArgs residual{h.data(), y.data(), DType::kF32, weight.data(), gate.data()};
+  EXPECT_TRUE(gated_residual(context, c.desc, residual, nullptr, nullptr));
+  EXPECT_FALSE(gated_residual(context, c.desc, residual, &c.desc, nullptr));
+  NormDesc layer = c.desc;
+  layer.kind = NormKind::kLayer;
+  EXPECT_FALSE(gated_residual(context, layer, residual, nullptr, nullptr));
+  GatedResidualArgs wrong = residual;
+  wrong.y_dtype = DType::kI8;
+  EXPECT_FALSE(gated_residual(context, c.desc, wrong, nullptr, nullptr));
+  wrong = residual;
+  wrong.gate = nullptr;
+  EXPECT_FALSE(gated_residual(context, c.desc, wrong, nullptr, nullptr));
+}
+
+}  // namespace
+}  // namespace intaglio

@@ -1,0 +1,194 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "ops/attention.h"
+
+namespace intaglio {
+namespace {
+
+Context host_context(int threads = 2) {
+  Context context;
+  context.threads = threads;
+  context.cpu = host_cpu_features();
+  return context;
+}
+
+// A fused buffer [tokens, q | k | v-like rest] with its weights and rope table.
+struct RopeCase {
+  AttentionDesc desc;
+  int64_t ld = 0;
+  std::vector<float> values, q_weight, k_weight, cosine, sine;
+
+  QkNormRopeArgs args(void* buffer) const {
+    QkNormRopeArgs a;
+    a.q = buffer;
+    a.k = static_cast<std::byte*>(buffer) +
+          static_cast<size_t>(desc.heads * desc.head_dim) * dtype_size(desc.dtype);
+    a.ld = ld;
+    a.q_weight = q_weight.data();
+    a.k_weight = k_weight.data();
+    a.rope = {cosine.data(), sine.data()};
+    a.eps = 1e-5f;
+    return a;
+  }
+};
+
+RopeCase make_case(const AttentionDesc& desc) {
+  RopeCase c;
+  c.desc = desc;
+  const int64_t rest = 3;
+  c.ld = (desc.heads + desc.kv_heads) * desc.head_dim + rest;
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal;
+  c.values.resize(static_cast<size_t>(desc.tokens * c.ld));
+  for (float& value : c.values) value = 2.0f * normal(generator);
+  c.q_weight.resize(static_cast<size_t>(desc.head_dim));
+  c.k_weight.resize(static_cast<size_t>(desc.head_dim));
+  for (float& value : c.q_weight) value = 1.0f + 0.3f * normal(generator);
+  for (float& value : c.k_weight) value = 1.0f + 0.3f * normal(generator);
+  for (int64_t i = 0; i < desc.tokens * (desc.head_dim / 2); ++i) {
+    const double angle = 3.0 * static_cast<double>(normal(generator));
+    c.cosine.push_back(static_cast<float>(std::cos(angle)));
+    c.sine.push_back(static_cast<float>(std::sin(angle)));
+  }
+  return c;
+}
+
+// The buffer after `run(context, args)`, in its own type's bytes and as floats.
+struct Result {
+  std::vector<std::byte> bytes;
+  std::vector<float> floats;
+};
+
+template <typename Run>
+Result apply(const RopeCase& c, const Context& context, Run&& run) {
+  Result result;
+  const size_t size = dtype_size(c.desc.dtype);
+  result.bytes.resize(c.values.size() * size);
+  for (size_t i = 0; i < c.values.size(); ++i) {
+    const BFloat16 half(c.values[i]);
+    std::memcpy(result.bytes.data() + i * size,
+                c.desc.dtype == DType::kBF16 ? static_cast<const void*>(&half) : &c.values[i],
+                size);
+  }
+  run(context, c.args(result.bytes.data()));
+  result.floats.resize(c.values.size());
+  convert_to_f32(result.bytes.data(), c.desc.dtype, result.floats.data(), c.values.size());
+  return result;
+}
+
+Result apply(const QkNormRopeImplementation& implementation, const RopeCase& c, int threads = 2) {
+  return apply(c, host_context(threads), [&](const Context& context, const QkNormRopeArgs& args) {
+    implementation.run(context, c.desc, args);
+  });
+}
+
+const std::vector<int64_t> kHeadDims{2, 6, 14, 16, 30, 32, 34, 64, 80, 96, 128, 160, 256, 512};
+
+TEST(QkNormRope, ReferenceByHand) {
+  RopeCase c = make_case({.tokens = 1, .heads = 1, .kv_heads = 1, .head_dim = 2});
+  c.values = {3.0f, 1.0f, 1.0f, 3.0f, 7.0f, 8.0f, 9.0f};
+  c.q_weight = {1.0f, 2.0f};
+  c.k_weight = {1.0f, 1.0f};
+  c.cosine = {0.6f};
+  c.sine = {0.8f};
+  const std::vector<float> found = apply(qk_norm_rope_implementations().back(), c).floats;
+  const float inverse = 1.0f / std::sqrt(5.0f + 1e-5f);  // mean of squares of (3, 1)
+  EXPECT_NEAR(found[0], inverse * (3.0f * 0.6f - 2.0f * 0.8f), 1e-6f);
+  EXPECT_NEAR(found[1], inverse * (2.0f * 0.6f + 3.0f * 0.8f), 1e-6f);
+  EXPECT_NEAR(found[2], inverse * (1.0f * 0.6f - 3.0f * 0.8f), 1e-6f);
+  EXPECT_NEAR(found[3], inverse * (3.0f * 0.6f + 1.0f * 0.8f), 1e-6f);
+  for (size_t i = 4; i < 7; ++i) EXPECT_EQ(found[i], c.values[i]);
+}
+
+TEST(QkNormRope, MatchesReference) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int64_t head_dim : kHeadDims) {
+      const RopeCase c =
+          make_case({.tokens = 9, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .dtype = dtype});
+      const Result expected = apply(qk_norm_rope_implementations().back(), c);
+      for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
+        if (implementation.can_run(c.desc, host_context()) != nullptr) continue;
+        const Result found = apply(implementation, c);
+        for (size_t i = 0; i < c.values.size(); ++i) {
+          const float e = expected.floats[i];
+          if (static_cast<int64_t>(i) % c.ld >= c.ld - 3) {
+            ASSERT_EQ(found.floats[i], e);  // what lies between the rows is untouched
+            continue;
+          }
+          // Two products of normalized values up to about 5 are subtracted: 1e-6 of those. bf16:
+          // one step, 2^-7, where rounding differs.
+          const float tolerance = 5e-6f + (dtype == DType::kBF16 ? std::fabs(e) * 0x1p-7f : 0.0f);
+          ASSERT_NEAR(found.floats[i], e, tolerance)
+              << implementation.name << ", head_dim " << head_dim << ", " << i;
+        }
+      }
+    }
+  }
+}
+
+// All vector implementations give the same bits, with any number of threads. bf16 is the rounding
+// of the same floats as in float32.
+TEST(QkNormRope, SameBitsAcrossLevelsAndThreads) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int64_t head_dim : kHeadDims) {
+      RopeCase c = make_case(
+          {.tokens = 11, .heads = 3, .kv_heads = 1, .head_dim = head_dim, .dtype = dtype});
+      for (float& value : c.values) value = static_cast<float>(BFloat16(value));
+      const auto implementations = qk_norm_rope_implementations();
+      std::vector<std::byte> first;
+      for (const QkNormRopeImplementation& implementation :
+           implementations.first(implementations.size() - 1)) {
+        if (implementation.can_run(c.desc, host_context()) != nullptr) continue;
+        for (const int threads : {1, 3}) {
+          const Result result = apply(implementation, c, threads);
+          if (first.empty()) first = result.bytes;
+          ASSERT_EQ(result.bytes, first) << implementation.name << ", head_dim " << head_dim;
+        }
+        RopeCase wide = c;
+        wide.desc.dtype = DType::kF32;
+        const Result floats = apply(implementation, wide);
+        const Result own = apply(implementation, c);
+        for (size_t i = 0; dtype == DType::kBF16 && i < c.values.size(); ++i) {
+          ASSERT_EQ(own.floats[i], static_cast<float>(BFloat16(floats.floats[i])));
+        }
+      }
+    }
+  }
+}
+
+TEST(QkNormRope, EachLevelAndBadArguments) {
+  const RopeCase c = make_case({.tokens = 5, .heads = 2, .kv_heads = 1, .head_dim = 64});
+  const Result expected = apply(qk_norm_rope_implementations().back(), c);
+  for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
+    if (isa > host_cpu_features().isa) continue;
+    Context context = host_context();
+    context.cpu = limit_cpu_features(host_cpu_features(), isa);
+    const Result found = apply(c, context, [&](const Context& limited, const QkNormRopeArgs& args) {
+      EXPECT_TRUE(qk_norm_rope(limited, c.desc, args));
+    });
+    for (size_t i = 0; i < c.values.size(); ++i)
+      ASSERT_NEAR(found.floats[i], expected.floats[i], 5e-6f);
+  }
+  std::vector<float> buffer = c.values;
+  const auto refused = [&](AttentionDesc desc, const QkNormRopeArgs& args) {
+    return !qk_norm_rope(host_context(), desc, args).has_value();
+  };
+  AttentionDesc desc = c.desc;
+  EXPECT_FALSE(refused(desc, c.args(buffer.data())));
+  desc.head_dim = 63;
+  EXPECT_TRUE(refused(desc, c.args(buffer.data())));
+  QkNormRopeArgs args = c.args(buffer.data());
+  args.rope.sin = nullptr;
+  EXPECT_TRUE(refused(c.desc, args));
+  args = c.args(buffer.data());
+  args.ld = 64;
+  EXPECT_TRUE(refused(c.desc, args));
+}
+
+}  // namespace
+}  // namespace intaglio
