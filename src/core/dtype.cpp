@@ -89,7 +89,9 @@ bool is_float(DType dtype) {
 void convert_to_f32(const void* source, DType source_dtype, float* target, size_t count) {
   switch (source_dtype) {
     case DType::kF64: convert_elements<double>(source, target, count); break;
-    case DType::kF32: std::memcpy(target, source, count * sizeof(float)); break;
+    case DType::kF32:
+      if (count > 0) std::memcpy(target, source, count * sizeof(float));  // an empty vector gives a null pointer
+      break;
     case DType::kF16: convert_elements<Float16>(source, target, count); break;
     case DType::kBF16: convert_elements<BFloat16>(source, target, count); break;
     default: break;
