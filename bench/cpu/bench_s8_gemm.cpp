@@ -31,14 +31,17 @@ namespace {
 
 struct BenchShape {
   int64_t m = 0, n = 0, k = 0;
-  double gop() const { return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) * 1e-9; }
+  double gop() const {
+    return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) * 1e-9;
+  }
 };
 
 struct Options {
   int threads = 2;
   int rounds = 15;
-  std::vector<BenchShape> shapes{{1024, 4608, 4608}, {1024, 12288, 4608}, {1024, 4608, 12288}, {1, 1152, 384},
-                                 {16, 1152, 384},    {77, 1152, 384},     {256, 2048, 384},    {300, 1536, 384}, {256, 384, 1536}};
+  std::vector<BenchShape> shapes{{1024, 4608, 4608}, {1024, 12288, 4608}, {1024, 4608, 12288},
+                                 {1, 1152, 384},     {16, 1152, 384},     {77, 1152, 384},
+                                 {256, 2048, 384},   {300, 1536, 384},    {256, 384, 1536}};
   CpuFeatures cpu;
   std::string out;
   bool tune_amx = false;
@@ -119,7 +122,9 @@ void make_problem(const Options& options, const BenchShape& shape, Problem& p) {
   p.gemm = *choice;
   p.packed = keep<std::byte>(p.memory, static_cast<int64_t>(p.gemm->packed_bytes(n, k)));
   p.gemm->pack(p.w, n, k, p.packed);
-  auto arena = Arena::with_capacity(p.gemm->scratch_bytes({m, n, k, GemmEpilogue::kNone, DType::kF32}, options.threads) + (64 << 20));
+  auto arena = Arena::with_capacity(
+      p.gemm->scratch_bytes({m, n, k, GemmEpilogue::kNone, DType::kF32}, options.threads) +
+      (64 << 20));
   if (!arena) fail(arena.error().message);
   p.arena = std::move(*arena);
 }
@@ -128,8 +133,8 @@ void quantize(Problem& p, DType in) {
   Context context = p.context;
   context.scratch = &p.arena;
   const void* x = in == DType::kF32 ? static_cast<const void*>(p.x) : p.x_bf16;
-  const Status status =
-      quantize_rows(context, {x, in, Shape{p.shape.m, p.shape.k}}, {DType::kI8, p.a, p.shape.m, p.shape.k, p.a_scale});
+  const Status status = quantize_rows(context, {x, in, Shape{p.shape.m, p.shape.k}},
+                                      {DType::kI8, p.a, p.shape.m, p.shape.k, p.a_scale});
   if (!status) fail(status.error().message);
 }
 
@@ -138,9 +143,16 @@ void multiply(Problem& p, DType out, const S8AmxTuning* tuning = nullptr) {
   Context context = p.context;
   context.scratch = &p.arena;
   const S8GemmDesc desc{m, n, k, GemmEpilogue::kNone, out};
-  const S8GemmArgs args{.a = p.a, .lda = k, .a_scale_row = p.a_scale, .w_packed = p.packed, .w_scale_col = p.w_scale, .bias = nullptr,
-                        .out = p.out, .ldo = n};
-  const Status status = tuning ? s8_amx_run(context, desc, args, amx_s8_task, *tuning) : p.gemm->run(context, desc, args);
+  const S8GemmArgs args{.a = p.a,
+                        .lda = k,
+                        .a_scale_row = p.a_scale,
+                        .w_packed = p.packed,
+                        .w_scale_col = p.w_scale,
+                        .bias = nullptr,
+                        .out = p.out,
+                        .ldo = n};
+  const Status status = tuning ? s8_amx_run(context, desc, args, amx_s8_task, *tuning)
+                               : p.gemm->run(context, desc, args);
   if (!status) fail(status.error().message);
 }
 
@@ -154,12 +166,22 @@ void verify(Problem& p) {
   std::vector<float> expected(static_cast<size_t>(n));
   for (int64_t row : {int64_t{0}, m / 3, m / 2, m - 1}) {
     float scale = 0.0f;
-    quantize_rows_implementations().back().run(Context{}, p.x + row * k, DType::kF32, k, 1, k, a.data(), &scale);
-    const S8GemmArgs args{.a = a.data(), .lda = k, .a_scale_row = &scale, .w_packed = p.w, .w_scale_col = p.w_scale, .bias = nullptr,
-                          .out = expected.data(), .ldo = n};
-    if (!ref.run(Context{}, {1, n, k, GemmEpilogue::kNone, DType::kF32}, args)) fail("the reference refused");
-    if (std::memcmp(expected.data(), static_cast<float*>(p.out) + row * n, expected.size() * 4) != 0) {
-      fail(fmt::format("{} differs from the reference in row {} of {}x{}x{}", p.gemm->name, row, m, n, k));
+    quantize_rows_implementations().back().run(Context{}, p.x + row * k, DType::kF32, k, 1, k,
+                                               a.data(), &scale);
+    const S8GemmArgs args{.a = a.data(),
+                          .lda = k,
+                          .a_scale_row = &scale,
+                          .w_packed = p.w,
+                          .w_scale_col = p.w_scale,
+                          .bias = nullptr,
+                          .out = expected.data(),
+                          .ldo = n};
+    if (!ref.run(Context{}, {1, n, k, GemmEpilogue::kNone, DType::kF32}, args))
+      fail("the reference refused");
+    if (std::memcmp(expected.data(), static_cast<float*>(p.out) + row * n, expected.size() * 4) !=
+        0) {
+      fail(fmt::format("{} differs from the reference in row {} of {}x{}x{}", p.gemm->name, row, m,
+                       n, k));
     }
   }
 }
@@ -170,8 +192,9 @@ using Type = dnnl::memory::data_type;
 // A oneDNN matmul with weights in its favourite layout; `scales` empty = none.
 class OnednnMatmul {
  public:
-  OnednnMatmul(const dnnl::engine& engine, const BenchShape& s, Type in, Type out, const void* source, const void* weights,
-               Type weights_type, const std::vector<float>& scales)
+  OnednnMatmul(const dnnl::engine& engine, const BenchShape& s, Type in, Type out,
+               const void* source, const void* weights, Type weights_type,
+               const std::vector<float>& scales)
       : stream_(engine) {
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::library);
@@ -188,7 +211,9 @@ class OnednnMatmul {
     dnnl::reorder(given, packed).execute(stream_, given, packed);
     stream_.wait();
     result_ = dnnl::memory(dst, engine);
-    arguments_ = {{DNNL_ARG_SRC, dnnl::memory(src, engine, const_cast<void*>(source))}, {DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_DST, result_}};
+    arguments_ = {{DNNL_ARG_SRC, dnnl::memory(src, engine, const_cast<void*>(source))},
+                  {DNNL_ARG_WEIGHTS, packed},
+                  {DNNL_ARG_DST, result_}};
   }
   void run() {
     primitive_.execute(stream_, arguments_);
@@ -232,7 +257,8 @@ void time_variants(std::vector<Variant>& variants, int rounds) {
 }
 
 const Variant& find(const std::vector<Variant>& variants, const std::string& name) {
-  return *std::find_if(variants.begin(), variants.end(), [&](const Variant& v) { return v.name == name; });
+  return *std::find_if(variants.begin(), variants.end(),
+                       [&](const Variant& v) { return v.name == name; });
 }
 
 double ratio(const Variant& slow, const Variant& fast) {
@@ -241,7 +267,8 @@ double ratio(const Variant& slow, const Variant& fast) {
   return median(ratios);
 }
 
-nlohmann::json bench_shape(const Options& options, const BenchShape& shape, const dnnl::engine& engine) {
+nlohmann::json bench_shape(const Options& options, const BenchShape& shape,
+                           const dnnl::engine& engine) {
   Problem p;
   make_problem(options, shape, p);
   verify(p);
@@ -260,11 +287,14 @@ nlohmann::json bench_shape(const Options& options, const BenchShape& shape, cons
   s8_f32.run();
   for (int64_t j = 0; j < n; ++j) {
     const float own = static_cast<float*>(p.out)[(m - 1) * n + j] / p.a_scale[m - 1];
-    if (std::abs(own - s8_f32.result()[(m - 1) * n + j]) > 1e-4f * std::abs(own) + 1e-4f) fail("oneDNN computes another product");
+    if (std::abs(own - s8_f32.result()[(m - 1) * n + j]) > 1e-4f * std::abs(own) + 1e-4f)
+      fail("oneDNN computes another product");
   }
 
   std::vector<Variant> variants;
-  const auto add = [&](std::string name, std::function<void()> call) { variants.push_back({std::move(name), std::move(call), {}}); };
+  const auto add = [&](std::string name, std::function<void()> call) {
+    variants.push_back({std::move(name), std::move(call), {}});
+  };
   add("own f32 -> f32", [&] { quantize(p, DType::kF32), multiply(p, DType::kF32); });
   add("own f32 -> bf16", [&] { quantize(p, DType::kF32), multiply(p, DType::kBF16); });
   add("onednn s8 -> f32", [&] { s8_f32.run(); });
@@ -280,21 +310,35 @@ nlohmann::json bench_shape(const Options& options, const BenchShape& shape, cons
   time_variants(variants, options.rounds);
 
   const auto faster = [&](const char* a, const char* b) -> const Variant& {
-    return median(find(variants, a).times) <= median(find(variants, b).times) ? find(variants, a) : find(variants, b);
+    return median(find(variants, a).times) <= median(find(variants, b).times) ? find(variants, a)
+                                                                              : find(variants, b);
   };
   const Variant& rival_s8 = faster("onednn s8 -> f32", "onednn s8 -> bf16");
   const Variant& rival_bf16 = faster("onednn bf16 -> f32", "onednn bf16 -> bf16");
 
-  nlohmann::json result{{"m", m}, {"n", n}, {"k", k}, {"implementation", p.gemm->name}, {"onednn_s8", s8_f32.name()}, {"onednn_bf16", bf16_bf16.name()}};
-  fmt::print("\n{} x {} x {}   {}   oneDNN s8: {}, bf16: {}\n", m, n, k, p.gemm->name, s8_f32.name(), bf16_bf16.name());
+  nlohmann::json result{{"m", m},
+                        {"n", n},
+                        {"k", k},
+                        {"implementation", p.gemm->name},
+                        {"onednn_s8", s8_f32.name()},
+                        {"onednn_bf16", bf16_bf16.name()}};
+  fmt::print("\n{} x {} x {}   {}   oneDNN s8: {}, bf16: {}\n", m, n, k, p.gemm->name,
+             s8_f32.name(), bf16_bf16.name());
   for (const Variant& v : variants) {
     const double time = median(v.times);
     const auto [low, high] = std::minmax_element(v.times.begin(), v.times.end());
     const bool own = v.name.rfind("own", 0) == 0 && v.name.find("quantize") == std::string::npos;
-    fmt::print("  {:20} {:10.3f} ms  {:8.1f} GOP/s  [{:.3f}, {:.3f}]", v.name, time * 1e3, shape.gop() / time, *low * 1e3, *high * 1e3);
-    if (own) fmt::print("  x{:.2f} of oneDNN s8, x{:.2f} of oneDNN bf16", ratio(rival_s8, v), ratio(rival_bf16, v));
+    fmt::print("  {:20} {:10.3f} ms  {:8.1f} GOP/s  [{:.3f}, {:.3f}]", v.name, time * 1e3,
+               shape.gop() / time, *low * 1e3, *high * 1e3);
+    if (own)
+      fmt::print("  x{:.2f} of oneDNN s8, x{:.2f} of oneDNN bf16", ratio(rival_s8, v),
+                 ratio(rival_bf16, v));
     fmt::print("\n");
-    nlohmann::json entry{{"variant", v.name}, {"time_ms", time * 1e3}, {"min_ms", *low * 1e3}, {"max_ms", *high * 1e3}, {"gops", shape.gop() / time}};
+    nlohmann::json entry{{"variant", v.name},
+                         {"time_ms", time * 1e3},
+                         {"min_ms", *low * 1e3},
+                         {"max_ms", *high * 1e3},
+                         {"gops", shape.gop() / time}};
     if (own) {
       entry["speedup_over_onednn_s8"] = ratio(rival_s8, v);
       entry["speedup_over_onednn_bf16"] = ratio(rival_bf16, v);
@@ -315,7 +359,12 @@ nlohmann::json tune_amx(const Options& options, const BenchShape& shape) {
   for (int64_t piece : {4, 8, 12, 16, 24, 80}) {
     for (int64_t rows : {128, 256, 512}) {
       for (int prefetch : {0, 1, 2, 4}) {
-        tunings.push_back({.piece_steps = piece, .k_block = 5120, .a_block_bytes = rows * 4608 + 8192, .block_rows = rows, .prefetch_a = prefetch, .prefetch_w = true});
+        tunings.push_back({.piece_steps = piece,
+                           .k_block = 5120,
+                           .a_block_bytes = rows * 4608 + 8192,
+                           .block_rows = rows,
+                           .prefetch_a = prefetch,
+                           .prefetch_w = true});
       }
     }
   }
@@ -323,16 +372,25 @@ nlohmann::json tune_amx(const Options& options, const BenchShape& shape) {
   for (int64_t k_block : {2560, 16384}) tunings.push_back({.k_block = k_block});
   std::vector<Variant> variants;
   for (const S8AmxTuning& t : tunings) {
-    if (s8_amx_scratch_bytes({shape.m, shape.n, shape.k, GemmEpilogue::kNone, DType::kBF16}, options.threads, t) > p.arena.capacity()) continue;
-    variants.push_back({fmt::format("piece {} rows {} k_block {} prefetch_a {} prefetch_w {}", t.piece_steps, t.block_rows, t.k_block, t.prefetch_a, t.prefetch_w),
-                        [&p, t] { multiply(p, DType::kBF16, &t); }, {}});
+    if (s8_amx_scratch_bytes({shape.m, shape.n, shape.k, GemmEpilogue::kNone, DType::kBF16},
+                             options.threads, t) > p.arena.capacity())
+      continue;
+    variants.push_back(
+        {fmt::format("piece {} rows {} k_block {} prefetch_a {} prefetch_w {}", t.piece_steps,
+                     t.block_rows, t.k_block, t.prefetch_a, t.prefetch_w),
+         [&p, t] { multiply(p, DType::kBF16, &t); },
+         {}});
   }
   time_variants(variants, std::min(options.rounds, 5));
-  fmt::print("\n{} x {} x {}: blockings of amx_s8_gemm, bf16 out, no quantization\n", shape.m, shape.n, shape.k);
-  std::stable_sort(variants.begin() + 1, variants.end(), [](const Variant& a, const Variant& b) { return median(a.times) < median(b.times); });
+  fmt::print("\n{} x {} x {}: blockings of amx_s8_gemm, bf16 out, no quantization\n", shape.m,
+             shape.n, shape.k);
+  std::stable_sort(variants.begin() + 1, variants.end(), [](const Variant& a, const Variant& b) {
+    return median(a.times) < median(b.times);
+  });
   nlohmann::json result{{"m", shape.m}, {"n", shape.n}, {"k", shape.k}};
   for (const Variant& v : variants) {
-    fmt::print("  {:8.3f} ms {:9.1f} GOP/s  {}\n", median(v.times) * 1e3, shape.gop() / median(v.times), v.name);
+    fmt::print("  {:8.3f} ms {:9.1f} GOP/s  {}\n", median(v.times) * 1e3,
+               shape.gop() / median(v.times), v.name);
     result["blockings"].push_back({{"name", v.name}, {"time_ms", median(v.times) * 1e3}});
   }
   std::fflush(stdout);
@@ -346,7 +404,8 @@ std::vector<BenchShape> parse_shapes(const std::string& text) {
     const size_t comma = std::min(text.find(',', at), text.size());
     BenchShape s;
     long long m = 0, n = 0, k = 0;
-    if (std::sscanf(text.substr(at, comma - at).c_str(), "%lldx%lldx%lld", &m, &n, &k) != 3 || m < 1 || n < 1 || k < 1) {
+    if (std::sscanf(text.substr(at, comma - at).c_str(), "%lldx%lldx%lld", &m, &n, &k) != 3 ||
+        m < 1 || n < 1 || k < 1) {
       fail("a shape is MxNxK, found '" + text.substr(at, comma - at) + "'");
     }
     shapes.push_back({m, n, k});
@@ -398,13 +457,15 @@ int main(int argc, char** argv) {
 #endif
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   const dnnl_version_t* version = dnnl_version();
-  nlohmann::json report{{"cpu", options.cpu.brand},
-                        {"isa", cpu_isa_name(options.cpu.isa)},
-                        {"threads", options.threads},
-                        {"rounds", options.rounds},
-                        {"clock", use_cpu_time ? "process" : "wall"},
-                        {"onednn", fmt::format("{}.{}.{}", version->major, version->minor, version->patch)}};
-  fmt::print("{}, {}, {} threads, {} rounds, oneDNN {}\n", options.cpu.brand, cpu_isa_name(options.cpu.isa), options.threads, options.rounds,
+  nlohmann::json report{
+      {"cpu", options.cpu.brand},
+      {"isa", cpu_isa_name(options.cpu.isa)},
+      {"threads", options.threads},
+      {"rounds", options.rounds},
+      {"clock", use_cpu_time ? "process" : "wall"},
+      {"onednn", fmt::format("{}.{}.{}", version->major, version->minor, version->patch)}};
+  fmt::print("{}, {}, {} threads, {} rounds, oneDNN {}\n", options.cpu.brand,
+             cpu_isa_name(options.cpu.isa), options.threads, options.rounds,
              report["onednn"].get<std::string>());
   for (const BenchShape& shape : options.shapes) {
     if (options.tune_amx) {

@@ -11,7 +11,9 @@ namespace intaglio {
 
 inline constexpr size_t kCacheLine = 64;
 
-inline constexpr size_t align_up(size_t value, size_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+inline constexpr size_t align_up(size_t value, size_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
 
 class AlignedBuffer {
  public:
@@ -22,7 +24,8 @@ class AlignedBuffer {
     AlignedBuffer buffer;
     if (bytes == 0) return buffer;
     void* data = std::aligned_alloc(kCacheLine, align_up(bytes, kCacheLine));
-    if (data == nullptr) return make_error(ErrorCode::kOutOfMemory, "the system refused {} bytes of memory", bytes);
+    if (data == nullptr)
+      return make_error(ErrorCode::kOutOfMemory, "the system refused {} bytes of memory", bytes);
     buffer.data_.reset(data);
     buffer.size_ = bytes;
     return buffer;

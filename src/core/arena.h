@@ -25,13 +25,14 @@ class Arena {
   Expected<T*> take(int64_t count) {
     // Beyond these the byte count below would wrap and a tiny block would pass for a huge one.
     if (count < 0 || static_cast<uint64_t>(count) > (SIZE_MAX - kCacheLine) / sizeof(T)) {
-      return make_error(ErrorCode::kOutOfMemory, "arena of {} bytes has {} left, {} elements of {} bytes needed",
+      return make_error(ErrorCode::kOutOfMemory,
+                        "arena of {} bytes has {} left, {} elements of {} bytes needed",
                         buffer_.size(), buffer_.size() - used_, count, sizeof(T));
     }
     const size_t bytes = align_up(static_cast<size_t>(count) * sizeof(T), kCacheLine);
     if (bytes > buffer_.size() - used_) {
-      return make_error(ErrorCode::kOutOfMemory, "arena of {} bytes has {} left, {} needed", buffer_.size(),
-                        buffer_.size() - used_, bytes);
+      return make_error(ErrorCode::kOutOfMemory, "arena of {} bytes has {} left, {} needed",
+                        buffer_.size(), buffer_.size() - used_, bytes);
     }
     T* pointer = reinterpret_cast<T*>(buffer_.as<std::byte>() + used_);
     used_ += bytes;

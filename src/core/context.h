@@ -14,8 +14,10 @@ namespace intaglio {
 struct Context {
   int threads = 1;
   CpuFeatures cpu;
-  const std::atomic<bool>* cancel = nullptr;  // set by the caller to stop; models look at it once a layer
-  Arena* scratch = nullptr;  // ops take what they need in a scope and give it back before they return
+  const std::atomic<bool>* cancel =
+      nullptr;  // set by the caller to stop; models look at it once a layer
+  Arena* scratch =
+      nullptr;  // ops take what they need in a scope and give it back before they return
 };
 
 // kCancelled once the caller has asked to stop.

@@ -68,11 +68,12 @@ CpuFeatures detect() {
   const CpuidRegisters leaf7_1 = cpuid(7, 1);
   if (!bit(leaf1.ecx, 27)) return features;  // no OSXSAVE: the system saves no vector state
   const uint64_t xcr0 = read_xcr0();
-  const bool avx2 = (xcr0 & 0x6) == 0x6 && bit(leaf7.ebx, 5) && bit(leaf1.ecx, 12) && bit(leaf1.ecx, 29);
+  const bool avx2 =
+      (xcr0 & 0x6) == 0x6 && bit(leaf7.ebx, 5) && bit(leaf1.ecx, 12) && bit(leaf1.ecx, 29);
   if (!avx2) return features;
   features.isa = CpuIsa::kAvx2;
-  const bool avx512 = (xcr0 & 0xe6) == 0xe6 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) && bit(leaf7.ebx, 30) &&
-                      bit(leaf7.ebx, 31);
+  const bool avx512 = (xcr0 & 0xe6) == 0xe6 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) &&
+                      bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);
   if (!avx512 || !bit(leaf7.ecx, 11)) return features;
   features.isa = CpuIsa::kAvx512Vnni;
   features.avx512_bf16 = bit(leaf7_1.eax, 5);
@@ -118,10 +119,12 @@ Expected<CpuFeatures> selected_cpu_features() {
   const auto isa = cpu_isa_from_name(value);
   if (!isa) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "INTAGLIO_CPU_ISA is '{}'; expected one of ref, avx2, avx512vnni, amx", value);
+                      "INTAGLIO_CPU_ISA is '{}'; expected one of ref, avx2, avx512vnni, amx",
+                      value);
   }
   if (*isa > host.isa) {
-    return make_error(ErrorCode::kUnsupported, "INTAGLIO_CPU_ISA asks for {}, but this processor ({}) reaches {}", value,
+    return make_error(ErrorCode::kUnsupported,
+                      "INTAGLIO_CPU_ISA asks for {}, but this processor ({}) reaches {}", value,
                       host.brand, cpu_isa_name(host.isa));
   }
   return limit_cpu_features(host, *isa);

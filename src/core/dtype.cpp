@@ -83,18 +83,27 @@ Float16::operator float() const {
 }
 
 bool is_float(DType dtype) {
-  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 ||
+         dtype == DType::kBF16;
 }
 
 void convert_to_f32(const void* source, DType source_dtype, float* target, size_t count) {
   switch (source_dtype) {
-    case DType::kF64: convert_elements<double>(source, target, count); break;
-    case DType::kF32:
-      if (count > 0) std::memcpy(target, source, count * sizeof(float));  // an empty vector gives a null pointer
+    case DType::kF64:
+      convert_elements<double>(source, target, count);
       break;
-    case DType::kF16: convert_elements<Float16>(source, target, count); break;
-    case DType::kBF16: convert_elements<BFloat16>(source, target, count); break;
-    default: break;
+    case DType::kF32:
+      if (count > 0)
+        std::memcpy(target, source, count * sizeof(float));  // an empty vector gives a null pointer
+      break;
+    case DType::kF16:
+      convert_elements<Float16>(source, target, count);
+      break;
+    case DType::kBF16:
+      convert_elements<BFloat16>(source, target, count);
+      break;
+    default:
+      break;
   }
 }
 

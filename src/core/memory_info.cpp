@@ -31,14 +31,16 @@ uint64_t system_available() {
   while (file >> key >> kilobytes >> unit) {
     if (key == "MemAvailable:") return kilobytes * 1024;
   }
-  return static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  return static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) *
+         static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 // Control groups, version 2 then version 1; the file says "max" (no number) when there is no limit.
 uint64_t group_available() {
   constexpr std::array<std::array<const char*, 2>, 2> kFiles{{
       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-      {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+      {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+       "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
   }};
   for (const auto& [limit_path, used_path] : kFiles) {
     const auto limit = read_number(limit_path);
@@ -59,7 +61,9 @@ uint64_t address_space_available() {
 
 }  // namespace
 
-uint64_t available_memory_bytes() { return std::min({system_available(), group_available(), address_space_available()}); }
+uint64_t available_memory_bytes() {
+  return std::min({system_available(), group_available(), address_space_available()});
+}
 
 uint64_t peak_resident_bytes() {
   rusage usage{};
@@ -87,7 +91,8 @@ std::optional<uint64_t> parse_bytes(std::string_view text) {
     return std::nullopt;
   }
   std::string unit(text.substr(used));
-  std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   constexpr std::array<std::string_view, 5> kUnits{"", "K", "M", "G", "T"};
   double scale = 1.0;
   for (std::string_view name : kUnits) {

@@ -33,7 +33,8 @@ void parallel_for(int threads, int64_t count, int64_t grain, Fn&& fn) {
     return;
   }
 #endif
-  for (int64_t piece = 0; piece < pieces; ++piece) fn(piece * grain, std::min(count, (piece + 1) * grain), 0);
+  for (int64_t piece = 0; piece < pieces; ++piece)
+    fn(piece * grain, std::min(count, (piece + 1) * grain), 0);
 }
 
 }  // namespace intaglio

@@ -30,7 +30,8 @@ struct SinCos {
 SinCos portable_sincos_2pi(double u) {
   const double eighths = u * 8.0;
   const auto octant = static_cast<int>(eighths);
-  const double x = ((octant & 1) != 0 ? octant + 1 - eighths : eighths - octant) * 0.7853981633974483;
+  const double x =
+      ((octant & 1) != 0 ? octant + 1 - eighths : eighths - octant) * 0.7853981633974483;
   const double x2 = x * x;
   double sine = 0.0;
   for (int n = 17; n >= 3; n -= 2) sine = (sine + 1.0) * (-x2 / (n * (n - 1)));
@@ -39,20 +40,29 @@ SinCos portable_sincos_2pi(double u) {
   for (int n = 18; n >= 2; n -= 2) cosine = (cosine + 1.0) * (-x2 / (n * (n - 1)));
   cosine += 1.0;
   switch (octant) {
-    case 0: return {sine, cosine};
-    case 1: return {cosine, sine};
-    case 2: return {cosine, -sine};
-    case 3: return {sine, -cosine};
-    case 4: return {-sine, -cosine};
-    case 5: return {-cosine, -sine};
-    case 6: return {-cosine, sine};
-    default: return {-sine, cosine};
+    case 0:
+      return {sine, cosine};
+    case 1:
+      return {cosine, sine};
+    case 2:
+      return {cosine, -sine};
+    case 3:
+      return {sine, -cosine};
+    case 4:
+      return {-sine, -cosine};
+    case 5:
+      return {-cosine, -sine};
+    case 6:
+      return {-cosine, sine};
+    default:
+      return {-sine, cosine};
   }
 }
 
 std::array<float, 4> normals_of_counter(uint64_t seed, uint64_t counter) {
-  const auto words = philox4x32({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0},
-                                {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  const auto words =
+      philox4x32({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0},
+                 {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   std::array<float, 4> result{};
   for (size_t pair = 0; pair < 2; ++pair) {
     const double u1 = (words[2 * pair] + 1.0) * 0x1p-32;  // (0, 1]
@@ -73,15 +83,19 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = kMultiplier0 * counter[0];
     const uint64_t product1 = kMultiplier1 * counter[2];
-    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(product1),
-               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(product0)};
+    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0],
+               static_cast<uint32_t>(product1),
+               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1],
+               static_cast<uint32_t>(product0)};
     key[0] += 0x9E3779B9u;
     key[1] += 0xBB67AE85u;
   }
   return counter;
 }
 
-float normal_at(uint64_t seed, uint64_t index) { return normals_of_counter(seed, index / 4)[index % 4]; }
+float normal_at(uint64_t seed, uint64_t index) {
+  return normals_of_counter(seed, index / 4)[index % 4];
+}
 
 void fill_normal(uint64_t seed, float* out, int64_t count) {
   for (int64_t i = 0; i < count; i += 4) {

@@ -9,8 +9,8 @@
 namespace intaglio {
 
 enum class ProfilePart { kLinear, kQuantize, kAttention, kNorm, kRope, kConv, kGroupNorm, kOther };
-inline constexpr std::array<std::string_view, 8> kProfilePartNames{"linear", "quantize", "attention",  "norm",
-                                                                   "rope",   "conv",     "group_norm", "other"};
+inline constexpr std::array<std::string_view, 8> kProfilePartNames{
+    "linear", "quantize", "attention", "norm", "rope", "conv", "group_norm", "other"};
 
 struct Profile {
   std::array<double, kProfilePartNames.size()> time_ms{};
@@ -24,7 +24,8 @@ class ProfileScope {
   }
   ~ProfileScope() {
     if (profile_ == nullptr) return;
-    profile_->time_ms[static_cast<size_t>(part_)] += std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
+    profile_->time_ms[static_cast<size_t>(part_)] +=
+        std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
   }
   ProfileScope(const ProfileScope&) = delete;
   ProfileScope& operator=(const ProfileScope&) = delete;

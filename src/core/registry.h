@@ -17,19 +17,23 @@ using Refusal = const char*;
 // First implementation of `list` (elements have `name` and `can_run(desc, context)`) that accepts; logs the choice under INTAGLIO_TRACE=dispatch.
 // `describe(desc)` is called only when traced.
 template <typename Implementation, typename Desc, typename Describe>
-Expected<const Implementation*> choose(std::string_view op, std::span<const Implementation> list, const Desc& desc,
-                                       const Context& context, Describe&& describe) {
+Expected<const Implementation*> choose(std::string_view op, std::span<const Implementation> list,
+                                       const Desc& desc, const Context& context,
+                                       Describe&& describe) {
   static const bool traced = trace_enabled("dispatch");
   std::string refusals;
   for (const Implementation& implementation : list) {
     const Refusal refusal = implementation.can_run(desc, context);
     if (refusal == nullptr) {
-      if (traced) log(LogLevel::kInfo, "dispatch {} {}: {}{}", op, describe(desc), implementation.name, refusals);
+      if (traced)
+        log(LogLevel::kInfo, "dispatch {} {}: {}{}", op, describe(desc), implementation.name,
+            refusals);
       return &implementation;
     }
     refusals += fmt::format("; {} refused: {}", implementation.name, refusal);
   }
-  return make_error(ErrorCode::kUnsupported, "no implementation of {} for {}{}", op, describe(desc), refusals);
+  return make_error(ErrorCode::kUnsupported, "no implementation of {} for {}{}", op, describe(desc),
+                    refusals);
 }
 
 }  // namespace intaglio

@@ -11,15 +11,15 @@
 namespace intaglio {
 
 enum class ErrorCode {
-  kInvalidArgument,   // the caller passed something that cannot be served
-  kNotFound,          // a file, tensor or implementation is missing
-  kBadFormat,         // a file or document does not follow its format
-  kShapeMismatch,     // a tensor has another shape or type than the model needs
-  kUnsupported,       // understood, but this build or machine cannot do it
-  kOutOfMemory,       // the plan needs more memory than there is
-  kIo,                // the operating system refused a read or a write
-  kCancelled,         // the caller asked to stop
-  kInternal,          // a broken invariant: a bug in the engine
+  kInvalidArgument,  // the caller passed something that cannot be served
+  kNotFound,         // a file, tensor or implementation is missing
+  kBadFormat,        // a file or document does not follow its format
+  kShapeMismatch,    // a tensor has another shape or type than the model needs
+  kUnsupported,      // understood, but this build or machine cannot do it
+  kOutOfMemory,      // the plan needs more memory than there is
+  kIo,               // the operating system refused a read or a write
+  kCancelled,        // the caller asked to stop
+  kInternal,         // a broken invariant: a bug in the engine
 };
 
 // Stable name of a code, e.g. "invalid_argument", used in messages and JSON.
@@ -35,7 +35,8 @@ using Expected = tl::expected<T, Error>;
 using Status = tl::expected<void, Error>;
 
 template <typename... Args>
-tl::unexpected<Error> make_error(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
+tl::unexpected<Error> make_error(ErrorCode code, fmt::format_string<Args...> format,
+                                 Args&&... args) {
   return tl::unexpected<Error>(Error{code, fmt::format(format, std::forward<Args>(args)...)});
 }
 
@@ -45,17 +46,17 @@ tl::unexpected<Error> make_error(ErrorCode code, fmt::format_string<Args...> for
 #define INTAGLIO_CONCAT(a, b) INTAGLIO_CONCAT_(a, b)
 
 // Returns the error of `expr` (a Status or Expected) from the enclosing function.
-#define INTAGLIO_TRY(expr)                                                              \
-  do {                                                                                  \
-    if (auto intaglio_status = (expr); !intaglio_status) {                              \
-      return ::tl::unexpected<::intaglio::Error>(std::move(intaglio_status.error()));   \
-    }                                                                                   \
+#define INTAGLIO_TRY(expr)                                                            \
+  do {                                                                                \
+    if (auto intaglio_status = (expr); !intaglio_status) {                            \
+      return ::tl::unexpected<::intaglio::Error>(std::move(intaglio_status.error())); \
+    }                                                                                 \
   } while (false)
 
 // `INTAGLIO_ASSIGN(auto x, f());` declares x from an Expected, or returns its error.
 #define INTAGLIO_ASSIGN(declaration, expr) \
   INTAGLIO_ASSIGN_(declaration, expr, INTAGLIO_CONCAT(intaglio_expected_, __LINE__))
-#define INTAGLIO_ASSIGN_(declaration, expr, name)                          \
-  auto name = (expr);                                                      \
+#define INTAGLIO_ASSIGN_(declaration, expr, name)                                 \
+  auto name = (expr);                                                             \
   if (!name) return ::tl::unexpected<::intaglio::Error>(std::move(name.error())); \
   declaration = std::move(*name)

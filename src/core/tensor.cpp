@@ -8,7 +8,8 @@
 namespace intaglio {
 
 std::string to_string(const Shape& shape) {
-  return fmt::format("[{}]", fmt::join(std::span(shape.dims.data(), static_cast<size_t>(shape.rank)), ", "));
+  return fmt::format(
+      "[{}]", fmt::join(std::span(shape.dims.data(), static_cast<size_t>(shape.rank)), ", "));
 }
 
 }  // namespace intaglio

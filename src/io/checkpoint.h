@@ -36,7 +36,8 @@ class Checkpoint {
 // Fetches tensors by name while collecting every problem, so that a user sees all of them at once.
 class WeightReader {
  public:
-  explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint) : checkpoint_(std::move(checkpoint)) {}
+  explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint)
+      : checkpoint_(std::move(checkpoint)) {}
 
   // The tensor `name` as a float tensor (F32, F16, BF16) of exactly `shape`. On any mismatch records the problem and returns a view with data == nullptr.
   TensorView require(const std::string& name, const Shape& shape);

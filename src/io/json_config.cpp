@@ -117,19 +117,22 @@ Expected<JsonConfig> JsonConfig::open(const std::filesystem::path& path) {
 
 Expected<nlohmann::json> parse_json(std::string_view text, const std::string& name) {
   if (json_depth(text) > kMaxJsonDepth) {
-    return make_error(ErrorCode::kBadFormat, "{}: JSON nested more than {} deep", name, kMaxJsonDepth);
+    return make_error(ErrorCode::kBadFormat, "{}: JSON nested more than {} deep", name,
+                      kMaxJsonDepth);
   }
   try {
     return nlohmann::json::parse(text);
   } catch (const std::exception& exception) {
-    return make_error(ErrorCode::kBadFormat, "{}: not valid JSON: {}", name, printable(exception.what(), 300));
+    return make_error(ErrorCode::kBadFormat, "{}: not valid JSON: {}", name,
+                      printable(exception.what(), 300));
   }
 }
 
 Expected<JsonConfig> JsonConfig::parse(std::string_view text, const std::string& name) {
   INTAGLIO_ASSIGN(nlohmann::json json, parse_json(text, name));
   if (!json.is_object()) {
-    return make_error(ErrorCode::kBadFormat, "{}: expected a JSON object, found {}", name, found(json));
+    return make_error(ErrorCode::kBadFormat, "{}: expected a JSON object, found {}", name,
+                      found(json));
   }
   return JsonConfig(std::move(json), name + ": ");
 }

@@ -14,7 +14,8 @@
 namespace intaglio {
 
 // Whole file as bytes; kIo with the system's reason. Files above `max_bytes` are refused.
-Expected<std::string> read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
+Expected<std::string> read_file(const std::filesystem::path& path,
+                                size_t max_bytes = size_t{1} << 30);
 // Writes atomically: temporary file beside the target, fsync, rename.
 Status write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
@@ -28,19 +29,24 @@ class JsonConfig {
   static Expected<JsonConfig> parse(std::string_view text, const std::string& name);
 
   const nlohmann::json& json() const { return json_; }
-  bool contains(std::string_view key) const { return json_.contains(key) && !json_.at(key).is_null(); }
+  bool contains(std::string_view key) const {
+    return json_.contains(key) && !json_.at(key).is_null();
+  }
 
   Expected<int64_t> integer(std::string_view key, int64_t min, int64_t max) const;
-  Expected<int64_t> integer_or(std::string_view key, int64_t fallback, int64_t min, int64_t max) const;  // absent or null: fallback
+  Expected<int64_t> integer_or(std::string_view key, int64_t fallback, int64_t min,
+                               int64_t max) const;      // absent or null: fallback
   Expected<double> number(std::string_view key) const;  // finite
   Expected<double> number_or(std::string_view key, double fallback) const;
   Expected<bool> boolean_or(std::string_view key, bool fallback) const;
   Expected<std::string> string_or(std::string_view key, const std::string& fallback) const;
-  Expected<std::vector<int64_t>> integers(std::string_view key, int64_t min, int64_t max, size_t max_count) const;
+  Expected<std::vector<int64_t>> integers(std::string_view key, int64_t min, int64_t max,
+                                          size_t max_count) const;
   Expected<JsonConfig> object(std::string_view key) const;
 
  private:
-  JsonConfig(nlohmann::json json, std::string name) : json_(std::move(json)), name_(std::move(name)) {}
+  JsonConfig(nlohmann::json json, std::string name)
+      : json_(std::move(json)), name_(std::move(name)) {}
   nlohmann::json json_;
   std::string name_;  // path, with the key path of nested objects
 };

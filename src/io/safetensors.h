@@ -27,7 +27,8 @@ class SafetensorsFile {
   // unknown types, duplicate names), each naming the file and the tensor.
   static Expected<std::shared_ptr<const SafetensorsFile>> open(const std::filesystem::path& path);
   // The same over bytes in memory, which must outlive the object; for tests and fuzzing. `name` stands for the path in messages.
-  static Expected<std::shared_ptr<const SafetensorsFile>> parse(std::span<const std::byte> bytes, const std::string& name);
+  static Expected<std::shared_ptr<const SafetensorsFile>> parse(std::span<const std::byte> bytes,
+                                                                const std::string& name);
 
   const std::filesystem::path& path() const { return path_; }
   std::span<const TensorEntry> tensors() const { return tensors_; }  // sorted by name

@@ -7,8 +7,9 @@ namespace intaglio {
 
 size_t block_buffer_bytes(const BlockSizes& s) {
   const auto element = static_cast<int64_t>(dtype_size(s.dtype));
-  return arena_bytes<float>(s.tokens * s.width) + arena_bytes<std::byte>(s.tokens * s.input_cols * element) +
-         arena_bytes<float>(s.tokens) + arena_bytes<std::byte>(s.tokens * s.wide_cols * element) +
+  return arena_bytes<float>(s.tokens * s.width) +
+         arena_bytes<std::byte>(s.tokens * s.input_cols * element) + arena_bytes<float>(s.tokens) +
+         arena_bytes<std::byte>(s.tokens * s.wide_cols * element) +
          arena_bytes<std::byte>(s.tokens * s.width * element);
 }
 
@@ -25,8 +26,9 @@ Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& s) {
   return b;
 }
 
-Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights, const void* x, DType dtype, int64_t rows,
-                                     void* storage, float* scale_row, Profile* profile) {
+Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights,
+                                     const void* x, DType dtype, int64_t rows, void* storage,
+                                     float* scale_row, Profile* profile) {
   Activation activation{weights.input_dtype(), storage, rows, weights.k, scale_row};
   if (activation.dtype == dtype) {
     activation.data = const_cast<void*>(x);  // read only: linears never write their input

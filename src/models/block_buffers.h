@@ -11,12 +11,12 @@ namespace intaglio {
 // residual; `input` whatever the next linear reads (normed or quantized rows).
 struct BlockBuffers {
   int64_t tokens = 0;
-  DType dtype = DType::kF32;  // of wide and narrow
-  float* h = nullptr;         // [tokens, width], the residual stream
-  void* input = nullptr;      // [tokens, max input columns]
-  float* scale_row = nullptr; // [tokens]
-  void* wide = nullptr;       // [tokens, wide columns]
-  void* narrow = nullptr;     // [tokens, width]
+  DType dtype = DType::kF32;   // of wide and narrow
+  float* h = nullptr;          // [tokens, width], the residual stream
+  void* input = nullptr;       // [tokens, max input columns]
+  float* scale_row = nullptr;  // [tokens]
+  void* wide = nullptr;        // [tokens, wide columns]
+  void* narrow = nullptr;      // [tokens, width]
 
   // An activation for `weights` in `input`, to be filled by a norm.
   Activation input_for(const LinearWeights& weights) const {
@@ -36,7 +36,8 @@ Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& sizes)
 
 // `x` ([rows, weights.k] dense of `dtype`) in the type `weights` reads: as it lies, converted, or quantized, into `storage` ([rows, k] of the type,
 // `scale_row` [rows]).
-Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights, const void* x, DType dtype, int64_t rows,
-                                     void* storage, float* scale_row, Profile* profile = nullptr);
+Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights,
+                                     const void* x, DType dtype, int64_t rows, void* storage,
+                                     float* scale_row, Profile* profile = nullptr);
 
 }  // namespace intaglio

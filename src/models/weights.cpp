@@ -15,8 +15,8 @@ Status CheckpointSource::check(const TensorShapes& shapes) {
 Expected<TensorView> CheckpointSource::tensor(const std::string& name, const Shape& shape) {
   const TensorView view = reader_.require(name, shape);
   if (view.data == nullptr && shape.count() > 0) {
-    return make_error(ErrorCode::kShapeMismatch, "tensor {} of shape {} is not in {}", name, to_string(shape),
-                      checkpoint_->folder().string());
+    return make_error(ErrorCode::kShapeMismatch, "tensor {} of shape {} is not in {}", name,
+                      to_string(shape), checkpoint_->folder().string());
   }
   return view;
 }
@@ -25,27 +25,33 @@ Status SyntheticSource::check(const TensorShapes&) { return {}; }
 
 Expected<TensorView> SyntheticSource::tensor(const std::string& name, const Shape& shape) {
   const int64_t count = shape.count();
-  INTAGLIO_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(BFloat16)));
+  INTAGLIO_ASSIGN(AlignedBuffer buffer,
+                  AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(BFloat16)));
   const bool matrix = shape.rank >= 2;
-  const float deviation = matrix ? 1.0f / std::sqrt(static_cast<float>(shape[shape.rank - 1])) : 0.1f;
+  const float deviation =
+      matrix ? 1.0f / std::sqrt(static_cast<float>(shape[shape.rank - 1])) : 0.1f;
   const float mean = matrix ? 0.0f : 1.0f;
   // One block of noise repeated with a stride coprime to every row length: cheap to fill, and no two rows are equal.
   constexpr int64_t kBlock = 1048573;
   std::vector<float> noise(static_cast<size_t>(std::min(count, kBlock)));
-  fill_normal(seed_ ^ std::hash<std::string>{}(name), noise.data(), static_cast<int64_t>(noise.size()));
+  fill_normal(seed_ ^ std::hash<std::string>{}(name), noise.data(),
+              static_cast<int64_t>(noise.size()));
   auto* out = buffer.as<BFloat16>();
-  for (int64_t i = 0; i < count; ++i) out[i] = BFloat16(mean + deviation * noise[static_cast<size_t>(i % kBlock)]);
+  for (int64_t i = 0; i < count; ++i)
+    out[i] = BFloat16(mean + deviation * noise[static_cast<size_t>(i % kBlock)]);
   const TensorView view{out, DType::kBF16, shape};
   buffers_->push_back(std::move(buffer));
   return view;
 }
 
-Expected<LinearWeights> ModuleLoader::linear(const std::vector<std::string>& names, const std::vector<int64_t>& rows, int64_t k,
+Expected<LinearWeights> ModuleLoader::linear(const std::vector<std::string>& names,
+                                             const std::vector<int64_t>& rows, int64_t k,
                                              bool bias) {
   std::vector<TensorView> parts;
   std::vector<TensorView> biases;
   for (size_t i = 0; i < names.size(); ++i) {
-    INTAGLIO_ASSIGN(const TensorView w, source.tensor(prefix + names[i] + ".weight", Shape{rows[i], k}));
+    INTAGLIO_ASSIGN(const TensorView w,
+                    source.tensor(prefix + names[i] + ".weight", Shape{rows[i], k}));
     parts.push_back(w);
     if (!bias) continue;
     INTAGLIO_ASSIGN(const TensorView b, source.tensor(prefix + names[i] + ".bias", Shape{rows[i]}));
@@ -56,21 +62,24 @@ Expected<LinearWeights> ModuleLoader::linear(const std::vector<std::string>& nam
   return make_linear(context, selection.kind_of(full_names), GemmEpilogue::kNone, parts, biases);
 }
 
-Expected<LinearWeights> ModuleLoader::swiglu(const std::string& gate, const std::string& up, int64_t rows, int64_t k) {
-  INTAGLIO_ASSIGN(const TensorView w_gate, source.tensor(prefix + gate + ".weight", Shape{rows, k}));
+Expected<LinearWeights> ModuleLoader::swiglu(const std::string& gate, const std::string& up,
+                                             int64_t rows, int64_t k) {
+  INTAGLIO_ASSIGN(const TensorView w_gate,
+                  source.tensor(prefix + gate + ".weight", Shape{rows, k}));
   INTAGLIO_ASSIGN(const TensorView w_up, source.tensor(prefix + up + ".weight", Shape{rows, k}));
   const LinearKind kind = selection.kind_of(std::vector<std::string>{prefix + gate, prefix + up});
   return make_linear(context, kind, GemmEpilogue::kSwiglu, {w_gate, w_up}, {});
 }
 
-Expected<LinearWeights> ModuleLoader::linear_padded(const std::string& name, int64_t rows, int64_t k, int64_t padded_k) {
+Expected<LinearWeights> ModuleLoader::linear_padded(const std::string& name, int64_t rows,
+                                                    int64_t k, int64_t padded_k) {
   if (padded_k == k) return linear({name}, {rows}, k, false);
   INTAGLIO_ASSIGN(const TensorView w, source.tensor(prefix + name + ".weight", Shape{rows, k}));
   std::vector<float> padded(static_cast<size_t>(rows * padded_k), 0.0f);
   const auto* bytes = static_cast<const std::byte*>(w.data);
   for (int64_t r = 0; r < rows; ++r) {
-    convert_to_f32(bytes + static_cast<size_t>(r * k) * dtype_size(w.dtype), w.dtype, padded.data() + r * padded_k,
-                   static_cast<size_t>(k));
+    convert_to_f32(bytes + static_cast<size_t>(r * k) * dtype_size(w.dtype), w.dtype,
+                   padded.data() + r * padded_k, static_cast<size_t>(k));
   }
   const TensorView view{padded.data(), DType::kF32, Shape{rows, padded_k}};
   return make_linear(context, selection.kind_of(prefix + name), GemmEpilogue::kNone, {view}, {});

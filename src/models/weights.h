@@ -44,7 +44,8 @@ class CheckpointSource : public TensorSource {
 // Random bf16 tensors for benchmarks: normal with deviation 1 / sqrt(columns) for matrices, 1 + small noise for vectors.
 class SyntheticSource : public TensorSource {
  public:
-  explicit SyntheticSource(uint64_t seed) : seed_(seed), buffers_(std::make_shared<std::vector<AlignedBuffer>>()) {}
+  explicit SyntheticSource(uint64_t seed)
+      : seed_(seed), buffers_(std::make_shared<std::vector<AlignedBuffer>>()) {}
   Status check(const TensorShapes& shapes) override;
   Expected<TensorView> tensor(const std::string& name, const Shape& shape) override;
   std::shared_ptr<const void> keep_alive() const override { return buffers_; }
@@ -62,11 +63,14 @@ struct ModuleLoader {
   std::string prefix = "";
 
   // Linears of the same input laid side by side: `names[i]` has `rows[i]` outputs; with `bias`, each has "<name>.bias".
-  Expected<LinearWeights> linear(const std::vector<std::string>& names, const std::vector<int64_t>& rows, int64_t k, bool bias);
+  Expected<LinearWeights> linear(const std::vector<std::string>& names,
+                                 const std::vector<int64_t>& rows, int64_t k, bool bias);
   // silu(gate(x)) * up(x) with `rows` outputs; the kernels may pad them (LinearWeights::out_cols).
-  Expected<LinearWeights> swiglu(const std::string& gate, const std::string& up, int64_t rows, int64_t k);
+  Expected<LinearWeights> swiglu(const std::string& gate, const std::string& up, int64_t rows,
+                                 int64_t k);
   // One linear whose input was padded from k to padded_k columns.
-  Expected<LinearWeights> linear_padded(const std::string& name, int64_t rows, int64_t k, int64_t padded_k);
+  Expected<LinearWeights> linear_padded(const std::string& name, int64_t rows, int64_t k,
+                                        int64_t padded_k);
   Expected<std::vector<float>> vector(const std::string& name, const Shape& shape);
 };
 

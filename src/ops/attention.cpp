@@ -84,9 +84,10 @@ Refusal avx2_can_run(const AttentionDesc&, const Context& context) {
 constexpr std::array kImplementations {
 #if defined(INTAGLIO_X86)
   AttentionImplementation{"amx_bf16_attention", amx_can_run, kernel_scratch_bytes<kAmxBf16Kernel>,
-                            run_kernel<kAmxBf16Kernel>},
-    AttentionImplementation{"avx512bf16_attention", avx512bf16_can_run,
-                          kernel_scratch_bytes<kAvx512Bf16Kernel>, run_kernel<kAvx512Bf16Kernel>},
+                          run_kernel<kAmxBf16Kernel>},
+      AttentionImplementation{"avx512bf16_attention", avx512bf16_can_run,
+                              kernel_scratch_bytes<kAvx512Bf16Kernel>,
+                              run_kernel<kAvx512Bf16Kernel>},
       AttentionImplementation{"avx512_f32_attention", avx512_can_run,
                               kernel_scratch_bytes<kAvx512F32Kernel>, run_kernel<kAvx512F32Kernel>},
       AttentionImplementation{"avx2_f32_attention", avx2_can_run,

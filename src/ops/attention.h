@@ -33,7 +33,8 @@ struct AttentionDesc {
   int64_t tokens = 0;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;  // heads % kv_heads == 0
   bool causal = false;
-  DType dtype = DType::kF32;  // of q, k, v and out: kF32 or kBF16; softmax and sums are fp32 in both
+  DType dtype =
+      DType::kF32;  // of q, k, v and out: kF32 or kBF16; softmax and sums are fp32 in both
 };
 
 // out[t, h] = softmax_s(q[t, h] . k[s, h / group] / sqrt(head_dim)) v[s]
@@ -46,14 +47,16 @@ struct AttentionArgs {
 };
 
 struct AttentionImplementation {
-  const char* name;  // "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention", "avx2_f32_attention", "ref_attention"
+  const char*
+      name;  // "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention", "avx2_f32_attention", "ref_attention"
   Refusal (*can_run)(const AttentionDesc&, const Context&);
   size_t (*scratch_bytes)(const AttentionDesc&, int threads);
   Status (*run)(const Context&, const AttentionDesc&, const AttentionArgs&);
 };
 
 std::span<const AttentionImplementation> attention_implementations();
-Expected<const AttentionImplementation*> choose_attention(const AttentionDesc& desc, const Context& context);
+Expected<const AttentionImplementation*> choose_attention(const AttentionDesc& desc,
+                                                          const Context& context);
 Status attention(const Context& context, const AttentionDesc& desc, const AttentionArgs& args);
 
 struct QkNormRopeImplementation {

@@ -19,9 +19,11 @@ struct Conv2dDesc {
   int64_t height = 0, width = 0;  // of input and output
   int64_t in_channels = 0, out_channels = 0;
   int64_t kernel = 3;  // 1 or 3
-  bool upsample = false;          // input is [height / 2, width / 2, in_channels], read through a nearest x2 upsampling
-  DType dtype = DType::kF32;      // of x and y: kF32 or kBF16; weights are stored in the same type; sums are fp32
-  bool f32_out = false;           // y and add are F32 whatever dtype is
+  bool upsample =
+      false;  // input is [height / 2, width / 2, in_channels], read through a nearest x2 upsampling
+  DType dtype =
+      DType::kF32;  // of x and y: kF32 or kBF16; weights are stored in the same type; sums are fp32
+  bool f32_out = false;  // y and add are F32 whatever dtype is
   DType out_dtype() const { return f32_out ? DType::kF32 : dtype; }
 };
 
@@ -36,33 +38,40 @@ struct Conv2dWeights {
 };
 
 struct Conv2dImplementation {
-  const char* name;  // "avx512bf16_conv2d", "avx512_f32_conv2d", "avx2_f32_conv2d", "onednn_conv2d", "ref_conv2d"
+  const char*
+      name;  // "avx512bf16_conv2d", "avx512_f32_conv2d", "avx2_f32_conv2d", "onednn_conv2d", "ref_conv2d"
   Refusal (*can_run)(const Conv2dDesc&, const Context&);
-  Expected<AlignedBuffer> (*pack)(const Context&, const Conv2dDesc&, const float* w);  // w: [out, in, kernel, kernel]
+  Expected<AlignedBuffer> (*pack)(const Context&, const Conv2dDesc&,
+                                  const float* w);  // w: [out, in, kernel, kernel]
   size_t (*scratch_bytes)(const Conv2dDesc&, int threads);
   // If add is not null, y += add ([height, width, out_channels], same type) after the bias: the residual of a resnet block. add may be y.
-  Status (*run)(const Context&, const Conv2dDesc&, const Conv2dWeights&, const void* x, const void* add, void* y);
+  Status (*run)(const Context&, const Conv2dDesc&, const Conv2dWeights&, const void* x,
+                const void* add, void* y);
 };
 
 std::span<const Conv2dImplementation> conv2d_implementations();
 
 // w: float tensor [out, in, kernel, kernel], kernel 1 or 3; bias: float tensor [out]. `upsample` (kernel 3 only) must be that of the calls:
 // the taps of a nearest x2 upsampling that read the same pixel are summed here, 4 products instead of 9.
-Expected<Conv2dWeights> make_conv2d(const Context& context, DType dtype, TensorView w, TensorView bias, bool upsample = false);
+Expected<Conv2dWeights> make_conv2d(const Context& context, DType dtype, TensorView w,
+                                    TensorView bias, bool upsample = false);
 // The implementation make_conv2d would choose.
 Expected<const Conv2dImplementation*> choose_conv2d(const Conv2dDesc& desc, const Context& context);
 size_t conv2d_scratch_bytes(const Conv2dDesc& desc, const Conv2dWeights& weights, int threads);
-Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights, const void* x, const void* add, void* y);
+Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
+              const void* x, const void* add, void* y);
 
 // y = act((x - mean_g) / sqrt(var_g + eps) * weight + bias) with statistics over one group of channels of the whole picture.
 struct GroupNormDesc {
   int64_t pixels = 0, channels = 0, groups = 0;
   float eps = 0.0f;
   bool silu = false;
-  DType dtype = DType::kF32;  // of x and y: kF32 or kBF16; statistics are float32 per row of pixels, summed in float64
+  DType dtype = DType::
+      kF32;  // of x and y: kF32 or kBF16; statistics are float32 per row of pixels, summed in float64
 };
 size_t group_norm_scratch_bytes(const GroupNormDesc& desc);
 // x, y: [pixels, channels] dense, may be the same; weight, bias: [channels].
-Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x, const float* weight, const float* bias, void* y);
+Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x,
+                  const float* weight, const float* bias, void* y);
 
 }  // namespace intaglio

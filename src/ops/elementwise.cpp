@@ -8,17 +8,20 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kGrain = 1 << 14;  // elements a thread takes at once: long enough to hide the hand-out, short enough to balance
+constexpr int64_t kGrain =
+    1
+    << 14;  // elements a thread takes at once: long enough to hide the hand-out, short enough to balance
 
 }  // namespace
 
-void convert_elements(const Context& context, const void* source, DType source_dtype, void* target, DType target_dtype,
-                      int64_t count) {
+void convert_elements(const Context& context, const void* source, DType source_dtype, void* target,
+                      DType target_dtype, int64_t count) {
   parallel_for(context.threads, count, kGrain, [&](int64_t begin, int64_t end, int) {
     if (source_dtype == target_dtype) {
       const size_t size = dtype_size(source_dtype);
       std::memcpy(static_cast<std::byte*>(target) + static_cast<size_t>(begin) * size,
-                  static_cast<const std::byte*>(source) + static_cast<size_t>(begin) * size, static_cast<size_t>(end - begin) * size);
+                  static_cast<const std::byte*>(source) + static_cast<size_t>(begin) * size,
+                  static_cast<size_t>(end - begin) * size);
     } else if (target_dtype == DType::kBF16) {
       const auto* from = static_cast<const float*>(source);
       auto* to = static_cast<BFloat16*>(target);

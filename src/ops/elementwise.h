@@ -9,7 +9,8 @@
 namespace intaglio {
 
 // target[i] = source[i] between F32 and BF16 (round to nearest even), in any combination.
-void convert_elements(const Context& context, const void* source, DType source_dtype, void* target, DType target_dtype, int64_t count);
+void convert_elements(const Context& context, const void* source, DType source_dtype, void* target,
+                      DType target_dtype, int64_t count);
 
 // x[i] = x[i] / (1 + exp(-x[i])), F32 in place.
 void silu_in_place(const Context& context, float* x, int64_t count);

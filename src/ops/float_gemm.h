@@ -19,7 +19,7 @@ struct FloatGemmDesc {
 };
 
 struct FloatGemmArgs {
-  const void* a = nullptr;      // [m, k], row stride lda elements
+  const void* a = nullptr;  // [m, k], row stride lda elements
   int64_t lda = 0;
   const void* w = nullptr;      // [n, k] dense, or packed if the implementation packs
   const float* bias = nullptr;  // [n] or nullptr
@@ -28,15 +28,17 @@ struct FloatGemmArgs {
 };
 
 struct FloatGemmImplementation {
-  const char* name;  // "onednn_gemm", "avx512_f32_gemm", "avx2_f32_gemm", "ref_float_gemm" (float64 sums)
+  const char*
+      name;  // "onednn_gemm", "avx512_f32_gemm", "avx2_f32_gemm", "ref_float_gemm" (float64 sums)
   Refusal (*can_run)(const FloatGemmDesc&, const Context&);
-  size_t (*packed_bytes)(const FloatGemmDesc&);                       // 0: uses [n, k] as it lies, w is not copied
+  size_t (*packed_bytes)(const FloatGemmDesc&);  // 0: uses [n, k] as it lies, w is not copied
   Status (*pack)(const FloatGemmDesc&, const void* w, void* packed);  // unused if packed_bytes is 0
   size_t (*scratch_bytes)(const FloatGemmDesc&, int threads);
   Status (*run)(const Context&, const FloatGemmDesc&, const FloatGemmArgs&);
 };
 
 std::span<const FloatGemmImplementation> float_gemm_implementations();
-Expected<const FloatGemmImplementation*> choose_float_gemm(const FloatGemmDesc& desc, const Context& context);
+Expected<const FloatGemmImplementation*> choose_float_gemm(const FloatGemmDesc& desc,
+                                                           const Context& context);
 
 }  // namespace intaglio

@@ -30,8 +30,8 @@ struct NormArgs {
 
 // h += gate * rms_norm(y) * weight, in place: the gated residual of a block.
 struct GatedResidualArgs {
-  float* h = nullptr;             // [rows, cols] F32 dense
-  const void* y = nullptr;        // [rows, cols] dense, F32 or BF16 (y_dtype)
+  float* h = nullptr;       // [rows, cols] F32 dense
+  const void* y = nullptr;  // [rows, cols] dense, F32 or BF16 (y_dtype)
   DType y_dtype = DType::kF32;
   const float* weight = nullptr;  // [cols]
   const float* gate = nullptr;    // [cols]
@@ -42,14 +42,15 @@ struct NormImplementation {
   Refusal (*can_run)(const NormDesc&, const Context&);
   void (*norm)(const Context&, const NormDesc&, const NormArgs&);
   // desc.kind is kRms; desc.out_dtype is ignored. If `next` is not null, also writes norm(h) of the updated rows there (one pass over h).
-  void (*gated_residual)(const Context&, const NormDesc&, const GatedResidualArgs&, const NormArgs* next, const NormDesc* next_desc);
+  void (*gated_residual)(const Context&, const NormDesc&, const GatedResidualArgs&,
+                         const NormArgs* next, const NormDesc* next_desc);
 };
 
 std::span<const NormImplementation> norm_implementations();
 
 Status norm(const Context& context, const NormDesc& desc, const NormArgs& args);
 // next.x is ignored (it is h). Pass next = nullptr for the plain residual.
-Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args, const NormDesc* next_desc,
-                      const NormArgs* next);
+Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
+                      const NormDesc* next_desc, const NormArgs* next);
 
 }  // namespace intaglio

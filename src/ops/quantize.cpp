@@ -17,18 +17,22 @@ using F32Row = float (*)(const float*, int64_t, int8_t*);
 using BF16Row = float (*)(const uint16_t*, int64_t, int8_t*);
 
 template <F32Row kF32Row, BF16Row kBF16Row>
-void run(const Context& context, const void* x, DType x_dtype, int64_t ldx, int64_t rows, int64_t cols, int8_t* q, float* scale) {
+void run(const Context& context, const void* x, DType x_dtype, int64_t ldx, int64_t rows,
+         int64_t cols, int8_t* q, float* scale) {
   const int64_t grain = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, cols));
   const int threads = rows * cols <= kSerialElements ? 1 : context.threads;
   parallel_for(threads, rows, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      scale[r] = x_dtype == DType::kF32 ? kF32Row(static_cast<const float*>(x) + r * ldx, cols, q + r * cols)
-                                        : kBF16Row(static_cast<const uint16_t*>(x) + r * ldx, cols, q + r * cols);
+      scale[r] = x_dtype == DType::kF32
+                     ? kF32Row(static_cast<const float*>(x) + r * ldx, cols, q + r * cols)
+                     : kBF16Row(static_cast<const uint16_t*>(x) + r * ldx, cols, q + r * cols);
     }
   });
 }
 
-Refusal refuse_dtype(DType input) { return input == DType::kF32 || input == DType::kBF16 ? nullptr : "the input must be F32 or BF16"; }
+Refusal refuse_dtype(DType input) {
+  return input == DType::kF32 || input == DType::kBF16 ? nullptr : "the input must be F32 or BF16";
+}
 
 #if defined(INTAGLIO_X86)
 Refusal avx512_can_run(DType input, const Context& context) {
@@ -45,27 +49,38 @@ Refusal ref_can_run(DType input, const Context&) { return refuse_dtype(input); }
 }  // namespace
 
 std::span<const QuantizeRowsImplementation> quantize_rows_implementations() {
-  static constexpr std::array list{
+  static constexpr std::array list {
 #if defined(INTAGLIO_X86)
-      QuantizeRowsImplementation{"avx512_quantize_rows", avx512_can_run, run<avx512_quantize_row_f32, avx512_quantize_row_bf16>},
-      QuantizeRowsImplementation{"avx2_quantize_rows", avx2_can_run, run<avx2_quantize_row_f32, avx2_quantize_row_bf16>},
+    QuantizeRowsImplementation{"avx512_quantize_rows", avx512_can_run,
+                               run<avx512_quantize_row_f32, avx512_quantize_row_bf16>},
+        QuantizeRowsImplementation{"avx2_quantize_rows", avx2_can_run,
+                                   run<avx2_quantize_row_f32, avx2_quantize_row_bf16>},
 #endif
-      QuantizeRowsImplementation{"ref_quantize_rows", ref_can_run, run<ref_quantize_row_f32, ref_quantize_row_bf16>}};
+        QuantizeRowsImplementation {
+      "ref_quantize_rows", ref_can_run, run<ref_quantize_row_f32, ref_quantize_row_bf16>
+    }
+  };
   return list;
 }
 
 Status quantize_rows(const Context& context, TensorView x, Activation out) {
-  if (x.shape.rank != 2 || x.shape[0] != out.rows || x.shape[1] != out.cols || out.cols < 1 || out.rows < 0) {
-    return make_error(ErrorCode::kShapeMismatch, "quantize_rows: x is {}, [{}, {}] expected", to_string(x.shape), out.rows, out.cols);
+  if (x.shape.rank != 2 || x.shape[0] != out.rows || x.shape[1] != out.cols || out.cols < 1 ||
+      out.rows < 0) {
+    return make_error(ErrorCode::kShapeMismatch, "quantize_rows: x is {}, [{}, {}] expected",
+                      to_string(x.shape), out.rows, out.cols);
   }
-  if (out.dtype != DType::kI8 || x.data == nullptr || out.data == nullptr || out.scale_row == nullptr) {
-    return make_error(ErrorCode::kInvalidArgument, "quantize_rows: the output is {}, I8 with row scales expected, and no null pointers",
-                      dtype_name(out.dtype));
+  if (out.dtype != DType::kI8 || x.data == nullptr || out.data == nullptr ||
+      out.scale_row == nullptr) {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "quantize_rows: the output is {}, I8 with row scales expected, and no null pointers",
+        dtype_name(out.dtype));
   }
   INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
                   choose("quantize_rows", quantize_rows_implementations(), x.dtype, context,
                          [](DType dtype) { return std::string(dtype_name(dtype)); }));
-  implementation->run(context, x.data, x.dtype, out.cols, out.rows, out.cols, out.as<int8_t>(), out.scale_row);
+  implementation->run(context, x.data, x.dtype, out.cols, out.rows, out.cols, out.as<int8_t>(),
+                      out.scale_row);
   return {};
 }
 
@@ -75,8 +90,8 @@ void quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float
   const int64_t k = w.shape[1];
   const auto* bytes = static_cast<const unsigned char*>(w.data);
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(w.dtype);
-  const auto choice = choose("quantize_weight_rows", quantize_rows_implementations(), DType::kF32, context,
-                             [](DType dtype) { return std::string(dtype_name(dtype)); });
+  const auto choice = choose("quantize_weight_rows", quantize_rows_implementations(), DType::kF32,
+                             context, [](DType dtype) { return std::string(dtype_name(dtype)); });
   Context serial = context;
   serial.threads = 1;
   const int64_t grain = std::max<int64_t>(1, kPieceElements / k);

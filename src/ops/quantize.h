@@ -21,7 +21,8 @@ struct QuantizeRowsImplementation {
   const char* name;  // "avx512_quantize_rows", "avx2_quantize_rows", "ref_quantize_rows"
   Refusal (*can_run)(DType input, const Context&);
   // x: F32 or BF16 [rows, cols], row stride ldx elements -> q [rows, cols] dense, scale [rows]
-  void (*run)(const Context&, const void* x, DType x_dtype, int64_t ldx, int64_t rows, int64_t cols, int8_t* q, float* scale);
+  void (*run)(const Context&, const void* x, DType x_dtype, int64_t ldx, int64_t rows, int64_t cols,
+              int8_t* q, float* scale);
 };
 
 std::span<const QuantizeRowsImplementation> quantize_rows_implementations();

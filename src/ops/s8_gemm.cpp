@@ -32,8 +32,10 @@ Refusal refuse_s8_gemm_desc(const S8GemmDesc& desc) {
   if (desc.m < 1 || desc.n < 1 || desc.k < 1) return "m, n and k must be at least 1";
   if (desc.k > kMaxK) return "k is over 130000: the int32 sums could overflow";
   if (desc.m > kMaxRows || desc.n > kMaxRows) return "m or n is over 2^31";
-  if (desc.epilogue == GemmEpilogue::kSwiglu && desc.n % (2 * kSwigluGroup) != 0) return "SwiGLU needs n % 32 == 0";
-  if (desc.out_dtype != DType::kF32 && desc.out_dtype != DType::kBF16 && desc.out_dtype != DType::kI32) {
+  if (desc.epilogue == GemmEpilogue::kSwiglu && desc.n % (2 * kSwigluGroup) != 0)
+    return "SwiGLU needs n % 32 == 0";
+  if (desc.out_dtype != DType::kF32 && desc.out_dtype != DType::kBF16 &&
+      desc.out_dtype != DType::kI32) {
     return "the output must be F32, BF16 or I32";
   }
   return nullptr;
@@ -41,17 +43,21 @@ Refusal refuse_s8_gemm_desc(const S8GemmDesc& desc) {
 
 Status check_s8_gemm(const S8GemmDesc& desc, const S8GemmArgs& args) {
   if (const Refusal refusal = refuse_s8_gemm_desc(desc)) {
-    return make_error(ErrorCode::kInvalidArgument, "s8_gemm {}x{}x{}: {}", desc.m, desc.n, desc.k, refusal);
+    return make_error(ErrorCode::kInvalidArgument, "s8_gemm {}x{}x{}: {}", desc.m, desc.n, desc.k,
+                      refusal);
   }
   const bool scaled = desc.out_dtype != DType::kI32;
   if (args.a == nullptr || args.w_packed == nullptr || args.out == nullptr ||
       (scaled && (args.a_scale_row == nullptr || args.w_scale_col == nullptr))) {
-    return make_error(ErrorCode::kInvalidArgument, "s8_gemm {}x{}x{}: a, w_packed, out or a scale is null", desc.m, desc.n,
+    return make_error(ErrorCode::kInvalidArgument,
+                      "s8_gemm {}x{}x{}: a, w_packed, out or a scale is null", desc.m, desc.n,
                       desc.k);
   }
   if (args.lda < desc.k || args.ldo < out_columns(desc)) {
-    return make_error(ErrorCode::kInvalidArgument, "s8_gemm {}x{}x{}: lda is {}, at least {} expected; ldo is {}, at least {} expected",
-                      desc.m, desc.n, desc.k, args.lda, desc.k, args.ldo, out_columns(desc));
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "s8_gemm {}x{}x{}: lda is {}, at least {} expected; ldo is {}, at least {} expected",
+        desc.m, desc.n, desc.k, args.lda, desc.k, args.ldo, out_columns(desc));
   }
   return {};
 }
@@ -64,7 +70,9 @@ S8Epilogue make_s8_epilogue(const S8GemmDesc& desc, const S8GemmArgs& args) {
   e.out = args.out;
   e.ldo = args.ldo;
   e.n = desc.n;
-  e.out_type = desc.out_dtype == DType::kI32 ? S8Out::kI32 : desc.out_dtype == DType::kBF16 ? S8Out::kBF16 : S8Out::kF32;
+  e.out_type = desc.out_dtype == DType::kI32    ? S8Out::kI32
+               : desc.out_dtype == DType::kBF16 ? S8Out::kBF16
+                                                : S8Out::kF32;
   e.swiglu = desc.epilogue == GemmEpilogue::kSwiglu;
   return e;
 }
@@ -83,7 +91,8 @@ void s8_epilogue_row_scalar(const S8Epilogue& e, const int32_t* acc, int64_t row
     }
     return;
   }
-  for (int64_t c = 0; c < cols; ++c) store(e, row, col0 + c, s8_dequantize(e, acc[c], row, col0 + c));
+  for (int64_t c = 0; c < cols; ++c)
+    store(e, row, col0 + c, s8_dequantize(e, acc[c], row, col0 + c));
 }
 
 std::span<const S8GemmImplementation> s8_gemm_implementations() {
@@ -95,9 +104,11 @@ std::span<const S8GemmImplementation> s8_gemm_implementations() {
   return list;
 }
 
-Expected<const S8GemmImplementation*> choose_s8_gemm(const S8GemmDesc& desc, const Context& context) {
+Expected<const S8GemmImplementation*> choose_s8_gemm(const S8GemmDesc& desc,
+                                                     const Context& context) {
   return choose("s8_gemm", s8_gemm_implementations(), desc, context, [](const S8GemmDesc& d) {
-    return fmt::format("m={} n={} k={} epilogue={} out={}", d.m, d.n, d.k, d.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "none",
+    return fmt::format("m={} n={} k={} epilogue={} out={}", d.m, d.n, d.k,
+                       d.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "none",
                        dtype_name(d.out_dtype));
   });
 }

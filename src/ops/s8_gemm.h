@@ -30,13 +30,13 @@ struct S8GemmDesc {
 };
 
 struct S8GemmArgs {
-  const int8_t* a = nullptr;            // [m, k] row-major, row stride lda elements
+  const int8_t* a = nullptr;  // [m, k] row-major, row stride lda elements
   int64_t lda = 0;
-  const float* a_scale_row = nullptr;   // [m]
-  const void* w_packed = nullptr;       // written by `pack` of the same implementation
-  const float* w_scale_col = nullptr;   // [n]
-  const float* bias = nullptr;          // [n] or nullptr
-  void* out = nullptr;                  // [m, n or n/2], row stride ldo elements
+  const float* a_scale_row = nullptr;  // [m]
+  const void* w_packed = nullptr;      // written by `pack` of the same implementation
+  const float* w_scale_col = nullptr;  // [n]
+  const float* bias = nullptr;         // [n] or nullptr
+  void* out = nullptr;                 // [m, n or n/2], row stride ldo elements
   int64_t ldo = 0;
 };
 
@@ -47,7 +47,8 @@ struct S8GemmImplementation {
   size_t (*packed_bytes)(int64_t n, int64_t k);
   void (*pack)(const int8_t* w, int64_t n, int64_t k, void* packed);
   // Inverse of pack, rows [first, first + count) of w into out [count, k]; for int8-dequant and for inspection.
-  void (*unpack_rows)(const void* packed, int64_t n, int64_t k, int64_t first, int64_t count, int8_t* out);
+  void (*unpack_rows)(const void* packed, int64_t n, int64_t k, int64_t first, int64_t count,
+                      int8_t* out);
   size_t (*scratch_bytes)(const S8GemmDesc&, int threads);
   Status (*run)(const Context&, const S8GemmDesc&, const S8GemmArgs&);
 };
@@ -56,6 +57,7 @@ struct S8GemmImplementation {
 std::span<const S8GemmImplementation> s8_gemm_implementations();
 
 // The implementation that packs and runs a weight of this desc on this machine (m is a hint only: the choice must hold for every m).
-Expected<const S8GemmImplementation*> choose_s8_gemm(const S8GemmDesc& desc, const Context& context);
+Expected<const S8GemmImplementation*> choose_s8_gemm(const S8GemmDesc& desc,
+                                                     const Context& context);
 
 }  // namespace intaglio

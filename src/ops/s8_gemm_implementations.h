@@ -29,9 +29,12 @@ inline float s8_dequantize(const S8Epilogue& e, int32_t acc, int64_t row, int64_
 }
 
 // x / (1 + exp(-x)), in double: the oracle of the vector versions.
-inline float s8_silu(float x) { return static_cast<float>(x / (1.0 + std::exp(-static_cast<double>(x)))); }
+inline float s8_silu(float x) {
+  return static_cast<float>(x / (1.0 + std::exp(-static_cast<double>(x))));
+}
 
 // Output row `row`, columns [col0, min(col0 + 32, n)) from acc[32]; col0 is a multiple of 32.
-void s8_epilogue_row_scalar(const S8Epilogue& epilogue, const int32_t* acc, int64_t row, int64_t col0);
+void s8_epilogue_row_scalar(const S8Epilogue& epilogue, const int32_t* acc, int64_t row,
+                            int64_t col0);
 
 }  // namespace intaglio

@@ -7,17 +7,24 @@ namespace intaglio {
 namespace {
 
 uint64_t saturate(double bytes) {
-  return bytes >= 1.8e19 ? std::numeric_limits<uint64_t>::max() : static_cast<uint64_t>(std::max(bytes, 0.0));
+  return bytes >= 1.8e19 ? std::numeric_limits<uint64_t>::max()
+                         : static_cast<uint64_t>(std::max(bytes, 0.0));
 }
 
-uint64_t add(uint64_t a, uint64_t b) { return a > std::numeric_limits<uint64_t>::max() - b ? std::numeric_limits<uint64_t>::max() : a + b; }
+uint64_t add(uint64_t a, uint64_t b) {
+  return a > std::numeric_limits<uint64_t>::max() - b ? std::numeric_limits<uint64_t>::max()
+                                                      : a + b;
+}
 
 double prepared_element_bytes(LinearKind kind) {
   switch (kind) {
-    case LinearKind::kF32: return 4.0;
-    case LinearKind::kBF16: return 2.0;
+    case LinearKind::kF32:
+      return 4.0;
+    case LinearKind::kBF16:
+      return 2.0;
     case LinearKind::kS8:
-    case LinearKind::kS8Dequant: return 1.0;
+    case LinearKind::kS8Dequant:
+      return 1.0;
   }
   return 4.0;
 }
@@ -37,8 +44,9 @@ uint64_t prepared_weight_bytes(const Checkpoint& checkpoint, const LayerSelectio
   double bytes = 0.0;
   for (const TensorEntry* entry : checkpoint.tensors()) {
     const std::string_view name = entry->name;
-    if (entry->view.shape.rank != 2 || !name.ends_with(kWeight) || name.find("embed_tokens") != std::string_view::npos ||
-        name.starts_with("visual.") || name.starts_with("model.visual.")) {
+    if (entry->view.shape.rank != 2 || !name.ends_with(kWeight) ||
+        name.find("embed_tokens") != std::string_view::npos || name.starts_with("visual.") ||
+        name.starts_with("model.visual.")) {
       continue;  // vectors are small, embeddings are read in place, the vision tower is never read
     }
     const LinearKind kind = selection.kind_of(name.substr(0, name.size() - kWeight.size()));
@@ -47,13 +55,15 @@ uint64_t prepared_weight_bytes(const Checkpoint& checkpoint, const LayerSelectio
   return saturate(bytes);
 }
 
-uint64_t transformer_buffer_bytes(const TransformerConfig& c, DType dtype, double text_tokens, double image_tokens, double steps) {
+uint64_t transformer_buffer_bytes(const TransformerConfig& c, DType dtype, double text_tokens,
+                                  double image_tokens, double steps) {
   const double tokens = text_tokens + image_tokens;
   const auto width = static_cast<double>(c.width());
   const auto hidden = static_cast<double>(c.intermediate);
   const auto element = static_cast<double>(dtype_size(dtype));
   const double activations =
-      tokens * (4.0 * (width + 1.0) + element * (std::max(width, hidden) + std::max(3.0 * width, hidden) + width));
+      tokens * (4.0 * (width + 1.0) +
+                element * (std::max(width, hidden) + std::max(3.0 * width, hidden) + width));
   const double packed_kv = 2.0 * tokens * width * element;  // attention packs keys and values once
   const double session = 4.0 * (text_tokens * width + tokens * static_cast<double>(c.head_dim) +
                                 (4.0 * static_cast<double>(c.layers) + 1.0) * steps * width);
@@ -65,8 +75,9 @@ uint64_t text_buffer_bytes(const TextEncoderConfig& c, DType dtype, double token
   const auto hidden = static_cast<double>(c.hidden);
   const auto row = static_cast<double>((c.heads + 2 * c.kv_heads) * c.head_dim);
   const auto wide = std::max(row, static_cast<double>(c.intermediate));
-  return saturate(tokens * (4.0 * hidden + static_cast<double>(dtype_size(dtype)) * (2.0 * wide + hidden) +
-                            4.0 * static_cast<double>(c.feature_dim())));
+  return saturate(tokens *
+                  (4.0 * hidden + static_cast<double>(dtype_size(dtype)) * (2.0 * wide + hidden) +
+                   4.0 * static_cast<double>(c.feature_dim())));
 }
 
 }  // namespace intaglio

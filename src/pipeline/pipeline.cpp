@@ -26,21 +26,27 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kMaxSide = 1 << 20;
 constexpr int64_t kMaxSteps = 10000;
 
-double elapsed_ms(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double elapsed_ms(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const JsonConfig& index) {
   ModelInfo info;
   info.folder = folder;
   if (index.contains("intaglio")) {
     INTAGLIO_ASSIGN(const JsonConfig own, index.object("intaglio"));
-    INTAGLIO_ASSIGN(info.default_steps, own.integer_or("default_steps", info.default_steps, 1, kMaxSteps));
+    INTAGLIO_ASSIGN(info.default_steps,
+                    own.integer_or("default_steps", info.default_steps, 1, kMaxSteps));
     if (own.contains("default_guidance")) {
       INTAGLIO_ASSIGN(const double guidance, own.number("default_guidance"));
       info.default_guidance = {static_cast<float>(guidance)};
     }
     if (own.contains("default_size")) {
-      INTAGLIO_ASSIGN(const std::vector<int64_t> size, own.integers("default_size", 1, kMaxSide, 2));
-      if (size.size() != 2) return make_error(ErrorCode::kBadFormat, "default_size has {} values; expected [width, height]", size.size());
+      INTAGLIO_ASSIGN(const std::vector<int64_t> size,
+                      own.integers("default_size", 1, kMaxSide, 2));
+      if (size.size() != 2)
+        return make_error(ErrorCode::kBadFormat,
+                          "default_size has {} values; expected [width, height]", size.size());
       info.default_width = size[0];
       info.default_height = size[1];
     }
@@ -48,7 +54,9 @@ Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const J
   const std::filesystem::path scheduler = folder / "scheduler" / "scheduler_config.json";
   INTAGLIO_ASSIGN(const JsonConfig scheduler_config, JsonConfig::open(scheduler));
   INTAGLIO_ASSIGN(info.shift, scheduler_config.number_or("shift", 1.0));
-  if (!(info.shift > 0.0)) return make_error(ErrorCode::kBadFormat, "{}: shift is {}; expected a positive number", scheduler.string(), info.shift);
+  if (!(info.shift > 0.0))
+    return make_error(ErrorCode::kBadFormat, "{}: shift is {}; expected a positive number",
+                      scheduler.string(), info.shift);
   return info;
 }
 
@@ -61,7 +69,9 @@ Expected<Context> host_context(int threads) {
     context.threads = threads;
   } else {
     cpu_set_t set;
-    context.threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : static_cast<int>(std::thread::hardware_concurrency());
+    context.threads = sched_getaffinity(0, sizeof set, &set) == 0
+                          ? CPU_COUNT(&set)
+                          : static_cast<int>(std::thread::hardware_concurrency());
     context.threads = std::max(context.threads, 1);
   }
   return context;
@@ -85,7 +95,9 @@ struct Pipeline::Impl {
     const bool bf16 = context.cpu.avx512_bf16 && options.selection.precision != Precision::kFp32;
     return bf16 ? DType::kBF16 : DType::kF32;
   }
-  uint64_t memory_limit() const { return options.memory_limit > 0 ? options.memory_limit : available_memory_bytes(); }
+  uint64_t memory_limit() const {
+    return options.memory_limit > 0 ? options.memory_limit : available_memory_bytes();
+  }
 
   Expected<MemoryPlan> plan(const PictureRequest& request, int64_t text_tokens) const;
   Status check_request(const PictureRequest& request) const;
@@ -102,26 +114,34 @@ Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pipeline::~Pipeline() = default;
 const ModelInfo& Pipeline::info() const { return impl_->info; }
 
-Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder, const PipelineOptions& options) {
+Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder,
+                                                   const PipelineOptions& options) {
   INTAGLIO_ASSIGN(JsonConfig index, JsonConfig::open(folder / "model_index.json"));
   INTAGLIO_ASSIGN(ModelInfo info, read_model_info(folder, index));
   INTAGLIO_ASSIGN(Tokenizer tokenizer, Tokenizer::open(folder / "tokenizer" / "tokenizer.json"));
-  INTAGLIO_ASSIGN(const JsonConfig transformer_json, JsonConfig::open(folder / "transformer" / "config.json"));
-  INTAGLIO_ASSIGN(const TransformerConfig transformer_config, parse_transformer_config(transformer_json));
-  INTAGLIO_ASSIGN(const JsonConfig text_json, JsonConfig::open(folder / "text_encoder" / "config.json"));
-  INTAGLIO_ASSIGN(const TextEncoderConfig text_config, parse_text_encoder_config(text_json, &index));
+  INTAGLIO_ASSIGN(const JsonConfig transformer_json,
+                  JsonConfig::open(folder / "transformer" / "config.json"));
+  INTAGLIO_ASSIGN(const TransformerConfig transformer_config,
+                  parse_transformer_config(transformer_json));
+  INTAGLIO_ASSIGN(const JsonConfig text_json,
+                  JsonConfig::open(folder / "text_encoder" / "config.json"));
+  INTAGLIO_ASSIGN(const TextEncoderConfig text_config,
+                  parse_text_encoder_config(text_json, &index));
   INTAGLIO_ASSIGN(const JsonConfig vae_json, JsonConfig::open(folder / "vae" / "config.json"));
   INTAGLIO_ASSIGN(const Flux2VaeConfig vae_config, parse_flux2_vae_config(vae_json));
   INTAGLIO_ASSIGN(const Context context, host_context(options.threads));
   if (text_config.feature_dim() != transformer_config.text_dim) {
     return make_error(ErrorCode::kBadFormat,
-                      "{}: the text encoder gives {} features a token ({} channels x {} taps), the transformer reads {} (llm_features_dim)",
-                      folder.string(), text_config.feature_dim(), text_config.hidden, text_config.taps.size(),
-                      transformer_config.text_dim);
+                      "{}: the text encoder gives {} features a token ({} channels x {} taps), the "
+                      "transformer reads {} (llm_features_dim)",
+                      folder.string(), text_config.feature_dim(), text_config.hidden,
+                      text_config.taps.size(), transformer_config.text_dim);
   }
   if (vae_config.latent_channels * 4 != transformer_config.channels) {
-    return make_error(ErrorCode::kBadFormat, "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
-                      folder.string(), transformer_config.channels, vae_config.latent_channels * 4, vae_config.latent_channels);
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
+                      folder.string(), transformer_config.channels, vae_config.latent_channels * 4,
+                      vae_config.latent_channels);
   }
   info.pixels_per_token = 2 * vae_config.scale_factor();
   info.latent_channels = transformer_config.channels;
@@ -153,20 +173,26 @@ Expected<std::string> Pipeline::model_hash() {
 
 Status Pipeline::Impl::check_request(const PictureRequest& r) const {
   const int64_t unit = info.pixels_per_token;
-  if (r.width < unit || r.height < unit || r.width > kMaxSide || r.height > kMaxSide || r.width % unit != 0 || r.height % unit != 0) {
-    return make_error(ErrorCode::kInvalidArgument, "size {}x{}: width and height must be multiples of {} from {} to {}", r.width,
+  if (r.width < unit || r.height < unit || r.width > kMaxSide || r.height > kMaxSide ||
+      r.width % unit != 0 || r.height % unit != 0) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "size {}x{}: width and height must be multiples of {} from {} to {}", r.width,
                       r.height, unit, unit, kMaxSide);
   }
   if (r.steps < 1 || r.steps > kMaxSteps) {
-    return make_error(ErrorCode::kInvalidArgument, "steps is {}; expected 1 to {}", r.steps, kMaxSteps);
+    return make_error(ErrorCode::kInvalidArgument, "steps is {}; expected 1 to {}", r.steps,
+                      kMaxSteps);
   }
   if (r.guidance.size() != static_cast<size_t>(r.steps)) {
-    return make_error(ErrorCode::kInvalidArgument, "guidance has {} values for {} steps", r.guidance.size(), r.steps);
+    return make_error(ErrorCode::kInvalidArgument, "guidance has {} values for {} steps",
+                      r.guidance.size(), r.steps);
   }
   const int64_t tokens = (r.width / unit) * (r.height / unit);
   if (r.noise && r.noise->size() != static_cast<size_t>(tokens * info.latent_channels)) {
-    return make_error(ErrorCode::kShapeMismatch, "noise has {} values; expected {} tokens x {} channels = {} for {}x{} pixels",
-                      r.noise->size(), tokens, info.latent_channels, tokens * info.latent_channels, r.width, r.height);
+    return make_error(ErrorCode::kShapeMismatch,
+                      "noise has {} values; expected {} tokens x {} channels = {} for {}x{} pixels",
+                      r.noise->size(), tokens, info.latent_channels, tokens * info.latent_channels,
+                      r.width, r.height);
   }
   return {};
 }
@@ -175,7 +201,8 @@ Expected<MemoryPlan> Pipeline::Impl::plan(const PictureRequest& r, int64_t text_
   MemoryPlan plan;
   const DType dtype = options.selection.activation_dtype();
   const auto side = static_cast<double>(info.pixels_per_token);
-  const double image_tokens = static_cast<double>(r.width) / side * (static_cast<double>(r.height) / side);
+  const double image_tokens =
+      static_cast<double>(r.width) / side * (static_cast<double>(r.height) / side);
   const auto open = [&](const char* part) { return Checkpoint::open(info.folder / part); };
   INTAGLIO_ASSIGN(const auto text, open("text_encoder"));
   INTAGLIO_ASSIGN(const auto conditional_file, open("transformer"));
@@ -184,17 +211,21 @@ Expected<MemoryPlan> Pipeline::Impl::plan(const PictureRequest& r, int64_t text_
   plan.text_weights = prepared_weight_bytes(*text, options.selection);
   plan.transformer_weights = prepared_weight_bytes(*conditional_file, options.selection) +
                              prepared_weight_bytes(*unconditional_file, options.selection);
-  for (const TensorEntry* entry : vae_file->tensors()) plan.vae_weights += entry->view.size_bytes() * 2;
+  for (const TensorEntry* entry : vae_file->tensors())
+    plan.vae_weights += entry->view.size_bytes() * 2;
   plan.text_buffers = text_buffer_bytes(text_config, dtype, static_cast<double>(text_tokens));
-  plan.transformer_buffers = transformer_buffer_bytes(transformer_config, dtype, static_cast<double>(text_tokens), image_tokens,
-                                                      static_cast<double>(r.steps));
-  plan.vae_buffers = Flux2VaeDecoder::planned_bytes(vae_config, vae_dtype(), r.height, r.width, context.threads);
+  plan.transformer_buffers =
+      transformer_buffer_bytes(transformer_config, dtype, static_cast<double>(text_tokens),
+                               image_tokens, static_cast<double>(r.steps));
+  plan.vae_buffers =
+      Flux2VaeDecoder::planned_bytes(vae_config, vae_dtype(), r.height, r.width, context.threads);
   return plan;
 }
 
 Expected<uint64_t> Pipeline::planned_bytes(const PictureRequest& request) {
   INTAGLIO_TRY(impl_->check_request(request));
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenize_prompt(impl_->tokenizer, request.prompt));
+  INTAGLIO_ASSIGN(const std::vector<int32_t> ids,
+                  tokenize_prompt(impl_->tokenizer, request.prompt));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl_->plan(request, static_cast<int64_t>(ids.size())));
   return plan.peak_bytes(true);
 }
@@ -209,19 +240,24 @@ Status Pipeline::Impl::reserve(size_t bytes) {
 
 Status Pipeline::Impl::load_text_encoder() {
   if (text_encoder) return {};
-  INTAGLIO_ASSIGN(text_encoder, TextEncoder::load(context, info.folder / "text_encoder", options.selection, &index));
+  INTAGLIO_ASSIGN(text_encoder, TextEncoder::load(context, info.folder / "text_encoder",
+                                                  options.selection, &index));
   return {};
 }
 
 Status Pipeline::Impl::load_transformers(bool with_unconditional) {
   if (!conditional) {
-    INTAGLIO_ASSIGN(conditional, Transformer::load(context, info.folder / "transformer", {.selection = options.selection, .with_text = true}));
+    INTAGLIO_ASSIGN(conditional,
+                    Transformer::load(context, info.folder / "transformer",
+                                      {.selection = options.selection, .with_text = true}));
   }
   if (with_unconditional && !unconditional) {
-    INTAGLIO_ASSIGN(unconditional, Transformer::load(context, info.folder / "unconditional_transformer",
-                                                     {.selection = options.selection, .with_text = false}));
+    INTAGLIO_ASSIGN(unconditional,
+                    Transformer::load(context, info.folder / "unconditional_transformer",
+                                      {.selection = options.selection, .with_text = false}));
     if (unconditional->config().channels != conditional->config().channels) {
-      return make_error(ErrorCode::kShapeMismatch, "unconditional_transformer has {} channels a token, transformer has {}",
+      return make_error(ErrorCode::kShapeMismatch,
+                        "unconditional_transformer has {} channels a token, transformer has {}",
                         unconditional->config().channels, conditional->config().channels);
     }
   }
@@ -242,20 +278,23 @@ Expected<std::vector<float>> Pipeline::Impl::encode(const std::vector<int32_t>& 
   return features;
 }
 
-Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt, std::vector<int32_t>* ids_out) {
+Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
+                                                   std::vector<int32_t>* ids_out) {
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenize_prompt(impl_->tokenizer, prompt));
   INTAGLIO_TRY(impl_->load_text_encoder());
   if (ids_out != nullptr) *ids_out = ids;
   return impl_->encode(ids);
 }
 
-Status Pipeline::Impl::denoise(const PictureRequest& r, Picture& picture, const ProgressCallback& progress) {
+Status Pipeline::Impl::denoise(const PictureRequest& r, Picture& picture,
+                               const ProgressCallback& progress) {
   const int64_t grid_h = r.height / info.pixels_per_token;
   const int64_t grid_w = r.width / info.pixels_per_token;
   const int64_t values = grid_h * grid_w * info.latent_channels;
-  const bool guided = std::any_of(r.guidance.begin(), r.guidance.end(), [](float g) { return g != 1.0f; });
-  const std::vector<float> sigmas =
-      shifted_sigmas(schedule_sigmas({.width = r.width, .height = r.height, .steps = r.steps}), info.shift);
+  const bool guided =
+      std::any_of(r.guidance.begin(), r.guidance.end(), [](float g) { return g != 1.0f; });
+  const std::vector<float> sigmas = shifted_sigmas(
+      schedule_sigmas({.width = r.width, .height = r.height, .steps = r.steps}), info.shift);
   std::vector<float> times;
   for (int64_t i = 0; i < r.steps; ++i) times.push_back(1.0f - sigmas[static_cast<size_t>(i)]);
 
@@ -263,14 +302,19 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, Picture& picture, const 
   INTAGLIO_TRY(load_transformers(guided));
   picture.phase_ms[static_cast<size_t>(Phase::kLoadTransformers)] = elapsed_ms(start);
   start = Clock::now();
-  size_t scratch = conditional->scratch_bytes(picture.text_tokens, grid_h, grid_w, r.steps, context.threads);
-  if (guided) scratch = std::max(scratch, unconditional->scratch_bytes(0, grid_h, grid_w, r.steps, context.threads));
+  size_t scratch =
+      conditional->scratch_bytes(picture.text_tokens, grid_h, grid_w, r.steps, context.threads);
+  if (guided)
+    scratch = std::max(scratch,
+                       unconditional->scratch_bytes(0, grid_h, grid_w, r.steps, context.threads));
   INTAGLIO_TRY(reserve(scratch));
   INTAGLIO_ASSIGN(const TransformerSession with_text,
-                  conditional->prepare(context, picture.features.data(), picture.text_tokens, grid_h, grid_w, times));
+                  conditional->prepare(context, picture.features.data(), picture.text_tokens,
+                                       grid_h, grid_w, times));
   TransformerSession without_text;
   if (guided) {
-    INTAGLIO_ASSIGN(without_text, unconditional->prepare(context, nullptr, 0, grid_h, grid_w, times));
+    INTAGLIO_ASSIGN(without_text,
+                    unconditional->prepare(context, nullptr, 0, grid_h, grid_w, times));
   }
   picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
 
@@ -292,7 +336,8 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, Picture& picture, const 
     INTAGLIO_TRY(conditional->forward(context, with_text, i, x.data(), velocity.data()));
     if (g != 1.0f) {
       INTAGLIO_TRY(unconditional->forward(context, without_text, i, x.data(), unguided.data()));
-      for (size_t j = 0; j < x.size(); ++j) velocity[j] = g * velocity[j] + (1.0f - g) * unguided[j];
+      for (size_t j = 0; j < x.size(); ++j)
+        velocity[j] = g * velocity[j] + (1.0f - g) * unguided[j];
     }
     for (size_t j = 0; j < x.size(); ++j) x[j] -= delta * velocity[j];
     picture.step_ms.push_back(elapsed_ms(step_start));
@@ -302,7 +347,8 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, Picture& picture, const 
   return {};
 }
 
-Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture, const ProgressCallback& progress) {
+Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
+                              const ProgressCallback& progress) {
   auto start = Clock::now();
   INTAGLIO_TRY(load_vae());
   picture.phase_ms[static_cast<size_t>(Phase::kLoadVae)] = elapsed_ms(start);
@@ -311,12 +357,14 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture, const P
   const int64_t latent_w = r.width / vae_config.scale_factor();
   INTAGLIO_TRY(reserve(vae->scratch_bytes(latent_h, latent_w, context.threads)));
   std::vector<float> latent(picture.latents.size());
-  INTAGLIO_TRY(vae->denormalize_and_unpack(picture.latents.data(), latent_h / 2, latent_w / 2, latent.data()));
+  INTAGLIO_TRY(vae->denormalize_and_unpack(picture.latents.data(), latent_h / 2, latent_w / 2,
+                                           latent.data()));
   const int64_t pixels = r.width * r.height;
   picture.planar.resize(static_cast<size_t>(3 * pixels));
-  INTAGLIO_TRY(vae->decode(context, latent.data(), latent_h, latent_w, picture.planar.data(), [&](int64_t done, int64_t total) {
-    if (progress) progress({Phase::kDecode, done, total});
-  }));
+  INTAGLIO_TRY(vae->decode(context, latent.data(), latent_h, latent_w, picture.planar.data(),
+                           [&](int64_t done, int64_t total) {
+                             if (progress) progress({Phase::kDecode, done, total});
+                           }));
   picture.image.width = r.width;
   picture.image.height = r.height;
   picture.image.pixels.resize(static_cast<size_t>(3 * pixels));
@@ -334,7 +382,8 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture, const P
   return {};
 }
 
-Expected<Picture> Pipeline::generate(const PictureRequest& request, const ProgressCallback& progress,
+Expected<Picture> Pipeline::generate(const PictureRequest& request,
+                                     const ProgressCallback& progress,
                                      const std::atomic<bool>* cancel) {
   Impl& impl = *impl_;
   impl.context.cancel = cancel;
@@ -343,17 +392,19 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request, const Progre
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl.plan(request, static_cast<int64_t>(ids.size())));
   const uint64_t limit = impl.memory_limit();
   if (plan.peak_bytes(true) > limit) {
-    return make_error(ErrorCode::kOutOfMemory,
-                      "a {}x{} picture at {} needs {} of memory ({} bytes), {} ({} bytes) is available", request.width,
-                      request.height, precision_name(impl.options.selection.precision), format_bytes(plan.peak_bytes(true)),
-                      plan.peak_bytes(true), format_bytes(limit), limit);
+    return make_error(
+        ErrorCode::kOutOfMemory,
+        "a {}x{} picture at {} needs {} of memory ({} bytes), {} ({} bytes) is available",
+        request.width, request.height, precision_name(impl.options.selection.precision),
+        format_bytes(plan.peak_bytes(true)), plan.peak_bytes(true), format_bytes(limit), limit);
   }
 
   Picture picture;
   picture.text_tokens = static_cast<int64_t>(ids.size());
   picture.feature_dim = impl.text_config.feature_dim();
   picture.latent_channels = impl.info.latent_channels;
-  picture.image_tokens = (request.width / impl.info.pixels_per_token) * (request.height / impl.info.pixels_per_token);
+  picture.image_tokens =
+      (request.width / impl.info.pixels_per_token) * (request.height / impl.info.pixels_per_token);
   if (progress) progress({Phase::kLoadText, 0, 1});
   auto start = Clock::now();
   INTAGLIO_TRY(impl.load_text_encoder());

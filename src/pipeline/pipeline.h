@@ -21,8 +21,8 @@ namespace intaglio {
 
 struct PipelineOptions {
   LayerSelection selection;
-  int threads = 0;             // 0: as many as the process may run on
-  uint64_t memory_limit = 0;   // bytes; 0: what the system has available
+  int threads = 0;            // 0: as many as the process may run on
+  uint64_t memory_limit = 0;  // bytes; 0: what the system has available
 };
 
 // What a model folder says about itself.
@@ -30,23 +30,24 @@ struct ModelInfo {
   std::filesystem::path folder;
   int64_t default_width = 1024, default_height = 1024;
   int64_t default_steps = 48;
-  std::vector<float> default_guidance;  // empty: default_guidance(steps); else one value for all steps
-  int64_t pixels_per_token = 16;        // sides of a picture must be multiples of this
-  int64_t latent_channels = 0;          // of a token
-  double shift = 1.0;                   // of the scheduler
+  std::vector<float>
+      default_guidance;           // empty: default_guidance(steps); else one value for all steps
+  int64_t pixels_per_token = 16;  // sides of a picture must be multiples of this
+  int64_t latent_channels = 0;    // of a token
+  double shift = 1.0;             // of the scheduler
 };
 
 struct PictureRequest {
   std::string prompt;
   int64_t width = 0, height = 0, steps = 0;
-  std::vector<float> guidance;                // one a step
+  std::vector<float> guidance;  // one a step
   uint64_t seed = 0;
-  std::optional<std::vector<float>> noise;    // [tokens, channels]; overrides the seed
+  std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
 };
 
 enum class Phase { kLoadText, kText, kLoadTransformers, kPrepare, kDenoise, kLoadVae, kDecode };
-inline constexpr std::array<std::string_view, 7> kPhaseNames{"load_text", "text",     "load_transformers", "prepare",
-                                                             "denoise",   "load_vae", "decode"};
+inline constexpr std::array<std::string_view, 7> kPhaseNames{
+    "load_text", "text", "load_transformers", "prepare", "denoise", "load_vae", "decode"};
 
 struct PictureProgress {
   Phase phase = Phase::kLoadText;
@@ -56,9 +57,10 @@ using ProgressCallback = std::function<void(const PictureProgress&)>;
 
 struct Picture {
   RgbImage image;
-  std::vector<float> planar;     // [3, height, width], the decoder's picture mapped to [0, 1] and clamped
-  std::vector<float> latents;    // [tokens, channels], before the VAE's denormalization
-  std::vector<float> features;   // [text_tokens, feature_dim]
+  std::vector<float>
+      planar;  // [3, height, width], the decoder's picture mapped to [0, 1] and clamped
+  std::vector<float> latents;   // [tokens, channels], before the VAE's denormalization
+  std::vector<float> features;  // [text_tokens, feature_dim]
   int64_t text_tokens = 0, feature_dim = 0, image_tokens = 0, latent_channels = 0;
   std::array<double, kPhaseNames.size()> phase_ms{};
   std::vector<double> step_ms;
@@ -68,7 +70,8 @@ struct Picture {
 class Pipeline {
  public:
   // Reads the configs and the tokenizer; weights come with the first picture.
-  static Expected<std::unique_ptr<Pipeline>> open(const std::filesystem::path& folder, const PipelineOptions& options);
+  static Expected<std::unique_ptr<Pipeline>> open(const std::filesystem::path& folder,
+                                                  const PipelineOptions& options);
   ~Pipeline();
 
   const ModelInfo& info() const;
@@ -77,10 +80,12 @@ class Pipeline {
 
   // Checks sizes and memory before any weight is read: kInvalidArgument for sizes that do not divide, wrong counts; kOutOfMemory with what is needed and
   // what there is. `cancel` may be null; once it is set the call returns kCancelled within a layer's time.
-  Expected<Picture> generate(const PictureRequest& request, const ProgressCallback& progress, const std::atomic<bool>* cancel);
+  Expected<Picture> generate(const PictureRequest& request, const ProgressCallback& progress,
+                             const std::atomic<bool>* cancel);
 
   // Text features alone: F32 [tokens, feature_dim].
-  Expected<std::vector<float>> encode_text(std::string_view prompt, std::vector<int32_t>* ids = nullptr);
+  Expected<std::vector<float>> encode_text(std::string_view prompt,
+                                           std::vector<int32_t>* ids = nullptr);
 
   // Bytes a picture of this request is planned to take at its peak, weights included.
   Expected<uint64_t> planned_bytes(const PictureRequest& request);

@@ -12,10 +12,13 @@ struct Tolerances {
 
 constexpr Tolerances tolerances_for(Precision precision) {
   switch (precision) {
-    case Precision::kFp32: return {1e-5, 2e-4, 1e-4, 2e-3, 2e-3, 1e-6};
-    case Precision::kBf16: return {2e-2, 1.5e-2, 4e-2, 5e-2, 5e-2, 1e-6};
+    case Precision::kFp32:
+      return {1e-5, 2e-4, 1e-4, 2e-3, 2e-3, 1e-6};
+    case Precision::kBf16:
+      return {2e-2, 1.5e-2, 4e-2, 5e-2, 5e-2, 1e-6};
     case Precision::kInt8:
-    case Precision::kInt8Dequant: return {2e-2, 4e-2, 4e-2, 1.5e-1, 1e-1, 1e-6};
+    case Precision::kInt8Dequant:
+      return {2e-2, 4e-2, 4e-2, 1.5e-1, 1e-1, 1e-6};
   }
   return {};
 }

@@ -25,7 +25,8 @@ using Results = std::vector<VerifyResult>;
 Expected<std::vector<float>> read_floats(const SafetensorsFile& file, const char* name) {
   const TensorEntry* entry = file.find(name);
   if (entry == nullptr || !is_float(entry->view.dtype)) {
-    return make_error(ErrorCode::kBadFormat, "{} has no float tensor '{}'", file.path().string(), name);
+    return make_error(ErrorCode::kBadFormat, "{} has no float tensor '{}'", file.path().string(),
+                      name);
   }
   std::vector<float> values(static_cast<size_t>(entry->view.shape.count()));
   convert_to_f32(entry->view.data, entry->view.dtype, values.data(), values.size());
@@ -35,7 +36,8 @@ Expected<std::vector<float>> read_floats(const SafetensorsFile& file, const char
 Expected<Shape> read_shape(const SafetensorsFile& file, const char* name, int rank) {
   const TensorEntry* entry = file.find(name);
   if (entry == nullptr || entry->view.shape.rank != rank) {
-    return make_error(ErrorCode::kBadFormat, "{} has no tensor '{}' of {} dimensions", file.path().string(), name, rank);
+    return make_error(ErrorCode::kBadFormat, "{} has no tensor '{}' of {} dimensions",
+                      file.path().string(), name, rank);
   }
   return entry->view.shape;
 }
@@ -43,22 +45,35 @@ Expected<Shape> read_shape(const SafetensorsFile& file, const char* name, int ra
 // The case's parameters: a JSON object in the metadata under "note".
 Expected<JsonConfig> read_note(const SafetensorsFile& file) {
   const auto note = file.metadata().find("note");
-  if (note == file.metadata().end()) return make_error(ErrorCode::kBadFormat, "{} has no 'note' in its metadata", file.path().string());
+  if (note == file.metadata().end())
+    return make_error(ErrorCode::kBadFormat, "{} has no 'note' in its metadata",
+                      file.path().string());
   return JsonConfig::parse(note->second, file.path().string() + " note");
 }
 
 VerifyResult judge(std::string stage, std::string name, double error, double tolerance) {
-  return {std::move(stage), std::move(name), error, tolerance, error <= tolerance ? Verdict::kPass : Verdict::kFail, {}};
+  return {std::move(stage),
+          std::move(name),
+          error,
+          tolerance,
+          error <= tolerance ? Verdict::kPass : Verdict::kFail,
+          {}};
 }
 
 class Verifier {
  public:
-  Verifier(fs::path folder, const VerifyOptions& options, const std::function<void(const VerifyResult&)>& report)
-      : folder_(std::move(folder)), options_(options), report_(report), tolerances_(tolerances_for(options.selection.precision)) {}
+  Verifier(fs::path folder, const VerifyOptions& options,
+           const std::function<void(const VerifyResult&)>& report)
+      : folder_(std::move(folder)),
+        options_(options),
+        report_(report),
+        tolerances_(tolerances_for(options.selection.precision)) {}
 
   Expected<Results> run() {
     const fs::path cases = folder_ / "cases";
-    if (!fs::is_directory(cases)) return make_error(ErrorCode::kNotFound, "{}: no such folder; expected test cases there", cases.string());
+    if (!fs::is_directory(cases))
+      return make_error(ErrorCode::kNotFound, "{}: no such folder; expected test cases there",
+                        cases.string());
     INTAGLIO_ASSIGN(checkpoint_, find_checkpoint());
     std::vector<fs::path> files;
     for (const fs::directory_entry& entry : fs::directory_iterator(cases)) {
@@ -66,7 +81,8 @@ class Verifier {
     }
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) run_file(file);
-    if (results_.empty()) return make_error(ErrorCode::kNotFound, "{}: no test case in it", cases.string());
+    if (results_.empty())
+      return make_error(ErrorCode::kNotFound, "{}: no test case in it", cases.string());
     return std::move(results_);
   }
 
@@ -78,11 +94,14 @@ class Verifier {
     }
     std::vector<fs::path> found;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
-      if (entry.is_directory() && fs::exists(entry.path() / "model_index.json")) found.push_back(entry.path());
+      if (entry.is_directory() && fs::exists(entry.path() / "model_index.json"))
+        found.push_back(entry.path());
     }
     if (found.size() == 1) return found.front();
-    return make_error(ErrorCode::kNotFound, "{}: {} checkpoints found; expected one folder with a model_index.json, e.g. 'tiny'",
-                      folder_.string(), found.size());
+    return make_error(
+        ErrorCode::kNotFound,
+        "{}: {} checkpoints found; expected one folder with a model_index.json, e.g. 'tiny'",
+        folder_.string(), found.size());
   }
 
   void add(VerifyResult result) {
@@ -98,14 +117,18 @@ class Verifier {
       Status (Verifier::*run)(const fs::path&, const std::string&);
     };
     static constexpr Stage kStages[] = {
-        {"tokenizer", "tokenizer", &Verifier::run_tokenizer},       {"text_features_", "text_features", &Verifier::run_text},
-        {"schedule", "schedule", &Verifier::run_schedule},          {"transformer_", "transformer", &Verifier::run_transformer},
-        {"vae_decode_", "vae_decode", &Verifier::run_vae},          {"pipeline_", "pipeline", &Verifier::run_pipeline},
+        {"tokenizer", "tokenizer", &Verifier::run_tokenizer},
+        {"text_features_", "text_features", &Verifier::run_text},
+        {"schedule", "schedule", &Verifier::run_schedule},
+        {"transformer_", "transformer", &Verifier::run_transformer},
+        {"vae_decode_", "vae_decode", &Verifier::run_vae},
+        {"pipeline_", "pipeline", &Verifier::run_pipeline},
     };
     for (const Stage& stage : kStages) {
       if (!stem.starts_with(stage.prefix)) continue;
       if (const Status status = (this->*stage.run)(file, stem); !status) {
-        add({stage.name, stem, std::numeric_limits<double>::infinity(), 0.0, Verdict::kFail, status.error().message});
+        add({stage.name, stem, std::numeric_limits<double>::infinity(), 0.0, Verdict::kFail,
+             status.error().message});
       }
       return;
     }
@@ -114,7 +137,8 @@ class Verifier {
 
   Expected<Pipeline*> pipeline() {
     if (!pipeline_) {
-      INTAGLIO_ASSIGN(pipeline_, Pipeline::open(checkpoint_, {.selection = options_.selection, .threads = options_.threads}));
+      INTAGLIO_ASSIGN(pipeline_, Pipeline::open(checkpoint_, {.selection = options_.selection,
+                                                              .threads = options_.threads}));
     }
     return pipeline_.get();
   }
@@ -122,19 +146,23 @@ class Verifier {
   Status run_tokenizer(const fs::path& file, const std::string& stem) {
     INTAGLIO_ASSIGN(const std::string text, read_file(file));
     INTAGLIO_ASSIGN(const nlohmann::json cases, parse_json(text, file.string()));
-    INTAGLIO_ASSIGN(const Tokenizer tokenizer, Tokenizer::open(checkpoint_ / "tokenizer" / "tokenizer.json"));
+    INTAGLIO_ASSIGN(const Tokenizer tokenizer,
+                    Tokenizer::open(checkpoint_ / "tokenizer" / "tokenizer.json"));
     int64_t wrong = 0;
     std::string detail;
     for (const nlohmann::json& item : cases) {
-      if (!item.is_object() || !item.contains("text") || !item.contains("ids") || !item["text"].is_string() || !item["ids"].is_array()) {
-        return make_error(ErrorCode::kBadFormat, "{}: expected a list of {{\"text\", \"ids\"}}", file.string());
+      if (!item.is_object() || !item.contains("text") || !item.contains("ids") ||
+          !item["text"].is_string() || !item["ids"].is_array()) {
+        return make_error(ErrorCode::kBadFormat, "{}: expected a list of {{\"text\", \"ids\"}}",
+                          file.string());
       }
       const auto ids = tokenizer.encode(item["text"].get<std::string>());
       if (ids && nlohmann::json(*ids) == item["ids"]) continue;
       ++wrong;
       detail = fmt::format("first wrong text: {}", item["text"].dump());
     }
-    VerifyResult result = judge("tokenizer", fmt::format("{} ({} texts)", stem, cases.size()), static_cast<double>(wrong), 0.0);
+    VerifyResult result = judge("tokenizer", fmt::format("{} ({} texts)", stem, cases.size()),
+                                static_cast<double>(wrong), 0.0);
     result.detail = detail;
     add(std::move(result));
     return {};
@@ -153,10 +181,12 @@ class Verifier {
       std::vector<int64_t> wanted(static_cast<size_t>(entry->view.shape.count()));
       std::memcpy(wanted.data(), entry->view.data, entry->view.size_bytes());
       if (!std::equal(ids.begin(), ids.end(), wanted.begin(), wanted.end())) {
-        return make_error(ErrorCode::kShapeMismatch, "token ids differ: {} found, {} expected", ids.size(), wanted.size());
+        return make_error(ErrorCode::kShapeMismatch, "token ids differ: {} found, {} expected",
+                          ids.size(), wanted.size());
       }
     }
-    add(judge("text_features", stem, relative_error(features, expected), tolerances_.text_features));
+    add(judge("text_features", stem, relative_error(features, expected),
+              tolerances_.text_features));
     return {};
   }
 
@@ -166,7 +196,9 @@ class Verifier {
     for (const TensorEntry& entry : file->tensors()) {
       std::smatch match;
       if (!std::regex_match(entry.name, match, kName)) {
-        return make_error(ErrorCode::kBadFormat, "tensor '{}'; expected sigmas_<H>x<W>_n<steps>_mu<mu>_std<std>", entry.name);
+        return make_error(ErrorCode::kBadFormat,
+                          "tensor '{}'; expected sigmas_<H>x<W>_n<steps>_mu<mu>_std<std>",
+                          entry.name);
       }
       INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, entry.name.c_str()));
       const std::vector<float> sigmas = schedule_sigmas({.width = std::stoll(match[2]),
@@ -174,9 +206,11 @@ class Verifier {
                                                          .steps = std::stoll(match[3]),
                                                          .mu = std::stod(match[4]),
                                                          .std = std::stod(match[5])});
-      double worst = sigmas.size() == expected.size() ? 0.0 : std::numeric_limits<double>::infinity();
+      double worst =
+          sigmas.size() == expected.size() ? 0.0 : std::numeric_limits<double>::infinity();
       for (size_t i = 0; i < std::min(sigmas.size(), expected.size()); ++i) {
-        worst = std::max(worst, std::abs(static_cast<double>(sigmas[i]) - static_cast<double>(expected[i])));
+        worst = std::max(
+            worst, std::abs(static_cast<double>(sigmas[i]) - static_cast<double>(expected[i])));
       }
       add(judge("schedule", stem + " " + entry.name, worst, tolerances_.schedule));
     }
@@ -195,22 +229,31 @@ class Verifier {
     INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "velocity"));
     INTAGLIO_ASSIGN(const Shape text_shape, read_shape(*file, "text_features", 2));
     const std::string which = stem.substr(12, stem.rfind('_') - 12);
-    const fs::path folder = which == "small" ? checkpoint_ / "transformer" : folder_ / (which + "_transformer");
+    const fs::path folder =
+        which == "small" ? checkpoint_ / "transformer" : folder_ / (which + "_transformer");
 
     INTAGLIO_ASSIGN(Context context, host_context(options_.threads));
-    INTAGLIO_ASSIGN(const Transformer model, Transformer::load(context, folder, {.selection = options_.selection, .with_text = true}));
+    INTAGLIO_ASSIGN(
+        const Transformer model,
+        Transformer::load(context, folder, {.selection = options_.selection, .with_text = true}));
     const TransformerConfig& config = model.config();
-    if (static_cast<int64_t>(latents.size()) != grid_h * grid_w * config.channels || text_shape[1] != config.text_dim || time.size() != 1) {
+    if (static_cast<int64_t>(latents.size()) != grid_h * grid_w * config.channels ||
+        text_shape[1] != config.text_dim || time.size() != 1) {
       return make_error(ErrorCode::kShapeMismatch,
-                        "latents of {} values, text of {}; expected {} x {} tokens x {} channels, text of width {}, one timestep",
-                        latents.size(), to_string(text_shape), grid_h, grid_w, config.channels, config.text_dim);
+                        "latents of {} values, text of {}; expected {} x {} tokens x {} channels, "
+                        "text of width {}, one timestep",
+                        latents.size(), to_string(text_shape), grid_h, grid_w, config.channels,
+                        config.text_dim);
     }
-    INTAGLIO_ASSIGN(Arena arena, Arena::with_capacity(model.scratch_bytes(text_shape[0], grid_h, grid_w, 1, context.threads)));
+    INTAGLIO_ASSIGN(Arena arena, Arena::with_capacity(model.scratch_bytes(
+                                     text_shape[0], grid_h, grid_w, 1, context.threads)));
     context.scratch = &arena;
-    INTAGLIO_ASSIGN(const TransformerSession session, model.prepare(context, text.data(), text_shape[0], grid_h, grid_w, time));
+    INTAGLIO_ASSIGN(const TransformerSession session,
+                    model.prepare(context, text.data(), text_shape[0], grid_h, grid_w, time));
     std::vector<float> velocity(latents.size());
     INTAGLIO_TRY(model.forward(context, session, 0, latents.data(), velocity.data()));
-    add(judge("transformer", stem + " velocity", relative_error(velocity, expected), tolerances_.velocity));
+    add(judge("transformer", stem + " velocity", relative_error(velocity, expected),
+              tolerances_.velocity));
     return {};
   }
 
@@ -221,11 +264,15 @@ class Verifier {
     INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "image"));
     INTAGLIO_ASSIGN(Context context, host_context(options_.threads));
     const bool bf16 = options_.selection.precision != Precision::kFp32 && context.cpu.avx512_bf16;
-    INTAGLIO_ASSIGN(const Flux2VaeDecoder vae, Flux2VaeDecoder::load(context, checkpoint_ / "vae", bf16 ? DType::kBF16 : DType::kF32));
+    INTAGLIO_ASSIGN(
+        const Flux2VaeDecoder vae,
+        Flux2VaeDecoder::load(context, checkpoint_ / "vae", bf16 ? DType::kBF16 : DType::kF32));
     if (shape[0] != vae.config().latent_channels) {
-      return make_error(ErrorCode::kShapeMismatch, "latent of {}; expected {} channels", to_string(shape), vae.config().latent_channels);
+      return make_error(ErrorCode::kShapeMismatch, "latent of {}; expected {} channels",
+                        to_string(shape), vae.config().latent_channels);
     }
-    INTAGLIO_ASSIGN(Arena arena, Arena::with_capacity(vae.scratch_bytes(shape[1], shape[2], context.threads)));
+    INTAGLIO_ASSIGN(Arena arena,
+                    Arena::with_capacity(vae.scratch_bytes(shape[1], shape[2], context.threads)));
     context.scratch = &arena;
     const int64_t scale = vae.config().scale_factor();
     std::vector<float> image(static_cast<size_t>(3 * shape[1] * shape[2] * scale * scale));
@@ -244,7 +291,8 @@ class Verifier {
     INTAGLIO_ASSIGN(request.steps, note.integer("steps", 1, 10000));
     std::vector<float> guidance;
     if (note.contains("guidance_schedule") && note.json()["guidance_schedule"].is_array()) {
-      for (const nlohmann::json& g : note.json()["guidance_schedule"]) guidance.push_back(g.is_number() ? g.get<float>() : NAN);
+      for (const nlohmann::json& g : note.json()["guidance_schedule"])
+        guidance.push_back(g.is_number() ? g.get<float>() : NAN);
     } else if (note.contains("guidance_scale")) {
       INTAGLIO_ASSIGN(const double g, note.number("guidance_scale"));
       guidance.push_back(static_cast<float>(g));
@@ -259,9 +307,13 @@ class Verifier {
     INTAGLIO_ASSIGN(const Picture picture, model->generate(request, {}, nullptr));
     // The file holds the latents after every step; the last ones carry all errors.
     const size_t count = picture.latents.size();
-    const std::vector<float> last(all_latents.end() - static_cast<std::ptrdiff_t>(std::min(count, all_latents.size())), all_latents.end());
-    add(judge("pipeline", stem + " latents", relative_error(picture.latents, last), tolerances_.latents));
-    add(judge("pipeline", stem + " image", relative_error(picture.planar, image), tolerances_.image));
+    const std::vector<float> last(
+        all_latents.end() - static_cast<std::ptrdiff_t>(std::min(count, all_latents.size())),
+        all_latents.end());
+    add(judge("pipeline", stem + " latents", relative_error(picture.latents, last),
+              tolerances_.latents));
+    add(judge("pipeline", stem + " image", relative_error(picture.planar, image),
+              tolerances_.image));
     return {};
   }
 
@@ -289,8 +341,9 @@ double relative_error(const std::vector<float>& a, const std::vector<float>& b) 
   return norm > 0.0 ? std::sqrt(difference / norm) : std::sqrt(difference);
 }
 
-Expected<std::vector<VerifyResult>> verify_directory(const std::filesystem::path& folder, const VerifyOptions& options,
-                                                     const std::function<void(const VerifyResult&)>& report) {
+Expected<std::vector<VerifyResult>> verify_directory(
+    const std::filesystem::path& folder, const VerifyOptions& options,
+    const std::function<void(const VerifyResult&)>& report) {
   return Verifier(folder, options, report).run();
 }
 

@@ -9,12 +9,15 @@ namespace {
 constexpr std::array<std::string_view, 4> kPrecisionNames{"fp32", "bf16", "int8", "int8-dequant"};
 
 bool matches_any(const std::vector<std::string>& patterns, std::string_view name) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& p) { return name_matches(p, name); });
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const std::string& p) { return name_matches(p, name); });
 }
 
 }  // namespace
 
-std::string_view precision_name(Precision precision) { return kPrecisionNames[static_cast<size_t>(precision)]; }
+std::string_view precision_name(Precision precision) {
+  return kPrecisionNames[static_cast<size_t>(precision)];
+}
 
 std::optional<Precision> precision_from_name(std::string_view name) {
   for (size_t i = 0; i < kPrecisionNames.size(); ++i) {
@@ -49,22 +52,25 @@ bool name_matches(std::string_view pattern, std::string_view name) {
 
 const std::vector<std::string>& default_int8_patterns() {
   static const std::vector<std::string> patterns{
-      "layers.*.attention.to_q",     "layers.*.attention.to_k",    "layers.*.attention.to_v",
-      "layers.*.attention.to_out.0", "layers.*.feed_forward.w1",   "layers.*.feed_forward.w2",
-      "layers.*.feed_forward.w3",    "llm_cond_proj",
+      "layers.*.attention.to_q",  "layers.*.attention.to_k",
+      "layers.*.attention.to_v",  "layers.*.attention.to_out.0",
+      "layers.*.feed_forward.w1", "layers.*.feed_forward.w2",
+      "layers.*.feed_forward.w3", "llm_cond_proj",
   };
   return patterns;
 }
 
 LinearKind LayerSelection::kind_of(std::string_view name) const {
   if (precision == Precision::kFp32) return LinearKind::kF32;
-  if (precision == Precision::kBf16 || !matches_any(int8, name) || matches_any(keep_bf16, name)) return LinearKind::kBF16;
+  if (precision == Precision::kBf16 || !matches_any(int8, name) || matches_any(keep_bf16, name))
+    return LinearKind::kBF16;
   return precision == Precision::kInt8 ? LinearKind::kS8 : LinearKind::kS8Dequant;
 }
 
 LinearKind LayerSelection::kind_of(const std::vector<std::string>& names) const {
   LinearKind kind = kind_of(names.front());
-  for (const std::string& name : names) kind = std::min(kind, kind_of(name));  // ordered from most to least precise
+  for (const std::string& name : names)
+    kind = std::min(kind, kind_of(name));  // ordered from most to least precise
   return kind;
 }
 

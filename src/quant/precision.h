@@ -38,7 +38,9 @@ struct LayerSelection {
   // Linears that share their input run as one product: the kind of all of them, the most precise winning.
   LinearKind kind_of(const std::vector<std::string>& names) const;
   // The type of activations between ops: F32 for fp32, else BF16.
-  DType activation_dtype() const { return precision == Precision::kFp32 ? DType::kF32 : DType::kBF16; }
+  DType activation_dtype() const {
+    return precision == Precision::kFp32 ? DType::kF32 : DType::kBF16;
+  }
 };
 
 }  // namespace intaglio

@@ -33,7 +33,8 @@ Rows make_rows(int64_t cols) {
   x.rows = 11;
   x.cols = cols;
   x.ldx = cols + 3;
-  x.f32.assign(static_cast<size_t>(x.rows * x.ldx), std::numeric_limits<float>::quiet_NaN());  // the gap must not be read
+  x.f32.assign(static_cast<size_t>(x.rows * x.ldx),
+               std::numeric_limits<float>::quiet_NaN());  // the gap must not be read
   std::mt19937 random(static_cast<unsigned>(cols));
   std::normal_distribution<float> normal(0.0f, 2.0f);
   for (int64_t r = 0; r < x.rows; ++r) {
@@ -59,8 +60,10 @@ struct Quantized {
   std::vector<float> scale;
 };
 
-Quantized run(const QuantizeRowsImplementation& implementation, const Context& context, const Rows& x, DType dtype) {
-  Quantized out{std::vector<int8_t>(static_cast<size_t>(x.rows * x.cols), 99), std::vector<float>(static_cast<size_t>(x.rows), 99.0f)};
+Quantized run(const QuantizeRowsImplementation& implementation, const Context& context,
+              const Rows& x, DType dtype) {
+  Quantized out{std::vector<int8_t>(static_cast<size_t>(x.rows * x.cols), 99),
+                std::vector<float>(static_cast<size_t>(x.rows), 99.0f)};
   const void* data = dtype == DType::kF32 ? static_cast<const void*>(x.f32.data()) : x.bf16.data();
   implementation.run(context, data, dtype, x.ldx, x.rows, x.cols, out.q.data(), out.scale.data());
   return out;
@@ -77,10 +80,12 @@ TEST(QuantizeRows, EveryImplementationGivesTheBitsOfTheReference) {
         for (const auto& implementation : list) {
           if (implementation.can_run(dtype, context) != nullptr) continue;
           const Quantized got = run(implementation, context, x, dtype);
-          EXPECT_EQ(got.q, expected.q) << implementation.name << " cols " << cols << " " << dtype_name(dtype);
+          EXPECT_EQ(got.q, expected.q)
+              << implementation.name << " cols " << cols << " " << dtype_name(dtype);
           for (size_t r = 0; r < got.scale.size(); ++r) {
             // NaN payloads included: every implementation shares the same scale code.
-            EXPECT_EQ(std::bit_cast<uint32_t>(got.scale[r]), std::bit_cast<uint32_t>(expected.scale[r]))
+            EXPECT_EQ(std::bit_cast<uint32_t>(got.scale[r]),
+                      std::bit_cast<uint32_t>(expected.scale[r]))
                 << implementation.name << " cols " << cols << " row " << r;
           }
         }
@@ -105,7 +110,8 @@ TEST(QuantizeRows, ReferenceFollowsTheFormula) {
       // Round half to even, written out.
       float rounded = std::floor(product + 0.5f);
       if (rounded - product == 0.5f && std::fmod(rounded, 2.0f) != 0.0f) rounded -= 1.0f;
-      ASSERT_EQ(static_cast<float>(got.q[static_cast<size_t>(r * x.cols + c)]), std::fmin(127.0f, std::fmax(-127.0f, rounded)))
+      ASSERT_EQ(static_cast<float>(got.q[static_cast<size_t>(r * x.cols + c)]),
+                std::fmin(127.0f, std::fmax(-127.0f, rounded)))
           << r << " " << c;
     }
   }
@@ -113,7 +119,8 @@ TEST(QuantizeRows, ReferenceFollowsTheFormula) {
 
 TEST(QuantizeRows, ZeroTinyAndBrokenRows) {
   const Rows x = make_rows(100);
-  const Quantized got = run(quantize_rows_implementations().front(), Context{.threads = 1, .cpu = host_cpu_features()}, x, DType::kF32);
+  const Quantized got = run(quantize_rows_implementations().front(),
+                            Context{.threads = 1, .cpu = host_cpu_features()}, x, DType::kF32);
   for (int64_t r : {1, 2, 3, 5}) {
     for (int64_t c = 0; c < 100; ++c) ASSERT_EQ(got.q[static_cast<size_t>(r * 100 + c)], 0) << r;
   }
@@ -136,7 +143,8 @@ TEST(QuantizeRows, PublicCallChecksItsArguments) {
   EXPECT_FALSE(quantize_rows(context, view, {DType::kI8, q.data(), 4, 3, scale.data()}));
   EXPECT_FALSE(quantize_rows(context, view, {DType::kF32, q.data(), 3, 4, scale.data()}));
   EXPECT_FALSE(quantize_rows(context, view, {DType::kI8, q.data(), 3, 4, nullptr}));
-  EXPECT_FALSE(quantize_rows(context, {x.data(), DType::kI32, Shape{3, 4}}, {DType::kI8, q.data(), 3, 4, scale.data()}));
+  EXPECT_FALSE(quantize_rows(context, {x.data(), DType::kI32, Shape{3, 4}},
+                             {DType::kI8, q.data(), 3, 4, scale.data()}));
 }
 
 TEST(QuantizeWeightRows, SameBitsAsRowsOfTheConvertedWeights) {
@@ -153,9 +161,11 @@ TEST(QuantizeWeightRows, SameBitsAsRowsOfTheConvertedWeights) {
   std::memcpy(unaligned.data() + 1, dense.data(), dense.size() * 2);
   Quantized got{std::vector<int8_t>(dense.size()), std::vector<float>(static_cast<size_t>(x.rows))};
   quantize_weight_rows(Context{.threads = 2, .cpu = host_cpu_features()},
-                       {unaligned.data() + 1, DType::kBF16, Shape{x.rows, x.cols}}, got.q.data(), got.scale.data());
+                       {unaligned.data() + 1, DType::kBF16, Shape{x.rows, x.cols}}, got.q.data(),
+                       got.scale.data());
   Quantized expected = got;
-  quantize_rows_implementations().back().run(Context{}, converted.data(), DType::kF32, x.cols, x.rows, x.cols, expected.q.data(),
+  quantize_rows_implementations().back().run(Context{}, converted.data(), DType::kF32, x.cols,
+                                             x.rows, x.cols, expected.q.data(),
                                              expected.scale.data());
   EXPECT_EQ(got.q, expected.q);
   EXPECT_EQ(got.scale[0], expected.scale[0]);

@@ -43,11 +43,13 @@ struct EmulatedOps {
   }
   template <int kTile>
   static void load(const void* p, int64_t stride) {
-    for (int r = 0; r < 16; ++r) std::memcpy(tiles[kTile].bytes[r], static_cast<const uint8_t*>(p) + r * stride, 64);
+    for (int r = 0; r < 16; ++r)
+      std::memcpy(tiles[kTile].bytes[r], static_cast<const uint8_t*>(p) + r * stride, 64);
   }
   template <int kTile>
   static void store(void* p, int64_t stride) {
-    for (int r = 0; r < 16; ++r) std::memcpy(static_cast<uint8_t*>(p) + r * stride, tiles[kTile].bytes[r], 64);
+    for (int r = 0; r < 16; ++r)
+      std::memcpy(static_cast<uint8_t*>(p) + r * stride, tiles[kTile].bytes[r], 64);
   }
   template <int kAcc, int kA, int kW>
   static void dot() {
@@ -56,7 +58,8 @@ struct EmulatedOps {
       std::memcpy(acc, tiles[kAcc].bytes[r], 64);
       for (int c = 0; c < 16; ++c) {
         for (int k = 0; k < 64; ++k) {
-          acc[c] += int32_t{static_cast<int8_t>(tiles[kA].bytes[r][k])} * int32_t{static_cast<int8_t>(tiles[kW].bytes[k / 4][c * 4 + k % 4])};
+          acc[c] += int32_t{static_cast<int8_t>(tiles[kA].bytes[r][k])} *
+                    int32_t{static_cast<int8_t>(tiles[kW].bytes[k / 4][c * 4 + k % 4])};
         }
       }
       std::memcpy(tiles[kAcc].bytes[r], acc, 64);
@@ -65,7 +68,8 @@ struct EmulatedOps {
   static void prefetch_l1(const void*) {}
   static void prefetch_l2(const void*) {}
   static Columns columns(const S8Epilogue&, int64_t) { return {}; }
-  static void epilogue_row(const S8Epilogue& epilogue, const Columns&, const int32_t* acc, int64_t row, int64_t col0) {
+  static void epilogue_row(const S8Epilogue& epilogue, const Columns&, const int32_t* acc,
+                           int64_t row, int64_t col0) {
     s8_epilogue_row_scalar(epilogue, acc, row, col0);
   }
 };
@@ -78,9 +82,10 @@ const S8GemmImplementation& amx_implementation() {
   return first;
 }
 
-void compare(const S8Case& c, GemmEpilogue epilogue, DType out, const S8AmxTuning& tuning, int threads) {
-  SCOPED_TRACE(fmt::format("{}x{}x{} out {} pieces of {} blocks of {} threads {}", c.m, c.n, c.k, dtype_name(out), tuning.piece_steps,
-                           tuning.k_block, threads));
+void compare(const S8Case& c, GemmEpilogue epilogue, DType out, const S8AmxTuning& tuning,
+             int threads) {
+  SCOPED_TRACE(fmt::format("{}x{}x{} out {} pieces of {} blocks of {} threads {}", c.m, c.n, c.k,
+                           dtype_name(out), tuning.piece_steps, tuning.k_block, threads));
   const S8GemmDesc desc{c.m, c.n, c.k, epilogue, out};
   const auto& amx = amx_implementation();
   const auto& ref = s8_gemm_implementations().back();
@@ -88,21 +93,25 @@ void compare(const S8Case& c, GemmEpilogue epilogue, DType out, const S8AmxTunin
   ASSERT_TRUE(packed.has_value());
   amx.pack(c.w.data(), c.n, c.k, packed->data());
   const S8Output expected = run_s8_case(c, desc, Context{}, c.w.data(), 0, true, ref.run);
-  const S8Output got = run_s8_case(c, desc, Context{.threads = threads, .cpu = {}}, packed->data(),
-                                   s8_amx_scratch_bytes(desc, threads, tuning), true,
-                                   [&](const Context& context, const S8GemmDesc& d, const S8GemmArgs& args) {
-                                     return s8_amx_run(context, d, args, emulated_task, tuning);
-                                   });
+  const S8Output got =
+      run_s8_case(c, desc, Context{.threads = threads, .cpu = {}}, packed->data(),
+                  s8_amx_scratch_bytes(desc, threads, tuning), true,
+                  [&](const Context& context, const S8GemmDesc& d, const S8GemmArgs& args) {
+                    return s8_amx_run(context, d, args, emulated_task, tuning);
+                  });
   expect_same_output(desc, got, expected);
 }
 
 TEST(S8GemmAmxEmulation, RaggedShapesAgreeWithTheReference) {
   for (int64_t m : {1, 15, 16, 17, 31, 32, 33, 48, 65, 100}) {
     for (int64_t k : {1, 15, 63, 64, 65, 100, 192}) {
-      for (int threads : {1, 3}) compare(make_s8_case(m, 1 + (m * 37 + k * 11) % 100, k), GemmEpilogue::kNone, DType::kI32, {}, threads);
+      for (int threads : {1, 3})
+        compare(make_s8_case(m, 1 + (m * 37 + k * 11) % 100, k), GemmEpilogue::kNone, DType::kI32,
+                {}, threads);
     }
   }
-  for (int64_t n : {1, 15, 17, 31, 33, 63, 65, 100}) compare(make_s8_case(17, n, 128), GemmEpilogue::kNone, DType::kF32, {}, 2);
+  for (int64_t n : {1, 15, 17, 31, 33, 63, 65, 100})
+    compare(make_s8_case(17, n, 128), GemmEpilogue::kNone, DType::kF32, {}, 2);
   compare(make_s8_case(40, 40, 64, 13), GemmEpilogue::kNone, DType::kBF16, {}, 2);
 }
 
@@ -132,7 +141,9 @@ TEST(S8GemmAmxEmulation, EpiloguesAgreeWithTheReference) {
   }
 }
 
-TEST(S8GemmAmxEmulation, LongestSumsAreExact) { compare(make_s8_case(3, 20, 53248), GemmEpilogue::kNone, DType::kI32, {}, 1); }
+TEST(S8GemmAmxEmulation, LongestSumsAreExact) {
+  compare(make_s8_case(3, 20, 53248), GemmEpilogue::kNone, DType::kI32, {}, 1);
+}
 
 }  // namespace
 }  // namespace intaglio

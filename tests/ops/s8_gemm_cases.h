@@ -25,18 +25,31 @@ struct S8Case {
 
 // Full-range operands, -128 included and frequent; row 1 (if any) is zero, row 2 has a NaN scale, row 3 an infinite one.
 inline S8Case make_s8_case(int64_t m, int64_t n, int64_t k, int64_t lda_gap = 0) {
-  S8Case c{.m = m, .n = n, .k = k, .lda = k + lda_gap, .a = {}, .w = {}, .a_scale = {}, .w_scale = {}, .bias = {}};
+  S8Case c{.m = m,
+           .n = n,
+           .k = k,
+           .lda = k + lda_gap,
+           .a = {},
+           .w = {},
+           .a_scale = {},
+           .w_scale = {},
+           .bias = {}};
   std::mt19937 random(static_cast<unsigned>(m * 7919 + n * 104729 + k));
-  const auto byte = [&] { return random() % 16 == 0 ? int8_t{-128} : static_cast<int8_t>(random() & 0xff); };
-  c.a.resize(static_cast<size_t>(m * c.lda), int8_t{77});  // the gap holds something that would show
+  const auto byte = [&] {
+    return random() % 16 == 0 ? int8_t{-128} : static_cast<int8_t>(random() & 0xff);
+  };
+  c.a.resize(static_cast<size_t>(m * c.lda),
+             int8_t{77});  // the gap holds something that would show
   for (int64_t r = 0; r < m; ++r) {
-    for (int64_t i = 0; i < k; ++i) c.a[static_cast<size_t>(r * c.lda + i)] = r == 1 ? int8_t{0} : byte();
+    for (int64_t i = 0; i < k; ++i)
+      c.a[static_cast<size_t>(r * c.lda + i)] = r == 1 ? int8_t{0} : byte();
   }
   c.w.resize(static_cast<size_t>(n * k));
   for (int8_t& x : c.w) x = byte();
   std::uniform_real_distribution<float> uniform(0.5f, 1.5f);
   // y is then of the order of 1, where SiLU is not flat.
-  for (int64_t r = 0; r < m; ++r) c.a_scale.push_back(uniform(random) / (5000.0f * std::sqrt(static_cast<float>(k))));
+  for (int64_t r = 0; r < m; ++r)
+    c.a_scale.push_back(uniform(random) / (5000.0f * std::sqrt(static_cast<float>(k))));
   for (int64_t j = 0; j < n; ++j) c.w_scale.push_back(uniform(random));
   for (int64_t j = 0; j < n; ++j) c.bias.push_back(uniform(random) - 1.0f);
   if (m > 2) c.a_scale[2] = std::numeric_limits<float>::quiet_NaN();
@@ -52,18 +65,22 @@ struct S8Output {
   template <typename T>
   T at(int64_t r, int64_t c) const {
     T value;
-    std::memcpy(&value, reinterpret_cast<const char*>(words.data()) + static_cast<size_t>(r * ldo + c) * sizeof(T), sizeof(T));
+    std::memcpy(
+        &value,
+        reinterpret_cast<const char*>(words.data()) + static_cast<size_t>(r * ldo + c) * sizeof(T),
+        sizeof(T));
     return value;
   }
 };
 
 // `run` is called as run(context, desc, args); returns the output with its guards checked.
 template <typename Run>
-S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& base, const void* packed, size_t scratch_bytes,
-                     bool with_bias, Run&& run) {
+S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& base,
+                     const void* packed, size_t scratch_bytes, bool with_bias, Run&& run) {
   S8Output out;
   out.rows = desc.m;
-  out.cols = desc.epilogue == GemmEpilogue::kSwiglu && desc.out_dtype != DType::kI32 ? desc.n / 2 : desc.n;
+  out.cols =
+      desc.epilogue == GemmEpilogue::kSwiglu && desc.out_dtype != DType::kI32 ? desc.n / 2 : desc.n;
   out.ldo = out.cols + 5;
   out.words.assign(static_cast<size_t>((out.rows + 1) * out.ldo), S8Output::kGuard);
   // The arena holds exactly what the op asked for, so asking for too little fails.
@@ -71,8 +88,13 @@ S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& bas
   EXPECT_TRUE(arena.has_value());
   Context context = base;
   context.scratch = &*arena;
-  const S8GemmArgs args{.a = c.a.data(), .lda = c.lda, .a_scale_row = c.a_scale.data(), .w_packed = packed,
-                        .w_scale_col = c.w_scale.data(), .bias = with_bias ? c.bias.data() : nullptr, .out = out.words.data(),
+  const S8GemmArgs args{.a = c.a.data(),
+                        .lda = c.lda,
+                        .a_scale_row = c.a_scale.data(),
+                        .w_packed = packed,
+                        .w_scale_col = c.w_scale.data(),
+                        .bias = with_bias ? c.bias.data() : nullptr,
+                        .out = out.words.data(),
                         .ldo = out.ldo};
   const Status status = run(context, desc, args);
   EXPECT_TRUE(status.has_value()) << (status ? "" : status.error().message);
@@ -82,7 +104,8 @@ S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& bas
       if (desc.out_dtype == DType::kBF16) {
         EXPECT_EQ(out.at<uint16_t>(r, col), 0x5a5a) << "written outside at " << r << ", " << col;
       } else {
-        EXPECT_EQ(out.at<uint32_t>(r, col), S8Output::kGuard) << "written outside at " << r << ", " << col;
+        EXPECT_EQ(out.at<uint32_t>(r, col), S8Output::kGuard)
+            << "written outside at " << r << ", " << col;
       }
     }
   }
@@ -92,7 +115,8 @@ S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& bas
 // I32, F32 and BF16 without SwiGLU: the same bits. With SwiGLU the exponential may differ: 8 float units in the last place in F32
 // (exp 3, division and products 1 each, rounded up), one bf16 unit in BF16. Below -88.7 the
 // exponential overflows to infinity and silu to -0, where the exact value (times |up| <= 1000) is below 1e-33. Any NaN equals any NaN.
-inline void expect_same_output(const S8GemmDesc& desc, const S8Output& got, const S8Output& expected) {
+inline void expect_same_output(const S8GemmDesc& desc, const S8Output& got,
+                               const S8Output& expected) {
   const bool swiglu = desc.epilogue == GemmEpilogue::kSwiglu;
   int64_t wrong = 0;
   for (int64_t r = 0; r < got.rows; ++r) {
@@ -103,7 +127,8 @@ inline void expect_same_output(const S8GemmDesc& desc, const S8Output& got, cons
       } else {
         const bool bf16 = desc.out_dtype == DType::kBF16;
         const uint32_t x = bf16 ? uint32_t{got.at<uint16_t>(r, c)} << 16 : got.at<uint32_t>(r, c);
-        const uint32_t y = bf16 ? uint32_t{expected.at<uint16_t>(r, c)} << 16 : expected.at<uint32_t>(r, c);
+        const uint32_t y =
+            bf16 ? uint32_t{expected.at<uint16_t>(r, c)} << 16 : expected.at<uint32_t>(r, c);
         const float fx = std::bit_cast<float>(x);
         const float fy = std::bit_cast<float>(y);
         same = x == y || (std::isnan(fx) && std::isnan(fy));

@@ -17,18 +17,21 @@ std::vector<Context> host_contexts() {
   std::vector<Context> contexts;
   for (CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
     if (isa > host_cpu_features().isa) break;
-    for (int threads : {1, 3}) contexts.push_back({.threads = threads, .cpu = limit_cpu_features(host_cpu_features(), isa)});
+    for (int threads : {1, 3})
+      contexts.push_back({.threads = threads, .cpu = limit_cpu_features(host_cpu_features(), isa)});
   }
   return contexts;
 }
 
-S8Output run_implementation(const S8GemmImplementation& implementation, const S8Case& c, const S8GemmDesc& desc,
-                            const Context& context, bool with_bias) {
+S8Output run_implementation(const S8GemmImplementation& implementation, const S8Case& c,
+                            const S8GemmDesc& desc, const Context& context, bool with_bias) {
   auto packed = AlignedBuffer::allocate(implementation.packed_bytes(c.n, c.k));
   EXPECT_TRUE(packed.has_value());
   std::memset(packed->data(), 0x33, packed->size());
   implementation.pack(c.w.data(), c.n, c.k, packed->data());
-  return run_s8_case(c, desc, context, packed->data(), implementation.scratch_bytes(desc, context.threads), with_bias, implementation.run);
+  return run_s8_case(c, desc, context, packed->data(),
+                     implementation.scratch_bytes(desc, context.threads), with_bias,
+                     implementation.run);
 }
 
 void compare_with_reference(const S8Case& c, GemmEpilogue epilogue) {
@@ -40,9 +43,10 @@ void compare_with_reference(const S8Case& c, GemmEpilogue epilogue) {
       for (const Context& context : host_contexts()) {
         for (const auto& implementation : list) {
           if (implementation.can_run(desc, context) != nullptr) continue;
-          SCOPED_TRACE(fmt::format("{} {}x{}x{} out {} bias {} threads {}", implementation.name, c.m, c.n, c.k, dtype_name(out),
-                                   with_bias, context.threads));
-          expect_same_output(desc, run_implementation(implementation, c, desc, context, with_bias), expected);
+          SCOPED_TRACE(fmt::format("{} {}x{}x{} out {} bias {} threads {}", implementation.name,
+                                   c.m, c.n, c.k, dtype_name(out), with_bias, context.threads));
+          expect_same_output(desc, run_implementation(implementation, c, desc, context, with_bias),
+                             expected);
         }
       }
     }
@@ -51,12 +55,16 @@ void compare_with_reference(const S8Case& c, GemmEpilogue epilogue) {
 
 TEST(S8Gemm, RaggedShapesAgreeWithTheReference) {
   for (int64_t m : {1, 2, 3, 4, 5, 13, 14, 15, 17, 33, 65}) {
-    for (int64_t k : {1, 15, 17, 63, 64, 65, 100}) compare_with_reference(make_s8_case(m, 1 + (m * 31 + k * 7) % 100, k), GemmEpilogue::kNone);
+    for (int64_t k : {1, 15, 17, 63, 64, 65, 100})
+      compare_with_reference(make_s8_case(m, 1 + (m * 31 + k * 7) % 100, k), GemmEpilogue::kNone);
   }
-  for (int64_t n : {1, 15, 16, 17, 31, 32, 33, 63, 65, 100}) compare_with_reference(make_s8_case(7, n, 68), GemmEpilogue::kNone);
+  for (int64_t n : {1, 15, 16, 17, 31, 32, 33, 63, 65, 100})
+    compare_with_reference(make_s8_case(7, n, 68), GemmEpilogue::kNone);
 }
 
-TEST(S8Gemm, RowStrideLargerThanK) { compare_with_reference(make_s8_case(20, 40, 64, 13), GemmEpilogue::kNone); }
+TEST(S8Gemm, RowStrideLargerThanK) {
+  compare_with_reference(make_s8_case(20, 40, 64, 13), GemmEpilogue::kNone);
+}
 
 TEST(S8Gemm, SeveralRowAndDepthBlocks) {
   compare_with_reference(make_s8_case(150, 96, 9000), GemmEpilogue::kNone);
@@ -68,7 +76,8 @@ TEST(S8Gemm, SwigluAgreesWithTheReference) {
   compare_with_reference(make_s8_case(1, 32, 384), GemmEpilogue::kSwiglu);
   compare_with_reference(make_s8_case(33, 96, 100), GemmEpilogue::kSwiglu);
   S8Case c = make_s8_case(40, 64, 64);
-  for (size_t r = 4; r < c.a_scale.size(); ++r) c.a_scale[r] *= 100.0f;  // far into both tails of the exponential
+  for (size_t r = 4; r < c.a_scale.size(); ++r)
+    c.a_scale[r] *= 100.0f;  // far into both tails of the exponential
   compare_with_reference(c, GemmEpilogue::kSwiglu);
 }
 
@@ -84,7 +93,8 @@ TEST(S8Gemm, LongestSumsAreExact) {
       if (implementation.can_run(desc, context) != nullptr) continue;
       const S8Output out = run_implementation(implementation, c, desc, context, false);
       for (int64_t r = 0; r < c.m; ++r) {
-        for (int64_t j = 0; j < c.n; ++j) ASSERT_EQ(out.at<int32_t>(r, j), 53248 * 16384) << implementation.name;
+        for (int64_t j = 0; j < c.n; ++j)
+          ASSERT_EQ(out.at<int32_t>(r, j), 53248 * 16384) << implementation.name;
       }
     }
   }
@@ -92,17 +102,24 @@ TEST(S8Gemm, LongestSumsAreExact) {
 
 // A hand-worked product, so that the reference itself has an anchor.
 TEST(S8Gemm, SmallProductByHand) {
-  S8Case c{.m = 2, .n = 2, .k = 3, .lda = 3, .a = {1, -2, 3, -128, 127, 0}, .w = {4, 5, 6, -128, -128, 127},
-           .a_scale = {0.5f, 2.0f}, .w_scale = {1.0f, 0.25f}, .bias = {10.0f, -1.0f}};
+  S8Case c{.m = 2,
+           .n = 2,
+           .k = 3,
+           .lda = 3,
+           .a = {1, -2, 3, -128, 127, 0},
+           .w = {4, 5, 6, -128, -128, 127},
+           .a_scale = {0.5f, 2.0f},
+           .w_scale = {1.0f, 0.25f},
+           .bias = {10.0f, -1.0f}};
   const S8GemmDesc desc{2, 2, 3, GemmEpilogue::kNone, DType::kF32};
   for (const Context& context : host_contexts()) {
     for (const auto& implementation : s8_gemm_implementations()) {
       if (implementation.can_run(desc, context) != nullptr) continue;
       const S8Output out = run_implementation(implementation, c, desc, context, true);
-      EXPECT_EQ(out.at<float>(0, 0), 12 * 0.5f + 10);             // 4 - 10 + 18
-      EXPECT_EQ(out.at<float>(0, 1), 509 * 0.125f - 1);           // -128 + 256 + 381
-      EXPECT_EQ(out.at<float>(1, 0), 123 * 2.0f + 10);            // -512 + 635
-      EXPECT_EQ(out.at<float>(1, 1), 128 * 0.5f - 1);             // 16384 - 16256
+      EXPECT_EQ(out.at<float>(0, 0), 12 * 0.5f + 10);    // 4 - 10 + 18
+      EXPECT_EQ(out.at<float>(0, 1), 509 * 0.125f - 1);  // -128 + 256 + 381
+      EXPECT_EQ(out.at<float>(1, 0), 123 * 2.0f + 10);   // -512 + 635
+      EXPECT_EQ(out.at<float>(1, 1), 128 * 0.5f - 1);    // 16384 - 16256
     }
   }
 }
@@ -130,16 +147,24 @@ TEST(S8Gemm, RefusesWhatItCannotServe) {
   const Context context{.threads = 1, .cpu = host_cpu_features()};
   const S8GemmDesc good{2, 32, 4, GemmEpilogue::kNone, DType::kF32};
   for (const auto& implementation : s8_gemm_implementations()) {
-    for (auto change : {+[](S8GemmDesc& d) { d.m = 0; }, +[](S8GemmDesc& d) { d.n = -1; }, +[](S8GemmDesc& d) { d.k = 130001; },
-                        +[](S8GemmDesc& d) { d.out_dtype = DType::kF16; }, +[](S8GemmDesc& d) { d.n = 48, d.epilogue = GemmEpilogue::kSwiglu; }}) {
+    for (auto change :
+         {+[](S8GemmDesc& d) { d.m = 0; }, +[](S8GemmDesc& d) { d.n = -1; },
+          +[](S8GemmDesc& d) { d.k = 130001; }, +[](S8GemmDesc& d) { d.out_dtype = DType::kF16; },
+          +[](S8GemmDesc& d) { d.n = 48, d.epilogue = GemmEpilogue::kSwiglu; }}) {
       S8GemmDesc desc = good;
       change(desc);
       EXPECT_NE(implementation.can_run(desc, context), nullptr) << implementation.name;
     }
     std::vector<int8_t> bytes(1024);
     std::vector<float> floats(1024);
-    const S8GemmArgs args{.a = bytes.data(), .lda = 4, .a_scale_row = floats.data(), .w_packed = bytes.data(), .w_scale_col = floats.data(),
-                          .bias = nullptr, .out = floats.data(), .ldo = 32};
+    const S8GemmArgs args{.a = bytes.data(),
+                          .lda = 4,
+                          .a_scale_row = floats.data(),
+                          .w_packed = bytes.data(),
+                          .w_scale_col = floats.data(),
+                          .bias = nullptr,
+                          .out = floats.data(),
+                          .ldo = 32};
     S8GemmArgs bad = args;
     bad.lda = 3;
     EXPECT_FALSE(implementation.run(context, good, bad));
@@ -154,11 +179,14 @@ TEST(S8Gemm, RefusesWhatItCannotServe) {
 
 TEST(S8Gemm, ChoiceFollowsTheLevel) {
   const S8GemmDesc desc{16, 64, 64, GemmEpilogue::kNone, DType::kF32};
-  const std::pair<CpuIsa, std::string> expected[] = {
-      {CpuIsa::kRef, "ref_s8_gemm"}, {CpuIsa::kAvx2, "avx2_s8_gemm"}, {CpuIsa::kAvx512Vnni, "avx512vnni_s8_gemm"}, {CpuIsa::kAmx, "amx_s8_gemm"}};
+  const std::pair<CpuIsa, std::string> expected[] = {{CpuIsa::kRef, "ref_s8_gemm"},
+                                                     {CpuIsa::kAvx2, "avx2_s8_gemm"},
+                                                     {CpuIsa::kAvx512Vnni, "avx512vnni_s8_gemm"},
+                                                     {CpuIsa::kAmx, "amx_s8_gemm"}};
   for (const auto& [isa, name] : expected) {
     if (isa > host_cpu_features().isa) break;
-    const auto choice = choose_s8_gemm(desc, Context{.threads = 1, .cpu = limit_cpu_features(host_cpu_features(), isa)});
+    const auto choice = choose_s8_gemm(
+        desc, Context{.threads = 1, .cpu = limit_cpu_features(host_cpu_features(), isa)});
     ASSERT_TRUE(choice.has_value());
     EXPECT_EQ((*choice)->name, name);
   }

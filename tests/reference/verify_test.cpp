@@ -1,10 +1,10 @@
 // Every stage against the tensors of the published code, at every precision.
+#include "pipeline/verify.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <map>
-
-#include "pipeline/verify.h"
 
 namespace intaglio {
 namespace {
@@ -12,12 +12,14 @@ namespace {
 class Verify : public testing::TestWithParam<Precision> {};
 
 TEST_P(Verify, PublishedTensors) {
-  const auto results = verify_directory(std::string(INTAGLIO_SOURCE_DIR) + "/tests/reference/data",
-                                        {.selection = LayerSelection{.precision = GetParam(), .keep_bf16 = {}}, .threads = 2}, {});
+  const auto results = verify_directory(
+      std::string(INTAGLIO_SOURCE_DIR) + "/tests/reference/data",
+      {.selection = LayerSelection{.precision = GetParam(), .keep_bf16 = {}}, .threads = 2}, {});
   ASSERT_TRUE(results) << results.error().message;
   std::map<std::string, int> passed;
   for (const VerifyResult& r : *results) {
-    EXPECT_NE(r.verdict, Verdict::kFail) << r.stage << " " << r.name << ": error " << r.error << ", tolerance " << r.tolerance << " " << r.detail;
+    EXPECT_NE(r.verdict, Verdict::kFail) << r.stage << " " << r.name << ": error " << r.error
+                                         << ", tolerance " << r.tolerance << " " << r.detail;
     if (r.verdict == Verdict::kPass) ++passed[r.stage];
   }
   // 10 prompts, 5 schedules, 3 + 3 transformer cases, 2 decodes, 3 pipelines (latents and picture): none may silently vanish.
@@ -30,7 +32,8 @@ TEST_P(Verify, PublishedTensors) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, Verify,
-                         testing::Values(Precision::kFp32, Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant),
+                         testing::Values(Precision::kFp32, Precision::kBf16, Precision::kInt8,
+                                         Precision::kInt8Dequant),
                          [](const auto& info) {
                            std::string name(precision_name(info.param));
                            for (char& c : name) c = c == '-' ? '_' : c;

@@ -39,26 +39,32 @@ Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const double eps, json.number_or("norm_eps", 1e-5));
   config.norm_eps = static_cast<float>(eps);
   if (config.head_dim % 2 != 0) {
-    return make_error(ErrorCode::kBadFormat, "attention_head_dim is {}; expected an even number", config.head_dim);
+    return make_error(ErrorCode::kBadFormat, "attention_head_dim is {}; expected an even number",
+                      config.head_dim);
   }
   if (config.channels % 4 != 0) {
-    return make_error(ErrorCode::kBadFormat, "in_channels is {}; expected a multiple of 4 (2 x 2 latent pixels a token)",
+    return make_error(ErrorCode::kBadFormat,
+                      "in_channels is {}; expected a multiple of 4 (2 x 2 latent pixels a token)",
                       config.channels);
   }
   if (section.size() != 3) {
-    return make_error(ErrorCode::kBadFormat, "mrope_section has {} entries; expected 3", section.size());
+    return make_error(ErrorCode::kBadFormat, "mrope_section has {} entries; expected 3",
+                      section.size());
   }
   if (!(config.rope_theta > 0.0)) {
-    return make_error(ErrorCode::kBadFormat, "rope_theta is {}; expected a positive number", config.rope_theta);
+    return make_error(ErrorCode::kBadFormat, "rope_theta is {}; expected a positive number",
+                      config.rope_theta);
   }
   if (config.width() > kMaxWidth) {
-    return make_error(ErrorCode::kBadFormat, "width {} x {} exceeds {}", config.heads, config.head_dim, kMaxWidth);
+    return make_error(ErrorCode::kBadFormat, "width {} x {} exceeds {}", config.heads,
+                      config.head_dim, kMaxWidth);
   }
   std::copy(section.begin(), section.end(), config.mrope_section.begin());
   return config;
 }
 
-Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json, const JsonConfig* model_index) {
+Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json,
+                                                      const JsonConfig* model_index) {
   JsonConfig text = json;
   if (json.contains("text_config")) {
     INTAGLIO_ASSIGN(text, json.object("text_config"));
@@ -66,32 +72,40 @@ Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json, co
   TextEncoderConfig config;
   INTAGLIO_ASSIGN(config.layers, text.integer("num_hidden_layers", 1, kMaxLayers));
   INTAGLIO_ASSIGN(config.heads, text.integer("num_attention_heads", 1, kMaxWidth));
-  INTAGLIO_ASSIGN(config.kv_heads, text.integer_or("num_key_value_heads", config.heads, 1, kMaxWidth));
+  INTAGLIO_ASSIGN(config.kv_heads,
+                  text.integer_or("num_key_value_heads", config.heads, 1, kMaxWidth));
   INTAGLIO_ASSIGN(config.hidden, text.integer("hidden_size", 1, kMaxWidth));
-  INTAGLIO_ASSIGN(config.head_dim,
-                  text.integer_or("head_dim", std::max<int64_t>(1, config.hidden / config.heads), 2, 1024));
+  INTAGLIO_ASSIGN(
+      config.head_dim,
+      text.integer_or("head_dim", std::max<int64_t>(1, config.hidden / config.heads), 2, 1024));
   INTAGLIO_ASSIGN(config.intermediate, text.integer("intermediate_size", 1, kMaxWidth));
   INTAGLIO_ASSIGN(config.vocab, text.integer("vocab_size", 1, int64_t{1} << 24));
   INTAGLIO_ASSIGN(const double eps, text.number_or("rms_norm_eps", 1e-6));
   config.norm_eps = static_cast<float>(eps);
   INTAGLIO_ASSIGN(config.rope_theta, rope_theta_of(text));
   if (config.heads % config.kv_heads != 0) {
-    return make_error(ErrorCode::kBadFormat, "num_attention_heads {} is not a multiple of num_key_value_heads {}",
+    return make_error(ErrorCode::kBadFormat,
+                      "num_attention_heads {} is not a multiple of num_key_value_heads {}",
                       config.heads, config.kv_heads);
   }
   if (config.head_dim % 2 != 0) {
-    return make_error(ErrorCode::kBadFormat, "head_dim is {}; expected an even number", config.head_dim);
+    return make_error(ErrorCode::kBadFormat, "head_dim is {}; expected an even number",
+                      config.head_dim);
   }
   config.taps = default_taps();
   if (model_index != nullptr && model_index->contains("text_activation_layers")) {
-    INTAGLIO_ASSIGN(config.taps, model_index->integers("text_activation_layers", 0, kMaxLayers, kMaxLayers));
+    INTAGLIO_ASSIGN(config.taps,
+                    model_index->integers("text_activation_layers", 0, kMaxLayers, kMaxLayers));
   }
-  if (config.taps.empty()) return make_error(ErrorCode::kBadFormat, "text_activation_layers is empty; expected layer numbers");
+  if (config.taps.empty())
+    return make_error(ErrorCode::kBadFormat,
+                      "text_activation_layers is empty; expected layer numbers");
   for (size_t i = 0; i < config.taps.size(); ++i) {
     if (config.taps[i] >= config.layers || (i > 0 && config.taps[i] <= config.taps[i - 1])) {
       return make_error(ErrorCode::kBadFormat,
-                        "text_activation_layers[{}] is {}; expected ascending layer numbers below num_hidden_layers {}", i,
-                        config.taps[i], config.layers);
+                        "text_activation_layers[{}] is {}; expected ascending layer numbers below "
+                        "num_hidden_layers {}",
+                        i, config.taps[i], config.layers);
     }
   }
   return config;

@@ -12,10 +12,10 @@ namespace intaglio {
 
 struct TransformerConfig {
   int64_t layers = 0, heads = 0, head_dim = 0;
-  int64_t intermediate = 0;   // width of the feed-forward
-  int64_t adaln_dim = 0;      // width of the AdaLN input
-  int64_t channels = 0;       // latent channels of a token
-  int64_t text_dim = 0;       // width of the text features
+  int64_t intermediate = 0;                // width of the feed-forward
+  int64_t adaln_dim = 0;                   // width of the AdaLN input
+  int64_t channels = 0;                    // latent channels of a token
+  int64_t text_dim = 0;                    // width of the text features
   std::array<int64_t, 3> mrope_section{};  // (t, h, w)
   double rope_theta = 0.0;
   float norm_eps = 0.0f;
@@ -37,6 +37,7 @@ struct TextEncoderConfig {
 };
 
 // From text_encoder/config.json (its `text_config`, or the file itself) and, for the taps, model_index.json's `text_activation_layers`.
-Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json, const JsonConfig* model_index);
+Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json,
+                                                      const JsonConfig* model_index);
 
 }  // namespace intaglio

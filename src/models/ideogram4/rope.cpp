@@ -24,8 +24,8 @@ size_t axis_of(size_t j, const std::array<int64_t, 3>& section) {
 
 }  // namespace
 
-void fill_image_rope(const TransformerConfig& config, int64_t text_tokens, int64_t grid_h, int64_t grid_w, float* cos,
-                     float* sin) {
+void fill_image_rope(const TransformerConfig& config, int64_t text_tokens, int64_t grid_h,
+                     int64_t grid_w, float* cos, float* sin) {
   const std::vector<double> frequency = frequencies(config.rope_theta, config.head_dim);
   std::vector<size_t> axes(frequency.size());
   for (size_t j = 0; j < axes.size(); ++j) axes[j] = axis_of(j, config.mrope_section);

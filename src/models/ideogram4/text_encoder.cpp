@@ -24,7 +24,12 @@ BlockSizes block_sizes(const TextEncoderConfig& c, DType dtype, int64_t tokens) 
 }
 
 AttentionDesc attention_desc(const TextEncoderConfig& c, DType dtype, int64_t tokens) {
-  return {.tokens = tokens, .heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim, .causal = true, .dtype = dtype};
+  return {.tokens = tokens,
+          .heads = c.heads,
+          .kv_heads = c.kv_heads,
+          .head_dim = c.head_dim,
+          .causal = true,
+          .dtype = dtype};
 }
 
 TensorShapes tensor_shapes(const TextEncoderConfig& c, const std::string& prefix, int64_t layers) {
@@ -52,7 +57,8 @@ TensorShapes tensor_shapes(const TextEncoderConfig& c, const std::string& prefix
 }  // namespace
 
 Expected<TextEncoder> TextEncoder::load(const Context& context, const std::filesystem::path& folder,
-                                        const LayerSelection& selection, const JsonConfig* model_index) {
+                                        const LayerSelection& selection,
+                                        const JsonConfig* model_index) {
   TextEncoder model;
   INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
   INTAGLIO_ASSIGN(model.config_, parse_text_encoder_config(json, model_index));
@@ -70,23 +76,30 @@ Expected<TextEncoder> TextEncoder::load(const Context& context, const std::files
   return model;
 }
 
-Status TextEncoder::read_weights(const Context& context, CheckpointSource& source, const LayerSelection& selection) {
+Status TextEncoder::read_weights(const Context& context, CheckpointSource& source,
+                                 const LayerSelection& selection) {
   const TextEncoderConfig& c = config_;
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
   INTAGLIO_TRY(source.check(tensor_shapes(c, prefix_, active_layers())));
   keep_alive_ = source.keep_alive();
-  INTAGLIO_ASSIGN(embeddings_, source.tensor(prefix_ + "embed_tokens.weight", Shape{c.vocab, c.hidden}));
+  INTAGLIO_ASSIGN(embeddings_,
+                  source.tensor(prefix_ + "embed_tokens.weight", Shape{c.vocab, c.hidden}));
   layers_.resize(static_cast<size_t>(active_layers()));
   for (int64_t i = 0; i < active_layers(); ++i) {
     ModuleLoader loader{context, source, selection, fmt::format("{}layers.{}.", prefix_, i)};
     Layer& layer = layers_[static_cast<size_t>(i)];
-    INTAGLIO_ASSIGN(layer.qkv, loader.linear({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, {q, kv, kv}, c.hidden, false));
+    INTAGLIO_ASSIGN(layer.qkv,
+                    loader.linear({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
+                                  {q, kv, kv}, c.hidden, false));
     INTAGLIO_ASSIGN(layer.out, loader.linear({"self_attn.o_proj"}, {c.hidden}, q, false));
-    INTAGLIO_ASSIGN(layer.gate_up, loader.swiglu("mlp.gate_proj", "mlp.up_proj", c.intermediate, c.hidden));
-    INTAGLIO_ASSIGN(layer.down, loader.linear_padded("mlp.down_proj", c.hidden, c.intermediate, layer.gate_up.out_cols()));
+    INTAGLIO_ASSIGN(layer.gate_up,
+                    loader.swiglu("mlp.gate_proj", "mlp.up_proj", c.intermediate, c.hidden));
+    INTAGLIO_ASSIGN(layer.down, loader.linear_padded("mlp.down_proj", c.hidden, c.intermediate,
+                                                     layer.gate_up.out_cols()));
     INTAGLIO_ASSIGN(layer.input_norm, loader.vector("input_layernorm.weight", Shape{c.hidden}));
-    INTAGLIO_ASSIGN(layer.post_norm, loader.vector("post_attention_layernorm.weight", Shape{c.hidden}));
+    INTAGLIO_ASSIGN(layer.post_norm,
+                    loader.vector("post_attention_layernorm.weight", Shape{c.hidden}));
     INTAGLIO_ASSIGN(layer.norm_q, loader.vector("self_attn.q_norm.weight", Shape{c.head_dim}));
     INTAGLIO_ASSIGN(layer.norm_k, loader.vector("self_attn.k_norm.weight", Shape{c.head_dim}));
   }
@@ -96,7 +109,8 @@ Status TextEncoder::read_weights(const Context& context, CheckpointSource& sourc
 size_t TextEncoder::weight_bytes() const {
   size_t bytes = 0;
   for (const Layer& layer : layers_) {
-    for (const LinearWeights* w : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) bytes += w->size_bytes();
+    for (const LinearWeights* w : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down})
+      bytes += w->size_bytes();
   }
   return bytes;
 }
@@ -112,27 +126,34 @@ size_t TextEncoder::scratch_bytes(int64_t tokens, int threads) const {
   for (const AttentionImplementation& implementation : attention_implementations()) {
     scratch = std::max(scratch, implementation.scratch_bytes(desc, threads));
   }
-  return block_buffer_bytes(block_sizes(config_, dtype_, tokens)) + 2 * arena_bytes<float>(tokens * config_.head_dim / 2) + scratch;
+  return block_buffer_bytes(block_sizes(config_, dtype_, tokens)) +
+         2 * arena_bytes<float>(tokens * config_.head_dim / 2) + scratch;
 }
 
-Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids, float* features) const {
+Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
+                           float* features) const {
   const auto tokens = static_cast<int64_t>(ids.size());
-  if (tokens == 0) return make_error(ErrorCode::kInvalidArgument, "text encoder: no tokens to encode");
+  if (tokens == 0)
+    return make_error(ErrorCode::kInvalidArgument, "text encoder: no tokens to encode");
   const Arena::Scope scope(*context.scratch);
   const int64_t rope_count = tokens * config_.head_dim / 2;
   INTAGLIO_ASSIGN(float* const cos, context.scratch->take<float>(rope_count));
   INTAGLIO_ASSIGN(float* const sin, context.scratch->take<float>(rope_count));
   fill_text_rope(config_, tokens, cos, sin);
-  INTAGLIO_ASSIGN(BlockBuffers b, take_block_buffers(*context.scratch, block_sizes(config_, dtype_, tokens)));
+  INTAGLIO_ASSIGN(BlockBuffers b,
+                  take_block_buffers(*context.scratch, block_sizes(config_, dtype_, tokens)));
 
   const size_t row_bytes = static_cast<size_t>(config_.hidden) * dtype_size(embeddings_.dtype);
   for (int64_t t = 0; t < tokens; ++t) {
     const int32_t id = ids[static_cast<size_t>(t)];
     if (id < 0 || id >= config_.vocab) {
-      return make_error(ErrorCode::kInvalidArgument, "text encoder: token {} has id {}; expected 0 .. {}", t, id, config_.vocab - 1);
+      return make_error(ErrorCode::kInvalidArgument,
+                        "text encoder: token {} has id {}; expected 0 .. {}", t, id,
+                        config_.vocab - 1);
     }
-    convert_to_f32(static_cast<const std::byte*>(embeddings_.data) + static_cast<size_t>(id) * row_bytes, embeddings_.dtype,
-                   b.h + t * config_.hidden, static_cast<size_t>(config_.hidden));
+    convert_to_f32(
+        static_cast<const std::byte*>(embeddings_.data) + static_cast<size_t>(id) * row_bytes,
+        embeddings_.dtype, b.h + t * config_.hidden, static_cast<size_t>(config_.hidden));
   }
 
   const auto taps = static_cast<int64_t>(config_.taps.size());
@@ -147,18 +168,22 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
   return {};
 }
 
-Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos, const float* sin,
-                              BlockBuffers& b) const {
+Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_t tokens,
+                              const float* cos, const float* sin, BlockBuffers& b) const {
   const TextEncoderConfig& c = config_;
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
   const int64_t row = q + 2 * kv;
   const size_t element = dtype_size(b.dtype);
-  const auto column = [&](int64_t offset) { return static_cast<std::byte*>(b.wide) + static_cast<size_t>(offset) * element; };
-  const auto normed = [&](const std::vector<float>& weight, const LinearWeights& reader) -> Expected<Activation> {
+  const auto column = [&](int64_t offset) {
+    return static_cast<std::byte*>(b.wide) + static_cast<size_t>(offset) * element;
+  };
+  const auto normed = [&](const std::vector<float>& weight,
+                          const LinearWeights& reader) -> Expected<Activation> {
     const Activation out = b.input_for(reader);
     const NormDesc desc{NormKind::kRms, tokens, c.hidden, c.norm_eps, out.dtype};
-    INTAGLIO_TRY(norm(context, desc, {.x = b.h, .weight = weight.data(), .modulation = nullptr, .out = out}));
+    INTAGLIO_TRY(norm(context, desc,
+                      {.x = b.h, .weight = weight.data(), .modulation = nullptr, .out = out}));
     return out;
   };
 
@@ -166,19 +191,33 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   INTAGLIO_TRY(linear(context, layer.qkv, attention_input, b.wide, b.dtype, row));
   const AttentionDesc desc = attention_desc(c, b.dtype, tokens);
   INTAGLIO_TRY(qk_norm_rope(context, desc,
-                            {.q = column(0), .k = column(q), .ld = row, .q_weight = layer.norm_q.data(),
-                             .k_weight = layer.norm_k.data(), .rope = {cos, sin}, .eps = c.norm_eps}));
+                            {.q = column(0),
+                             .k = column(q),
+                             .ld = row,
+                             .q_weight = layer.norm_q.data(),
+                             .k_weight = layer.norm_k.data(),
+                             .rope = {cos, sin},
+                             .eps = c.norm_eps}));
   // The attended rows may be wider than the residual stream, so they go to `input`, which is sized for them; quantized ones are read out of it
   // row by row into `wide`, free by then.
   INTAGLIO_TRY(attention(context, desc,
-                         {.q = column(0), .k = column(q), .v = column(q + kv), .ldq = row, .ldk = row, .ldv = row, .out = b.input}));
-  INTAGLIO_ASSIGN(const Activation attended, as_linear_input(context, layer.out, b.input, b.dtype, tokens, b.wide, b.scale_row));
+                         {.q = column(0),
+                          .k = column(q),
+                          .v = column(q + kv),
+                          .ldq = row,
+                          .ldk = row,
+                          .ldv = row,
+                          .out = b.input}));
+  INTAGLIO_ASSIGN(const Activation attended, as_linear_input(context, layer.out, b.input, b.dtype,
+                                                             tokens, b.wide, b.scale_row));
   INTAGLIO_TRY(linear(context, layer.out, attended, b.narrow, b.dtype, c.hidden));
   add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
 
   INTAGLIO_ASSIGN(const Activation ffn_input, normed(layer.post_norm, layer.gate_up));
-  INTAGLIO_TRY(linear(context, layer.gate_up, ffn_input, b.wide, b.dtype, layer.gate_up.out_cols()));
-  INTAGLIO_ASSIGN(const Activation hidden, as_linear_input(context, layer.down, b.wide, b.dtype, tokens, b.input, b.scale_row));
+  INTAGLIO_TRY(
+      linear(context, layer.gate_up, ffn_input, b.wide, b.dtype, layer.gate_up.out_cols()));
+  INTAGLIO_ASSIGN(const Activation hidden, as_linear_input(context, layer.down, b.wide, b.dtype,
+                                                           tokens, b.input, b.scale_row));
   INTAGLIO_TRY(linear(context, layer.down, hidden, b.narrow, b.dtype, c.hidden));
   add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
   return {};

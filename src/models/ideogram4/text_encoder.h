@@ -21,8 +21,8 @@ class TextEncoder {
  public:
   // Reads `folder` (config.json and safetensors). Only the layers up to the last tap are loaded; the vision tower is left alone.
   // `model_index` may be null; its `text_activation_layers` overrides the taps.
-  static Expected<TextEncoder> load(const Context& context, const std::filesystem::path& folder, const LayerSelection& selection,
-                                    const JsonConfig* model_index);
+  static Expected<TextEncoder> load(const Context& context, const std::filesystem::path& folder,
+                                    const LayerSelection& selection, const JsonConfig* model_index);
 
   const TextEncoderConfig& config() const { return config_; }
   size_t weight_bytes() const;
@@ -39,17 +39,18 @@ class TextEncoder {
     std::vector<float> input_norm, post_norm, norm_q, norm_k;
   };
 
-  Status read_weights(const Context& context, CheckpointSource& source, const LayerSelection& selection);
-  Status run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos, const float* sin,
-                   BlockBuffers& b) const;
+  Status read_weights(const Context& context, CheckpointSource& source,
+                      const LayerSelection& selection);
+  Status run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos,
+                   const float* sin, BlockBuffers& b) const;
   // Layers that must run: those up to the last tap.
   int64_t active_layers() const { return config_.taps.back() + 1; }
 
   TextEncoderConfig config_;
   DType dtype_ = DType::kF32;  // of activations
   std::shared_ptr<const void> keep_alive_;
-  std::string prefix_;      // of the language model's weight names
-  TensorView embeddings_;   // [vocab, hidden], in place
+  std::string prefix_;     // of the language model's weight names
+  TensorView embeddings_;  // [vocab, hidden], in place
   std::vector<Layer> layers_;
   std::vector<std::string> unused_;
 };

@@ -32,28 +32,37 @@ void fill_time_embedding(float time, int64_t width, float* out) {
 
 BlockSizes block_sizes(const TransformerConfig& c, DType dtype, int64_t tokens) {
   const int64_t hidden = (c.intermediate + kSwigluGroup - 1) / kSwigluGroup * kSwigluGroup;
-  return {tokens, c.width(), std::max({c.width(), hidden, c.channels}), std::max(3 * c.width(), hidden), dtype};
+  return {tokens, c.width(), std::max({c.width(), hidden, c.channels}),
+          std::max(3 * c.width(), hidden), dtype};
 }
 
 AttentionDesc attention_desc(const TransformerConfig& c, DType dtype, int64_t tokens) {
-  return {.tokens = tokens, .heads = c.heads, .kv_heads = c.heads, .head_dim = c.head_dim, .causal = false, .dtype = dtype};
+  return {.tokens = tokens,
+          .heads = c.heads,
+          .kv_heads = c.heads,
+          .head_dim = c.head_dim,
+          .causal = false,
+          .dtype = dtype};
 }
 
 }  // namespace
 
 size_t Transformer::weight_bytes() const {
   size_t bytes = 0;
-  for (const LinearWeights* w :
-       {&input_proj_, &text_proj_, &time_in_, &time_out_, &adaln_proj_, &final_modulation_, &final_linear_}) {
+  for (const LinearWeights* w : {&input_proj_, &text_proj_, &time_in_, &time_out_, &adaln_proj_,
+                                 &final_modulation_, &final_linear_}) {
     bytes += w->size_bytes();
   }
   for (const Layer& layer : layers_) {
-    for (const LinearWeights* w : {&layer.qkv, &layer.out, &layer.w13, &layer.w2, &layer.modulation}) bytes += w->size_bytes();
+    for (const LinearWeights* w :
+         {&layer.qkv, &layer.out, &layer.w13, &layer.w2, &layer.modulation})
+      bytes += w->size_bytes();
   }
   return bytes;
 }
 
-size_t Transformer::session_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w, int64_t steps) const {
+size_t Transformer::session_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w,
+                                  int64_t steps) const {
   const int64_t tokens = text_tokens + grid_h * grid_w;
   const int64_t floats = text_tokens * config_.width() + tokens * config_.head_dim +
                          (4 * config_.layers + 1) * steps * config_.width();
@@ -68,8 +77,10 @@ size_t Transformer::forward_bytes(int64_t tokens, int64_t image_tokens, int thre
       scratch = std::max(scratch, linear_scratch_bytes(*w, tokens, dtype, threads));
     }
   }
-  scratch = std::max(scratch, linear_scratch_bytes(input_proj_, image_tokens, DType::kF32, threads));
-  scratch = std::max(scratch, linear_scratch_bytes(final_linear_, image_tokens, DType::kF32, threads));
+  scratch =
+      std::max(scratch, linear_scratch_bytes(input_proj_, image_tokens, DType::kF32, threads));
+  scratch =
+      std::max(scratch, linear_scratch_bytes(final_linear_, image_tokens, DType::kF32, threads));
   const AttentionDesc desc = attention_desc(config_, dtype, tokens);
   for (const AttentionImplementation& implementation : attention_implementations()) {
     scratch = std::max(scratch, implementation.scratch_bytes(desc, threads));
@@ -80,29 +91,39 @@ size_t Transformer::forward_bytes(int64_t tokens, int64_t image_tokens, int thre
 size_t Transformer::prepare_bytes(int64_t text_tokens, int64_t steps, int threads) const {
   const int64_t d = config_.width();
   size_t scratch = 0;
-  for (const LinearWeights* w : {&time_in_, &time_out_, &adaln_proj_, &final_modulation_, &layers_.front().modulation}) {
+  for (const LinearWeights* w :
+       {&time_in_, &time_out_, &adaln_proj_, &final_modulation_, &layers_.front().modulation}) {
     scratch = std::max(scratch, linear_scratch_bytes(*w, steps, DType::kF32, threads));
   }
-  const size_t time_bytes = 3 * arena_bytes<float>(steps * std::max(d, config_.adaln_dim)) + arena_bytes<float>(steps) + scratch;
+  const size_t time_bytes = 3 * arena_bytes<float>(steps * std::max(d, config_.adaln_dim)) +
+                            arena_bytes<float>(steps) + scratch;
   if (text_tokens == 0 || !options_.with_text) return time_bytes;
-  const size_t text_bytes = arena_bytes<float>(text_tokens * config_.text_dim) + arena_bytes<float>(text_tokens) +
+  const size_t text_bytes = arena_bytes<float>(text_tokens * config_.text_dim) +
+                            arena_bytes<float>(text_tokens) +
                             linear_scratch_bytes(text_proj_, text_tokens, DType::kF32, threads);
   return std::max(time_bytes, text_bytes);
 }
 
-size_t Transformer::scratch_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w, int64_t steps, int threads) const {
+size_t Transformer::scratch_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w,
+                                  int64_t steps, int threads) const {
   return std::max(forward_bytes(text_tokens + grid_h * grid_w, grid_h * grid_w, threads),
                   prepare_bytes(text_tokens, steps, threads));
 }
 
-Expected<TransformerSession> Transformer::prepare(const Context& context, const float* text_features, int64_t text_tokens,
-                                                  int64_t grid_h, int64_t grid_w, std::span<const float> times) const {
+Expected<TransformerSession> Transformer::prepare(const Context& context,
+                                                  const float* text_features, int64_t text_tokens,
+                                                  int64_t grid_h, int64_t grid_w,
+                                                  std::span<const float> times) const {
   if (grid_h < 1 || grid_w < 1 || text_tokens < 0 || times.empty()) {
-    return make_error(ErrorCode::kInvalidArgument, "transformer: grid {} x {}, {} text tokens, {} steps; expected positive sizes",
-                      grid_h, grid_w, text_tokens, times.size());
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "transformer: grid {} x {}, {} text tokens, {} steps; expected positive sizes", grid_h,
+        grid_w, text_tokens, times.size());
   }
   if (text_tokens > 0 && !options_.with_text) {
-    return make_error(ErrorCode::kInvalidArgument, "transformer: {} text tokens given to a model loaded without text", text_tokens);
+    return make_error(ErrorCode::kInvalidArgument,
+                      "transformer: {} text tokens given to a model loaded without text",
+                      text_tokens);
   }
   TransformerSession session;
   session.text_tokens_ = text_tokens;
@@ -110,30 +131,39 @@ Expected<TransformerSession> Transformer::prepare(const Context& context, const 
   session.grid_w_ = grid_w;
   session.steps_ = static_cast<int64_t>(times.size());
   const int64_t tokens = session.tokens();
-  const auto allocate = [](int64_t floats) { return AlignedBuffer::allocate(static_cast<size_t>(floats) * sizeof(float)); };
+  const auto allocate = [](int64_t floats) {
+    return AlignedBuffer::allocate(static_cast<size_t>(floats) * sizeof(float));
+  };
   INTAGLIO_ASSIGN(session.rope_cos_, allocate(tokens * config_.head_dim / 2));
   INTAGLIO_ASSIGN(session.rope_sin_, allocate(tokens * config_.head_dim / 2));
   INTAGLIO_ASSIGN(session.text_rows_, allocate(text_tokens * config_.width()));
-  INTAGLIO_ASSIGN(session.modulation_, allocate(config_.layers * session.steps_ * 4 * config_.width()));
+  INTAGLIO_ASSIGN(session.modulation_,
+                  allocate(config_.layers * session.steps_ * 4 * config_.width()));
   INTAGLIO_ASSIGN(session.final_scale_, allocate(session.steps_ * config_.width()));
-  fill_image_rope(config_, text_tokens, grid_h, grid_w, session.rope_cos_.as<float>(), session.rope_sin_.as<float>());
+  fill_image_rope(config_, text_tokens, grid_h, grid_w, session.rope_cos_.as<float>(),
+                  session.rope_sin_.as<float>());
   INTAGLIO_TRY(embed_times(context, times, session));
   if (text_tokens > 0) INTAGLIO_TRY(embed_text(context, text_features, session));
   return session;
 }
 
-Status Transformer::embed_text(const Context& context, const float* text_features, TransformerSession& session) const {
+Status Transformer::embed_text(const Context& context, const float* text_features,
+                               TransformerSession& session) const {
   const Arena::Scope scope(*context.scratch);
   const int64_t rows = session.text_tokens_;
   INTAGLIO_ASSIGN(float* const storage, context.scratch->take<float>(rows * config_.text_dim));
   INTAGLIO_ASSIGN(float* const scale_row, context.scratch->take<float>(rows));
   const Activation normed{text_proj_.input_dtype(), storage, rows, config_.text_dim, scale_row};
   const NormDesc desc{NormKind::kRms, rows, config_.text_dim, kTextNormEps, normed.dtype};
-  INTAGLIO_TRY(norm(context, desc, {.x = text_features, .weight = text_norm_.data(), .modulation = nullptr, .out = normed}));
-  return linear(context, text_proj_, normed, session.text_rows_.as<float>(), DType::kF32, config_.width());
+  INTAGLIO_TRY(norm(
+      context, desc,
+      {.x = text_features, .weight = text_norm_.data(), .modulation = nullptr, .out = normed}));
+  return linear(context, text_proj_, normed, session.text_rows_.as<float>(), DType::kF32,
+                config_.width());
 }
 
-Status Transformer::embed_times(const Context& context, std::span<const float> times, TransformerSession& session) const {
+Status Transformer::embed_times(const Context& context, std::span<const float> times,
+                                TransformerSession& session) const {
   const Arena::Scope scope(*context.scratch);
   const int64_t d = config_.width();
   const int64_t steps = session.steps_;
@@ -143,11 +173,13 @@ Status Transformer::embed_times(const Context& context, std::span<const float> t
   INTAGLIO_ASSIGN(float* const storage, context.scratch->take<float>(steps * width));
   INTAGLIO_ASSIGN(float* const scale_row, context.scratch->take<float>(steps));
   const auto apply = [&](const LinearWeights& weights, const float* in, float* out) -> Status {
-    INTAGLIO_ASSIGN(const Activation input, as_linear_input(context, weights, in, DType::kF32, steps, storage, scale_row));
+    INTAGLIO_ASSIGN(const Activation input,
+                    as_linear_input(context, weights, in, DType::kF32, steps, storage, scale_row));
     return linear(context, weights, input, out, DType::kF32, weights.n);
   };
 
-  for (int64_t s = 0; s < steps; ++s) fill_time_embedding(times[static_cast<size_t>(s)], d, x + s * d);
+  for (int64_t s = 0; s < steps; ++s)
+    fill_time_embedding(times[static_cast<size_t>(s)], d, x + s * d);
   INTAGLIO_TRY(apply(time_in_, x, y));
   silu_in_place(context, y, steps * d);
   INTAGLIO_TRY(apply(time_out_, y, x));
@@ -168,31 +200,40 @@ Status Transformer::embed_times(const Context& context, std::span<const float> t
   return apply(final_modulation_, y, session.final_scale_.as<float>());
 }
 
-Status Transformer::forward(const Context& context, const TransformerSession& session, int64_t step, const float* latents,
-                            float* velocity, Profile* profile) const {
+Status Transformer::forward(const Context& context, const TransformerSession& session, int64_t step,
+                            const float* latents, float* velocity, Profile* profile) const {
   if (step < 0 || step >= session.steps_) {
-    return make_error(ErrorCode::kInvalidArgument, "transformer: step {} of a session of {}", step, session.steps_);
+    return make_error(ErrorCode::kInvalidArgument, "transformer: step {} of a session of {}", step,
+                      session.steps_);
   }
   const Arena::Scope scope(*context.scratch);
   const int64_t d = config_.width();
   const int64_t image_tokens = session.image_tokens();
-  INTAGLIO_ASSIGN(BlockBuffers b, take_block_buffers(*context.scratch,
-                                                     block_sizes(config_, options_.selection.activation_dtype(), session.tokens())));
+  INTAGLIO_ASSIGN(BlockBuffers b,
+                  take_block_buffers(*context.scratch,
+                                     block_sizes(config_, options_.selection.activation_dtype(),
+                                                 session.tokens())));
   float* const h_image = b.h + session.text_tokens_ * d;
   std::copy_n(session.text_rows_.as<float>(), session.text_tokens_ * d, b.h);
   {
-    INTAGLIO_ASSIGN(const Activation input, as_linear_input(context, input_proj_, latents, DType::kF32, image_tokens, b.input, b.scale_row));
+    INTAGLIO_ASSIGN(const Activation input,
+                    as_linear_input(context, input_proj_, latents, DType::kF32, image_tokens,
+                                    b.input, b.scale_row));
     const ProfileScope part(profile, ProfilePart::kLinear);
     INTAGLIO_TRY(linear(context, input_proj_, input, h_image, DType::kF32, d));
   }
 
   const float* const first = session.modulation_.as<float>() + step * 4 * d;
   const Activation first_input = b.input_for(layers_.front().qkv);
-  const NormDesc first_desc{NormKind::kRms, session.tokens(), d, config_.norm_eps, first_input.dtype};
+  const NormDesc first_desc{NormKind::kRms, session.tokens(), d, config_.norm_eps,
+                            first_input.dtype};
   {
     const ProfileScope part(profile, ProfilePart::kNorm);
     INTAGLIO_TRY(norm(context, first_desc,
-                      {.x = b.h, .weight = layers_.front().attention_norm1.data(), .modulation = first, .out = first_input}));
+                      {.x = b.h,
+                       .weight = layers_.front().attention_norm1.data(),
+                       .modulation = first,
+                       .out = first_input}));
   }
   for (size_t i = 0; i < layers_.size(); ++i) {
     INTAGLIO_TRY(check_cancelled(context));
@@ -205,45 +246,60 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   {
     const ProfileScope part(profile, ProfilePart::kNorm);
     INTAGLIO_TRY(norm(context, last_desc,
-                      {.x = h_image, .weight = nullptr, .modulation = session.final_scale_.as<float>() + step * d, .out = last}));
+                      {.x = h_image,
+                       .weight = nullptr,
+                       .modulation = session.final_scale_.as<float>() + step * d,
+                       .out = last}));
   }
   const ProfileScope part(profile, ProfilePart::kLinear);
   return linear(context, final_linear_, last, velocity, DType::kF32, config_.channels);
 }
 
 // h += gate1 * rms_norm(out(attention(q, k, v)), attention_norm2); leaves the normed input of the feed-forward in b.input.
-Status Transformer::layer_attention(const Context& context, const TransformerSession& session, int64_t step, size_t index,
-                                    BlockBuffers& b, Profile* profile) const {
+Status Transformer::layer_attention(const Context& context, const TransformerSession& session,
+                                    int64_t step, size_t index, BlockBuffers& b,
+                                    Profile* profile) const {
   const Layer& layer = layers_[index];
   const int64_t d = config_.width();
   const int64_t tokens = session.tokens();
-  const float* const m =
-      session.modulation_.as<float>() + (static_cast<int64_t>(index) * session.steps_ + step) * 4 * d;
+  const float* const m = session.modulation_.as<float>() +
+                         (static_cast<int64_t>(index) * session.steps_ + step) * 4 * d;
   const AttentionDesc desc = attention_desc(config_, b.dtype, tokens);
   const size_t element = dtype_size(b.dtype);
-  const auto column = [&](int64_t c) { return static_cast<std::byte*>(b.wide) + static_cast<size_t>(c) * element; };
+  const auto column = [&](int64_t c) {
+    return static_cast<std::byte*>(b.wide) + static_cast<size_t>(c) * element;
+  };
   {
     const ProfileScope part(profile, ProfilePart::kLinear);
     INTAGLIO_TRY(linear(context, layer.qkv, b.input_for(layer.qkv), b.wide, b.dtype, 3 * d));
   }
   {
     const ProfileScope part(profile, ProfilePart::kRope);
-    INTAGLIO_TRY(qk_norm_rope(context, desc,
-                              {.q = column(0), .k = column(d), .ld = 3 * d, .q_weight = layer.norm_q.data(),
-                               .k_weight = layer.norm_k.data(),
-                               .rope = {session.rope_cos_.as<float>(), session.rope_sin_.as<float>()},
-                               .eps = config_.norm_eps}));
+    INTAGLIO_TRY(
+        qk_norm_rope(context, desc,
+                     {.q = column(0),
+                      .k = column(d),
+                      .ld = 3 * d,
+                      .q_weight = layer.norm_q.data(),
+                      .k_weight = layer.norm_k.data(),
+                      .rope = {session.rope_cos_.as<float>(), session.rope_sin_.as<float>()},
+                      .eps = config_.norm_eps}));
   }
   // Attention writes straight into the next linear's input when the types agree.
   void* const attended = layer.out.input_dtype() == b.dtype ? b.input : b.narrow;
   {
     const ProfileScope part(profile, ProfilePart::kAttention);
     INTAGLIO_TRY(attention(context, desc,
-                           {.q = column(0), .k = column(d), .v = column(2 * d), .ldq = 3 * d, .ldk = 3 * d, .ldv = 3 * d,
+                           {.q = column(0),
+                            .k = column(d),
+                            .v = column(2 * d),
+                            .ldq = 3 * d,
+                            .ldk = 3 * d,
+                            .ldv = 3 * d,
                             .out = attended}));
   }
-  INTAGLIO_ASSIGN(const Activation input,
-                  as_linear_input(context, layer.out, attended, b.dtype, tokens, b.input, b.scale_row, profile));
+  INTAGLIO_ASSIGN(const Activation input, as_linear_input(context, layer.out, attended, b.dtype,
+                                                          tokens, b.input, b.scale_row, profile));
   {
     const ProfileScope part(profile, ProfilePart::kLinear);
     INTAGLIO_TRY(linear(context, layer.out, input, b.narrow, b.dtype, d));
@@ -252,15 +308,21 @@ Status Transformer::layer_attention(const Context& context, const TransformerSes
   const Activation next = b.input_for(layer.w13);
   const NormDesc residual_desc{NormKind::kRms, tokens, d, config_.norm_eps, b.dtype};
   const NormDesc next_desc{NormKind::kRms, tokens, d, config_.norm_eps, next.dtype};
-  const NormArgs next_args{.x = nullptr, .weight = layer.ffn_norm1.data(), .modulation = m + 2 * d, .out = next};
+  const NormArgs next_args{
+      .x = nullptr, .weight = layer.ffn_norm1.data(), .modulation = m + 2 * d, .out = next};
   return gated_residual(context, residual_desc,
-                        {.h = b.h, .y = b.narrow, .y_dtype = b.dtype, .weight = layer.attention_norm2.data(), .gate = m + d},
+                        {.h = b.h,
+                         .y = b.narrow,
+                         .y_dtype = b.dtype,
+                         .weight = layer.attention_norm2.data(),
+                         .gate = m + d},
                         &next_desc, &next_args);
 }
 
 // h += gate2 * rms_norm(w2(silu(w1(u)) * w3(u)), ffn_norm2); leaves the normed input of the next layer's attention, if there is one, in b.input.
-Status Transformer::layer_feed_forward(const Context& context, const TransformerSession& session, int64_t step, size_t index,
-                                       BlockBuffers& b, Profile* profile) const {
+Status Transformer::layer_feed_forward(const Context& context, const TransformerSession& session,
+                                       int64_t step, size_t index, BlockBuffers& b,
+                                       Profile* profile) const {
   const Layer& layer = layers_[index];
   const int64_t d = config_.width();
   const int64_t tokens = session.tokens();
@@ -269,25 +331,32 @@ Status Transformer::layer_feed_forward(const Context& context, const Transformer
     const ProfileScope part(profile, ProfilePart::kLinear);
     INTAGLIO_TRY(linear(context, layer.w13, b.input_for(layer.w13), b.wide, b.dtype, hidden));
   }
-  INTAGLIO_ASSIGN(const Activation input,
-                  as_linear_input(context, layer.w2, b.wide, b.dtype, tokens, b.input, b.scale_row, profile));
+  INTAGLIO_ASSIGN(const Activation input, as_linear_input(context, layer.w2, b.wide, b.dtype,
+                                                          tokens, b.input, b.scale_row, profile));
   {
     const ProfileScope part(profile, ProfilePart::kLinear);
     INTAGLIO_TRY(linear(context, layer.w2, input, b.narrow, b.dtype, d));
   }
   const ProfileScope part(profile, ProfilePart::kNorm);
   const auto modulation_of = [&](size_t i) {
-    return session.modulation_.as<float>() + (static_cast<int64_t>(i) * session.steps_ + step) * 4 * d;
+    return session.modulation_.as<float>() +
+           (static_cast<int64_t>(i) * session.steps_ + step) * 4 * d;
   };
   const NormDesc residual_desc{NormKind::kRms, tokens, d, config_.norm_eps, b.dtype};
-  const GatedResidualArgs residual{.h = b.h, .y = b.narrow, .y_dtype = b.dtype, .weight = layer.ffn_norm2.data(),
+  const GatedResidualArgs residual{.h = b.h,
+                                   .y = b.narrow,
+                                   .y_dtype = b.dtype,
+                                   .weight = layer.ffn_norm2.data(),
                                    .gate = modulation_of(index) + 3 * d};
-  if (index + 1 == layers_.size()) return gated_residual(context, residual_desc, residual, nullptr, nullptr);
+  if (index + 1 == layers_.size())
+    return gated_residual(context, residual_desc, residual, nullptr, nullptr);
   const Layer& following = layers_[index + 1];
   const Activation next = b.input_for(following.qkv);
   const NormDesc next_desc{NormKind::kRms, tokens, d, config_.norm_eps, next.dtype};
-  const NormArgs next_args{
-      .x = nullptr, .weight = following.attention_norm1.data(), .modulation = modulation_of(index + 1), .out = next};
+  const NormArgs next_args{.x = nullptr,
+                           .weight = following.attention_norm1.data(),
+                           .modulation = modulation_of(index + 1),
+                           .out = next};
   return gated_residual(context, residual_desc, residual, &next_desc, &next_args);
 }
 

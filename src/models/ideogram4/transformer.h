@@ -30,10 +30,11 @@ class TransformerSession {
  private:
   friend class Transformer;
   int64_t text_tokens_ = 0, grid_h_ = 0, grid_w_ = 0, steps_ = 0;
-  AlignedBuffer text_rows_;    // F32 [text_tokens, width], projection and indicator added
-  AlignedBuffer rope_cos_;     // F32 [tokens, head_dim / 2]
+  AlignedBuffer text_rows_;  // F32 [text_tokens, width], projection and indicator added
+  AlignedBuffer rope_cos_;   // F32 [tokens, head_dim / 2]
   AlignedBuffer rope_sin_;
-  AlignedBuffer modulation_;   // F32 [layers, steps, 4 * width]: scale1, tanh gate1, scale2, tanh gate2
+  AlignedBuffer
+      modulation_;  // F32 [layers, steps, 4 * width]: scale1, tanh gate1, scale2, tanh gate2
   AlignedBuffer final_scale_;  // F32 [steps, width]
 };
 
@@ -44,14 +45,16 @@ class Transformer {
  public:
   struct LoadOptions {
     LayerSelection selection;
-    bool with_text = true;  // false skips the text projection (the unconditional transformer never reads text)
+    bool with_text =
+        true;  // false skips the text projection (the unconditional transformer never reads text)
   };
 
   // Reads `folder` (config.json and safetensors) and prepares every weight. Problems with tensors are listed together.
-  static Expected<Transformer> load(const Context& context, const std::filesystem::path& folder, const LoadOptions& options);
+  static Expected<Transformer> load(const Context& context, const std::filesystem::path& folder,
+                                    const LoadOptions& options);
   // Random weights in the shapes of `config`, for benchmarks.
-  static Expected<Transformer> synthetic(const Context& context, const TransformerConfig& config, const LoadOptions& options,
-                                         uint64_t seed);
+  static Expected<Transformer> synthetic(const Context& context, const TransformerConfig& config,
+                                         const LoadOptions& options, uint64_t seed);
 
   const TransformerConfig& config() const { return config_; }
   const LayerSelection& selection() const { return options_.selection; }
@@ -59,16 +62,18 @@ class Transformer {
   const std::vector<std::string>& unused_tensors() const { return unused_; }
 
   // Bytes `prepare` and `forward` take from context.scratch; bytes a session owns.
-  size_t scratch_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w, int64_t steps, int threads) const;
+  size_t scratch_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w, int64_t steps,
+                       int threads) const;
   size_t session_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w, int64_t steps) const;
 
   // text_features: F32 [text_tokens, text_dim] or nullptr with text_tokens = 0; times: model time of each step, 0 noise .. 1 picture.
-  Expected<TransformerSession> prepare(const Context& context, const float* text_features, int64_t text_tokens, int64_t grid_h,
-                                       int64_t grid_w, std::span<const float> times) const;
+  Expected<TransformerSession> prepare(const Context& context, const float* text_features,
+                                       int64_t text_tokens, int64_t grid_h, int64_t grid_w,
+                                       std::span<const float> times) const;
 
   // latents, velocity: F32 [image_tokens, channels]. `profile` may be null.
-  Status forward(const Context& context, const TransformerSession& session, int64_t step, const float* latents, float* velocity,
-                 Profile* profile = nullptr) const;
+  Status forward(const Context& context, const TransformerSession& session, int64_t step,
+                 const float* latents, float* velocity, Profile* profile = nullptr) const;
 
  private:
   struct Layer {
@@ -78,12 +83,14 @@ class Transformer {
   };
   Status read_weights(const Context& context, TensorSource& source);
   Status read_layer(const Context& context, TensorSource& source, int64_t index);
-  Status layer_attention(const Context& context, const TransformerSession& session, int64_t step, size_t index, BlockBuffers& b,
-                         Profile* profile) const;
-  Status layer_feed_forward(const Context& context, const TransformerSession& session, int64_t step, size_t index, BlockBuffers& b,
-                            Profile* profile) const;
-  Status embed_times(const Context& context, std::span<const float> times, TransformerSession& session) const;
-  Status embed_text(const Context& context, const float* text_features, TransformerSession& session) const;
+  Status layer_attention(const Context& context, const TransformerSession& session, int64_t step,
+                         size_t index, BlockBuffers& b, Profile* profile) const;
+  Status layer_feed_forward(const Context& context, const TransformerSession& session, int64_t step,
+                            size_t index, BlockBuffers& b, Profile* profile) const;
+  Status embed_times(const Context& context, std::span<const float> times,
+                     TransformerSession& session) const;
+  Status embed_text(const Context& context, const float* text_features,
+                    TransformerSession& session) const;
   size_t forward_bytes(int64_t tokens, int64_t image_tokens, int threads) const;
   size_t prepare_bytes(int64_t text_tokens, int64_t steps, int threads) const;
 
@@ -91,8 +98,9 @@ class Transformer {
   LoadOptions options_;
   std::shared_ptr<const void> keep_alive_;  // borrowed weights
   std::vector<Layer> layers_;
-  LinearWeights input_proj_, text_proj_, time_in_, time_out_, adaln_proj_, final_modulation_, final_linear_;
-  std::vector<float> text_norm_;   // [text_dim]
+  LinearWeights input_proj_, text_proj_, time_in_, time_out_, adaln_proj_, final_modulation_,
+      final_linear_;
+  std::vector<float> text_norm_;  // [text_dim]
   std::vector<std::string> unused_;
 };
 

@@ -19,8 +19,9 @@ Expected<Transformer> Transformer::load(const Context& context, const std::files
   return model;
 }
 
-Expected<Transformer> Transformer::synthetic(const Context& context, const TransformerConfig& config, const LoadOptions& options,
-                                             uint64_t seed) {
+Expected<Transformer> Transformer::synthetic(const Context& context,
+                                             const TransformerConfig& config,
+                                             const LoadOptions& options, uint64_t seed) {
   Transformer model;
   model.options_ = options;
   model.config_ = config;
@@ -44,7 +45,8 @@ Status Transformer::read_weights(const Context& context, TensorSource& source) {
   INTAGLIO_ASSIGN(adaln_proj_, loader.linear({"adaln_proj"}, {a}, d, true));
   INTAGLIO_ASSIGN(final_modulation_, loader.linear({"final_layer.adaln_modulation"}, {d}, a, true));
   INTAGLIO_ASSIGN(final_linear_, loader.linear({"final_layer.linear"}, {c.channels}, d, true));
-  INTAGLIO_ASSIGN(const std::vector<float> indicator, loader.vector("embed_image_indicator.weight", Shape{2, d}));
+  INTAGLIO_ASSIGN(const std::vector<float> indicator,
+                  loader.vector("embed_image_indicator.weight", Shape{2, d}));
   if (options_.with_text) {
     INTAGLIO_ASSIGN(text_proj_, loader.linear({"llm_cond_proj"}, {d}, c.text_dim, true));
     INTAGLIO_ASSIGN(text_norm_, loader.vector("llm_cond_norm.weight", Shape{c.text_dim}));
@@ -64,11 +66,13 @@ Status Transformer::read_layer(const Context& context, TensorSource& source, int
   const int64_t f = config_.intermediate;
   ModuleLoader loader{context, source, options_.selection, fmt::format("layers.{}.", index)};
   Layer& layer = layers_[static_cast<size_t>(index)];
-  INTAGLIO_ASSIGN(layer.qkv, loader.linear({"attention.to_q", "attention.to_k", "attention.to_v"}, {d, d, d}, d, false));
+  INTAGLIO_ASSIGN(layer.qkv, loader.linear({"attention.to_q", "attention.to_k", "attention.to_v"},
+                                           {d, d, d}, d, false));
   INTAGLIO_ASSIGN(layer.out, loader.linear({"attention.to_out.0"}, {d}, d, false));
   INTAGLIO_ASSIGN(layer.w13, loader.swiglu("feed_forward.w1", "feed_forward.w3", f, d));
   INTAGLIO_ASSIGN(layer.w2, loader.linear_padded("feed_forward.w2", d, f, layer.w13.out_cols()));
-  INTAGLIO_ASSIGN(layer.modulation, loader.linear({"adaln_modulation"}, {4 * d}, config_.adaln_dim, true));
+  INTAGLIO_ASSIGN(layer.modulation,
+                  loader.linear({"adaln_modulation"}, {4 * d}, config_.adaln_dim, true));
   INTAGLIO_ASSIGN(layer.attention_norm1, loader.vector("attention_norm1.weight", Shape{d}));
   INTAGLIO_ASSIGN(layer.attention_norm2, loader.vector("attention_norm2.weight", Shape{d}));
   INTAGLIO_ASSIGN(layer.ffn_norm1, loader.vector("ffn_norm1.weight", Shape{d}));
@@ -83,7 +87,9 @@ TensorShapes transformer_tensor_shapes(const TransformerConfig& c, bool with_tex
   const int64_t a = c.adaln_dim;
   const int64_t f = c.intermediate;
   TensorShapes shapes;
-  const auto add = [&](std::string name, Shape shape) { shapes.emplace_back(std::move(name), shape); };
+  const auto add = [&](std::string name, Shape shape) {
+    shapes.emplace_back(std::move(name), shape);
+  };
   const auto add_biased = [&](const std::string& name, int64_t n, int64_t k) {
     add(name + ".weight", Shape{n, k});
     add(name + ".bias", Shape{n});
@@ -101,7 +107,8 @@ TensorShapes transformer_tensor_shapes(const TransformerConfig& c, bool with_tex
   }
   for (int64_t i = 0; i < c.layers; ++i) {
     const std::string p = fmt::format("layers.{}.", i);
-    for (const char* name : {"attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0"}) {
+    for (const char* name :
+         {"attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0"}) {
       add(p + name + ".weight", Shape{d, d});
     }
     add(p + "feed_forward.w1.weight", Shape{f, d});

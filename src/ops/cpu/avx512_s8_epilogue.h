@@ -39,15 +39,18 @@ inline __m256i avx512_to_bf16(__m512 value) {
   const __m512i bits = _mm512_castps_si512(value);
   const __m512i high = _mm512_srli_epi32(bits, 16);
   const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-  __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  __m512i rounded = _mm512_srli_epi32(
+      _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
   const __mmask16 nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
   rounded = _mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40));
   return _mm512_cvtepi32_epi16(rounded);
 }
 
-inline void avx512_store(const S8Epilogue& e, int64_t row, int64_t col, __mmask16 mask, __m512 value) {
+inline void avx512_store(const S8Epilogue& e, int64_t row, int64_t col, __mmask16 mask,
+                         __m512 value) {
   if (e.out_type == S8Out::kBF16) {
-    _mm256_mask_storeu_epi16(static_cast<uint16_t*>(e.out) + row * e.ldo + col, mask, avx512_to_bf16(value));
+    _mm256_mask_storeu_epi16(static_cast<uint16_t*>(e.out) + row * e.ldo + col, mask,
+                             avx512_to_bf16(value));
   } else {
     _mm512_mask_storeu_ps(static_cast<float*>(e.out) + row * e.ldo + col, mask, value);
   }
@@ -68,13 +71,17 @@ inline Avx512Columns avx512_columns(const S8Epilogue& e, int64_t col0) {
   Avx512Columns c;
   for (int i = 0; i < 2; ++i) {
     c.mask[i] = avx512_column_mask(e.n - col0 - 16 * i);
-    c.scale[i] = e.out_type == S8Out::kI32 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(c.mask[i], e.w_scale_col + col0 + 16 * i);
-    c.bias[i] = e.bias == nullptr ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(c.mask[i], e.bias + col0 + 16 * i);
+    c.scale[i] = e.out_type == S8Out::kI32
+                     ? _mm512_setzero_ps()
+                     : _mm512_maskz_loadu_ps(c.mask[i], e.w_scale_col + col0 + 16 * i);
+    c.bias[i] = e.bias == nullptr ? _mm512_setzero_ps()
+                                  : _mm512_maskz_loadu_ps(c.mask[i], e.bias + col0 + 16 * i);
   }
   return c;
 }
 
-inline void avx512_epilogue_row(const S8Epilogue& e, const Avx512Columns& c, const int32_t* acc, int64_t row, int64_t col0) {
+inline void avx512_epilogue_row(const S8Epilogue& e, const Avx512Columns& c, const int32_t* acc,
+                                int64_t row, int64_t col0) {
   const __m512i acc0 = _mm512_load_si512(acc);
   const __m512i acc1 = _mm512_load_si512(acc + 16);
   if (e.out_type == S8Out::kI32) {

@@ -20,7 +20,9 @@ using AmxPacking = S8Packing<S8AmxLayout>;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // The first item of run i when `count` items are cut into `parts` nearly equal runs.
-int64_t run_begin(int64_t count, int64_t parts, int64_t i) { return i * (count / parts) + std::min(i, count % parts); }
+int64_t run_begin(int64_t count, int64_t parts, int64_t i) {
+  return i * (count / parts) + std::min(i, count % parts);
+}
 
 struct Plan {
   int64_t groups = 0;  // of 16 rows
@@ -53,18 +55,23 @@ Plan make_plan(const S8GemmDesc& desc, int threads, const S8AmxTuning& tuning) {
   const int64_t tiles_per_block = std::max<int64_t>(1, rows / (2 * kAmxRows));
   plan.m_blocks = divide_up(plan.row_tiles, tiles_per_block);
   // Enough pieces of work for every thread before rows are kept together.
-  while (plan.panels * plan.m_blocks < 4 * plan.threads && plan.m_blocks * 2 <= plan.row_tiles) plan.m_blocks *= 2;
+  while (plan.panels * plan.m_blocks < 4 * plan.threads && plan.m_blocks * 2 <= plan.row_tiles)
+    plan.m_blocks *= 2;
   const int64_t panels_per_task =
-      std::clamp<int64_t>(plan.panels * plan.m_blocks / (8 * plan.threads), 1, std::min(kMaxPanelsPerTask, plan.panels));
+      std::clamp<int64_t>(plan.panels * plan.m_blocks / (8 * plan.threads), 1,
+                          std::min(kMaxPanelsPerTask, plan.panels));
   plan.tasks_per_block = divide_up(plan.panels, panels_per_task);
-  plan.acc_elements = kAmxAccElements * s8_amx_acc_blocks(divide_up(plan.row_tiles, plan.m_blocks),
-                                                          divide_up(plan.panels, plan.tasks_per_block), plan.k_steps,
-                                                          plan.k_block_steps, plan.piece_steps);
+  plan.acc_elements =
+      kAmxAccElements * s8_amx_acc_blocks(divide_up(plan.row_tiles, plan.m_blocks),
+                                          divide_up(plan.panels, plan.tasks_per_block),
+                                          plan.k_steps, plan.k_block_steps, plan.piece_steps);
   return plan;
 }
 
 // Tiles read whole groups of 16 rows and 64 k. Only the ragged rows at the end are copied, unless k is ragged (all rows then).
-int64_t copied_rows(const S8GemmDesc& desc) { return desc.k % kAmxStepK != 0 ? desc.m : desc.m % kAmxRows; }
+int64_t copied_rows(const S8GemmDesc& desc) {
+  return desc.k % kAmxStepK != 0 ? desc.m : desc.m % kAmxRows;
+}
 
 }  // namespace
 
@@ -74,24 +81,27 @@ size_t s8_amx_scratch_bytes(const S8GemmDesc& desc, int threads, const S8AmxTuni
          arena_bytes<int32_t>(plan.acc_elements * std::max(threads, 1));
 }
 
-Status s8_amx_run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args, S8AmxKernel kernel,
-                  const S8AmxTuning& tuning) {
+Status s8_amx_run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args,
+                  S8AmxKernel kernel, const S8AmxTuning& tuning) {
   INTAGLIO_TRY(check_s8_gemm(desc, args));
-  if (context.scratch == nullptr) return make_error(ErrorCode::kInvalidArgument, "s8_gemm: the context has no scratch memory");
+  if (context.scratch == nullptr)
+    return make_error(ErrorCode::kInvalidArgument, "s8_gemm: the context has no scratch memory");
   const Plan plan = make_plan(desc, context.threads, tuning);
   const Arena::Scope scope(*context.scratch);
   const int64_t padded_k = plan.k_steps * kAmxStepK;
   const int64_t copied = copied_rows(desc);
   const int64_t padded_copied = s8_round_up(copied, kAmxRows);
-  INTAGLIO_ASSIGN(int8_t* copy, context.scratch->take<int8_t>(padded_copied * padded_k));
-  INTAGLIO_ASSIGN(int32_t* acc, context.scratch->take<int32_t>(plan.acc_elements * std::max(context.threads, 1)));
+  INTAGLIO_ASSIGN(int8_t * copy, context.scratch->take<int8_t>(padded_copied * padded_k));
+  INTAGLIO_ASSIGN(int32_t * acc,
+                  context.scratch->take<int32_t>(plan.acc_elements * std::max(context.threads, 1)));
 
   const int64_t first_copied = desc.m - copied;
   const int copy_threads = padded_copied <= kAmxRows ? 1 : plan.threads;
   parallel_for(copy_threads, padded_copied, kAmxRows, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       const size_t bytes = r < copied ? static_cast<size_t>(desc.k) : 0;
-      if (bytes > 0) std::memcpy(copy + r * padded_k, args.a + (first_copied + r) * args.lda, bytes);
+      if (bytes > 0)
+        std::memcpy(copy + r * padded_k, args.a + (first_copied + r) * args.lda, bytes);
       std::memset(copy + r * padded_k + bytes, 0, static_cast<size_t>(padded_k) - bytes);
     }
   });
@@ -112,19 +122,21 @@ Status s8_amx_run(const Context& context, const S8GemmDesc& desc, const S8GemmAr
   common.prefetch_w = tuning.prefetch_w;
   common.epilogue = make_s8_epilogue(desc, args);
 
-  parallel_for(plan.threads, plan.m_blocks * plan.tasks_per_block, 1, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t index = begin; index < end; ++index) {
-      const int64_t block = index / plan.tasks_per_block;
-      const int64_t part = index % plan.tasks_per_block;
-      S8AmxTask task = common;
-      task.group_begin = 2 * run_begin(plan.row_tiles, plan.m_blocks, block);
-      task.group_end = std::min(plan.groups, 2 * run_begin(plan.row_tiles, plan.m_blocks, block + 1));
-      task.panel_begin = run_begin(plan.panels, plan.tasks_per_block, part);
-      task.panel_end = run_begin(plan.panels, plan.tasks_per_block, part + 1);
-      task.acc = acc + thread * plan.acc_elements;
-      kernel(task);
-    }
-  });
+  parallel_for(plan.threads, plan.m_blocks * plan.tasks_per_block, 1,
+               [&](int64_t begin, int64_t end, int thread) {
+                 for (int64_t index = begin; index < end; ++index) {
+                   const int64_t block = index / plan.tasks_per_block;
+                   const int64_t part = index % plan.tasks_per_block;
+                   S8AmxTask task = common;
+                   task.group_begin = 2 * run_begin(plan.row_tiles, plan.m_blocks, block);
+                   task.group_end = std::min(
+                       plan.groups, 2 * run_begin(plan.row_tiles, plan.m_blocks, block + 1));
+                   task.panel_begin = run_begin(plan.panels, plan.tasks_per_block, part);
+                   task.panel_end = run_begin(plan.panels, plan.tasks_per_block, part + 1);
+                   task.acc = acc + thread * plan.acc_elements;
+                   kernel(task);
+                 }
+               });
   return {};
 }
 
@@ -135,7 +147,9 @@ Refusal can_run(const S8GemmDesc& desc, const Context& context) {
   return refuse_s8_gemm_desc(desc);
 }
 
-size_t scratch_bytes(const S8GemmDesc& desc, int threads) { return s8_amx_scratch_bytes(desc, threads, {}); }
+size_t scratch_bytes(const S8GemmDesc& desc, int threads) {
+  return s8_amx_scratch_bytes(desc, threads, {});
+}
 
 Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
   return s8_amx_run(context, desc, args, amx_s8_task, {});
@@ -143,8 +157,9 @@ Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& arg
 
 }  // namespace
 
-extern const S8GemmImplementation kAmxS8Gemm{"amx_s8_gemm",           can_run,       AmxPacking::packed_bytes, AmxPacking::pack,
-                                             AmxPacking::unpack_rows, scratch_bytes, run};
+extern const S8GemmImplementation kAmxS8Gemm{
+    "amx_s8_gemm", can_run, AmxPacking::packed_bytes, AmxPacking::pack, AmxPacking::unpack_rows,
+    scratch_bytes, run};
 
 }  // namespace intaglio
 

@@ -36,8 +36,8 @@ struct S8AmxTask {
 };
 
 // Blocks of acc a task of `row_tiles` 32-row tiles and `panels` panels needs: the sums of whatever is waiting for its next piece of k.
-inline constexpr int64_t s8_amx_acc_blocks(int64_t row_tiles, int64_t panels, int64_t k_steps, int64_t k_block_steps,
-                                           int64_t piece_steps) {
+inline constexpr int64_t s8_amx_acc_blocks(int64_t row_tiles, int64_t panels, int64_t k_steps,
+                                           int64_t k_block_steps, int64_t piece_steps) {
   if (k_steps <= piece_steps && k_steps <= k_block_steps) return 1;
   return k_steps <= k_block_steps ? row_tiles : row_tiles * panels;
 }

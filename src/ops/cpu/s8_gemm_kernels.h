@@ -31,7 +31,8 @@ struct S8Tile {
   const void* w;        // packed panel, at its first group
   int32_t* acc;         // [rows][32], 64-byte aligned
   const int32_t* init;  // [rows] or nullptr
-  const void* prefetch;  // VNNI: one line of 64 bytes a k group from here on is brought to L2; any address will do
+  const void*
+      prefetch;  // VNNI: one line of 64 bytes a k group from here on is brought to L2; any address will do
   int64_t k_groups;
   int64_t panel_bytes;  // bytes of a whole packed panel; the AVX2 panel holds two halves
   int rows;
@@ -41,14 +42,18 @@ struct S8Tile {
 inline constexpr int kVnniTileRows = 14;
 void avx512vnni_s8_tile(const S8Tile& tile);
 // Rows [0, rows) of a (stride lda) to [k4][rows][4], zero padded; init_row[r] = -128 * sum_k a[r, k].
-void avx512vnni_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed, int32_t* init_row);
+void avx512vnni_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed,
+                             int32_t* init_row);
 // Writes output rows [row0, row0 + rows) of columns [col0, col0 + 32) from acc[rows][32].
-void avx512_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows, int64_t col0);
+void avx512_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows,
+                        int64_t col0);
 
 // avx2/: groups of 2 k; w is s8, a is s16. rows in [1, 6].
 inline constexpr int kAvx2TileRows = 6;
 void avx2_s8_tile(const S8Tile& tile);
-void avx2_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed, int32_t* init_row);
-void avx2_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows, int64_t col0);
+void avx2_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed,
+                       int32_t* init_row);
+void avx2_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows,
+                      int64_t col0);
 
 }  // namespace intaglio

@@ -12,14 +12,18 @@
 
 namespace intaglio {
 
-inline constexpr int64_t s8_round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+inline constexpr int64_t s8_round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 template <typename Layout>
 struct S8Packing {
   static int64_t padded_k(int64_t k) { return s8_round_up(k, Layout::kPadK); }
   static int64_t panel_bytes(int64_t k) { return padded_k(k) * kS8PanelCols; }
   static int64_t panels(int64_t n) { return (n + kS8PanelCols - 1) / kS8PanelCols; }
-  static size_t packed_bytes(int64_t n, int64_t k) { return static_cast<size_t>(panels(n) * panel_bytes(k)); }
+  static size_t packed_bytes(int64_t n, int64_t k) {
+    return static_cast<size_t>(panels(n) * panel_bytes(k));
+  }
 
   static void pack(const int8_t* w, int64_t n, int64_t k, void* packed) {
     const int64_t kp = padded_k(k);
@@ -28,7 +32,8 @@ struct S8Packing {
       uint8_t* target = static_cast<uint8_t*>(packed) + panel * panel_bytes(k);
       const int64_t cols = std::min<int64_t>(kS8PanelCols, n - panel * kS8PanelCols);
       const int8_t* source = w + panel * kS8PanelCols * k;
-      if (cols < kS8PanelCols || kp != k) std::memset(target, Layout::kFlip, static_cast<size_t>(panel_bytes(k)));
+      if (cols < kS8PanelCols || kp != k)
+        std::memset(target, Layout::kFlip, static_cast<size_t>(panel_bytes(k)));
       for (int64_t g = 0; g < full_groups; ++g) {
         for (int64_t c = 0; c < cols; ++c) {
           uint8_t group[Layout::kGroup];
@@ -39,22 +44,26 @@ struct S8Packing {
       }
       for (int64_t i = full_groups * Layout::kGroup; i < k; ++i) {
         for (int64_t c = 0; c < cols; ++c) {
-          target[Layout::offset(c, full_groups, kp) + i % Layout::kGroup] = static_cast<uint8_t>(source[c * k + i]) ^ Layout::kFlip;
+          target[Layout::offset(c, full_groups, kp) + i % Layout::kGroup] =
+              static_cast<uint8_t>(source[c * k + i]) ^ Layout::kFlip;
         }
       }
     }
   }
 
-  static void unpack_rows(const void* packed, int64_t, int64_t k, int64_t first, int64_t count, int8_t* out) {
+  static void unpack_rows(const void* packed, int64_t, int64_t k, int64_t first, int64_t count,
+                          int8_t* out) {
     const int64_t kp = padded_k(k);
     for (int64_t row = first; row < first + count; ++row) {
-      const uint8_t* panel = static_cast<const uint8_t*>(packed) + row / kS8PanelCols * panel_bytes(k);
+      const uint8_t* panel =
+          static_cast<const uint8_t*>(packed) + row / kS8PanelCols * panel_bytes(k);
       const int64_t c = row % kS8PanelCols;
       int8_t* target = out + (row - first) * k;
       int64_t i = 0;
       for (int64_t g = 0; i < k; ++g) {
         const uint8_t* group = panel + Layout::offset(c, g, kp);
-        for (int64_t j = 0; j < Layout::kGroup && i < k; ++j, ++i) target[i] = static_cast<int8_t>(group[j] ^ Layout::kFlip);
+        for (int64_t j = 0; j < Layout::kGroup && i < k; ++j, ++i)
+          target[i] = static_cast<int8_t>(group[j] ^ Layout::kFlip);
       }
     }
   }
@@ -65,7 +74,9 @@ struct S8VnniLayout {
   static constexpr int kGroup = 4;
   static constexpr int kPadK = 4;
   static constexpr uint8_t kFlip = 0x80;
-  static int64_t offset(int64_t column, int64_t group, int64_t) { return (group * kS8PanelCols + column) * kGroup; }
+  static int64_t offset(int64_t column, int64_t group, int64_t) {
+    return (group * kS8PanelCols + column) * kGroup;
+  }
 };
 
 // [2 halves of 16 columns][k / 2][16 columns][2 k], s8

@@ -9,11 +9,16 @@ namespace {
 
 Refusal can_run(const S8GemmDesc& desc, const Context&) { return refuse_s8_gemm_desc(desc); }
 
-size_t packed_bytes(int64_t n, int64_t k) { return static_cast<size_t>(n) * static_cast<size_t>(k); }
+size_t packed_bytes(int64_t n, int64_t k) {
+  return static_cast<size_t>(n) * static_cast<size_t>(k);
+}
 
-void pack(const int8_t* w, int64_t n, int64_t k, void* packed) { std::memcpy(packed, w, packed_bytes(n, k)); }
+void pack(const int8_t* w, int64_t n, int64_t k, void* packed) {
+  std::memcpy(packed, w, packed_bytes(n, k));
+}
 
-void unpack_rows(const void* packed, int64_t, int64_t k, int64_t first, int64_t count, int8_t* out) {
+void unpack_rows(const void* packed, int64_t, int64_t k, int64_t first, int64_t count,
+                 int8_t* out) {
   std::memcpy(out, static_cast<const int8_t*>(packed) + first * k, packed_bytes(count, k));
 }
 
@@ -44,6 +49,7 @@ Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& arg
 
 }  // namespace
 
-extern const S8GemmImplementation kRefS8Gemm{"ref_s8_gemm", can_run, packed_bytes, pack, unpack_rows, scratch_bytes, run};
+extern const S8GemmImplementation kRefS8Gemm{"ref_s8_gemm", can_run,       packed_bytes, pack,
+                                             unpack_rows,   scratch_bytes, run};
 
 }  // namespace intaglio

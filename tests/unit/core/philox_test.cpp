@@ -12,9 +12,11 @@ namespace {
 // Known answers published with the Random123 library (kat_vectors, philox4x32 with 10 rounds).
 TEST(Philox, MatchesPublishedVectors) {
   using Words = std::array<uint32_t, 4>;
-  EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}),
+            (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   constexpr uint32_t kOnes = 0xffffffff;
-  EXPECT_EQ(philox4x32({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}), (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox4x32({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
+            (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   EXPECT_EQ(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
@@ -23,12 +25,16 @@ TEST(Philox, MatchesPublishedVectors) {
 TEST(Normal, MatchesBoxMullerInDoublePrecision) {
   for (uint64_t seed : {0ULL, 1ULL, 0xdeadbeefcafeULL}) {
     for (uint64_t counter = 0; counter < 20000; ++counter) {
-      const auto words = philox4x32({static_cast<uint32_t>(counter), 0, 0, 0}, {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+      const auto words =
+          philox4x32({static_cast<uint32_t>(counter), 0, 0, 0},
+                     {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
       const double radius = std::sqrt(-2.0 * std::log((words[0] + 1.0) / 4294967296.0));
       const double angle = 2.0 * M_PI * (words[1] / 4294967296.0);
       // 2^-24 relative is float32's half step; the absolute term covers the library's own error near zeros of sine and cosine.
-      EXPECT_NEAR(normal_at(seed, 4 * counter), radius * std::cos(angle), 7e-8 * std::abs(radius * std::cos(angle)) + 5e-15);
-      EXPECT_NEAR(normal_at(seed, 4 * counter + 1), radius * std::sin(angle), 7e-8 * std::abs(radius * std::sin(angle)) + 5e-15);
+      EXPECT_NEAR(normal_at(seed, 4 * counter), radius * std::cos(angle),
+                  7e-8 * std::abs(radius * std::cos(angle)) + 5e-15);
+      EXPECT_NEAR(normal_at(seed, 4 * counter + 1), radius * std::sin(angle),
+                  7e-8 * std::abs(radius * std::sin(angle)) + 5e-15);
     }
   }
 }
@@ -45,7 +51,7 @@ TEST(Normal, IsStandard) {
     fourth += std::pow(static_cast<double>(v), 4);
   }
   const auto n = static_cast<double>(x.size());
-  EXPECT_NEAR(sum / n, 0.0, 5.0 / std::sqrt(n));           // five standard errors
+  EXPECT_NEAR(sum / n, 0.0, 5.0 / std::sqrt(n));  // five standard errors
   EXPECT_NEAR(squares / n, 1.0, 5.0 * std::sqrt(2.0 / n));
   EXPECT_NEAR(fourth / n, 3.0, 5.0 * std::sqrt(96.0 / n));
 }

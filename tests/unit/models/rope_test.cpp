@@ -27,10 +27,13 @@ TEST(ImageRope, AxesInterleaveWhileTheSectionsLast) {
   const std::array<int, 8> axis{0, 1, 2, 0, 1, 0, 0, 0};
   for (int64_t token = 0; token < text + 6; ++token) {
     const int64_t image = token - text;
-    const std::array<double, 3> position = token < text ? std::array<double, 3>{double(token), double(token), double(token)}
-                                                        : std::array<double, 3>{65536.0, 65536.0 + double(image / 3), 65536.0 + double(image % 3)};
+    const std::array<double, 3> position =
+        token < text ? std::array<double, 3>{double(token), double(token), double(token)}
+                     : std::array<double, 3>{65536.0, 65536.0 + double(image / 3),
+                                             65536.0 + double(image % 3)};
     for (size_t j = 0; j < 8; ++j) {
-      const double angle = position[static_cast<size_t>(axis[j])] * std::pow(100.0, -2.0 * static_cast<double>(j) / 16.0);
+      const double angle = position[static_cast<size_t>(axis[j])] *
+                           std::pow(100.0, -2.0 * static_cast<double>(j) / 16.0);
       const size_t at = static_cast<size_t>(token) * 8 + j;
       EXPECT_NEAR(cos[at], std::cos(angle), 6e-8) << token << " " << j;  // float32's half step at 1
       EXPECT_NEAR(sin[at], std::sin(angle), 6e-8) << token << " " << j;

@@ -9,7 +9,8 @@ namespace {
 
 // Phi(quantile(p)) = p through the C library's erfc: 1e-14 leaves room for erfc's own rounding.
 TEST(NormalQuantile, InvertsTheDistribution) {
-  for (double p : {1e-300, 1e-30, 1e-9, 1e-4, 0.01, 0.074, 0.076, 0.3, 0.5, 0.7, 0.924, 0.926, 0.99, 0.999999}) {
+  for (double p : {1e-300, 1e-30, 1e-9, 1e-4, 0.01, 0.074, 0.076, 0.3, 0.5, 0.7, 0.924, 0.926, 0.99,
+                   0.999999}) {
     const double x = normal_quantile(p);
     EXPECT_NEAR(0.5 * std::erfc(-x / std::sqrt(2.0)) / p, 1.0, 1e-12) << p;
   }

@@ -18,31 +18,44 @@ TEST(NameMatches, StarsStandForAnyRun) {
 
 TEST(LayerSelection, DefaultQuantizesThePapersShapes) {
   const LayerSelection selection{.precision = Precision::kInt8};
-  for (const char* name : {"layers.0.attention.to_q", "layers.33.attention.to_k", "layers.5.attention.to_v", "layers.5.attention.to_out.0",
-                           "layers.5.feed_forward.w1", "layers.5.feed_forward.w2", "layers.5.feed_forward.w3", "llm_cond_proj"}) {
+  for (const char* name :
+       {"layers.0.attention.to_q", "layers.33.attention.to_k", "layers.5.attention.to_v",
+        "layers.5.attention.to_out.0", "layers.5.feed_forward.w1", "layers.5.feed_forward.w2",
+        "layers.5.feed_forward.w3", "llm_cond_proj"}) {
     EXPECT_EQ(selection.kind_of(name), LinearKind::kS8) << name;
   }
-  for (const char* name : {"input_proj", "adaln_proj", "t_embedding.mlp_in", "layers.0.adaln_modulation", "final_layer.linear",
-                           "language_model.layers.0.self_attn.q_proj", "language_model.layers.0.mlp.up_proj"}) {
+  for (const char* name :
+       {"input_proj", "adaln_proj", "t_embedding.mlp_in", "layers.0.adaln_modulation",
+        "final_layer.linear", "language_model.layers.0.self_attn.q_proj",
+        "language_model.layers.0.mlp.up_proj"}) {
     EXPECT_EQ(selection.kind_of(name), LinearKind::kBF16) << name;
   }
 }
 
 TEST(LayerSelection, KeepListWinsAndFusedLinearsTakeTheMostPrecise) {
-  const LayerSelection selection{.precision = Precision::kInt8, .keep_bf16 = {"layers.*.feed_forward.w2", "layers.0.attention.to_k"}};
+  const LayerSelection selection{
+      .precision = Precision::kInt8,
+      .keep_bf16 = {"layers.*.feed_forward.w2", "layers.0.attention.to_k"}};
   EXPECT_EQ(selection.kind_of("layers.7.feed_forward.w2"), LinearKind::kBF16);
   EXPECT_EQ(selection.kind_of("layers.7.feed_forward.w1"), LinearKind::kS8);
-  EXPECT_EQ(selection.kind_of(std::vector<std::string>{"layers.0.attention.to_q", "layers.0.attention.to_k"}), LinearKind::kBF16);
+  EXPECT_EQ(selection.kind_of(
+                std::vector<std::string>{"layers.0.attention.to_q", "layers.0.attention.to_k"}),
+            LinearKind::kBF16);
 }
 
 TEST(LayerSelection, PrecisionDecidesTheKind) {
-  EXPECT_EQ((LayerSelection{.precision = Precision::kFp32}.kind_of("layers.0.attention.to_q")), LinearKind::kF32);
-  EXPECT_EQ((LayerSelection{.precision = Precision::kBf16}.kind_of("layers.0.attention.to_q")), LinearKind::kBF16);
-  EXPECT_EQ((LayerSelection{.precision = Precision::kInt8Dequant}.kind_of("layers.0.attention.to_q")), LinearKind::kS8Dequant);
+  EXPECT_EQ((LayerSelection{.precision = Precision::kFp32}.kind_of("layers.0.attention.to_q")),
+            LinearKind::kF32);
+  EXPECT_EQ((LayerSelection{.precision = Precision::kBf16}.kind_of("layers.0.attention.to_q")),
+            LinearKind::kBF16);
+  EXPECT_EQ(
+      (LayerSelection{.precision = Precision::kInt8Dequant}.kind_of("layers.0.attention.to_q")),
+      LinearKind::kS8Dequant);
 }
 
 TEST(Precision, NamesRoundTrip) {
-  for (Precision p : {Precision::kFp32, Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant}) {
+  for (Precision p :
+       {Precision::kFp32, Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant}) {
     EXPECT_EQ(precision_from_name(precision_name(p)), p);
   }
   EXPECT_EQ(precision_from_name("int4"), std::nullopt);

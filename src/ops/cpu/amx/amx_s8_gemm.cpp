@@ -1,10 +1,9 @@
 // The AMX int8 GEMM kernel on real tiles; the algorithm is in amx_s8_gemm_kernel.h. All tiles are 16 rows of 64 bytes, so one configuration serves.
-#include "ops/cpu/amx/amx_s8_gemm_kernel.h"
-
 #include <immintrin.h>
 
 #include <cstdint>
 
+#include "ops/cpu/amx/amx_s8_gemm_kernel.h"
 #include "ops/cpu/avx512_s8_epilogue.h"
 
 namespace intaglio {
@@ -47,8 +46,11 @@ struct TileOps {
   }
   static void prefetch_l1(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
   static void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
-  static Columns columns(const S8Epilogue& epilogue, int64_t col0) { return avx512_columns(epilogue, col0); }
-  static void epilogue_row(const S8Epilogue& epilogue, const Columns& columns, const int32_t* acc, int64_t row, int64_t col0) {
+  static Columns columns(const S8Epilogue& epilogue, int64_t col0) {
+    return avx512_columns(epilogue, col0);
+  }
+  static void epilogue_row(const S8Epilogue& epilogue, const Columns& columns, const int32_t* acc,
+                           int64_t row, int64_t col0) {
     avx512_epilogue_row(epilogue, columns, acc, row, col0);
   }
 };

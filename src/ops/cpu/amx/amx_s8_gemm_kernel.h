@@ -49,7 +49,7 @@ struct Pass {
   int64_t stride0, stride1;
   const uint8_t* w;
   int64_t steps;
-  const uint8_t* w_next;  // the piece after this one, or nullptr
+  const uint8_t* w_next;         // the piece after this one, or nullptr
   int64_t next_begin, next_end;  // lines of 64 bytes of each step of it that this pass prefetches
   int32_t* acc;
   bool first;
@@ -96,7 +96,8 @@ void run_pass(const S8AmxTask& task, const Pass& pass, PendingBlock<Ops>& pendin
     if constexpr (kTwoGroups) Ops::template dot<3, 5, 7>();
     if (pass.w_next != nullptr) {
       const uint8_t* next = pass.w_next + s * 2 * kAmxTileBytes;
-      for (int64_t line = pass.next_begin; line < pass.next_end; ++line) Ops::prefetch_l2(next + line * 64);
+      for (int64_t line = pass.next_begin; line < pass.next_end; ++line)
+        Ops::prefetch_l2(next + line * 64);
     }
     if (task.prefetch_a > 0) {
       prefetch_rows<Ops>(a0 + task.prefetch_a * kAmxStepK, pass.stride0);
@@ -113,7 +114,8 @@ void run_pass(const S8AmxTask& task, const Pass& pass, PendingBlock<Ops>& pendin
   }
 }
 
-inline const int8_t* group_rows(const S8AmxTask& task, int64_t group, int64_t step, int64_t* stride) {
+inline const int8_t* group_rows(const S8AmxTask& task, int64_t group, int64_t step,
+                                int64_t* stride) {
   const bool tail = group == task.a_tail_group;
   *stride = tail ? task.a_tail_stride : task.lda;
   return (tail ? task.a_tail : task.a + group * kAmxRows * task.lda) + step * kAmxStepK;
@@ -121,8 +123,8 @@ inline const int8_t* group_rows(const S8AmxTask& task, int64_t group, int64_t st
 
 // All row tiles of the task times steps [step, step + steps) of `panel`.
 template <typename Ops>
-void run_piece(const S8AmxTask& task, int64_t panel, int64_t step, int64_t steps, const uint8_t* w_next,
-               PendingBlock<Ops>& pending) {
+void run_piece(const S8AmxTask& task, int64_t panel, int64_t step, int64_t steps,
+               const uint8_t* w_next, PendingBlock<Ops>& pending) {
   const int64_t row_tiles = (task.group_end - task.group_begin + 1) / 2;
   const int64_t lines = (32 + row_tiles - 1) / row_tiles;
   const bool first = step == 0;
@@ -168,10 +170,12 @@ void run_task(const S8AmxTask& task) {
   PendingBlock<Ops> pending;
   Ops::configure();
   for (int64_t block = 0; block < task.k_steps; block += task.k_block_steps) {
-    const int64_t block_end = block + task.k_block_steps < task.k_steps ? block + task.k_block_steps : task.k_steps;
+    const int64_t block_end =
+        block + task.k_block_steps < task.k_steps ? block + task.k_block_steps : task.k_steps;
     for (int64_t panel = task.panel_begin; panel < task.panel_end; ++panel) {
       for (int64_t step = block; step < block_end; step += task.piece_steps) {
-        const int64_t steps = block_end - step < task.piece_steps ? block_end - step : task.piece_steps;
+        const int64_t steps =
+            block_end - step < task.piece_steps ? block_end - step : task.piece_steps;
         const uint8_t* next = nullptr;
         if (task.prefetch_w) {
           if (step + steps < block_end) {

@@ -16,9 +16,12 @@ inline uint32_t bits_at(const float* x) {
 }
 inline uint32_t bits_at(const uint16_t* x) { return static_cast<uint32_t>(*x) << 16; }
 
-inline __m256i load8(const float* x) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)); }
+inline __m256i load8(const float* x) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+}
 inline __m256i load8(const uint16_t* x) {
-  return _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))), 16);
+  return _mm256_slli_epi32(
+      _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))), 16);
 }
 
 template <typename T>
@@ -44,7 +47,8 @@ uint32_t magnitude(const T* x, int64_t cols) {
 
 inline __m256i quantize8(__m256i x, __m256 factor) {
   const __m256 scaled = _mm256_mul_ps(_mm256_castsi256_ps(x), factor);
-  const __m256 clamped = _mm256_max_ps(_mm256_min_ps(scaled, _mm256_set1_ps(127.0f)), _mm256_set1_ps(-127.0f));
+  const __m256 clamped =
+      _mm256_max_ps(_mm256_min_ps(scaled, _mm256_set1_ps(127.0f)), _mm256_set1_ps(-127.0f));
   return _mm256_cvtps_epi32(clamped);
 }
 
@@ -56,11 +60,14 @@ float quantize_row(const T* x, int64_t cols, int8_t* q) {
     return row.scale;
   }
   const __m256 factor = _mm256_set1_ps(row.factor);
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undoes the lane order of the two packs
+  const __m256i order =
+      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undoes the lane order of the two packs
   int64_t c = 0;
   for (; c + 32 <= cols; c += 32) {
-    const __m256i q01 = _mm256_packs_epi32(quantize8(load8(x + c), factor), quantize8(load8(x + c + 8), factor));
-    const __m256i q23 = _mm256_packs_epi32(quantize8(load8(x + c + 16), factor), quantize8(load8(x + c + 24), factor));
+    const __m256i q01 =
+        _mm256_packs_epi32(quantize8(load8(x + c), factor), quantize8(load8(x + c + 8), factor));
+    const __m256i q23 = _mm256_packs_epi32(quantize8(load8(x + c + 16), factor),
+                                           quantize8(load8(x + c + 24), factor));
     const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(q01, q23), order);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + c), bytes);
   }
@@ -77,7 +84,11 @@ float quantize_row(const T* x, int64_t cols, int8_t* q) {
 
 }  // namespace
 
-float avx2_quantize_row_f32(const float* x, int64_t cols, int8_t* q) { return quantize_row(x, cols, q); }
-float avx2_quantize_row_bf16(const uint16_t* x, int64_t cols, int8_t* q) { return quantize_row(x, cols, q); }
+float avx2_quantize_row_f32(const float* x, int64_t cols, int8_t* q) {
+  return quantize_row(x, cols, q);
+}
+float avx2_quantize_row_bf16(const uint16_t* x, int64_t cols, int8_t* q) {
+  return quantize_row(x, cols, q);
+}
 
 }  // namespace intaglio

@@ -18,7 +18,9 @@ namespace {
 
 constexpr int kHalfCols = 16;
 
-inline __m256i widen(const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline __m256i widen(const int8_t* p) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 
 template <int kRows>
 void half_tile(const S8Tile& t, int half) {
@@ -63,11 +65,13 @@ void tile(const S8Tile& t) {
 }
 
 using TileFunction = void (*)(const S8Tile&);
-constexpr TileFunction kTiles[kAvx2TileRows + 1] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
+constexpr TileFunction kTiles[kAvx2TileRows + 1] = {nullptr, tile<1>, tile<2>, tile<3>,
+                                                    tile<4>, tile<5>, tile<6>};
 
 inline __m256 exp8(__m256 x) {
   x = _mm256_max_ps(_mm256_set1_ps(-104.0f), _mm256_min_ps(_mm256_set1_ps(104.0f), x));
-  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)),
+                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
   r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
   __m256 p = _mm256_set1_ps(1.0f / 720);
@@ -82,7 +86,8 @@ inline __m256 exp8(__m256 x) {
   const __m256i part = _mm256_srai_epi32(whole, 1);
   const __m256i bias = _mm256_set1_epi32(127);
   const __m256 f0 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(part, bias), 23));
-  const __m256 f1 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, part), bias), 23));
+  const __m256 f1 = _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, part), bias), 23));
   return _mm256_mul_ps(_mm256_mul_ps(p, f0), f1);
 }
 
@@ -95,9 +100,11 @@ inline __m128i to_bf16(__m256 value) {
   const __m256i bits = _mm256_castps_si256(value);
   const __m256i high = _mm256_srli_epi32(bits, 16);
   const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i rounded = _mm256_srli_epi32(
+      _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
   const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(value, value, _CMP_UNORD_Q));
-  const __m256i result = _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
+  const __m256i result =
+      _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
   return _mm_packus_epi32(_mm256_castsi256_si128(result), _mm256_extracti128_si256(result, 1));
 }
 
@@ -126,16 +133,19 @@ inline __m256 load_columns(const float* p, int64_t count) {
   return _mm256_load_ps(lanes);
 }
 
-inline __m256 dequantize8(const S8Epilogue& e, const int32_t* acc, __m256 a_scale, int64_t col, int64_t count) {
+inline __m256 dequantize8(const S8Epilogue& e, const int32_t* acc, __m256 a_scale, int64_t col,
+                          int64_t count) {
   const __m256 sums = _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(acc)));
-  const __m256 y = _mm256_mul_ps(sums, _mm256_mul_ps(a_scale, load_columns(e.w_scale_col + col, count)));
+  const __m256 y =
+      _mm256_mul_ps(sums, _mm256_mul_ps(a_scale, load_columns(e.w_scale_col + col, count)));
   return e.bias == nullptr ? y : _mm256_add_ps(y, load_columns(e.bias + col, count));
 }
 
 void epilogue_row(const S8Epilogue& e, const int32_t* acc, int64_t row, int64_t col0) {
   const int64_t cols = e.n - col0 < kS8PanelCols ? e.n - col0 : kS8PanelCols;
   if (e.out_type == S8Out::kI32) {
-    __builtin_memcpy(static_cast<int32_t*>(e.out) + row * e.ldo + col0, acc, static_cast<size_t>(cols) * 4);
+    __builtin_memcpy(static_cast<int32_t*>(e.out) + row * e.ldo + col0, acc,
+                     static_cast<size_t>(cols) * 4);
     return;
   }
   const __m256 a_scale = _mm256_set1_ps(e.a_scale_row[row]);
@@ -157,7 +167,8 @@ void epilogue_row(const S8Epilogue& e, const int32_t* acc, int64_t row, int64_t 
 
 void avx2_s8_tile(const S8Tile& t) { kTiles[t.rows](t); }
 
-void avx2_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed, int32_t* init_row) {
+void avx2_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed,
+                       int32_t* init_row) {
   int16_t* const target = reinterpret_cast<int16_t*>(packed);
   for (int r = 0; r < rows; ++r) {
     const int8_t* row = a + r * lda;
@@ -182,7 +193,8 @@ void avx2_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t
   }
 }
 
-void avx2_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows, int64_t col0) {
+void avx2_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows,
+                      int64_t col0) {
   for (int64_t r = 0; r < rows; ++r) epilogue_row(epilogue, acc + r * kS8PanelCols, row0 + r, col0);
 }
 

@@ -10,32 +10,41 @@
 namespace intaglio {
 namespace {
 
-inline __mmask16 tail_mask(int64_t left) { return left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1); }
+inline __mmask16 tail_mask(int64_t left) {
+  return left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
+}
 
 inline __m512 load(const float* x, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, x); }
 inline __m512 load(const uint16_t* x, __mmask16 mask) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x)), 16));
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x)), 16));
 }
 
 inline __m128i quantize16(__m512 x, __m512 factor) {
   // |x * factor| is at most 127 and a rounding, so the saturation of the narrowing is never reached at -128.
-  const __m512 scaled = _mm512_max_ps(_mm512_min_ps(_mm512_mul_ps(x, factor), _mm512_set1_ps(127.0f)), _mm512_set1_ps(-127.0f));
+  const __m512 scaled = _mm512_max_ps(
+      _mm512_min_ps(_mm512_mul_ps(x, factor), _mm512_set1_ps(127.0f)), _mm512_set1_ps(-127.0f));
   return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled));
 }
 
 // The largest |x| of `cols` floats, as bits.
 inline uint32_t magnitude(const float* x, int64_t cols) {
   const __m512i absolute = _mm512_set1_epi32(0x7fffffff);
-  __m512i most[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+  __m512i most[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
+                     _mm512_setzero_si512()};
   int64_t c = 0;
   for (; c + 64 <= cols; c += 64) {
-    for (int i = 0; i < 4; ++i) most[i] = _mm512_max_epi32(most[i], _mm512_and_si512(absolute, _mm512_loadu_si512(x + c + 16 * i)));
+    for (int i = 0; i < 4; ++i)
+      most[i] =
+          _mm512_max_epi32(most[i], _mm512_and_si512(absolute, _mm512_loadu_si512(x + c + 16 * i)));
   }
   for (; c < cols; c += 16) {
     const __mmask16 mask = tail_mask(cols - c);
-    most[0] = _mm512_max_epi32(most[0], _mm512_and_si512(absolute, _mm512_maskz_loadu_epi32(mask, x + c)));
+    most[0] = _mm512_max_epi32(most[0],
+                               _mm512_and_si512(absolute, _mm512_maskz_loadu_epi32(mask, x + c)));
   }
-  most[0] = _mm512_max_epi32(_mm512_max_epi32(most[0], most[1]), _mm512_max_epi32(most[2], most[3]));
+  most[0] =
+      _mm512_max_epi32(_mm512_max_epi32(most[0], most[1]), _mm512_max_epi32(most[2], most[3]));
   return static_cast<uint32_t>(_mm512_reduce_max_epi32(most[0]));
 }
 
@@ -50,7 +59,8 @@ inline uint32_t magnitude(const uint16_t* x, int64_t cols) {
   for (; c < cols; c += 32) {
     const int64_t left = cols - c;
     const __mmask32 mask = left >= 32 ? 0xffffffffu : (1u << left) - 1;
-    most[0] = _mm512_max_epu16(most[0], _mm512_and_si512(absolute, _mm512_maskz_loadu_epi16(mask, x + c)));
+    most[0] = _mm512_max_epu16(most[0],
+                               _mm512_and_si512(absolute, _mm512_maskz_loadu_epi16(mask, x + c)));
   }
   const __m512i pair = _mm512_max_epu16(most[0], most[1]);
   // Both halves of each 32-bit lane, already at the place of a float's upper bits.
@@ -88,7 +98,11 @@ float quantize_row(const T* x, int64_t cols, int8_t* q) {
 
 }  // namespace
 
-float avx512_quantize_row_f32(const float* x, int64_t cols, int8_t* q) { return quantize_row(x, cols, q); }
-float avx512_quantize_row_bf16(const uint16_t* x, int64_t cols, int8_t* q) { return quantize_row(x, cols, q); }
+float avx512_quantize_row_f32(const float* x, int64_t cols, int8_t* q) {
+  return quantize_row(x, cols, q);
+}
+float avx512_quantize_row_bf16(const uint16_t* x, int64_t cols, int8_t* q) {
+  return quantize_row(x, cols, q);
+}
 
 }  // namespace intaglio

@@ -108,9 +108,11 @@ inline void transpose16(__m512i x[16]) {
   }
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
-    const __m512i even01 = _mm512_shuffle_i32x4(y[j], y[4 + j], 0x88);        // columns j and 8 + j of rows 0..7
-    const __m512i odd01 = _mm512_shuffle_i32x4(y[j], y[4 + j], 0xdd);         // columns 4 + j and 12 + j
-    const __m512i even23 = _mm512_shuffle_i32x4(y[8 + j], y[12 + j], 0x88);   // the same of rows 8..15
+    const __m512i even01 =
+        _mm512_shuffle_i32x4(y[j], y[4 + j], 0x88);  // columns j and 8 + j of rows 0..7
+    const __m512i odd01 = _mm512_shuffle_i32x4(y[j], y[4 + j], 0xdd);  // columns 4 + j and 12 + j
+    const __m512i even23 =
+        _mm512_shuffle_i32x4(y[8 + j], y[12 + j], 0x88);  // the same of rows 8..15
     const __m512i odd23 = _mm512_shuffle_i32x4(y[8 + j], y[12 + j], 0xdd);
     x[j] = _mm512_shuffle_i32x4(even01, even23, 0x88);
     x[8 + j] = _mm512_shuffle_i32x4(even01, even23, 0xdd);
@@ -121,14 +123,16 @@ inline void transpose16(__m512i x[16]) {
 
 using TileFunction = void (*)(const S8Tile&);
 constexpr TileFunction kTiles[kVnniTileRows + 1] = {
-    nullptr,    tile<1, 8>, tile<2, 4>, tile<3, 2>, tile<4, 2>,  tile<5, 1>,  tile<6, 1>, tile<7, 1>,
-    tile<8, 1>, tile<9, 1>, tile<10, 1>, tile<11, 1>, tile<12, 1>, tile<13, 1>, tile<14, 1>};
+    nullptr,     tile<1, 8>,  tile<2, 4>,  tile<3, 2>,  tile<4, 2>,
+    tile<5, 1>,  tile<6, 1>,  tile<7, 1>,  tile<8, 1>,  tile<9, 1>,
+    tile<10, 1>, tile<11, 1>, tile<12, 1>, tile<13, 1>, tile<14, 1>};
 
 }  // namespace
 
 void avx512vnni_s8_tile(const S8Tile& t) { kTiles[t.rows](t); }
 
-void avx512vnni_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed, int32_t* init_row) {
+void avx512vnni_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed,
+                             int32_t* init_row) {
   const __m512i ones = _mm512_set1_epi8(1);
   alignas(64) int32_t sums[16] = {};
   for (int64_t i = 0; i < k; i += 64) {
@@ -148,12 +152,15 @@ void avx512vnni_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, 
     int8_t* out = packed + i * rows;
     for (int g = 0; g < count; ++g) _mm512_mask_storeu_epi32(out + g * rows * 4, lanes, x[g]);
   }
-  for (int r = 0; r < rows; ++r) init_row[r] = static_cast<int32_t>(-128 * static_cast<int64_t>(sums[r]));
+  for (int r = 0; r < rows; ++r)
+    init_row[r] = static_cast<int32_t>(-128 * static_cast<int64_t>(sums[r]));
 }
 
-void avx512_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows, int64_t col0) {
+void avx512_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows,
+                        int64_t col0) {
   const Avx512Columns columns = avx512_columns(epilogue, col0);
-  for (int64_t r = 0; r < rows; ++r) avx512_epilogue_row(epilogue, columns, acc + r * kS8PanelCols, row0 + r, col0);
+  for (int64_t r = 0; r < rows; ++r)
+    avx512_epilogue_row(epilogue, columns, acc + r * kS8PanelCols, row0 + r, col0);
 }
 
 }  // namespace intaglio

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Formatting of every source, clang-tidy of the sources whose bugs would hurt most, shell scripts, and the house's own rules.
+set -euo pipefail
+build=${1:?usage: lint.sh BUILD_DIR}
+cd "$(dirname "$0")/.."
+
+echo "lint: formatting"
+git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run -Werror
+
+echo "lint: file length"
+long=$(git ls-files '*.h' '*.cpp' '*.py' | xargs wc -l | awk '$2 != "total" && $1 > 510 {print $2 " has " $1 " lines; split files before 500"}')
+[ -z "$long" ] || { echo "$long"; exit 1; }
+
+echo "lint: clang-tidy"
+git ls-files 'src/core/*.cpp' 'src/io/*.cpp' 'src/text/*.cpp' 'src/pipeline/*.cpp' 'src/models/*.cpp' 'src/quant/*.cpp' 'apps/*.cpp' |
+  xargs -P "$(nproc)" -n 4 clang-tidy-14 -p "$build" --quiet --warnings-as-errors='*' 2>&1 |
+  { grep -v -E '^[0-9]+ warnings? generated|^Suppressed|^Use -' || true; } | tee "$build/tidy.log"
+! grep -q -E 'error:|warning:' "$build/tidy.log"
+
+echo "lint: shell scripts parse"
+git ls-files '*.sh' .ci/run | xargs -n 1 bash -n
+echo "lint: clean"
