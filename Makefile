@@ -56,7 +56,7 @@ format: .setup-test
 	git ls-files '*.h' '*.cpp' | xargs clang-format-14 -i
 
 bench: build
-	scripts/bench.sh $(BUILD)/release/bin/intaglio
+	scripts/bench.py $(BUILD)/release/bin/intaglio
 
 tables:
 	scripts/make_tables.py

@@ -17,6 +17,9 @@ git ls-files 'src/core/*.cpp' 'src/io/*.cpp' 'src/text/*.cpp' 'src/pipeline/*.cp
   { grep -v -E '^[0-9]+ warnings? generated|^Suppressed|^Use -' || true; } | tee "$build/tidy.log"
 ! grep -q -E 'error:|warning:' "$build/tidy.log"
 
+echo "lint: tables"
+scripts/make_tables.py --check
+
 echo "lint: shell scripts parse"
 git ls-files '*.sh' .ci/run | xargs -n 1 bash -n
 echo "lint: clean"

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Rewrites the tables of README.md and docs/kernels.md from bench/results/*.json.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Nothing between them is typed by hand. `--check` fails if a file would change.
+"""
+
+import argparse
+import glob
+import json
+import re
+import sys
+
+
+def machine_name(result):
+    m = result["machine"]
+    return f"{m['cpu']}, {m['threads']} threads, {m['isa']}"
+
+
+def load():
+    results = []
+    for path in sorted(glob.glob("bench/results/cpu_*.json")):
+        with open(path) as file:
+            results.append(json.load(file))
+    return results
+
+
+def picture_table(results):
+    rows = ["| machine | precision | whole process, cold | of it sampling | peak memory |", "| --- | --- | --- | --- | --- |"]
+    for result in results:
+        for precision, r in result["picture"]["results"].items():
+            rows.append(
+                f"| {machine_name(result)} | {precision} | {r['seconds_median']:.2f} s ({r['seconds_min']:.2f} to {r['seconds_max']:.2f}) "
+                f"| {r['phase_ms']['denoise'] / 1000:.2f} s | {r['peak_bytes'] / 2**20:.0f} MiB |"
+            )
+    return rows
+
+
+def block_table(results):
+    rows = ["| machine | precision | median (min to max) | int8 is faster by | linears | attention | other |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for result in results:
+        base = next(r for r in result["block"]["results"] if r["precision"] == "int8")["median_ms"]
+        for r in result["block"]["results"]:
+            parts = r["parts_ms"]
+            total = sum(parts.values())
+            other = total - parts["linear"] - parts["attention"]
+            rows.append(
+                f"| {machine_name(result)} | {r['precision']} | {r['median_ms']:.0f} ms ({r['min_ms']:.0f} to {r['max_ms']:.0f}) | {r['median_ms'] / base:.2f}x "
+                f"| {100 * parts['linear'] / total:.0f}% | {100 * parts['attention'] / total:.0f}% | {100 * other / total:.0f}% |"
+            )
+    return rows
+
+
+def linear_table(results):
+    rows = ["| machine | M x N x K | Intaglio int8, quantization included | oneDNN s8s8s32, static scales | oneDNN bf16 | int8 against oneDNN int8 | against oneDNN bf16 |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for result in results:
+        for shape in result["linear"]:
+            speed = {i["name"]: i["gop_per_s"] for i in shape["implementations"]}
+            own, s8, bf16 = speed["linear int8"], speed["onednn s8s8s32"], speed["onednn bf16"]
+            rows.append(
+                f"| {machine_name(result)} | {shape['m']} x {shape['n']} x {shape['k']} | {own:.0f} GOP/s | {s8:.0f} | {bf16:.0f} | {own / s8:.2f}x | {own / bf16:.2f}x |"
+            )
+    return rows
+
+
+kTables = {"picture": picture_table, "block": block_table, "linear": linear_table}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    results = load()
+    stale = []
+    for path in ("README.md", "docs/kernels.md"):
+        with open(path) as file:
+            text = file.read()
+
+        def fill(match):
+            return f"<!-- table: {match[1]} -->\n" + "\n".join(kTables[match[1]](results)) + "\n<!-- end -->"
+
+        fresh = re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.S)
+        if fresh != text:
+            stale.append(path)
+            if not args.check:
+                with open(path, "w") as file:
+                    file.write(fresh)
+    if args.check and stale:
+        sys.exit(f"tables are out of date in {', '.join(stale)}; run make tables")
+
+
+if __name__ == "__main__":
+    main()
