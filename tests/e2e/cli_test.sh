@@ -260,9 +260,10 @@ valid_json out.txt
 # Ctrl-C and SIGTERM: exit code 130, nothing left.
 for signal in INT TERM; do
   mkdir -p cancelled
+  : >err.txt  # else the wait below may see the last run's progress before the new run has opened the file
   "$intaglio" generate "${tiny[@]}" --prompt cat --size 512x512 --steps 1000 --output cancelled/x.png --json >out.txt 2>err.txt &
   pid=$!
-  for _ in $(seq 300); do grep -q "sampling 1/" err.txt && break; sleep 0.1; done
+  for _ in $(seq 1200); do grep -q "sampling 1/" err.txt && break; sleep 0.1; done
   kill -$signal $pid
   wait $pid
   status=$?
