@@ -17,7 +17,7 @@ TEST(NameMatches, StarsStandForAnyRun) {
 }
 
 TEST(LayerSelection, DefaultQuantizesThePapersShapes) {
-  const LayerSelection selection{.precision = Precision::kInt8};
+  const LayerSelection selection{.precision = Precision::kInt8, .keep_bf16 = {}};
   for (const char* name :
        {"layers.0.attention.to_q", "layers.33.attention.to_k", "layers.5.attention.to_v",
         "layers.5.attention.to_out.0", "layers.5.feed_forward.w1", "layers.5.feed_forward.w2",
@@ -44,13 +44,15 @@ TEST(LayerSelection, KeepListWinsAndFusedLinearsTakeTheMostPrecise) {
 }
 
 TEST(LayerSelection, PrecisionDecidesTheKind) {
-  EXPECT_EQ((LayerSelection{.precision = Precision::kFp32}.kind_of("layers.0.attention.to_q")),
+  EXPECT_EQ((LayerSelection{.precision = Precision::kFp32, .keep_bf16 = {}}.kind_of(
+                "layers.0.attention.to_q")),
             LinearKind::kF32);
-  EXPECT_EQ((LayerSelection{.precision = Precision::kBf16}.kind_of("layers.0.attention.to_q")),
+  EXPECT_EQ((LayerSelection{.precision = Precision::kBf16, .keep_bf16 = {}}.kind_of(
+                "layers.0.attention.to_q")),
             LinearKind::kBF16);
-  EXPECT_EQ(
-      (LayerSelection{.precision = Precision::kInt8Dequant}.kind_of("layers.0.attention.to_q")),
-      LinearKind::kS8Dequant);
+  EXPECT_EQ((LayerSelection{.precision = Precision::kInt8Dequant, .keep_bf16 = {}}.kind_of(
+                "layers.0.attention.to_q")),
+            LinearKind::kS8Dequant);
 }
 
 TEST(Precision, NamesRoundTrip) {
