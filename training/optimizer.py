@@ -97,7 +97,9 @@ class FlatOptimizer:
         m, v, g, w = self.first[s:], self.second, self.grads[s:], self.values[s:]
         m.lerp_(g, 1 - b1)
         v.mul_(b2).addcmul_(g, g, value=1 - b2)
-        u = (m / (1 - b1**self.count)) / ((v / (1 - b2**self.count)).sqrt() + 1e-8)
+        # Powers by exp, kernels only: nothing may be copied from the host inside a recorded step.
+        c1, c2 = (1 - torch.exp(self.count * math.log(b)) for b in (b1, b2))
+        u = (m / c1) / ((v / c2).sqrt() + 1e-8)
         w.sub_(self.lr * (u + self.shrink * w))
         # The quick start of the average: (1 + n) / (10 + n) until that passes the decay.
         d = ((1 + self.count) / (10 + self.count)).clamp(max=self.ema)

@@ -64,7 +64,7 @@ class Cache:
         self.size = args.encode_batch
         channels = 4 * vae.config["latent_channels"]
         self.buckets = [
-            Bucket(max(int(args.cache * share), 64), tokens, channels, device)
+            Bucket(max(int(args.cache * share), 8), tokens, channels, device)
             for share, tokens in zip(kShares, kBuckets)
         ]
         self.seen = [0] * len(kBuckets)
