@@ -92,11 +92,11 @@ class SceneSource:
         self.ahead = 4 * workers
         self.waiting = {}
 
-    def next(self, function):
+    def next(self, function, progress=1.0):
         queue = self.waiting.setdefault(function.__name__, collections.deque())
         while len(queue) < self.ahead:
             self.seed += 1
-            queue.append(self.pool.apply_async(function, ((self.seed, self.chunk),)))
+            queue.append(self.pool.apply_async(function, ((self.seed, self.chunk, progress),)))
         return queue.popleft().get()
 
     def close(self):

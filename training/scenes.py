@@ -15,7 +15,7 @@ from bpe import Tokenizer
 kHere = Path(__file__).parent
 kCanvas = 256
 kMaxSprites, kMaxLetters, kMaxTokens = 3, 8, 112
-kShortTokens = 48  # captions up to here go to the short bucket
+kBuckets = [32, 64, kMaxTokens]  # captions are padded to the first of these that holds them
 kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 kGlyphLeft, kCapHeight = 8, 46
 
@@ -100,12 +100,19 @@ class SceneMaker:
         """advances: [fonts, 36] widths in glyph pixels."""
         self.objects = objects or load_objects()
         self.words = words or (kHere / "words.txt").read_text().split()
+        self.short_words = [w for w in self.words if len(w) <= 5] or self.words
         self.advances = np.asarray(advances).tolist()
         self.rng = random.Random(0)
+        self.progress = 1.0
+
+    def ramp(self, first, last):
+        """From `first` to `last` over the first 60% of a run, then `last`."""
+        x = min(self.progress / 0.6, 1.0)
+        return first + (last - first) * x
 
     # ------------------------------------------------------------ parts
 
-    def thing(self, style, colored=0.3):
+    def thing(self, style, colored=0.15):
         r = self.rng
         index = r.randrange(len(self.objects))
         color = r.choice(list(kColors)) if r.random() < colored else None
@@ -128,6 +135,12 @@ class SceneMaker:
 
     def word(self):
         r = self.rng
+        if r.random() < self.ramp(0.75, 0.0):
+            # Short ones first: two to five letters.
+            n = r.choice([2, 3, 3, 4, 4, 5])
+            if r.random() < 0.5:
+                return "".join(r.choice(kLetters[:26]) for _ in range(n))
+            return r.choice(self.short_words)
         x = r.random()
         if x < 0.62:
             return r.choice(self.words)
@@ -183,7 +196,7 @@ class SceneMaker:
 
     def single(self, batch, i, style):
         r = self.rng
-        t = self.thing(style, 0.35)
+        t = self.thing(style)
         x = r.random()
         if x < 0.1:
             t["size_word"], size = r.choice([("small", 76), ("tiny", 60), ("big", 204), ("large", 204)])
@@ -191,7 +204,7 @@ class SceneMaker:
             p = self.phrase(t)
             return p, [("obj", p + r.choice([", centered", ""]))]
         p = self.phrase(t)
-        if x < 0.68:
+        if x < self.ramp(0.88, 0.72):
             self.put_sprite(batch, i, 0, t, 128, 128, r.uniform(136, 184))
             where = r.choice(["", "", "", "", " in the center", " in the middle", " centered"])
             return p + where, [("obj", p + r.choice([", centered", "", ", in the center"]))]
@@ -249,7 +262,7 @@ class SceneMaker:
 
     def triple(self, batch, i, style):
         r = self.rng
-        ts = [self.thing(style, 0.25) for _ in range(3)]
+        ts = [self.thing(style) for _ in range(3)]
         p, q, s = (self.phrase(t) for t in ts)
         size = r.uniform(70, 78)
         row = r.random() < 0.6
@@ -427,14 +440,17 @@ class SceneMaker:
             style = r.randrange(3)
             style_word = r.choice(kStyleWords[style])
         batch["background"][i] = [c / 255 for c in kBackgrounds[ground]]
+        # One object and one word first; three objects come last.
+        single, pair, triple = self.ramp(0.46, 0.30), self.ramp(0.13, 0.21), self.ramp(0.0, 0.08)
+        word = self.ramp(0.27, 0.20)
         x = r.random()
-        if x < 0.27:
+        if x < single:
             made = self.single(batch, i, style)
-        elif x < 0.52:
+        elif x < single + pair:
             made = self.pair(batch, i, style)
-        elif x < 0.62:
+        elif x < single + pair + triple:
             made = self.triple(batch, i, style)
-        elif x < 0.80:
+        elif x < single + pair + triple + word:
             made = self.lone_word(batch, i, ground)
             style_word = style_word if r.random() < 0.15 else None
         else:
@@ -468,10 +484,14 @@ def start_worker(advances):
 
 
 def make_scenes(job):
-    """job = (seed, count) -> batch with `ids` [n, 112] int16 (0 beyond `length`) and `length`."""
-    seed, count = job
+    """job = (seed, count, progress) -> batch with `ids` [n, 112] int16 (0 beyond `length`), `length`.
+
+    progress, 0 to 1, is the place in the curriculum; 1, the final mix, when it is left out.
+    """
+    seed, count, *progress = job
     maker, tokenizer = kWorker["maker"], kWorker["tokenizer"]
     maker.rng = random.Random(seed)
+    maker.progress = progress[0] if progress else 1.0
     batch = empty_batch(count)
     batch["ids"] = np.zeros((count, kMaxTokens), np.int16)
     batch["length"] = np.zeros(count, np.int16)
@@ -489,9 +509,10 @@ def make_scenes(job):
 
 
 def make_dense(job):
-    seed, count = job
+    seed, count = job[:2]
     maker = kWorker["maker"]
     maker.rng = random.Random(seed)
+    maker.progress = 1.0
     batch = empty_batch(count)
     for i in range(count):
         maker.fill_dense(batch, i)

@@ -9,13 +9,17 @@ import numpy as np
 import torch
 
 import config
+import scenes
 from bpe import Tokenizer
-from common import Average, Clock, Log, SceneSource, adamw, autocast, averaged_state
-from common import raise_compile_limits, rate, setup
+from checkpoint import load_weights
+from common import Clock, Log, SceneSource, autocast, fail, raise_compile_limits, rate, setup
 from compose import Composer, save_sheet, to_device
+from export import export
 from model import TextEncoder, Transformer
+from optimizer import FlatOptimizer
 from sampler import sample, schedule
-from scenes import kHere, kMaxTokens, kShortTokens, make_scenes
+from scenes import kBuckets, kHere, make_scenes
+from speed import Recorder, pick_attention, start_again, use_attention
 from train_vae import compiled_norm
 from vae import NormSilu, Vae
 
@@ -49,57 +53,108 @@ class Bucket:
         return self.latents[i].float(), self.ids[i], self.length[i]
 
 
+kShares = [0.74, 0.13, 0.13]  # of the cache, by caption length as the final mix has it
+
+
 class Cache:
-    """Composes and encodes scenes into two buckets, by caption length."""
+    """Composes and encodes scenes into one bucket per padded caption length."""
 
     def __init__(self, args, source, composer, vae, device):
         self.source, self.composer, self.vae, self.device = source, composer, vae, device
         self.size = args.encode_batch
         channels = 4 * vae.config["latent_channels"]
-        short = int(args.cache * 0.82)
         self.buckets = [
-            Bucket(short, kShortTokens, channels, device),
-            Bucket(args.cache - short, kMaxTokens, channels, device),
+            Bucket(max(int(args.cache * share), 8), tokens, channels, device)
+            for share, tokens in zip(kShares, kBuckets)
         ]
-        self.seen = [0, 0]
+        self.seen = [0] * len(kBuckets)
+        self.progress = 0.0
+
+    @torch.no_grad()
+    def encode(self, batch):
+        x = self.composer(batch).float() * 2 - 1
+        with autocast(self.device):
+            mean = self.vae.encode(x.contiguous(memory_format=torch.channels_last))[0]
+        return self.vae.normalise(mean)
 
     @torch.no_grad()
     def add(self):
         """One job's scenes."""
-        batch = to_device(self.source.next(make_scenes), self.device)
+        host = self.source.next(make_scenes, self.progress)
+        # Sorted by length, so that bucket sizes are known here and nothing waits for the device.
+        order = np.argsort(host["length"], kind="stable")
+        host = {k: v[order] for k, v in host.items()}
+        ends = np.searchsorted(host["length"], kBuckets, side="right")
+        batch = to_device(host, self.device)
         ids, length = batch.pop("ids").long(), batch.pop("length").long()
-        for i in range(0, len(ids), self.size):
-            x = self.composer({k: v[i : i + self.size] for k, v in batch.items()}).float() * 2 - 1
-            with autocast(self.device):
-                mean = self.vae.encode(x.contiguous(memory_format=torch.channels_last))[0]
-            latents = self.vae.normalise(mean)
-            for k, bucket in enumerate(self.buckets):
-                low = 0 if k == 0 else kShortTokens
-                part = slice(i, i + self.size)
-                fits = (length[part] > low) & (length[part] <= bucket.tokens)
-                self.seen[k] += int(fits.sum())
-                bucket.put(latents[fits], ids[part][fits], length[part][fits])
+        parts = range(0, len(ids), self.size)
+        latents = torch.cat([self.encode({k: v[i : i + self.size] for k, v in batch.items()}) for i in parts])
+        begin = 0
+        for k, (bucket, end) in enumerate(zip(self.buckets, ends)):
+            if end > begin:
+                part = slice(begin, int(end))
+                bucket.put(latents[part], ids[part], length[part])
+                self.seen[k] += int(end) - begin
+            begin = int(end)
         return len(ids)
 
 
-def draw_times(n, device):
+def draw_times(n, device, mean):
     """Model times: noise level logit-normal, one tenth uniform."""
-    sigma = torch.sigmoid(-0.3 + 1.2 * torch.randn(n, device=device))
+    sigma = torch.sigmoid(mean + 1.2 * torch.randn(n, device=device))
     sigma = torch.where(torch.rand(n, device=device) < 0.1, torch.rand(n, device=device), sigma)
     return 1 - sigma
 
 
-def step_losses(nets, x1, ids, length):
-    """-> loss of the conditional and of the unconditional transformer on the same noisy latents."""
-    text, conditional, unconditional = nets
-    noise = torch.randn_like(x1)
-    t = draw_times(len(x1), x1.device)
+def velocity_loss(transformer, x1, noise, t, *condition):
+    """-> squared error of the velocity, per picture [B]."""
     x = t[:, None, None] * x1 + (1 - t[:, None, None]) * noise
-    target = x1 - noise
-    mask = torch.arange(ids.shape[1], device=ids.device) < length[:, None]
-    v = conditional(x, t, kGrid, text(ids), mask).float()
-    u = unconditional(x, t, kGrid).float()
-    return (v - target).square().mean(), (u - target).square().mean()
+    v = transformer(x, t, kGrid, *condition).float()
+    return (v - (x1 - noise)).square().mean((1, 2))
+
+
+def text_mask(ids, length):
+    return torch.arange(ids.shape[1], device=ids.device) < length[:, None]
+
+
+class HeldOut:
+    """Two fixed sets, scenes with a word and scenes with one object: loss at three noise levels.
+
+    `other` is the loss with the caption of another scene of the set: what is gained by reading.
+    """
+
+    def __init__(self, cache, advances, count):
+        scenes.start_worker(advances)
+        host = make_scenes((777_777, 12 * count + 64))
+        word = (host["glyph"] >= 0).any(1)
+        one = ((host["sprite"] >= 0).sum(1) == 1) & ~word
+        self.sets, self.device = {}, cache.device
+        for name, fits in (("words", word), ("objects", one)):
+            chosen = np.flatnonzero(fits & (host["length"] <= kBuckets[0]))[:count]
+            part = to_device({k: v[chosen] for k, v in host.items()}, cache.device)
+            ids, length = part.pop("ids").long()[:, : kBuckets[0]], part.pop("length").long()
+            self.sets[name] = (cache.encode(part), ids, length)
+
+    @torch.no_grad()
+    def __call__(self, nets):
+        text, conditional, unconditional = nets
+        out = {}
+        generator = torch.Generator().manual_seed(5)
+        for name, (x1, ids, length) in self.sets.items():
+            mask = text_mask(ids, length)
+            turned = ids.roll(1, 0), mask.roll(1, 0)
+            for level in (0.2, 0.5, 0.8):
+                noise = torch.randn(x1.shape, generator=generator).to(self.device)
+                t = torch.full((len(x1),), 1 - level, device=self.device)
+                with autocast(self.device):
+                    losses = [
+                        velocity_loss(conditional, x1, noise, t, text(ids), mask),
+                        velocity_loss(conditional, x1, noise, t, text(turned[0]), turned[1]),
+                        velocity_loss(unconditional, x1, noise, t),
+                    ]
+                names = ("right", "other", "unconditional")
+                out[f"{name} {level}"] = {k: round(float(v.mean()), 5) for k, v in zip(names, losses)}
+        return out
 
 
 class Sampler:
@@ -145,66 +200,203 @@ def build(vocab, device):
     return [net.to(device) for net in nets]
 
 
-def main():
+kFolders = ["text_encoder", "transformer", "unconditional_transformer"]
+
+
+def warm_start(nets, folder):
+    """Weights of an exported checkpoint; sizes and vocabulary must be the same."""
+    try:
+        for net, name in zip(nets, kFolders):
+            load_weights(net, folder / name)
+            net.train()
+    except (ValueError, RuntimeError, OSError) as error:
+        fail(f"--init {folder}: {error}")
+
+
+def is_hidden(name, parameter):
+    """Matrices inside layers, but for the modulation: these go to Muon."""
+    return "layers." in name and parameter.dim() == 2 and "adaln" not in name
+
+
+class Trainer:
+    """Weights, two optimizers and the recorded steps. Inputs of a step are fixed tensors."""
+
+    def __init__(self, args, nets, device):
+        self.args, self.nets, self.device = args, nets, device
+        text, conditional, unconditional = nets
+        hidden = is_hidden if args.optimizer == "muon" else lambda name, parameter: False
+        joint = [(f"0.{n}", p) for n, p in text.named_parameters()]
+        joint += [(f"1.{n}", p) for n, p in conditional.named_parameters()]
+        alone = [(f"2.{n}", p) for n, p in unconditional.named_parameters()]
+        self.optimizers = [FlatOptimizer(named, hidden, args.decay) for named in (joint, alone)]
+        # loss, its norm, unconditional loss, its norm; and the counts of both.
+        self.sums = torch.zeros(6, device=device)
+        channels = config.kConditional["in_channels"]
+        shape = (args.batch, kGrid[0] * kGrid[1], channels)
+        self.x1 = torch.randn(shape, device=device)
+        self.x1_alone = torch.randn(shape, device=device)
+        self.ids = [torch.zeros(args.batch, n, dtype=torch.int64, device=device) for n in kBuckets]
+        self.noise_mean = torch.zeros((), device=device)
+        self.length = torch.full((args.batch,), 8, dtype=torch.int64, device=device)
+
+    def joint_step(self, k):
+        text, conditional, _ = self.nets
+        optimizer = self.optimizers[0]
+        optimizer.zero_grad()
+        ids = self.ids[k]
+        with autocast(self.device):
+            t = draw_times(len(ids), self.device, self.noise_mean)
+            noise = torch.randn_like(self.x1)
+            mask = text_mask(ids, self.length)
+            loss = velocity_loss(conditional, self.x1, noise, t, text(ids), mask).mean()
+        loss.backward()
+        norm = optimizer.step()
+        self.count(0, loss, norm)
+
+    def alone_step(self):
+        optimizer = self.optimizers[1]
+        optimizer.zero_grad()
+        with autocast(self.device):
+            t = draw_times(len(self.x1_alone), self.device, self.noise_mean)
+            noise = torch.randn_like(self.x1_alone)
+            loss = velocity_loss(self.nets[2], self.x1_alone, noise, t).mean()
+        loss.backward()
+        norm = optimizer.step()
+        self.count(2, loss, norm)
+
+    @torch.no_grad()
+    def count(self, at, loss, norm):
+        self.sums[at].add_(loss.detach())
+        self.sums[at + 1].add_(norm)
+        self.sums[4 + at // 2].add_(1)
+
+    def prepare(self, recorder):
+        """Compiles and records every step at rate zero; weights and averages stay as they are."""
+        self.rates(0.0, 0.0)
+        functions = [lambda k=k: self.joint_step(k) for k in range(len(kBuckets))] + [self.alone_step]
+        for function in functions:
+            recorder.warm(function)
+        yield "compiled"
+        runs = [recorder.record(function) for function in functions]
+        self.joint, self.alone = runs[:-1], runs[-1]
+        self.sums.zero_()
+        for run in runs:
+            run()
+        counts = self.sums.tolist()
+        if not np.isfinite(counts).all() or counts[4:] != [len(kBuckets), 1] or min(counts[:4]) <= 0:
+            raise RuntimeError(f"a recorded step does not do what it should: {counts}")
+        self.sums.zero_()
+        for optimizer in self.optimizers:
+            optimizer.forget()
+        yield "recorded"
+
+    def rates(self, adamw, muon):
+        for optimizer in self.optimizers:
+            optimizer.lr.fill_(adamw)
+            optimizer.muon_lr.fill_(muon)
+
+    def averaged(self):
+        """State dicts of the three networks with averaged weights."""
+        values = {**self.optimizers[0].averages(), **self.optimizers[1].averages()}
+        return [{k: values[f"{i}.{k}"] for k in net.state_dict()} for i, net in enumerate(self.nets)]
+
+
+def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint folder")
     parser.add_argument("--minutes", type=float, default=16)
-    parser.add_argument("--batch", type=int, default=768)
-    parser.add_argument("--peak", type=float, default=1.5e-3)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
+    parser.add_argument("--peak", type=float, default=1e-3, help="rate of AdamW")
+    parser.add_argument("--muon-peak", type=float, default=2e-3)
+    parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--decay", type=float, default=0.999, help="of the average of weights")
-    parser.add_argument("--cache", type=int, default=300_000, help="scenes kept on the device")
-    parser.add_argument("--refresh", type=int, default=16, help="steps between fresh jobs of scenes")
+    parser.add_argument("--noise-mean", type=float, default=0.8, help="first mean of the noise level's logit")
+    parser.add_argument("--noise-mean-end", type=float, default=0.2, help="its last mean, approached from 60%% on")
+    parser.add_argument("--cache", type=int, default=131_072, help="scenes kept on the device")
+    parser.add_argument("--refresh", type=int, default=40, help="steps between fresh jobs of scenes")
     parser.add_argument("--encode-batch", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--sheet-seconds", type=float, default=150)
+    parser.add_argument("--first-sheet", type=int, default=1, help="look before training as well")
+    parser.add_argument("--held-out", type=int, default=128)
     parser.add_argument("--compile", type=int, default=1)
+    parser.add_argument("--graph", type=int, default=1)
+    parser.add_argument("--parts", type=Path, help="where the parts of each export go (default: OUT/back)")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--sheet-steps", type=int, default=24)
     parser.add_argument("--tiny", type=int, default=0)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def prepared(args, trainer, recorder, layers, clock, source, log, compiled):
+    """Compiles and records; on failure starts the program again without what failed."""
+    begin, stage = time.time(), "compile"
+    try:
+        if compiled:
+            # Layer by layer: one compilation per shape serves all layers of a network.
+            raise_compile_limits()
+            for layer in layers:
+                layer.compile(dynamic=False)
+        for done in trainer.prepare(recorder):
+            log(event=done, seconds=round(time.time() - begin, 1))
+            stage = "graph"
+    except Exception as error:
+        if stage == "compile" and compiled:
+            options = ["--compile", "0"]
+        elif stage == "graph" and recorder.enabled:
+            options = ["--graph", "0"]
+        else:
+            raise
+        log(event=f"{stage} failed; starting again", options=options, why=str(error)[:600])
+        source.close()
+        start_again(options, clock.deadline)
+
+
+def main():
+    args = arguments()
     if args.tiny:
         config.scaled_down()
+    args.out.mkdir(parents=True, exist_ok=True)
     resume = args.out / "dit_state.pt"
     state = torch.load(resume, map_location="cpu") if resume.exists() else None
     step, done = (state["step"], state["progress"]) if state else (0, 0.0)
     clock = Clock(args.minutes, done)
     log = Log(args.out / "dit_log.jsonl")
     assets = np.load(kHere / ".cache" / "assets.npz")
-    source = SceneSource(assets["advances"], args.workers, args.chunk, 10_000_000 * (1 + (step > 0)) + step)
-    device = setup(args.device, 100 + step)
+    source = SceneSource(assets["advances"], args.workers, args.chunk, 10_000_000 * (2 + (step > 0)) + step)
+    device = setup(args.device, 200 + step)
     composer = Composer(assets, device)
     vae = Vae(config.kVae).to(device).to(memory_format=torch.channels_last).eval()
     vae.load_state_dict(torch.load(args.out / "vae.pt", map_location=device)["model"])
-    plain = NormSilu.kernel
-    compiled = bool(args.compile) and device.type == "cuda"
-    if compiled:
-        NormSilu.kernel = staticmethod(compiled_norm(device, log))
-
     vocab = Tokenizer.load(kHere / "tokenizer" / "tokenizer.json").size
     nets = build(vocab, device)
-    parameters = [p for net in nets for p in net.parameters()]
-    matrices = [p for p in parameters if p.dim() >= 2]
-    others = [p for p in parameters if p.dim() < 2]
-    optimizer = adamw(
-        [{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
-        device,
-        lr=args.peak,
-        betas=(0.9, 0.98),
-    )
-    average = Average(parameters, args.decay)
+    if args.init and not state:
+        warm_start(nets, args.init)
+    trainer = Trainer(args, nets, device)
+    compiled = bool(args.compile) and device.type == "cuda"
+    heads = config.kConditional["num_attention_heads"]
+    kernel = pick_attention(device, args.batch, heads, 256 + kBuckets[0], log)
+    layers = [*nets[0].language_model.layers, *nets[1].layers, *nets[2].layers]
+    recorder = Recorder(device, bool(args.graph))
+    prepared(args, trainer, recorder, layers, clock, source, log, compiled)
     if state:
-        for net, weights in zip(nets, state["nets"]):
-            net.load_state_dict(weights)
-        average.values = [v.to(device) for v in state["average"]]
-        average.steps = step
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(trainer.optimizers, state["optimizers"]):
+            optimizer.restore(kept)
 
+    plain = NormSilu.kernel
+    if compiled:
+        NormSilu.kernel = staticmethod(compiled_norm(device, log))
     cache = Cache(args, source, composer, vae, device)
+    cache.progress = done
     begin = time.time()
-    while any(b.filled < 0.97 * b.capacity for b in cache.buckets):
+    while any(b.filled < 0.9 * b.capacity for b in cache.buckets):
         cache.add()
-        if time.time() - begin > 90 and all(b.filled > args.batch for b in cache.buckets):
+        if time.time() - begin > 60 and all(b.filled > 4 * args.batch for b in cache.buckets):
             break
+    held_out = HeldOut(cache, assets["advances"], args.held_out)
     if device.type == "cuda":
         torch.cuda.synchronize()
     log(
@@ -213,121 +405,108 @@ def main():
         filled=[b.filled for b in cache.buckets],
         latent_std=round(float(cache.buckets[0].latents[:1000].float().std()), 3),
     )
-
-    copies = build(vocab, device)
-    sampler = Sampler([net.eval() for net in copies], vae, device)
+    copies = [net.eval() for net in build(vocab, device)]
+    sampler = Sampler(copies, vae, device)
     sheet_prompts = (kHere / "prompts_sheet.txt").read_text().splitlines()
-    groups = [list(nets[0].parameters()) + list(nets[1].parameters()), list(nets[2].parameters())]
-    layers = [*nets[0].language_model.layers, *nets[1].layers, *nets[2].layers]
-    if compiled:
-        # Layer by layer: one compilation per shape serves all layers of a network.
-        raise_compile_limits()
-        for layer in layers:
-            layer.compile(dynamic=False)
-
-    def train_step(bucket, lr):
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        with autocast(device):
-            loss, loss_u = step_losses(nets, *bucket.draw(args.batch))
-        optimizer.zero_grad(set_to_none=True)
-        (loss + loss_u).backward()
-        norms = [
-            torch.nn.utils.clip_grad_norm_([p for p in g if p.grad is not None], 1.0) for g in groups
-        ]
-        optimizer.step()
-        average.update()
-        return loss.detach(), loss_u.detach(), *norms
-
-    def averaged():
-        states, offset = [], 0
-        for net in nets:
-            states.append(averaged_state(net, average, offset))
-            offset += sum(1 for _ in net.parameters())
-        return states
 
     def save(progress):
-        torch.save(
-            {
-                "nets": [net.state_dict() for net in nets],
-                "average": average.values,
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-                "progress": progress,
-            },
-            str(resume) + ".new",
-        )
+        kept = {
+            "optimizers": [o.state() for o in trainer.optimizers],
+            "step": step,
+            "progress": progress,
+        }
+        torch.save(kept, str(resume) + ".new")
         os.replace(str(resume) + ".new", resume)
-        torch.save({"nets": averaged(), "vocab": vocab}, str(args.out / "dit.pt") + ".new")
+        torch.save({"nets": trainer.averaged(), "vocab": vocab}, str(args.out / "dit.pt") + ".new")
         os.replace(str(args.out / "dit.pt") + ".new", args.out / "dit.pt")
 
-    def sheet(name):
-        for copy, weights in zip(copies, averaged()):
-            copy.load_state_dict(weights)
+    def look(name):
+        """Held-out losses, the sheet, and an export; trouble here must not end the run."""
         kept, NormSilu.kernel = NormSilu.kernel, staticmethod(plain)
-        save_sheet(sampler(sheet_prompts, 4.0), args.out / name, 6)
-        NormSilu.kernel = staticmethod(kept)
+        use_attention("efficient")
+        try:
+            for copy, weights in zip(copies, trainer.averaged()):
+                copy.load_state_dict(weights)
+            log(event="held out", step=step, **held_out(copies))
+            save_sheet(sampler(sheet_prompts, 4.0, args.sheet_steps), args.out / name, 6)
+        except Exception as error:
+            log(event="no sheet", why=str(error)[:300])
+        finally:
+            NormSilu.kernel = staticmethod(kept)
+            use_attention(kernel)
+        try:
+            export(args.out, args.out / "model", 4.0, args.parts or args.out / "back")
+        except Exception as error:
+            log(event="no export", why=str(error)[:300])
 
-    begin = time.time()
-    try:
-        for bucket in cache.buckets * 2:
-            train_step(bucket, 1e-6)
-    except Exception as error:
-        if not compiled:
-            raise
-        # Slower, but a run without the compiler is better than none.
-        log(event="layers not compiled", why=str(error)[:300])
-        for layer in layers:
-            layer._compiled_call_impl = None
-        for bucket in cache.buckets * 2:
-            train_step(bucket, 1e-6)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
     log(
         event="ready",
-        seconds=round(time.time() - begin, 1),
         parameters=[sum(p.numel() for p in net.parameters()) for net in nets],
+        muon=[o.split for o in trainer.optimizers],
+        options=" ".join(f"{k}={v}" for k, v in vars(args).items()),
+        recorded=recorder.enabled,
         resumed_at=done,
         gib=round(torch.cuda.max_memory_allocated() / 2**30, 1) if device.type == "cuda" else 0,
     )
     clock.start()
-    last_log, last_sheet, last_step = time.time(), time.time(), step
+    if not state and args.first_sheet:
+        save(0.0)
+        look("sheet_000.png")
+    last_log, last_sheet, first_step = time.time(), time.time(), step
     chooser = np.random.default_rng(step)
-    sums = torch.zeros(4, device=device)
+    buckets = cache.buckets
     while True:
         progress = clock.progress()
         if progress >= 1:
             break
-        bucket = cache.buckets[int(chooser.random() < cache.seen[1] / sum(cache.seen))]
-        values = train_step(bucket, rate(progress, step, args.peak, 300))
-        sums += torch.stack([v.float() for v in values])
+        share = np.array(cache.seen) / sum(cache.seen)
+        k = int(chooser.choice(len(buckets), p=share))
+        x1, ids, length = buckets[k].draw(args.batch)
+        trainer.x1.copy_(x1)
+        trainer.ids[k].copy_(ids)
+        trainer.length.copy_(length)
+        # Both optimizers share the schedule; a resumed run warms up again.
+        now = step - first_step
+        share_of_peak = rate(progress, now, 1.0, args.warmup)
+        trainer.rates(args.peak * share_of_peak, args.muon_peak * share_of_peak)
+        # What the caption tells is learned at high noise, first; crisp edges at low noise, last.
+        late = max(progress - 0.6, 0.0) / 0.4
+        trainer.noise_mean.fill_(args.noise_mean + (args.noise_mean_end - args.noise_mean) * late)
+        trainer.joint[k]()
+        if step % 2 == 0:
+            k = int(chooser.choice(len(buckets), p=share))
+            trainer.x1_alone.copy_(buckets[k].draw(args.batch)[0])
+            trainer.alone()
         step += 1
         if step % args.refresh == 0:
+            cache.progress = progress
             cache.add()
         if step % 20 == 0 and time.time() - last_log > 10:
-            n = step - last_step
-            mean = (sums / n).tolist()
-            sums.zero_()
+            sums = trainer.sums.tolist()
+            trainer.sums.zero_()
+            n, alone = max(sums[4], 1), max(sums[5], 1)
             speed = n / (time.time() - last_log)
             log(
                 step=step,
                 progress=round(progress, 4),
-                loss=round(mean[0], 5),
-                loss_unconditional=round(mean[1], 5),
-                norms=[round(v, 3) for v in mean[2:]],
+                loss=round(sums[0] / n, 5),
+                loss_unconditional=round(sums[2] / alone, 5),
+                norms=[round(sums[1] / n, 3), round(sums[3] / alone, 3)],
+                steps_per_s=round(speed, 2),
                 pictures_per_s=round(speed * args.batch),
             )
-            last_log, last_step = time.time(), step
-            if not np.isfinite(mean[0]):
+            last_log = time.time()
+            if not np.isfinite(sums[0]):
                 log(event="not finite; stopped")
                 raise SystemExit(1)
         if time.time() - last_sheet > args.sheet_seconds:
             save(progress)
-            sheet(f"sheet_{round(100 * progress):03d}.png")
-            log(event="sheet", step=step)
-            last_sheet = time.time()
+            look(f"sheet_{round(100 * progress):03d}.png")
+            log(event="sheet", step=step, seconds=round(time.time() - last_log, 1))
+            last_sheet = last_log = time.time()
+            trainer.sums.zero_()
     save(1.0)
-    sheet("sheet_100.png")
+    look("sheet_100.png")
     log(event="done", step=step, pictures=step * args.batch)
     source.close()
 

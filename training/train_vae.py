@@ -1,4 +1,8 @@
-"""Trains the autoencoder on composed scenes: crops of 128 px first, whole pictures later."""
+"""Trains the autoencoder on composed scenes: crops of 128 px first, whole pictures later.
+
+With --init DIR --copy 1 it only takes over a finished one; with --decoder-only 1 the encoder and the
+latent statistics stay as they are, so that transformers trained on its latents stay valid.
+"""
 
 import argparse
 import os
@@ -11,10 +15,11 @@ import torch
 import torch.nn.functional as F
 
 import config
+from checkpoint import load_weights
 from common import Average, Clock, Log, SceneSource, adamw, autocast, averaged_state
-from common import raise_compile_limits, rate, setup
+from common import fail, raise_compile_limits, rate, setup
 from compose import Composer, join, save_sheet, to_device
-from scenes import kHere, make_dense, make_scenes
+from scenes import kBackgrounds, kHere, make_dense, make_scenes
 from vae import NormSilu, Vae, group_norm_silu, pack
 
 
@@ -68,6 +73,17 @@ class Pictures:
         return x.float().contiguous(memory_format=torch.channels_last)
 
 
+def with_flat_grounds(x):
+    """A quarter of the pictures become flat: half in colours of the captions, half in any colour."""
+    n = max(len(x) // 4, 1)
+    palette = torch.tensor(list(kBackgrounds.values()), device=x.device, dtype=torch.float32) / 127.5 - 1
+    named = palette[torch.randint(len(palette), (n,), device=x.device)]
+    free = torch.rand(n, 3, device=x.device) * 2 - 1
+    choice = torch.rand(n, 1, device=x.device) < 0.5
+    x[:n] = torch.where(choice, named, free)[:, :, None, None]
+    return x
+
+
 def gradients(x):
     return x[:, :, 1:] - x[:, :, :-1], x[:, :, :, 1:] - x[:, :, :, :-1]
 
@@ -86,6 +102,20 @@ def loss_of(vae, x, kl_weight, noise):
     edge = sum((a - b).abs().mean() for a, b in zip(gradients(y), gradients(x)))
     kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
     return pixel + 0.5 * edge + kl_weight * kl, d.detach().square().mean(), kl.detach()
+
+
+def decoder_loss(vae, x, noise):
+    """Like loss_of with a fixed encoder: latents as served, with the transformer's kind of error."""
+    with torch.no_grad():
+        mean = vae.encode(x)[0]
+        scale = (vae.bn.running_var + vae.config["batch_norm_eps"]).sqrt()
+        scale = scale.view(4, -1).mean(0)[:, None, None]
+        z = mean + noise * torch.rand(len(x), 1, 1, 1, device=x.device) * scale * torch.randn_like(mean)
+    y = vae.decode(z).float()
+    d = y - x
+    pixel = (d.square() + 1e-6).sqrt().mean() + 4 * d.square().mean()
+    edge = sum((a - b).abs().mean() for a, b in zip(gradients(y), gradients(x)))
+    return pixel + 0.5 * edge, d.detach().square().mean(), torch.zeros((), device=x.device)
 
 
 @torch.no_grad()
@@ -143,12 +173,21 @@ def main():
     parser.add_argument("--chunk", type=int, default=256, help="scenes per job")
     parser.add_argument("--held-out", type=int, default=512)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--init", type=Path, help="begin with the autoencoder of this checkpoint folder")
+    parser.add_argument("--copy", type=int, default=0, help="1: only write vae.pt from --init")
+    parser.add_argument("--decoder-only", type=int, default=0)
     parser.add_argument("--tiny", type=int, default=0, help="1: a miniature, to try the code")
     args = parser.parse_args()
     if args.tiny:
         config.scaled_down()
+    if (args.copy or args.decoder_only) and not args.init:
+        fail("--copy and --decoder-only need --init")
     args.out.mkdir(parents=True, exist_ok=True)
-    resume = args.out / "vae_state.pt"
+    if args.copy:
+        vae = load_weights(Vae(config.kVae), args.init / "vae")
+        torch.save({"model": vae.state_dict(), "config": config.kVae}, args.out / "vae.pt")
+        return
+    resume = args.out / ("decoder_state.pt" if args.decoder_only else "vae_state.pt")
     state = torch.load(resume, map_location="cpu") if resume.exists() else None
     step, done = (state["step"], state["progress"]) if state else (0, 0.0)
     clock = Clock(args.minutes, done)
@@ -163,8 +202,14 @@ def main():
     pictures = Pictures(source, composer, device)
 
     vae = Vae(config.kVae).to(device).to(memory_format=torch.channels_last)
+    if args.init:
+        load_weights(vae, args.init / "vae").train()
+    if args.decoder_only:
+        for part in (vae.encoder, vae.quant_conv):
+            part.requires_grad_(False)
     average = Average(vae.parameters(), 0.999)
-    optimizer = adamw(vae.parameters(), device, lr=args.peak, betas=(0.9, 0.98), weight_decay=0.0)
+    trained = [p for p in vae.parameters() if p.requires_grad]
+    optimizer = adamw(trained, device, lr=args.peak, betas=(0.9, 0.98), weight_decay=0.0)
     if state:
         vae.load_state_dict(state["model"])
         average.values = [v.to(device) for v in state["average"]]
@@ -179,10 +224,13 @@ def main():
             group["lr"] = lr
         x = pictures.batch(size, args.batch if size == 256 else 4 * args.batch)
         with autocast(device):
-            loss, error, kl = loss_of(vae, x, args.kl, args.noise)
+            if args.decoder_only:
+                loss, error, kl = decoder_loss(vae, with_flat_grounds(x), args.noise)
+            else:
+                loss, error, kl = loss_of(vae, x, args.kl, args.noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         average.update()
         return loss.detach(), error, kl, norm
@@ -206,6 +254,10 @@ def main():
         copy.load_state_dict(averaged_state(vae, average))
         return copy.eval()
 
+    if args.init:
+        psnr, flat, worst, _ = evaluate(averaged(), composer, held_out, device, 32)
+        NormSilu.kernel = staticmethod(fused)
+        log(event="before", held_out_psnr=round(psnr, 2), flat_mean=round(flat, 3), flat_max=round(worst, 2))
     for size in (128, 256):  # compile and pick convolutions, at no learning rate to speak of
         train_step(size, 1e-6)
     if device.type == "cuda":
@@ -249,8 +301,10 @@ def main():
     copy = averaged()
     psnr, flat, worst, shown = evaluate(copy, composer, held_out, device, 32)
     save_sheet(shown, args.out / "vae_sheet.png", 8)
-    measure_latents(copy, composer, source, device, 8 * args.held_out)
-    torch.save({"model": copy.state_dict(), "config": config.kVae}, args.out / "vae.pt")
+    if not args.decoder_only:
+        measure_latents(copy, composer, source, device, 8 * args.held_out)
+    torch.save({"model": copy.state_dict(), "config": config.kVae}, args.out / "vae.pt.new")
+    os.replace(args.out / "vae.pt.new", args.out / "vae.pt")
     log(
         event="done",
         step=step,
