@@ -7,7 +7,8 @@ filter as wide as the shrink asks for: exact anti-aliasing, no gather, all on ma
 import numpy as np
 import torch
 
-from scenes import kCanvas, kCapHeight, kStyles
+from palette import kStyles
+from scenes import kCanvas, kCapHeight
 
 kBaseline = 56  # row of the baseline in a glyph cell
 

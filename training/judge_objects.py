@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from pictures import add_arguments, pictures_for, read_table
-from scenes import kHere, kStyles, load_objects
+from palette import kStyles
+from scenes import kHere, load_objects
 
 kSide, kShift = 64, 3
 

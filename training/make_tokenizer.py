@@ -6,8 +6,8 @@ from pathlib import Path
 
 import bpe
 from checkpoint import write_json
-from scenes import SceneMaker, empty_batch, kBackgrounds, kColors, kHere, kStyles, load_objects
-from scenes import kBackgroundWords, kFonts, kStyleWords
+from palette import kBackgrounds, kBackgroundWords, kColors, kFonts, kStyles, kStyleWords
+from scenes import SceneMaker, empty_batch, kHere, load_objects
 
 kTemplate = (
     "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' }}{%- for c in m.content %}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bpe import Tokenizer
+from palette import kBackgrounds, kBackgroundWords, kColors, kFonts, kLight, kNoArticle, kStyles, kStyleWords
 
 kHere = Path(__file__).parent
 kCanvas = 256
@@ -18,54 +19,14 @@ kMaxSprites, kMaxLetters, kMaxTokens = 3, 8, 112
 kBuckets = [32, 64, kMaxTokens]  # captions are padded to the first of these that holds them
 kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 kGlyphLeft, kCapHeight = 8, 46
-
-kBackgrounds = {
-    "white": (255, 255, 255),
-    "ivory": (250, 243, 221),
-    "gray": (158, 162, 168),
-    "black": (24, 24, 27),
-    "red": (214, 48, 49),
-    "orange": (245, 149, 52),
-    "yellow": (252, 216, 84),
-    "green": (60, 160, 88),
-    "mint": (190, 234, 208),
-    "teal": (26, 140, 140),
-    "sky blue": (160, 212, 245),
-    "blue": (44, 104, 214),
-    "navy": (24, 40, 92),
-    "purple": (124, 74, 184),
-    "pink": (250, 184, 206),
-    "brown": (128, 84, 52),
-}
-kBackgroundWords = {
-    "ivory": ["ivory", "ivory", "cream"],
-    "gray": ["gray", "grey"],
-    "sky blue": ["sky blue", "light blue"],
-    "navy": ["navy", "dark blue"],
-    "mint": ["mint", "mint", "light green"],
-}
-kLight = ["white", "white", "ivory", "yellow", "mint", "sky blue", "pink"]
-kColors = {
-    "red": (222, 42, 46),
-    "orange": (246, 138, 30),
-    "yellow": (250, 206, 40),
-    "green": (46, 160, 70),
-    "blue": (36, 100, 222),
-    "purple": (134, 66, 190),
-    "pink": (244, 124, 172),
-    "brown": (130, 80, 44),
-    "black": (30, 30, 34),
-    "white": (246, 246, 246),
-    "gray": (140, 144, 150),
-}
-kStyles = ["noto", "fluent", "twemoji"]
-kStyleWords = [["noto", "noto", "glossy"], ["fluent", "fluent", "flat"], ["twemoji", "twemoji", "simple"]]
-kFonts = ["sans", "serif", "typewriter", "rounded", "condensed"]
-kNoArticle = set(
-    "grapes cherries broccoli corn bread cheese fries popcorn spaghetti sushi chocolate candy honey "
-    "milk coffee beer fire lightning jeans gloves socks headphones scissors".split()
-)
-
+# Drawings and letters stand on a grid and come in few sizes, so that the same drawing gives the same
+# latents wherever it stands (a latent is 8 x 8 pixels, a token 16 x 16). Places that vary freely would
+# have to be learned pixel by pixel, which a model and a run of this size cannot.
+kSizes = {"whole": 160, "half": 104, "third": 72, "big": 208, "tiny": 56}
+kNear, kMiddle, kFar = 64, 128, 192  # centres of what stands left, in the middle, right; or top to bottom
+kThirds = (48, 128, 208)
+kCaps = (72, 56, 44, 36, 28)  # heights of capitals
+kPenStep, kWordWidth = 4, 236
 
 def load_objects():
     lines = (kHere / "objects.tsv").read_text().splitlines()[1:]
@@ -170,26 +131,28 @@ class SceneMaker:
     # ------------------------------------------------------------ layout
 
     def put_sprite(self, batch, i, slot, t, x, y, size):
-        j = self.rng.uniform
         batch["sprite"][i, slot] = t["object"] * len(kStyles) + t["style"]
-        box = (x + size * j(-0.03, 0.03), y + size * j(-0.03, 0.03), size * j(0.96, 1.04))
-        batch["sprite_box"][i, slot] = box
+        batch["sprite_box"][i, slot] = (x, y, size)
         if t["color"]:
             batch["sprite_color"][i, slot] = (1, *(c / 255 for c in kColors[t["color"]]))
 
-    def put_word(self, batch, i, t, y, cap, width=228):
-        """y: centre of the capitals; cap: their greatest height; width: the greatest width."""
+    def put_word(self, batch, i, t, y, highest, free=False):
+        """y: centre of the capitals; highest: their greatest height. free: any height, any place."""
         font = kFonts.index(t["font"] or "sans")
         codes = [kLetters.index(c) for c in t["word"]]
         advances = [self.advances[font][c] for c in codes]
-        scale = min(cap / kCapHeight, width / sum(advances)) * self.rng.uniform(0.93, 1.0)
-        pen = kCanvas / 2 - sum(advances) * scale / 2 + self.rng.uniform(-4, 4)
+        unit = sum(advances) / kCapHeight
+        widest = kWordWidth / unit
+        fits = [c for c in kCaps if c <= min(highest, widest)]
+        cap = fits[0] if fits and not free else min(highest, widest)
+        scale = cap / kCapHeight
+        pen = kCanvas / 2 - unit * cap / 2
         for k, (code, advance) in enumerate(zip(codes, advances)):
+            left = pen if free else kPenStep * round(pen / kPenStep)
             batch["glyph"][i, k] = font * len(kLetters) + code
-            batch["glyph_x"][i, k] = pen - kGlyphLeft * scale
+            batch["glyph_x"][i, k] = left - kGlyphLeft * scale
             pen += advance * scale
-        baseline = y + kCapHeight * scale / 2 + self.rng.uniform(-3, 3)
-        batch["text_box"][i] = (baseline, scale)
+        batch["text_box"][i] = (y + cap / 2, scale)
         batch["text_color"][i] = [c / 255 for c in kColors[t["shown"]]]
 
     # ------------------------------------------------------------ scenes: each -> (sentence, elements)
@@ -199,38 +162,40 @@ class SceneMaker:
         t = self.thing(style)
         x = r.random()
         if x < 0.1:
-            t["size_word"], size = r.choice([("small", 76), ("tiny", 60), ("big", 204), ("large", 204)])
-            self.put_sprite(batch, i, 0, t, 128, 128, size)
+            t["size_word"], size = r.choice(
+                [("small", "third"), ("tiny", "tiny"), ("big", "big"), ("large", "big")]
+            )
+            self.put_sprite(batch, i, 0, t, kMiddle, kMiddle, kSizes[size])
             p = self.phrase(t)
             return p, [("obj", p + r.choice([", centered", ""]))]
         p = self.phrase(t)
         if x < self.ramp(0.88, 0.72):
-            self.put_sprite(batch, i, 0, t, 128, 128, r.uniform(136, 184))
+            self.put_sprite(batch, i, 0, t, kMiddle, kMiddle, kSizes["whole"])
             where = r.choice(["", "", "", "", " in the center", " in the middle", " centered"])
             return p + where, [("obj", p + r.choice([", centered", "", ", in the center"]))]
         where, cx, cy = r.choice(
             [
-                ("on the left", 70, 128),
-                ("on the right", 186, 128),
-                ("at the top", 128, 70),
-                ("at the bottom", 128, 186),
-                ("in the top left corner", 66, 66),
-                ("in the top right corner", 190, 66),
-                ("in the bottom left corner", 66, 190),
-                ("in the bottom right corner", 190, 190),
+                ("on the left", kNear, kMiddle),
+                ("on the right", kFar, kMiddle),
+                ("at the top", kMiddle, kNear),
+                ("at the bottom", kMiddle, kFar),
+                ("in the top left corner", kNear, kNear),
+                ("in the top right corner", kFar, kNear),
+                ("in the bottom left corner", kNear, kFar),
+                ("in the bottom right corner", kFar, kFar),
             ]
         )
-        self.put_sprite(batch, i, 0, t, cx, cy, r.uniform(88, 112))
+        self.put_sprite(batch, i, 0, t, cx, cy, kSizes["half"])
         return f"{p} {where}", [("obj", f"{p}, {where}")]
 
     def pair(self, batch, i, style):
         r = self.rng
         a, b = self.thing(style), self.thing(style)
         p, q = self.phrase(a), self.phrase(b)
-        size = r.uniform(94, 112)
+        size = kSizes["half"]
         if r.random() < 0.55:
-            self.put_sprite(batch, i, 0, a, 68, 128, size)
-            self.put_sprite(batch, i, 1, b, 188, 128, size)
+            self.put_sprite(batch, i, 0, a, kNear, kMiddle, size)
+            self.put_sprite(batch, i, 1, b, kFar, kMiddle, size)
             sentence = r.choice(
                 [
                     f"{p} on the left of {q}",
@@ -246,8 +211,8 @@ class SceneMaker:
                 ]
             )
             return sentence, [("obj", f"{p}, on the left"), ("obj", f"{q}, on the right")]
-        self.put_sprite(batch, i, 0, a, 128, 68, size)
-        self.put_sprite(batch, i, 1, b, 128, 188, size)
+        self.put_sprite(batch, i, 0, a, kMiddle, kNear, size)
+        self.put_sprite(batch, i, 1, b, kMiddle, kFar, size)
         sentence = r.choice(
             [
                 f"{p} above {q}",
@@ -264,11 +229,10 @@ class SceneMaker:
         r = self.rng
         ts = [self.thing(style) for _ in range(3)]
         p, q, s = (self.phrase(t) for t in ts)
-        size = r.uniform(70, 78)
         row = r.random() < 0.6
-        for k, t in enumerate(ts):
-            at = 46 + 82 * k
-            self.put_sprite(batch, i, k, t, at if row else 128, 128 if row else at, size)
+        for k, (t, at) in enumerate(zip(ts, kThirds)):
+            x, y = (at, kMiddle) if row else (kMiddle, at)
+            self.put_sprite(batch, i, k, t, x, y, kSizes["third"])
         if row:
             sentence = r.choice(
                 [
@@ -331,11 +295,11 @@ class SceneMaker:
         p = self.word_phrase(t)
         x = r.random()
         if x < 0.8:
-            self.put_word(batch, i, t, 128, 92)
+            self.put_word(batch, i, t, kMiddle, 92)
             return p + r.choice(["", "", "", " in the center"]), [
                 ("text", t["word"], self.word_desc(t, "centered"))
             ]
-        where, y = r.choice([("at the top", 52), ("at the bottom", 204)])
+        where, y = r.choice([("at the top", 48), ("at the bottom", 208)])
         self.put_word(batch, i, t, y, 60)
         return f"{p} {where}", [("text", t["word"], self.word_desc(t, where.split()[-1]))]
 
@@ -344,8 +308,8 @@ class SceneMaker:
         t, o = self.text(ground), self.thing(style)
         p, q = self.word_phrase(t), self.phrase(o)
         top = r.random() < 0.5
-        self.put_word(batch, i, t, 46 if top else 210, 50)
-        self.put_sprite(batch, i, 0, o, 128, 158 if top else 98, r.uniform(122, 146))
+        self.put_word(batch, i, t, 40 if top else 216, 50)
+        self.put_sprite(batch, i, 0, o, kMiddle, 160 if top else 96, kSizes["whole"])
         # Plain "with": the word stands below.
         sentences = (
             [f"{p} above {q}", f"{q} with {p} at the top", f"{q} below {p}", f"{p} over {q}"]
@@ -471,7 +435,7 @@ class SceneMaker:
             self.put_sprite(batch, i, slot, t, r.uniform(20, 236), r.uniform(20, 236), size)
         if r.random() < 0.8:
             t = {"word": self.word(), "font": r.choice(kFonts), "shown": r.choice(list(kColors))}
-            self.put_word(batch, i, t, r.uniform(20, 236), r.uniform(30, 90))
+            self.put_word(batch, i, t, r.uniform(20, 236), r.uniform(30, 90), free=True)
 
 
 kWorker = {}

@@ -11,6 +11,7 @@ import torch
 import config
 import scenes
 from bpe import Tokenizer
+from cache import Cache, kGrid
 from checkpoint import load_weights
 from common import Clock, Log, SceneSource, autocast, fail, raise_compile_limits, rate, setup
 from compose import Composer, save_sheet, to_device
@@ -23,85 +24,9 @@ from speed import Recorder, pick_attention, start_again, use_attention
 from train_vae import compiled_norm
 from vae import NormSilu, Vae
 
-kGrid = (16, 16)
-
-
-class Bucket:
-    """A ring of cached scenes whose captions fit `tokens`: latents, ids, lengths on the device."""
-
-    def __init__(self, capacity, tokens, channels, device):
-        self.tokens, self.capacity = tokens, capacity
-        kind = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self.latents = torch.empty(capacity, kGrid[0] * kGrid[1], channels, dtype=kind, device=device)
-        self.ids = torch.zeros(capacity, tokens, dtype=torch.int64, device=device)
-        self.length = torch.zeros(capacity, dtype=torch.int64, device=device)
-        self.filled = self.at = 0
-
-    def put(self, latents, ids, length):
-        n = len(latents)
-        if n > self.capacity:
-            return self.put(latents[: self.capacity], ids[: self.capacity], length[: self.capacity])
-        where = (torch.arange(n, device=latents.device) + self.at) % self.capacity
-        self.latents[where] = latents.to(self.latents.dtype)
-        self.ids[where] = ids[:, : self.tokens]
-        self.length[where] = length
-        self.at = (self.at + n) % self.capacity
-        self.filled = min(self.capacity, self.filled + n)
-
-    def draw(self, n):
-        i = torch.randint(self.filled, (n,), device=self.ids.device)
-        return self.latents[i].float(), self.ids[i], self.length[i]
-
-
-kShares = [0.74, 0.13, 0.13]  # of the cache, by caption length as the final mix has it
-
-
-class Cache:
-    """Composes and encodes scenes into one bucket per padded caption length."""
-
-    def __init__(self, args, source, composer, vae, device):
-        self.source, self.composer, self.vae, self.device = source, composer, vae, device
-        self.size = args.encode_batch
-        channels = 4 * vae.config["latent_channels"]
-        self.buckets = [
-            Bucket(max(int(args.cache * share), 8), tokens, channels, device)
-            for share, tokens in zip(kShares, kBuckets)
-        ]
-        self.seen = [0] * len(kBuckets)
-        self.progress = 0.0
-
-    @torch.no_grad()
-    def encode(self, batch):
-        x = self.composer(batch).float() * 2 - 1
-        with autocast(self.device):
-            mean = self.vae.encode(x.contiguous(memory_format=torch.channels_last))[0]
-        return self.vae.normalise(mean)
-
-    @torch.no_grad()
-    def add(self):
-        """One job's scenes."""
-        host = self.source.next(make_scenes, self.progress)
-        # Sorted by length, so that bucket sizes are known here and nothing waits for the device.
-        order = np.argsort(host["length"], kind="stable")
-        host = {k: v[order] for k, v in host.items()}
-        ends = np.searchsorted(host["length"], kBuckets, side="right")
-        batch = to_device(host, self.device)
-        ids, length = batch.pop("ids").long(), batch.pop("length").long()
-        parts = range(0, len(ids), self.size)
-        latents = torch.cat([self.encode({k: v[i : i + self.size] for k, v in batch.items()}) for i in parts])
-        begin = 0
-        for k, (bucket, end) in enumerate(zip(self.buckets, ends)):
-            if end > begin:
-                part = slice(begin, int(end))
-                bucket.put(latents[part], ids[part], length[part])
-                self.seen[k] += int(end) - begin
-            begin = int(end)
-        return len(ids)
-
-
-def draw_times(n, device, mean):
+def draw_times(n, device, mean, deviation):
     """Model times: noise level logit-normal, one tenth uniform."""
-    sigma = torch.sigmoid(mean + 1.2 * torch.randn(n, device=device))
+    sigma = torch.sigmoid(mean + deviation * torch.randn(n, device=device))
     sigma = torch.where(torch.rand(n, device=device) < 0.1, torch.rand(n, device=device), sigma)
     return 1 - sigma
 
@@ -143,7 +68,7 @@ class HeldOut:
         for name, (x1, ids, length) in self.sets.items():
             mask = text_mask(ids, length)
             turned = ids.roll(1, 0), mask.roll(1, 0)
-            for level in (0.2, 0.5, 0.8):
+            for level in (0.2, 0.5, 0.8, 0.95):
                 noise = torch.randn(x1.shape, generator=generator).to(self.device)
                 t = torch.full((len(x1),), 1 - level, device=self.device)
                 with autocast(self.device):
@@ -245,7 +170,7 @@ class Trainer:
         optimizer.zero_grad()
         ids = self.ids[k]
         with autocast(self.device):
-            t = draw_times(len(ids), self.device, self.noise_mean)
+            t = draw_times(len(ids), self.device, self.noise_mean, self.args.noise_deviation)
             noise = torch.randn_like(self.x1)
             mask = text_mask(ids, self.length)
             loss = velocity_loss(conditional, self.x1, noise, t, text(ids), mask).mean()
@@ -257,7 +182,7 @@ class Trainer:
         optimizer = self.optimizers[1]
         optimizer.zero_grad()
         with autocast(self.device):
-            t = draw_times(len(self.x1_alone), self.device, self.noise_mean)
+            t = draw_times(len(self.x1_alone), self.device, self.noise_mean, self.args.noise_deviation)
             noise = torch.randn_like(self.x1_alone)
             loss = velocity_loss(self.nets[2], self.x1_alone, noise, t).mean()
         loss.backward()
@@ -312,10 +237,11 @@ def arguments():
     parser.add_argument("--muon-peak", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--decay", type=float, default=0.999, help="of the average of weights")
-    parser.add_argument("--noise-mean", type=float, default=0.8, help="first mean of the noise level's logit")
-    parser.add_argument("--noise-mean-end", type=float, default=0.2, help="its last mean, approached from 60%% on")
+    parser.add_argument("--noise-mean", type=float, default=1.5, help="first mean of the noise level's logit")
+    parser.add_argument("--noise-mean-end", type=float, default=0.5, help="its last mean, approached from 60%% on")
+    parser.add_argument("--noise-deviation", type=float, default=1.5)
     parser.add_argument("--cache", type=int, default=131_072, help="scenes kept on the device")
-    parser.add_argument("--refresh", type=int, default=40, help="steps between fresh jobs of scenes")
+    parser.add_argument("--refresh", type=int, default=60, help="steps between fresh jobs of scenes")
     parser.add_argument("--encode-batch", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--sheet-seconds", type=float, default=150)

@@ -19,7 +19,8 @@ from checkpoint import load_weights
 from common import Average, Clock, Log, SceneSource, adamw, autocast, averaged_state
 from common import fail, raise_compile_limits, rate, setup
 from compose import Composer, join, save_sheet, to_device
-from scenes import kBackgrounds, kHere, make_dense, make_scenes
+from palette import kBackgrounds
+from scenes import kHere, make_dense, make_scenes
 from vae import NormSilu, Vae, group_norm_silu, pack
 
 

@@ -1,0 +1,326 @@
+// int8 GEMM on Hopper: wgmma fed by the copy engine, persistent, warp-specialised. Formula and layouts: ops/cuda/s8_gemm_params.h.
+//
+//   cluster of two blocks: the same columns of W, neighbouring rows of A; each loads half of the W tile and multicasts it to both
+//
+//                W tile [N, 128] (shared by both)             block = 3 warpgroups
+//               +----------------+                            0: producer, one thread issues loads
+//   A [128,128] | acc  64 x N    |  warpgroup 1               1, 2: wgmma m64 n(N) k32, then the epilogue of 64 rows
+//   block 0     | acc  64 x N    |  warpgroup 2
+//               +----------------+
+//   A [128,128] | acc  64 x N    |  ...
+//   block 1     | acc  64 x N    |
+//
+// A stage is 128 bytes of k: A 16 KB, W 128 N bytes, both in the 128-byte swizzle. `full[s]` counts the bytes of stage s; `empty[s]` the consuming warps of both
+// blocks, since either block's loads write into the other's W tile.
+// The two consumer warpgroups do not wait for each other: while one is in its epilogue the other has the tensor cores, and the producer already loads the next tile.
+// Why N = 256: wgmma reads (64 + N) x 32 bytes of shared memory for 64 x N x 32 products; at N = 256 that is 80 of 128 bytes a cycle, and the
+// cluster takes (128 + N / 2) x K bytes of L2 traffic per block and tile: 32 bytes a cycle at the full rate, about what L2 delivers.
+// Numeric contract: int32 sums are exact; y = float(acc) * (a_scale * w_scale) + bias, each step rounded, as the CPU reference does.
+#pragma once
+
+#include <cuda.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "ops/cuda/ptx/cluster.cuh"
+#include "ops/cuda/ptx/mbarrier.cuh"
+#include "ops/cuda/ptx/tma.cuh"
+#include "ops/cuda/ptx/wgmma.cuh"
+#include "ops/cuda/s8_gemm_params.h"
+#include "ops/cuda/tile/raster.h"
+
+namespace intaglio::cuda {
+
+// How finished tiles leave: by the copy engine (16-bit outputs, rows of a multiple of 16 bytes), or by plain stores (everything else).
+enum class Sm90aStore { kTma, kPlain };
+
+template <int kN_, int kStages_, S8Fusion kFusion_, Sm90aStore kStore_>
+struct Sm90aConfig {
+  static constexpr int kM = 128, kN = kN_, kK = 128;
+  static constexpr int kStages = kStages_;
+  static constexpr S8Fusion kFusion = kFusion_;
+  static constexpr Sm90aStore kStore = kStore_;
+  static constexpr int kCluster = 2;
+  static constexpr int kConsumers = 2, kThreads = 128 * (1 + kConsumers);
+  static constexpr int kBytesA = kM * kK, kBytesW = kN * kK, kBytesStage = kBytesA + kBytesW;
+  // Finished columns leave in pieces of 64 x 64 16-bit numbers, two buffers a warpgroup.
+  static constexpr int kBytesPiece = 64 * 64 * 2, kPieces = 2;
+  static constexpr int kBytesOut = kStore == Sm90aStore::kTma ? kConsumers * kPieces * kBytesPiece : 0;
+  static constexpr int kSmemBytes = kStages * kBytesStage + kBytesOut + 2 * kStages * 8;
+  static_assert(kN % 64 == 0 && kN <= 256);
+  static_assert(kSmemBytes <= 232448, "shared memory of a block on sm_90");
+};
+
+struct Sm90aMaps {
+  CUtensorMap a, w, out;
+};
+
+namespace sm90a {
+
+__device__ inline float scaled(int32_t acc, float row, float column, float bias) {
+  return __fadd_rn(__fmul_rn(__int2float_rn(acc), __fmul_rn(row, column)), bias);
+}
+
+__device__ inline float silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
+
+__device__ inline uint32_t pack_16(float low, float high, S8Out type) {
+  if (type == S8Out::kBF16) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  }
+  const __half2 pair = __floats2half2_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+// Scales and bias of the columns n + {0, 1}; zeros beyond the last column.
+struct ColumnPair {
+  float2 scale, bias;
+};
+__device__ inline ColumnPair column_pair(const S8GemmParams& p, int32_t n) {
+  ColumnPair c{{0.0f, 0.0f}, {0.0f, 0.0f}};
+  if (n + 1 < p.n) {
+    c.scale = {__ldg(p.w_scale_col + n), __ldg(p.w_scale_col + n + 1)};
+    if (p.bias != nullptr) c.bias = {__ldg(p.bias + n), __ldg(p.bias + n + 1)};
+  } else if (n < p.n) {
+    c.scale.x = __ldg(p.w_scale_col + n);
+    if (p.bias != nullptr) c.bias.x = __ldg(p.bias + n);
+  }
+  return c;
+}
+
+__device__ inline void store_plain(const S8GemmParams& p, int32_t row, int32_t column, float y) {
+  const int64_t at = row * p.ldo + column;
+  if (p.out_type == S8Out::kF32) static_cast<float*>(p.out)[at] = y;
+  if (p.out_type == S8Out::kBF16) static_cast<__nv_bfloat16*>(p.out)[at] = __float2bfloat16_rn(y);
+  if (p.out_type == S8Out::kF16) static_cast<__half*>(p.out)[at] = __float2half_rn(y);
+}
+
+// One accumulator group j: columns n + 8 j + {0, 1} of rows `row` and `row + 8`.
+template <typename Config>
+__device__ inline void epilogue_plain(const S8GemmParams& p, const int32_t (&acc)[Config::kN / 2],
+                                      int32_t row0, int32_t n0) {
+  const int lane = threadIdx.x % 32;
+  const int64_t columns = p.n;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int32_t row = row0 + lane / 4 + 8 * half;
+    if (row >= p.m) continue;
+    if (p.out_type == S8Out::kI32) {
+#pragma unroll
+      for (int j = 0; j < Config::kN / 8; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int32_t n = n0 + 8 * j + 2 * (lane % 4) + e;
+          if (n < columns) static_cast<int32_t*>(p.out)[row * p.ldo + n] = acc[4 * j + 2 * half + e];
+        }
+      }
+      continue;
+    }
+    const float row_scale = __ldg(p.a_scale_row + row);
+#pragma unroll
+    for (int j = 0; j < Config::kN / 8; ++j) {
+      if (Config::kFusion == S8Fusion::kSwiglu && j % 4 >= 2) continue;  // the up half of a group of 32
+      const int32_t n = n0 + 8 * j + 2 * (lane % 4);
+      const ColumnPair c = column_pair(p, n);
+      float y[2] = {scaled(acc[4 * j + 2 * half], row_scale, c.scale.x, c.bias.x),
+                    scaled(acc[4 * j + 2 * half + 1], row_scale, c.scale.y, c.bias.y)};
+      if constexpr (Config::kFusion == S8Fusion::kSwiglu) {
+        constexpr int kUp = 8;  // accumulators between column c and column c + 16
+        const ColumnPair u = column_pair(p, n + 16);
+        const float up[2] = {scaled(acc[4 * j + 2 * half + kUp], row_scale, u.scale.x, u.bias.x),
+                             scaled(acc[4 * j + 2 * half + kUp + 1], row_scale, u.scale.y, u.bias.y)};
+        const int32_t out = n / 32 * 16 + n % 16;
+#pragma unroll
+        for (int e = 0; e < 2; ++e)
+          if (n + e < columns) store_plain(p, row, out + e, __fmul_rn(silu(y[e]), up[e]));
+      } else {
+#pragma unroll
+        for (int e = 0; e < 2; ++e)
+          if (n + e < columns) store_plain(p, row, n + e, y[e]);
+      }
+    }
+  }
+}
+
+// Finished columns go through shared memory in pieces of 64, written by the copy engine while the next piece is computed.
+// `turn`: the buffer that is next, kept from tile to tile.
+template <typename Config>
+__device__ inline void epilogue_tma(const S8GemmParams& p, const CUtensorMap* map,
+                                    const int32_t (&acc)[Config::kN / 2], uint32_t staging,
+                                    int32_t row0, int32_t n0, int consumer, int& turn) {
+  constexpr bool kSwiglu = Config::kFusion == S8Fusion::kSwiglu;
+  static_assert(!kSwiglu || Config::kN % 128 == 0, "SwiGLU halves the columns; pieces are 64 wide");
+  constexpr int kPieces = (kSwiglu ? Config::kN / 2 : Config::kN) / 64;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  const bool issuer = threadIdx.x % 128 == 0;
+  const int32_t warp_row = row0 + 16 * warp + lane / 4;
+  const float row_scale[2] = {warp_row < p.m ? __ldg(p.a_scale_row + warp_row) : 0.0f,
+                              warp_row + 8 < p.m ? __ldg(p.a_scale_row + warp_row + 8) : 0.0f};
+  // stmatrix: lanes 0-7 address rows 0-7 of chunk 0, 8-15 rows 8-15 of chunk 0, 16-31 the same of chunk 1. A chunk is 8 columns, 16 bytes.
+  const int matrix_row = 16 * warp + lane % 16;
+  const uint32_t row_address = staging + matrix_row * 128;
+  const int chunk_of_lane = lane / 16;
+#pragma unroll
+  for (int piece = 0; piece < kPieces; ++piece) {
+    const uint32_t buffer = turn * Config::kBytesPiece;
+    turn ^= 1;
+    if (issuer) ptx::tma_store_wait_read<1>();
+    ptx::named_barrier(1 + consumer, 128);
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+      uint32_t packed[4];
+#pragma unroll
+      for (int side = 0; side < 2; ++side) {
+        const int out_group = 8 * piece + 2 * pair + side;  // 8 output columns
+        // SwiGLU: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and 4 g + 2, 4 g + 3 (up).
+        const int j = kSwiglu ? out_group / 2 * 4 + out_group % 2 : out_group;
+        const ColumnPair c = column_pair(p, n0 + 8 * j + 2 * (lane % 4));
+        float y[4];
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          y[e] = scaled(acc[4 * j + e], row_scale[e / 2], e % 2 ? c.scale.y : c.scale.x,
+                        e % 2 ? c.bias.y : c.bias.x);
+        if constexpr (kSwiglu) {
+          const ColumnPair u = column_pair(p, n0 + 8 * (j + 2) + 2 * (lane % 4));
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const float up = scaled(acc[4 * (j + 2) + e], row_scale[e / 2],
+                                    e % 2 ? u.scale.y : u.scale.x, e % 2 ? u.bias.y : u.bias.x);
+            y[e] = __fmul_rn(silu(y[e]), up);
+          }
+        }
+        packed[2 * side] = pack_16(y[0], y[1], p.out_type);
+        packed[2 * side + 1] = pack_16(y[2], y[3], p.out_type);
+      }
+      const int chunk = (2 * pair + chunk_of_lane) ^ (matrix_row % 8);
+      ptx::stmatrix_x4(row_address + buffer + chunk * 16, packed[0], packed[1], packed[2], packed[3]);
+    }
+    ptx::fence_proxy_async();
+    ptx::named_barrier(1 + consumer, 128);
+    if (issuer) {
+      ptx::tma_store_2d(map, staging + buffer, (kSwiglu ? n0 / 2 : n0) + 64 * piece, row0);
+      ptx::tma_store_commit();
+    }
+  }
+}
+
+}  // namespace sm90a
+
+template <typename Config>
+__global__ void __launch_bounds__(Config::kThreads, 1)
+    sm90a_s8_gemm(const __grid_constant__ S8GemmParams p, const __grid_constant__ Sm90aMaps maps,
+                  const __grid_constant__ TileRaster raster) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  constexpr int kStages = Config::kStages, kN = Config::kN;
+  extern __shared__ __align__(1024) uint8_t shared[];
+  const uint32_t smem = ptx::shared_address(shared);
+  const uint32_t staging = smem + kStages * Config::kBytesStage;
+  const uint32_t full = staging + Config::kBytesOut, empty = full + 8 * kStages;
+  const int group = threadIdx.x / 128;
+  const uint32_t rank = ptx::cluster_rank();
+
+  if (threadIdx.x == 0) {
+    ptx::tma_prefetch_map(&maps.a);
+    ptx::tma_prefetch_map(&maps.w);
+    if (Config::kStore == Sm90aStore::kTma) ptx::tma_prefetch_map(&maps.out);
+    for (int s = 0; s < kStages; ++s) {
+      ptx::mbarrier_init(full + 8 * s, 1);
+      ptx::mbarrier_init(empty + 8 * s, Config::kCluster * Config::kConsumers * 4);
+    }
+    ptx::fence_mbarrier_init();
+  }
+  // No block may load into its neighbour, or signal it, before that one's barriers exist.
+  ptx::cluster_arrive();
+  ptx::cluster_wait();
+
+  const int64_t tiles = raster.count();
+  const int64_t first = blockIdx.x / Config::kCluster, step = gridDim.x / Config::kCluster;
+  const int32_t k_tiles = (p.k + Config::kK - 1) / Config::kK;
+  int stage = 0;
+  uint32_t phase = 0;
+
+  if (group == 0) {
+    ptx::give_registers<40>();
+    if (threadIdx.x == 0) {
+      for (int64_t index = first; index < tiles; index += step) {
+        const TileRaster::Tile tile = raster.at(index);
+        const int32_t row = (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM;
+        const int32_t column = tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
+        for (int32_t kt = 0; kt < k_tiles; ++kt) {
+          ptx::mbarrier_wait_cluster(empty + 8 * stage, phase ^ 1);
+          const uint32_t ready = full + 8 * stage;
+          const uint32_t a = smem + stage * Config::kBytesStage;
+          ptx::mbarrier_arrive_expect_tx(ready, Config::kBytesStage);
+          ptx::tma_load_2d(a, &maps.a, kt * Config::kK, row, ready);
+          ptx::tma_load_2d_multicast(
+              a + Config::kBytesA + rank * (Config::kBytesW / Config::kCluster), &maps.w,
+              kt * Config::kK, column, ready, (1 << Config::kCluster) - 1);
+          if (++stage == kStages) {
+            stage = 0;
+            phase ^= 1;
+          }
+        }
+      }
+      // The neighbour's last signals must find this block alive: wait until every stage has been given back.
+      for (int s = 0; s < kStages; ++s) {
+        ptx::mbarrier_wait_cluster(empty + 8 * stage, phase ^ 1);
+        if (++stage == kStages) {
+          stage = 0;
+          phase ^= 1;
+        }
+      }
+    }
+  } else {
+    ptx::take_registers<232>();
+    const int consumer = group - 1;
+    const int lane = threadIdx.x % 32;
+    const uint32_t buffers = staging + consumer * Config::kPieces * Config::kBytesPiece;
+    const auto give_back = [&](int s) {
+      if (lane < Config::kCluster) ptx::mbarrier_arrive_cluster(empty + 8 * s, lane);
+    };
+    int turn = 0;
+    for (int64_t index = first; index < tiles; index += step) {
+      const TileRaster::Tile tile = raster.at(index);
+      int32_t acc[kN / 2];
+      int previous = 0;
+      for (int32_t kt = 0; kt < k_tiles; ++kt) {
+        ptx::mbarrier_wait_cluster(full + 8 * stage, phase);
+        const uint32_t a = smem + stage * Config::kBytesStage + consumer * (64 * Config::kK);
+        const uint64_t desc_a = ptx::wgmma_descriptor_128b(a);
+        const uint64_t desc_w =
+            ptx::wgmma_descriptor_128b(smem + stage * Config::kBytesStage + Config::kBytesA);
+        ptx::wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < Config::kK / 32; ++k)  // 32 bytes further, in units of 16
+          ptx::WgmmaS8<kN>::run(acc, desc_a + 2 * k, desc_w + 2 * k, kt > 0 || k > 0);
+        ptx::wgmma_commit();
+        // The stage before this one has been read once all but the newest batch is done.
+        ptx::wgmma_wait<1>();
+        if (kt > 0) give_back(previous);
+        previous = stage;
+        if (++stage == kStages) {
+          stage = 0;
+          phase ^= 1;
+        }
+      }
+      ptx::wgmma_wait<0>();
+      give_back(previous);
+      const int32_t row0 =
+          (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM + 64 * consumer;
+      if constexpr (Config::kStore == Sm90aStore::kTma) {
+        sm90a::epilogue_tma<Config>(p, &maps.out, acc, buffers, row0, tile.column * kN, consumer,
+                                     turn);
+      } else {
+        sm90a::epilogue_plain<Config>(p, acc, row0 + 16 * (threadIdx.x / 32 % 4), tile.column * kN);
+      }
+    }
+    // Shared memory goes away with the block: the last stores must have read it.
+    if (Config::kStore == Sm90aStore::kTma && threadIdx.x % 128 == 0) ptx::tma_store_wait_read<0>();
+  }
+  __syncwarp();
+  ptx::cluster_arrive();
+  ptx::cluster_wait();
+#endif
+}
+
+}  // namespace intaglio::cuda

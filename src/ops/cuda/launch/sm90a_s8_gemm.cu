@@ -1,0 +1,149 @@
+#include "ops/cuda/launch/sm90a_s8_gemm.h"
+
+#include <cuda.h>
+
+#include <array>
+
+#include "ops/cuda/kernels/sm90a_s8_gemm.cuh"
+
+namespace intaglio::cuda {
+namespace {
+
+using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
+
+// The driver's function, without linking the driver's library.
+EncodeTiled encode_tiled() {
+  static const EncodeTiled function = [] {
+    void* address = nullptr;
+    cudaDriverEntryPointQueryResult found{};
+    const cudaError_t status = cudaGetDriverEntryPointByVersion(
+        "cuTensorMapEncodeTiled", &address, 12000, cudaEnableDefault, &found);
+    return status == cudaSuccess && found == cudaDriverEntryPointSuccess
+               ? reinterpret_cast<EncodeTiled>(address)
+               : nullptr;
+  }();
+  return function;
+}
+
+struct Box {
+  uint32_t columns, rows;
+};
+
+// A row-major matrix [rows, columns] of `bytes`-byte elements, rows `stride` bytes apart, moved in boxes with the 128-byte swizzle.
+bool encode(CUtensorMap& map, CUtensorMapDataType type, const void* data, int64_t rows,
+            int64_t columns, int64_t stride, Box box) {
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride)};
+  const cuuint32_t boxes[2] = {box.columns, box.rows};
+  const cuuint32_t steps[2] = {1, 1};
+  const EncodeTiled function = encode_tiled();
+  return function != nullptr &&
+         function(&map, type, 2, const_cast<void*>(data), sizes, strides, boxes, steps,
+                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+bool aligned_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+bool tma_store_fits(const S8GemmParams& p) {
+  const bool half = p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16;
+  return half && p.ldo % 8 == 0 && aligned_16(p.out);
+}
+
+template <typename Config>
+cudaError_t launch(const S8GemmParams& p, int band, int blocks, cudaStream_t stream) {
+  Sm90aMaps maps{};
+  constexpr uint32_t kHalfW = Config::kN / Config::kCluster;
+  bool good = encode(maps.a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.a, p.m, p.k, p.lda,
+                     {Config::kK, Config::kM}) &&
+              encode(maps.w, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.w, p.n, p.k, p.ldw,
+                     {Config::kK, kHalfW});
+  if (Config::kStore == Sm90aStore::kTma) {
+    const int64_t columns = Config::kFusion == S8Fusion::kSwiglu ? p.n / 2 : p.n;
+    good = good && encode(maps.out, CU_TENSOR_MAP_DATA_TYPE_UINT16, p.out, p.m, columns, 2 * p.ldo,
+                          {64, 64});
+  }
+  if (!good) return cudaErrorInvalidValue;
+  constexpr int kRows = Config::kM * Config::kCluster;
+  TileRaster raster{(p.m + kRows - 1) / kRows, (p.n + Config::kN - 1) / Config::kN, band};
+  const int64_t clusters = raster.count();
+  if (int64_t{blocks} > clusters * Config::kCluster) blocks = static_cast<int>(clusters * Config::kCluster);
+
+  const auto kernel = sm90a_s8_gemm<Config>;
+  static const cudaError_t raised = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Config::kSmemBytes);
+  if (raised != cudaSuccess) return raised;
+  cudaLaunchConfig_t settings{};
+  settings.gridDim = dim3(blocks);
+  settings.blockDim = dim3(Config::kThreads);
+  settings.dynamicSmemBytes = Config::kSmemBytes;
+  settings.stream = stream;
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {Config::kCluster, 1, 1};
+  settings.attrs = &cluster;
+  settings.numAttrs = 1;
+  return cudaLaunchKernelEx(&settings, kernel, p, maps, raster);
+}
+
+template <int kN, int kStages>
+cudaError_t dispatch(const S8GemmParams& p, int band, int blocks, cudaStream_t stream) {
+  constexpr auto kTma = Sm90aStore::kTma;
+  constexpr auto kPlain = Sm90aStore::kPlain;
+  constexpr auto kNone = S8Fusion::kNone;
+  constexpr auto kSwiglu = S8Fusion::kSwiglu;
+  const bool fits = tma_store_fits(p);
+  if (p.fusion == kNone || p.out_type == S8Out::kI32) {
+    return fits ? launch<Sm90aConfig<kN, kStages, kNone, kTma>>(p, band, blocks, stream)
+                : launch<Sm90aConfig<kN, kStages, kNone, kPlain>>(p, band, blocks, stream);
+  }
+  if constexpr (kN % 128 == 0) {
+    if (fits) return launch<Sm90aConfig<kN, kStages, kSwiglu, kTma>>(p, band, blocks, stream);
+  }
+  return launch<Sm90aConfig<kN, kStages, kSwiglu, kPlain>>(p, band, blocks, stream);
+}
+
+struct Entry {
+  Sm90aS8GemmConfig config;
+  cudaError_t (*run)(const S8GemmParams&, int, int, cudaStream_t);
+};
+
+template <int kN, int kStages>
+constexpr Entry entry(const char* name) {
+  using Config = Sm90aConfig<kN, kStages, S8Fusion::kNone, Sm90aStore::kTma>;
+  return {{name, Config::kM, kN, Config::kK, kStages, Config::kSmemBytes}, dispatch<kN, kStages>};
+}
+
+constexpr std::array kEntries{
+    entry<256, 4>("128x256x128"),
+    entry<192, 4>("128x192x128"),
+    entry<128, 6>("128x128x128"),
+};
+
+constexpr auto kConfigs = [] {
+  std::array<Sm90aS8GemmConfig, kEntries.size()> configs{};
+  for (size_t i = 0; i < configs.size(); ++i) configs[i] = kEntries[i].config;
+  return configs;
+}();
+
+}  // namespace
+
+std::span<const Sm90aS8GemmConfig> sm90a_s8_gemm_configs() { return kConfigs; }
+
+const char* refuse_sm90a_s8_gemm(const S8GemmParams& p) {
+  if (p.m < 1 || p.n < 1 || p.k < 1) return "m, n and k must be at least 1";
+  if (p.lda % 16 != 0 || p.ldw % 16 != 0) return "row strides of a and w must be multiples of 16";
+  if (!aligned_16(p.a) || !aligned_16(p.w)) return "a and w must be 16-byte aligned";
+  return nullptr;
+}
+
+cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, int band, int blocks,
+                          cudaStream_t stream) {
+  if (config < 0 || config >= static_cast<int>(kEntries.size()) || band < 1 || blocks < 2 ||
+      blocks % 2 != 0 || refuse_sm90a_s8_gemm(p) != nullptr)
+    return cudaErrorInvalidValue;
+  return kEntries[static_cast<size_t>(config)].run(p, band, blocks, stream);
+}
+
+}  // namespace intaglio::cuda

@@ -1,0 +1,27 @@
+// Launches of the Hopper int8 GEMM. Host side only.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <span>
+
+#include "ops/cuda/s8_gemm_params.h"
+
+namespace intaglio::cuda {
+
+struct Sm90aS8GemmConfig {
+  const char* name;  // "128x256x128"
+  int tile_m, tile_n, tile_k, stages, smem_bytes;
+};
+
+std::span<const Sm90aS8GemmConfig> sm90a_s8_gemm_configs();
+
+// nullptr if the kernel can serve `p` (sizes, strides, alignment), else why not.
+const char* refuse_sm90a_s8_gemm(const S8GemmParams& p);
+
+// `band`: rows of clusters a band of the raster has (tile/raster.h); `blocks`: how many blocks run, an even number, at most the multiprocessors.
+// No allocation, no synchronisation, capturable. cudaErrorInvalidValue if refused.
+cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, int band, int blocks,
+                          cudaStream_t stream);
+
+}  // namespace intaglio::cuda
