@@ -136,6 +136,7 @@ Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
 
   PipelineOptions options;
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kInt8);
+  options.selection.keep_bf16 = flags.run.keep_bf16;
   options.threads = flags.run.threads;
   options.memory_limit = plan.memory_limit;
   take(Pipeline::open(plan.model_folder, options), plan.pipeline, errors);

@@ -35,6 +35,12 @@ void add_precision_flag(CLI::App& command, std::string& precision) {
 
 void add_run_flags(CLI::App& command, RunFlags& flags) {
   add_precision_flag(command, flags.precision);
+  command
+      .add_option("--keep-bf16", flags.keep_bf16,
+                  "Linears that stay bf16 at the int8 precisions: names with * for any characters, "
+                  "e.g. 'layers.*.feed_forward.w2'; several by commas")
+      ->delimiter(',')
+      ->type_name("PATTERN");
   command.add_option("--device", flags.device, "Where to compute")
       ->check(CLI::IsMember({"auto", "cpu"}))
       ->capture_default_str();

@@ -17,6 +17,7 @@ namespace intaglio::cli {
 
 struct RunFlags {
   std::string precision = "int8";
+  std::vector<std::string> keep_bf16;  // patterns of linears that stay bf16
   std::string device = "auto";
   int threads = 0;  // 0: as many as the process may use
   bool json = false;

@@ -15,7 +15,7 @@ namespace intaglio::cli {
 namespace {
 
 struct VerifyFlags {
-  RunFlags run{.precision = "fp32"};
+  RunFlags run{.precision = "fp32", .keep_bf16 = {}};
   std::string folder;
 };
 
@@ -41,6 +41,7 @@ void print_case(std::FILE* stream, const VerifyResult& result) {
 int run_verify(const VerifyFlags& flags) {
   VerifyOptions options;
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kFp32);
+  options.selection.keep_bf16 = flags.run.keep_bf16;
   options.threads = flags.run.threads;
   std::FILE* stream = flags.run.json ? stderr : stdout;
   const Expected<std::vector<VerifyResult>> results = verify_directory(

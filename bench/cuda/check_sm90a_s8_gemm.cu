@@ -73,7 +73,7 @@ int64_t check_shape(int m, int n, int k, uint32_t seed) {
       CUDA_OK(cudaMemset(half.data, 0xff, m * ldo * 2));
       CUDA_OK(cudaMemset(out.data, 0xff, int64_t{m} * n * 4));
       CUDA_OK(cudaMemset(errors.data, 0, 16));
-      CUDA_OK(cuda::sm90a_s8_gemm(p, c, 1 + seed % 9, multiprocessors() / 2 * 2, nullptr));
+      CUDA_OK(cuda::sm90a_s8_gemm(p, c, {static_cast<int>(1 + seed % 9), multiprocessors() / 2 * 2, static_cast<int>(seed % 4)}, nullptr));
       if (form == 0) {
         compare_s32<<<1024, 256>>>(out.data, n, right.data, m, n, errors.data);
       } else {
@@ -163,14 +163,17 @@ void bench_shape(const Shape& s, std::FILE* json, bool& first, bool quick) {
   for (int c = 0; c < static_cast<int>(configs.size()); ++c) {
     for (int band : {4, 8, 16, 64}) {
       if (quick && band != 8 && band != 64) continue;
-      all.push_back({std::string("sm90a ") + configs[c].name + " band " + std::to_string(band),
-                     [p, c, band, blocks] { CUDA_OK(cuda::sm90a_s8_gemm(p, c, band, blocks, nullptr)); }, {}});
+      for (int lag : {0, 1, 2}) {
+        if (lag > 0 && (c == 2 || band != 8)) continue;
+        all.push_back({std::string("sm90a ") + configs[c].name + " band " + std::to_string(band) + " lag " + std::to_string(lag),
+                       [p, c, band, blocks, lag] { CUDA_OK(cuda::sm90a_s8_gemm(p, c, {band, blocks, lag}, nullptr)); }, {}});
+      }
     }
   }
   S8GemmParams gated = p;
   gated.fusion = S8Fusion::kSwiglu;
   gated.ldo = s.n / 2;
-  all.push_back({"sm90a 128x256x128 band 8 swiglu", [gated, blocks] { CUDA_OK(cuda::sm90a_s8_gemm(gated, 0, 8, blocks, nullptr)); }, {}});
+  all.push_back({"sm90a 128x256x128 band 8 swiglu", [gated, blocks] { CUDA_OK(cuda::sm90a_s8_gemm(gated, 0, {8, blocks, 0}, nullptr)); }, {}});
   time_all(all, quick ? 5 : 9, 4);
   const double work = 2.0 * s.m * s.n * s.k;
   std::printf("%s %d x %d x %d\n", s.name, s.m, s.n, s.k);

@@ -60,6 +60,17 @@ Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const J
   return info;
 }
 
+// Names of the tensors that end in ".weight", without that.
+std::vector<std::string> linear_names(const Checkpoint& checkpoint) {
+  constexpr std::string_view kSuffix = ".weight";
+  std::vector<std::string> names;
+  for (const TensorEntry* entry : checkpoint.tensors()) {
+    if (entry->name.ends_with(kSuffix))
+      names.push_back(entry->name.substr(0, entry->name.size() - kSuffix.size()));
+  }
+  return names;
+}
+
 }  // namespace
 
 Expected<Context> host_context(int threads) {
@@ -130,6 +141,10 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& 
   INTAGLIO_ASSIGN(const JsonConfig vae_json, JsonConfig::open(folder / "vae" / "config.json"));
   INTAGLIO_ASSIGN(const Flux2VaeConfig vae_config, parse_flux2_vae_config(vae_json));
   INTAGLIO_ASSIGN(const Context context, host_context(options.threads));
+  if (!options.selection.keep_bf16.empty()) {
+    INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(folder / "transformer"));
+    INTAGLIO_TRY(options.selection.check_keep_bf16(linear_names(*checkpoint)));
+  }
   if (text_config.feature_dim() != transformer_config.text_dim) {
     return make_error(ErrorCode::kBadFormat,
                       "{}: the text encoder gives {} features a token ({} channels x {} taps), the "

@@ -74,4 +74,18 @@ LinearKind LayerSelection::kind_of(const std::vector<std::string>& names) const 
   return kind;
 }
 
+Status LayerSelection::check_keep_bf16(const std::vector<std::string>& names) const {
+  for (const std::string& pattern : keep_bf16) {
+    const bool used = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      return matches_any(int8, name) && name_matches(pattern, name);
+    });
+    if (!used)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "keep-bf16: \"{}\" matches none of the linears that are quantized, such as "
+                        "\"layers.0.feed_forward.w2\"",
+                        pattern);
+  }
+  return {};
+}
+
 }  // namespace intaglio

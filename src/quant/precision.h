@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/status.h"
 #include "ops/linear.h"
 
 namespace intaglio {
@@ -37,6 +38,8 @@ struct LayerSelection {
   LinearKind kind_of(std::string_view name) const;
   // Linears that share their input run as one product: the kind of all of them, the most precise winning.
   LinearKind kind_of(const std::vector<std::string>& names) const;
+  // kInvalidArgument if a pattern of keep_bf16 names no linear of `names` that would be quantized: a slip of the pen should not pass silently.
+  Status check_keep_bf16(const std::vector<std::string>& names) const;
   // The type of activations between ops: F32 for fp32, else BF16.
   DType activation_dtype() const {
     return precision == Precision::kFp32 ? DType::kF32 : DType::kBF16;

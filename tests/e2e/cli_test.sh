@@ -152,6 +152,8 @@ expect_refused 2 "--seed" generate "${small[@]}" --prompt cat --seed 18446744073
 expect 0 "largest seed" generate "${small[@]}" --prompt cat --seed 18446744073709551615 --output f.png
 expect_refused 2 "--count" generate "${small[@]}" --prompt cat --count 0 --output refused/x.png
 expect_refused 2 "--precision" generate "${small[@]}" --prompt cat --precision int4 --output refused/x.png
+expect_refused 2 "layers.*.w9" generate "${small[@]}" --prompt cat --keep-bf16 'layers.*.w9' --output refused/x.png
+expect 0 "layers kept in bf16" generate "${small[@]}" --prompt cat --keep-bf16 'layers.*.feed_forward.w2,llm_cond_proj' --output f.png
 expect_refused 2 "--threads" generate "${small[@]}" --prompt cat --threads 0 --output refused/x.png
 expect_refused 2 "--memory-limit" generate "${small[@]}" --prompt cat --memory-limit 8Q --output refused/x.png
 expect_refused 1 "of memory" generate "${small[@]}" --prompt cat --memory-limit 1K --output refused/x.png

@@ -63,5 +63,15 @@ TEST(Precision, NamesRoundTrip) {
   EXPECT_EQ(precision_from_name("int4"), std::nullopt);
 }
 
+TEST(LayerSelection, AKeepPatternMustNameAQuantizedLinear) {
+  LayerSelection selection{.precision = Precision::kInt8, .keep_bf16 = {"layers.*.w2"}};
+  const std::vector<std::string> names{"layers.0.feed_forward.w2", "input_proj"};
+  EXPECT_TRUE(selection.check_keep_bf16(names));
+  selection.keep_bf16.push_back("input_proj");  // exists, but is bf16 anyway
+  const Status status = selection.check_keep_bf16(names);
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("\"input_proj\""), std::string::npos);
+}
+
 }  // namespace
 }  // namespace intaglio

@@ -32,7 +32,7 @@
 namespace intaglio::cuda {
 
 // How finished tiles leave: by the copy engine (16-bit outputs, rows of a multiple of 16 bytes), or by plain stores (everything else).
-enum class Sm90aStore { kTma, kPlain };
+enum class Sm90aStore { kTmaBF16, kTmaF16, kPlain };
 
 template <int kN_, int kStages_, S8Fusion kFusion_, Sm90aStore kStore_>
 struct Sm90aConfig {
@@ -40,12 +40,13 @@ struct Sm90aConfig {
   static constexpr int kStages = kStages_;
   static constexpr S8Fusion kFusion = kFusion_;
   static constexpr Sm90aStore kStore = kStore_;
+  static constexpr bool kTmaStore = kStore != Sm90aStore::kPlain;
   static constexpr int kCluster = 2;
   static constexpr int kConsumers = 2, kThreads = 128 * (1 + kConsumers);
   static constexpr int kBytesA = kM * kK, kBytesW = kN * kK, kBytesStage = kBytesA + kBytesW;
   // Finished columns leave in pieces of 64 x 64 16-bit numbers, two buffers a warpgroup.
   static constexpr int kBytesPiece = 64 * 64 * 2, kPieces = 2;
-  static constexpr int kBytesOut = kStore == Sm90aStore::kTma ? kConsumers * kPieces * kBytesPiece : 0;
+  static constexpr int kBytesOut = kTmaStore ? kConsumers * kPieces * kBytesPiece : 0;
   static constexpr int kSmemBytes = kStages * kBytesStage + kBytesOut + 2 * kStages * 8;
   static_assert(kN % 64 == 0 && kN <= 256);
   static_assert(kSmemBytes <= 232448, "shared memory of a block on sm_90");
@@ -53,6 +54,13 @@ struct Sm90aConfig {
 
 struct Sm90aMaps {
   CUtensorMap a, w, out;
+};
+
+struct Sm90aSchedule {
+  TileRaster raster;
+  // The second consumer starts when the first has done this many k tiles; later the distance keeps itself, so the two epilogues do not fall together.
+  // It costs as many stages of prefetch. 0: both start at once.
+  int32_t lag;
 };
 
 namespace sm90a {
@@ -63,24 +71,31 @@ __device__ inline float scaled(int32_t acc, float row, float column, float bias)
 
 __device__ inline float silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
 
-__device__ inline uint32_t pack_16(float low, float high, S8Out type) {
-  if (type == S8Out::kBF16) {
+template <Sm90aStore kStore>
+__device__ inline uint32_t pack_16(float low, float high) {
+  if constexpr (kStore == Sm90aStore::kTmaBF16) {
     const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
     return *reinterpret_cast<const uint32_t*>(&pair);
+  } else {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
   }
-  const __half2 pair = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// Scales and bias of the columns n + {0, 1}; zeros beyond the last column.
+__device__ inline float2 load_pair(const float* x) {
+  if (reinterpret_cast<uintptr_t>(x) % 8 == 0) return __ldg(reinterpret_cast<const float2*>(x));
+  return {__ldg(x), __ldg(x + 1)};
+}
+
+// Scales and bias of the columns n + {0, 1}, n even; zeros beyond the last column.
 struct ColumnPair {
   float2 scale, bias;
 };
 __device__ inline ColumnPair column_pair(const S8GemmParams& p, int32_t n) {
   ColumnPair c{{0.0f, 0.0f}, {0.0f, 0.0f}};
   if (n + 1 < p.n) {
-    c.scale = {__ldg(p.w_scale_col + n), __ldg(p.w_scale_col + n + 1)};
-    if (p.bias != nullptr) c.bias = {__ldg(p.bias + n), __ldg(p.bias + n + 1)};
+    c.scale = load_pair(p.w_scale_col + n);
+    if (p.bias != nullptr) c.bias = load_pair(p.bias + n);
   } else if (n < p.n) {
     c.scale.x = __ldg(p.w_scale_col + n);
     if (p.bias != nullptr) c.bias.x = __ldg(p.bias + n);
@@ -189,8 +204,8 @@ __device__ inline void epilogue_tma(const S8GemmParams& p, const CUtensorMap* ma
             y[e] = __fmul_rn(silu(y[e]), up);
           }
         }
-        packed[2 * side] = pack_16(y[0], y[1], p.out_type);
-        packed[2 * side + 1] = pack_16(y[2], y[3], p.out_type);
+        packed[2 * side] = pack_16<Config::kStore>(y[0], y[1]);
+        packed[2 * side + 1] = pack_16<Config::kStore>(y[2], y[3]);
       }
       const int chunk = (2 * pair + chunk_of_lane) ^ (matrix_row % 8);
       ptx::stmatrix_x4(row_address + buffer + chunk * 16, packed[0], packed[1], packed[2], packed[3]);
@@ -209,9 +224,10 @@ __device__ inline void epilogue_tma(const S8GemmParams& p, const CUtensorMap* ma
 template <typename Config>
 __global__ void __launch_bounds__(Config::kThreads, 1)
     sm90a_s8_gemm(const __grid_constant__ S8GemmParams p, const __grid_constant__ Sm90aMaps maps,
-                  const __grid_constant__ TileRaster raster) {
+                  const __grid_constant__ Sm90aSchedule schedule) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   constexpr int kStages = Config::kStages, kN = Config::kN;
+  constexpr int kLagBarrier = 3;  // 1 and 2 belong to the epilogues
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t smem = ptx::shared_address(shared);
   const uint32_t staging = smem + kStages * Config::kBytesStage;
@@ -222,7 +238,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   if (threadIdx.x == 0) {
     ptx::tma_prefetch_map(&maps.a);
     ptx::tma_prefetch_map(&maps.w);
-    if (Config::kStore == Sm90aStore::kTma) ptx::tma_prefetch_map(&maps.out);
+    if (Config::kTmaStore) ptx::tma_prefetch_map(&maps.out);
     for (int s = 0; s < kStages; ++s) {
       ptx::mbarrier_init(full + 8 * s, 1);
       ptx::mbarrier_init(empty + 8 * s, Config::kCluster * Config::kConsumers * 4);
@@ -233,7 +249,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   ptx::cluster_arrive();
   ptx::cluster_wait();
 
-  const int64_t tiles = raster.count();
+  const int64_t tiles = schedule.raster.count();
   const int64_t first = blockIdx.x / Config::kCluster, step = gridDim.x / Config::kCluster;
   const int32_t k_tiles = (p.k + Config::kK - 1) / Config::kK;
   int stage = 0;
@@ -243,7 +259,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     ptx::give_registers<40>();
     if (threadIdx.x == 0) {
       for (int64_t index = first; index < tiles; index += step) {
-        const TileRaster::Tile tile = raster.at(index);
+        const TileRaster::Tile tile = schedule.raster.at(index);
         const int32_t row = (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM;
         const int32_t column = tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
         for (int32_t kt = 0; kt < k_tiles; ++kt) {
@@ -279,8 +295,10 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       if (lane < Config::kCluster) ptx::mbarrier_arrive_cluster(empty + 8 * s, lane);
     };
     int turn = 0;
+    const int32_t lag = schedule.lag < k_tiles ? schedule.lag : k_tiles;
+    if (consumer == 1 && lag > 0) ptx::named_barrier(kLagBarrier, 256);
     for (int64_t index = first; index < tiles; index += step) {
-      const TileRaster::Tile tile = raster.at(index);
+      const TileRaster::Tile tile = schedule.raster.at(index);
       int32_t acc[kN / 2];
       int previous = 0;
       for (int32_t kt = 0; kt < k_tiles; ++kt) {
@@ -298,6 +316,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
         ptx::wgmma_wait<1>();
         if (kt > 0) give_back(previous);
         previous = stage;
+        if (consumer == 0 && index == first && kt + 1 == lag)
+          ptx::named_barrier_arrive(kLagBarrier, 256);
         if (++stage == kStages) {
           stage = 0;
           phase ^= 1;
@@ -307,7 +327,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       give_back(previous);
       const int32_t row0 =
           (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM + 64 * consumer;
-      if constexpr (Config::kStore == Sm90aStore::kTma) {
+      if constexpr (Config::kTmaStore) {
         sm90a::epilogue_tma<Config>(p, &maps.out, acc, buffers, row0, tile.column * kN, consumer,
                                      turn);
       } else {
@@ -315,7 +335,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       }
     }
     // Shared memory goes away with the block: the last stores must have read it.
-    if (Config::kStore == Sm90aStore::kTma && threadIdx.x % 128 == 0) ptx::tma_store_wait_read<0>();
+    if (Config::kTmaStore && threadIdx.x % 128 == 0) ptx::tma_store_wait_read<0>();
   }
   __syncwarp();
   ptx::cluster_arrive();

@@ -52,23 +52,24 @@ bool tma_store_fits(const S8GemmParams& p) {
 }
 
 template <typename Config>
-cudaError_t launch(const S8GemmParams& p, int band, int blocks, cudaStream_t stream) {
+cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaStream_t stream) {
   Sm90aMaps maps{};
   constexpr uint32_t kHalfW = Config::kN / Config::kCluster;
   bool good = encode(maps.a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.a, p.m, p.k, p.lda,
                      {Config::kK, Config::kM}) &&
               encode(maps.w, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.w, p.n, p.k, p.ldw,
                      {Config::kK, kHalfW});
-  if (Config::kStore == Sm90aStore::kTma) {
+  if (Config::kTmaStore) {
     const int64_t columns = Config::kFusion == S8Fusion::kSwiglu ? p.n / 2 : p.n;
     good = good && encode(maps.out, CU_TENSOR_MAP_DATA_TYPE_UINT16, p.out, p.m, columns, 2 * p.ldo,
                           {64, 64});
   }
   if (!good) return cudaErrorInvalidValue;
   constexpr int kRows = Config::kM * Config::kCluster;
-  TileRaster raster{(p.m + kRows - 1) / kRows, (p.n + Config::kN - 1) / Config::kN, band};
-  const int64_t clusters = raster.count();
-  if (int64_t{blocks} > clusters * Config::kCluster) blocks = static_cast<int>(clusters * Config::kCluster);
+  const Sm90aSchedule schedule{
+      {(p.m + kRows - 1) / kRows, (p.n + Config::kN - 1) / Config::kN, how.band}, how.lag};
+  const int64_t needed = schedule.raster.count() * Config::kCluster;
+  const int blocks = static_cast<int>(needed < how.blocks ? needed : how.blocks);
 
   const auto kernel = sm90a_s8_gemm<Config>;
   static const cudaError_t raised = cudaFuncSetAttribute(
@@ -84,34 +85,37 @@ cudaError_t launch(const S8GemmParams& p, int band, int blocks, cudaStream_t str
   cluster.val.clusterDim = {Config::kCluster, 1, 1};
   settings.attrs = &cluster;
   settings.numAttrs = 1;
-  return cudaLaunchKernelEx(&settings, kernel, p, maps, raster);
+  return cudaLaunchKernelEx(&settings, kernel, p, maps, schedule);
+}
+
+template <int kN, int kStages, S8Fusion kFusion>
+cudaError_t dispatch_store(const S8GemmParams& p, const Sm90aS8GemmSchedule& how,
+                           cudaStream_t stream) {
+  if constexpr (kFusion == S8Fusion::kNone || kN % 128 == 0) {
+    if (tma_store_fits(p)) {
+      return p.out_type == S8Out::kBF16
+                 ? launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kTmaBF16>>(p, how, stream)
+                 : launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kTmaF16>>(p, how, stream);
+    }
+  }
+  return launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kPlain>>(p, how, stream);
 }
 
 template <int kN, int kStages>
-cudaError_t dispatch(const S8GemmParams& p, int band, int blocks, cudaStream_t stream) {
-  constexpr auto kTma = Sm90aStore::kTma;
-  constexpr auto kPlain = Sm90aStore::kPlain;
-  constexpr auto kNone = S8Fusion::kNone;
-  constexpr auto kSwiglu = S8Fusion::kSwiglu;
-  const bool fits = tma_store_fits(p);
-  if (p.fusion == kNone || p.out_type == S8Out::kI32) {
-    return fits ? launch<Sm90aConfig<kN, kStages, kNone, kTma>>(p, band, blocks, stream)
-                : launch<Sm90aConfig<kN, kStages, kNone, kPlain>>(p, band, blocks, stream);
-  }
-  if constexpr (kN % 128 == 0) {
-    if (fits) return launch<Sm90aConfig<kN, kStages, kSwiglu, kTma>>(p, band, blocks, stream);
-  }
-  return launch<Sm90aConfig<kN, kStages, kSwiglu, kPlain>>(p, band, blocks, stream);
+cudaError_t dispatch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaStream_t stream) {
+  if (p.fusion == S8Fusion::kNone || p.out_type == S8Out::kI32)
+    return dispatch_store<kN, kStages, S8Fusion::kNone>(p, how, stream);
+  return dispatch_store<kN, kStages, S8Fusion::kSwiglu>(p, how, stream);
 }
 
 struct Entry {
   Sm90aS8GemmConfig config;
-  cudaError_t (*run)(const S8GemmParams&, int, int, cudaStream_t);
+  cudaError_t (*run)(const S8GemmParams&, const Sm90aS8GemmSchedule&, cudaStream_t);
 };
 
 template <int kN, int kStages>
 constexpr Entry entry(const char* name) {
-  using Config = Sm90aConfig<kN, kStages, S8Fusion::kNone, Sm90aStore::kTma>;
+  using Config = Sm90aConfig<kN, kStages, S8Fusion::kNone, Sm90aStore::kTmaBF16>;
   return {{name, Config::kM, kN, Config::kK, kStages, Config::kSmemBytes}, dispatch<kN, kStages>};
 }
 
@@ -138,12 +142,13 @@ const char* refuse_sm90a_s8_gemm(const S8GemmParams& p) {
   return nullptr;
 }
 
-cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, int band, int blocks,
+cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, const Sm90aS8GemmSchedule& how,
                           cudaStream_t stream) {
-  if (config < 0 || config >= static_cast<int>(kEntries.size()) || band < 1 || blocks < 2 ||
-      blocks % 2 != 0 || refuse_sm90a_s8_gemm(p) != nullptr)
+  if (config < 0 || config >= static_cast<int>(kEntries.size()) || how.band < 1 || how.lag < 0 ||
+      how.lag >= kEntries[static_cast<size_t>(config)].config.stages || how.blocks < 2 ||
+      how.blocks % 2 != 0 || refuse_sm90a_s8_gemm(p) != nullptr)
     return cudaErrorInvalidValue;
-  return kEntries[static_cast<size_t>(config)].run(p, band, blocks, stream);
+  return kEntries[static_cast<size_t>(config)].run(p, how, stream);
 }
 
 }  // namespace intaglio::cuda

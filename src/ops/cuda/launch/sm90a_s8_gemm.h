@@ -19,9 +19,14 @@ std::span<const Sm90aS8GemmConfig> sm90a_s8_gemm_configs();
 // nullptr if the kernel can serve `p` (sizes, strides, alignment), else why not.
 const char* refuse_sm90a_s8_gemm(const S8GemmParams& p);
 
-// `band`: rows of clusters a band of the raster has (tile/raster.h); `blocks`: how many blocks run, an even number, at most the multiprocessors.
+struct Sm90aS8GemmSchedule {
+  int band;    // rows of clusters a band of the raster has (tile/raster.h), >= 1
+  int blocks;  // that run at once: an even number, at most the multiprocessors
+  int lag;     // k tiles by which the second warpgroup follows the first, below the stages
+};
+
 // No allocation, no synchronisation, capturable. cudaErrorInvalidValue if refused.
-cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, int band, int blocks,
+cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, const Sm90aS8GemmSchedule& schedule,
                           cudaStream_t stream);
 
 }  // namespace intaglio::cuda
