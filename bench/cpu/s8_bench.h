@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <random>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -235,11 +237,13 @@ struct Variant {
 };
 
 // Times all variants in turn; a timing repeats short calls until it lasts about 2 ms. Stops after max_seconds, but not before three rounds.
+//
+// Threads of the variant before still spin for work when the next one starts, on the same cores: a worker of libgomp for 300000 pauses, 15 ms. So run with
+// GOMP_SPINCOUNT=3000, as long as ThreadPool spins; a pause of a millisecond sends both to sleep, and a call that is not timed wakes those of this variant.
 inline void time_variants(std::vector<Variant>& variants, int rounds, double max_seconds = 1e9) {
   const double start = now();
   std::vector<int> repeats;
   for (Variant& v : variants) {
-    v.call();
     v.call();
     const double once = std::max(1e-7, seconds(v.call));
     repeats.push_back(static_cast<int>(std::clamp(2e-3 / once, 1.0, 2000.0)));
@@ -247,6 +251,8 @@ inline void time_variants(std::vector<Variant>& variants, int rounds, double max
   for (int round = 0; round < rounds && (round < 3 || now() - start < max_seconds); ++round) {
     for (size_t i = 0; i < variants.size(); ++i) {
       const int count = repeats[i];
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (count > 1) variants[i].call();
       variants[i].times.push_back(seconds([&] {
                                     for (int r = 0; r < count; ++r) variants[i].call();
                                   }) /

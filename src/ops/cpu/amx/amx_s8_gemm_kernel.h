@@ -41,7 +41,8 @@ struct PendingBlock {
   int64_t next = 0;
   int64_t end = 0;
 
-  void write(const S8Epilogue& epilogue, int64_t rows) {
+  // Not inlined, like run_pass: the loop over steps needs its registers for addresses.
+  __attribute__((noinline)) void write(const S8Epilogue& epilogue, int64_t rows) {
     for (; rows > 0 && next < end; --rows, ++next) {
       Ops::epilogue_row(epilogue, columns, acc + next * kS8PanelCols, row0 + next, col0);
     }
@@ -123,11 +124,13 @@ void end_group(int32_t* acc) {
 }
 
 template <typename Ops, AmxA kA, int kGroups>
-void run_pass(const S8AmxTask& task, const Pass& pass, PendingBlock<Ops>& pending) {
+__attribute__((noinline)) void run_pass(const S8AmxTask& task, const Pass& pass,
+                                        PendingBlock<Ops>& pending) {
   begin_group<Ops, 0>(pass.acc, pass.first);
   if constexpr (kGroups > 1) begin_group<Ops, 1>(pass.acc, pass.first);
   if constexpr (kGroups > 2) begin_group<Ops, 2>(pass.acc, pass.first);
   const int64_t pending_rows = (pending.end - pending.next + pass.steps - 1) / pass.steps;
+  const int64_t a_ahead = task.prefetch_a * pass.a_step;
   const int8_t* a[kGroups];
   for (int g = 0; g < kGroups; ++g) a[g] = pass.a[g];
   const uint8_t* w = pass.w;
@@ -144,16 +147,16 @@ void run_pass(const S8AmxTask& task, const Pass& pass, PendingBlock<Ops>& pendin
       if constexpr (kA == AmxA::kCopy) {
         // These rows come from L3: the same piece of the next row tile, a pass ahead.
         const int8_t* next = a[g] + kGroups * kAmxRows * pass.stride[g];
-        for (int r = 0; r < kAmxRows; ++r) Ops::prefetch_l2(next + r * pass.stride[g]);
-      } else if (task.prefetch_a > 0) {
-        const int8_t* next = a[g] + task.prefetch_a * pass.a_step;
-        for (int r = 0; r < kAmxRows; ++r) Ops::prefetch_l1(next + r * pass.stride[g]);
+        for (int r = 0; r < kAmxRows; ++r, next += pass.stride[g]) Ops::prefetch_l2(next);
+      } else if (a_ahead > 0) {
+        const int8_t* next = a[g] + a_ahead;
+        for (int r = 0; r < kAmxRows; ++r, next += pass.stride[g]) Ops::prefetch_l1(next);
       }
       a[g] += pass.a_step;
     }
     w += kAmxStepWBytes;
     if constexpr (kA == AmxA::kCopy) copy += kGroups * kAmxTileBytes;
-    pending.write(task.epilogue, pending_rows);
+    if (pending_rows > 0) pending.write(task.epilogue, pending_rows);
   }
   // The waiting block is written by now, so its memory may be this one's.
   end_group<Ops, 0>(pass.acc);
