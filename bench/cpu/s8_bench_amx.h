@@ -17,10 +17,11 @@ struct NamedTuning {
 
 inline std::string tuning_name(const S8AmxTuning& t) {
   return fmt::format(
-      "groups {} piece {} k_block {} a_kib {} rows {} slice_panels {} pack {} stream {} prefetch_a "
+      "groups {} piece {} x {} k_block {} a_kib {} rows {} slice_panels {} pack {} stream {} "
+      "prefetch_a "
       "{} prefetch_w {}",
-      t.tile_groups, t.piece_steps, t.k_block, t.a_block_bytes >> 10, t.block_rows, t.slice_panels,
-      t.pack_a, t.stream_a, t.prefetch_a, t.prefetch_w);
+      t.tile_groups, t.piece_steps, t.piece_tiles, t.k_block, t.a_block_bytes >> 10, t.block_rows,
+      t.slice_panels, t.pack_a, t.stream_a, t.prefetch_a, t.prefetch_w);
 }
 
 // The candidates of docs/kernels.md. "rows" is the first version: rows of A as they are, pieces of 16 steps.
@@ -29,6 +30,8 @@ inline std::vector<NamedTuning> amx_candidates() {
       {"rows", {.piece_steps = 16, .slice_panels = 8, .pack_a = false}},
       {"piece8", {.piece_steps = 8}},
       {"piece8 ahead", {.piece_steps = 8, .prefetch_a = 2}},
+      {"3x2 piece4 tiles2",
+       {.tile_groups = 3, .piece_steps = 4, .piece_tiles = 2, .block_rows = 288}},
       {"whole", {.piece_steps = 1024}},
       {"3x2 whole", {.tile_groups = 3, .piece_steps = 1024, .block_rows = 288}},
       {"3x2 piece8", {.tile_groups = 3, .piece_steps = 8, .block_rows = 288}},
@@ -45,6 +48,12 @@ inline std::vector<NamedTuning> amx_search() {
     add({.piece_steps = piece, .block_rows = 128});
     add({.tile_groups = 3, .piece_steps = piece, .block_rows = 288});
     add({.piece_steps = piece, .stream_a = true});
+  }
+  for (int64_t piece : {3, 4, 5, 6}) {
+    for (int64_t tiles : {2, 3}) {
+      add({.piece_steps = piece, .piece_tiles = tiles});
+      add({.tile_groups = 3, .piece_steps = piece, .piece_tiles = tiles, .block_rows = 288});
+    }
   }
   for (int64_t piece : {8, 1024}) {
     for (int prefetch : {1, 4}) {

@@ -131,9 +131,11 @@ TEST(S8GemmAmxEmulation, AllBlockingsAgreeWithTheReference) {
             compare(c, GemmEpilogue::kNone, DType::kF32,
                     {.tile_groups = tile_groups,
                      .piece_steps = piece_steps,
+                     .piece_tiles = piece_steps == 10 ? 2 : 1024,
                      .k_block = k_block,
                      .a_block_bytes = a_block_bytes,
                      .pack_a = piece_steps != 3,
+                     .pack_bytes = 1,
                      .stream_a = piece_steps == 16,
                      .prefetch_a = 2},
                     2);
@@ -149,8 +151,11 @@ TEST(S8GemmAmxEmulation, CopiesOfAServeSeveralTasks) {
   const S8Case c = make_s8_case(81, 1000, 500);
   for (int64_t tile_groups : {2, 3}) {
     for (int64_t k_block : {256, 512}) {
-      const S8AmxTuning tuning{
-          .tile_groups = tile_groups, .piece_steps = 3, .k_block = k_block, .block_rows = 48};
+      const S8AmxTuning tuning{.tile_groups = tile_groups,
+                               .piece_steps = 3,
+                               .k_block = k_block,
+                               .block_rows = 48,
+                               .pack_bytes = 1};
       const S8GemmDesc desc{c.m, c.n, c.k, GemmEpilogue::kNone, DType::kI32};
       const S8AmxPlan plan = s8_amx_plan(desc, 1, tuning);
       EXPECT_GT(plan.pack_bytes, 0);

@@ -7,13 +7,13 @@
 namespace intaglio {
 namespace {
 
-// Below this one thread is enough.
+// Below this one thread is enough. Counted with whole groups of rows: with few rows what takes time are the weights, 128 KiB here.
 constexpr int64_t kSerialMacs = int64_t{2} << 20;
 // A task costs about 0.3 us (counter shared by the threads, tile configuration, the last block's epilogue alone): 4 M multiply-adds, 2 us at the peak
 // of a core, keep that below a sixth; then as many tasks as even out threads of unequal speed.
 constexpr int64_t kTaskMacs = int64_t{4} << 20;
 constexpr int64_t kTasksPerThread = 8;
-// A copy of A costs one more store a tile; with fewer panels nobody earns it back.
+// A copy of A costs one more store a tile: with fewer panels it is not earned back.
 constexpr int64_t kPackPanels = 4;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -40,7 +40,8 @@ S8AmxPlan s8_amx_plan(const S8GemmDesc& desc, int threads, const S8AmxTuning& tu
   plan.row_tiles = divide_up(plan.groups, plan.tile_groups);
   plan.panels = divide_up(desc.n, kS8PanelCols);
   plan.k_steps = divide_up(desc.k, kAmxStepK);
-  plan.threads = desc.m * desc.n * desc.k <= kSerialMacs ? 1 : std::max(threads, 1);
+  const int64_t macs = plan.groups * kAmxRows * desc.n * desc.k;
+  plan.threads = macs <= kSerialMacs ? 1 : std::max(threads, 1);
 
   // Equal slices of k, and equal pieces of a slice.
   const int64_t k_blocks = divide_up(desc.k, std::max<int64_t>(tuning.k_block, kAmxStepK));
@@ -56,7 +57,6 @@ S8AmxPlan s8_amx_plan(const S8GemmDesc& desc, int threads, const S8AmxTuning& tu
   while (plan.panels * plan.m_blocks < 4 * plan.threads && plan.m_blocks * 2 <= plan.row_tiles)
     plan.m_blocks *= 2;
 
-  const int64_t macs = plan.groups * kAmxRows * desc.n * desc.k;
   const int64_t tasks =
       std::clamp<int64_t>(macs / kTaskMacs, plan.threads, kTasksPerThread * plan.threads);
   const int64_t most = plan.k_steps > plan.k_block_steps
@@ -68,9 +68,9 @@ S8AmxPlan s8_amx_plan(const S8GemmDesc& desc, int threads, const S8AmxTuning& tu
   const int64_t block_tiles = divide_up(plan.row_tiles, plan.m_blocks);
   plan.acc_elements = kAmxGroupAccElements * plan.tile_groups *
                       acc_blocks(plan, block_tiles, divide_up(plan.panels, plan.tasks_per_block));
-  // One row tile is read as often, but there are too few lines of it to crowd a cache.
-  if (tuning.pack_a && panels_per_task >= kPackPanels && plan.row_tiles > 1)
-    plan.pack_bytes = block_tiles * plan.tile_groups * kAmxRows * slice_row_bytes;
+  const int64_t slice_bytes = block_tiles * plan.tile_groups * kAmxRows * slice_row_bytes;
+  if (tuning.pack_a && panels_per_task >= kPackPanels && slice_bytes >= tuning.pack_bytes)
+    plan.pack_bytes = slice_bytes;
   return plan;
 }
 

@@ -7,16 +7,19 @@
 namespace intaglio {
 
 struct S8AmxTuning {
-  int64_t tile_groups = 2;             // groups of 16 rows accumulated at once: 2 or 3
-  int64_t piece_steps = 8;             // k steps (of 64) between loads and stores of the sums
-  int64_t k_block = 5120;              // depth of the slice of A that stays in L2
+  int64_t tile_groups = 2;     // groups of 16 rows accumulated at once: 2 or 3
+  int64_t piece_steps = 8;     // k steps (of 64) between loads and stores of the sums
+  int64_t piece_tiles = 1024;  // row tiles that share a piece of the weights before the next piece
+  int64_t k_block = 5120;      // depth of the slice of A that stays in L2
   int64_t a_block_bytes = 1344 << 10;  // size of that slice
   int64_t block_rows = 256;            // and its most rows
   int64_t slice_panels = 16;           // most panels that share a slice when k has several
   bool pack_a = true;                  // copy the slice into the order of use
-  bool stream_a = false;               // hint that L1 need not keep A
-  int prefetch_a = 0;                  // k steps by which A is prefetched from L2 to L1, 0 = not
-  bool prefetch_w = true;              // the next piece of the weights from L3 to L2
+  int64_t pack_bytes =
+      128 << 10;          // if it is at least so large: a smaller one crowds no cache and few pages
+  bool stream_a = false;  // hint that L1 need not keep A
+  int prefetch_a = 0;     // k steps by which A is prefetched from L2 to L1, 0 = not
+  bool prefetch_w = true;  // the next piece of the weights from L3 to L2
 };
 
 // What runs when nobody says otherwise.

@@ -76,6 +76,7 @@ Status s8_amx_run(const Context& context, const S8GemmDesc& desc, const S8GemmAr
   common.k_steps = plan.k_steps;
   common.k_block_steps = plan.k_block_steps;
   common.piece_steps = plan.piece_steps;
+  common.piece_tiles = std::max<int64_t>(tuning.piece_tiles, 1);
   common.prefetch_a = tuning.prefetch_a;
   common.prefetch_w = tuning.prefetch_w;
   common.stream_a = tuning.stream_a;

@@ -37,6 +37,7 @@ struct S8AmxTask {
   int64_t k_steps;        // of the whole product
   int64_t k_block_steps;  // steps of a slice of A
   int64_t piece_steps;    // steps accumulated in tiles
+  int64_t piece_tiles;    // row tiles that share a piece before the next piece
   int prefetch_a;
   bool prefetch_w;
   bool stream_a;

@@ -11,8 +11,8 @@
 //      a2  | acc 4 | acc 5 |        Which blocking reads how much of what from which cache: docs/kernels.md.
 //          +-------+-------+
 //
-// The M block of A stays in L2; the panels of a task stream past it from L3 or memory, prefetched a piece ahead. k is cut into pieces of piece_steps:
-// a piece of a panel serves all row tiles of the block before the next, and the sums wait in `acc` between the pieces. When k is longer than k_block, A's
+// The M block of A stays in L2; the panels of a task stream past it from L3 or memory, prefetched. k is cut into pieces of piece_steps: a piece of a panel
+// serves piece_tiles row tiles (all of the block, or so few that their sums stay in L1) before the next; the sums wait in `acc` between the pieces. When k is longer than k_block, A's
 // slice of k_block is used with all panels of the task before the next slice.
 //
 // A is copied while the first panel is multiplied: tiles come from rows (stride lda) and go to a_pack as [row tile][step][group][16][64]. Later panels read
@@ -176,8 +176,9 @@ void run_groups(const S8AmxTask& task, const Pass& pass, PendingBlock<Ops>& pend
   }
 }
 
-// Steps [begin, begin + count) of one panel, of the k block that starts at `block`.
+// Steps [begin, begin + count) of one panel, of the k block that starts at `block`, for some row tiles.
 struct Piece {
+  int64_t tile_begin, tile_end;
   int64_t panel;
   int64_t block, block_steps;
   int64_t begin, count;
@@ -209,14 +210,16 @@ inline void place_a(const S8AmxTask& task, const Piece& piece, int64_t group, in
   }
 }
 
-// All row tiles of the task times one piece.
+inline int64_t row_tiles_of(const S8AmxTask& task) {
+  return (task.group_end - task.group_begin + task.tile_groups - 1) / task.tile_groups;
+}
+
 template <typename Ops>
 void run_piece(const S8AmxTask& task, const Piece& piece, PendingBlock<Ops>& pending) {
   constexpr int64_t kStepLines = kAmxStepWBytes / 64;
-  const int64_t row_tiles =
-      (task.group_end - task.group_begin + task.tile_groups - 1) / task.tile_groups;
+  const int64_t row_tiles = row_tiles_of(task);
   const int64_t lines = (kStepLines + row_tiles - 1) / row_tiles;
-  for (int64_t tile = 0; tile < row_tiles; ++tile) {
+  for (int64_t tile = piece.tile_begin; tile < piece.tile_end; ++tile) {
     const int64_t group = task.group_begin + task.tile_groups * tile;
     const int64_t left = task.group_end - group;
     const int64_t groups = left < task.tile_groups ? left : task.tile_groups;
@@ -254,22 +257,38 @@ void run_piece(const S8AmxTask& task, const Piece& piece, PendingBlock<Ops>& pen
   }
 }
 
-// The weights to prefetch during a piece: what comes next, as far ahead as this piece is long. With a single row tile a pass is short and the whole
-// product waits for memory: then at most kAmxAheadSteps ahead, so that little is read without a prefetch at the start of a task.
+// The weights to prefetch during a piece, each row tile its share of them: the piece that comes next, or, when the row tiles come in several runs, the same
+// piece of the next panel. With a single row tile a pass is short and the whole product waits for memory: then at most kAmxAheadSteps ahead, so that
+// little is read without a prefetch at the start of a task.
 inline const uint8_t* next_weights(const S8AmxTask& task, const Piece& piece) {
   if (!task.prefetch_w) return nullptr;
   const uint8_t* const w = task.w + piece.panel * task.panel_bytes + piece.begin * kAmxStepWBytes;
-  const bool single = task.group_end - task.group_begin <= task.tile_groups;
-  if (single && piece.count > kAmxAheadSteps) return w + kAmxAheadSteps * kAmxStepWBytes;
+  const int64_t row_tiles = row_tiles_of(task);
+  const bool last_panel = piece.panel + 1 >= task.panel_end;
+  if (row_tiles == 1 && piece.count > kAmxAheadSteps) return w + kAmxAheadSteps * kAmxStepWBytes;
+  if (piece.tile_end - piece.tile_begin < row_tiles)
+    return last_panel ? nullptr : w + task.panel_bytes;
   if (piece.begin + piece.count < piece.block + piece.block_steps)
     return w + piece.count * kAmxStepWBytes;
-  if (piece.panel + 1 >= task.panel_end) return nullptr;
+  if (last_panel) return nullptr;
   return task.w + (piece.panel + 1) * task.panel_bytes + piece.block * kAmxStepWBytes;
+}
+
+// All pieces of a k block of one panel, for some row tiles.
+template <typename Ops>
+void run_pieces(const S8AmxTask& task, Piece piece, PendingBlock<Ops>& pending) {
+  const int64_t end = piece.block + piece.block_steps;
+  for (piece.begin = piece.block; piece.begin < end; piece.begin += piece.count) {
+    piece.count = end - piece.begin < task.piece_steps ? end - piece.begin : task.piece_steps;
+    piece.w_next = next_weights(task, piece);
+    run_piece<Ops>(task, piece, pending);
+  }
 }
 
 template <typename Ops>
 void run_task(const S8AmxTask& task) {
   PendingBlock<Ops> pending;
+  const int64_t row_tiles = row_tiles_of(task);
   Ops::configure();
   for (int64_t block = 0; block < task.k_steps; block += task.k_block_steps) {
     Piece piece{};
@@ -279,11 +298,10 @@ void run_task(const S8AmxTask& task) {
     for (piece.panel = task.panel_begin; piece.panel < task.panel_end; ++piece.panel) {
       const bool copy = task.a_pack != nullptr && !task.a_packed && piece.panel == task.panel_begin;
       piece.a = copy ? AmxA::kCopy : task.stream_a ? AmxA::kStream : AmxA::kPlain;
-      const int64_t end = block + piece.block_steps;
-      for (piece.begin = block; piece.begin < end; piece.begin += piece.count) {
-        piece.count = end - piece.begin < task.piece_steps ? end - piece.begin : task.piece_steps;
-        piece.w_next = next_weights(task, piece);
-        run_piece<Ops>(task, piece, pending);
+      for (int64_t tile = 0; tile < row_tiles; tile += task.piece_tiles) {
+        piece.tile_begin = tile;
+        piece.tile_end = row_tiles - tile < task.piece_tiles ? row_tiles : tile + task.piece_tiles;
+        run_pieces<Ops>(task, piece, pending);
       }
     }
   }
