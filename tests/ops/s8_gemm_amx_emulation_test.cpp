@@ -47,6 +47,10 @@ struct EmulatedOps {
       std::memcpy(tiles[kTile].bytes[r], static_cast<const uint8_t*>(p) + r * stride, 64);
   }
   template <int kTile>
+  static void load_stream(const void* p, int64_t stride) {
+    load<kTile>(p, stride);
+  }
+  template <int kTile>
   static void store(void* p, int64_t stride) {
     for (int r = 0; r < 16; ++r)
       std::memcpy(static_cast<uint8_t*>(p) + r * stride, tiles[kTile].bytes[r], 64);
@@ -84,8 +88,9 @@ const S8GemmImplementation& amx_implementation() {
 
 void compare(const S8Case& c, GemmEpilogue epilogue, DType out, const S8AmxTuning& tuning,
              int threads) {
-  SCOPED_TRACE(fmt::format("{}x{}x{} out {} pieces of {} blocks of {} threads {}", c.m, c.n, c.k,
-                           dtype_name(out), tuning.piece_steps, tuning.k_block, threads));
+  SCOPED_TRACE(fmt::format("{}x{}x{} out {} groups {} pieces of {} blocks of {} threads {}", c.m,
+                           c.n, c.k, dtype_name(out), tuning.tile_groups, tuning.piece_steps,
+                           tuning.k_block, threads));
   const S8GemmDesc desc{c.m, c.n, c.k, epilogue, out};
   const auto& amx = amx_implementation();
   const auto& ref = s8_gemm_implementations().back();
@@ -119,15 +124,62 @@ TEST(S8GemmAmxEmulation, RaggedShapesAgreeWithTheReference) {
 TEST(S8GemmAmxEmulation, AllBlockingsAgreeWithTheReference) {
   for (int64_t m : {16, 40, 161}) {
     const S8Case c = make_s8_case(m, 200, 640);
-    for (int64_t piece_steps : {1, 3, 10, 16}) {
-      for (int64_t k_block : {64, 300, 640, 5120}) {
-        for (int64_t a_block_bytes : {1, 30000, 1 << 20}) {
-          S8AmxTuning tuning;
-          tuning.piece_steps = piece_steps;
-          tuning.k_block = k_block;
-          tuning.a_block_bytes = a_block_bytes;
-          tuning.prefetch_a = 2;
-          compare(c, GemmEpilogue::kNone, DType::kF32, tuning, 2);
+    for (int64_t tile_groups : {2, 3}) {
+      for (int64_t piece_steps : {1, 3, 10, 16}) {
+        for (int64_t k_block : {64, 300, 640, 5120}) {
+          for (int64_t a_block_bytes : {1, 30000, 1 << 20}) {
+            compare(c, GemmEpilogue::kNone, DType::kF32,
+                    {.tile_groups = tile_groups,
+                     .piece_steps = piece_steps,
+                     .piece_tiles = piece_steps == 10 ? 2 : 1024,
+                     .k_block = k_block,
+                     .a_block_bytes = a_block_bytes,
+                     .pack_a = piece_steps != 3,
+                     .pack_bytes = 1,
+                     .stream_a = piece_steps == 16,
+                     .prefetch_a = 2},
+                    2);
+          }
+        }
+      }
+    }
+  }
+}
+
+// A thread that takes several tasks of one M block copies its slice of A once; with several slices of k, every time.
+TEST(S8GemmAmxEmulation, CopiesOfAServeSeveralTasks) {
+  const S8Case c = make_s8_case(81, 1000, 500);
+  for (int64_t tile_groups : {2, 3}) {
+    for (int64_t k_block : {256, 512}) {
+      const S8AmxTuning tuning{.tile_groups = tile_groups,
+                               .piece_steps = 3,
+                               .k_block = k_block,
+                               .block_rows = 48,
+                               .pack_bytes = 1};
+      const S8GemmDesc desc{c.m, c.n, c.k, GemmEpilogue::kNone, DType::kI32};
+      const S8AmxPlan plan = s8_amx_plan(desc, 1, tuning);
+      EXPECT_GT(plan.pack_bytes, 0);
+      EXPECT_GT(plan.tasks_per_block, 1);
+      EXPECT_GT(plan.m_blocks, 1);
+      for (int threads : {1, 3}) compare(c, GemmEpilogue::kNone, DType::kI32, tuning, threads);
+    }
+  }
+}
+
+TEST(S8GemmAmxEmulation, PlansStayWithinTheCaches) {
+  for (int64_t m : {1, 16, 33, 77, 256, 1024, 4096}) {
+    for (int64_t n : {384, 4608, 12288, 24576}) {
+      for (int64_t k : {384, 4608, 12288}) {
+        for (int threads : {1, 2, 16}) {
+          const S8GemmDesc desc{m, n, k, GemmEpilogue::kNone, DType::kBF16};
+          const S8AmxPlan plan = s8_amx_plan(desc, threads, s8_amx_default_tuning(desc));
+          SCOPED_TRACE(fmt::format("{}x{}x{} on {}", m, n, k, threads));
+          EXPECT_GE(plan.m_blocks * plan.tasks_per_block,
+                    std::min<int64_t>(plan.threads, plan.panels));
+          // L2 holds 2 MiB: the slice of A, the waiting sums, and room for the weights that pass.
+          EXPECT_LE(plan.pack_bytes + 4 * plan.acc_elements, 1920 << 10);
+          EXPECT_LE(plan.m_blocks, plan.row_tiles);
+          EXPECT_LE(plan.piece_steps, plan.k_block_steps);
         }
       }
     }
@@ -137,7 +189,9 @@ TEST(S8GemmAmxEmulation, AllBlockingsAgreeWithTheReference) {
 TEST(S8GemmAmxEmulation, EpiloguesAgreeWithTheReference) {
   for (DType out : {DType::kI32, DType::kF32, DType::kBF16}) {
     compare(make_s8_case(70, 96, 128), GemmEpilogue::kSwiglu, out, {}, 2);
+    compare(make_s8_case(70, 96, 128), GemmEpilogue::kSwiglu, out, {.tile_groups = 3}, 2);
     compare(make_s8_case(70, 90, 128), GemmEpilogue::kNone, out, {}, 2);
+    compare(make_s8_case(70, 90, 128), GemmEpilogue::kNone, out, {.tile_groups = 3}, 2);
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "ops/s8_gemm_cases.h"
 
 namespace intaglio {
@@ -79,6 +81,16 @@ TEST(S8Gemm, SwigluAgreesWithTheReference) {
   for (size_t r = 4; r < c.a_scale.size(); ++r)
     c.a_scale[r] *= 100.0f;  // far into both tails of the exponential
   compare_with_reference(c, GemmEpilogue::kSwiglu);
+}
+
+// Subnormal results, alone and next to normal ones, infinite and NaN ones.
+TEST(S8Gemm, ScalesAtTheEndsOfTheFloatRange) {
+  S8Case c = make_s8_case(20, 70, 64);
+  const float scales[] = {1e-42f, 1e-38f, 1e-36f, 1.0f, 1e38f, std::nanf("")};
+  for (size_t r = 0; r < c.a_scale.size(); ++r) c.a_scale[r] = scales[r % std::size(scales)];
+  for (size_t j = 0; j < c.w_scale.size(); ++j) c.w_scale[j] = j % 5 == 0 ? 1e-3f : 1.0f;
+  std::fill(c.bias.begin(), c.bias.end(), 0.0f);
+  compare_with_reference(c, GemmEpilogue::kNone);
 }
 
 TEST(S8Gemm, LongestSumsAreExact) {

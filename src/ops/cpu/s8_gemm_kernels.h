@@ -47,6 +47,9 @@ void avx512vnni_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, 
 // Writes output rows [row0, row0 + rows) of columns [col0, col0 + 32) from acc[rows][32].
 void avx512_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0, int64_t rows,
                         int64_t col0);
+// avx512bf16/: the same.
+void avx512bf16_s8_epilogue(const S8Epilogue& epilogue, const int32_t* acc, int64_t row0,
+                            int64_t rows, int64_t col0);
 
 // avx2/: groups of 2 k; w is s8, a is s16. rows in [1, 6].
 inline constexpr int kAvx2TileRows = 6;

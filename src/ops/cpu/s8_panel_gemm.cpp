@@ -191,7 +191,9 @@ size_t vnni_scratch(const S8GemmDesc& desc, int threads) {
   return scratch_bytes(kVnniKernel, desc, threads);
 }
 Status vnni_run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
-  return run(kVnniKernel, context, desc, args);
+  PanelKernel kernel = kVnniKernel;
+  if (context.cpu.avx512_bf16) kernel.epilogue = avx512bf16_s8_epilogue;
+  return run(kernel, context, desc, args);
 }
 
 Refusal avx2_can_run(const S8GemmDesc& desc, const Context& context) {
