@@ -144,10 +144,13 @@ def is_hidden(name, parameter):
 
 
 class Trainer:
-    """Weights, two optimizers and the recorded steps. Inputs of a step are fixed tensors."""
+    """Weights, two optimizers and the recorded steps. Inputs of a step are fixed tensors.
 
-    def __init__(self, args, nets, device):
-        self.args, self.nets, self.device = args, nets, device
+    roles: "joint" trains text encoder and conditional transformer, "alone" the unconditional one.
+    """
+
+    def __init__(self, args, nets, device, roles=("joint", "alone")):
+        self.args, self.nets, self.device, self.roles = args, nets, device, roles
         text, conditional, unconditional = nets
         hidden = is_hidden if args.optimizer == "muon" else lambda name, parameter: False
         joint = [(f"0.{n}", p) for n, p in text.named_parameters()]
@@ -198,17 +201,20 @@ class Trainer:
     def prepare(self, recorder):
         """Compiles and records every step at rate zero; weights and averages stay as they are."""
         self.rates(0.0, 0.0)
-        functions = [lambda k=k: self.joint_step(k) for k in range(len(kBuckets))] + [self.alone_step]
+        joint = [lambda k=k: self.joint_step(k) for k in range(len(kBuckets))] if "joint" in self.roles else []
+        functions = joint + ([self.alone_step] if "alone" in self.roles else [])
         for function in functions:
             recorder.warm(function)
         yield "compiled"
         runs = [recorder.record(function) for function in functions]
-        self.joint, self.alone = runs[:-1], runs[-1]
+        self.joint, self.alone = runs[: len(joint)], runs[-1]
         self.sums.zero_()
         for run in runs:
             run()
         counts = self.sums.tolist()
-        if not np.isfinite(counts).all() or counts[4:] != [len(kBuckets), 1] or min(counts[:4]) <= 0:
+        expected = [len(joint), len(runs) - len(joint)]
+        used = [x for i, x in enumerate(counts[:4]) if expected[i // 2]]
+        if not np.isfinite(counts).all() or counts[4:] != expected or min(used) <= 0:
             raise RuntimeError(f"a recorded step does not do what it should: {counts}")
         self.sums.zero_()
         for optimizer in self.optimizers:

@@ -34,14 +34,14 @@ namespace intaglio::cuda {
 // How finished tiles leave: by the copy engine (16-bit outputs, rows of a multiple of 16 bytes), or by plain stores (everything else).
 enum class Sm90aStore { kTmaBF16, kTmaF16, kPlain };
 
-template <int kN_, int kStages_, S8Fusion kFusion_, Sm90aStore kStore_>
+template <int kN_, int kStages_, int kCluster_, S8Fusion kFusion_, Sm90aStore kStore_>
 struct Sm90aConfig {
   static constexpr int kM = 128, kN = kN_, kK = 128;
   static constexpr int kStages = kStages_;
   static constexpr S8Fusion kFusion = kFusion_;
   static constexpr Sm90aStore kStore = kStore_;
   static constexpr bool kTmaStore = kStore != Sm90aStore::kPlain;
-  static constexpr int kCluster = 2;
+  static constexpr int kCluster = kCluster_;
   static constexpr int kConsumers = 2, kThreads = 128 * (1 + kConsumers);
   static constexpr int kBytesA = kM * kK, kBytesW = kN * kK, kBytesStage = kBytesA + kBytesW;
   // Finished columns leave in pieces of 64 x 64 16-bit numbers, two buffers a warpgroup.
@@ -157,67 +157,101 @@ __device__ inline void epilogue_plain(const S8GemmParams& p, const int32_t (&acc
   }
 }
 
+// Scales and biases of the columns that one piece of the output needs: `kGroups` groups of 8 accumulator columns, two columns a thread.
+// Columns beyond the last read a valid neighbour: what comes of them is never stored.
+template <int kGroups>
+struct PieceColumns {
+  float2 scale[kGroups], bias[kGroups];
+
+  __device__ void load(const S8GemmParams& p, int32_t n0) {
+    const bool has_bias = p.bias != nullptr;
+    const float* bias_source = has_bias ? p.bias : p.w_scale_col;
+    const int32_t first = n0 + 2 * (threadIdx.x % 4);
+#pragma unroll
+    for (int g = 0; g < kGroups; ++g) {
+      const int32_t n = min(first + 8 * g, p.n - 2);
+      scale[g] = __ldg(reinterpret_cast<const float2*>(p.w_scale_col + n));
+      const float2 b = __ldg(reinterpret_cast<const float2*>(bias_source + n));
+      bias[g] = {has_bias ? b.x : 0.0f, has_bias ? b.y : 0.0f};
+    }
+  }
+};
+
 // Finished columns go through shared memory in pieces of 64, written by the copy engine while the next piece is computed.
-// `turn`: the buffer that is next, kept from tile to tile.
+// The scales of the first piece are loaded before the sums are waited for, those of each next one before the present one is computed.
 template <typename Config>
-__device__ inline void epilogue_tma(const S8GemmParams& p, const CUtensorMap* map,
-                                    const int32_t (&acc)[Config::kN / 2], uint32_t staging,
-                                    int32_t row0, int32_t n0, int consumer, int& turn) {
-  constexpr bool kSwiglu = Config::kFusion == S8Fusion::kSwiglu;
+struct TmaEpilogue {
+  static constexpr bool kSwiglu = Config::kFusion == S8Fusion::kSwiglu;
   static_assert(!kSwiglu || Config::kN % 128 == 0, "SwiGLU halves the columns; pieces are 64 wide");
-  constexpr int kPieces = (kSwiglu ? Config::kN / 2 : Config::kN) / 64;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-  const bool issuer = threadIdx.x % 128 == 0;
-  const int32_t warp_row = row0 + 16 * warp + lane / 4;
-  const float row_scale[2] = {warp_row < p.m ? __ldg(p.a_scale_row + warp_row) : 0.0f,
-                              warp_row + 8 < p.m ? __ldg(p.a_scale_row + warp_row + 8) : 0.0f};
-  // stmatrix: lanes 0-7 address rows 0-7 of chunk 0, 8-15 rows 8-15 of chunk 0, 16-31 the same of chunk 1. A chunk is 8 columns, 16 bytes.
-  const int matrix_row = 16 * warp + lane % 16;
-  const uint32_t row_address = staging + matrix_row * 128;
-  const int chunk_of_lane = lane / 16;
+  static constexpr int kPieces = (kSwiglu ? Config::kN / 2 : Config::kN) / 64;
+  static constexpr int kGroups = kSwiglu ? 16 : 8;  // accumulator groups a piece is made of
+
+  PieceColumns<kGroups> columns;
+  float row_scale[2];
+
+  __device__ void prefetch(const S8GemmParams& p, int32_t row0, int32_t n0) {
+    const int32_t row = row0 + 16 * (threadIdx.x / 32 % 4) + threadIdx.x % 32 / 4;
+    row_scale[0] = __ldg(p.a_scale_row + min(row, p.m - 1));
+    row_scale[1] = __ldg(p.a_scale_row + min(row + 8, p.m - 1));
+    columns.load(p, n0);
+  }
+
+  // `turn`: the staging buffer that is next, kept from tile to tile.
+  __device__ void store(const S8GemmParams& p, const CUtensorMap* map,
+                        const int32_t (&acc)[Config::kN / 2], uint32_t staging, int32_t row0,
+                        int32_t n0, int consumer, int& turn) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    const bool issuer = threadIdx.x % 128 == 0;
+    // stmatrix: lanes 0-7 address rows 0-7 of chunk 0, 8-15 rows 8-15 of chunk 0, 16-31 the same of chunk 1. A chunk is 8 columns, 16 bytes.
+    const int matrix_row = 16 * warp + lane % 16;
+    const uint32_t row_address = staging + matrix_row * 128;
 #pragma unroll
-  for (int piece = 0; piece < kPieces; ++piece) {
-    const uint32_t buffer = turn * Config::kBytesPiece;
-    turn ^= 1;
-    if (issuer) ptx::tma_store_wait_read<1>();
-    ptx::named_barrier(1 + consumer, 128);
+    for (int piece = 0; piece < kPieces; ++piece) {
+      PieceColumns<kGroups> next;
+      if (piece + 1 < kPieces) next.load(p, n0 + 8 * kGroups * (piece + 1));
+      uint32_t packed[8][2];
 #pragma unroll
-    for (int pair = 0; pair < 4; ++pair) {
-      uint32_t packed[4];
-#pragma unroll
-      for (int side = 0; side < 2; ++side) {
-        const int out_group = 8 * piece + 2 * pair + side;  // 8 output columns
+      for (int out_group = 0; out_group < 8; ++out_group) {
         // SwiGLU: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and 4 g + 2, 4 g + 3 (up).
-        const int j = kSwiglu ? out_group / 2 * 4 + out_group % 2 : out_group;
-        const ColumnPair c = column_pair(p, n0 + 8 * j + 2 * (lane % 4));
+        const int g = kSwiglu ? out_group / 2 * 4 + out_group % 2 : out_group;
+        const int j = piece * kGroups + g;
         float y[4];
 #pragma unroll
-        for (int e = 0; e < 4; ++e)
-          y[e] = scaled(acc[4 * j + e], row_scale[e / 2], e % 2 ? c.scale.y : c.scale.x,
-                        e % 2 ? c.bias.y : c.bias.x);
-        if constexpr (kSwiglu) {
-          const ColumnPair u = column_pair(p, n0 + 8 * (j + 2) + 2 * (lane % 4));
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            const float up = scaled(acc[4 * (j + 2) + e], row_scale[e / 2],
-                                    e % 2 ? u.scale.y : u.scale.x, e % 2 ? u.bias.y : u.bias.x);
+        for (int e = 0; e < 4; ++e) {
+          y[e] = scaled(acc[4 * j + e], row_scale[e / 2],
+                        e % 2 ? columns.scale[g].y : columns.scale[g].x,
+                        e % 2 ? columns.bias[g].y : columns.bias[g].x);
+          if constexpr (kSwiglu) {
+            constexpr int kUp = 2;  // groups between column c and column c + 16
+            const float up = scaled(acc[4 * (j + kUp) + e], row_scale[e / 2],
+                                    e % 2 ? columns.scale[g + kUp].y : columns.scale[g + kUp].x,
+                                    e % 2 ? columns.bias[g + kUp].y : columns.bias[g + kUp].x);
             y[e] = __fmul_rn(silu(y[e]), up);
           }
         }
-        packed[2 * side] = pack_16<Config::kStore>(y[0], y[1]);
-        packed[2 * side + 1] = pack_16<Config::kStore>(y[2], y[3]);
+        packed[out_group][0] = pack_16<Config::kStore>(y[0], y[1]);
+        packed[out_group][1] = pack_16<Config::kStore>(y[2], y[3]);
       }
-      const int chunk = (2 * pair + chunk_of_lane) ^ (matrix_row % 8);
-      ptx::stmatrix_x4(row_address + buffer + chunk * 16, packed[0], packed[1], packed[2], packed[3]);
-    }
-    ptx::fence_proxy_async();
-    ptx::named_barrier(1 + consumer, 128);
-    if (issuer) {
-      ptx::tma_store_2d(map, staging + buffer, (kSwiglu ? n0 / 2 : n0) + 64 * piece, row0);
-      ptx::tma_store_commit();
+      const uint32_t buffer = turn * Config::kBytesPiece;
+      turn ^= 1;
+      if (issuer) ptx::tma_store_wait_read<Config::kPieces - 1>();
+      ptx::named_barrier(1 + consumer, 128);
+#pragma unroll
+      for (int pair = 0; pair < 4; ++pair) {
+        const int chunk = (2 * pair + lane / 16) ^ (matrix_row % 8);
+        ptx::stmatrix_x4(row_address + buffer + chunk * 16, packed[2 * pair][0],
+                         packed[2 * pair][1], packed[2 * pair + 1][0], packed[2 * pair + 1][1]);
+      }
+      ptx::fence_proxy_async();
+      ptx::named_barrier(1 + consumer, 128);
+      if (issuer) {
+        ptx::tma_store_2d(map, staging + buffer, (kSwiglu ? n0 / 2 : n0) + 64 * piece, row0);
+        ptx::tma_store_commit();
+      }
+      columns = next;
     }
   }
-}
+};
 
 }  // namespace sm90a
 
@@ -232,7 +266,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   const uint32_t smem = ptx::shared_address(shared);
   const uint32_t staging = smem + kStages * Config::kBytesStage;
   const uint32_t full = staging + Config::kBytesOut, empty = full + 8 * kStages;
-  const int group = threadIdx.x / 128;
+  const int group = __shfl_sync(0xffffffff, threadIdx.x / 128, 0);  // uniform, and the compiler knows
   const uint32_t rank = ptx::cluster_rank();
 
   if (threadIdx.x == 0) {
@@ -263,14 +297,18 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
         const int32_t row = (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM;
         const int32_t column = tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
         for (int32_t kt = 0; kt < k_tiles; ++kt) {
-          ptx::mbarrier_wait_cluster(empty + 8 * stage, phase ^ 1);
+          ptx::mbarrier_wait(empty + 8 * stage, phase ^ 1);
           const uint32_t ready = full + 8 * stage;
           const uint32_t a = smem + stage * Config::kBytesStage;
           ptx::mbarrier_arrive_expect_tx(ready, Config::kBytesStage);
           ptx::tma_load_2d(a, &maps.a, kt * Config::kK, row, ready);
-          ptx::tma_load_2d_multicast(
-              a + Config::kBytesA + rank * (Config::kBytesW / Config::kCluster), &maps.w,
-              kt * Config::kK, column, ready, (1 << Config::kCluster) - 1);
+          const uint32_t w = a + Config::kBytesA + rank * (Config::kBytesW / Config::kCluster);
+          if constexpr (Config::kCluster > 1) {
+            ptx::tma_load_2d_multicast(w, &maps.w, kt * Config::kK, column, ready,
+                                       (1 << Config::kCluster) - 1);
+          } else {
+            ptx::tma_load_2d(w, &maps.w, kt * Config::kK, column, ready);
+          }
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
@@ -279,7 +317,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       }
       // The neighbour's last signals must find this block alive: wait until every stage has been given back.
       for (int s = 0; s < kStages; ++s) {
-        ptx::mbarrier_wait_cluster(empty + 8 * stage, phase ^ 1);
+        ptx::mbarrier_wait(empty + 8 * stage, phase ^ 1);
         if (++stage == kStages) {
           stage = 0;
           phase ^= 1;
@@ -292,7 +330,11 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     const int lane = threadIdx.x % 32;
     const uint32_t buffers = staging + consumer * Config::kPieces * Config::kBytesPiece;
     const auto give_back = [&](int s) {
-      if (lane < Config::kCluster) ptx::mbarrier_arrive_cluster(empty + 8 * s, lane);
+      if constexpr (Config::kCluster > 1) {
+        if (lane < Config::kCluster) ptx::mbarrier_arrive_cluster(empty + 8 * s, lane);
+      } else {
+        if (lane == 0) ptx::mbarrier_arrive(empty + 8 * s);
+      }
     };
     int turn = 0;
     const int32_t lag = schedule.lag < k_tiles ? schedule.lag : k_tiles;
@@ -302,7 +344,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       int32_t acc[kN / 2];
       int previous = 0;
       for (int32_t kt = 0; kt < k_tiles; ++kt) {
-        ptx::mbarrier_wait_cluster(full + 8 * stage, phase);
+        ptx::mbarrier_wait(full + 8 * stage, phase);
         const uint32_t a = smem + stage * Config::kBytesStage + consumer * (64 * Config::kK);
         const uint64_t desc_a = ptx::wgmma_descriptor_128b(a);
         const uint64_t desc_w =
@@ -323,14 +365,17 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
           phase ^= 1;
         }
       }
-      ptx::wgmma_wait<0>();
-      give_back(previous);
       const int32_t row0 =
           (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM + 64 * consumer;
       if constexpr (Config::kTmaStore) {
-        sm90a::epilogue_tma<Config>(p, &maps.out, acc, buffers, row0, tile.column * kN, consumer,
-                                     turn);
+        sm90a::TmaEpilogue<Config> epilogue;
+        epilogue.prefetch(p, row0, tile.column * kN);
+        ptx::wgmma_wait<0>();
+        give_back(previous);
+        epilogue.store(p, &maps.out, acc, buffers, row0, tile.column * kN, consumer, turn);
       } else {
+        ptx::wgmma_wait<0>();
+        give_back(previous);
         sm90a::epilogue_plain<Config>(p, acc, row0 + 16 * (threadIdx.x / 32 % 4), tile.column * kN);
       }
     }

@@ -46,9 +46,12 @@ bool encode(CUtensorMap& map, CUtensorMapDataType type, const void* data, int64_
 
 bool aligned_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
+// The fast epilogue: 16-bit rows at multiples of 16 bytes, scales and bias read in pairs.
 bool tma_store_fits(const S8GemmParams& p) {
+  const auto pairs = [](const float* x) { return reinterpret_cast<uintptr_t>(x) % 8 == 0; };
   const bool half = p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16;
-  return half && p.ldo % 8 == 0 && aligned_16(p.out);
+  return half && p.ldo % 8 == 0 && aligned_16(p.out) && p.n % 2 == 0 && pairs(p.w_scale_col) &&
+         pairs(p.bias);
 }
 
 template <typename Config>
@@ -69,7 +72,8 @@ cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaSt
   const Sm90aSchedule schedule{
       {(p.m + kRows - 1) / kRows, (p.n + Config::kN - 1) / Config::kN, how.band}, how.lag};
   const int64_t needed = schedule.raster.count() * Config::kCluster;
-  const int blocks = static_cast<int>(needed < how.blocks ? needed : how.blocks);
+  const int most = how.blocks / Config::kCluster * Config::kCluster;
+  const int blocks = static_cast<int>(needed < most ? needed : most);
 
   const auto kernel = sm90a_s8_gemm<Config>;
   static const cudaError_t raised = cudaFuncSetAttribute(
@@ -88,24 +92,24 @@ cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaSt
   return cudaLaunchKernelEx(&settings, kernel, p, maps, schedule);
 }
 
-template <int kN, int kStages, S8Fusion kFusion>
+template <int kN, int kStages, int kCluster, S8Fusion kFusion>
 cudaError_t dispatch_store(const S8GemmParams& p, const Sm90aS8GemmSchedule& how,
                            cudaStream_t stream) {
   if constexpr (kFusion == S8Fusion::kNone || kN % 128 == 0) {
     if (tma_store_fits(p)) {
       return p.out_type == S8Out::kBF16
-                 ? launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kTmaBF16>>(p, how, stream)
-                 : launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kTmaF16>>(p, how, stream);
+                 ? launch<Sm90aConfig<kN, kStages, kCluster, kFusion, Sm90aStore::kTmaBF16>>(p, how, stream)
+                 : launch<Sm90aConfig<kN, kStages, kCluster, kFusion, Sm90aStore::kTmaF16>>(p, how, stream);
     }
   }
-  return launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kPlain>>(p, how, stream);
+  return launch<Sm90aConfig<kN, kStages, kCluster, kFusion, Sm90aStore::kPlain>>(p, how, stream);
 }
 
-template <int kN, int kStages>
+template <int kN, int kStages, int kCluster>
 cudaError_t dispatch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaStream_t stream) {
   if (p.fusion == S8Fusion::kNone || p.out_type == S8Out::kI32)
-    return dispatch_store<kN, kStages, S8Fusion::kNone>(p, how, stream);
-  return dispatch_store<kN, kStages, S8Fusion::kSwiglu>(p, how, stream);
+    return dispatch_store<kN, kStages, kCluster, S8Fusion::kNone>(p, how, stream);
+  return dispatch_store<kN, kStages, kCluster, S8Fusion::kSwiglu>(p, how, stream);
 }
 
 struct Entry {
@@ -113,16 +117,17 @@ struct Entry {
   cudaError_t (*run)(const S8GemmParams&, const Sm90aS8GemmSchedule&, cudaStream_t);
 };
 
-template <int kN, int kStages>
+template <int kN, int kStages, int kCluster>
 constexpr Entry entry(const char* name) {
-  using Config = Sm90aConfig<kN, kStages, S8Fusion::kNone, Sm90aStore::kTmaBF16>;
-  return {{name, Config::kM, kN, Config::kK, kStages, Config::kSmemBytes}, dispatch<kN, kStages>};
+  using Config = Sm90aConfig<kN, kStages, kCluster, S8Fusion::kNone, Sm90aStore::kTmaBF16>;
+  return {{name, Config::kM, kN, Config::kK, kStages, Config::kSmemBytes}, dispatch<kN, kStages, kCluster>};
 }
 
 constexpr std::array kEntries{
-    entry<256, 4>("128x256x128"),
-    entry<192, 4>("128x192x128"),
-    entry<128, 6>("128x128x128"),
+    entry<256, 4, 2>("128x256x128"),
+    entry<192, 4, 2>("128x192x128"),
+    entry<256, 4, 4>("128x256x128c4"),
+    entry<192, 4, 4>("128x192x128c4"),
 };
 
 constexpr auto kConfigs = [] {
@@ -145,8 +150,7 @@ const char* refuse_sm90a_s8_gemm(const S8GemmParams& p) {
 cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, const Sm90aS8GemmSchedule& how,
                           cudaStream_t stream) {
   if (config < 0 || config >= static_cast<int>(kEntries.size()) || how.band < 1 || how.lag < 0 ||
-      how.lag >= kEntries[static_cast<size_t>(config)].config.stages || how.blocks < 2 ||
-      how.blocks % 2 != 0 || refuse_sm90a_s8_gemm(p) != nullptr)
+      how.lag >= kEntries[static_cast<size_t>(config)].config.stages || how.blocks < 4 || refuse_sm90a_s8_gemm(p) != nullptr)
     return cudaErrorInvalidValue;
   return kEntries[static_cast<size_t>(config)].run(p, how, stream);
 }
