@@ -16,6 +16,7 @@
 
 #include "ops/cuda/ptx/ldmatrix.cuh"
 #include "ops/cuda/ptx/mma_s8.cuh"
+#include "ops/cuda/ptx/shared_memory.cuh"
 #include "ops/cuda/s8_gemm_params.h"
 #include "ops/cuda/tile/epilogue.cuh"
 #include "ops/cuda/tile/raster.h"
@@ -59,8 +60,8 @@ __global__ void __launch_bounds__(Sm75S8GemmConfig::kThreads)
   using C = Sm75S8GemmConfig;
   using Sw = Swizzle<C::kTileK>;
   const S8GemmParams& p = args.p;
-  __shared__ __align__(kBankLineBytes) int8_t smem[C::kSmemBytes];
-  const uint32_t smem_base = static_cast<uint32_t>(__cvta_generic_to_shared(smem));
+  extern __shared__ __align__(kBankLineBytes) int8_t smem[];
+  const uint32_t smem_base = ptx::shared_address(smem);
   const int lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
   const int warp_m = warp / C::kWarpsN * C::kWarpM, warp_n = warp % C::kWarpsN * C::kWarpN;
   const TileCoord tile = raster_tile(blockIdx.x, args.tiles_m, args.tiles_n, args.group_n);

@@ -5,6 +5,7 @@
 #include "ops/cuda/ptx/cp_async.cuh"
 #include "ops/cuda/ptx/ldmatrix.cuh"
 #include "ops/cuda/ptx/mma_s8.cuh"
+#include "ops/cuda/ptx/shared_memory.cuh"
 #include "ops/cuda/s8_gemm_params.h"
 #include "ops/cuda/tile/epilogue.cuh"
 #include "ops/cuda/tile/mma_layout.h"
@@ -114,12 +115,12 @@ struct Sm80TileLoader {
     } else {
       const int8_t* from = base + int64_t{r} * ld + k;
       uint32_t words[4] = {};
-      for (int i = 0; i < bytes; ++i) {
+#pragma unroll
+      for (int i = 0; i < kChunkBytes; ++i) {
+        if (i >= bytes) continue;
         words[i / 4] |= static_cast<uint32_t>(static_cast<uint8_t>(from[i])) << (i % 4 * 8);
       }
-      asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(words[0]),
-                   "r"(words[1]), "r"(words[2]), "r"(words[3])
-                   : "memory");
+      ptx::st_shared_16(to, make_uint4(words[0], words[1], words[2], words[3]));
     }
   }
 

@@ -22,6 +22,7 @@
 
 #include <cstdint>
 
+#include "ops/cuda/ptx/global_memory.cuh"
 #include "ops/cuda/ptx/mma_s8.cuh"
 #include "ops/cuda/s8_gemm_params.h"
 #include "ops/cuda/tile/epilogue.cuh"
@@ -46,15 +47,6 @@ struct SmallMS8GemmArgs {
   int32_t splits;
   int32_t k_steps_per_split;
 };
-
-// Weights: read once, so kept out of L1. Volatile keeps the loads of kUnroll steps together, ahead of the first use.
-__device__ __forceinline__ uint4 load_weights_16(const int8_t* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
 
 // The last, partial k64 step: 16 bytes of a row from k, zeros past the end.
 __device__ __forceinline__ uint4 load_tail_16(const int8_t* row, int k, int k_end) {
@@ -117,7 +109,7 @@ __global__ void __launch_bounds__(C::kThreads, 2)
         for (int half = 0; half < 2; ++half) {
           w[u][i][half] = make_uint4(0, 0, 0, 0);
           if (at < step_end) {
-            w[u][i][half] = load_weights_16(w_rows[i][half] + int64_t{at} * C::kStepK);
+            w[u][i][half] = ptx::ld_global_stream_16(w_rows[i][half] + int64_t{at} * C::kStepK);
           }
         }
       }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "ops/cuda/s8_gemm_params.h"
+#include "ops/cuda/tile/split_k.h"
 
 namespace intaglio::cuda {
 
@@ -20,26 +21,6 @@ struct S8GemmConfig {
   int ctas_per_sm;  // blocks that the registers of one SM hold
   bool any_rows;    // takes rows of a and w that do not start at multiples of 16 bytes
 };
-
-// Split-K: int32 partial sums [splits][m, ld] in the caller's workspace, 16-byte aligned.
-struct S8SplitK {
-  int splits;           // 1: no workspace
-  int steps_per_split;  // k tiles (or steps) of each but the last
-  int64_t ld;
-
-  size_t workspace_bytes(const S8GemmParams& p) const {
-    return splits <= 1 ? 0 : size_t(splits) * size_t(p.m) * size_t(ld) * sizeof(int32_t);
-  }
-};
-
-// No split is empty: `wanted` is lowered until every one has a step.
-inline S8SplitK split_k_plan(const S8GemmParams& p, int steps, int wanted) {
-  int splits = wanted < 1 ? 1 : wanted;
-  if (splits > steps) splits = steps < 1 ? 1 : steps;
-  const int per_split = (steps + splits - 1) / splits;
-  if (per_split > 0) splits = (steps + per_split - 1) / per_split;
-  return {splits < 1 ? 1 : splits, per_split, (int64_t{p.n} + 3) / 4 * 4};
-}
 
 // The parameters of the product proper when the sums go to the workspace.
 inline S8GemmParams partial_sums_params(const S8GemmParams& p, const S8SplitK& split,

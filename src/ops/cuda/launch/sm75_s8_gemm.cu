@@ -41,7 +41,7 @@ cudaError_t sm75_s8_gemm(const S8GemmParams& p, cudaStream_t stream) {
   const int64_t tiles = int64_t{args.tiles_m} * args.tiles_n;
   if (tiles > (1 << 30) || int64_t{args.tiles_m} * kGroupN > (1 << 30))
     return cudaErrorInvalidValue;
-  sm75_s8_gemm_kernel<<<static_cast<unsigned>(tiles), c.threads, 0, stream>>>(args);
+  sm75_s8_gemm_kernel<<<static_cast<unsigned>(tiles), c.threads, c.smem_bytes, stream>>>(args);
   return cudaPeekAtLastError();
 }
 

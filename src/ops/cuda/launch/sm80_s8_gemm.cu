@@ -11,6 +11,7 @@ namespace {
 //                                        tile m,  n,  k, warp m, n, stages, blocks an SM
 using Configs = std::tuple<Sm80S8GemmConfig<192, 256, 64, 96, 64, 3>,      // sm_86 and up
                            Sm80S8GemmConfig<192, 256, 64, 96, 64, 4>,      // sm_80, sm_90
+                           Sm80S8GemmConfig<192, 256, 128, 96, 64, 3>,     // 168 KB: sm_90
                            Sm80S8GemmConfig<192, 128, 64, 96, 64, 4, 2>,   // two blocks need 160 KB
                            Sm80S8GemmConfig<128, 256, 64, 64, 64, 4>,      //
                            Sm80S8GemmConfig<128, 256, 128, 64, 64, 3>,     // sm_80, sm_90
@@ -27,24 +28,13 @@ using Configs = std::tuple<Sm80S8GemmConfig<192, 256, 64, 96, 64, 3>,      // sm
                            Sm80S8GemmConfig<64, 64, 64, 32, 32, 3, 2, false>>;
 constexpr size_t kConfigCount = std::tuple_size_v<Configs>;
 
-constexpr std::array<S8GemmConfig, kConfigCount> kTable{{
-    {"sm80_192x256x64_3"},
-    {"sm80_192x256x64_4"},
-    {"sm80_192x128x64_4"},
-    {"sm80_128x256x64_4"},
-    {"sm80_128x256x128_3"},
-    {"sm80_256x128x64_4"},
-    {"sm80_256x128x128_3"},
-    {"sm80_128x128x64_3"},
-    {"sm80_128x128x128_3"},
-    {"sm80_64x256x64_4"},
-    {"sm80_128x64x64_4"},
-    {"sm80_64x128x64_4"},
-    {"sm80_64x64x128_4"},
-    {"sm80_32x128x128_4"},
-    {"sm80_16x128x128_5"},
-    {"sm80_64x64x64_3_any_rows"},
-}};
+constexpr std::array<const char*, kConfigCount> kNames{
+    "sm80_192x256x64_3",        "sm80_192x256x64_4",  "sm80_192x256x128_3", "sm80_192x128x64_4",
+    "sm80_128x256x64_4",        "sm80_128x256x128_3", "sm80_256x128x64_4",  "sm80_256x128x128_3",
+    "sm80_128x128x64_3",        "sm80_128x128x128_3", "sm80_64x256x64_4",   "sm80_128x64x64_4",
+    "sm80_64x128x64_4",         "sm80_64x64x128_4",   "sm80_32x128x128_4",  "sm80_16x128x128_5",
+    "sm80_64x64x64_3_any_rows",
+};
 
 // Fills the numbers of a row from the type that compiles it, so that they cannot disagree.
 template <size_t... kIndex>
@@ -60,7 +50,7 @@ constexpr std::array<S8GemmConfig, kConfigCount> make_configs(std::index_sequenc
                         .ctas_per_sm = C::kCtasPerSm,
                         .any_rows = !C::kAligned};
   };
-  return {row(kTable[kIndex].name, std::tuple_element_t<kIndex, Configs>{})...};
+  return {row(kNames[kIndex], std::tuple_element_t<kIndex, Configs>{})...};
 }
 constexpr auto kConfigs = make_configs(std::make_index_sequence<kConfigCount>{});
 
@@ -121,7 +111,8 @@ const char* sm80_s8_gemm_refusal(const S8GemmParams& p, int config) {
 size_t sm80_s8_gemm_workspace_bytes(const S8GemmParams& p, int config, int split_k) {
   if (config < 0 || config >= static_cast<int>(kConfigCount)) return 0;
   const S8GemmConfig& c = kConfigs[static_cast<size_t>(config)];
-  return split_k_plan(p, div_up(p.k, c.tile_k), split_k).workspace_bytes(p);
+  const S8SplitK split = split_k_plan(p, div_up(p.k, c.tile_k), split_k);
+  return split.splits > 1 ? split.partial_bytes(p) : 0;
 }
 
 cudaError_t sm80_s8_gemm(const S8GemmParams& p, const Sm80Launch& launch, void* workspace,

@@ -64,8 +64,7 @@ const char* small_m_s8_gemm_refusal(const S8GemmParams& p, int config) {
 size_t small_m_s8_gemm_workspace_bytes(const S8GemmParams& p, int config, int split_k) {
   if (!known(config)) return 0;
   const S8SplitK split = plan(p, config, split_k);
-  if (!through_workspace(p, split)) return 0;
-  return size_t(split.splits) * size_t(p.m) * size_t(split.ld) * sizeof(int32_t);
+  return through_workspace(p, split) ? split.partial_bytes(p) : 0;
 }
 
 cudaError_t small_m_s8_gemm(const S8GemmParams& p, int config, int split_k, void* workspace,

@@ -5,11 +5,6 @@
 
 namespace intaglio::cuda::ptx {
 
-// The 32-bit address of shared memory that the instructions below take.
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
 // Copies `src_bytes` (0 to 16) from global `src` and fills the rest of 16 bytes with zeros. Both addresses are multiples of 16.
 // With 0 bytes `src` is not read. Goes past L1: a tile is read once per thread block.
 __device__ __forceinline__ void cp_async_16(uint32_t dst, const void* src, int src_bytes) {
