@@ -1,8 +1,53 @@
+// sm80_s8_gemm: int8 x int8 -> int32 matrix product by mma.sync, with the epilogue fused. For sm_80, 86, 89, 120, and sm_90 without wgmma.
+//
+//   acc[m, n] = sum_k a[m, k] * w[n, k]           exact; then the epilogue of s8_gemm_params.h, rounded step by step (tile/epilogue.cuh)
+//
+// Both operands are row-major in k, which is what mma.m16n8k32.row.col wants: no transpose anywhere.
+//
+//        k -->                           One block: kTileM x kTileN outputs. One warp: kWarpM x kWarpN in registers.
+//      +-------+                         kStages slots of shared memory, each a k tile of A and of W, filled by cp.async, 16 bytes a
+//   m  | A     |--+                      thread, swizzled (tile/swizzle.h); ldmatrix takes fragments from there to registers.
+//      +-------+  |   +---+---+---+---+
+//      +-------+  +-->| w0  w1  w2  w3|  A step is one m16 row of a warp's tile in one k32 slice: one A fragment, kNi products.
+//   n  | W     |----->| w4  w5  w6  w7|
+//      +-------+      +---+---+---+---+
+//
+//   step                 0      1      2    ...                 its A fragment was loaded in the step before; the W fragments of the next
+//   A fragment for       1      2      3                        slice are loaded during this one
+//   k tile t:   slice 0 | slice 1 ... | last slice
+//                                     ^ wait for k tile t + 1, barrier; the slot of k tile t - 1 is free now
+//   copies of k tile t + kStages - 1: from this barrier to the next, evenly over the steps
+//
+// One barrier a k tile serves both ends of the ring: it is placed before the last slice, when every warp has left the previous k tile and
+// nobody needs the next one yet, so warps may drift apart by almost a whole tile.
+//
+// Blocks are persistent and walk through tiles (tile/raster.h); the copies run ahead across the end of a tile, so the next tile's operands arrive
+// during the epilogue. Split-K work items write int32 partial sums (kernels/s8_reduce.cuh).
+//
+// Ragged edges: k is filled with zeros by cp.async; rows of A and W past the end repeat the last row and their outputs are not stored.
+// kAligned = false copies byte by byte, for rows that do not start at multiples of 16 bytes: right, and slow.
+//
+// What bounds it. One instruction is 4096 products. Per instruction, bytes of shared memory: fragments 32 (kWarpM + kWarpN) / (kMi * kNi),
+// copies 32 (kTileM + kTileN) * 128 / (kTileM * kTileN). An SM moves 128 bytes a cycle. It can issue an instruction every 2 cycles on sm_80 and every
+// 4 on sm_86, 89 and 120 (data sheet rates); on sm_90 mma.sync is expected to reach about 5/8 of the wgmma rate, one every 1.6 cycles.
+//
+//   tile (warp)          fragments + copies     cycles of shared memory an instruction    copies from L2 at 1000 TOP/s
+//   192x256 (96x64)      107 + 37 = 144 B       1.13                                      4.6 TB/s
+//   192x128 (96x64)      107 + 53 = 160 B       1.25                                      6.5 TB/s
+//   128x256 (64x64)      128 + 48 = 176 B       1.38                                      5.9 TB/s
+//   128x128 (64x64)      128 + 64 = 192 B       1.50                                      7.8 TB/s
+//
+// So on sm_90 shared memory is 70 to 94% busy and L2 is near its limit; on sm_80 it is 56 to 75%, on sm_86 28 to 38%. Larger warp tiles pay: 96 x 64 is
+// the largest whose 192 accumulators and fragments fit 255 registers. Issue slots: 240 to 260 instructions for 96 products of 96 x 64, half
+// of the slots on sm_90. Epilogue: about 2000 instructions a warp for bf16, 4% of a k = 4608 tile when nothing overlaps it.
+// Prediction on an H100 at 1.6 GHz, 132 SMs: ceiling 132 * 4096 * 2 / 1.6 * 1.6e9 = 1081 TOP/s; times edges and waves (0.97), epilogue (0.96) and
+// barriers and start-up (0.92 to 0.95): 930 to 960 for 192x256x64. Not measured yet: bench/cuda/check_sm80_s8_gemm.cu.
 #pragma once
 
 #include <cstdint>
 
 #include "ops/cuda/ptx/cp_async.cuh"
+#include "ops/cuda/ptx/global_memory.cuh"
 #include "ops/cuda/ptx/ldmatrix.cuh"
 #include "ops/cuda/ptx/mma_s8.cuh"
 #include "ops/cuda/ptx/shared_memory.cuh"
@@ -153,13 +198,27 @@ struct Sm80TileLoader {
   }
 };
 
+// The epilogue has no registers left to load its scales early. Asked for when the item begins, they are in L1 when it ends.
+template <class C>
+__device__ __forceinline__ void prefetch_scales(const S8GemmParams& p, const Sm80WorkItem& item) {
+  if (p.out_type == S8Out::kI32) return;
+  constexpr int kSector = 8;  // floats in 32 bytes
+  for (int i = threadIdx.x * kSector; i < C::kTileM; i += C::kThreads * kSector) {
+    if (item.m0 + i < p.m) ptx::prefetch_l1(p.a_scale_row + item.m0 + i);
+  }
+  for (int i = threadIdx.x * kSector; i < C::kTileN; i += C::kThreads * kSector) {
+    if (item.n0 + i >= p.n) break;
+    ptx::prefetch_l1(p.w_scale_col + item.n0 + i);
+    if (p.bias != nullptr) ptx::prefetch_l1(p.bias + item.n0 + i);
+  }
+}
+
 template <class C>
 __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
     sm80_s8_gemm_kernel(const __grid_constant__ Sm80S8GemmArgs args) {
   using Sw = Swizzle<C::kTileK>;
   constexpr int kMi = C::kMi, kNi = C::kNi, kKi = C::kKi;
   constexpr int kPasses = C::kAPasses + C::kWPasses;
-  constexpr int kPassesPerStep = (kPasses + kMi - 1) / kMi;
   // With 192 accumulators the registers do not hold two sets of W fragments: each pair is then overwritten right after its last product
   // of a slice; the products of the other pairs cover the load.
   constexpr int kBBuffers = kMi * kNi * 4 > 128 ? 1 : 2;
@@ -176,13 +235,24 @@ __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
   const uint32_t b_base =
       smem_base + C::kABytes + Sw::offset(warp_n + b_source.row, b_source.chunk);
 
+  // The copies of a k tile are spread evenly over the kSteps steps (one m16 row of one k32 slice each) from one barrier to the next. The
+  // barrier lies before the last slice, so a tile's copies begin there and end in the slices before the next one.
+  constexpr int kSteps = kKi * kMi;
   Sm80TileLoader<C> loader(args, smem_base);
-  for (int stage = 0; stage < C::kStages - 1; ++stage) {
+  const auto copy_step = [&](int step) {
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) loader.copy_pass(pass);
+    for (int pass = step * kPasses / kSteps; pass < (step + 1) * kPasses / kSteps; ++pass) {
+      loader.copy_pass(pass);
+    }
+  };
+  for (int stage = 0; stage < C::kStages - 2; ++stage) {
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) copy_step(step);
     loader.finish_tile();
   }
-  ptx::cp_async_wait<C::kStages - 2>();
+#pragma unroll
+  for (int mi = 0; mi < kMi; ++mi) copy_step(mi);
+  ptx::cp_async_wait<C::kStages - 3>();
   __syncthreads();
 
   int32_t acc[kMi][kNi][4];
@@ -201,6 +271,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
 #pragma unroll 1
   for (int work = blockIdx.x; work < work_end; work += gridDim.x) {
     const Sm80WorkItem item = sm80_work_item<C>(args, work);
+    prefetch_scales<C>(args.p, item);
 #pragma unroll
     for (int mi = 0; mi < kMi; ++mi) {
 #pragma unroll
@@ -224,6 +295,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
         if (last_ki) {
           // From here on the next k tile is read and the slot of the previous one is filled. The wait covers this thread's copies of
           // the next tile; the barrier covers everyone's, and says that everyone has left the previous tile.
+          loader.finish_tile();
           ptx::cp_async_wait<C::kStages - 3>();
           __syncthreads();
         }
@@ -243,13 +315,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
               load_b(b[(ki + 1) % 2][pair], ahead_slot, ahead_ki, pair);
             }
           }
-          if (last_ki) {
-#pragma unroll
-            for (int pass = mi * kPassesPerStep; pass < (mi + 1) * kPassesPerStep && pass < kPasses;
-                 ++pass) {
-              loader.copy_pass(pass);
-            }
-          }
+          copy_step(last_ki ? mi : (ki + 1) * kMi + mi);
 #pragma unroll
           for (int pair = 0; pair < kNi / 2; ++pair) {
             uint32_t(&w)[4] = b[ki % kBBuffers][pair];
@@ -259,7 +325,6 @@ __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
           }
         }
       }
-      loader.finish_tile();
       slot = next_slot;
     }
 

@@ -11,7 +11,6 @@ namespace {
 //                                        tile m,  n,  k, warp m, n, stages, blocks an SM
 using Configs = std::tuple<Sm80S8GemmConfig<192, 256, 64, 96, 64, 3>,      // sm_86 and up
                            Sm80S8GemmConfig<192, 256, 64, 96, 64, 4>,      // sm_80, sm_90
-                           Sm80S8GemmConfig<192, 256, 128, 96, 64, 3>,     // 168 KB: sm_90
                            Sm80S8GemmConfig<192, 128, 64, 96, 64, 4, 2>,   // two blocks need 160 KB
                            Sm80S8GemmConfig<128, 256, 64, 64, 64, 4>,      //
                            Sm80S8GemmConfig<128, 256, 128, 64, 64, 3>,     // sm_80, sm_90
@@ -29,11 +28,10 @@ using Configs = std::tuple<Sm80S8GemmConfig<192, 256, 64, 96, 64, 3>,      // sm
 constexpr size_t kConfigCount = std::tuple_size_v<Configs>;
 
 constexpr std::array<const char*, kConfigCount> kNames{
-    "sm80_192x256x64_3",        "sm80_192x256x64_4",  "sm80_192x256x128_3", "sm80_192x128x64_4",
-    "sm80_128x256x64_4",        "sm80_128x256x128_3", "sm80_256x128x64_4",  "sm80_256x128x128_3",
-    "sm80_128x128x64_3",        "sm80_128x128x128_3", "sm80_64x256x64_4",   "sm80_128x64x64_4",
-    "sm80_64x128x64_4",         "sm80_64x64x128_4",   "sm80_32x128x128_4",  "sm80_16x128x128_5",
-    "sm80_64x64x64_3_any_rows",
+    "sm80_192x256x64_3",  "sm80_192x256x64_4", "sm80_192x128x64_4",  "sm80_128x256x64_4",
+    "sm80_128x256x128_3", "sm80_256x128x64_4", "sm80_256x128x128_3", "sm80_128x128x64_3",
+    "sm80_128x128x128_3", "sm80_64x256x64_4",  "sm80_128x64x64_4",   "sm80_64x128x64_4",
+    "sm80_64x64x128_4",   "sm80_32x128x128_4", "sm80_16x128x128_5",  "sm80_64x64x64_3_any_rows",
 };
 
 // Fills the numbers of a row from the type that compiles it, so that they cannot disagree.

@@ -1,4 +1,4 @@
-// Loads from global memory with cache hints.
+// Accesses to global memory with cache hints.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,11 @@ __device__ __forceinline__ uint4 ld_global_stream_16(const void* from) {
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                : "l"(from));
   return v;
+}
+
+// Brings the line of `from` to L1; a hint, so a wrong address harms nothing.
+__device__ __forceinline__ void prefetch_l1(const void* from) {
+  asm volatile("prefetch.global.L1 [%0];" ::"l"(from));
 }
 
 }  // namespace intaglio::cuda::ptx
