@@ -2,29 +2,13 @@
 #include <tuple>
 #include <utility>
 
-#include "ops/cuda/kernels/sm80_s8_gemm.cuh"
+#include "ops/cuda/kernels/sm80_s8_gemm_configs.cuh"
 #include "ops/cuda/launch/sm80_s8_gemm.h"
 
 namespace intaglio::cuda {
 namespace {
 
-//                                        tile m,  n,  k, warp m, n, stages, blocks an SM
-using Configs = std::tuple<Sm80S8GemmConfig<192, 256, 64, 96, 64, 3>,      // sm_86 and up
-                           Sm80S8GemmConfig<192, 256, 64, 96, 64, 4>,      // sm_80, sm_90
-                           Sm80S8GemmConfig<192, 128, 64, 96, 64, 4, 2>,   // two blocks need 160 KB
-                           Sm80S8GemmConfig<128, 256, 64, 64, 64, 4>,      //
-                           Sm80S8GemmConfig<128, 256, 128, 64, 64, 3>,     // sm_80, sm_90
-                           Sm80S8GemmConfig<256, 128, 64, 64, 64, 4>,      //
-                           Sm80S8GemmConfig<256, 128, 128, 64, 64, 3>,     // sm_80, sm_90
-                           Sm80S8GemmConfig<128, 128, 64, 64, 64, 3, 2>,   //
-                           Sm80S8GemmConfig<128, 128, 128, 64, 64, 3, 2>,  //
-                           Sm80S8GemmConfig<64, 256, 64, 64, 64, 4, 2>,    //
-                           Sm80S8GemmConfig<128, 64, 64, 64, 32, 4, 3>,    //
-                           Sm80S8GemmConfig<64, 128, 64, 32, 64, 4, 3>,    //
-                           Sm80S8GemmConfig<64, 64, 128, 32, 32, 4, 3>,    //
-                           Sm80S8GemmConfig<32, 128, 128, 32, 32, 4, 3>,   //
-                           Sm80S8GemmConfig<16, 128, 128, 16, 32, 5, 3>,   //
-                           Sm80S8GemmConfig<64, 64, 64, 32, 32, 3, 2, false>>;
+using Configs = Sm80S8GemmConfigs;
 constexpr size_t kConfigCount = std::tuple_size_v<Configs>;
 
 constexpr std::array<const char*, kConfigCount> kNames{
