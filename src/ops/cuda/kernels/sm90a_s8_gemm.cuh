@@ -57,10 +57,21 @@ struct Sm90aMaps {
 };
 
 struct Sm90aSchedule {
-  TileRaster raster;
+  int32_t rows, columns;  // tiles of clusters
+  // Rows of cluster tiles in a band of the raster: a band is walked column by column, so that what runs at once shares A within a band and few columns of W.
+  int32_t band;
   // The second consumer starts when the first has done this many k tiles; later the distance keeps itself, so the two epilogues do not fall together.
   // It costs as many stages of prefetch. 0: both start at once.
   int32_t lag;
+
+  struct Tile {
+    int32_t row, column;
+  };
+  __host__ __device__ int32_t count() const { return rows * columns; }
+  __device__ Tile at(int32_t index) const {
+    const TileCoord turned = raster_tile(index, columns, rows, band);
+    return {turned.n, turned.m};
+  }
 };
 
 namespace sm90a {
@@ -283,8 +294,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   ptx::cluster_arrive();
   ptx::cluster_wait();
 
-  const int64_t tiles = schedule.raster.count();
-  const int64_t first = blockIdx.x / Config::kCluster, step = gridDim.x / Config::kCluster;
+  const int32_t tiles = schedule.count();
+  const int32_t first = blockIdx.x / Config::kCluster, step = gridDim.x / Config::kCluster;
   const int32_t k_tiles = (p.k + Config::kK - 1) / Config::kK;
   int stage = 0;
   uint32_t phase = 0;
@@ -292,8 +303,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   if (group == 0) {
     ptx::give_registers<40>();
     if (threadIdx.x == 0) {
-      for (int64_t index = first; index < tiles; index += step) {
-        const TileRaster::Tile tile = schedule.raster.at(index);
+      for (int32_t index = first; index < tiles; index += step) {
+        const Sm90aSchedule::Tile tile = schedule.at(index);
         const int32_t row = (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM;
         const int32_t column = tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
         for (int32_t kt = 0; kt < k_tiles; ++kt) {
@@ -339,8 +350,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     int turn = 0;
     const int32_t lag = schedule.lag < k_tiles ? schedule.lag : k_tiles;
     if (consumer == 1 && lag > 0) ptx::named_barrier(kLagBarrier, 256);
-    for (int64_t index = first; index < tiles; index += step) {
-      const TileRaster::Tile tile = schedule.raster.at(index);
+    for (int32_t index = first; index < tiles; index += step) {
+      const Sm90aSchedule::Tile tile = schedule.at(index);
       int32_t acc[kN / 2];
       int previous = 0;
       for (int32_t kt = 0; kt < k_tiles; ++kt) {

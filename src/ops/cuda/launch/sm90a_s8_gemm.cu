@@ -69,9 +69,8 @@ cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaSt
   }
   if (!good) return cudaErrorInvalidValue;
   constexpr int kRows = Config::kM * Config::kCluster;
-  const Sm90aSchedule schedule{
-      {(p.m + kRows - 1) / kRows, (p.n + Config::kN - 1) / Config::kN, how.band}, how.lag};
-  const int64_t needed = schedule.raster.count() * Config::kCluster;
+  const Sm90aSchedule schedule{(p.m - 1) / kRows + 1, (p.n - 1) / Config::kN + 1, how.band, how.lag};
+  const int64_t needed = int64_t{schedule.count()} * Config::kCluster;
   const int most = how.blocks / Config::kCluster * Config::kCluster;
   const int blocks = static_cast<int>(needed < most ? needed : most);
 
@@ -144,6 +143,8 @@ const char* refuse_sm90a_s8_gemm(const S8GemmParams& p) {
   if (p.m < 1 || p.n < 1 || p.k < 1) return "m, n and k must be at least 1";
   if (p.lda % 16 != 0 || p.ldw % 16 != 0) return "row strides of a and w must be multiples of 16";
   if (!aligned_16(p.a) || !aligned_16(p.w)) return "a and w must be 16-byte aligned";
+  constexpr int64_t kLeastTile = 128 * 128;
+  if (int64_t{p.m} * p.n / kLeastTile > (1 << 30)) return "m x n has more than 2^30 tiles";
   return nullptr;
 }
 

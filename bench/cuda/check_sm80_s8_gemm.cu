@@ -1,0 +1,442 @@
+// Checks, then times, the int8 GEMMs built on mma.sync: sm80_s8_gemm (every config), small_m_s8_gemm, sm75_s8_gemm.
+//
+//   nvcc -std=c++20 -O3 -Isrc -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm80_s8_gemm.cu src/ops/cuda/launch/*.cu -o check_sm80_s8_gemm
+//   ./check_sm80_s8_gemm [--check-only | --bench-only] [--no-flush] [--json PATH]
+//
+// Exit status 0: everything agreed. Times are medians of 21 runs on random normal data with L2 overwritten before each.
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+
+#include "device_bench.cuh"
+#include "ops/cuda/launch/sm75_s8_gemm.h"
+#include "ops/cuda/launch/sm80_s8_gemm.h"
+#include "ops/cuda/launch/small_m_s8_gemm.h"
+#include "s8_gemm_oracle.cuh"
+
+namespace intaglio::bench {
+namespace {
+
+struct Shape {
+  const char* name;
+  int m, n, k;
+};
+
+struct Problem {
+  int m, n, k;
+  int a_pad = 0, w_pad = 0, out_pad = 0;  // elements between rows
+  int a_shift = 0;                        // bytes before the first row of a
+  S8Out out = S8Out::kI32;
+  S8Fusion fusion = S8Fusion::kNone;
+  bool bias = true, nan_row = false, normal = false;
+};
+
+// Operands of one problem. Everything outside the matrices is random too: padding that leaks into a sum shows.
+class Operands {
+ public:
+  const S8GemmParams& prepare(const Problem& q, uint32_t seed) {
+    const bool swiglu = q.fusion == S8Fusion::kSwiglu && q.out != S8Out::kI32;
+    const int64_t lda = q.k + q.a_pad, ldw = q.k + q.w_pad;
+    const int64_t ldo = (swiglu ? q.n / 2 : q.n) + q.out_pad;
+    a_.reserve(static_cast<size_t>(q.m * lda + q.a_shift));
+    w_.reserve(static_cast<size_t>(q.n * ldw));
+    floats_.reserve(sizeof(float) * (static_cast<size_t>(q.m) + 2 * static_cast<size_t>(q.n)));
+    const size_t element = q.out == S8Out::kI32 || q.out == S8Out::kF32 ? 4 : 2;
+    out_bytes_ = static_cast<size_t>(q.m + 1) * static_cast<size_t>(ldo) * element;
+    out_.reserve(out_bytes_);
+    fill_s8(a_.as<int8_t>(), q.m * lda + q.a_shift, seed, q.normal);
+    fill_s8(w_.as<int8_t>(), q.n * ldw, seed + 1, q.normal);
+    float* row_scale = floats_.as<float>();
+    float* col_scale = row_scale + q.m;
+    float* bias = col_scale + q.n;
+    // y is of the size of 1 to 3, where silu bends.
+    const float size = 1.0f / (5460.0f * std::sqrt(static_cast<float>(q.k)));
+    fill_f32(row_scale, q.m, seed + 2, 0.5f, 2.0f);
+    fill_f32(col_scale, q.n, seed + 3, 0.5f * size, 2.0f * size);
+    fill_f32(bias, q.n, seed + 4, -1.0f, 1.0f);
+    if (q.nan_row) {
+      const float nan = std::nanf("");
+      require(cudaMemcpy(row_scale + q.m / 2, &nan, sizeof(nan), cudaMemcpyHostToDevice), "nan");
+    }
+    params_ = {.a = a_.as<int8_t>(static_cast<size_t>(q.a_shift)),
+               .w = w_.as<int8_t>(),
+               .a_scale_row = row_scale,
+               .w_scale_col = col_scale,
+               .bias = q.bias ? bias : nullptr,
+               .out = out_.as<void>(),
+               .lda = lda,
+               .ldw = ldw,
+               .ldo = ldo,
+               .m = q.m,
+               .n = q.n,
+               .k = q.k,
+               .out_type = q.out,
+               .fusion = q.fusion};
+    return params_;
+  }
+
+  const int32_t* product() {
+    sums_.reserve(static_cast<size_t>(params_.m) * static_cast<size_t>(params_.n) * 4);
+    plain_product(params_, sums_.as<int32_t>());
+    return sums_.as<int32_t>();
+  }
+
+  void* workspace(size_t bytes) {
+    workspace_.reserve(bytes);
+    require(cudaMemset(workspace_.as<void>(), kPoison, bytes), "poison");
+    return workspace_.as<void>();
+  }
+
+  void poison() { require(cudaMemset(out_.as<void>(), kPoison, out_bytes_), "poison"); }
+
+ private:
+  DeviceBuffer a_, w_, floats_, out_, sums_, workspace_;
+  size_t out_bytes_ = 0;
+  S8GemmParams params_{};
+};
+
+// One way to run a product: a kernel, a config, a split.
+struct Runner {
+  std::string name;
+  std::function<const char*(const S8GemmParams&)> refusal;
+  std::function<size_t(const S8GemmParams&)> workspace_bytes;
+  std::function<cudaError_t(const S8GemmParams&, void*, cudaStream_t)> run;
+};
+
+Runner sm80_runner(cuda::Sm80Launch launch) {
+  const auto configs = cuda::sm80_s8_gemm_configs();
+  const auto config = launch.config;
+  return {std::string(configs[static_cast<size_t>(config)].name) + "/split" +
+              std::to_string(launch.split_k) + (launch.persistent ? "" : "/one_tile"),
+          [=](const S8GemmParams& p) { return cuda::sm80_s8_gemm_refusal(p, config); },
+          [=](const S8GemmParams& p) {
+            return cuda::sm80_s8_gemm_workspace_bytes(p, config, launch.split_k);
+          },
+          [=](const S8GemmParams& p, void* workspace, cudaStream_t stream) {
+            return cuda::sm80_s8_gemm(p, launch, workspace, stream);
+          }};
+}
+
+Runner small_m_runner(int config, int split) {
+  const auto configs = cuda::small_m_s8_gemm_configs();
+  return {std::string(configs[static_cast<size_t>(config)].name) + "/split" + std::to_string(split),
+          [=](const S8GemmParams& p) { return cuda::small_m_s8_gemm_refusal(p, config); },
+          [=](const S8GemmParams& p) {
+            return cuda::small_m_s8_gemm_workspace_bytes(p, config, split);
+          },
+          [=](const S8GemmParams& p, void* workspace, cudaStream_t stream) {
+            return cuda::small_m_s8_gemm(p, config, split, workspace, stream);
+          }};
+}
+
+Runner sm75_runner() {
+  return {"sm75_128x128x64_2", [](const S8GemmParams& p) { return cuda::sm75_s8_gemm_refusal(p); },
+          [](const S8GemmParams&) { return size_t{0}; },
+          [](const S8GemmParams& p, void*, cudaStream_t stream) {
+            return cuda::sm75_s8_gemm(p, stream);
+          }};
+}
+
+int sm80_count() { return static_cast<int>(cuda::sm80_s8_gemm_configs().size()); }
+
+std::vector<Runner> every_runner(const S8GemmParams& p, int split) {
+  std::vector<Runner> list;
+  for (int config = 0; config < sm80_count(); ++config) {
+    // Byte loads: too slow for the large shapes, and these have aligned rows.
+    if (cuda::sm80_s8_gemm_configs()[static_cast<size_t>(config)].any_rows && p.m > 1000) continue;
+    list.push_back(sm80_runner(
+        {.config = config, .split_k = split, .group_n = split, .persistent = split % 2 == 1}));
+  }
+  list.push_back(sm75_runner());
+  if (p.m <= 150) {
+    for (int config = 0; config < static_cast<int>(cuda::small_m_s8_gemm_configs().size());
+         ++config)
+      list.push_back(small_m_runner(config, split));
+  }
+  return list;
+}
+
+struct Tally {
+  int checked = 0, refused = 0, failed = 0;
+};
+
+void check_runner(Operands& operands, const S8GemmParams& p, const int32_t* sums,
+                  const Runner& runner, Tally& tally) {
+  if (runner.refusal(p) != nullptr) {
+    ++tally.refused;
+    return;
+  }
+  operands.poison();
+  const size_t bytes = runner.workspace_bytes(p);
+  void* workspace = bytes > 0 ? operands.workspace(bytes) : nullptr;
+  const cudaError_t status = runner.run(p, workspace, cudaStream_t{});
+  require(cudaDeviceSynchronize(), runner.name.c_str());
+  const Mismatch bad = compare(p, sums);
+  ++tally.checked;
+  if (status == cudaSuccess && bad.count == 0) return;
+  if (++tally.failed <= 40) {
+    std::printf(
+        "FAIL %s m=%d n=%d k=%d lda=%lld ldw=%lld ldo=%lld out=%d fusion=%d: %s, %llu differ, "
+        "first row %llu col %llu: %.9g, expected %.9g\n",
+        runner.name.c_str(), p.m, p.n, p.k, static_cast<long long>(p.lda),
+        static_cast<long long>(p.ldw), static_cast<long long>(p.ldo), static_cast<int>(p.out_type),
+        static_cast<int>(p.fusion), cudaGetErrorString(status), bad.count, bad.first / p.ldo,
+        bad.first % p.ldo, bad.got, bad.want);
+  }
+}
+
+void check_problem(Operands& operands, const Problem& problem, uint32_t seed, int split,
+                   Tally& tally) {
+  const S8GemmParams& p = operands.prepare(problem, seed);
+  const int32_t* sums = operands.product();
+  for (const Runner& runner : every_runner(p, split))
+    check_runner(operands, p, sums, runner, tally);
+}
+
+Tally check_everything() {
+  Operands operands;
+  Tally tally;
+  const auto report = [&](const char* what) {
+    std::printf("check %-34s %5d products, %d failed, %d refused\n", what, tally.checked,
+                tally.failed, tally.refused);
+    std::fflush(stdout);
+  };
+  std::mt19937 random(20261124);
+  const auto below = [&](int limit) {
+    return static_cast<int>(random() % static_cast<unsigned>(limit));
+  };
+  constexpr S8Out kOuts[] = {S8Out::kI32, S8Out::kBF16, S8Out::kF32, S8Out::kF16};
+  for (int i = 0; i < 200; ++i) {
+    Problem q{.m = i % 3 == 0 ? 1 + below(70) : 1 + below(700),
+              .n = 1 + below(900),
+              .k = i % 5 == 0 ? 1 + below(70) : 1 + below(1500)};
+    const bool aligned = i % 4 != 3;
+    q.a_pad = aligned ? (16 - q.k % 16) % 16 + 16 * below(3) : below(20);
+    q.w_pad = aligned ? (16 - q.k % 16) % 16 + 16 * below(3) : below(20);
+    q.a_shift = aligned ? 16 * below(2) : below(16);
+    if (i % 4 == 1) q.n = (q.n + 31) / 32 * 32;
+    q.out_pad = i % 2 == 0 ? below(12) : (8 - q.n % 8) % 8 + 8 * below(2);
+    q.nan_row = i % 10 == 0;
+    q.bias = i % 7 != 0;
+    const int split = i % 2 == 0 ? 1 : 1 + below(6);
+    for (const S8Out out : kOuts) {
+      q.out = out;
+      q.fusion = S8Fusion::kNone;
+      check_problem(operands, q, 1000u * i, split, tally);
+      if (q.n % 32 != 0 || out == S8Out::kI32) continue;
+      q.fusion = S8Fusion::kSwiglu;
+      check_problem(operands, q, 1000u * i + 500, split, tally);
+    }
+  }
+  report("200 ragged shapes, all outputs");
+
+  constexpr Shape kShapes[] = {{"text", 512, 4608, 53248},
+                               {"qkv", 4608, 13824, 4608},
+                               {"out", 4608, 4608, 4608},
+                               {"w1w3", 4608, 24576, 4608},
+                               {"w2", 4608, 4608, 12288}};
+  for (const Shape& s : kShapes) {
+    Problem q{.m = s.m, .n = s.n, .k = s.k};
+    check_problem(operands, q, 7, 1, tally);
+    if (s.n == 4608) check_problem(operands, q, 8, 3, tally);
+    q.out = S8Out::kBF16;
+    check_problem(operands, q, 9, 1, tally);
+    q.fusion = S8Fusion::kSwiglu;
+    check_problem(operands, q, 10, 1, tally);
+    report(s.name);
+  }
+  for (const int m : {1, 2, 8, 9, 16, 31, 64, 100}) {
+    for (const int split : {1, 2, 5}) {
+      check_problem(operands, {.m = m, .n = 4608, .k = 4608, .out = S8Out::kBF16}, 11, split,
+                    tally);
+      check_problem(operands, {.m = m, .n = 4608, .k = 4608}, 12, split, tally);
+    }
+  }
+  report("1 to 100 rows");
+  return tally;
+}
+
+// One line of results, printed and kept as JSON.
+class Results {
+ public:
+  void add(const char* shape, const S8GemmParams& p, const std::string& name, const Times& t) {
+    char line[512];
+    const double tops = 2.0 * p.m * p.n * p.k / (t.median_ms * 1e9);
+    std::snprintf(line, sizeof(line),
+                  "{\"shape\": \"%s\", \"m\": %d, \"n\": %d, \"k\": %d, \"kernel\": \"%s\", "
+                  "\"median_ms\": %.5f, "
+                  "\"min_ms\": %.5f, \"max_ms\": %.5f, \"tops\": %.1f}",
+                  shape, p.m, p.n, p.k, name.c_str(), t.median_ms, t.min_ms, t.max_ms, tops);
+    lines_.push_back(line);
+  }
+
+  void write(const char* path, const Tally& tally) const {
+    std::FILE* file = std::fopen(path, "w");
+    if (file == nullptr) {
+      std::fprintf(stderr, "cannot write %s\n", path);
+      return;
+    }
+    cudaDeviceProp device{};
+    int driver = 0;
+    require(cudaGetDeviceProperties(&device, 0), "device");
+    require(cudaDriverGetVersion(&driver), "driver");
+    std::fprintf(file,
+                 "{\"device\": \"%s\", \"sms\": %d, \"driver_cuda\": %d, \"checked\": %d, "
+                 "\"failed\": %d,\n\"results\": [\n",
+                 device.name, device.multiProcessorCount, driver, tally.checked, tally.failed);
+    for (size_t i = 0; i < lines_.size(); ++i)
+      std::fprintf(file, "%s%s\n", lines_[i].c_str(), i + 1 < lines_.size() ? "," : "");
+    std::fprintf(file, "]}\n");
+    std::fclose(file);
+  }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+// shape, m, n, k, and what CUTLASS 2 (mma.sync) reached on an H100 SXM: median TOP/s.
+struct TimedShape {
+  Shape shape;
+  int cutlass2_tops;
+  S8Fusion fusion;
+};
+constexpr TimedShape kTimed[] = {{{"qkv", 4096, 13824, 4608}, 903, S8Fusion::kNone},
+                                 {{"out", 4096, 4608, 4608}, 826, S8Fusion::kNone},
+                                 {{"w1w3", 4096, 24576, 4608}, 907, S8Fusion::kNone},
+                                 {{"w2", 4096, 4608, 12288}, 898, S8Fusion::kNone},
+                                 {{"qkv", 4608, 13824, 4608}, 882, S8Fusion::kNone},
+                                 {{"out", 4608, 4608, 4608}, 807, S8Fusion::kNone},
+                                 {{"w1w3", 4608, 24576, 4608}, 889, S8Fusion::kNone},
+                                 {{"w2", 4608, 4608, 12288}, 909, S8Fusion::kNone},
+                                 {{"w1w3 swiglu", 4608, 24576, 4608}, 0, S8Fusion::kSwiglu}};
+
+double tops_of(const S8GemmParams& p, const Times& t) {
+  return 2.0 * p.m * p.n * p.k / (t.median_ms * 1e9);
+}
+
+void time_large(const TimingOptions& timing, Results& results) {
+  Operands operands;
+  double log_ratio = 0.0;
+  int ratios = 0;
+  for (const TimedShape& timed : kTimed) {
+    const Shape& s = timed.shape;
+    const S8GemmParams& p = operands.prepare(
+        {.m = s.m, .n = s.n, .k = s.k, .out = S8Out::kBF16, .fusion = timed.fusion, .normal = true},
+        77);
+    std::printf("\n%s m=%d n=%d k=%d\n", s.name, s.m, s.n, s.k);
+    double best = 0.0;
+    std::string best_name;
+    int best_config = 0;
+    const auto measure = [&](const cuda::Sm80Launch& launch, const std::string& suffix) {
+      const Runner runner = sm80_runner(launch);
+      if (runner.refusal(p) != nullptr) return;
+      const size_t bytes = runner.workspace_bytes(p);
+      void* workspace = bytes > 0 ? operands.workspace(bytes) : nullptr;
+      const Times t = time_on_device(
+          timing, [&](cudaStream_t stream) { return runner.run(p, workspace, stream); });
+      const std::string name = runner.name + suffix;
+      results.add(s.name, p, name, t);
+      std::printf("  %-42s %8.4f ms (%.4f to %.4f) %7.1f TOP/s\n", name.c_str(), t.median_ms,
+                  t.min_ms, t.max_ms, tops_of(p, t));
+      if (tops_of(p, t) > best) {
+        best = tops_of(p, t);
+        best_name = name;
+        best_config = launch.config;
+      }
+    };
+    for (int config = 0; config < sm80_count(); ++config) {
+      if (cuda::sm80_s8_gemm_configs()[static_cast<size_t>(config)].any_rows) continue;
+      measure({.config = config}, "");
+      measure({.config = config, .persistent = false}, "");
+    }
+    const int chosen = best_config;
+    for (const int group : {2, 4, 6, 8, 12, 16, 32}) {
+      measure({.config = chosen, .group_n = group}, "/group" + std::to_string(group));
+      measure({.config = chosen, .group_n = group, .persistent = false},
+              "/group" + std::to_string(group));
+    }
+    if (timed.cutlass2_tops > 0) {
+      std::printf("  best %s: %.1f TOP/s; CUTLASS 2 %d: %.3fx\n", best_name.c_str(), best,
+                  timed.cutlass2_tops, best / timed.cutlass2_tops);
+      log_ratio += std::log(best / timed.cutlass2_tops);
+      ++ratios;
+    }
+    std::fflush(stdout);
+  }
+  std::printf("\ngeometric mean against CUTLASS 2: %.3fx\n", std::exp(log_ratio / ratios));
+}
+
+// Few rows: the rate of reading the weights is what counts.
+void time_small(const TimingOptions& timing, Results& results) {
+  Operands operands;
+  for (const auto& [n, k] : {std::pair{4608, 4608}, {27648, 4608}, {4608, 12288}}) {
+    for (const int m : {1, 8, 16, 32, 64}) {
+      const S8GemmParams& p =
+          operands.prepare({.m = m, .n = n, .k = k, .out = S8Out::kBF16, .normal = true}, 78);
+      std::vector<Runner> runners;
+      for (int config = 0; config < 4; ++config)
+        for (const int split : {1, 2, 4}) runners.push_back(small_m_runner(config, split));
+      for (int config = 0; config < sm80_count(); ++config) {
+        const auto& c = cuda::sm80_s8_gemm_configs()[static_cast<size_t>(config)];
+        if (c.tile_m > 64 || c.tile_m * c.tile_n > 8192 || c.any_rows) continue;
+        for (const int split : {1, 4, 8})
+          runners.push_back(sm80_runner({.config = config, .split_k = split}));
+      }
+      Times best{1e9, 0, 0};
+      std::string best_name;
+      for (const Runner& runner : runners) {
+        if (runner.refusal(p) != nullptr) continue;
+        const size_t bytes = runner.workspace_bytes(p);
+        void* workspace = bytes > 0 ? operands.workspace(bytes) : nullptr;
+        const Times t = time_on_device(
+            timing, [&](cudaStream_t stream) { return runner.run(p, workspace, stream); });
+        results.add("few rows", p, runner.name, t);
+        if (t.median_ms < best.median_ms) {
+          best = t;
+          best_name = runner.name;
+        }
+      }
+      std::printf("few rows m=%-3d n=%-6d k=%-6d best %-28s %8.4f ms, weights at %6.0f GB/s\n", m,
+                  n, k, best_name.c_str(), best.median_ms, 1e-6 * n * k / best.median_ms);
+      std::fflush(stdout);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intaglio::bench
+
+int main(int argc, char** argv) {
+  using namespace intaglio::bench;
+  bool check = true, bench = true;
+  const char* json = nullptr;
+  TimingOptions timing;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--check-only") == 0) {
+      bench = false;
+    } else if (std::strcmp(argv[i], "--bench-only") == 0) {
+      check = false;
+    } else if (std::strcmp(argv[i], "--no-flush") == 0) {
+      timing.flush_l2 = false;
+    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
+      json = argv[++i];
+    } else {
+      std::fprintf(stderr, "unknown option %s\n", argv[i]);
+      return 2;
+    }
+  }
+  Tally tally;
+  if (check) {
+    tally = check_everything();
+    std::printf(tally.failed == 0 ? "all agree\n" : "%d products differ\n", tally.failed);
+  }
+  Results results;
+  if (bench) {
+    time_large(timing, results);
+    time_small(timing, results);
+  }
+  if (json != nullptr) results.write(json, tally);
+  return tally.failed == 0 ? 0 : 1;
+}

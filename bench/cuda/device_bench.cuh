@@ -1,0 +1,92 @@
+// What the GPU checks and benchmarks share: memory, errors, times. Programs of their own, so an error ends them.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+namespace intaglio::bench {
+
+inline void require(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(status));
+  std::exit(2);
+}
+
+// Device memory, never initialised by itself.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  explicit DeviceBuffer(size_t bytes) : bytes_(bytes) {
+    require(cudaMalloc(&data_, bytes + 256), "cudaMalloc");
+  }
+  DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~DeviceBuffer() { cudaFree(data_); }
+
+  // Grows to at least `bytes`; contents are lost when it does.
+  void reserve(size_t bytes) {
+    if (bytes > bytes_) *this = DeviceBuffer(bytes);
+  }
+  template <typename T>
+  T* as(size_t byte_offset = 0) const {
+    return reinterpret_cast<T*>(static_cast<char*>(data_) + byte_offset);
+  }
+
+ private:
+  void swap(DeviceBuffer& other) {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+  }
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+struct Times {
+  double median_ms, min_ms, max_ms;
+};
+
+struct TimingOptions {
+  int warm_up = 5;
+  int runs = 21;
+  bool flush_l2 = true;
+};
+
+// Event times of `launch(stream)`, one by one. Between runs a buffer larger than any L2 is overwritten, outside the timed span. Nothing waits for
+// the host in between, so the clocks stay where a busy card has them.
+template <typename Launch>
+Times time_on_device(const TimingOptions& options, Launch&& launch) {
+  constexpr size_t kFlushBytes = size_t{256} << 20;
+  static DeviceBuffer flush(kFlushBytes);
+  std::vector<std::pair<cudaEvent_t, cudaEvent_t>> events(options.runs);
+  for (auto& [begin, end] : events) {
+    require(cudaEventCreate(&begin), "cudaEventCreate");
+    require(cudaEventCreate(&end), "cudaEventCreate");
+  }
+  for (int i = 0; i < options.warm_up; ++i) require(launch(cudaStream_t{}), "launch");
+  for (auto& [begin, end] : events) {
+    if (options.flush_l2) require(cudaMemsetAsync(flush.as<void>(), 0x5a, kFlushBytes), "memset");
+    require(cudaEventRecord(begin), "cudaEventRecord");
+    require(launch(cudaStream_t{}), "launch");
+    require(cudaEventRecord(end), "cudaEventRecord");
+  }
+  require(cudaDeviceSynchronize(), "timed runs");
+  std::vector<float> ms;
+  for (auto& [begin, end] : events) {
+    ms.push_back(0.0f);
+    require(cudaEventElapsedTime(&ms.back(), begin, end), "cudaEventElapsedTime");
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+  }
+  std::sort(ms.begin(), ms.end());
+  return {ms[ms.size() / 2], ms.front(), ms.back()};
+}
+
+}  // namespace intaglio::bench

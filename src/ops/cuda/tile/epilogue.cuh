@@ -1,0 +1,325 @@
+// From int32 accumulators in registers to output rows in global memory; for every kernel whose warp holds m16 x n8 blocks in the
+// layout of mma.sync and wgmma (tile/mma_layout.h): with g = lane / 4, t = lane % 4
+//
+//   acc[j][0], acc[j][1]: row g,     columns 8 j + 2 t + {0, 1}
+//   acc[j][2], acc[j][3]: row g + 8, the same columns
+//
+//   y = float(acc) * (a_scale_row * w_scale_col) + bias, each step rounded: the bits of the CPU reference. Hence the _rn intrinsics,
+//   which the compiler must not contract to a fused multiply-add.
+//
+// Work goes by 32 columns (four blocks): that is one SwiGLU group (blocks 0, 1 gate, 2, 3 up), and for 2-byte outputs four lanes hold
+// four blocks of a row as 4-byte pieces. A transpose of 4 x 4 pieces between the four lanes (four shuffles) gives each lane a whole
+// block, 16 bytes. So every store writes full 32-byte sectors with no trip through shared memory, no barrier and no bytes taken from the
+// main loop's stages. 4-byte outputs write full sectors without it: four lanes x 8 bytes.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "ops/cuda/s8_gemm_params.h"
+#include "ops/cuda/tile/mma_layout.h"
+
+namespace intaglio::cuda {
+
+// Scales and biases of two adjacent columns. -0 stands for no bias: x + -0 is x for every x, both zeros included.
+struct ColumnPair {
+  float scale0, scale1, bias0, bias1;
+};
+
+// The output as stores see it: `cols` is n / 2 with SwiGLU.
+struct OutputView {
+  void* data;
+  int64_t ldo;
+  int32_t rows, cols;
+  S8Out type;
+  bool pairs;   // two adjacent elements from an even column are one aligned store
+  bool blocks;  // 2-byte outputs: eight elements from a multiple of 8 are one aligned 16-byte store
+};
+
+__device__ __forceinline__ OutputView output_view(const S8GemmParams& p) {
+  const bool half = p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16;
+  const bool halved = p.fusion == S8Fusion::kSwiglu && p.out_type != S8Out::kI32;
+  const auto address = reinterpret_cast<uintptr_t>(p.out);
+  return {.data = p.out,
+          .ldo = p.ldo,
+          .rows = p.m,
+          .cols = halved ? p.n / 2 : p.n,
+          .type = p.out_type,
+          .pairs = p.ldo % 2 == 0 && address % (half ? 4 : 8) == 0,
+          .blocks = half && p.ldo % 8 == 0 && address % 16 == 0};
+}
+
+__device__ __forceinline__ ColumnPair load_column_pair(const S8GemmParams& p, int col) {
+  ColumnPair c{0.0f, 0.0f, -0.0f, -0.0f};
+  if (col < p.n) {
+    c.scale0 = __ldg(p.w_scale_col + col);
+    if (p.bias != nullptr) c.bias0 = __ldg(p.bias + col);
+  }
+  if (col + 1 < p.n) {
+    c.scale1 = __ldg(p.w_scale_col + col + 1);
+    if (p.bias != nullptr) c.bias1 = __ldg(p.bias + col + 1);
+  }
+  return c;
+}
+
+__device__ __forceinline__ float load_row_scale(const S8GemmParams& p, int row) {
+  return row < p.m ? __ldg(p.a_scale_row + row) : 0.0f;
+}
+
+__device__ __forceinline__ float scale_one(int32_t acc, float row_scale, float col_scale,
+                                           float bias) {
+  return __fadd_rn(__fmul_rn(__int2float_rn(acc), __fmul_rn(row_scale, col_scale)), bias);
+}
+
+__device__ __forceinline__ float2 scale_pair(int32_t acc0, int32_t acc1, float row_scale,
+                                             const ColumnPair& c) {
+  return {scale_one(acc0, row_scale, c.scale0, c.bias0),
+          scale_one(acc1, row_scale, c.scale1, c.bias1)};
+}
+
+// silu(gate) * up, within 4 units in the last place of float. exp overflows to infinity for gate < -88, and the quotient to -0.
+__device__ __forceinline__ float swiglu_one(float gate, float up) {
+  return __fmul_rn(__fdividef(gate, 1.0f + expf(-gate)), up);
+}
+
+__device__ __forceinline__ float2 swiglu_pair(float2 gate, float2 up) {
+  return {swiglu_one(gate.x, up.x), swiglu_one(gate.y, up.y)};
+}
+
+// Two floats as two bf16 or fp16, the first in the low half.
+__device__ __forceinline__ uint32_t pack_half_pair(float2 y, S8Out type) {
+  if (type == S8Out::kBF16) {
+    const __nv_bfloat162 v = __floats2bfloat162_rn(y.x, y.y);
+    return *reinterpret_cast<const uint32_t*>(&v);
+  }
+  const __half2 v = __floats2half2_rn(y.x, y.y);
+  return *reinterpret_cast<const uint32_t*>(&v);
+}
+
+// Before: v[j] is this lane's piece of block j. After: v[i] is lane i's (of the four) piece of block lane % 4.
+__device__ __forceinline__ void quad_transpose(uint32_t (&v)[4], int lane) {
+  constexpr uint32_t kAll = 0xffffffffu;
+#pragma unroll
+  for (int j = 0; j < 4; j += 2) {
+    const bool upper = (lane & 1) != 0;
+    const uint32_t got = __shfl_xor_sync(kAll, upper ? v[j] : v[j + 1], 1);
+    v[j] = upper ? got : v[j];
+    v[j + 1] = upper ? v[j + 1] : got;
+  }
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    const bool upper = (lane & 2) != 0;
+    const uint32_t got = __shfl_xor_sync(kAll, upper ? v[j] : v[j + 2], 2);
+    v[j] = upper ? got : v[j];
+    v[j + 2] = upper ? v[j + 2] : got;
+  }
+}
+
+// Two adjacent elements, bits of 4-byte outputs. `col` is even.
+__device__ __forceinline__ void store_word_pair(const OutputView& out, int row, int col,
+                                                uint2 bits) {
+  if (row >= out.rows || col >= out.cols) return;
+  auto* to = static_cast<uint32_t*>(out.data) + int64_t{row} * out.ldo + col;
+  if (out.pairs && col + 1 < out.cols) {
+    *reinterpret_cast<uint2*>(to) = bits;
+    return;
+  }
+  to[0] = bits.x;
+  if (col + 1 < out.cols) to[1] = bits.y;
+}
+
+// Two adjacent elements of a 2-byte output, packed. `col` is even.
+__device__ __forceinline__ void store_half_pair(const OutputView& out, int row, int col,
+                                                uint32_t packed) {
+  if (row >= out.rows || col >= out.cols) return;
+  auto* to = static_cast<uint16_t*>(out.data) + int64_t{row} * out.ldo + col;
+  if (out.pairs && col + 1 < out.cols) {
+    *reinterpret_cast<uint32_t*>(to) = packed;
+    return;
+  }
+  to[0] = static_cast<uint16_t>(packed);
+  if (col + 1 < out.cols) to[1] = static_cast<uint16_t>(packed >> 16);
+}
+
+// Two adjacent values of any float output type.
+__device__ __forceinline__ void store_pair(const OutputView& out, int row, int col, float2 y) {
+  if (out.type == S8Out::kF32) {
+    store_word_pair(out, row, col, {__float_as_uint(y.x), __float_as_uint(y.y)});
+  } else {
+    store_half_pair(out, row, col, pack_half_pair(y, out.type));
+  }
+}
+
+// Eight elements of a 2-byte output that lie inside its columns.
+__device__ __forceinline__ void store_half_block(const OutputView& out, int row, int col,
+                                                 const uint32_t (&v)[4]) {
+  if (row >= out.rows) return;
+  auto* to = static_cast<uint16_t*>(out.data) + int64_t{row} * out.ldo + col;
+  *reinterpret_cast<uint4*>(to) = make_uint4(v[0], v[1], v[2], v[3]);
+}
+
+// Columns col0 .. col0 + 31 of the rows row0 .. row0 + 15 of a warp; `columns[j]` belongs to columns col0 + 8 j + 2 t. The checked form takes
+// any output: ragged columns, any alignment, any type.
+__device__ __forceinline__ void write_m16n32_checked(const OutputView& out, int lane, int row0,
+                                                     int col0, const float (&row_scale)[2],
+                                                     const ColumnPair (&columns)[4],
+                                                     const int32_t (*acc)[4]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = row0 + accumulator_row(lane) + 8 * half;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      store_pair(out, row, col0 + 8 * j + accumulator_column(lane),
+                 scale_pair(acc[j][2 * half], acc[j][2 * half + 1], row_scale[half], columns[j]));
+    }
+  }
+}
+
+// Raw int32, no scales.
+__device__ __forceinline__ void write_m16n32_i32(const OutputView& out, int lane, int row0,
+                                                 int col0, const int32_t (*acc)[4]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = row0 + accumulator_row(lane) + 8 * half;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      store_word_pair(
+          out, row, col0 + 8 * j + accumulator_column(lane),
+          {static_cast<uint32_t>(acc[j][2 * half]), static_cast<uint32_t>(acc[j][2 * half + 1])});
+    }
+  }
+}
+
+// 2-byte outputs with aligned rows, all 32 columns inside: every lane stores 16 bytes. All 32 lanes call it.
+__device__ __forceinline__ void write_m16n32_blocks(const OutputView& out, int lane, int row0,
+                                                    int col0, const float (&row_scale)[2],
+                                                    const ColumnPair (&columns)[4],
+                                                    const int32_t (*acc)[4]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    uint32_t v[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      v[j] = pack_half_pair(
+          scale_pair(acc[j][2 * half], acc[j][2 * half + 1], row_scale[half], columns[j]),
+          out.type);
+    }
+    quad_transpose(v, lane);
+    store_half_block(out, row0 + accumulator_row(lane) + 8 * half, col0 + 8 * (lane % 4), v);
+  }
+}
+
+// y[row half][block] of the 16 outputs that a SwiGLU group makes.
+__device__ __forceinline__ void swiglu_m16n32(float2 (&y)[2][2], const float (&row_scale)[2],
+                                              const ColumnPair (&columns)[4],
+                                              const int32_t (*acc)[4]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int e = 2 * half;
+      y[half][j] = swiglu_pair(
+          scale_pair(acc[j][e], acc[j][e + 1], row_scale[half], columns[j]),
+          scale_pair(acc[j + 2][e], acc[j + 2][e + 1], row_scale[half], columns[j + 2]));
+    }
+  }
+}
+
+// SwiGLU: 16 output columns from col0 / 2, checked.
+__device__ __forceinline__ void write_m16n32_swiglu_checked(const OutputView& out, int lane,
+                                                            int row0, int col0,
+                                                            const float (&row_scale)[2],
+                                                            const ColumnPair (&columns)[4],
+                                                            const int32_t (*acc)[4]) {
+  float2 y[2][2];
+  swiglu_m16n32(y, row_scale, columns, acc);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      store_pair(out, row0 + accumulator_row(lane) + 8 * half,
+                 col0 / 2 + 8 * j + accumulator_column(lane), y[half][j]);
+    }
+  }
+}
+
+// SwiGLU to 2-byte outputs with aligned rows. Two blocks of two rows are the four pieces of the transpose: a store writes 32 bytes of
+// 16 rows. All 32 lanes call it.
+__device__ __forceinline__ void write_m16n32_swiglu_blocks(const OutputView& out, int lane,
+                                                           int row0, int col0,
+                                                           const float (&row_scale)[2],
+                                                           const ColumnPair (&columns)[4],
+                                                           const int32_t (*acc)[4]) {
+  float2 y[2][2];
+  swiglu_m16n32(y, row_scale, columns, acc);
+  uint32_t v[4] = {pack_half_pair(y[0][0], out.type), pack_half_pair(y[0][1], out.type),
+                   pack_half_pair(y[1][0], out.type), pack_half_pair(y[1][1], out.type)};
+  quad_transpose(v, lane);
+  store_half_block(out, row0 + accumulator_row(lane) + lane % 4 / 2 * 8, col0 / 2 + lane % 2 * 8,
+                   v);
+}
+
+// A warp's whole tile: kMi x 16 rows from row0, kNi x 8 columns from col0 (a multiple of 32, the same in all lanes). The choice of output is
+// made once, outside the unrolled loops, so that the usual one is a straight line of code.
+template <int kMi, int kNi>
+__device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane, int row0, int col0,
+                                                const int32_t (&acc)[kMi][kNi][4]) {
+  static_assert(kNi % 4 == 0, "columns go in groups of 32");
+  using Scales = const float(&)[2];
+  using Columns = const ColumnPair(&)[4];
+  using Acc = const int32_t(*)[4];
+  const OutputView out = output_view(p);
+  if (col0 >= p.n) return;
+  if (out.type == S8Out::kI32) {
+#pragma unroll
+    for (int group = 0; group < kNi / 4; ++group) {
+#pragma unroll
+      for (int mi = 0; mi < kMi; ++mi) {
+        write_m16n32_i32(out, lane, row0 + 16 * mi, col0 + 32 * group, &acc[mi][4 * group]);
+      }
+    }
+    return;
+  }
+  const auto each = [&](auto&& write) {
+#pragma unroll
+    for (int group = 0; group < kNi / 4; ++group) {
+      const int group_col = col0 + 32 * group;
+      ColumnPair columns[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        columns[j] = load_column_pair(p, group_col + 8 * j + accumulator_column(lane));
+      }
+#pragma unroll
+      for (int mi = 0; mi < kMi; ++mi) {
+        const int group_row = row0 + 16 * mi;
+        const int row = group_row + accumulator_row(lane);
+        const float row_scale[2] = {load_row_scale(p, row), load_row_scale(p, row + 8)};
+        write(group_row, group_col, row_scale, columns, &acc[mi][4 * group]);
+      }
+    }
+  };
+  const bool blocks = out.blocks && col0 + 8 * kNi <= p.n;
+  if (p.fusion == S8Fusion::kSwiglu) {
+    if (blocks) {
+      each([&](int row, int col, Scales rs, Columns cs, Acc x) {
+        write_m16n32_swiglu_blocks(out, lane, row, col, rs, cs, x);
+      });
+    } else {
+      each([&](int row, int col, Scales rs, Columns cs, Acc x) {
+        write_m16n32_swiglu_checked(out, lane, row, col, rs, cs, x);
+      });
+    }
+  } else if (blocks) {
+    each([&](int row, int col, Scales rs, Columns cs, Acc x) {
+      write_m16n32_blocks(out, lane, row, col, rs, cs, x);
+    });
+  } else {
+    each([&](int row, int col, Scales rs, Columns cs, Acc x) {
+      write_m16n32_checked(out, lane, row, col, rs, cs, x);
+    });
+  }
+}
+
+}  // namespace intaglio::cuda

@@ -1,0 +1,277 @@
+// The mma.sync int8 GEMM kernels, run on the CPU (emulation/lanes.h) against plain loops: every config that is compiled for cards, ragged sizes, all
+// outputs, split k, several tiles to a block, copies that land late and at once.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "lanes.h"
+// Kernels after the emulation, which defines what they are written in.
+#include "ops/cuda/kernels/s8_reduce.cuh"
+#include "ops/cuda/kernels/sm75_s8_gemm.cuh"
+#include "ops/cuda/kernels/sm80_s8_gemm_configs.cuh"
+#include "ops/cuda/kernels/small_m_s8_gemm.cuh"
+#include "ops/cuda/tile/split_k.h"
+
+namespace intaglio::cuda {
+
+alignas(1024) int8_t smem[kSharedBytes];
+alignas(1024) int32_t sums[48 * 1024 / 4];
+
+namespace {
+
+using emulation::machine;
+
+struct Ragged {
+  int max_m, max_n, max_k;
+  bool aligned = true;
+};
+
+struct Problem {
+  std::vector<uint4> a_storage, w_storage, out_storage;
+  std::vector<float> row_scale, col_scale, bias;
+  std::vector<int32_t> product;
+  S8GemmParams p{};
+  bool swiglu = false;
+
+  int cols() const { return swiglu ? p.n / 2 : p.n; }
+  bool two_bytes() const { return p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16; }
+  void poison() {
+    std::memset(out_storage.data(), 0xa5, out_storage.size() * sizeof(uint4));
+    std::memset(smem, 0x55, sizeof(smem));
+    machine.fault = nullptr;
+  }
+};
+
+int8_t* random_bytes(std::vector<uint4>& storage, int64_t bytes, std::mt19937& random) {
+  storage.resize(static_cast<size_t>(bytes / 16 + 1));
+  auto* first = reinterpret_cast<int8_t*>(storage.data());
+  for (size_t i = 0; i < storage.size() * 16; ++i) first[i] = static_cast<int8_t>(random());
+  return first;
+}
+
+Problem make_problem(const Ragged& limits, std::mt19937& random) {
+  const auto below = [&](int limit) {
+    return static_cast<int>(random() % static_cast<unsigned>(limit));
+  };
+  Problem q;
+  S8GemmParams& p = q.p;
+  constexpr S8Out kOuts[] = {S8Out::kI32, S8Out::kF32, S8Out::kBF16, S8Out::kF16};
+  p.m = 1 + below(limits.max_m);
+  p.n = 1 + below(limits.max_n);
+  p.k = 1 + below(limits.max_k);
+  p.out_type = kOuts[below(4)];
+  if (below(2) == 0) {
+    p.n = (p.n + 31) / 32 * 32;
+    p.fusion = below(2) == 0 ? S8Fusion::kSwiglu : S8Fusion::kNone;
+  }
+  q.swiglu = p.fusion == S8Fusion::kSwiglu && p.out_type != S8Out::kI32;
+  p.lda = limits.aligned ? (p.k + 15) / 16 * 16 + 16 * below(2) : p.k + below(9);
+  p.ldw = limits.aligned ? (p.k + 15) / 16 * 16 : p.k + below(9);
+  p.ldo = q.cols() + (below(2) == 0 ? below(9) : 0);
+  p.a = random_bytes(q.a_storage, p.m * p.lda, random);
+  p.w = random_bytes(q.w_storage, p.n * p.ldw, random);
+  const float size = 1.0f / (5460.0f * std::sqrt(static_cast<float>(p.k)));
+  std::uniform_real_distribution<float> unit(0.0f, 1.0f);
+  q.row_scale.resize(static_cast<size_t>(p.m));
+  q.col_scale.resize(static_cast<size_t>(p.n));
+  q.bias.resize(static_cast<size_t>(p.n));
+  for (float& x : q.row_scale) x = 0.5f + unit(random);
+  for (float& x : q.col_scale) x = size * (0.5f + unit(random));
+  for (float& x : q.bias) x = 2.0f * unit(random) - 1.0f;
+  if (below(4) == 0) q.row_scale[static_cast<size_t>(below(p.m))] = std::nanf("");
+  p.a_scale_row = q.row_scale.data();
+  p.w_scale_col = q.col_scale.data();
+  p.bias = below(4) == 0 ? nullptr : q.bias.data();
+  q.out_storage.resize(static_cast<size_t>((p.m + 1) * p.ldo / 4 + 1));
+  p.out = q.out_storage.data();
+  q.product.resize(static_cast<size_t>(p.m) * static_cast<size_t>(p.n));
+  for (int64_t row = 0; row < p.m; ++row) {
+    for (int64_t col = 0; col < p.n; ++col) {
+      int32_t sum = 0;
+      for (int k = 0; k < p.k; ++k) sum += p.a[row * p.lda + k] * p.w[col * p.ldw + k];
+      q.product[static_cast<size_t>(row * p.n + col)] = sum;
+    }
+  }
+  return q;
+}
+
+float scaled(const Problem& q, int64_t row, int64_t col) {
+  const float y = static_cast<float>(q.product[static_cast<size_t>(row * q.p.n + col)]) *
+                  (q.p.a_scale_row[row] * q.p.w_scale_col[col]);
+  return q.p.bias == nullptr ? y : y + q.p.bias[col];
+}
+
+// Whether the element at `index` of the output is right.
+bool is_right(const Problem& q, int64_t row, int64_t col) {
+  const S8GemmParams& p = q.p;
+  const int64_t index = row * p.ldo + col;
+  if (row >= p.m || col >= q.cols()) {
+    return q.two_bytes() ? static_cast<const uint16_t*>(p.out)[index] == 0xa5a5
+                         : static_cast<const uint32_t*>(p.out)[index] == 0xa5a5a5a5;
+  }
+  if (p.out_type == S8Out::kI32) {
+    return static_cast<const int32_t*>(p.out)[index] ==
+           q.product[static_cast<size_t>(row * p.n + col)];
+  }
+  float want = 0.0f;
+  if (q.swiglu) {
+    const int64_t gate_col = col / 16 * 32 + col % 16;
+    const float gate = scaled(q, row, gate_col);
+    want = gate / (1.0f + std::exp(-gate)) * scaled(q, row, gate_col + 16);
+  } else {
+    want = scaled(q, row, col);
+  }
+  float got = 0.0f, rounded = want;
+  if (p.out_type == S8Out::kF32) {
+    got = static_cast<const float*>(p.out)[index];
+  } else if (p.out_type == S8Out::kBF16) {
+    got = static_cast<float>(static_cast<const BFloat16*>(p.out)[index]);
+    rounded = static_cast<float>(BFloat16(want));
+  } else {
+    got = static_cast<float>(static_cast<const Float16*>(p.out)[index]);
+    rounded = static_cast<float>(Float16(want));
+  }
+  if (std::isnan(want)) return std::isnan(got);
+  // SwiGLU: the host's exp may round otherwise.
+  if (!q.swiglu) return got == rounded;
+  const float slack = p.out_type == S8Out::kF32    ? 1e-6f
+                      : p.out_type == S8Out::kBF16 ? 8e-3f
+                                                   : 1e-3f;
+  return std::fabs(got - want) <= slack * std::fabs(want) + 1e-6f;
+}
+
+void expect_right(const Problem& q, const char* name) {
+  int64_t wrong = 0, first_row = 0, first_col = 0;
+  for (int64_t row = 0; row <= q.p.m; ++row) {
+    for (int64_t col = 0; col < q.p.ldo; ++col) {
+      if (is_right(q, row, col) || wrong++ > 0) continue;
+      first_row = row;
+      first_col = col;
+    }
+  }
+  EXPECT_EQ(wrong, 0) << name << " m=" << q.p.m << " n=" << q.p.n << " k=" << q.p.k
+                      << " ldo=" << q.p.ldo << " out=" << static_cast<int>(q.p.out_type)
+                      << " swiglu=" << q.swiglu << ": first at " << first_row << ", " << first_col;
+  EXPECT_EQ(machine.fault, nullptr) << name;
+}
+
+void run_grid(unsigned blocks, int threads, std::function<void()> kernel) {
+  machine.grid = {blocks, 1, 1};
+  machine.kernel = std::move(kernel);
+  for (unsigned block = 0; block < blocks; ++block) {
+    machine.block = {block, 0, 0};
+    emulation::run_block(threads);
+  }
+}
+
+// int32 partial sums in `workspace`, as the launchers set it up.
+S8GemmParams partial_params(const Problem& q, const S8SplitK& split,
+                            std::vector<uint4>& workspace) {
+  workspace.assign(split.partial_bytes(q.p) / 16 + 1, uint4{7, 7, 7, 7});
+  S8GemmParams p = q.p;
+  p.out = workspace.data();
+  p.ldo = split.ld;
+  p.out_type = S8Out::kI32;
+  p.fusion = S8Fusion::kNone;
+  return p;
+}
+
+void reduce(const Problem& q, const S8SplitK& split, const std::vector<uint4>& workspace) {
+  const S8ReduceArgs args{q.p, reinterpret_cast<const int32_t*>(workspace.data()), split.ld,
+                          split.splits};
+  const int pairs = q.p.m * ((q.cols() + 1) / 2);
+  run_grid(static_cast<unsigned>((pairs + kS8ReduceThreads - 1) / kS8ReduceThreads),
+           kS8ReduceThreads, [&] { s8_reduce_kernel(args); });
+}
+
+template <class C>
+void run_sm80(Problem& q, std::mt19937& random) {
+  q.poison();
+  machine.late_copies = random() % 2 == 0;
+  const int k_tiles = (q.p.k + C::kTileK - 1) / C::kTileK;
+  const S8SplitK split = split_k_plan(q.p, k_tiles, static_cast<int>(1 + random() % 3));
+  std::vector<uint4> workspace;
+  Sm80S8GemmArgs args{};
+  args.p = split.splits > 1 ? partial_params(q, split, workspace) : q.p;
+  args.tiles_m = (q.p.m + C::kTileM - 1) / C::kTileM;
+  args.tiles_n = (q.p.n + C::kTileN - 1) / C::kTileN;
+  args.group_n = static_cast<int>(1 + random() % 3);
+  args.k_tiles = k_tiles;
+  args.k_tiles_per_split = split.steps_per_split;
+  args.splits = split.splits;
+  const auto work = static_cast<unsigned>(args.tiles_m * args.tiles_n * args.splits);
+  run_grid(std::min<unsigned>(work, 1 + random() % 4), C::kThreads,
+           [&] { sm80_s8_gemm_kernel<C>(args); });
+  if (split.splits > 1) reduce(q, split, workspace);
+}
+
+template <class C>
+class Sm80S8GemmTest : public testing::Test {};
+template <class... C>
+testing::Types<C...> as_test_types(std::tuple<C...>);
+using Sm80Configs = decltype(as_test_types(Sm80S8GemmConfigs{}));
+TYPED_TEST_SUITE(Sm80S8GemmTest, Sm80Configs);
+
+TYPED_TEST(Sm80S8GemmTest, AgreesWithPlainLoops) {
+  using C = TypeParam;
+  std::mt19937 random(3);
+  for (int i = 0; i < 3; ++i) {
+    const Ragged limits{C::kTileM * 3 / 2, C::kTileN * 3 / 2, 300, C::kAligned};
+    Problem q = make_problem(limits, random);
+    run_sm80<C>(q, random);
+    expect_right(q, "sm80_s8_gemm");
+  }
+}
+
+template <class C>
+class SmallMS8GemmTest : public testing::Test {};
+using SmallMConfigs = testing::Types<SmallMS8GemmConfig<1, 1, 4>, SmallMS8GemmConfig<2, 1, 4>,
+                                     SmallMS8GemmConfig<4, 2, 2>, SmallMS8GemmConfig<8, 1, 2>>;
+TYPED_TEST_SUITE(SmallMS8GemmTest, SmallMConfigs);
+
+TYPED_TEST(SmallMS8GemmTest, AgreesWithPlainLoops) {
+  using C = TypeParam;
+  std::mt19937 random(4);
+  for (int i = 0; i < 4; ++i) {
+    Problem q = make_problem({C::kTileM + 3, 100, i == 0 ? 60 : 2500}, random);
+    q.poison();
+    const S8SplitK split = split_k_plan(q.p, q.p.k / C::kStepK, static_cast<int>(1 + random() % 4));
+    const bool through_workspace = split.splits > 1 || q.swiglu;
+    std::vector<uint4> workspace;
+    const SmallMS8GemmArgs args{through_workspace ? partial_params(q, split, workspace) : q.p,
+                                split.splits, split.steps_per_split};
+    machine.kernel = [&] { small_m_s8_gemm_kernel<C>(args); };
+    for (unsigned z = 0; z < static_cast<unsigned>((q.p.m + C::kTileM - 1) / C::kTileM); ++z) {
+      for (unsigned y = 0; y < static_cast<unsigned>(split.splits); ++y) {
+        for (unsigned x = 0; x < static_cast<unsigned>((q.p.n + C::kTileN - 1) / C::kTileN); ++x) {
+          machine.block = {x, y, z};
+          emulation::run_block(C::kThreads);
+        }
+      }
+    }
+    if (through_workspace) reduce(q, split, workspace);
+    expect_right(q, "small_m_s8_gemm");
+  }
+}
+
+TEST(Sm75S8GemmTest, AgreesWithPlainLoops) {
+  using C = Sm75S8GemmConfig;
+  std::mt19937 random(5);
+  for (int i = 0; i < 4; ++i) {
+    Problem q = make_problem({200, 200, 200, i % 2 == 0}, random);
+    q.poison();
+    Sm75S8GemmArgs args{};
+    args.p = q.p;
+    args.tiles_m = (q.p.m + C::kTileM - 1) / C::kTileM;
+    args.tiles_n = (q.p.n + C::kTileN - 1) / C::kTileN;
+    args.group_n = 2;
+    args.k_tiles = (q.p.k + C::kTileK - 1) / C::kTileK;
+    args.aligned = i % 2 == 0;
+    run_grid(static_cast<unsigned>(args.tiles_m * args.tiles_n), C::kThreads,
+             [&] { sm75_s8_gemm_kernel(args); });
+    expect_right(q, "sm75_s8_gemm");
+  }
+}
+
+}  // namespace
+}  // namespace intaglio::cuda
