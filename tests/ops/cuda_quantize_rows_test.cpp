@@ -17,16 +17,16 @@ namespace intaglio::cuda {
 namespace {
 
 TEST(QuantizeRowsShape, CoversEveryRowOrStreamsIt) {
-  for (int most : {4, 8}) {
+  for (const RowLimits limits : {RowLimits{4, 1024, 192}, RowLimits{8, 768, 192}, RowLimits{}}) {
     for (int64_t pieces = 1; pieces <= 14000; ++pieces) {
-      const RowShape shape = quantize_rows_shape(pieces, most);
+      const RowShape shape = quantize_rows_shape(pieces, limits);
       ASSERT_EQ(shape.threads % 32, 0);
-      ASSERT_LE(shape.threads, 1024);
+      ASSERT_LE(shape.threads, shape.chunks < limits.most_chunks ? 1024 : limits.most_threads);
       if (shape.chunks == 0) {
-        ASSERT_GT(pieces, 1024 * most);
+        ASSERT_GT(pieces, limits.most_threads * limits.most_chunks);
         continue;
       }
-      ASSERT_LE(shape.chunks, most);
+      ASSERT_LE(shape.chunks, limits.most_chunks);
       const int a_row = shape.rows > 1 ? 32 : shape.threads;
       ASSERT_EQ(shape.rows, shape.rows > 1 ? shape.threads / 32 : 1);
       ASSERT_GE(int64_t{a_row} * shape.chunks, pieces) << pieces;
@@ -38,9 +38,10 @@ TEST(QuantizeRowsShape, CoversEveryRowOrStreamsIt) {
     }
   }
   // Real sizes leave no thread idle.
-  EXPECT_EQ(quantize_rows_shape(4608 / 8, 8).threads, 288);
-  EXPECT_EQ(quantize_rows_shape(12288 / 8, 8).threads, 384);
-  EXPECT_EQ(quantize_rows_shape(53248 / 8, 8).threads, 832);
+  EXPECT_EQ(quantize_rows_shape(4608 / 8, {}).threads, 288);
+  EXPECT_EQ(quantize_rows_shape(12288 / 8, {}).threads, 384);
+  EXPECT_EQ(quantize_rows_shape(53248 / 8, {}).threads, 832);
+  EXPECT_EQ(quantize_rows_shape(4608 / 4, {.target_threads = 192}).threads, 160);
 }
 
 TEST(RotateRowsShape, CoversEveryRowOrStreamsIt) {

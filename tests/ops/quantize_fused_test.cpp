@@ -67,7 +67,9 @@ TEST(QuantizeFused, KnownMaximum) {
   // Above the known maximum: clamped.
   ref_quantize_row_known(x.data(), absmax / 2.0f, kCols, known.data());
   for (size_t c = 0; c < kCols; ++c) {
-    if (std::fabs(x[c]) >= absmax / 2.0f) EXPECT_EQ(known[c], x[c] > 0.0f ? 127 : -127);
+    if (std::fabs(x[c]) >= absmax / 2.0f) {
+      EXPECT_EQ(known[c], x[c] > 0.0f ? 127 : -127);
+    }
   }
   for (float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
     EXPECT_TRUE(std::isnan(ref_quantize_row_known(x.data(), bad, kCols, known.data())));

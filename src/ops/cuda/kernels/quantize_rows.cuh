@@ -45,12 +45,14 @@ __device__ __forceinline__ void load_columns(const float* vector, int64_t column
 // A transform names its piece, loads it (vector or ragged) and turns it into floats.
 //   kHoldPacked: pieces are held and evaluated twice; else floats are held.
 //   kSum: needs the sum of squares of the row first.
+//   kBlockThreads: the block size to stay at (launch/quantize_rows_shape.h).
 template <class Type_>
 struct PlainRows {
   using Type = Type_;
   using Raw = Piece<Type, 16 / Type::kBytes>;
   static constexpr int kElements = Raw::kElements;
   static constexpr bool kHoldPacked = true;
+  static constexpr int kBlockThreads = 384;
   static constexpr bool kSum = false;
 
   template <bool kVector>
@@ -72,6 +74,7 @@ struct RmsNormRows {
   using Raw = Piece<Type, 4>;
   static constexpr int kElements = 4;
   static constexpr bool kHoldPacked = false;
+  static constexpr int kBlockThreads = 192;
   static constexpr bool kSum = true;
 
   template <bool kVector>
@@ -107,6 +110,7 @@ struct SmoothRows {
   using Raw = Piece<Type, 4>;
   static constexpr int kElements = 4;
   static constexpr bool kHoldPacked = false;
+  static constexpr int kBlockThreads = 192;
   static constexpr bool kSum = false;
 
   template <bool kVector>
@@ -136,6 +140,7 @@ struct SwigluRows {
   };
   static constexpr int kElements = 8;
   static constexpr bool kHoldPacked = false;
+  static constexpr int kBlockThreads = 384;
   static constexpr bool kSum = false;
 
   template <bool kVector>
@@ -194,9 +199,15 @@ __device__ __forceinline__ const char* row_start(const QuantizeRowsParams& p, in
   return static_cast<const char*>(p.x) + row * p.ldx * Transform::Type::kBytes;
 }
 
+// Eight pieces held as floats want more than the 64 registers a thread that a block of 1024 has.
+template <class Transform, int kChunks>
+constexpr int most_threads() {
+  return kChunks == 8 && !Transform::kHoldPacked ? 768 : 1024;
+}
+
 // kWarpRow: four warps, each a row of its own; no barrier is used. kKnown: absmax_row is given.
 template <class Transform, int kChunks, bool kWarpRow, bool kKnown>
-__global__ __launch_bounds__(kWarpRow ? 128 : 1024,
+__global__ __launch_bounds__(kWarpRow ? 128 : most_threads<Transform, kChunks>(),
                              1) void held_rows(const __grid_constant__ QuantizeRowsParams p) {
   constexpr int kElements = Transform::kElements;
   __shared__ float sums[32];

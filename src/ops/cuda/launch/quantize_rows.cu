@@ -1,6 +1,5 @@
 #include "ops/cuda/kernels/quantize_rows.cuh"
 #include "ops/cuda/launch/quantize_rows.h"
-#include "ops/cuda/launch/quantize_rows_shape.h"
 #include "quant/rotation.h"
 
 namespace intaglio::cuda {
@@ -26,11 +25,14 @@ void launch_held(const QuantizeRowsParams& p, const RowShape& shape, cudaStream_
   }
 }
 
-template <class Transform, bool kKnown>
-cudaError_t launch(const QuantizeRowsParams& p, cudaStream_t stream) {
+template <class Transform>
+constexpr int most_chunks() {
   // Floats of 8 columns a piece: 8 pieces would be 64 registers, a block of 1024 threads has no more.
-  constexpr int kMostChunks = !Transform::kHoldPacked && Transform::kElements == 8 ? 4 : 8;
-  const RowShape shape = quantize_rows_shape(p.ldq / Transform::kElements, kMostChunks);
+  return !Transform::kHoldPacked && Transform::kElements == 8 ? 4 : 8;
+}
+
+template <class Transform, bool kKnown>
+cudaError_t launch(const QuantizeRowsParams& p, const RowShape& shape, cudaStream_t stream) {
   if (!detail::rows_are_vectors(p)) {
     streamed_rows<Transform, false, kKnown><<<p.rows, shape.threads, 0, stream>>>(p);
   } else if (shape.chunks == 1) {
@@ -40,23 +42,33 @@ cudaError_t launch(const QuantizeRowsParams& p, cudaStream_t stream) {
   } else if (shape.chunks == 4) {
     launch_held<Transform, 4, kKnown>(p, shape, stream);
   } else if (shape.chunks == 8) {
-    if constexpr (kMostChunks == 8) launch_held<Transform, 8, kKnown>(p, shape, stream);
+    if constexpr (most_chunks<Transform>() == 8)
+      launch_held<Transform, 8, kKnown>(p, shape, stream);
   } else {
     streamed_rows<Transform, true, kKnown><<<p.rows, shape.threads, 0, stream>>>(p);
   }
   return cudaGetLastError();
 }
 
+template <class Transform>
+RowShape shape_for(const QuantizeRowsParams& p) {
+  constexpr int kMostChunks = most_chunks<Transform>();
+  return quantize_rows_shape(p.ldq / Transform::kElements,
+                             {.most_chunks = kMostChunks,
+                              .most_threads = most_threads<Transform, kMostChunks>(),
+                              .target_threads = Transform::kBlockThreads});
+}
+
 // One of three input types.
 template <template <class> class Transform, bool kKnown>
-cudaError_t launch_typed(const QuantizeRowsParams& p, cudaStream_t stream) {
+cudaError_t launch_typed(const QuantizeRowsParams& p, const RowShape& shape, cudaStream_t stream) {
   switch (p.type) {
     case RowType::kF32:
-      return launch<Transform<F32>, kKnown>(p, stream);
+      return launch<Transform<F32>, kKnown>(p, shape, stream);
     case RowType::kBF16:
-      return launch<Transform<BF16>, kKnown>(p, stream);
+      return launch<Transform<BF16>, kKnown>(p, shape, stream);
     case RowType::kF16:
-      return launch<Transform<F16>, kKnown>(p, stream);
+      return launch<Transform<F16>, kKnown>(p, shape, stream);
   }
   return cudaErrorInvalidValue;
 }
@@ -108,22 +120,47 @@ const char* quantize_rows_refusal(const QuantizeRowsParams& p) {
 cudaError_t quantize_rows(const QuantizeRowsParams& p, cudaStream_t stream) {
   if (quantize_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0) return cudaSuccess;
+  return detail::quantize_rows_shaped(p, detail::shape_of(p), stream);
+}
+
+namespace detail {
+
+RowShape shape_of(const QuantizeRowsParams& p) {
   switch (p.transform) {
     case RowTransform::kNone:
-      return p.absmax_row != nullptr ? launch_typed<PlainRows, true>(p, stream)
-                                     : launch_typed<PlainRows, false>(p, stream);
+      return p.type == RowType::kF32 ? shape_for<PlainRows<F32>>(p) : shape_for<PlainRows<BF16>>(p);
     case RowTransform::kRmsNorm:
-      return launch_typed<RmsNormRows, false>(p, stream);
+      return shape_for<RmsNormRows<BF16>>(p);
     case RowTransform::kSwigluHalves:
-      return launch<SwigluRows<false>, false>(p, stream);
     case RowTransform::kSwigluInterleaved:
-      return launch<SwigluRows<true>, false>(p, stream);
+      return shape_for<SwigluRows<false>>(p);
     case RowTransform::kSmooth:
-      return launch_typed<SmoothRows, false>(p, stream);
+      return shape_for<SmoothRows<BF16>>(p);
     case RowTransform::kRotate:
-      return detail::launch_rotate_quantize_rows(p, stream);
+      return rotate_rows_shape(p.ldq / 16, p.group);
+  }
+  return {};
+}
+
+cudaError_t quantize_rows_shaped(const QuantizeRowsParams& p, const RowShape& shape,
+                                 cudaStream_t stream) {
+  switch (p.transform) {
+    case RowTransform::kNone:
+      return p.absmax_row != nullptr ? launch_typed<PlainRows, true>(p, shape, stream)
+                                     : launch_typed<PlainRows, false>(p, shape, stream);
+    case RowTransform::kRmsNorm:
+      return launch_typed<RmsNormRows, false>(p, shape, stream);
+    case RowTransform::kSwigluHalves:
+      return launch<SwigluRows<false>, false>(p, shape, stream);
+    case RowTransform::kSwigluInterleaved:
+      return launch<SwigluRows<true>, false>(p, shape, stream);
+    case RowTransform::kSmooth:
+      return launch_typed<SmoothRows, false>(p, shape, stream);
+    case RowTransform::kRotate:
+      return launch_rotate_quantize_rows(p, shape, stream);
   }
   return cudaErrorInvalidValue;
 }
 
+}  // namespace detail
 }  // namespace intaglio::cuda

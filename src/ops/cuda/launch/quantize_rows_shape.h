@@ -15,16 +15,23 @@ inline int round_up(int64_t value, int step) {
   return static_cast<int>((value + step - 1) / step * step);
 }
 
-// A row of `pieces` pieces (4 or 8 columns each), at most `most_chunks` of them a thread.
+struct RowLimits {
+  int most_chunks = 8;       // pieces a thread, 4 or 8
+  int most_threads = 1024;   // of a block whose threads hold most_chunks
+  int target_threads = 384;  // of a block
+};
+
+// A row of `pieces` pieces, 4 or 8 columns each.
 // Up to 128 pieces a warp has the row to itself: no barrier, and four rows a block are few enough to spread over the machine.
-// Above, the fewest pieces a thread for which the block stays at 384 threads: several blocks an SM hide each other's barriers.
-inline RowShape quantize_rows_shape(int64_t pieces, int most_chunks) {
+// Above, the fewest pieces a thread for which the block stays at target_threads: several blocks an SM hide each other's barriers. What counts is the bytes of all rows an SM holds at
+// once, and a thread with more pieces has fewer registers beside them: transforms that hold floats and have a second barrier want small blocks (192), the plain ones have room (384).
+inline RowShape quantize_rows_shape(int64_t pieces, const RowLimits& limits) {
   for (int chunks : {1, 2, 4}) {
     if (pieces <= 32 * chunks) return {.threads = 128, .rows = 4, .chunks = chunks};
   }
-  for (int chunks = 2; chunks <= most_chunks; chunks *= 2) {
+  for (int chunks = 2; chunks <= limits.most_chunks; chunks *= 2) {
     const int threads = round_up((pieces + chunks - 1) / chunks, 32);
-    if (threads <= (chunks < most_chunks ? 384 : 1024))
+    if (threads <= (chunks < limits.most_chunks ? limits.target_threads : limits.most_threads))
       return {.threads = threads, .rows = 1, .chunks = chunks};
   }
   return {.threads = 1024, .rows = 1, .chunks = 0};
