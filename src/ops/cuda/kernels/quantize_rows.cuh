@@ -2,7 +2,7 @@
 //
 // Formula and edge cases: ops/cuda/quantize_rows_params.h. Every architecture from sm_75 runs the same code.
 // A row is cut in pieces of 4 or 8 columns; piece i of a row shared by T threads belongs to thread i % T, so that a warp's accesses are contiguous. A thread loads all its pieces before it
-// uses one (up to 8 loads of 16 bytes in flight), holds them until the row's absmax is known, and writes q. Three kernels:
+// uses one (up to 8 loads of 16 bytes in flight), holds them until the row's absmax is known, and writes q. Two kernels:
 //   held_rows      a warp a row (up to 128 pieces) or a block a row (2 to 8 pieces a thread, as launch/quantize_rows_shape.h chooses)
 //   streamed_rows  rows that do not fit, and ragged or unaligned ones: passes over the row, the later ones out of L2 (132 rows of 213 KB are 28 MB)
 //
@@ -10,15 +10,18 @@
 // Per-column vectors (weight, modulation, smooth) are read through L1, where 4608 columns of two vectors (37 KB) stay; the rows themselves bypass it. Pieces of these transforms have 4 columns:
 // 16-byte reads of the vectors are then contiguous over lanes, with 8 columns they would take twice the L1 cycles.
 //
-// Floor: bytes moved / copy rate of the card. H100, 3.0 TB/s, 12.9 bytes a cycle and SM; issue allows 128 instructions a cycle and SM, a column takes (counted, not measured)
-//   variant              bytes a column   instructions a column   issue slots used at the floor   predicted share of the copy rate
-//   plain bf16, fp16     3                7                       24%                             0.88 to 0.93
-//   plain f32            5                6                       12%                             0.90
-//   known absmax, bf16   3                7                       24%                             0.90
-//   RMSNorm bf16, f32    3, 5             14                      47%, 28%                        0.85 (two barriers a row), 0.88
-//   SwiGLU bf16          5                24                      48%                             0.88
-//   SmoothQuant bf16     3                17                      57%                             0.85
-// 4608 x 4608: 63.7 MB plain bf16, 21 us. 4608 x 12288: 170 MB, 57 us (SwiGLU 283 MB, 94 us). 512 x 53248: 81.8 MB, 27 us; transforms of it are streamed, about half the rate.
+// Floor: bytes moved / copy rate of the card. H100: 3.0 TB/s, which is 12.9 bytes a cycle and SM; 128 instructions a cycle and SM. Counted from the source, predicted, not measured:
+//   variant             bytes   instructions   issue slots     predicted share of the copy rate
+//                       a column               at the floor    4608 x 4608   4608 x 12288   512 x 53248
+//   plain bf16, fp16    3       7              24%             0.87          0.93           0.80 (one block an SM)
+//   plain f32           5       6              12%             0.91          0.94           0.70 (streamed)
+//   known absmax, bf16  3       7              24%             0.88          0.93           0.85
+//   RMSNorm bf16        3       14             47%             0.82          0.85           0.25 (streamed; its vectors alone are 0.85 MB a row from L2)
+//   RMSNorm f32         5       14             28%             0.87          0.90           0.30
+//   SwiGLU bf16         5       24             48%             0.88          0.92           0.60 (streamed)
+//   SmoothQuant bf16    3       17             57%             0.84          0.88           0.45 (streamed)
+// Floors: 4608 x 4608 plain bf16 63.7 MB, 21 us; 4608 x 12288 170 MB, 57 us (SwiGLU 283 MB, 94 us); 512 x 53248 81.8 MB, 27 us. The start and the end of a launch cost about 2 us of their own.
+// Measure: bench/cuda/check_quantize_rows.cu.
 #pragma once
 
 #include "ops/cuda/kernels/row_quantizer.cuh"
@@ -26,19 +29,21 @@
 
 namespace intaglio::cuda {
 
-// kElements floats of a per-column vector; 16-byte aligned when `aligned`.
-template <int kElements>
-__device__ __forceinline__ void load_columns(const float* vector, int64_t column, int64_t left,
-                                             bool aligned, float (&v)[kElements]) {
-  if (aligned) {
+// Four floats of a per-column vector, `missing` for each if there is no vector: a multiplication by 1 changes no bit, and without a branch the loads of all pieces go out together.
+template <bool kVector>
+__device__ __forceinline__ void load_columns(const float* vector, float missing, int64_t column,
+                                             int64_t left, float (&v)[4]) {
 #pragma unroll
-    for (int i = 0; i < kElements; i += 4) {
-      const float4 four = __ldg(reinterpret_cast<const float4*>(vector + column + i));
-      v[i] = four.x, v[i + 1] = four.y, v[i + 2] = four.z, v[i + 3] = four.w;
+  for (int i = 0; i < 4; ++i) v[i] = missing;
+  if constexpr (kVector) {
+    if (vector != nullptr) {
+      const float4 four = __ldg(reinterpret_cast<const float4*>(vector + column));
+      v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
     }
   } else {
 #pragma unroll
-    for (int i = 0; i < kElements; ++i) v[i] = i < left ? __ldg(vector + column + i) : 1.0f;
+    for (int i = 0; i < 4; ++i)
+      if (vector != nullptr && i < left) v[i] = __ldg(vector + column + i);
   }
 }
 
@@ -88,18 +93,13 @@ struct RmsNormRows {
                                                   int64_t column, float inverse,
                                                   float (&v)[kElements]) {
     unpack<Type>(raw, v);
-    float vector[kElements];
+    float weight[kElements], modulation[kElements];
+    load_columns<kVector>(p.weight, 1.0f, column, p.cols - column, weight);
+    load_columns<kVector>(p.modulation, 0.0f, column, p.cols - column, modulation);
 #pragma unroll
-    for (int i = 0; i < kElements; ++i) v[i] = __fmul_rn(v[i], inverse);
-    if (p.weight != nullptr) {
-      load_columns(p.weight, column, p.cols - column, kVector, vector);
-#pragma unroll
-      for (int i = 0; i < kElements; ++i) v[i] = __fmul_rn(v[i], vector[i]);
-    }
-    if (p.modulation != nullptr) {
-      load_columns(p.modulation, column, p.cols - column, kVector, vector);
-#pragma unroll
-      for (int i = 0; i < kElements; ++i) v[i] = __fmul_rn(v[i], __fadd_rn(1.0f, vector[i]));
+    for (int i = 0; i < kElements; ++i) {
+      const float scaled = __fmul_rn(__fmul_rn(v[i], inverse), weight[i]);
+      v[i] = __fmul_rn(scaled, __fadd_rn(1.0f, modulation[i]));
     }
   }
 };
@@ -124,7 +124,7 @@ struct SmoothRows {
                                                   int64_t column, float, float (&v)[kElements]) {
     unpack<Type>(raw, v);
     float divisor[kElements];
-    load_columns(p.smooth, column, p.cols - column, kVector, divisor);
+    load_columns<kVector>(p.smooth, 1.0f, column, p.cols - column, divisor);
 #pragma unroll
     for (int i = 0; i < kElements; ++i) v[i] = __fdiv_rn(v[i], divisor[i]);
   }
@@ -140,7 +140,7 @@ struct SwigluRows {
   };
   static constexpr int kElements = 8;
   static constexpr bool kHoldPacked = false;
-  static constexpr int kBlockThreads = 384;
+  static constexpr int kBlockThreads = 192;
   static constexpr bool kSum = false;
 
   template <bool kVector>
@@ -245,12 +245,9 @@ __global__ __launch_bounds__(kWarpRow ? 128 : most_threads<Transform, kChunks>()
     for (int i = 0; i < kChunks; ++i) {
       float(&v)[kElements] = held[Transform::kHoldPacked ? 0 : i];
       const int64_t column = int64_t{thread + i * threads} * kElements;
-      if (Transform::kHoldPacked || column < p.cols) {
-        Transform::template evaluate<true>(p, raw[i], column, inverse, v);
-      } else {
-#pragma unroll
-        for (int e = 0; e < kElements; ++e) v[e] = 0.0f;
-      }
+      // Past the end a zero piece meets the last columns' vectors: 0 again, or NaN where those columns made the row NaN already. No branch keeps the loads together.
+      Transform::template evaluate<true>(p, raw[i], min(column, p.cols - int64_t{kElements}),
+                                         inverse, v);
       most = max(most, magnitude(v));
     }
     most = kWarpRow ? warp_max(most) : block_max(most, maxima);

@@ -10,7 +10,8 @@
 //
 // Floor: 3 bytes a column in bf16. H100 (12.9 bytes a cycle and SM at 3.0 TB/s): 4.3 columns a cycle and SM. Counted a column, not measured: about 18 instructions for group 256 (8 of the
 // butterflies, 2 of the exchange, 3 of the transposition, 3 of the rounding, 2 of the absmax) = 60% of the issue slots; shared memory 10 bytes = 34% of its cycles.
-// Predicted share of the copy rate: group 16 0.88, 64 and 256 0.80 to 0.85, 1024 and 4096 0.65 (24 instructions, block barriers); streamed 53248 columns 0.45.
+// Predicted share of the copy rate at 4608 x 4608 and 4608 x 12288: group 16 0.87 and 0.90; 64 and 256 0.82 and 0.85; 1024 and 4096 (12288 only) 0.65, with 24 instructions and block barriers;
+// 512 x 53248, streamed, 0.45. Measure: bench/cuda/check_quantize_rows.cu.
 #pragma once
 
 #include "ops/cuda/kernels/rotate_layout.h"
