@@ -47,7 +47,7 @@ __device__ __forceinline__ void load_columns(const float* vector, float missing,
   }
 }
 
-// A transform names its piece, loads it (vector or ragged) and turns it into floats.
+// A transform names its piece, loads it (vector or ragged; zeros past the last column) and turns it into floats.
 //   kHoldPacked: pieces are held and evaluated twice; else floats are held.
 //   kSum: needs the sum of squares of the row first.
 //   kBlockThreads: the block size to stay at (launch/quantize_rows_shape.h).
@@ -63,7 +63,7 @@ struct PlainRows {
   template <bool kVector>
   static __device__ __forceinline__ Raw load(const QuantizeRowsParams& p, const char* row,
                                              int64_t column) {
-    if constexpr (kVector) return load_once<Raw>(row + column * Type::kBytes);
+    if constexpr (kVector) return load_piece<Raw>(row + column * Type::kBytes, column < p.cols);
     return load_ragged<Type, Raw>(row, column, p.cols - column);
   }
   template <bool kVector>
@@ -85,7 +85,7 @@ struct RmsNormRows {
   template <bool kVector>
   static __device__ __forceinline__ Raw load(const QuantizeRowsParams& p, const char* row,
                                              int64_t column) {
-    if constexpr (kVector) return load_once<Raw>(row + column * Type::kBytes);
+    if constexpr (kVector) return load_piece<Raw>(row + column * Type::kBytes, column < p.cols);
     return load_ragged<Type, Raw>(row, column, p.cols - column);
   }
   template <bool kVector>
@@ -116,7 +116,7 @@ struct SmoothRows {
   template <bool kVector>
   static __device__ __forceinline__ Raw load(const QuantizeRowsParams& p, const char* row,
                                              int64_t column) {
-    if constexpr (kVector) return load_once<Raw>(row + column * Type::kBytes);
+    if constexpr (kVector) return load_piece<Raw>(row + column * Type::kBytes, column < p.cols);
     return load_ragged<Type, Raw>(row, column, p.cols - column);
   }
   template <bool kVector>
@@ -149,8 +149,10 @@ struct SwigluRows {
     // Interleaved: columns come in multiples of 16, so a piece of 8 never crosses a group.
     const int64_t gate = kInterleaved ? column / 16 * 32 + column % 16 : column;
     const int64_t up = kInterleaved ? gate + 16 : column + p.cols;
-    if constexpr (kVector) return {load_once<Half>(row + gate * 2), load_once<Half>(row + up * 2)};
     const int64_t left = p.cols - column;
+    if constexpr (kVector) {
+      return {load_piece<Half>(row + gate * 2, left > 0), load_piece<Half>(row + up * 2, left > 0)};
+    }
     return {load_ragged<BF16, Half>(row, gate, left), load_ragged<BF16, Half>(row, up, left)};
   }
   template <bool kVector>
@@ -164,18 +166,6 @@ struct SwigluRows {
       v[i] = __fmul_rn(__fdividef(gate[i], __fadd_rn(1.0f, expf(-gate[i]))), up[i]);
   }
 };
-
-template <class Raw>
-__device__ __forceinline__ Raw zero_raw() {
-  Raw raw;
-  if constexpr (requires { raw.gate; }) {
-    raw.gate = zero_piece<decltype(raw.gate)>();
-    raw.up = zero_piece<decltype(raw.up)>();
-  } else {
-    raw = zero_piece<Raw>();
-  }
-  return raw;
-}
 
 template <class Transform>
 __device__ __forceinline__ float sum_of_squares(const typename Transform::Raw& raw) {
@@ -222,8 +212,7 @@ __global__ __launch_bounds__(kWarpRow ? 128 : most_threads<Transform, kChunks>()
 #pragma unroll
   for (int i = 0; i < kChunks; ++i) {
     const int64_t column = int64_t{thread + i * threads} * kElements;
-    raw[i] = column < p.cols ? Transform::template load<true>(p, x, column)
-                             : zero_raw<typename Transform::Raw>();
+    raw[i] = Transform::template load<true>(p, x, column);
   }
 
   float inverse = 0.0f;
@@ -287,9 +276,7 @@ __global__ __launch_bounds__(1024,
       typename Transform::Raw raw[kUnroll];
 #pragma unroll
       for (int i = 0; i < kUnroll; ++i) {
-        const int64_t column = base + i * step;
-        raw[i] = column < p.cols ? Transform::template load<kVector>(p, x, column)
-                                 : zero_raw<typename Transform::Raw>();
+        raw[i] = Transform::template load<kVector>(p, x, base + i * step);
       }
 #pragma unroll
       for (int i = 0; i < kUnroll; ++i) {

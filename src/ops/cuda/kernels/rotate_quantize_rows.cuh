@@ -128,13 +128,10 @@ __device__ __forceinline__ Raw16<Type> load16(const QuantizeRowsParams& p, const
   Raw raw;
 #pragma unroll
   for (int i = 0; i < Raw::kPieces; ++i) {
-    raw.part[i] = zero_piece<typename Raw::Part>();
+    // Columns are a multiple of 16: all of the chunk is there or none.
     const int64_t at = column + i * Raw::Part::kElements;
-    if (column >= p.cols) continue;  // columns are a multiple of 16: all of the chunk or none
     if constexpr (kVector) {
-      const uint4 word = __ldg(reinterpret_cast<const uint4*>(row + at * Type::kBytes));
-      raw.part[i].word[0] = word.x, raw.part[i].word[1] = word.y;
-      raw.part[i].word[2] = word.z, raw.part[i].word[3] = word.w;
+      raw.part[i] = load_piece<typename Raw::Part, false>(row + at * Type::kBytes, column < p.cols);
     } else {
       raw.part[i] = load_ragged<Type, typename Raw::Part>(row, at, p.cols - at);
     }

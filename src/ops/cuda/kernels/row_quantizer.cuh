@@ -39,19 +39,31 @@ __device__ __forceinline__ P zero_piece() {
   return piece;
 }
 
-// A row is read once: not kept in L1, which the per-column vectors need. `at` is aligned to the piece's size.
-template <class P>
-__device__ __forceinline__ P load_once(const void* at) {
-  P piece;
-  if constexpr (P::kWords == 4) {
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(piece.word[0]), "=r"(piece.word[1]), "=r"(piece.word[2]),
-                   "=r"(piece.word[3])
-                 : "l"(at));
+// A load that is skipped, giving zeros, unless `valid`. Predicated inside the asm: no branch stands between the loads of a thread. `at` is aligned to the piece's size.
+// kOnce: the row is read once and not kept in L1, which the per-column vectors need.
+template <class P, bool kOnce = true>
+__device__ __forceinline__ P load_piece(const void* at, bool valid) {
+  P piece = zero_piece<P>();
+  uint32_t* word = piece.word;
+  if constexpr (P::kWords == 2) {
+    static_assert(kOnce);
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %3, 0;\n"
+        "@p ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2]; }"
+        : "+r"(word[0]), "+r"(word[1])
+        : "l"(at), "r"(static_cast<int>(valid)));
+  } else if constexpr (kOnce) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %5, 0;\n"
+        "@p ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+        : "+r"(word[0]), "+r"(word[1]), "+r"(word[2]), "+r"(word[3])
+        : "l"(at), "r"(static_cast<int>(valid)));
   } else {
-    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
-                 : "=r"(piece.word[0]), "=r"(piece.word[1])
-                 : "l"(at));
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %5, 0;\n"
+        "@p ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+        : "+r"(word[0]), "+r"(word[1]), "+r"(word[2]), "+r"(word[3])
+        : "l"(at), "r"(static_cast<int>(valid)));
   }
   return piece;
 }
