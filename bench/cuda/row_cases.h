@@ -1,0 +1,244 @@
+// Host side of check_quantize_rows: rows with odd values at fixed places, and what the references make of them.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/dtype.h"
+#include "ops/cpu/quantize_kernels.h"
+#include "ops/cuda/quantize_rows_params.h"
+#include "ops/ref/quantize_fused.h"
+#include "quant/rotation.h"
+
+namespace intaglio::bench {
+
+using cuda::RowTransform;
+using cuda::RowType;
+
+struct RowCase {
+  RowTransform transform = RowTransform::kNone;
+  RowType type = RowType::kBF16;
+  int rows = 1, cols = 1;
+  int group = 0;
+  bool known = false;                     // the row's absmax is given
+  bool weight = true, modulation = true;  // RMSNorm
+  int gap = 0;                            // ldx - columns of x, elements; filled with NaN
+  int shift = 0;                          // x starts this many elements after an aligned address
+  int padding = 0;                        // columns of q beyond the next multiple of 16
+};
+
+inline bool is_swiglu(RowTransform transform) {
+  return transform == RowTransform::kSwigluHalves || transform == RowTransform::kSwigluInterleaved;
+}
+// The values before rounding are formed by other means than the reference's: sums in another order, fast exp.
+inline bool is_approximate(RowTransform transform) {
+  return transform == RowTransform::kRmsNorm || is_swiglu(transform);
+}
+inline int64_t x_cols(const RowCase& c) {
+  return is_swiglu(c.transform) ? int64_t{2} * c.cols : c.cols;
+}
+inline int64_t ldx_of(const RowCase& c) { return x_cols(c) + c.gap; }
+inline int64_t ldq_of(const RowCase& c) { return (c.cols + 15) / 16 * 16 + c.padding; }
+inline int type_bytes(RowType type) { return type == RowType::kF32 ? 4 : 2; }
+
+inline std::string name_of(RowTransform transform, int group, bool known) {
+  switch (transform) {
+    case RowTransform::kNone:
+      return known ? "known_absmax" : "plain";
+    case RowTransform::kRmsNorm:
+      return "rms_norm";
+    case RowTransform::kSwigluHalves:
+      return "swiglu_halves";
+    case RowTransform::kSwigluInterleaved:
+      return "swiglu_interleaved";
+    case RowTransform::kSmooth:
+      return "smooth";
+    case RowTransform::kRotate:
+      return "rotate" + std::to_string(group);
+  }
+  return "?";
+}
+inline const char* name_of(RowType type) {
+  return type == RowType::kF32 ? "f32" : type == RowType::kBF16 ? "bf16" : "f16";
+}
+
+template <typename Body>
+void parallel_rows(int rows, Body&& body) {
+  const int count =
+      std::max(1, std::min<int>(rows, static_cast<int>(std::thread::hardware_concurrency())));
+  std::atomic<int> next{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < count; ++t)
+    threads.emplace_back([&] {
+      for (int row = next++; row < rows; row = next++) body(row);
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+// Bell-shaped, deviation 1; the same on every machine.
+inline float random_value(uint64_t index) {
+  uint64_t z = (index + 1) * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  z ^= z >> 31;
+  const auto part = [z](int i) { return static_cast<float>((z >> (16 * i)) & 0xffff) / 65536.0f; };
+  return (part(0) + part(1) + part(2) + part(3) - 2.0f) * 1.7320508f;
+}
+
+struct RowData {
+  std::vector<uint8_t> x;     // as the device reads it
+  std::vector<float> values;  // [rows, x_cols], exactly what x holds
+  std::vector<float> absmax, weight, modulation, smooth;
+  std::vector<int8_t> q;  // [rows, ldq]
+  std::vector<float> scale;
+};
+
+// Row r has something odd by r % 16: 1 zeros of both signs, 2 a NaN, 3 an Inf, 4 tiny, 5 subnormal, 6 huge, 7 ties, 8 one outlier, 9 a NaN with sign and payload.
+// Ties are left out where the reference is not met bit for bit: one unit in the last place decides every one of them.
+inline float case_value(const RowCase& c, int row, int64_t column, int64_t columns) {
+  const float value =
+      random_value(static_cast<uint64_t>(row) * 131071u + static_cast<uint64_t>(column));
+  switch (row % 16) {
+    case 1:
+      return column % 2 ? 0.0f : -0.0f;
+    case 2:
+      return column == columns - 1 ? std::numeric_limits<float>::quiet_NaN() : value;
+    case 3:
+      return column == columns / 2 ? -std::numeric_limits<float>::infinity() : value;
+    case 4:
+      return value * 1e-33f;
+    case 5:
+      return column % 3 ? 1e-40f : 0.0f;
+    case 6:  // the sum of squares in float must hold
+      return value * (c.transform == RowTransform::kRmsNorm ? 1e15f : 1e37f);
+    case 7:
+      if (is_approximate(c.transform)) return value;
+      return column == 0 ? 127.0f : static_cast<float>(column % 253 - 126) + 0.5f;
+    case 8:
+      return column == columns / 3 ? 1000.0f : value;
+    case 9:
+      return column == 0 ? std::bit_cast<float>(0xffc10000u) : value;
+    default:
+      return value;
+  }
+}
+
+inline RowData make_rows(const RowCase& c) {
+  RowData data;
+  const int64_t columns = x_cols(c), ldx = ldx_of(c), ldq = ldq_of(c);
+  const int bytes = type_bytes(c.type);
+  data.x.resize(static_cast<size_t>((c.rows * ldx + c.shift) * bytes));
+  data.values.resize(static_cast<size_t>(c.rows * columns));
+  data.q.assign(static_cast<size_t>(c.rows * ldq), 0);
+  data.scale.resize(static_cast<size_t>(c.rows));
+  data.absmax.resize(static_cast<size_t>(c.rows));
+  const auto vector = [&](uint64_t seed, float middle, float spread) {
+    std::vector<float> v(static_cast<size_t>(c.cols));
+    for (size_t i = 0; i < v.size(); ++i) v[i] = middle + spread * random_value(seed + i);
+    return v;
+  };
+  data.weight = vector(1u << 30, 1.0f, 0.3f);
+  data.modulation = vector(1u << 29, 0.0f, 0.3f);
+  data.smooth = vector(1u << 28, 0.0f, 1.0f);
+  for (float& s : data.smooth) s = std::exp2(s);
+  if (c.cols > 3) data.smooth[3] = 1e-3f;
+
+  parallel_rows(c.rows, [&](int row) {
+    float* values = data.values.data() + row * columns;
+    uint8_t* to = data.x.data() + (row * ldx + c.shift) * bytes;
+    for (int64_t i = 0; i < ldx; ++i) {
+      const float value = i < columns ? case_value(c, row, i, columns) : std::nanf("");
+      float back = value;
+      if (c.type == RowType::kF32) {
+        std::memcpy(to + i * 4, &value, 4);
+      } else if (c.type == RowType::kBF16) {
+        const BFloat16 half(value);
+        back = static_cast<float>(half);
+        std::memcpy(to + i * 2, &half, 2);
+      } else {
+        const Float16 half(value);
+        back = static_cast<float>(half);
+        std::memcpy(to + i * 2, &half, 2);
+      }
+      if (i < columns) values[i] = back;
+    }
+
+    uint32_t most = 0;
+    for (int64_t i = 0; i < columns; ++i)
+      most = std::max(most, std::bit_cast<uint32_t>(values[i]) & 0x7fffffffu);
+    // Some known maxima lie below the truth, as one taken before a rounding does.
+    float absmax = std::bit_cast<float>(most);
+    if (row % 16 == 10) absmax *= 0.75f;
+    data.absmax[static_cast<size_t>(row)] = absmax;
+
+    std::vector<float> y(values, values + c.cols);
+    int8_t* q = data.q.data() + row * ldq;
+    float& scale = data.scale[static_cast<size_t>(row)];
+    switch (c.transform) {
+      case RowTransform::kNone:
+        break;
+      case RowTransform::kRmsNorm:
+        ref_rms_norm_row(values, c.weight ? data.weight.data() : nullptr,
+                         c.modulation ? data.modulation.data() : nullptr, 1e-5f, c.cols, y.data());
+        break;
+      case RowTransform::kSwigluHalves:
+      case RowTransform::kSwigluInterleaved:
+        ref_swiglu_row(values, c.transform == RowTransform::kSwigluInterleaved, c.cols, y.data());
+        break;
+      case RowTransform::kSmooth:
+        smooth_row(values, data.smooth.data(), c.cols, y.data());
+        break;
+      case RowTransform::kRotate:
+        rotate_row(y.data(), c.cols, c.group);
+        break;
+    }
+    scale = c.known ? ref_quantize_row_known(y.data(), absmax, c.cols, q)
+                    : ref_quantize_row_f32(y.data(), c.cols, q);
+  });
+  return data;
+}
+
+struct RowVerdict {
+  int64_t q_off = 0;       // integers that differ
+  int64_t q_far = 0;       // by more than one step
+  int64_t scale_off = 0;   // scales whose bits differ
+  float scale_far = 0.0f;  // largest relative difference of a scale
+  int64_t nan_off = 0;     // rows where one scale is NaN and the other is not
+  int64_t outside = 0;     // bytes written outside q and scale
+  bool ok = false;
+};
+
+// `q` is [rows, ldq], padding included.
+inline RowVerdict judge(const RowCase& c, const RowData& expected, const int8_t* q,
+                        const float* scale) {
+  RowVerdict v;
+  for (size_t i = 0; i < expected.q.size(); ++i) {
+    const int difference = std::abs(q[i] - expected.q[i]);
+    v.q_off += difference != 0;
+    v.q_far += difference > 1;
+  }
+  for (size_t r = 0; r < expected.scale.size(); ++r) {
+    const float a = scale[r], b = expected.scale[r];
+    v.scale_off += std::bit_cast<uint32_t>(a) != std::bit_cast<uint32_t>(b);
+    v.nan_off += std::isnan(a) != std::isnan(b);
+    if (!std::isnan(a) && !std::isnan(b)) v.scale_far = std::max(v.scale_far, std::fabs(a - b) / b);
+  }
+  if (is_approximate(c.transform)) {
+    const double allowed = std::max(1.0, 1e-3 * c.rows * static_cast<double>(c.cols));
+    v.ok = v.q_far == 0 && static_cast<double>(v.q_off) <= allowed && v.nan_off == 0 &&
+           v.scale_far <= 1e-5f;
+  } else {
+    v.ok = v.q_off == 0 && v.scale_off == 0;
+  }
+  return v;
+}
+
+}  // namespace intaglio::bench
