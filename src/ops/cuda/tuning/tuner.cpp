@@ -211,6 +211,7 @@ Expected<TuningRun> tune_s8_gemm(const CudaDevice& device, std::span<const S8Gem
         INTAGLIO_TRY(callbacks.save({result.shape, result.best, result.median_ms}));
       }
     }
+    if (callbacks.finished) callbacks.finished(result);
     run.shapes.push_back(std::move(result));
     if (callbacks.progress) callbacks.progress(progress);
   }

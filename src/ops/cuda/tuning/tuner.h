@@ -35,6 +35,8 @@ struct TunerProgress {
   size_t step = 0, steps = 0;  // of the stage
 };
 
+struct TunedShape;
+
 struct TunerCallbacks {
   // May be empty: shapes that need no preparation.
   std::function<Status(const S8GemmShape&)> prepare;
@@ -47,6 +49,7 @@ struct TunerCallbacks {
   // True for shapes that need no tuning any more. May be empty.
   std::function<bool(const S8GemmShape&)> is_tuned;
   std::function<void(const TunerProgress&)> progress;  // may be empty
+  std::function<void(const TunedShape&)> finished;     // after save; may be empty
 };
 
 struct TunedCandidate {
