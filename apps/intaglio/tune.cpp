@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -209,7 +210,10 @@ Expected<bool> run_tuning(const TuneFlags& flags, cuda::TuningDevice& gpu,
   out["cache"] = cache.file().string();
   out["shapes"] = nlohmann::ordered_json::array();
   for (const cuda::TunedShape& shape : run->shapes) {
-    good = good && shape.state != cuda::TunedState::kFailed;
+    // A kernel that computes wrong is a bug to be seen, even where another one serves.
+    const bool wrong = std::any_of(shape.candidates.begin(), shape.candidates.end(),
+                                   [](const cuda::TunedCandidate& c) { return c.wrong; });
+    good = good && !wrong && shape.state != cuda::TunedState::kFailed;
     out["shapes"].push_back(shape_json(shape));
   }
   if (!flags.json) fmt::print("kept in {}\n", cache.file().string());

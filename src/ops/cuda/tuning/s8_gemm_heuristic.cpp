@@ -10,8 +10,7 @@ namespace {
 constexpr int64_t kSmallMRows = 64;
 constexpr int kChunkBytes =
     16;  // of cp.async and of the copy engine: rows must start at its multiples
-constexpr int kBlockReserve = 1024;  // shared memory the system keeps for each resident block
-constexpr double kL2Usable = 0.75;   // the rest holds outputs and the other tenants' lines
+constexpr double kL2Usable = 0.75;  // the rest holds outputs and the other tenants' lines
 constexpr double kMemoryShare =
     0.75;  // of the published bandwidth: loads of a tile kernel pause at its barriers
 constexpr double kMemoryLatencyMs = 0.0007;     // from a load to its data, on a busy card
@@ -47,32 +46,39 @@ int shared_limit(const CudaDevice& device, const GpuArch& arch) {
              : arch.shared_bytes_per_block;
 }
 
-int resident_blocks(const CudaDevice& device, const GpuArch& arch, const TileConfig& c) {
-  const int fits = (shared_limit(device, arch) + kBlockReserve) / (c.smem_bytes + kBlockReserve);
-  return std::max(1, std::min(c.blocks, fits));
+int resident(const CudaDevice& device, const GpuArch& arch, const TileConfig& c) {
+  return resident_blocks(c, shared_limit(device, arch));
 }
 
-// How a product falls into tiles and onto the multiprocessors.
+// How a product falls into tiles and onto the multiprocessors. The raster's bands are rows of clusters on Hopper, columns of tiles elsewhere.
 struct Tiling {
-  int64_t rows, columns;  // of tiles; rows: of clusters
-  int64_t row_height;     // m of a row of clusters
-  int64_t blocks;         // tiles of all pieces of K
-  int64_t k_piece;        // k of one piece, padded to k tiles
-  int64_t processors;     // that can take part: whole clusters only
-  int64_t in_flight;      // rows x columns of one wave
+  int64_t rows, columns;                   // of tiles; rows: of clusters
+  int64_t blocks;                          // tiles of all pieces of K
+  int64_t k_piece;                         // k of one piece, padded to k tiles
+  int64_t processors;                      // that can take part: whole clusters only
+  int64_t in_flight;                       // rows x columns of one wave
+  int64_t lines;                           // that bands consist of: rows or columns
+  int64_t line_size, cross_size;           // m or n of a line, and of what crosses it
+  double banded_elements, other_elements;  // rows of the banded operand, and of the other
 };
 
 Tiling tiling_of(const CudaDevice& device, const GpuArch& arch, const S8GemmShape& shape,
                  const TileConfig& c, int32_t split_k) {
   Tiling t{};
-  t.row_height = int64_t{c.tile_m} * c.cluster;
-  t.rows = ceil_div(shape.m, t.row_height);
+  const int64_t row_height = int64_t{c.tile_m} * c.cluster;
+  t.rows = ceil_div(shape.m, row_height);
   t.columns = ceil_div(shape.n, c.tile_n);
   t.blocks = t.rows * t.columns * c.cluster * split_k;
   t.k_piece = ceil_div(ceil_div(shape.k, c.tile_k), split_k) * c.tile_k;
   t.processors = std::max<int64_t>(1, device.multiprocessors / c.cluster) * c.cluster;
   t.in_flight =
-      std::max<int64_t>(1, t.processors / c.cluster * resident_blocks(device, arch, c) / split_k);
+      std::max<int64_t>(1, t.processors / c.cluster * resident(device, arch, c) / split_k);
+  const bool by_rows = c.family == S8GemmFamily::kSm90a;
+  t.lines = by_rows ? t.rows : t.columns;
+  t.line_size = by_rows ? row_height : c.tile_n;
+  t.cross_size = by_rows ? c.tile_n : row_height;
+  t.banded_elements = static_cast<double>(by_rows ? shape.m : shape.n);
+  t.other_elements = static_cast<double>(by_rows ? shape.n : shape.m);
   return t;
 }
 
@@ -89,23 +95,22 @@ double l2_bytes(const CudaDevice& device, const GpuArch& arch) {
 }
 
 // Bytes of A and W that come from memory.
-double operand_bytes(const S8GemmShape& s, const TileConfig& c, const Tiling& t, int32_t band,
-                     double usable) {
+double operand_bytes(const S8GemmShape& s, const Tiling& t, int32_t band, double usable) {
   const auto k = static_cast<double>(s.k);
-  const double all_a = static_cast<double>(s.m) * k, all_w = static_cast<double>(s.n) * k;
-  const int64_t height = std::clamp<int64_t>(band, 1, t.rows);
-  const int64_t width = std::min(t.columns, ceil_div(t.in_flight, height));
-  const double band_a = static_cast<double>(height * t.row_height) * k;
-  const double wave_w = static_cast<double>(width) * c.tile_n * k;
-  // Nothing survives from one wave to the next: each fetches its own rows and columns.
-  const double cold =
-      static_cast<double>(ceil_div(t.rows * t.columns, t.in_flight)) * (band_a + wave_w);
-  double bytes = std::max(cold, all_a + all_w);
-  // The band's rows of A stay: A comes once, W once a band; W stays too if there is room for all of it.
-  if (band_a + wave_w <= usable) {
-    const int64_t bands = ceil_div(t.rows, height);
-    const bool w_stays = all_w + band_a <= usable;
-    bytes = std::min(bytes, all_a + all_w * (w_stays ? 1.0 : static_cast<double>(bands)));
+  const double banded = t.banded_elements * k, other = t.other_elements * k;
+  const int64_t height = std::clamp<int64_t>(band, 1, t.lines);
+  const int64_t crossing = t.rows * t.columns / t.lines;
+  const int64_t width = std::min(crossing, ceil_div(t.in_flight, height));
+  const double band_bytes = static_cast<double>(height * t.line_size) * k;
+  const double wave_bytes = static_cast<double>(width * t.cross_size) * k;
+  // Nothing survives from one wave to the next: each fetches its own lines and what crosses them.
+  const double waves = static_cast<double>(ceil_div(t.rows * t.columns, t.in_flight));
+  double bytes = std::max(waves * (band_bytes + wave_bytes), banded + other);
+  // The band's lines stay: the banded operand comes once, the other once a band; or once if there is room for all of it.
+  if (band_bytes + wave_bytes <= usable) {
+    const bool other_stays = other + band_bytes <= usable;
+    const auto bands = static_cast<double>(ceil_div(t.lines, height));
+    bytes = std::min(bytes, banded + other * (other_stays ? 1.0 : bands));
   }
   return bytes;
 }
@@ -138,7 +143,7 @@ double memory_rate(double bandwidth, int64_t blocks, int64_t slots, double in_fl
 PredictedTime small_m_time(const CudaDevice& device, const GpuArch& arch, const S8GemmShape& s,
                            const TileConfig& c, int32_t split_k) {
   const Tiling t = tiling_of(device, arch, s, c, split_k);
-  const int64_t slots = t.processors * resident_blocks(device, arch, c);
+  const int64_t slots = t.processors * resident(device, arch, c);
   const double rate = memory_rate(c.efficiency * memory_gb_per_s(device, arch), t.blocks, slots,
                                   kSmallMBytesInFlight);
   PredictedTime time;
@@ -165,20 +170,20 @@ PredictedTime tile_time(const CudaDevice& device, const GpuArch& arch, const S8G
   const auto tiles = static_cast<double>(ceil_div(t.blocks, t.processors));  // of the busiest one
   const double clocks_per_ms = arch.clock_ghz * 1e6;
   const auto k_piece = static_cast<double>(t.k_piece);
-  const double tile_clocks = c.tile_m * c.tile_n * k_piece / macs +
-                             epilogue_clocks(s, c, resident_blocks(device, arch, c));
+  const double tile_clocks =
+      c.tile_m * c.tile_n * k_piece / macs + epilogue_clocks(s, c, resident(device, arch, c));
   const double tile_bytes = (c.tile_m + static_cast<double>(c.tile_n) / c.cluster) * k_piece;
   const double l2_clocks = std::max(tile_bytes * static_cast<double>(t.blocks) /
                                         (arch.l2_bytes_per_clock * device.multiprocessors),
                                     tile_bytes * tiles / kBlockL2BytesPerClock);
   const double usable = kL2Usable * l2_bytes(device, arch);
-  const double bytes = operand_bytes(s, c, t, choice.band, usable) + output_bytes(s);
+  const double bytes = operand_bytes(s, t, choice.band, usable) + output_bytes(s);
   PredictedTime time;
   time.products_ms = tiles * tile_clocks / clocks_per_ms;
   time.l2_ms = l2_clocks / clocks_per_ms;
   const double in_flight = (c.stages - 1.0) * (c.tile_m + c.tile_n) * c.tile_k;
   const double rate = memory_rate(kMemoryShare * memory_gb_per_s(device, arch), t.blocks,
-                                  t.processors * resident_blocks(device, arch, c), in_flight);
+                                  t.processors * resident(device, arch, c), in_flight);
   time.memory_ms = ms_of_bytes(bytes, rate);
   time.fixed_ms = kLaunchMs + split_ms(device, arch, s, choice.split_k);
   return time;
@@ -208,13 +213,11 @@ const char* refuse_tile(const CudaDevice& device, const S8GemmShape& shape,
   if (!family_runs(config.family, device.compute_capability))
     return "its instructions are not the device's";
   if (config.smem_bytes > shared_limit(device, *arch)) return "too much shared memory for a block";
-  const bool rows_aligned = shape.k % kChunkBytes == 0;
-  if (config.family == S8GemmFamily::kSm90a && !rows_aligned)
+  if (shape.k % kChunkBytes != 0 && !config.any_rows)
     return "rows of a and w must start at multiples of 16 bytes";
-  if (config.family == S8GemmFamily::kSmallM) {
-    if (shape.m > kSmallMRows || shape.m > config.tile_m) return "more rows than its tile";
-    if (!rows_aligned) return "rows of a and w must start at multiples of 16 bytes";
-  }
+  if (config.family == S8GemmFamily::kSmallM &&
+      shape.m > std::min(kSmallMRows, int64_t{config.tile_m}))
+    return "more rows than its tile";
   return nullptr;
 }
 
@@ -243,19 +246,20 @@ double predicted_ms(const CudaDevice& device, const S8GemmShape& shape, const Ti
 
 int32_t band_for(const CudaDevice& device, const S8GemmShape& shape, const TileConfig& config) {
   const GpuArch* arch = gpu_arch(device.compute_capability);
-  if (arch == nullptr || device.multiprocessors < 1) return 1;
+  const bool raster = config.family != S8GemmFamily::kSmallM;
+  if (!raster || arch == nullptr || device.multiprocessors < 1) return 1;
   const Tiling t = tiling_of(device, *arch, shape, config, 1);
-  // A wave as square as it gets in bytes fetches the fewest rows and columns.
-  const double square = std::sqrt(static_cast<double>(t.in_flight) * config.tile_n /
-                                  static_cast<double>(t.row_height));
-  // As long as its rows of A stay in L2, a taller band reads W fewer times.
-  const double row_bytes = static_cast<double>(t.row_height) * static_cast<double>(shape.k);
-  const double fits = kL2Usable / 2 * l2_bytes(device, *arch) / row_bytes;
-  const auto rows = static_cast<double>(t.rows);
+  // A wave as square as it gets in bytes fetches the least.
+  const double square =
+      std::sqrt(static_cast<double>(t.in_flight * t.cross_size) / static_cast<double>(t.line_size));
+  // As long as its lines stay in L2, a larger band reads the other operand fewer times.
+  const double line_bytes = static_cast<double>(t.line_size) * static_cast<double>(shape.k);
+  const double fits = kL2Usable / 2 * l2_bytes(device, *arch) / line_bytes;
+  const auto lines = static_cast<double>(t.lines);
   const auto band =
-      static_cast<int64_t>(std::clamp(std::max(std::round(square), std::floor(fits)), 1.0, rows));
-  // Bands of equal height: a thin last one would fetch all of W for few rows.
-  return static_cast<int32_t>(ceil_div(t.rows, ceil_div(t.rows, band)));
+      static_cast<int64_t>(std::clamp(std::max(std::round(square), std::floor(fits)), 1.0, lines));
+  // Bands of equal size: a thin last one would fetch all of the other operand for little.
+  return static_cast<int32_t>(ceil_div(t.lines, ceil_div(t.lines, band)));
 }
 
 std::vector<RankedChoice> rank_s8_gemm(const CudaDevice& device, const S8GemmShape& shape,
@@ -264,10 +268,12 @@ std::vector<RankedChoice> rank_s8_gemm(const CudaDevice& device, const S8GemmSha
   for (const TileConfig& config : configs) {
     if (refuse_tile(device, shape, config) != nullptr) continue;
     const int32_t best_band = band_for(device, shape, config);
-    const auto rows =
-        static_cast<int32_t>(ceil_div(shape.m, int64_t{config.tile_m} * config.cluster));
+    const auto lines =
+        static_cast<int32_t>(config.family == S8GemmFamily::kSm90a
+                                 ? ceil_div(shape.m, int64_t{config.tile_m} * config.cluster)
+                                 : ceil_div(shape.n, config.tile_n));
     std::vector<int32_t> bands{best_band};
-    for (const int32_t band : {best_band / 2, std::min(2 * best_band, rows)}) {
+    for (const int32_t band : {best_band / 2, std::min(2 * best_band, lines)}) {
       const bool small_m = config.family == S8GemmFamily::kSmallM;  // it has no raster
       if (!small_m && band >= 1 && band != best_band) bands.push_back(band);
     }

@@ -53,6 +53,7 @@ Expected<TileConfig> parse_config(const JsonConfig& json) {
   INTAGLIO_TRY(small_integer(json, "smem_bytes", kMaxSharedBytes, config.smem_bytes));
   INTAGLIO_TRY(small_integer(json, "cluster", 16, config.cluster));
   INTAGLIO_TRY(small_integer(json, "blocks", 32, config.blocks));
+  INTAGLIO_ASSIGN(config.any_rows, json.boolean_or("any_rows", false));
   INTAGLIO_ASSIGN(config.efficiency, positive(json, "efficiency", 1.0));
   INTAGLIO_ASSIGN(const std::string mark, json.string_or("mark", ""));
   if (mark != "measured" && mark != "modelled") {
@@ -113,6 +114,9 @@ constexpr double kRest = 0.95;
 // A scheduler with one warp has nothing to issue while that warp waits for its fragments. A guess until measured.
 constexpr double kLoneWarp = 0.93;
 constexpr int kSchedulers = 4;
+// Rows at any address are copied byte by byte. A guess until measured.
+constexpr double kByteCopies = 0.1;
+constexpr int kBlockReserve = 1024;  // shared memory the system keeps for each resident block
 
 // Products are as fast as weights arrive. More rows read more activations through L1 for each byte of weights.
 double small_m_share(int rows) { return rows <= 16 ? 0.8 : rows <= 32 ? 0.7 : 0.6; }
@@ -155,6 +159,12 @@ std::span<const TileConfig> tile_configs(const CudaDevice& device) {
   return arch->configs;
 }
 
+int resident_blocks(const TileConfig& c, int shared_bytes_per_block) {
+  // A multiprocessor has what one block may take, and that block's reserve.
+  const int fits = (shared_bytes_per_block + kBlockReserve) / (c.smem_bytes + kBlockReserve);
+  return std::max(1, std::min(c.blocks, fits));
+}
+
 TileClocks tile_clocks(const GpuArch& arch, const TileConfig& c) {
   const bool wgmma = c.family == S8GemmFamily::kSm90a;
   const double macs = wgmma ? arch.wgmma_macs_per_clock : arch.mma_macs_per_clock;
@@ -166,7 +176,7 @@ TileClocks tile_clocks(const GpuArch& arch, const TileConfig& c) {
   const double writes = 1.0 * (c.tile_m + c.tile_n) * c.tile_k;
   clocks.shared_memory = (reads + writes) / arch.shared_bytes_per_clock;
   // Another resident block computes meanwhile. The warpgroups of the Hopper kernel wait for data only, never for each other.
-  clocks.barrier = wgmma ? 0.0 : kBarrierClocks / c.blocks;
+  clocks.barrier = wgmma ? 0.0 : kBarrierClocks / resident_blocks(c, arch.shared_bytes_per_block);
   return clocks;
 }
 
@@ -177,9 +187,10 @@ double modelled_efficiency(const GpuArch& arch, const TileConfig& config) {
   const double shared =
       clocks.products / (std::max(clocks.products, clocks.shared_memory) + clocks.barrier);
   const int warps = config.tile_m / config.warp_m * (config.tile_n / config.warp_n);
-  const bool lone =
-      config.family != S8GemmFamily::kSm90a && config.blocks * warps < 2 * kSchedulers;
-  return kRest * (lone ? kLoneWarp : 1.0) * shared;
+  const bool lone = config.family != S8GemmFamily::kSm90a &&
+                    resident_blocks(config, arch.shared_bytes_per_block) * warps < 2 * kSchedulers;
+  const bool by_bytes = config.family == S8GemmFamily::kSm80 && config.any_rows;
+  return kRest * (lone ? kLoneWarp : 1.0) * (by_bytes ? kByteCopies : 1.0) * shared;
 }
 
 }  // namespace intaglio::cuda

@@ -14,13 +14,14 @@ namespace intaglio::cuda {
 
 struct TileConfig {
   S8GemmFamily family = S8GemmFamily::kSm80;
-  std::string name;  // "128x256x64", the name in the family's launcher
+  std::string name;  // "sm80_128x256x64_4", the name in the family's launcher
   int tile_m = 0, tile_n = 0, tile_k = 0;
   int warp_m = 0, warp_n = 0;  // what a warp (wgmma: a warpgroup) computes
   int stages = 0;
-  int smem_bytes = 0;  // of one block
-  int cluster = 1;     // blocks along M that share a tile of W
-  int blocks = 1;      // resident on a multiprocessor
+  int smem_bytes = 0;     // of one block
+  int cluster = 1;        // blocks along M that share a tile of W
+  int blocks = 1;         // that the registers of a multiprocessor hold
+  bool any_rows = false;  // takes rows of a and w that do not start at multiples of 16 bytes
   // Share of the instructions' peak that the main loop keeps up; kSmallM: share of the memory's rate.
   double efficiency = 0.0;
   bool measured = false;  // else modelled by modelled_efficiency
@@ -53,6 +54,9 @@ const GpuArch* gpu_arch(int compute_capability);
 
 // All configs for a device; empty for a device without data.
 std::span<const TileConfig> tile_configs(const CudaDevice& device);
+
+// Blocks of `config` on one multiprocessor: as many as registers and shared memory hold, at least one.
+int resident_blocks(const TileConfig& config, int shared_bytes_per_block);
 
 // What the main loop should reach, from instruction rate, shared-memory bytes and barriers; see tile_configs.cpp. Depends on everything in
 // `config` but efficiency and measured.

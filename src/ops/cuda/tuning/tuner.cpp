@@ -28,7 +28,7 @@ class ShapeTuner {
   // kCancelled is the only error; everything else ends up in `result`.
   Status run(std::span<const RankedChoice> ranked, TunedShape& result) {
     for (const RankedChoice& r : prune_candidates(ranked, options_)) {
-      result.candidates.push_back({r.choice, r.predicted_ms, {}, 0, ""});
+      result.candidates.push_back({r.choice, r.predicted_ms, {}, 0, false, ""});
     }
     if (result.candidates.empty()) {
       result.problem = "no kernel of this build serves this shape";
@@ -70,7 +70,9 @@ class ShapeTuner {
       if (cancelled()) return tl::unexpected<Error>(cancel_error());
       report(TunerStage::kCheck, step++, result.candidates.size());
       const Status right = callbacks_.check(candidate.choice, result.shape);
-      if (!right) INTAGLIO_TRY(failed(right.error(), candidate.problem));
+      if (right) continue;
+      candidate.wrong = right.error().code == ErrorCode::kInternal;
+      INTAGLIO_TRY(failed(right.error(), candidate.problem));
     }
     return {};
   }

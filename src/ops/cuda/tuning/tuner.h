@@ -57,6 +57,7 @@ struct TunedCandidate {
   double predicted_ms = 0;
   std::vector<double> times_ms;
   double median_ms = 0;  // 0: never timed
+  bool wrong = false;    // its result was not right: a bug of the kernel
   std::string
       problem;  // why it was left out: wrong result, launch refused; empty if it ran to the end or was dropped as slow
 };

@@ -13,7 +13,6 @@
 
 #include "io/json_config.h"
 #include "ops/cuda/tuning/s8_gemm_heuristic.h"
-#include "ops/cuda/tuning/tuning_data.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -99,10 +98,11 @@ FileState read_table(const fs::path& path, const TuningKey& key, TuningTable& ta
   return FileState::kGood;
 }
 
-TuningTable shipped_table(const TuningKey& key, std::vector<std::string>& notes) {
+TuningTable shipped_table(const TuningKey& key, std::span<const EmbeddedFile> data,
+                          std::vector<std::string>& notes) {
   TuningTable all;
   all.key = key;
-  for (const EmbeddedFile& file : tuning_data_files()) {
+  for (const EmbeddedFile& file : data) {
     if (!file.name.starts_with("shipped_")) continue;
     const Expected<ParsedTuningTable> parsed =
         parse_tuning_table(file.text, std::string(file.name));
@@ -154,10 +154,11 @@ const char* choice_source_name(ChoiceSource source) {
   return "unknown";
 }
 
-TuningCache TuningCache::open(const TuningKey& key, const std::optional<fs::path>& folder) {
+TuningCache TuningCache::open(const TuningKey& key, const std::optional<fs::path>& folder,
+                              std::span<const EmbeddedFile> data) {
   TuningCache cache;
   cache.key_ = key;
-  cache.shipped_ = shipped_table(key, cache.notes_);
+  cache.shipped_ = shipped_table(key, data, cache.notes_);
   cache.user_.key = key;
   if (folder) {
     cache.file_ = *folder / tuning_file_name(key);
@@ -199,7 +200,7 @@ Status TuningCache::save(std::span<const TuningEntry> entries) {
   TuningTable current;
   current.key = key_;
   if (read_table(file_, key_, current, notes_) == FileState::kUnusable) {
-    // Somebody may want to look at it; it is in the way either.
+    // Somebody may want to look at it; it is in the way either way.
     const fs::path aside = file_.string() + ".bad";
     fs::rename(file_, aside, error);
     notes_.push_back(fmt::format("moved to {}", aside.string()));

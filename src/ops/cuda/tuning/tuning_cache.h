@@ -14,6 +14,7 @@
 
 #include "core/status.h"
 #include "ops/cuda/tuning/tile_configs.h"
+#include "ops/cuda/tuning/tuning_data.h"
 #include "ops/cuda/tuning/tuning_table.h"
 
 namespace intaglio::cuda {
@@ -35,8 +36,9 @@ struct FoundChoice {
 // find and choose may be called from several threads at once; save must be alone.
 class TuningCache {
  public:
-  // Reads both tables. Without a folder there is no user table.
-  static TuningCache open(const TuningKey& key, const std::optional<std::filesystem::path>& folder);
+  // Reads both tables. Without a folder there is no user table. `data`: where shipped tables are; tests bring their own.
+  static TuningCache open(const TuningKey& key, const std::optional<std::filesystem::path>& folder,
+                          std::span<const EmbeddedFile> data = tuning_data_files());
 
   // What was wrong with files that were read or replaced.
   const std::vector<std::string>& notes() const { return notes_; }

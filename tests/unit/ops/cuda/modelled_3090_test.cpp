@@ -10,7 +10,6 @@
 #include "gpus.h"
 #include "io/json_config.h"
 #include "ops/cuda/tuning/s8_gemm_heuristic.h"
-#include "ops/cuda/tuning/s8_gemm_names.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -64,14 +63,15 @@ std::string tile_table(const GpuArch& arch) {
       "TOPS | L2 bytes a clock |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const TileConfig& c : arch.configs) {
-    if (c.family != S8GemmFamily::kSm80) continue;
+    if (c.family != S8GemmFamily::kSm80 || c.any_rows) continue;
     const TileClocks clocks = tile_clocks(arch, c);
     const double efficiency = modelled_efficiency(arch, c);
     const double l2 = (c.tile_m + c.tile_n) * c.tile_k / clocks.products * efficiency;
     page += fmt::format(
         "| {} | {} x {} | {} | {} | {:.0f} | {:.0f} | {:.0f} | {:.2f} | {:.0f} | {:.1f} |\n",
-        c.name, c.warp_m, c.warp_n, c.stages, c.blocks, clocks.products, clocks.shared_memory,
-        clocks.barrier, efficiency, efficiency * peak_tops(arch), l2);
+        c.name, c.warp_m, c.warp_n, c.stages, resident_blocks(c, arch.shared_bytes_per_block),
+        clocks.products, clocks.shared_memory, clocks.barrier, efficiency,
+        efficiency * peak_tops(arch), l2);
   }
   return page + "\n";
 }
@@ -90,8 +90,11 @@ std::string shape_table(const CudaDevice& device) {
     }
     page += fmt::format(
         "| {} | {} x {} x {} | {} | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} ms | {:.0f} |\n",
-        named.name, s.m, s.n, s.k, describe(best.choice), time.products_ms, time.l2_ms,
-        time.memory_ms, time.fixed_ms, best.predicted_ms, operations(s) / best.predicted_ms * 1e-9);
+        named.name, s.m, s.n, s.k,
+        fmt::format("{}, band {}, split {}", best.choice.config, best.choice.band,
+                    best.choice.split_k),
+        time.products_ms, time.l2_ms, time.memory_ms, time.fixed_ms, best.predicted_ms,
+        operations(s) / best.predicted_ms * 1e-9);
   }
   return page + "\n";
 }
@@ -106,7 +109,7 @@ std::string config_table(const CudaDevice& device) {
   }
   page += "\n" + line + "\n";
   for (const TileConfig& c : tile_configs(device)) {
-    if (c.family != S8GemmFamily::kSm80) continue;
+    if (c.family != S8GemmFamily::kSm80 || c.any_rows) continue;
     page += fmt::format("| {} |", c.name);
     for (size_t i = 0; i < kLarge; ++i) {
       const S8GemmShape& s = kShapes[i].shape;

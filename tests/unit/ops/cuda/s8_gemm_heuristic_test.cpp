@@ -28,7 +28,7 @@ double tops(const S8GemmShape& s, double ms) {
 TEST(S8GemmHeuristic, HopperTakesWgmmaUnlessRowsAreNotAligned) {
   EXPECT_EQ(choose(h100(), {4608, 4608, 4608}).family, S8GemmFamily::kSm90a);
   EXPECT_EQ(choose(h100(), {4608, 24576, 4608, S8Fusion::kSwiglu}).config, "128x256x128");
-  EXPECT_EQ(choose(h100(), {4608, 4608, 4600}).family, S8GemmFamily::kSm80);
+  EXPECT_EQ(choose(h100(), {4608, 4608, 4600}).config, "sm80_64x64x64_3_any_rows");
 }
 
 TEST(S8GemmHeuristic, FamilyFollowsTheInstructions) {
@@ -44,14 +44,14 @@ TEST(S8GemmHeuristic, FewRowsAreBoundByTheWeights) {
   for (const CudaDevice& device : {rtx_3090(), a100(), h100()}) {
     const S8GemmChoice choice = choose(device, {1, 18432, 512});
     EXPECT_EQ(choice.family, S8GemmFamily::kSmallM) << device.name;
-    EXPECT_EQ(choice.config, "8x32");
-    EXPECT_EQ(choose(device, {16, 18432, 4608}).config, "16x32") << device.name;
+    EXPECT_EQ(choice.config, "small_m_8x16");
+    EXPECT_EQ(choose(device, {16, 18432, 4608}).config, "small_m_16x16") << device.name;
     EXPECT_NE(choose(device, {65, 18432, 4608}).family, S8GemmFamily::kSmallM);
   }
 }
 
 TEST(S8GemmHeuristic, SharedMemoryOfTheArchitectureIsKept) {
-  TileConfig big = config_of(a100(), S8GemmFamily::kSm80, "128x256x128");
+  TileConfig big = config_of(a100(), S8GemmFamily::kSm80, "sm80_128x256x128_3");
   const S8GemmShape shape{4096, 4096, 4096};
   EXPECT_EQ(refuse_tile(a100(), shape, big), nullptr);
   EXPECT_STREQ(refuse_tile(rtx_3090(), shape, big), "too much shared memory for a block");
@@ -81,7 +81,7 @@ TEST(S8GemmHeuristic, NothingRunsMeansAnEmptyName) {
 // The last wave costs as much as a full one: a tile more than the multiprocessors hold doubles the time.
 TEST(S8GemmHeuristic, WavesAreQuantized) {
   const CudaDevice device = rtx_3090();
-  const TileConfig tile = config_of(device, S8GemmFamily::kSm80, "128x256x64");
+  const TileConfig tile = config_of(device, S8GemmFamily::kSm80, "sm80_128x256x64_4");
   const S8GemmChoice choice{tile.family, tile.name, 1, 1};
   const auto products = [&](int64_t columns) {
     return predicted_time(device, {128, 256 * columns, 4096}, tile, choice).products_ms;
@@ -102,17 +102,20 @@ TEST(S8GemmHeuristic, FewTilesSplitK) {
 
 TEST(S8GemmHeuristic, BandFollowsTheL2) {
   CudaDevice device = rtx_3090();
-  const TileConfig tile = config_of(device, S8GemmFamily::kSm80, "128x256x64");
+  const TileConfig tile = config_of(device, S8GemmFamily::kSm80, "sm80_128x256x64_4");
   const S8GemmShape shape{6144, 18432, 4608};
   const int32_t small = band_for(device, shape, tile);
   device.l2_bytes = 96 << 20;
   const int32_t large = band_for(device, shape, tile);
-  EXPECT_GE(small, 8);
-  EXPECT_LE(small, 16);
+  EXPECT_EQ(small, 6);  // columns: 6 x 256 across, 14 x 128 down are 82 tiles, as square as it gets
   EXPECT_GT(large, small);
-  EXPECT_EQ(band_for(device, {128, 18432, 4608}, tile), 1);
-  // Equal bands: 48 rows of tiles never end in a thin one.
-  EXPECT_LT((48 + large - 1) / large * large - 48, large / 2 + 1);
+  EXPECT_EQ(band_for(device, {6144, 256, 4608}, tile), 1);
+  // Equal bands: 72 columns of tiles never end in a thin one.
+  EXPECT_LT((72 + large - 1) / large * large - 72, large / 2 + 1);
+  // Hopper's bands are rows of clusters.
+  const TileConfig hopper = config_of(h100(), S8GemmFamily::kSm90a, "128x256x128");
+  EXPECT_EQ(band_for(h100(), {256, 18432, 4608}, hopper), 1);
+  EXPECT_GE(band_for(h100(), shape, hopper), 8);
 }
 
 TEST(S8GemmHeuristic, PredictionsAreBelowTheCardAndGrowWithTheWork) {

@@ -15,7 +15,7 @@ namespace {
 // A card whose true times are known, with noise and kernels that fail.
 struct FakeCard {
   CudaDevice device = rtx_3090();
-  std::string fastest = "64x128x64";
+  std::string fastest = "sm80_64x128x64_4";
   std::set<std::string> wrong, refused;
   int measured = 0, checked = 0, prepared = 0;
   std::vector<std::string> order;
@@ -67,13 +67,13 @@ const std::vector<S8GemmShape> kThree{{4608, 4608, 4608}, {4608, 13824, 4608}, {
 
 TEST(Tuner, FindsTheFastestByMedian) {
   FakeCard card;
-  card.fastest = "128x128x128";
+  card.fastest = "sm80_128x128x128_3";
   const Expected<TuningRun> run = card.run(kOne, card.callbacks());
   ASSERT_TRUE(run);
   ASSERT_EQ(run->shapes.size(), 1u);
   const TunedShape& shape = run->shapes[0];
   EXPECT_EQ(shape.state, TunedState::kTuned);
-  EXPECT_EQ(shape.best.config, "128x128x128");
+  EXPECT_EQ(shape.best.config, "sm80_128x128x128_3");
   EXPECT_LT(shape.median_ms, 0.53);
   EXPECT_GT(shape.heuristic_ms, shape.median_ms);
   ASSERT_EQ(card.saved.size(), 1u);
@@ -111,22 +111,23 @@ TEST(Tuner, RoundsAreInterleavedAndStartElsewhere) {
 
 TEST(Tuner, WrongResultsAreNeverTimed) {
   FakeCard card;
-  card.fastest = "128x128x64";
-  card.wrong = {"128x128x64"};
-  card.refused = {"128x256x64"};
+  card.fastest = "sm80_128x128x64_3";
+  card.wrong = {"sm80_128x128x64_3"};
+  card.refused = {"sm80_128x256x64_4"};
   const Expected<TuningRun> run = card.run(kOne, card.callbacks());
   ASSERT_TRUE(run);
   const TunedShape& shape = run->shapes[0];
   EXPECT_EQ(shape.state, TunedState::kTuned);
-  EXPECT_NE(shape.best.config, "128x128x64");
+  EXPECT_NE(shape.best.config, "sm80_128x128x64_3");
   for (const std::string& config : card.order) {
-    EXPECT_NE(config, "128x128x64");
-    EXPECT_NE(config, "128x256x64");
+    EXPECT_NE(config, "sm80_128x128x64_3");
+    EXPECT_NE(config, "sm80_128x256x64_4");
   }
   for (const TunedCandidate& c : shape.candidates) {
-    if (c.choice.config == "128x128x64") {
-      EXPECT_EQ(c.problem, "128x128x64: wrong result");
-    }
+    // Refusing is a kernel's right; a wrong result is a bug.
+    EXPECT_EQ(c.wrong, c.choice.config == "sm80_128x128x64_3");
+    EXPECT_EQ(c.problem.empty(),
+              card.wrong.count(c.choice.config) + card.refused.count(c.choice.config) == 0);
   }
 }
 
@@ -224,7 +225,7 @@ TEST(Tuner, SlowCandidatesAreDroppedEarly) {
   TunerCallbacks callbacks = card.callbacks();
   callbacks.measure = [&](const S8GemmChoice& choice, const S8GemmShape&) -> Expected<double> {
     card.order.push_back(choice.config);
-    return choice.config == "64x128x64" || choice.config == "128x128x64" ? 0.5 : 5.0;
+    return choice.config == "sm80_64x128x64_4" || choice.config == "sm80_128x128x64_3" ? 0.5 : 5.0;
   };
   const Expected<TuningRun> run = card.run(kOne, callbacks);
   ASSERT_TRUE(run);

@@ -10,6 +10,7 @@
 
 #include "gpus.h"
 #include "io/json_config.h"
+#include "ops/cuda/tuning/s8_gemm_heuristic.h"
 #include "unit/core/scoped_environment.h"
 #include "unit/io/temp_folder.h"
 
@@ -21,7 +22,7 @@ using test::ScopedEnvironment;
 
 const TuningKey kKey = tuning_key(rtx_3090());
 
-TuningEntry entry_of(int64_t n, const std::string& config = "128x128x64") {
+TuningEntry entry_of(int64_t n, const std::string& config = "sm80_128x128x64_3") {
   return {{4608, n, 4608}, {S8GemmFamily::kSm80, config, 6, 1}, 0.5};
 }
 
@@ -32,20 +33,50 @@ TEST(TuningCache, LooksInUserThenShippedThenHeuristic) {
   TuningCache cache = TuningCache::open(kKey, folder.path());
   EXPECT_TRUE(cache.notes().empty());
   const S8GemmShape shape{4500, 4608, 4608};
+  const S8GemmChoice best = heuristic_s8_gemm(device, shape, configs);
   FoundChoice found = cache.choose(device, shape, configs);
   EXPECT_EQ(found.source, ChoiceSource::kHeuristic);
-  EXPECT_EQ(found.choice.config, "128x256x64");
-  ASSERT_TRUE(cache.save(std::vector{entry_of(4608, "64x64x64")}));
+  EXPECT_EQ(found.choice.config, best.config);
+  ASSERT_TRUE(cache.save(std::vector{entry_of(4608, "sm80_128x64x64_4")}));
   for (const TuningCache& again : {cache, TuningCache::open(kKey, folder.path())}) {
     found = again.choose(device, shape, configs);
     EXPECT_EQ(found.source, ChoiceSource::kUserCache);
-    EXPECT_EQ(found.choice, (S8GemmChoice{S8GemmFamily::kSm80, "64x64x64", 6, 1}));
+    EXPECT_EQ(found.choice, (S8GemmChoice{S8GemmFamily::kSm80, "sm80_128x64x64_4", 6, 1}));
   }
   // Other drivers measure anew; their files do not meet.
   TuningKey other = kKey;
   other.driver_version = 12050;
   EXPECT_EQ(TuningCache::open(other, folder.path()).choose(device, shape, configs).source,
             ChoiceSource::kHeuristic);
+}
+
+TEST(TuningCache, ShippedTablesLieBelowTheUsers) {
+  const TempFolder folder;
+  const CudaDevice device = rtx_3090();
+  TuningTable ours, foreign;
+  ours.key = kKey;
+  ours.key.driver_version = 1;  // shipped tables serve every driver
+  ours.set(entry_of(4608, "sm80_128x64x64_4"));
+  ours.set(entry_of(64, "sm80_128x64x64_4"));
+  foreign.key = tuning_key(h100());
+  foreign.set(entry_of(128, "sm80_128x64x64_4"));
+  const std::string texts[] = {tuning_table_text(ours), tuning_table_text(foreign), "{"};
+  const EmbeddedFile data[] = {{"shipped_a.json", texts[0]},
+                               {"shipped_b.json", texts[1]},
+                               {"shipped_broken.json", texts[2]},
+                               {"sm86.json", "{}"}};
+  TuningCache cache = TuningCache::open(kKey, folder.path(), data);
+  EXPECT_EQ(cache.notes().size(), 1u);
+  const auto source = [&](int64_t n) {
+    return cache.choose(device, {4608, n, 4608}, tile_configs(device)).source;
+  };
+  EXPECT_EQ(source(4608), ChoiceSource::kShippedTable);
+  EXPECT_EQ(source(64), ChoiceSource::kShippedTable);
+  EXPECT_EQ(source(128), ChoiceSource::kHeuristic);
+  ASSERT_TRUE(cache.save(std::vector{entry_of(4608)}));
+  EXPECT_EQ(source(4608), ChoiceSource::kUserCache);
+  EXPECT_EQ(source(64), ChoiceSource::kShippedTable);
+  EXPECT_EQ(cache.user().size(), 1u) << "what is shipped is not written into the user's file";
 }
 
 // A table may name kernels that this build lacks, or that cannot serve an m of the bucket.
