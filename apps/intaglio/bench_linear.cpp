@@ -5,22 +5,16 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
-#include <sstream>
 
 #include "bench.h"
 #include "bench_linear_case.h"
 #include "command.h"
 #include "interrupt.h"
-#include "io/json_config.h"
-#include "io/printable.h"
 #include "pipeline/pipeline.h"
+#include "shape_file.h"
 
 namespace intaglio::cli {
 namespace {
-
-constexpr int64_t kMaxSide = 1 << 20;
-constexpr int64_t kMaxDepth = 130000;  // int32 sums stay exact up to here
-constexpr int64_t kMaxElements = int64_t{1} << 33;
 
 struct LinearFlags {
   int64_t m = 4096, n = 4608, k = 4608;
@@ -29,46 +23,6 @@ struct LinearFlags {
   std::string shapes, json;
   std::string precisions = "int8,bf16,int8-dequant";
 };
-
-Status check_shape(const LinearShape& s, const std::string& where) {
-  const bool sides =
-      s.m >= 1 && s.n >= 1 && s.k >= 1 && s.m <= kMaxSide && s.n <= kMaxSide && s.k <= kMaxDepth;
-  if (sides && s.m * s.k <= kMaxElements && s.n * s.k <= kMaxElements && s.m * s.n <= kMaxElements)
-    return {};
-  return make_error(ErrorCode::kInvalidArgument,
-                    "{}: m {}, n {}, k {} out of range; expected m, n in 1 .. {}, k in 1 .. {}",
-                    where, s.m, s.n, s.k, kMaxSide, kMaxDepth);
-}
-
-// Lines of "[name] m n k"; '#' starts a comment.
-Expected<std::vector<LinearShape>> read_shapes(const std::string& path) {
-  INTAGLIO_ASSIGN(const std::string text, read_file(path, size_t{1} << 20));
-  std::vector<LinearShape> shapes;
-  std::istringstream lines(text);
-  std::string line;
-  for (int number = 1; std::getline(lines, line); ++number) {
-    std::istringstream words(line.substr(0, line.find('#')));
-    std::vector<std::string> items;
-    for (std::string item; words >> item;) items.push_back(item);
-    if (items.empty()) continue;
-    LinearShape shape;
-    if (items.size() == 4) {
-      shape.name = printable(items.front(), 40);
-      items.erase(items.begin());
-    }
-    const std::string where = fmt::format("{}:{}", path, number);
-    int64_t* const sizes[] = {&shape.m, &shape.n, &shape.k};
-    bool good = items.size() == 3;
-    for (size_t i = 0; good && i < 3; ++i) good = CLI::detail::lexical_cast(items[i], *sizes[i]);
-    if (!good)
-      return make_error(ErrorCode::kInvalidArgument, "{}: expected \"[name] m n k\", found \"{}\"",
-                        where, printable(line, 80));
-    INTAGLIO_TRY(check_shape(shape, where));
-    shapes.push_back(std::move(shape));
-  }
-  if (shapes.empty()) return make_error(ErrorCode::kInvalidArgument, "{}: no shapes in it", path);
-  return shapes;
-}
 
 nlohmann::ordered_json candidate_json(const Candidate& candidate, double operations) {
   nlohmann::ordered_json json{{"name", candidate.name},
@@ -140,9 +94,13 @@ Expected<bool> run_linear(const LinearFlags& flags) {
                   parse_precisions(flags.precisions, {"fp32", "bf16", "int8", "int8-dequant"}));
   std::vector<LinearShape> shapes{{"", flags.m, flags.n, flags.k}};
   if (!flags.shapes.empty()) {
-    INTAGLIO_ASSIGN(shapes, read_shapes(flags.shapes));
+    INTAGLIO_ASSIGN(const std::vector<ShapeLine> lines, read_shape_file(flags.shapes));
+    shapes.clear();
+    for (const ShapeLine& line : lines) {
+      shapes.push_back({line.name, line.shape.m, line.shape.n, line.shape.k});
+    }
   }
-  for (const LinearShape& shape : shapes) INTAGLIO_TRY(check_shape(shape, "shape"));
+  for (const LinearShape& s : shapes) INTAGLIO_TRY(check_shape({s.m, s.n, s.k}, "shape"));
   INTAGLIO_ASSIGN(Context context, host_context(flags.threads));
   context.cancel = &interrupted;
   std::FILE* out = flags.json == "-" ? stderr : stdout;

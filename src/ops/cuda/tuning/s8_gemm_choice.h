@@ -21,9 +21,11 @@ const char* s8_gemm_family_name(S8GemmFamily family);
 
 struct S8GemmChoice {
   S8GemmFamily family = S8GemmFamily::kSm80;
-  std::string config;  // the tile's name in the family's table, e.g. "128x256x128"
-  int32_t band = 8;    // rows of tiles (sm90a: of clusters) a band of the raster has
-  int32_t split_k = 1; // pieces that K is cut into
+  std::string
+      config;  // the tile's name in the family's table, e.g. "128x256x128", "sm80_128x256x64_4"
+  int32_t band =
+      8;  // of the raster: rows of clusters (sm90a), columns of tiles (sm75, sm80: group_n)
+  int32_t split_k = 1;  // pieces that K is cut into
   bool operator==(const S8GemmChoice&) const = default;
 };
 

@@ -1,0 +1,50 @@
+// The large linears of diffusion transformers, as matrix products: what to tune and to time, from a model's config alone.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+#include "io/json_config.h"
+#include "ops/cuda/tuning/s8_gemm_choice.h"
+
+namespace intaglio {
+
+// Which tokens are the rows of a product.
+enum class LinearRows { kSequence, kImage, kText };  // kSequence: text and image together
+
+struct ModelLinear {
+  std::string name;  // "qkv", "single.out"
+  int64_t n = 0, k = 0;
+  cuda::S8Fusion fusion = cuda::S8Fusion::kNone;
+  LinearRows rows = LinearRows::kSequence;
+};
+
+// From transformer/config.json of the diffusers layout: Ideogram 4, FLUX.2, Z-Image, Qwen-Image. Linears that share their input count as one
+// product, a gated feed-forward's first two as one with SwiGLU. Left out: what runs once a picture on few rows, and text encoders; both stay bf16.
+// Errors: kUnsupported for another _class_name, kBadFormat for sizes that are missing or out of range.
+Expected<std::vector<ModelLinear>> transformer_linears(const JsonConfig& config);
+
+// The public config of "ideogram4", "flux2", "z_image" or "qwen_image", as far as transformer_linears reads it.
+std::optional<std::string_view> public_transformer_config(std::string_view name);
+std::vector<std::string> public_transformer_names();
+
+struct TokenCounts {
+  int64_t image = 4096;  // width / 16 * height / 16
+  int64_t first_text = 16, last_text = 512;
+  bool image_alone = false;  // an unconditional pass without text
+};
+
+struct NamedShape {
+  std::string name;
+  cuda::S8GemmShape shape;  // m is a bucket; bf16 output
+};
+
+// The linears at every bucket of rows that these tokens can make; no shape twice.
+std::vector<NamedShape> bucketed_shapes(const std::vector<ModelLinear>& linears,
+                                        const TokenCounts& tokens);
+
+}  // namespace intaglio
