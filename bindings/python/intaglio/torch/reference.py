@@ -13,10 +13,12 @@ def quantize_rows(x):
     absmax = x.abs().amax(dim=-1)
     finite = torch.isfinite(x).all(dim=-1)
     usable = finite & (absmax >= _MIN_ABSMAX)
-    inverse = torch.where(usable, 127.0 / absmax, torch.zeros_like(absmax))
+    # A division by or of a Python number becomes a product with a rounded reciprocal, and other bits; one of two tensors does not.
+    limit = torch.full_like(absmax, 127.0)
+    inverse = torch.where(usable, limit / absmax, torch.zeros_like(absmax))
     steps = torch.where(usable.unsqueeze(-1), x * inverse.unsqueeze(-1), torch.zeros_like(x))
     values = torch.round(steps).clamp(-127, 127).to(torch.int8)
-    scale = (absmax / 127.0).clamp_min(_MIN_SCALE)
+    scale = (absmax / limit).clamp_min(_MIN_SCALE)
     return values, torch.where(finite, scale, torch.full_like(scale, float("nan")))
 
 
