@@ -85,14 +85,18 @@ def _quantized(x):
 def _share(module, patterns):
     shared = []
     for pattern in patterns:
-        found = [(name, child) for name, child in module.named_modules() if fnmatchcase(name, pattern)]
+        found = [(name, child) for name, child in module.named_modules() if fnmatchcase(name, pattern) and _holds_int8(child)]
         if not found:
-            raise ValueError(f"share: no module is named {pattern!r}")
+            raise ValueError(f"share: no module with an Int8Linear is named {pattern!r}")
         for name, child in found:
             if name not in shared:
                 share_input(child)
                 shared.append(name)
     return shared
+
+
+def _holds_int8(module):
+    return any(isinstance(child, Int8Linear) for child in module.modules() if child is not module)
 
 
 def _predicate(skip):
