@@ -20,6 +20,8 @@ std::string_view error_code_name(ErrorCode code) {
       return "io";
     case ErrorCode::kCancelled:
       return "cancelled";
+    case ErrorCode::kDevice:
+      return "device";
     case ErrorCode::kInternal:
       return "internal";
   }

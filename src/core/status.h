@@ -19,6 +19,7 @@ enum class ErrorCode {
   kOutOfMemory,      // the plan needs more memory than there is
   kIo,               // the operating system refused a read or a write
   kCancelled,        // the caller asked to stop
+  kDevice,           // a GPU or its driver reported an error
   kInternal,         // a broken invariant: a bug in the engine
 };
 
