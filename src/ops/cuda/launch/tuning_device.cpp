@@ -1,0 +1,150 @@
+#include "ops/cuda/tuning/tuning_device.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+
+#include "core/cuda/device.h"
+#include "core/cuda/device_buffer.h"
+#include "ops/cuda/launch/s8_gemm.h"
+#include "ops/cuda/launch/s8_gemm_reference.h"
+
+namespace intaglio::cuda {
+namespace {
+
+constexpr double kRoundMs =
+    2.0;  // of launches between two events: the events' own grain is below 1e-3 of it
+constexpr int kMostLaunches = 64;
+constexpr int64_t kRowAlignment = 16;
+
+int64_t output_bytes(S8Out type) { return type == S8Out::kBF16 || type == S8Out::kF16 ? 2 : 4; }
+
+class Event {
+ public:
+  Event() { cudaEventCreate(&event_); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+class CudaTuningDevice final : public TuningDevice {
+ public:
+  explicit CudaTuningDevice(const CudaDevice& device) : device_(device) {}
+
+  const CudaDevice& device() const override { return device_; }
+  bool has_config(const TileConfig& config) const override {
+    return has_s8_gemm_config(config.family, config.name);
+  }
+
+  Status prepare(const S8GemmShape& shape) override {
+    INTAGLIO_TRY(device_status(cudaSetDevice(device_.ordinal), "cudaSetDevice"));
+    for (DeviceBuffer* buffer : {&a_, &w_, &row_, &column_, &bias_, &out_, &workspace_, &flush_})
+      *buffer = DeviceBuffer();
+    p_ = {};
+    p_.m = static_cast<int32_t>(shape.m);
+    p_.n = static_cast<int32_t>(shape.n);
+    p_.k = static_cast<int32_t>(shape.k);
+    p_.fusion = shape.fusion;
+    p_.out_type = shape.out_type;
+    p_.lda = p_.ldw = (shape.k + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+    const bool halved = shape.fusion == S8Fusion::kSwiglu && shape.out_type != S8Out::kI32;
+    p_.ldo = halved ? shape.n / 2 : shape.n;
+    const auto take = [&](DeviceBuffer& buffer, int64_t bytes) -> Status {
+      INTAGLIO_ASSIGN(buffer, DeviceBuffer::allocate(static_cast<size_t>(bytes)));
+      return {};
+    };
+    INTAGLIO_TRY(take(a_, shape.m * p_.lda));
+    INTAGLIO_TRY(take(w_, shape.n * p_.ldw));
+    INTAGLIO_TRY(take(row_, shape.m * 4));
+    INTAGLIO_TRY(take(column_, shape.n * 4));
+    INTAGLIO_TRY(take(bias_, shape.n * 4));
+    INTAGLIO_TRY(take(out_, shape.m * p_.ldo * output_bytes(shape.out_type)));
+    INTAGLIO_TRY(take(flush_, 2 * device_.l2_bytes));
+    INTAGLIO_TRY(take(wrong_, sizeof(unsigned long long)));
+    p_.a = a_.as<int8_t>();
+    p_.w = w_.as<int8_t>();
+    p_.a_scale_row = row_.as<float>();
+    p_.w_scale_col = column_.as<float>();
+    p_.bias = bias_.as<float>();
+    p_.out = out_.as<void>();
+    INTAGLIO_TRY(device_status(fill_s8(a_.as<int8_t>(), shape.m * p_.lda, 1, nullptr), "fill_s8"));
+    INTAGLIO_TRY(device_status(fill_s8(w_.as<int8_t>(), shape.n * p_.ldw, 2, nullptr), "fill_s8"));
+    INTAGLIO_TRY(
+        device_status(fill_f32(row_.as<float>(), shape.m, 3, 1e-3f, 2e-3f, nullptr), "fill_f32"));
+    INTAGLIO_TRY(device_status(fill_f32(column_.as<float>(), shape.n, 4, 1e-3f, 2e-3f, nullptr),
+                               "fill_f32"));
+    INTAGLIO_TRY(
+        device_status(fill_f32(bias_.as<float>(), shape.n, 5, -1.0f, 1.0f, nullptr), "fill_f32"));
+    return device_status(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  }
+
+  Status check(const S8GemmChoice& choice, const S8GemmShape& shape) override {
+    INTAGLIO_TRY(reserve_workspace(choice));
+    // Bytes that no kernel writes by chance: an output left out is seen.
+    INTAGLIO_TRY(device_status(cudaMemset(out_.as<void>(), 0xa5, out_.size()), "cudaMemset"));
+    INTAGLIO_TRY(device_status(cudaMemset(wrong_.as<void>(), 0, wrong_.size()), "cudaMemset"));
+    INTAGLIO_TRY(launch(choice));
+    INTAGLIO_TRY(device_status(count_wrong_s8_gemm(p_, wrong_.as<unsigned long long>(), nullptr),
+                               "count_wrong_s8_gemm"));
+    unsigned long long wrong = 0;
+    INTAGLIO_TRY(device_status(
+        cudaMemcpy(&wrong, wrong_.as<void>(), sizeof wrong, cudaMemcpyDeviceToHost), "cudaMemcpy"));
+    if (wrong == 0) return {};
+    return make_error(
+        ErrorCode::kInternal, "{} {} for m {}, n {}, k {}: {} outputs differ from the reference",
+        s8_gemm_family_name(choice.family), choice.config, shape.m, shape.n, shape.k, wrong);
+  }
+
+  Expected<double> measure_ms(const S8GemmChoice& choice, const S8GemmShape&) override {
+    INTAGLIO_TRY(reserve_workspace(choice));
+    const Event begin, end;
+    INTAGLIO_ASSIGN(const double first, burst(choice, 1, begin, end));
+    const int launches =
+        std::clamp(static_cast<int>(kRoundMs / std::max(first, 1e-3)), 1, kMostLaunches);
+    INTAGLIO_TRY(
+        device_status(cudaMemsetAsync(flush_.as<void>(), 0, flush_.size()), "cudaMemsetAsync"));
+    return burst(choice, launches, begin, end);
+  }
+
+ private:
+  Status launch(const S8GemmChoice& choice) {
+    return launch_s8_gemm(p_, choice, device_, workspace_.as<void>(), nullptr);
+  }
+
+  Status reserve_workspace(const S8GemmChoice& choice) {
+    const size_t bytes = s8_gemm_workspace_bytes(p_, choice);
+    if (bytes <= workspace_.size()) return {};
+    INTAGLIO_ASSIGN(workspace_, DeviceBuffer::allocate(bytes));
+    return {};
+  }
+
+  // ms a launch.
+  Expected<double> burst(const S8GemmChoice& choice, int launches, const Event& begin,
+                         const Event& end) {
+    INTAGLIO_TRY(device_status(cudaEventRecord(begin.get()), "cudaEventRecord"));
+    for (int i = 0; i < launches; ++i) INTAGLIO_TRY(launch(choice));
+    INTAGLIO_TRY(device_status(cudaEventRecord(end.get()), "cudaEventRecord"));
+    INTAGLIO_TRY(device_status(cudaEventSynchronize(end.get()), "cudaEventSynchronize"));
+    float ms = 0.0f;
+    INTAGLIO_TRY(
+        device_status(cudaEventElapsedTime(&ms, begin.get(), end.get()), "cudaEventElapsedTime"));
+    return double{ms} / launches;
+  }
+
+  const CudaDevice& device_;
+  S8GemmParams p_{};
+  DeviceBuffer a_, w_, row_, column_, bias_, out_, workspace_, flush_, wrong_;
+};
+
+}  // namespace
+
+Expected<std::unique_ptr<TuningDevice>> open_tuning_device(int ordinal) {
+  INTAGLIO_ASSIGN(const CudaDevice* const device, find_device(ordinal));
+  return std::unique_ptr<TuningDevice>(new CudaTuningDevice(*device));
+}
+
+}  // namespace intaglio::cuda
