@@ -62,7 +62,68 @@ def linear_table(results):
     return rows
 
 
-kTables = {"picture": picture_table, "block": block_table, "linear": linear_table}
+def read(name):
+    with open(f"bench/results/{name}.json") as file:
+        return json.load(file)
+
+
+def by_shape(results):
+    """(shape, m, n, k) -> its entries, in the order of the file."""
+    shapes = {}
+    for r in results:
+        shapes.setdefault((r["shape"], r["m"], r["n"], r["k"]), []).append(r)
+    return shapes
+
+
+def wgmma_table(_):
+    rows = [
+        "| linear, M x N x K | int8, scales + bias -> bf16 | tile | cuBLASLt int8 -> int32, no scales | bf16 | FP8, row x column scales | FP8, one scale | SwiGLU fused |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for (name, m, n, k), entries in by_shape(read("h100_sm90a_s8_gemm")["results"]).items():
+        tops = {e["candidate"]: e["tops"] for e in entries}
+        own = {c: t for c, t in tops.items() if c.startswith("sm90a") and not c.endswith("swiglu")}
+        best = max(own, key=own.get)
+        lt = lambda kind: f"{tops['cublaslt_' + kind]} ({own[best] / tops['cublaslt_' + kind]:.2f}x)"
+        gated = next((str(t) for c, t in tops.items() if c.endswith("swiglu")), "")
+        rows.append(
+            f"| {name}, {m} x {n} x {k} | **{own[best]}** | {best.split()[1]} | {lt('s8_s32')} | {lt('bf16')} | {lt('fp8_rowwise')} | {lt('fp8_tensorwise')} | {gated} |"
+        )
+    return rows
+
+
+def mma_table(_):
+    rows = ["| linear, M x N x K | int8 by mma.sync, best | tile | TOP/s (least to greatest) |", "| --- | --- | --- | --- |"]
+    for (name, m, n, k), entries in by_shape(read("h100_sm80_s8_gemm")["results"]).items():
+        if m < 1024:
+            continue
+        best = min(entries, key=lambda e: e["median_ms"])
+        work = 2e-9 * m * n * k
+        rows.append(
+            f"| {name}, {m} x {n} x {k} | {best['median_ms']:.3f} ms | {best['kernel'].split('/')[0]} | {best['tops']:.0f} ({work / best['max_ms']:.0f} to {work / best['min_ms']:.0f}) |"
+        )
+    return rows
+
+
+def quantizer_table(_):
+    data = read("h100_quantize_rows")
+    rows = [f"| variant | type | rows x columns | us (least to greatest) | GB/s | share of a copy's {data['copy_gb_per_s']} GB/s |", "| --- | --- | --- | --- | --- | --- |"]
+    for r in data["results"]:
+        if r["chosen"]:
+            rows.append(
+                f"| {r['variant']} | {r['type']} | {r['rows']} x {r['cols']} | {r['median_us']:.1f} ({r['min_us']:.1f} to {r['max_us']:.1f}) | {r['gb_per_s']} | {r['share_of_copy']:.2f} |"
+            )
+    return rows
+
+
+kTables = {
+    "picture": picture_table,
+    "block": block_table,
+    "linear": linear_table,
+    "wgmma": wgmma_table,
+    "mma": mma_table,
+    "quantizers": quantizer_table,
+}
 
 
 def main():
