@@ -405,8 +405,9 @@ class SceneMaker:
             style_word = r.choice(kStyleWords[style])
         batch["background"][i] = [c / 255 for c in kBackgrounds[ground]]
         # One object and one word first; three objects come last.
-        single, pair, triple = self.ramp(0.46, 0.30), self.ramp(0.13, 0.21), self.ramp(0.0, 0.08)
-        word = self.ramp(0.27, 0.20)
+        # Words are harder: they get half of the scenes, with and without an object.
+        single, pair, triple = self.ramp(0.36, 0.24), self.ramp(0.13, 0.18), self.ramp(0.0, 0.08)
+        word = self.ramp(0.34, 0.27)
         x = r.random()
         if x < single:
             made = self.single(batch, i, style)
