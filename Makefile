@@ -5,13 +5,14 @@ PROMPT ?= a red apple on the left of a blue fish, in fluent style, on a yellow b
 SEED ?= 0
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo build test unit sanitize fuzz lint format bench tables clean
+.PHONY: help demo build test unit sanitize cuda fuzz lint format bench tables clean
 
 help:
 	@echo "make demo      set up, build and draw a picture (PROMPT='...' SEED=n)"
 	@echo "make build     set up and build $(BUILD)/release/bin/intaglio"
 	@echo "make test      set up, build and run every test"
-	@echo "make unit|sanitize|lint   one part of it; make fuzz FUZZ_SECONDS=n fuzzes each parser for n seconds"
+	@echo "make cuda      compile every CUDA kernel for every architecture (no GPU needed); build/cuda/kernels.txt lists registers and spills"
+	@echo "make unit|sanitize|cuda|lint   one part of the tests; make fuzz FUZZ_SECONDS=n fuzzes each parser for n seconds"
 	@echo "make format    rewrite sources with clang-format"
 	@echo "make bench     measure this machine into bench/results/; make tables rewrites the tables of README and docs from there"
 
@@ -25,7 +26,7 @@ build:
 	@rm -f $(BUILD)-configure.log
 	cmake --build $(BUILD)/release -j $(JOBS) --target intaglio
 
-test: unit sanitize lint
+test: unit sanitize cuda lint
 	@echo "All tests passed."
 
 .setup-test:
@@ -45,6 +46,15 @@ sanitize: .setup-test
 	cmake --build $(BUILD)/sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)/sanitize --output-on-failure -j $(JOBS) $(CTEST_FLAGS)
 
+# Every CUDA kernel for every architecture, and the library and the program with them; no GPU needed. Fails on register spills.
+cuda: .setup-test
+	@if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then echo "cuda: skipped, there is no nvcc on this machine"; exit 0; fi; set -e; \
+	cmake -G Ninja -S . -B $(BUILD)/cuda -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF -DINTAGLIO_CUDA=ON -DINTAGLIO_CUDA_ARCHITECTURES="75-real;80-real;86-real;89-real;90a-real;120" >/dev/null; \
+	cmake --build $(BUILD)/cuda --target clean; \
+	cmake --build $(BUILD)/cuda -j $(JOBS) --target intaglio intaglio_shared >$(BUILD)/cuda/build.log 2>&1 || { grep -E "error|FAILED" $(BUILD)/cuda/build.log; exit 1; }; \
+	scripts/check_kernel_resources.py $(BUILD)/cuda/build.log >$(BUILD)/cuda/kernels.txt; \
+	tail -n 1 $(BUILD)/cuda/kernels.txt
+
 # Coverage-guided fuzzing of everything that reads untrusted bytes; `make test` replays the stored corpora.
 fuzz: .setup-test
 	scripts/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
@@ -53,7 +63,7 @@ lint: .setup-test
 	scripts/lint.sh $(BUILD)/test
 
 format: .setup-test
-	git ls-files '*.h' '*.cpp' | xargs clang-format-14 -i
+	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format-14 -i
 
 bench: build
 	scripts/bench.py $(BUILD)/release/bin/intaglio

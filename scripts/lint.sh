@@ -5,10 +5,10 @@ build=${1:?usage: lint.sh BUILD_DIR}
 cd "$(dirname "$0")/.."
 
 echo "lint: formatting"
-git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run -Werror
+git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format-14 --dry-run -Werror
 
 echo "lint: file length"
-long=$(git ls-files '*.h' '*.cpp' | xargs wc -l | awk '$2 != "total" && $1 > 510 {print $2 " has " $1 " lines; split files before 500"}')
+long=$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs wc -l | awk '$2 != "total" && $1 > 510 {print $2 " has " $1 " lines; split files before 500"}')
 [ -z "$long" ] || { echo "$long"; exit 1; }
 
 echo "lint: clang-tidy"

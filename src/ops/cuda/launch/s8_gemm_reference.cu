@@ -45,7 +45,8 @@ __device__ float rounded(S8Out type, float y) {
 }
 
 __device__ float output_of(const S8GemmParams& p, int64_t at) {
-  if (p.out_type == S8Out::kBF16) return __bfloat162float(static_cast<const __nv_bfloat16*>(p.out)[at]);
+  if (p.out_type == S8Out::kBF16)
+    return __bfloat162float(static_cast<const __nv_bfloat16*>(p.out)[at]);
   if (p.out_type == S8Out::kF16) return __half2float(static_cast<const __half*>(p.out)[at]);
   return static_cast<const float*>(p.out)[at];
 }
@@ -65,7 +66,9 @@ __global__ void count_wrong_kernel(const S8GemmParams p, unsigned long long* wro
     const int64_t gate = column / 16 * 32 + column % 16;
     const float g = dequantized(p, row, gate), u = dequantized(p, row, gate + 16);
     const float want = g / (1.0f + expf(-g)) * u;
-    const float step = p.out_type == S8Out::kBF16 ? 0x1p-7f : p.out_type == S8Out::kF16 ? 0x1p-10f : 0x1p-20f;
+    const float step = p.out_type == S8Out::kBF16  ? 0x1p-7f
+                       : p.out_type == S8Out::kF16 ? 0x1p-10f
+                                                   : 0x1p-20f;
     right = fabsf(output_of(p, at) - want) <= 2.0f * step * fabsf(want) + 1e-6f;
   }
   if (!right) atomicAdd(wrong, 1ull);
