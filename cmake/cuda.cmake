@@ -76,3 +76,22 @@ intaglio_cuda_family(sm80 "80|86|89|90|100|120" ${launch}/sm80_s8_gemm.cu ${laun
 intaglio_cuda_family(common "75|80|86|89|90|100|120" ${launch}/s8_reduce.cu ${launch}/s8_gemm_reference.cu ${launch}/quantize_rows.cu ${launch}/rotate_quantize_rows.cu)
 # Host code that calls them, compiled by the C++ compiler: once into the engine, once into the shared library.
 file(GLOB INTAGLIO_CUDA_HOST_SOURCES CONFIGURE_DEPENDS src/ops/cuda/launch/*.cpp src/core/cuda/*.cpp)
+
+# The programs that check and time the kernels on a card (bench/cuda/).
+if(INTAGLIO_BUILD_BENCH)
+  function(intaglio_cuda_bench name)
+    add_executable(${name} ${CMAKE_SOURCE_DIR}/bench/cuda/${name}.cu ${ARGN})
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/bench/cuda)
+    target_link_libraries(${name} PRIVATE intaglio_cuda_kernels)
+    target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
+  endfunction()
+  set(bench ${CMAKE_SOURCE_DIR}/bench/cuda)
+  intaglio_cuda_bench(check_sm80_s8_gemm)
+  intaglio_cuda_bench(check_sm90a_s8_gemm ${bench}/cublaslt_baseline.cpp)
+  target_link_libraries(check_sm90a_s8_gemm PRIVATE CUDA::cublasLt)
+  # The references are part of the check: no contraction on the host either.
+  intaglio_cuda_bench(check_quantize_rows ${CMAKE_SOURCE_DIR}/src/ops/ref/quantize.cpp ${CMAKE_SOURCE_DIR}/src/ops/ref/quantize_fused.cpp
+    ${CMAKE_SOURCE_DIR}/src/quant/rotation.cpp ${CMAKE_SOURCE_DIR}/src/core/dtype.cpp)
+  target_include_directories(check_quantize_rows PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_options(check_quantize_rows PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off> $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+endif()

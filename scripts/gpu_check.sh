@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [quick]
+# BUILD_DIR: built with -DINTAGLIO_CUDA=ON -DINTAGLIO_BUILD_BENCH=ON (it may come from another machine). Each step writes OUT_DIR/<step>.log, those that measure a .json too.
+# All steps run, whatever fails; the exit code is the number of steps that failed.
+set -uo pipefail
+build=$(cd "${1:?usage: gpu_check.sh BUILD_DIR OUT_DIR [quick]}" && pwd)
+mkdir -p "${2:?usage: gpu_check.sh BUILD_DIR OUT_DIR [quick]}"
+out=$(cd "$2" && pwd)
+quick=${3:+--quick}
+cd "$(dirname "$0")/.."
+failed=0
+step() {
+  local name=$1 limit=$2
+  shift 2
+  local begin=$SECONDS
+  if timeout "$limit" "$@" >"$out/$name.log" 2>&1; then echo "ok      $name ($((SECONDS - begin)) s)"; else
+    echo "FAILED  $name (exit $?, $((SECONDS - begin)) s): $(tail -n 1 "$out/$name.log")"
+    failed=$((failed + 1))
+  fi
+}
+nvidia-smi --query-gpu=name,driver_version,power.limit,clocks.max.sm --format=csv >"$out/card.csv"
+step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90a_s8_gemm.json"
+step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
+step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"
+if [ -x "$build/bin/intaglio" ]; then
+  step tune 240 env XDG_CACHE_HOME="$out/cache" "$build/bin/intaglio" tune --shapes bench/shapes/ideogram4.txt --export "$out/tuned.json"
+fi
+if [ -e "$build/lib/libintaglio.so" ] && python3 -c 'import torch' 2>/dev/null; then
+  step torch 240 python3 bindings/python/tests/test_torch_gpu.py --library "$build/lib/libintaglio.so" --json "$out/torch.json"
+fi
+if command -v compute-sanitizer >/dev/null && [ -z "$quick" ]; then
+  for tool in memcheck racecheck synccheck; do
+    step "sanitizer_${tool}_sm80" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm80_s8_gemm" --check-only
+    step "sanitizer_${tool}_quantize" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_quantize_rows" --check-only
+    step "sanitizer_${tool}_sm90a" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm90a_s8_gemm" --quick --check-only
+  done
+fi
+exit $failed
