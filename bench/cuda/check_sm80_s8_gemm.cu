@@ -6,104 +6,18 @@
 // Exit status 0: everything agreed. Times are medians of 21 runs on random normal data with L2 overwritten before each.
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <random>
 #include <string>
 
+#include "bench_report.h"
 #include "device_bench.cuh"
 #include "ops/cuda/launch/sm75_s8_gemm.h"
 #include "ops/cuda/launch/sm80_s8_gemm.h"
 #include "ops/cuda/launch/small_m_s8_gemm.h"
-#include "s8_gemm_oracle.cuh"
+#include "s8_gemm_problem.cuh"
 
 namespace intaglio::bench {
 namespace {
-
-struct Shape {
-  const char* name;
-  int m, n, k;
-};
-
-struct Problem {
-  int m, n, k;
-  int a_pad = 0, w_pad = 0, out_pad = 0;  // elements between rows
-  int a_shift = 0;                        // bytes before the first row of a
-  S8Out out = S8Out::kI32;
-  S8Fusion fusion = S8Fusion::kNone;
-  bool bias = true, nan_row = false, normal = false;
-};
-
-// Operands of one problem. Everything outside the matrices is random too: padding that leaks into a sum shows.
-class Operands {
- public:
-  const S8GemmParams& prepare(const Problem& q, uint32_t seed) {
-    const bool swiglu = q.fusion == S8Fusion::kSwiglu && q.out != S8Out::kI32;
-    const int64_t lda = q.k + q.a_pad, ldw = q.k + q.w_pad;
-    const int64_t ldo = (swiglu ? q.n / 2 : q.n) + q.out_pad;
-    a_.reserve(static_cast<size_t>(q.m * lda + q.a_shift));
-    w_.reserve(static_cast<size_t>(q.n * ldw));
-    floats_.reserve(sizeof(float) * (static_cast<size_t>(q.m) + 2 * static_cast<size_t>(q.n)));
-    const size_t element = q.out == S8Out::kI32 || q.out == S8Out::kF32 ? 4 : 2;
-    out_bytes_ = static_cast<size_t>(q.m + 1) * static_cast<size_t>(ldo) * element;
-    out_.reserve(out_bytes_);
-    fill_s8(a_.as<int8_t>(), q.m * lda + q.a_shift, seed, q.normal);
-    fill_s8(w_.as<int8_t>(), q.n * ldw, seed + 1, q.normal);
-    float* row_scale = floats_.as<float>();
-    float* col_scale = row_scale + q.m;
-    float* bias = col_scale + q.n;
-    // y is of the size of 1 to 3, where silu bends.
-    const float size = 1.0f / (5460.0f * std::sqrt(static_cast<float>(q.k)));
-    fill_f32(row_scale, q.m, seed + 2, 0.5f, 2.0f);
-    fill_f32(col_scale, q.n, seed + 3, 0.5f * size, 2.0f * size);
-    fill_f32(bias, q.n, seed + 4, -1.0f, 1.0f);
-    if (q.nan_row) {
-      const float nan = std::nanf("");
-      require(cudaMemcpy(row_scale + q.m / 2, &nan, sizeof(nan), cudaMemcpyHostToDevice), "nan");
-    }
-    params_ = {.a = a_.as<int8_t>(static_cast<size_t>(q.a_shift)),
-               .w = w_.as<int8_t>(),
-               .a_scale_row = row_scale,
-               .w_scale_col = col_scale,
-               .bias = q.bias ? bias : nullptr,
-               .out = out_.as<void>(),
-               .lda = lda,
-               .ldw = ldw,
-               .ldo = ldo,
-               .m = q.m,
-               .n = q.n,
-               .k = q.k,
-               .out_type = q.out,
-               .fusion = q.fusion};
-    return params_;
-  }
-
-  const int32_t* product() {
-    sums_.reserve(static_cast<size_t>(params_.m) * static_cast<size_t>(params_.n) * 4);
-    plain_product(params_, sums_.as<int32_t>());
-    return sums_.as<int32_t>();
-  }
-
-  void* workspace(size_t bytes) {
-    workspace_.reserve(bytes);
-    require(cudaMemset(workspace_.as<void>(), kPoison, bytes), "poison");
-    return workspace_.as<void>();
-  }
-
-  void poison() { require(cudaMemset(out_.as<void>(), kPoison, out_bytes_), "poison"); }
-
- private:
-  DeviceBuffer a_, w_, floats_, out_, sums_, workspace_;
-  size_t out_bytes_ = 0;
-  S8GemmParams params_{};
-};
-
-// One way to run a product: a kernel, a config, a split.
-struct Runner {
-  std::string name;
-  std::function<const char*(const S8GemmParams&)> refusal;
-  std::function<size_t(const S8GemmParams&)> workspace_bytes;
-  std::function<cudaError_t(const S8GemmParams&, void*, cudaStream_t)> run;
-};
 
 Runner sm80_runner(cuda::Sm80Launch launch) {
   const auto configs = cuda::sm80_s8_gemm_configs();
@@ -158,35 +72,6 @@ std::vector<Runner> every_runner(const S8GemmParams& p, int split) {
   return list;
 }
 
-struct Tally {
-  int checked = 0, refused = 0, failed = 0;
-};
-
-void check_runner(Operands& operands, const S8GemmParams& p, const int32_t* sums,
-                  const Runner& runner, Tally& tally) {
-  if (runner.refusal(p) != nullptr) {
-    ++tally.refused;
-    return;
-  }
-  operands.poison();
-  const size_t bytes = runner.workspace_bytes(p);
-  void* workspace = bytes > 0 ? operands.workspace(bytes) : nullptr;
-  const cudaError_t status = runner.run(p, workspace, cudaStream_t{});
-  require(cudaDeviceSynchronize(), runner.name.c_str());
-  const Mismatch bad = compare(p, sums);
-  ++tally.checked;
-  if (status == cudaSuccess && bad.count == 0) return;
-  if (++tally.failed <= 40) {
-    std::printf(
-        "FAIL %s m=%d n=%d k=%d lda=%lld ldw=%lld ldo=%lld out=%d fusion=%d: %s, %llu differ, "
-        "first row %llu col %llu: %.9g, expected %.9g\n",
-        runner.name.c_str(), p.m, p.n, p.k, static_cast<long long>(p.lda),
-        static_cast<long long>(p.ldw), static_cast<long long>(p.ldo), static_cast<int>(p.out_type),
-        static_cast<int>(p.fusion), cudaGetErrorString(status), bad.count, bad.first / p.ldo,
-        bad.first % p.ldo, bad.got, bad.want);
-  }
-}
-
 void check_problem(Operands& operands, const Problem& problem, uint32_t seed, int split,
                    Tally& tally) {
   const S8GemmParams& p = operands.prepare(problem, seed);
@@ -198,11 +83,6 @@ void check_problem(Operands& operands, const Problem& problem, uint32_t seed, in
 Tally check_everything() {
   Operands operands;
   Tally tally;
-  const auto report = [&](const char* what) {
-    std::printf("check %-34s %5d products, %d failed, %d refused\n", what, tally.checked,
-                tally.failed, tally.refused);
-    std::fflush(stdout);
-  };
   std::mt19937 random(20261124);
   const auto below = [&](int limit) {
     return static_cast<int>(random() % static_cast<unsigned>(limit));
@@ -218,6 +98,8 @@ Tally check_everything() {
     q.a_shift = aligned ? 16 * below(2) : below(16);
     if (i % 4 == 1) q.n = (q.n + 31) / 32 * 32;
     q.out_pad = i % 2 == 0 ? below(12) : (8 - q.n % 8) % 8 + 8 * below(2);
+    q.scale_shift = q.m % 2;
+    q.bias_shift = q.n % 2;
     q.nan_row = i % 10 == 0;
     q.bias = i % 7 != 0;
     const int split = i % 2 == 0 ? 1 : 1 + below(6);
@@ -230,7 +112,7 @@ Tally check_everything() {
       check_problem(operands, q, 1000u * i + 500, split, tally);
     }
   }
-  report("200 ragged shapes, all outputs");
+  tally.report("200 ragged shapes, all outputs");
 
   constexpr Shape kShapes[] = {{"text", 512, 4608, 53248},
                                {"qkv", 4608, 13824, 4608},
@@ -245,7 +127,7 @@ Tally check_everything() {
     check_problem(operands, q, 9, 1, tally);
     q.fusion = S8Fusion::kSwiglu;
     check_problem(operands, q, 10, 1, tally);
-    report(s.name);
+    tally.report(s.name);
   }
   for (const int m : {1, 2, 8, 9, 16, 31, 64, 100}) {
     for (const int split : {1, 2, 5}) {
@@ -254,47 +136,9 @@ Tally check_everything() {
       check_problem(operands, {.m = m, .n = 4608, .k = 4608}, 12, split, tally);
     }
   }
-  report("1 to 100 rows");
+  tally.report("1 to 100 rows");
   return tally;
 }
-
-// One line of results, printed and kept as JSON.
-class Results {
- public:
-  void add(const char* shape, const S8GemmParams& p, const std::string& name, const Times& t) {
-    char line[512];
-    const double tops = 2.0 * p.m * p.n * p.k / (t.median_ms * 1e9);
-    std::snprintf(line, sizeof(line),
-                  "{\"shape\": \"%s\", \"m\": %d, \"n\": %d, \"k\": %d, \"kernel\": \"%s\", "
-                  "\"median_ms\": %.5f, "
-                  "\"min_ms\": %.5f, \"max_ms\": %.5f, \"tops\": %.1f}",
-                  shape, p.m, p.n, p.k, name.c_str(), t.median_ms, t.min_ms, t.max_ms, tops);
-    lines_.push_back(line);
-  }
-
-  void write(const char* path, const Tally& tally) const {
-    std::FILE* file = std::fopen(path, "w");
-    if (file == nullptr) {
-      std::fprintf(stderr, "cannot write %s\n", path);
-      return;
-    }
-    cudaDeviceProp device{};
-    int driver = 0;
-    require(cudaGetDeviceProperties(&device, 0), "device");
-    require(cudaDriverGetVersion(&driver), "driver");
-    std::fprintf(file,
-                 "{\"device\": \"%s\", \"sms\": %d, \"driver_cuda\": %d, \"checked\": %d, "
-                 "\"failed\": %d,\n\"results\": [\n",
-                 device.name, device.multiProcessorCount, driver, tally.checked, tally.failed);
-    for (size_t i = 0; i < lines_.size(); ++i)
-      std::fprintf(file, "%s%s\n", lines_[i].c_str(), i + 1 < lines_.size() ? "," : "");
-    std::fprintf(file, "]}\n");
-    std::fclose(file);
-  }
-
- private:
-  std::vector<std::string> lines_;
-};
 
 // shape, m, n, k, and what CUTLASS 2 (mma.sync) reached on an H100 SXM: median TOP/s.
 struct TimedShape {
@@ -313,7 +157,7 @@ constexpr TimedShape kTimed[] = {{{"qkv", 4096, 13824, 4608}, 903, S8Fusion::kNo
                                  {{"w1w3 swiglu", 4608, 24576, 4608}, 0, S8Fusion::kSwiglu}};
 
 double tops_of(const S8GemmParams& p, const Times& t) {
-  return 2.0 * p.m * p.n * p.k / (t.median_ms * 1e9);
+  return tera_per_second(p.m, p.n, p.k, t.median_ms);
 }
 
 void time_large(const TimingOptions& timing, Results& results) {
@@ -337,7 +181,7 @@ void time_large(const TimingOptions& timing, Results& results) {
       const Times t = time_on_device(
           timing, [&](cudaStream_t stream) { return runner.run(p, workspace, stream); });
       const std::string name = runner.name + suffix;
-      results.add(s.name, p, name, t);
+      results.add(s.name, p.m, p.n, p.k, name, t);
       std::printf("  %-42s %8.4f ms (%.4f to %.4f) %7.1f TOP/s\n", name.c_str(), t.median_ms,
                   t.min_ms, t.max_ms, tops_of(p, t));
       if (tops_of(p, t) > best) {
@@ -392,7 +236,7 @@ void time_small(const TimingOptions& timing, Results& results) {
         void* workspace = bytes > 0 ? operands.workspace(bytes) : nullptr;
         const Times t = time_on_device(
             timing, [&](cudaStream_t stream) { return runner.run(p, workspace, stream); });
-        results.add("few rows", p, runner.name, t);
+        results.add("few rows", m, n, k, runner.name, t);
         if (t.median_ms < best.median_ms) {
           best = t;
           best_name = runner.name;
@@ -432,11 +276,12 @@ int main(int argc, char** argv) {
     tally = check_everything();
     std::printf(tally.failed == 0 ? "all agree\n" : "%d products differ\n", tally.failed);
   }
-  Results results;
+  Results results(json, argc, argv);
+  results.set_checks(tally.checked, tally.failed);
   if (bench) {
     time_large(timing, results);
     time_small(timing, results);
   }
-  if (json != nullptr) results.write(json, tally);
+  results.write();
   return tally.failed == 0 ? 0 : 1;
 }

@@ -1,267 +1,407 @@
-// Checks, then times the Hopper int8 GEMM beside cuBLASLt. check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--json FILE]
+// Checks, then times, the Hopper int8 GEMM beside cuBLASLt.
+//
+//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu bench/cuda/cublaslt_baseline.cpp
+//     src/ops/cuda/launch/sm90a_s8_gemm.cu -lcublasLt -o check_sm90a_s8_gemm
+//   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak CONFIG LAG] [--json FILE]
+//
+// Exit status 0: everything agreed. Times are medians over rounds of bursts, candidates in turn, on random normal data. Times are of the product as it
+// is used: scales, bias and a bf16 output for int8; cuBLASLt's int8 writes int32 and leaves the scales to another pass.
 #include <cuda_fp8.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <functional>
-#include <map>
+#include <iterator>
+#include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "bench_report.h"
 #include "cublaslt_baseline.h"
-#include "device_data.cuh"
+#include "device_bench.cuh"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
+#include "s8_gemm_problem.cuh"
 
 namespace intaglio::bench {
 namespace {
 
-using cuda::S8Fusion;
-using cuda::S8GemmParams;
-using cuda::S8Out;
+using cuda::Sm90aS8GemmSchedule;
 
-template <typename T>
-struct Buffer {
-  T* data = nullptr;
-  explicit Buffer(int64_t count) { CUDA_OK(cudaMalloc(&data, std::max<int64_t>(count, 1) * sizeof(T))); }
-  ~Buffer() { cudaFree(data); }
-  Buffer(const Buffer&) = delete;
-};
-
-int multiprocessors() {
-  int count = 0;
-  CUDA_OK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
-  return count;
-}
-
-int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-
-struct Shape {
+struct Linear {
   const char* name;
-  int m, n, k;
+  int n, k;
+};
+// The linears of Ideogram 4's blocks, and the one that its text features pass.
+constexpr Linear kLinears[] = {
+    {"qkv", 13824, 4608}, {"out", 4608, 4608}, {"w1w3", 24576, 4608}, {"w2", 4608, 12288}};
+constexpr Linear kText{"text", 4608, 53248};
+
+constexpr int kTileRows = 256;  // of a cluster
+constexpr int kMainRows[] = {4096, 4608, 16384};
+constexpr int kOtherRows[] = {2304, 2560, 4100, 4609, 5000};
+
+int config_count() { return static_cast<int>(cuda::sm90a_s8_gemm_configs().size()); }
+
+const char* config_name(int config) {
+  return cuda::sm90a_s8_gemm_configs()[static_cast<size_t>(config)].name;
+}
+
+int all_blocks() {
+  int count = 0;
+  require(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0), "multiprocessors");
+  return count / 2 * 2;
+}
+
+Runner runner_of(int config, const Sm90aS8GemmSchedule& how) {
+  return {std::string("sm90a ") + config_name(config) + " band " + std::to_string(how.band) +
+              " lag " + std::to_string(how.lag),
+          [](const S8GemmParams& p) { return cuda::refuse_sm90a_s8_gemm(p); },
+          [](const S8GemmParams&) { return size_t{0}; },
+          [=](const S8GemmParams& p, void*, cudaStream_t stream) {
+            return cuda::sm90a_s8_gemm(p, config, how, stream);
+          }};
+}
+
+struct Form {
+  S8Out out;
+  S8Fusion fusion = S8Fusion::kNone;
+  bool bias = true;
+  bool odd = false;  // row stride of the output: the copy engine cannot store it
+};
+constexpr Form kForms[] = {
+    {S8Out::kI32},
+    {S8Out::kBF16},
+    {S8Out::kBF16, S8Fusion::kNone, false},
+    {S8Out::kF16},
+    {S8Out::kF32},
+    {S8Out::kBF16, S8Fusion::kSwiglu},
+    {S8Out::kBF16, S8Fusion::kSwiglu, false},
+    {S8Out::kF16, S8Fusion::kSwiglu},
+    {S8Out::kF32, S8Fusion::kSwiglu},
+    {S8Out::kI32, S8Fusion::kNone, true, true},
+    {S8Out::kBF16, S8Fusion::kNone, true, true},
+    {S8Out::kF16, S8Fusion::kNone, true, true},
+    {S8Out::kBF16, S8Fusion::kSwiglu, true, true},
 };
 
-// Errors over every config and output form of one shape.
-int64_t check_shape(int m, int n, int k, uint32_t seed) {
-  const int64_t lda = round_up(k, 16), ldw = lda;
-  Buffer<int8_t> a(m * lda), w(n * ldw);
-  Buffer<int32_t> right(int64_t{m} * n), out(int64_t{m} * n);
-  const int64_t ldo = round_up(n, 8);
-  Buffer<__nv_bfloat16> half(m * ldo);
-  Buffer<float> ra(m), wc(n), bias(n);
-  Buffer<unsigned long long> errors(2);
-  fill_s8<<<1024, 256>>>(a.data, m * lda, seed, false);
-  fill_s8<<<1024, 256>>>(w.data, n * ldw, seed + 1, false);
-  fill_f32<<<64, 256>>>(ra.data, m, seed + 2, 0.01f, 0.002f);
-  fill_f32<<<64, 256>>>(wc.data, n, seed + 3, 0.001f, 0.0002f);
-  fill_f32<<<64, 256>>>(bias.data, n, seed + 4, 0.0f, 1.0f);
-  naive_s8_gemm<<<dim3((n + 31) / 32, (m + 7) / 8), dim3(32, 8)>>>(a.data, lda, w.data, ldw, right.data, m, n, k);
-  CUDA_OK(cudaGetLastError());
-  int64_t total = 0;
-  const auto configs = cuda::sm90a_s8_gemm_configs();
-  for (int c = 0; c < static_cast<int>(configs.size()); ++c) {
-    for (int form = 0; form < 5; ++form) {  // int32; bf16 scales + bias; no bias; swiglu; odd ldo (plain stores)
-      const bool swiglu = form == 3;
-      if (swiglu && n % 32 != 0) continue;
-      S8GemmParams p{a.data, w.data, ra.data, wc.data, form == 2 ? nullptr : bias.data, half.data,
-                     lda, ldw, form == 4 ? n : ldo, m, n, k, S8Out::kBF16,
-                     swiglu ? S8Fusion::kSwiglu : S8Fusion::kNone};
-      if (form == 0) {
-        p.out = out.data;
-        p.ldo = n;
-        p.out_type = S8Out::kI32;
-      }
-      CUDA_OK(cudaMemset(half.data, 0xff, m * ldo * 2));
-      CUDA_OK(cudaMemset(out.data, 0xff, int64_t{m} * n * 4));
-      CUDA_OK(cudaMemset(errors.data, 0, 16));
-      CUDA_OK(cuda::sm90a_s8_gemm(p, c, {static_cast<int>(1 + seed % 9), multiprocessors() / 2 * 2, static_cast<int>(seed % 4)}, nullptr));
-      if (form == 0) {
-        compare_s32<<<1024, 256>>>(out.data, n, right.data, m, n, errors.data);
-      } else {
-        compare_bf16<<<1024, 256>>>(half.data, p.ldo, right.data, m, n, ra.data, wc.data, p.bias, swiglu, errors.data);
-      }
-      unsigned long long found[2];
-      CUDA_OK(cudaMemcpy(found, errors.data, 16, cudaMemcpyDeviceToHost));
-      if (found[0] + found[1] > 0)
-        std::printf("WRONG %s %d x %d x %d form %d: %llu errors, %llu other bits\n", configs[c].name, m, n, k, form,
-                    found[0], found[1]);
-      total += static_cast<int64_t>(found[0] + found[1]);
+// Every config and form of one problem. `spare`: columns between rows of the output, a multiple of 8.
+void check_problem(Operands& operands, Problem q, uint32_t seed, int spare,
+                   const Sm90aS8GemmSchedule& how, Tally& tally) {
+  operands.prepare(q, seed);
+  const int32_t* sums = operands.product();
+  for (const Form& form : kForms) {
+    const bool swiglu = form.fusion == S8Fusion::kSwiglu;
+    if (swiglu && q.n % 32 != 0) continue;
+    const int columns = swiglu ? q.n / 2 : q.n;
+    q.out = form.out;
+    q.fusion = form.fusion;
+    q.bias = form.bias;
+    q.out_pad = form.odd ? 1 + columns % 2 : (8 - columns % 8) % 8 + spare;
+    const S8GemmParams& p = operands.output(q);
+    for (int config = 0; config < config_count(); ++config)
+      check_runner(operands, p, sums, runner_of(config, how), tally);
+  }
+}
+
+Tally check_everything(bool quick) {
+  Operands operands;
+  Tally tally;
+  const int blocks = all_blocks();
+  constexpr int kSmall[][3] = {{1, 1, 1},        {1, 8, 16},       {128, 256, 128}, {129, 257, 129},
+                               {256, 512, 4608}, {300, 320, 1000}, {1, 13824, 4608}};
+  uint32_t seed = 1;
+  for (const auto& [m, n, k] : kSmall) {
+    const int pad = (16 - k % 16) % 16;
+    check_problem(operands, {.m = m, .n = n, .k = k, .a_pad = pad, .w_pad = pad}, seed += 10, 0,
+                  {8, blocks, 0}, tally);
+  }
+  tally.report("small shapes");
+
+  std::mt19937 random(20261124);
+  const auto below = [&](int limit) {
+    return static_cast<int>(random() % static_cast<unsigned>(limit));
+  };
+  const int shapes = quick ? 20 : 200;
+  for (int i = 0; i < shapes; ++i) {
+    Problem q{.m = 1 + below(i % 4 == 0 ? 2000 : 300),
+              .n = 1 + below(i % 4 == 1 ? 3000 : 600),
+              .k = 1 + below(i % 4 == 2 ? 9000 : 700)};
+    if (i % 3 == 0) q.n = (q.n + 31) / 32 * 32;
+    q.a_pad = (16 - q.k % 16) % 16 + 16 * below(3);
+    q.w_pad = (16 - q.k % 16) % 16 + 16 * below(3);
+    q.a_shift = 16 * below(2);
+    q.scale_shift = i % 7 == 6 ? 1 : 0;  // no pairs of scales: plain stores
+    q.bias_shift = i % 11 == 10 ? 1 : 0;
+    q.nan_row = i % 10 == 0;
+    const int spare = 8 * below(2);
+    // A few blocks have many tiles each.
+    const int some = i % 5 == 4 ? std::min(2 + 2 * below(8), blocks) : blocks;
+    check_problem(operands, q, seed += 10, spare, {1 + below(9), some, below(4)}, tally);
+  }
+  tally.report((std::to_string(shapes) + " ragged shapes").c_str());
+
+  for (const int m : {4096, 4609}) {
+    for (const Linear& s : kLinears) {
+      check_problem(operands, {.m = m, .n = s.n, .k = s.k}, seed += 10, 0, {8, blocks, 0}, tally);
+      tally.report((std::string(s.name) + ", m = " + std::to_string(m)).c_str());
     }
   }
-  return total;
+  check_problem(operands, {.m = 512, .n = kText.n, .k = kText.k}, seed += 10, 0, {8, blocks, 2},
+                tally);
+  tally.report("text, m = 512");
+  return tally;
 }
 
-double median(std::vector<double> x) {
-  std::sort(x.begin(), x.end());
-  return x[x.size() / 2];
-}
+struct Baseline {
+  LtKind kind;
+  const char* name;
+};
+constexpr Baseline kBaselines[] = {{LtKind::kBF16, "cublaslt_bf16"},
+                                   {LtKind::kS8, "cublaslt_s8_s32"},
+                                   {LtKind::kFP8Rowwise, "cublaslt_fp8_rowwise"},
+                                   {LtKind::kFP8Tensorwise, "cublaslt_fp8_tensorwise"}};
+constexpr size_t kBaselineCount = std::size(kBaselines);
 
-struct Candidate {
-  std::string name;
-  std::function<void()> run;
-  std::vector<double> ms;
+// Medians of one shape; 0: none.
+struct Outcome {
+  const Linear* linear;
+  int m;
+  double ours_ms;
+  double baseline_ms[kBaselineCount];
 };
 
-// Interleaved rounds of short bursts: every candidate sees the same clocks.
-void time_all(std::vector<Candidate>& all, int rounds, int burst) {
-  cudaEvent_t begin, end;
-  CUDA_OK(cudaEventCreate(&begin));
-  CUDA_OK(cudaEventCreate(&end));
-  for (auto& c : all) c.run();
-  for (int r = 0; r < rounds; ++r) {
-    for (auto& c : all) {
-      c.run();
-      CUDA_OK(cudaEventRecord(begin));
-      for (int i = 0; i < burst; ++i) c.run();
-      CUDA_OK(cudaEventRecord(end));
-      CUDA_OK(cudaEventSynchronize(end));
-      float ms = 0;
-      CUDA_OK(cudaEventElapsedTime(&ms, begin, end));
-      c.ms.push_back(ms / burst);
-    }
-  }
-}
-
-void bench_shape(const Shape& s, std::FILE* json, bool& first, bool quick) {
-  const int64_t a_count = int64_t{s.m} * s.k, w_count = int64_t{s.n} * s.k, o_count = int64_t{s.m} * s.n;
-  Buffer<int8_t> a(a_count), w(w_count);
-  Buffer<__nv_bfloat16> a16(a_count), w16(w_count);
-  Buffer<__nv_fp8_e4m3> a8(a_count), w8(w_count);
-  Buffer<int32_t> out(o_count);
-  Buffer<float> ra(s.m), wc(s.n), bias(s.n);
-  fill_s8<<<1024, 256>>>(a.data, a_count, 1, true);
-  fill_s8<<<1024, 256>>>(w.data, w_count, 2, true);
-  convert_s8<<<1024, 256>>>(a.data, a16.data, a_count);
-  convert_s8<<<1024, 256>>>(w.data, w16.data, w_count);
-  convert_s8<<<1024, 256>>>(a.data, a8.data, a_count);
-  convert_s8<<<1024, 256>>>(w.data, w8.data, w_count);
-  fill_f32<<<64, 256>>>(ra.data, s.m, 3, 0.01f, 0.002f);
-  fill_f32<<<64, 256>>>(wc.data, s.n, 4, 0.01f, 0.002f);
-  fill_f32<<<64, 256>>>(bias.data, s.n, 5, 0.0f, 1.0f);
-  std::vector<Candidate> all;
-  std::vector<std::unique_ptr<LtProduct>> products;
-  const std::pair<LtKind, const char*> kinds[] = {{LtKind::kBF16, "cublaslt_bf16"},
-                                                  {LtKind::kS8, "cublaslt_s8_s32"},
-                                                  {LtKind::kFP8Rowwise, "cublaslt_fp8_rowwise"},
-                                                  {LtKind::kFP8Tensorwise, "cublaslt_fp8_tensorwise"}};
-  for (const auto& [kind, name] : kinds) {
-    std::string error;
-    auto product = LtProduct::make(kind, s.m, s.n, s.k, ra.data, wc.data, error);
-    if (!product) {
-      std::printf("  %s: %s\n", name, error.c_str());
-      continue;
-    }
-    LtProduct* raw = product.get();
-    const void* x = kind == LtKind::kBF16 ? static_cast<void*>(a16.data) : kind == LtKind::kS8 ? static_cast<void*>(a.data) : a8.data;
-    const void* y = kind == LtKind::kBF16 ? static_cast<void*>(w16.data) : kind == LtKind::kS8 ? static_cast<void*>(w.data) : w8.data;
-    all.push_back({name, [raw, x, y, &out] { CUDA_OK(raw->run(x, y, out.data, nullptr)); }, {}});
-    products.push_back(std::move(product));
-  }
-  const auto configs = cuda::sm90a_s8_gemm_configs();
-  const int blocks = multiprocessors() / 2 * 2;
-  S8GemmParams p{a.data, w.data, ra.data, wc.data, bias.data, out.data, s.k, s.k, s.n, s.m, s.n, s.k,
-                 S8Out::kBF16, S8Fusion::kNone};
-  for (int c = 0; c < static_cast<int>(configs.size()); ++c) {
-    for (int band : {4, 8, 16, 64}) {
-      if (quick && band != 8) continue;
-      for (int lag : {0, 2}) {
-        if (lag > 0 && (c >= 2 || band != 8)) continue;
-        all.push_back({std::string("sm90a ") + configs[c].name + " band " + std::to_string(band) + " lag " + std::to_string(lag),
-                       [p, c, band, blocks = c >= 2 ? 128 : blocks, lag] { CUDA_OK(cuda::sm90a_s8_gemm(p, c, {band, blocks, lag}, nullptr)); }, {}});
+// The same operands as the baselines take them, and their products.
+class Baselines {
+ public:
+  Baselines(const S8GemmParams& p) {
+    const int64_t a_count = int64_t{p.m} * p.k, w_count = int64_t{p.n} * p.k;
+    const auto elements = [](int64_t count, size_t size) {
+      return DeviceBuffer(static_cast<size_t>(count) * size);
+    };
+    a16_ = elements(a_count, 2);
+    w16_ = elements(w_count, 2);
+    a8_ = elements(a_count, 1);
+    w8_ = elements(w_count, 1);
+    out_ = elements(int64_t{p.m} * p.n, 4);
+    convert_s8(p.a, a16_.as<__nv_bfloat16>(), a_count);
+    convert_s8(p.w, w16_.as<__nv_bfloat16>(), w_count);
+    convert_s8(p.a, a8_.as<__nv_fp8_e4m3>(), a_count);
+    convert_s8(p.w, w8_.as<__nv_fp8_e4m3>(), w_count);
+    for (const auto& [kind, name] : kBaselines) {
+      std::string error;
+      products_.push_back(
+          LtProduct::make(kind, p.m, p.n, p.k, p.a_scale_row, p.w_scale_col, error));
+      if (products_.back() == nullptr) {
+        std::printf("  %s: %s\n", name, error.c_str());
+        continue;
       }
+      LtProduct* product = products_.back().get();
+      const bool bf16 = kind == LtKind::kBF16, s8 = kind == LtKind::kS8;
+      const void* a = bf16 ? a16_.as<void>() : s8 ? p.a : a8_.as<const void>();
+      const void* w = bf16 ? w16_.as<void>() : s8 ? p.w : w8_.as<const void>();
+      void* out = out_.as<void>();
+      candidates.push_back({name, [=](cudaStream_t s) { return product->run(a, w, out, s); }});
     }
   }
-  S8GemmParams gated = p;
-  gated.fusion = S8Fusion::kSwiglu;
-  gated.ldo = s.n / 2;
-  all.push_back({"sm90a 128x256x128 band 8 swiglu", [gated, blocks] { CUDA_OK(cuda::sm90a_s8_gemm(gated, 0, {8, blocks, 0}, nullptr)); }, {}});
-  time_all(all, quick ? 5 : 9, 4);
-  const double work = 2.0 * s.m * s.n * s.k;
-  std::printf("%s %d x %d x %d\n", s.name, s.m, s.n, s.k);
-  for (const auto& c : all) {
-    const double ms = median(c.ms);
-    std::printf("  %-34s %8.4f ms %7.0f TOP/s\n", c.name.c_str(), ms, work / ms * 1e-9);
-    if (json) {
-      std::fprintf(json, "%s\n  {\"shape\": \"%s\", \"m\": %d, \"n\": %d, \"k\": %d, \"candidate\": \"%s\", \"median_ms\": %.6f, \"min_ms\": %.6f, \"max_ms\": %.6f, \"tops\": %.1f}",
-                   first ? "" : ",", s.name, s.m, s.n, s.k, c.name.c_str(), ms, *std::min_element(c.ms.begin(), c.ms.end()),
-                   *std::max_element(c.ms.begin(), c.ms.end()), work / ms * 1e-9);
-      first = false;
-    }
+
+  std::vector<Candidate> candidates;
+
+ private:
+  DeviceBuffer a16_, w16_, a8_, w8_, out_;
+  std::vector<std::unique_ptr<LtProduct>> products_;
+};
+
+Outcome time_shape(const Linear& linear, int m, bool quick, Results& results) {
+  std::printf("%s %d x %d x %d\n", linear.name, m, linear.n, linear.k);
+  Operands operands;
+  Problem q{.m = m, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true};
+  const S8GemmParams plain = operands.prepare(q, 77);
+  q.fusion = S8Fusion::kSwiglu;
+  const S8GemmParams gated = operands.output(q);  // the same memory, half of it used
+  const Baselines baselines(plain);
+  std::vector<Candidate> all = baselines.candidates;
+  const int blocks = all_blocks();
+  const auto add = [&](const S8GemmParams& p, int config, int band, int lag, const char* suffix) {
+    const Runner runner = runner_of(config, {band, blocks, lag});
+    all.push_back({runner.name + suffix,
+                   [=](cudaStream_t stream) { return runner.run(p, nullptr, stream); }});
+  };
+  const size_t first_plain = all.size();
+  for (int config = 0; config < config_count(); ++config) {
+    for (const int band : {4, 8, 16, 64})
+      if (!quick || band == 8) add(plain, config, band, 0, "");
+    add(plain, config, 8, 2, "");
+  }
+  const size_t first_gated = all.size();
+  for (int config = 0; config < config_count(); ++config) add(gated, config, 8, 0, " swiglu");
+
+  const std::vector<Times> times = time_interleaved(all, quick ? 5 : 9, 4);
+  Outcome outcome{&linear, m, 0.0, {}};
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Times& t = times[i];
+    std::printf("  %-38s %8.4f ms (%.4f to %.4f) %7.1f TOP/s\n", all[i].name.c_str(), t.median_ms,
+                t.min_ms, t.max_ms, tera_per_second(m, linear.n, linear.k, t.median_ms));
+    results.add(linear.name, m, linear.n, linear.k, all[i].name, t);
+    for (size_t b = 0; b < kBaselineCount; ++b)
+      if (all[i].name == kBaselines[b].name) outcome.baseline_ms[b] = t.median_ms;
+    if (i < first_plain || i >= first_gated) continue;
+    if (outcome.ours_ms == 0.0 || t.median_ms < outcome.ours_ms) outcome.ours_ms = t.median_ms;
   }
   std::fflush(stdout);
+  return outcome;
+}
+
+// The four linears at one m.
+struct Mean {
+  double tops, ms;                  // geometric mean of the rates; sum of the times
+  double baseline[kBaselineCount];  // our rate over theirs; 0: not there for all four
+};
+
+Mean mean_at(const std::vector<Outcome>& outcomes, int m) {
+  double log_tops = 0.0, ms = 0.0, log_ratio[kBaselineCount] = {};
+  bool there[kBaselineCount];
+  std::fill(std::begin(there), std::end(there), true);
+  int count = 0;
+  for (const Outcome& o : outcomes) {
+    if (o.m != m) continue;
+    ++count;
+    ms += o.ours_ms;
+    log_tops += std::log(tera_per_second(m, o.linear->n, o.linear->k, o.ours_ms));
+    for (size_t b = 0; b < kBaselineCount; ++b) {
+      there[b] = there[b] && o.baseline_ms[b] > 0.0;
+      if (there[b]) log_ratio[b] += std::log(o.baseline_ms[b] / o.ours_ms);
+    }
+  }
+  Mean mean{std::exp(log_tops / count), ms, {}};
+  for (size_t b = 0; b < kBaselineCount; ++b)
+    mean.baseline[b] = there[b] ? std::exp(log_ratio[b] / count) : 0.0;
+  return mean;
+}
+
+// The whole numbers of cluster tiles next to m, m itself not counted.
+int rows_below(int m) { return (m - 1) / kTileRows * kTileRows; }
+int rows_above(int m) { return (m / kTileRows + 1) * kTileRows; }
+
+std::vector<int> every_m() {
+  std::vector<int> all(std::begin(kMainRows), std::end(kMainRows));
+  for (const int m : kOtherRows)
+    for (const int rows : {rows_below(m), m, rows_above(m)})
+      if (std::find(all.begin(), all.end(), rows) == all.end()) all.push_back(rows);
+  return all;
+}
+
+void summarise(const std::vector<Outcome>& outcomes) {
+  std::printf(
+      "\ngeometric means over qkv, out, w1w3, w2: our best, and how many times each other\n");
+  std::printf("%6s %8s %9s", "m", "TOP/s", "sum ms");
+  for (const Baseline& b : kBaselines) std::printf(" %24s", b.name);
+  std::printf("\n");
+  std::vector<int> rows = every_m();
+  std::sort(rows.begin(), rows.end());
+  for (const int m : rows) {
+    const Mean mean = mean_at(outcomes, m);
+    std::printf("%6d %8.1f %9.4f", m, mean.tops, mean.ms);
+    for (const double ratio : mean.baseline) {
+      if (ratio > 0.0) {
+        std::printf(" %23.3fx", ratio);
+      } else {
+        std::printf(" %24s", "-");
+      }
+    }
+    std::printf("\n");
+  }
+  std::printf("\nour time of the four beside that of the whole cluster tiles below and above\n");
+  for (const int m : kOtherRows) {
+    const double ms = mean_at(outcomes, m).ms;
+    std::printf("%6d:", m);
+    for (const int other : {rows_below(m), rows_above(m)}) {
+      std::printf("  %.3fx of %d (rows %.3fx)", ms / mean_at(outcomes, other).ms, other,
+                  static_cast<double>(m) / other);
+    }
+    std::printf("\n");
+  }
+}
+
+void time_everything(bool quick, Results& results) {
+  std::vector<Outcome> outcomes;
+  results.sample("before");
+  for (const int m : every_m()) {
+    for (const Linear& linear : kLinears) {
+      outcomes.push_back(time_shape(linear, m, quick, results));
+      results.write();
+    }
+    results.sample("after m = " + std::to_string(m));
+  }
+  results.write();
+  summarise(outcomes);
 }
 
 // One product again and again, for as long as clocks take to settle.
-void soak(int config, int lag, const Shape& s, double seconds) {
-  Buffer<int8_t> a(int64_t{s.m} * s.k), w(int64_t{s.n} * s.k);
-  Buffer<__nv_bfloat16> out(int64_t{s.m} * s.n);
-  Buffer<float> ra(s.m), wc(s.n), bias(s.n);
-  fill_s8<<<1024, 256>>>(a.data, int64_t{s.m} * s.k, 1, true);
-  fill_s8<<<1024, 256>>>(w.data, int64_t{s.n} * s.k, 2, true);
-  fill_f32<<<64, 256>>>(ra.data, s.m, 3, 0.01f, 0.002f);
-  fill_f32<<<64, 256>>>(wc.data, s.n, 4, 0.01f, 0.002f);
-  fill_f32<<<64, 256>>>(bias.data, s.n, 5, 0.0f, 1.0f);
-  const S8GemmParams p{a.data, w.data, ra.data, wc.data, bias.data, out.data, s.k, s.k, s.n, s.m, s.n, s.k, S8Out::kBF16, S8Fusion::kNone};
-  cudaEvent_t begin, end;
-  CUDA_OK(cudaEventCreate(&begin));
-  CUDA_OK(cudaEventCreate(&end));
-  double total = 0, last = 0;
-  while (total < seconds * 1e3) {
-    CUDA_OK(cudaEventRecord(begin));
-    for (int i = 0; i < 200; ++i) CUDA_OK(cuda::sm90a_s8_gemm(p, config, {8, config >= 2 ? 128 : 132, lag}, nullptr));
-    CUDA_OK(cudaEventRecord(end));
-    CUDA_OK(cudaEventSynchronize(end));
-    float ms = 0;
-    CUDA_OK(cudaEventElapsedTime(&ms, begin, end));
-    total += ms;
-    last = ms / 200;
+void soak(int config, int lag, const Linear& linear, Results& results) {
+  constexpr int kRows = 4608, kBurst = 200;
+  Operands operands;
+  const S8GemmParams p = operands.prepare(
+      {.m = kRows, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true}, 77);
+  const Runner runner = runner_of(config, {8, all_blocks(), lag});
+  const Candidate candidate{runner.name,
+                            [&](cudaStream_t stream) { return runner.run(p, nullptr, stream); }};
+  Times last{};
+  double total_ms = 0.0;
+  while (total_ms < 700.0) {
+    last = time_interleaved({&candidate, 1}, 1, kBurst).front();
+    total_ms += last.median_ms * kBurst;
   }
-  std::printf("soak config %d lag %d %s %d: %.4f ms %.0f TOP/s\n", config, lag, s.name, s.m, last, 2.0 * s.m * s.n * s.k / last * 1e-9);
-}
-
-int main_program(int argc, char** argv) {
-  bool check = true, bench = true, quick = false;
-  std::FILE* json = nullptr;
-  for (int i = 1; i < argc; ++i) {
-    if (!std::strcmp(argv[i], "--check-only")) bench = false;
-    else if (!std::strcmp(argv[i], "--bench-only")) check = false;
-    else if (!std::strcmp(argv[i], "--quick")) quick = true;
-    else if (!std::strcmp(argv[i], "--soak") && i + 2 < argc) {
-      const int config = std::atoi(argv[++i]), lag = std::atoi(argv[++i]);
-      soak(config, lag, {"qkv", 4608, 13824, 4608}, 0.7);
-      soak(config, lag, {"w2", 4608, 4608, 12288}, 0.7);
-      return 0;
-    }
-    else if (!std::strcmp(argv[i], "--json") && i + 1 < argc) json = std::fopen(argv[++i], "w");
-    else return std::fprintf(stderr, "unknown argument %s\n", argv[i]), 2;
-  }
-  int64_t errors = 0;
-  if (check) {
-    const int fixed[][3] = {{1, 1, 1}, {1, 8, 16}, {128, 256, 128}, {129, 257, 129}, {256, 512, 4608}, {300, 320, 1000},
-                            {4096, 4608, 4608}, {4100, 4608, 256}, {512, 4608, 53248}, {1, 13824, 4608}};
-    uint32_t seed = 1;
-    for (const auto& s : fixed) errors += check_shape(s[0], s[1], s[2], seed += 10);
-    for (int i = 0; i < (quick ? 20 : 200); ++i) {
-      const uint32_t r = seed += 10;
-      const int m = 1 + mix(r, 1) % (i % 4 == 0 ? 2000 : 300), n = 1 + mix(r, 2) % (i % 4 == 1 ? 3000 : 600), k = 1 + mix(r, 3) % (i % 4 == 2 ? 9000 : 700);
-      errors += check_shape(m, i % 3 == 0 ? (n + 31) / 32 * 32 : n, k, seed);
-    }
-    std::printf("check: %lld errors\n", static_cast<long long>(errors));
-    std::fflush(stdout);
-  }
-  if (bench && errors == 0) {
-    const Shape shapes[] = {{"qkv", 4096, 13824, 4608}, {"out", 4096, 4608, 4608}, {"w1w3", 4096, 24576, 4608}, {"w2", 4096, 4608, 12288},
-                            {"qkv", 4608, 13824, 4608}, {"out", 4608, 4608, 4608}, {"w1w3", 4608, 24576, 4608}, {"w2", 4608, 4608, 12288},
-                            {"qkv", 16384, 13824, 4608}, {"out", 16384, 4608, 4608}, {"w1w3", 16384, 24576, 4608}, {"w2", 16384, 4608, 12288}};
-    bool first = true;
-    if (json) std::fprintf(json, "[");
-    for (const Shape& s : shapes) bench_shape(s, json, first, quick);
-    if (json) std::fprintf(json, "\n]\n");
-  }
-  if (json) std::fclose(json);
-  return errors == 0 ? 0 : 1;
+  std::printf("soak %s, %s m = %d: %.4f ms %.1f TOP/s\n", runner.name.c_str(), linear.name, kRows,
+              last.median_ms, tera_per_second(kRows, linear.n, linear.k, last.median_ms));
+  results.add(linear.name, kRows, linear.n, linear.k, "soak " + runner.name, last);
 }
 
 }  // namespace
 }  // namespace intaglio::bench
 
-int main(int argc, char** argv) { return intaglio::bench::main_program(argc, argv); }
+int main(int argc, char** argv) {
+  using namespace intaglio::bench;
+  bool check = true, bench = true, quick = false, soaks = false;
+  int config = 0, lag = 0;
+  const char* json = nullptr;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--check-only") == 0) {
+      bench = false;
+    } else if (std::strcmp(argv[i], "--bench-only") == 0) {
+      check = false;
+    } else if (std::strcmp(argv[i], "--quick") == 0) {
+      quick = true;
+    } else if (std::strcmp(argv[i], "--soak") == 0 && i + 2 < argc) {
+      soaks = true;
+      config = std::atoi(argv[++i]);
+      lag = std::atoi(argv[++i]);
+    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
+      json = argv[++i];
+    } else {
+      std::fprintf(stderr, "unknown option %s\n", argv[i]);
+      return 2;
+    }
+  }
+  if (config < 0 || config >= config_count()) {
+    std::fprintf(stderr, "there are %d configs\n", config_count());
+    return 2;
+  }
+  Results results(json, argc, argv);
+  Tally tally;
+  if (soaks) {
+    results.sample("before");
+    soak(config, lag, kLinears[0], results);
+    soak(config, lag, kLinears[3], results);
+    results.sample("after");
+  } else {
+    if (check) {
+      tally = check_everything(quick);
+      std::printf(tally.failed == 0 ? "all agree\n" : "%d products differ\n", tally.failed);
+      std::fflush(stdout);
+    }
+    if (bench && tally.failed == 0) time_everything(quick, results);
+  }
+  results.write();
+  return tally.failed == 0 ? 0 : 1;
+}

@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -53,6 +56,11 @@ struct Times {
   double median_ms, min_ms, max_ms;
 };
 
+inline Times times_of(std::vector<float> ms) {
+  std::sort(ms.begin(), ms.end());
+  return {ms[ms.size() / 2], ms.front(), ms.back()};
+}
+
 struct TimingOptions {
   int warm_up = 5;
   int runs = 21;
@@ -85,8 +93,41 @@ Times time_on_device(const TimingOptions& options, Launch&& launch) {
     cudaEventDestroy(begin);
     cudaEventDestroy(end);
   }
-  std::sort(ms.begin(), ms.end());
-  return {ms[ms.size() / 2], ms.front(), ms.back()};
+  return times_of(std::move(ms));
+}
+
+struct Candidate {
+  std::string name;
+  std::function<cudaError_t(cudaStream_t)> launch;
+};
+
+// Times of one launch of each candidate. In each round every candidate runs once untimed, then a timed burst: all see the same clocks, and the work
+// before a burst is its own.
+inline std::vector<Times> time_interleaved(std::span<const Candidate> candidates, int rounds,
+                                           int burst) {
+  cudaEvent_t begin, end;
+  require(cudaEventCreate(&begin), "cudaEventCreate");
+  require(cudaEventCreate(&end), "cudaEventCreate");
+  for (const Candidate& c : candidates) require(c.launch(cudaStream_t{}), c.name.c_str());
+  std::vector<std::vector<float>> ms(candidates.size());
+  for (int round = 0; round < rounds; ++round) {
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const Candidate& c = candidates[i];
+      require(c.launch(cudaStream_t{}), c.name.c_str());
+      require(cudaEventRecord(begin), "cudaEventRecord");
+      for (int j = 0; j < burst; ++j) require(c.launch(cudaStream_t{}), c.name.c_str());
+      require(cudaEventRecord(end), "cudaEventRecord");
+      require(cudaEventSynchronize(end), c.name.c_str());
+      float all = 0.0f;
+      require(cudaEventElapsedTime(&all, begin, end), "cudaEventElapsedTime");
+      ms[i].push_back(all / static_cast<float>(burst));
+    }
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  std::vector<Times> times;
+  for (auto& of_one : ms) times.push_back(times_of(std::move(of_one)));
+  return times;
 }
 
 }  // namespace intaglio::bench

@@ -34,14 +34,14 @@ namespace intaglio::cuda {
 // How finished tiles leave: by the copy engine (16-bit outputs, rows of a multiple of 16 bytes), or by plain stores (everything else).
 enum class Sm90aStore { kTmaBF16, kTmaF16, kPlain };
 
-template <int kN_, int kStages_, int kCluster_, S8Fusion kFusion_, Sm90aStore kStore_>
+template <int kN_, int kStages_, S8Fusion kFusion_, Sm90aStore kStore_>
 struct Sm90aConfig {
   static constexpr int kM = 128, kN = kN_, kK = 128;
   static constexpr int kStages = kStages_;
   static constexpr S8Fusion kFusion = kFusion_;
   static constexpr Sm90aStore kStore = kStore_;
   static constexpr bool kTmaStore = kStore != Sm90aStore::kPlain;
-  static constexpr int kCluster = kCluster_;
+  static constexpr int kCluster = 2;
   static constexpr int kConsumers = 2, kThreads = 128 * (1 + kConsumers);
   static constexpr int kBytesA = kM * kK, kBytesW = kN * kK, kBytesStage = kBytesA + kBytesW;
   // Finished columns leave in pieces of 64 x 64 16-bit numbers, two buffers a warpgroup.
@@ -137,7 +137,8 @@ __device__ inline void epilogue_plain(const S8GemmParams& p, const int32_t (&acc
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const int32_t n = n0 + 8 * j + 2 * (lane % 4) + e;
-          if (n < columns) static_cast<int32_t*>(p.out)[row * p.ldo + n] = acc[4 * j + 2 * half + e];
+          if (n < columns)
+            static_cast<int32_t*>(p.out)[row * p.ldo + n] = acc[4 * j + 2 * half + e];
         }
       }
       continue;
@@ -145,7 +146,8 @@ __device__ inline void epilogue_plain(const S8GemmParams& p, const int32_t (&acc
     const float row_scale = __ldg(p.a_scale_row + row);
 #pragma unroll
     for (int j = 0; j < Config::kN / 8; ++j) {
-      if (Config::kFusion == S8Fusion::kSwiglu && j % 4 >= 2) continue;  // the up half of a group of 32
+      if (Config::kFusion == S8Fusion::kSwiglu && j % 4 >= 2)
+        continue;  // the up half of a group of 32
       const int32_t n = n0 + 8 * j + 2 * (lane % 4);
       const ColumnPair c = column_pair(p, n);
       float y[2] = {scaled(acc[4 * j + 2 * half], row_scale, c.scale.x, c.bias.x),
@@ -153,8 +155,9 @@ __device__ inline void epilogue_plain(const S8GemmParams& p, const int32_t (&acc
       if constexpr (Config::kFusion == S8Fusion::kSwiglu) {
         constexpr int kUp = 8;  // accumulators between column c and column c + 16
         const ColumnPair u = column_pair(p, n + 16);
-        const float up[2] = {scaled(acc[4 * j + 2 * half + kUp], row_scale, u.scale.x, u.bias.x),
-                             scaled(acc[4 * j + 2 * half + kUp + 1], row_scale, u.scale.y, u.bias.y)};
+        const float up[2] = {
+            scaled(acc[4 * j + 2 * half + kUp], row_scale, u.scale.x, u.bias.x),
+            scaled(acc[4 * j + 2 * half + kUp + 1], row_scale, u.scale.y, u.bias.y)};
         const int32_t out = n / 32 * 16 + n % 16;
 #pragma unroll
         for (int e = 0; e < 2; ++e)
@@ -277,7 +280,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   const uint32_t smem = ptx::shared_address(shared);
   const uint32_t staging = smem + kStages * Config::kBytesStage;
   const uint32_t full = staging + Config::kBytesOut, empty = full + 8 * kStages;
-  const int group = __shfl_sync(0xffffffff, threadIdx.x / 128, 0);  // uniform, and the compiler knows
+  const int group =
+      __shfl_sync(0xffffffff, threadIdx.x / 128, 0);  // uniform, and the compiler knows
   const uint32_t rank = ptx::cluster_rank();
 
   if (threadIdx.x == 0) {
@@ -306,7 +310,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       for (int32_t index = first; index < tiles; index += step) {
         const Sm90aSchedule::Tile tile = schedule.at(index);
         const int32_t row = (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM;
-        const int32_t column = tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
+        const int32_t column =
+            tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
         for (int32_t kt = 0; kt < k_tiles; ++kt) {
           ptx::mbarrier_wait(empty + 8 * stage, phase ^ 1);
           const uint32_t ready = full + 8 * stage;
@@ -314,12 +319,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
           ptx::mbarrier_arrive_expect_tx(ready, Config::kBytesStage);
           ptx::tma_load_2d(a, &maps.a, kt * Config::kK, row, ready);
           const uint32_t w = a + Config::kBytesA + rank * (Config::kBytesW / Config::kCluster);
-          if constexpr (Config::kCluster > 1) {
-            ptx::tma_load_2d_multicast(w, &maps.w, kt * Config::kK, column, ready,
-                                       (1 << Config::kCluster) - 1);
-          } else {
-            ptx::tma_load_2d(w, &maps.w, kt * Config::kK, column, ready);
-          }
+          ptx::tma_load_2d_multicast(w, &maps.w, kt * Config::kK, column, ready,
+                                     (1 << Config::kCluster) - 1);
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
@@ -341,11 +342,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     const int lane = threadIdx.x % 32;
     const uint32_t buffers = staging + consumer * Config::kPieces * Config::kBytesPiece;
     const auto give_back = [&](int s) {
-      if constexpr (Config::kCluster > 1) {
-        if (lane < Config::kCluster) ptx::mbarrier_arrive_cluster(empty + 8 * s, lane);
-      } else {
-        if (lane == 0) ptx::mbarrier_arrive(empty + 8 * s);
-      }
+      if (lane < Config::kCluster) ptx::mbarrier_arrive_cluster(empty + 8 * s, lane);
     };
     int turn = 0;
     const int32_t lag = schedule.lag < k_tiles ? schedule.lag : k_tiles;

@@ -1,10 +1,9 @@
-#include "ops/cuda/launch/sm90a_s8_gemm.h"
-
 #include <cuda.h>
 
 #include <array>
 
 #include "ops/cuda/kernels/sm90a_s8_gemm.cuh"
+#include "ops/cuda/launch/sm90a_s8_gemm.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -16,8 +15,8 @@ EncodeTiled encode_tiled() {
   static const EncodeTiled function = [] {
     void* address = nullptr;
     cudaDriverEntryPointQueryResult found{};
-    const cudaError_t status = cudaGetDriverEntryPointByVersion(
-        "cuTensorMapEncodeTiled", &address, 12000, cudaEnableDefault, &found);
+    const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &address,
+                                                                12000, cudaEnableDefault, &found);
     return status == cudaSuccess && found == cudaDriverEntryPointSuccess
                ? reinterpret_cast<EncodeTiled>(address)
                : nullptr;
@@ -58,10 +57,10 @@ template <typename Config>
 cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaStream_t stream) {
   Sm90aMaps maps{};
   constexpr uint32_t kHalfW = Config::kN / Config::kCluster;
-  bool good = encode(maps.a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.a, p.m, p.k, p.lda,
-                     {Config::kK, Config::kM}) &&
-              encode(maps.w, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.w, p.n, p.k, p.ldw,
-                     {Config::kK, kHalfW});
+  bool good =
+      encode(maps.a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.a, p.m, p.k, p.lda,
+             {Config::kK, Config::kM}) &&
+      encode(maps.w, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.w, p.n, p.k, p.ldw, {Config::kK, kHalfW});
   if (Config::kTmaStore) {
     const int64_t columns = Config::kFusion == S8Fusion::kSwiglu ? p.n / 2 : p.n;
     good = good && encode(maps.out, CU_TENSOR_MAP_DATA_TYPE_UINT16, p.out, p.m, columns, 2 * p.ldo,
@@ -69,14 +68,15 @@ cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaSt
   }
   if (!good) return cudaErrorInvalidValue;
   constexpr int kRows = Config::kM * Config::kCluster;
-  const Sm90aSchedule schedule{(p.m - 1) / kRows + 1, (p.n - 1) / Config::kN + 1, how.band, how.lag};
+  const Sm90aSchedule schedule{(p.m - 1) / kRows + 1, (p.n - 1) / Config::kN + 1, how.band,
+                               how.lag};
   const int64_t needed = int64_t{schedule.count()} * Config::kCluster;
   const int most = how.blocks / Config::kCluster * Config::kCluster;
   const int blocks = static_cast<int>(needed < most ? needed : most);
 
   const auto kernel = sm90a_s8_gemm<Config>;
-  static const cudaError_t raised = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Config::kSmemBytes);
+  static const cudaError_t raised =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Config::kSmemBytes);
   if (raised != cudaSuccess) return raised;
   cudaLaunchConfig_t settings{};
   settings.gridDim = dim3(blocks);
@@ -91,24 +91,24 @@ cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaSt
   return cudaLaunchKernelEx(&settings, kernel, p, maps, schedule);
 }
 
-template <int kN, int kStages, int kCluster, S8Fusion kFusion>
+template <int kN, int kStages, S8Fusion kFusion>
 cudaError_t dispatch_store(const S8GemmParams& p, const Sm90aS8GemmSchedule& how,
                            cudaStream_t stream) {
   if constexpr (kFusion == S8Fusion::kNone || kN % 128 == 0) {
     if (tma_store_fits(p)) {
       return p.out_type == S8Out::kBF16
-                 ? launch<Sm90aConfig<kN, kStages, kCluster, kFusion, Sm90aStore::kTmaBF16>>(p, how, stream)
-                 : launch<Sm90aConfig<kN, kStages, kCluster, kFusion, Sm90aStore::kTmaF16>>(p, how, stream);
+                 ? launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kTmaBF16>>(p, how, stream)
+                 : launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kTmaF16>>(p, how, stream);
     }
   }
-  return launch<Sm90aConfig<kN, kStages, kCluster, kFusion, Sm90aStore::kPlain>>(p, how, stream);
+  return launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kPlain>>(p, how, stream);
 }
 
-template <int kN, int kStages, int kCluster>
+template <int kN, int kStages>
 cudaError_t dispatch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaStream_t stream) {
   if (p.fusion == S8Fusion::kNone || p.out_type == S8Out::kI32)
-    return dispatch_store<kN, kStages, kCluster, S8Fusion::kNone>(p, how, stream);
-  return dispatch_store<kN, kStages, kCluster, S8Fusion::kSwiglu>(p, how, stream);
+    return dispatch_store<kN, kStages, S8Fusion::kNone>(p, how, stream);
+  return dispatch_store<kN, kStages, S8Fusion::kSwiglu>(p, how, stream);
 }
 
 struct Entry {
@@ -116,17 +116,16 @@ struct Entry {
   cudaError_t (*run)(const S8GemmParams&, const Sm90aS8GemmSchedule&, cudaStream_t);
 };
 
-template <int kN, int kStages, int kCluster>
+template <int kN, int kStages>
 constexpr Entry entry(const char* name) {
-  using Config = Sm90aConfig<kN, kStages, kCluster, S8Fusion::kNone, Sm90aStore::kTmaBF16>;
-  return {{name, Config::kM, kN, Config::kK, kStages, Config::kSmemBytes}, dispatch<kN, kStages, kCluster>};
+  using Config = Sm90aConfig<kN, kStages, S8Fusion::kNone, Sm90aStore::kTmaBF16>;
+  return {{name, Config::kM, kN, Config::kK, kStages, Config::kSmemBytes}, dispatch<kN, kStages>};
 }
 
 constexpr std::array kEntries{
-    entry<256, 4, 2>("128x256x128"),
-    entry<192, 4, 2>("128x192x128"),
-    entry<256, 4, 4>("128x256x128c4"),
-    entry<192, 4, 4>("128x192x128c4"),
+    entry<256, 4>("128x256x128"),
+    entry<192, 4>("128x192x128"),
+    entry<128, 6>("128x128x128"),
 };
 
 constexpr auto kConfigs = [] {
@@ -151,7 +150,8 @@ const char* refuse_sm90a_s8_gemm(const S8GemmParams& p) {
 cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, const Sm90aS8GemmSchedule& how,
                           cudaStream_t stream) {
   if (config < 0 || config >= static_cast<int>(kEntries.size()) || how.band < 1 || how.lag < 0 ||
-      how.lag >= kEntries[static_cast<size_t>(config)].config.stages || how.blocks < 4 || refuse_sm90a_s8_gemm(p) != nullptr)
+      how.lag >= kEntries[static_cast<size_t>(config)].config.stages || how.blocks < 2 ||
+      refuse_sm90a_s8_gemm(p) != nullptr)
     return cudaErrorInvalidValue;
   return kEntries[static_cast<size_t>(config)].run(p, how, stream);
 }
