@@ -100,7 +100,7 @@ def mma_table(_):
         best = min(entries, key=lambda e: e["median_ms"])
         work = 2e-9 * m * n * k
         rows.append(
-            f"| {name}, {m} x {n} x {k} | {best['median_ms']:.3f} ms | {best['kernel'].split('/')[0]} | {best['tops']:.0f} ({work / best['max_ms']:.0f} to {work / best['min_ms']:.0f}) |"
+            f"| {name}, {m} x {n} x {k} | {best['median_ms']:.3f} ms | {best['candidate'].split('/')[0]} | {best['tops']:.0f} ({work / best['max_ms']:.0f} to {work / best['min_ms']:.0f}) |"
         )
     return rows
 

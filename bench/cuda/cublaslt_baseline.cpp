@@ -21,7 +21,8 @@ class Product final : public LtProduct {
     cudaFree(workspace_);
   }
 
-  cublasStatus_t prepare(LtKind kind, int m, int n, int k, const float* a_scale, const float* w_scale) {
+  cublasStatus_t prepare(LtKind kind, int m, int n, int k, const float* a_scale,
+                         const float* w_scale) {
     const bool s8 = kind == LtKind::kS8;
     const bool fp8 = kind == LtKind::kFP8Rowwise || kind == LtKind::kFP8Tensorwise;
     const cudaDataType in = s8 ? CUDA_R_8I : fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
@@ -57,13 +58,15 @@ class Product final : public LtProduct {
     cublasLtMatmulPreference_t preference{};
     then([&] { return cublasLtMatmulPreferenceCreate(&preference); });
     then([&] {
-      return cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+      return cublasLtMatmulPreferenceSetAttribute(preference,
+                                                  CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                   &kWorkspaceBytes, sizeof(kWorkspaceBytes));
     });
     int found = 0;
     cublasLtMatmulHeuristicResult_t result{};
     then([&] {
-      return cublasLtMatmulAlgoGetHeuristic(handle_, desc_, a_, b_, c_, c_, preference, 1, &result, &found);
+      return cublasLtMatmulAlgoGetHeuristic(handle_, desc_, a_, b_, c_, c_, preference, 1, &result,
+                                            &found);
     });
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
     if (status == CUBLAS_STATUS_SUCCESS && found == 0) status = CUBLAS_STATUS_NOT_SUPPORTED;

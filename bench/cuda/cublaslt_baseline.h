@@ -9,10 +9,10 @@
 namespace intaglio::bench {
 
 enum class LtKind {
-  kBF16,         // bf16 x bf16 -> bf16
-  kS8,           // int8 x int8 -> int32, no scales
-  kFP8Rowwise,   // e4m3, a scale a row of A and a row of W -> bf16
-  kFP8Tensorwise // e4m3, one scale each, fast accumulation -> bf16
+  kBF16,          // bf16 x bf16 -> bf16
+  kS8,            // int8 x int8 -> int32, no scales
+  kFP8Rowwise,    // e4m3, a scale a row of A and a row of W -> bf16
+  kFP8Tensorwise  // e4m3, one scale each, fast accumulation -> bf16
 };
 
 class LtProduct {

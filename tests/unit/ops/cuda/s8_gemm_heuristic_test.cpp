@@ -171,13 +171,13 @@ TEST(S8GemmHeuristic, SlowEpiloguesCount) {
 // Medians of bench/results/<file>.json: shape -> tile -> the least over the ways it was run.
 using Measured = std::map<std::tuple<int64_t, int64_t, int64_t>, std::map<std::string, double>>;
 
-Measured read_measured(const std::string& file, const std::string& field,
+Measured read_measured(const std::string& file,
                        const std::function<std::string(const std::string&)>& tile_of) {
   std::ifstream stream(std::string(INTAGLIO_SOURCE_DIR) + "/bench/results/" + file + ".json");
   Measured measured;
   const nlohmann::json all = nlohmann::json::parse(stream);
   for (const auto& r : all["results"]) {
-    const std::string tile = tile_of(r[field].get<std::string>());
+    const std::string tile = tile_of(r["candidate"].get<std::string>());
     if (tile.empty() || r["m"].get<int64_t>() < 1024) continue;
     const double ms = r["median_ms"];
     double& best = measured[{r["m"], r["n"], r["k"]}].try_emplace(tile, ms).first->second;
@@ -207,14 +207,14 @@ TEST(S8GemmHeuristic, IsNearTheFastestTileMeasuredOnHopper) {
     if (config.family == S8GemmFamily::kSm80) mma.push_back(config);
   }
   expect_near_the_best(
-      read_measured("h100_sm90a_s8_gemm", "candidate",
+      read_measured("h100_sm90a_s8_gemm",
                     [](const std::string& name) {
                       const bool own = name.starts_with("sm90a ") && !name.ends_with("swiglu");
                       return own ? name.substr(6, name.find(' ', 6) - 6) : std::string();
                     }),
       wgmma);
   expect_near_the_best(
-      read_measured("h100_sm80_s8_gemm", "kernel",
+      read_measured("h100_sm80_s8_gemm",
                     [](const std::string& name) { return name.substr(0, name.find('/')); }),
       mma);
 }
