@@ -213,9 +213,16 @@ __device__ __forceinline__ void prefetch_scales(const S8GemmParams& p, const Sm8
   }
 }
 
+// What a block may have of shared memory; configs above it are not compiled for the architecture, and the launcher refuses them.
+#if defined(__CUDA_ARCH__) && \
+    (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
+inline constexpr int kSm80SharedLimit = 99 * 1024;
+#else
+inline constexpr int kSm80SharedLimit = 163 * 1024;
+#endif
+
 template <class C>
-__global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
-    sm80_s8_gemm_kernel(const __grid_constant__ Sm80S8GemmArgs args) {
+__device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
   using Sw = Swizzle<C::kTileK>;
   constexpr int kMi = C::kMi, kNi = C::kNi, kKi = C::kKi;
   constexpr int kPasses = C::kAPasses + C::kWPasses;
@@ -336,6 +343,12 @@ __global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
   }
   // Copies of zeros may still be on their way to this block's shared memory.
   ptx::cp_async_wait<0>();
+}
+
+template <class C>
+__global__ void __launch_bounds__(C::kThreads, C::kCtasPerSm)
+    sm80_s8_gemm_kernel(const __grid_constant__ Sm80S8GemmArgs args) {
+  if constexpr (C::kSmemBytes <= kSm80SharedLimit) sm80_s8_gemm_block<C>(args);
 }
 
 }  // namespace intaglio::cuda

@@ -12,11 +12,11 @@ using Configs = Sm80S8GemmConfigs;
 constexpr size_t kConfigCount = std::tuple_size_v<Configs>;
 
 constexpr std::array<const char*, kConfigCount> kNames{
-    "sm80_192x256x64_3",  "sm80_192x256x64_4", "sm80_192x128x64_4",  "sm80_128x256x64_4",
-    "sm80_128x256x128_3", "sm80_256x128x64_4", "sm80_256x128x128_3", "sm80_128x128x64_3",
-    "sm80_128x128x128_3", "sm80_64x256x64_4",  "sm80_128x64x64_4",   "sm80_64x128x64_4",
-    "sm80_64x64x128_4",   "sm80_32x128x128_4", "sm80_16x128x128_5",  "sm80_64x64x64_3_any_rows",
-};
+    "sm80_192x256x64_3", "sm80_192x256x64_4",  "sm80_192x256x64_5",       "sm80_192x128x64_4",
+    "sm80_128x256x64_4", "sm80_128x256x64_6",  "sm80_128x256x128_3",      "sm80_256x128x64_4",
+    "sm80_256x128x64_6", "sm80_256x128x128_3", "sm80_128x128x64_3",       "sm80_128x128x128_3",
+    "sm80_64x256x64_4",  "sm80_128x64x64_4",   "sm80_64x128x64_4",        "sm80_64x64x128_4",
+    "sm80_32x128x128_4", "sm80_16x128x128_5",  "sm80_64x64x64_3_any_rows"};
 
 // Fills the numbers of a row from the type that compiles it, so that they cannot disagree.
 template <size_t... kIndex>
