@@ -9,8 +9,8 @@ namespace intaglio {
 
 struct CudaDevice {
   int ordinal = 0;
-  std::string name;              // "NVIDIA H100 80GB HBM3"
-  int compute_capability = 0;    // 10 * major + minor: 75, 80, 86, 89, 90, 100, 120
+  std::string name;            // "NVIDIA H100 80GB HBM3"
+  int compute_capability = 0;  // 10 * major + minor: 75, 80, 86, 89, 90, 100, 120
   int multiprocessors = 0;
   int shared_bytes_per_block = 0;  // the most a block may take with opt-in
   int64_t l2_bytes = 0;
