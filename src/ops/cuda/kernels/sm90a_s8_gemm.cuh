@@ -19,14 +19,13 @@
 #pragma once
 
 #include <cuda.h>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 #include "ops/cuda/ptx/cluster.cuh"
 #include "ops/cuda/ptx/mbarrier.cuh"
 #include "ops/cuda/ptx/tma.cuh"
 #include "ops/cuda/ptx/wgmma.cuh"
 #include "ops/cuda/s8_gemm_params.h"
+#include "ops/cuda/tile/epilogue.cuh"
 #include "ops/cuda/tile/raster.h"
 
 namespace intaglio::cuda {
@@ -41,6 +40,7 @@ struct Sm90aConfig {
   static constexpr S8Fusion kFusion = kFusion_;
   static constexpr Sm90aStore kStore = kStore_;
   static constexpr bool kTmaStore = kStore != Sm90aStore::kPlain;
+  static constexpr S8Out kOutType = kStore == Sm90aStore::kTmaF16 ? S8Out::kF16 : S8Out::kBF16;
   static constexpr int kCluster = 2;
   static constexpr int kConsumers = 2, kThreads = 128 * (1 + kConsumers);
   static constexpr int kBytesA = kM * kK, kBytesW = kN * kK, kBytesStage = kBytesA + kBytesW;
@@ -76,101 +76,6 @@ struct Sm90aSchedule {
 
 namespace sm90a {
 
-__device__ inline float scaled(int32_t acc, float row, float column, float bias) {
-  return __fadd_rn(__fmul_rn(__int2float_rn(acc), __fmul_rn(row, column)), bias);
-}
-
-__device__ inline float silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
-
-template <Sm90aStore kStore>
-__device__ inline uint32_t pack_16(float low, float high) {
-  if constexpr (kStore == Sm90aStore::kTmaBF16) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
-  } else {
-    const __half2 pair = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
-  }
-}
-
-__device__ inline float2 load_pair(const float* x) {
-  if (reinterpret_cast<uintptr_t>(x) % 8 == 0) return __ldg(reinterpret_cast<const float2*>(x));
-  return {__ldg(x), __ldg(x + 1)};
-}
-
-// Scales and bias of the columns n + {0, 1}, n even; zeros beyond the last column.
-struct ColumnPair {
-  float2 scale, bias;
-};
-__device__ inline ColumnPair column_pair(const S8GemmParams& p, int32_t n) {
-  ColumnPair c{{0.0f, 0.0f}, {0.0f, 0.0f}};
-  if (n + 1 < p.n) {
-    c.scale = load_pair(p.w_scale_col + n);
-    if (p.bias != nullptr) c.bias = load_pair(p.bias + n);
-  } else if (n < p.n) {
-    c.scale.x = __ldg(p.w_scale_col + n);
-    if (p.bias != nullptr) c.bias.x = __ldg(p.bias + n);
-  }
-  return c;
-}
-
-__device__ inline void store_plain(const S8GemmParams& p, int32_t row, int32_t column, float y) {
-  const int64_t at = row * p.ldo + column;
-  if (p.out_type == S8Out::kF32) static_cast<float*>(p.out)[at] = y;
-  if (p.out_type == S8Out::kBF16) static_cast<__nv_bfloat16*>(p.out)[at] = __float2bfloat16_rn(y);
-  if (p.out_type == S8Out::kF16) static_cast<__half*>(p.out)[at] = __float2half_rn(y);
-}
-
-// One accumulator group j: columns n + 8 j + {0, 1} of rows `row` and `row + 8`.
-template <typename Config>
-__device__ inline void epilogue_plain(const S8GemmParams& p, const int32_t (&acc)[Config::kN / 2],
-                                      int32_t row0, int32_t n0) {
-  const int lane = threadIdx.x % 32;
-  const int64_t columns = p.n;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int32_t row = row0 + lane / 4 + 8 * half;
-    if (row >= p.m) continue;
-    if (p.out_type == S8Out::kI32) {
-#pragma unroll
-      for (int j = 0; j < Config::kN / 8; ++j) {
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const int32_t n = n0 + 8 * j + 2 * (lane % 4) + e;
-          if (n < columns)
-            static_cast<int32_t*>(p.out)[row * p.ldo + n] = acc[4 * j + 2 * half + e];
-        }
-      }
-      continue;
-    }
-    const float row_scale = __ldg(p.a_scale_row + row);
-#pragma unroll
-    for (int j = 0; j < Config::kN / 8; ++j) {
-      if (Config::kFusion == S8Fusion::kSwiglu && j % 4 >= 2)
-        continue;  // the up half of a group of 32
-      const int32_t n = n0 + 8 * j + 2 * (lane % 4);
-      const ColumnPair c = column_pair(p, n);
-      float y[2] = {scaled(acc[4 * j + 2 * half], row_scale, c.scale.x, c.bias.x),
-                    scaled(acc[4 * j + 2 * half + 1], row_scale, c.scale.y, c.bias.y)};
-      if constexpr (Config::kFusion == S8Fusion::kSwiglu) {
-        constexpr int kUp = 8;  // accumulators between column c and column c + 16
-        const ColumnPair u = column_pair(p, n + 16);
-        const float up[2] = {
-            scaled(acc[4 * j + 2 * half + kUp], row_scale, u.scale.x, u.bias.x),
-            scaled(acc[4 * j + 2 * half + kUp + 1], row_scale, u.scale.y, u.bias.y)};
-        const int32_t out = n / 32 * 16 + n % 16;
-#pragma unroll
-        for (int e = 0; e < 2; ++e)
-          if (n + e < columns) store_plain(p, row, out + e, __fmul_rn(silu(y[e]), up[e]));
-      } else {
-#pragma unroll
-        for (int e = 0; e < 2; ++e)
-          if (n + e < columns) store_plain(p, row, n + e, y[e]);
-      }
-    }
-  }
-}
-
 // Scales and biases of the columns that one piece of the output needs: `kGroups` groups of 8 accumulator columns, two columns a thread.
 // Columns beyond the last read a valid neighbour: what comes of them is never stored.
 template <int kGroups>
@@ -186,7 +91,7 @@ struct PieceColumns {
       const int32_t n = min(first + 8 * g, p.n - 2);
       scale[g] = __ldg(reinterpret_cast<const float2*>(p.w_scale_col + n));
       const float2 b = __ldg(reinterpret_cast<const float2*>(bias_source + n));
-      bias[g] = {has_bias ? b.x : 0.0f, has_bias ? b.y : 0.0f};
+      bias[g] = {has_bias ? b.x : -0.0f, has_bias ? b.y : -0.0f};  // x + -0 is x
     }
   }
 };
@@ -232,19 +137,19 @@ struct TmaEpilogue {
         float y[4];
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          y[e] = scaled(acc[4 * j + e], row_scale[e / 2],
-                        e % 2 ? columns.scale[g].y : columns.scale[g].x,
-                        e % 2 ? columns.bias[g].y : columns.bias[g].x);
+          y[e] = scale_one(acc[4 * j + e], row_scale[e / 2],
+                           e % 2 ? columns.scale[g].y : columns.scale[g].x,
+                           e % 2 ? columns.bias[g].y : columns.bias[g].x);
           if constexpr (kSwiglu) {
             constexpr int kUp = 2;  // groups between column c and column c + 16
-            const float up = scaled(acc[4 * (j + kUp) + e], row_scale[e / 2],
-                                    e % 2 ? columns.scale[g + kUp].y : columns.scale[g + kUp].x,
-                                    e % 2 ? columns.bias[g + kUp].y : columns.bias[g + kUp].x);
-            y[e] = __fmul_rn(silu(y[e]), up);
+            const float up = scale_one(acc[4 * (j + kUp) + e], row_scale[e / 2],
+                                       e % 2 ? columns.scale[g + kUp].y : columns.scale[g + kUp].x,
+                                       e % 2 ? columns.bias[g + kUp].y : columns.bias[g + kUp].x);
+            y[e] = swiglu_one(y[e], up);
           }
         }
-        packed[out_group][0] = pack_16<Config::kStore>(y[0], y[1]);
-        packed[out_group][1] = pack_16<Config::kStore>(y[2], y[3]);
+        packed[out_group][0] = pack_half_pair({y[0], y[1]}, Config::kOutType);
+        packed[out_group][1] = pack_half_pair({y[2], y[3]}, Config::kOutType);
       }
       const uint32_t buffer = turn * Config::kBytesPiece;
       turn ^= 1;
@@ -384,7 +289,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       } else {
         ptx::wgmma_wait<0>();
         give_back(previous);
-        sm90a::epilogue_plain<Config>(p, acc, row0 + 16 * (threadIdx.x / 32 % 4), tile.column * kN);
+        write_warp_tile<1, kN / 8>(p, lane, row0 + 16 * (threadIdx.x / 32 % 4), tile.column * kN,
+                                   reinterpret_cast<const int32_t(&)[1][kN / 8][4]>(acc));
       }
     }
     // Shared memory goes away with the block: the last stores must have read it.

@@ -45,17 +45,4 @@ __device__ inline void mbarrier_wait(uint32_t barrier, uint32_t parity) {
       "r"(parity)
       : "memory");
 }
-// The same, with acquire semantics over the whole cluster: for phases that other blocks complete.
-__device__ inline void mbarrier_wait_cluster(uint32_t barrier, uint32_t parity) {
-  asm volatile(
-      "{\n.reg .pred done;\n"
-      "WAIT:\n"
-      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@done bra DONE;\n"
-      "bra WAIT;\n"
-      "DONE:\n}\n" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
-
 }  // namespace intaglio::cuda::ptx
