@@ -103,7 +103,8 @@ struct TmaEpilogue {
   static constexpr bool kSwiglu = Config::kFusion == S8Fusion::kSwiglu;
   static_assert(!kSwiglu || Config::kN % 128 == 0, "SwiGLU halves the columns; pieces are 64 wide");
   static constexpr int kPieces = (kSwiglu ? Config::kN / 2 : Config::kN) / 64;
-  static constexpr int kGroups = kSwiglu ? 16 : 8;  // accumulator groups a piece is made of
+  // Scales are held for 64 columns of the product: all of a piece, or what makes half of one with SwiGLU.
+  static constexpr int kGroups = 8, kLoads = kSwiglu ? 2 : 1;
 
   PieceColumns<kGroups> columns;
   float row_scale[2];
@@ -126,30 +127,29 @@ struct TmaEpilogue {
     const uint32_t row_address = staging + matrix_row * 128;
 #pragma unroll
     for (int piece = 0; piece < kPieces; ++piece) {
-      PieceColumns<kGroups> next;
-      if (piece + 1 < kPieces) next.load(p, n0 + 8 * kGroups * (piece + 1));
       uint32_t packed[8][2];
 #pragma unroll
-      for (int out_group = 0; out_group < 8; ++out_group) {
-        // SwiGLU: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and 4 g + 2, 4 g + 3 (up).
-        const int g = kSwiglu ? out_group / 2 * 4 + out_group % 2 : out_group;
-        const int j = piece * kGroups + g;
-        float y[4];
+      for (int load = 0; load < kLoads; ++load) {
+        const int part = piece * kLoads + load;
+        PieceColumns<kGroups> next;
+        if (part + 1 < kPieces * kLoads) next.load(p, n0 + 8 * kGroups * (part + 1));
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          y[e] = scale_one(acc[4 * j + e], row_scale[e / 2],
-                           e % 2 ? columns.scale[g].y : columns.scale[g].x,
-                           e % 2 ? columns.bias[g].y : columns.bias[g].x);
+        for (int i = 0; i < kGroups / kLoads; ++i) {
+          // SwiGLU: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and 4 g + 2, 4 g + 3 (up).
+          const int g = kSwiglu ? i / 2 * 4 + i % 2 : i;
+          float y[4];
+          scale_group(y, acc, part * kGroups + g, g);
           if constexpr (kSwiglu) {
-            constexpr int kUp = 2;  // groups between column c and column c + 16
-            const float up = scale_one(acc[4 * (j + kUp) + e], row_scale[e / 2],
-                                       e % 2 ? columns.scale[g + kUp].y : columns.scale[g + kUp].x,
-                                       e % 2 ? columns.bias[g + kUp].y : columns.bias[g + kUp].x);
-            y[e] = swiglu_one(y[e], up);
+            float up[4];
+            scale_group(up, acc, part * kGroups + g + 2, g + 2);
+#pragma unroll
+            for (int e = 0; e < 4; ++e) y[e] = swiglu_one(y[e], up[e]);
           }
+          const int out_group = load * (kGroups / kLoads) + i;
+          packed[out_group][0] = pack_half_pair({y[0], y[1]}, Config::kOutType);
+          packed[out_group][1] = pack_half_pair({y[2], y[3]}, Config::kOutType);
         }
-        packed[out_group][0] = pack_half_pair({y[0], y[1]}, Config::kOutType);
-        packed[out_group][1] = pack_half_pair({y[2], y[3]}, Config::kOutType);
+        if (part + 1 < kPieces * kLoads) columns = next;
       }
       const uint32_t buffer = turn * Config::kBytesPiece;
       turn ^= 1;
@@ -167,8 +167,18 @@ struct TmaEpilogue {
         ptx::tma_store_2d(map, staging + buffer, (kSwiglu ? n0 / 2 : n0) + 64 * piece, row0);
         ptx::tma_store_commit();
       }
-      columns = next;
     }
+  }
+
+ private:
+  // The four sums of accumulator group j, whose columns are those of group g that are held.
+  __device__ void scale_group(float (&y)[4], const int32_t (&acc)[Config::kN / 2], int j,
+                              int g) const {
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      y[e] = scale_one(acc[4 * j + e], row_scale[e / 2],
+                       e % 2 ? columns.scale[g].y : columns.scale[g].x,
+                       e % 2 ? columns.bias[g].y : columns.bias[g].x);
   }
 };
 
