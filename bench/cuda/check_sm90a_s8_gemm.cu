@@ -2,7 +2,7 @@
 //
 //   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu bench/cuda/cublaslt_baseline.cpp
 //     src/ops/cuda/launch/sm90a_s8_gemm.cu -lcublasLt -o check_sm90a_s8_gemm
-//   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak CONFIG LAG] [--json FILE]
+//   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak CONFIG] [--json FILE]
 //
 // Exit status 0: everything agreed. Times are medians over rounds of bursts, candidates in turn, on random normal data. Times are of the product as it
 // is used: scales, bias and a bf16 output for int8; cuBLASLt's int8 writes int32 and leaves the scales to another pass.
@@ -54,8 +54,7 @@ int all_blocks() {
 }
 
 Runner runner_of(int config, const Sm90aS8GemmSchedule& how) {
-  return {std::string("sm90a ") + config_name(config) + " band " + std::to_string(how.band) +
-              " lag " + std::to_string(how.lag),
+  return {std::string("sm90a ") + config_name(config) + " band " + std::to_string(how.band),
           [](const S8GemmParams& p) { return cuda::refuse_sm90a_s8_gemm(p); },
           [](const S8GemmParams&) { return size_t{0}; },
           [=](const S8GemmParams& p, void*, cudaStream_t stream) {
@@ -114,7 +113,7 @@ Tally check_everything(bool quick) {
   for (const auto& [m, n, k] : kSmall) {
     const int pad = (16 - k % 16) % 16;
     check_problem(operands, {.m = m, .n = n, .k = k, .a_pad = pad, .w_pad = pad}, seed += 10, 0,
-                  {8, blocks, 0}, tally);
+                  {8, blocks}, tally);
   }
   tally.report("small shapes");
 
@@ -137,17 +136,17 @@ Tally check_everything(bool quick) {
     const int spare = 8 * below(2);
     // A few blocks have many tiles each.
     const int some = i % 5 == 4 ? std::min(2 + 2 * below(8), blocks) : blocks;
-    check_problem(operands, q, seed += 10, spare, {1 + below(9), some, below(4)}, tally);
+    check_problem(operands, q, seed += 10, spare, {1 + below(9), some}, tally);
   }
   tally.report((std::to_string(shapes) + " ragged shapes").c_str());
 
   for (const int m : {4096, 4609}) {
     for (const Linear& s : kLinears) {
-      check_problem(operands, {.m = m, .n = s.n, .k = s.k}, seed += 10, 0, {8, blocks, 0}, tally);
+      check_problem(operands, {.m = m, .n = s.n, .k = s.k}, seed += 10, 0, {8, blocks}, tally);
       tally.report((std::string(s.name) + ", m = " + std::to_string(m)).c_str());
     }
   }
-  check_problem(operands, {.m = 512, .n = kText.n, .k = kText.k}, seed += 10, 0, {8, blocks, 2},
+  check_problem(operands, {.m = 512, .n = kText.n, .k = kText.k}, seed += 10, 0, {8, blocks},
                 tally);
   tally.report("text, m = 512");
   return tally;
@@ -222,19 +221,18 @@ Outcome time_shape(const Linear& linear, int m, bool quick, Results& results) {
   const Baselines baselines(plain);
   std::vector<Candidate> all = baselines.candidates;
   const int blocks = all_blocks();
-  const auto add = [&](const S8GemmParams& p, int config, int band, int lag, const char* suffix) {
-    const Runner runner = runner_of(config, {band, blocks, lag});
+  const auto add = [&](const S8GemmParams& p, int config, int band, const char* suffix) {
+    const Runner runner = runner_of(config, {band, blocks});
     all.push_back({runner.name + suffix,
                    [=](cudaStream_t stream) { return runner.run(p, nullptr, stream); }});
   };
   const size_t first_plain = all.size();
   for (int config = 0; config < config_count(); ++config) {
     for (const int band : {4, 8, 16, 64})
-      if (!quick || band == 8) add(plain, config, band, 0, "");
-    add(plain, config, 8, 2, "");
+      if (!quick || band == 8) add(plain, config, band, "");
   }
   const size_t first_gated = all.size();
-  for (int config = 0; config < config_count(); ++config) add(gated, config, 8, 0, " swiglu");
+  for (int config = 0; config < config_count(); ++config) add(gated, config, 8, " swiglu");
 
   const std::vector<Times> times = time_interleaved(all, quick ? 5 : 9, 4);
   Outcome outcome{&linear, m, 0.0, {}};
@@ -338,12 +336,12 @@ void time_everything(bool quick, Results& results) {
 }
 
 // One product again and again, for as long as clocks take to settle.
-void soak(int config, int lag, const Linear& linear, Results& results) {
+void soak(int config, const Linear& linear, Results& results) {
   constexpr int kRows = 4608, kBurst = 200;
   Operands operands;
   const S8GemmParams p = operands.prepare(
       {.m = kRows, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true}, 77);
-  const Runner runner = runner_of(config, {8, all_blocks(), lag});
+  const Runner runner = runner_of(config, {8, all_blocks()});
   const Candidate candidate{runner.name,
                             [&](cudaStream_t stream) { return runner.run(p, nullptr, stream); }};
   Times last{};
@@ -363,7 +361,7 @@ void soak(int config, int lag, const Linear& linear, Results& results) {
 int main(int argc, char** argv) {
   using namespace intaglio::bench;
   bool check = true, bench = true, quick = false, soaks = false;
-  int config = 0, lag = 0;
+  int config = 0;
   const char* json = nullptr;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--check-only") == 0) {
@@ -372,10 +370,9 @@ int main(int argc, char** argv) {
       check = false;
     } else if (std::strcmp(argv[i], "--quick") == 0) {
       quick = true;
-    } else if (std::strcmp(argv[i], "--soak") == 0 && i + 2 < argc) {
+    } else if (std::strcmp(argv[i], "--soak") == 0 && i + 1 < argc) {
       soaks = true;
       config = std::atoi(argv[++i]);
-      lag = std::atoi(argv[++i]);
     } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
       json = argv[++i];
     } else {
@@ -391,8 +388,8 @@ int main(int argc, char** argv) {
   Tally tally;
   if (soaks) {
     results.sample("before");
-    soak(config, lag, kLinears[0], results);
-    soak(config, lag, kLinears[3], results);
+    soak(config, kLinears[0], results);
+    soak(config, kLinears[3], results);
     results.sample("after");
   } else {
     if (check) {

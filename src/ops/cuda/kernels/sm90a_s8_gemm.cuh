@@ -60,9 +60,6 @@ struct Sm90aSchedule {
   int32_t rows, columns;  // tiles of clusters
   // Rows of cluster tiles in a band of the raster: a band is walked column by column, so that what runs at once shares A within a band and few columns of W.
   int32_t band;
-  // The second consumer starts when the first has done this many k tiles; later the distance keeps itself, so the two epilogues do not fall together.
-  // It costs as many stages of prefetch. 0: both start at once.
-  int32_t lag;
 
   struct Tile {
     int32_t row, column;
@@ -190,7 +187,6 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
                   const __grid_constant__ Sm90aSchedule schedule) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   constexpr int kStages = Config::kStages, kN = Config::kN;
-  constexpr int kLagBarrier = 3;  // 1 and 2 belong to the epilogues
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t smem = ptx::shared_address(shared);
   const uint32_t staging = smem + kStages * Config::kBytesStage;
@@ -260,8 +256,6 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       if (lane < Config::kCluster) ptx::mbarrier_arrive_cluster(empty + 8 * s, lane);
     };
     int turn = 0;
-    const int32_t lag = schedule.lag < k_tiles ? schedule.lag : k_tiles;
-    if (consumer == 1 && lag > 0) ptx::named_barrier(kLagBarrier, 256);
     for (int32_t index = first; index < tiles; index += step) {
       const Sm90aSchedule::Tile tile = schedule.at(index);
       int32_t acc[kN / 2];
@@ -281,8 +275,6 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
         ptx::wgmma_wait<1>();
         if (kt > 0) give_back(previous);
         previous = stage;
-        if (consumer == 0 && index == first && kt + 1 == lag)
-          ptx::named_barrier_arrive(kLagBarrier, 256);
         if (++stage == kStages) {
           stage = 0;
           phase ^= 1;

@@ -144,8 +144,8 @@ Status launch_s8_gemm(const S8GemmParams& p, const S8GemmChoice& choice, const C
           workspace, queue);
       break;
     case S8GemmFamily::kSm90a:
-      status = sm90a_s8_gemm(
-          p, config, {.band = choice.band, .blocks = device.multiprocessors, .lag = 0}, queue);
+      status =
+          sm90a_s8_gemm(p, config, {.band = choice.band, .blocks = device.multiprocessors}, queue);
       break;
     case S8GemmFamily::kSmallM:
       status = small_m_s8_gemm(p, config, choice.split_k, workspace, queue);

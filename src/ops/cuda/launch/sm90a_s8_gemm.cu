@@ -68,8 +68,7 @@ cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaSt
   }
   if (!good) return cudaErrorInvalidValue;
   constexpr int kRows = Config::kM * Config::kCluster;
-  const Sm90aSchedule schedule{(p.m - 1) / kRows + 1, (p.n - 1) / Config::kN + 1, how.band,
-                               how.lag};
+  const Sm90aSchedule schedule{(p.m - 1) / kRows + 1, (p.n - 1) / Config::kN + 1, how.band};
   const int64_t needed = int64_t{schedule.count()} * Config::kCluster;
   const int most = how.blocks / Config::kCluster * Config::kCluster;
   const int blocks = static_cast<int>(needed < most ? needed : most);
@@ -149,8 +148,7 @@ const char* refuse_sm90a_s8_gemm(const S8GemmParams& p) {
 
 cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, const Sm90aS8GemmSchedule& how,
                           cudaStream_t stream) {
-  if (config < 0 || config >= static_cast<int>(kEntries.size()) || how.band < 1 || how.lag < 0 ||
-      how.lag >= kEntries[static_cast<size_t>(config)].config.stages || how.blocks < 2 ||
+  if (config < 0 || config >= static_cast<int>(kEntries.size()) || how.band < 1 || how.blocks < 2 ||
       refuse_sm90a_s8_gemm(p) != nullptr)
     return cudaErrorInvalidValue;
   return kEntries[static_cast<size_t>(config)].run(p, how, stream);

@@ -22,7 +22,6 @@ const char* refuse_sm90a_s8_gemm(const S8GemmParams& p);
 struct Sm90aS8GemmSchedule {
   int band;    // rows of clusters a band of the raster has (tile/raster.h), >= 1
   int blocks;  // that run at once: an even number, at most the multiprocessors
-  int lag;     // k tiles by which the second warpgroup follows the first, below the stages
 };
 
 // No allocation, no synchronisation, capturable. cudaErrorInvalidValue if refused.
