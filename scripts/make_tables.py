@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rewrites the tables of README.md and docs/kernels.md from bench/results/*.json.
+"""Rewrites the tables of README.md, docs/kernels.md and models/mini/README.md from bench/results/*.json.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Nothing between them is typed by hand. `--check` fails if a file would change.
 """
@@ -116,6 +116,12 @@ def quantizer_table(_):
     return rows
 
 
+def quality_table(_):
+    rows = ["| what | goal | measured |", "| --- | --- | --- |"]
+    rows += [f"| {r['what']} | {r['goal']} | {r['measured']} |" for r in read("mini_quality")["rows"]]
+    return rows
+
+
 kTables = {
     "picture": picture_table,
     "block": block_table,
@@ -123,6 +129,7 @@ kTables = {
     "wgmma": wgmma_table,
     "mma": mma_table,
     "quantizers": quantizer_table,
+    "quality": quality_table,
 }
 
 
@@ -132,7 +139,7 @@ def main():
     args = parser.parse_args()
     results = load()
     stale = []
-    for path in ("README.md", "docs/kernels.md"):
+    for path in ("README.md", "docs/kernels.md", "models/mini/README.md"):
         with open(path) as file:
             text = file.read()
 
