@@ -34,22 +34,23 @@ test: unit sanitize cuda lint
 	@scripts/setup.sh test
 .PHONY: .setup-test
 
+# Units and sanitizers test what needs no GPU, alike on every machine; scripts/gpu_check.sh is for the card.
 unit: .setup-test
-	cmake -G Ninja -S . -B $(BUILD)/test -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=ON
+	cmake -G Ninja -S . -B $(BUILD)/test -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=ON -DINTAGLIO_CUDA=OFF
 	cmake --build $(BUILD)/test -j $(JOBS)
 	ctest --test-dir $(BUILD)/test --output-on-failure -j $(JOBS) $(CTEST_FLAGS)
 	scripts/check_kernel_symbols.sh $(BUILD)/test
 
 # Every test again under the address and undefined-behaviour sanitizers.
 sanitize: .setup-test
-	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DINTAGLIO_SANITIZE=address,undefined
+	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DINTAGLIO_SANITIZE=address,undefined -DINTAGLIO_CUDA=OFF
 	cmake --build $(BUILD)/sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)/sanitize --output-on-failure -j $(JOBS) $(CTEST_FLAGS)
 
 # Every CUDA kernel for every architecture, and the library and the program with them; no GPU needed. Fails on register spills.
 cuda: .setup-test
 	@if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then echo "cuda: skipped, there is no nvcc on this machine"; exit 0; fi; set -e; \
-	cmake -G Ninja -S . -B $(BUILD)/cuda -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF -DINTAGLIO_CUDA=ON -DINTAGLIO_CUDA_ARCHITECTURES="75-real;80-real;86-real;89-real;90a-real;120" >/dev/null; \
+	cmake -G Ninja -S . -B $(BUILD)/cuda -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF -DINTAGLIO_CUDA=ON -DINTAGLIO_CUDA_ARCHITECTURES=all >/dev/null; \
 	cmake --build $(BUILD)/cuda --target clean; \
 	cmake --build $(BUILD)/cuda -j $(JOBS) --target intaglio intaglio_shared >$(BUILD)/cuda/build.log 2>&1 || { grep -E "error|FAILED" $(BUILD)/cuda/build.log; exit 1; }; \
 	scripts/check_kernel_resources.py $(BUILD)/cuda/build.log >$(BUILD)/cuda/kernels.txt; \

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 
-# (kernel, architectures or None for all, bytes): known, looked at and outside the main loop. Anything else must not spill.
+# (part of the name, pattern of the architecture, bytes): known, looked at and outside the main loop. Anything else must not spill.
 kAllowedSpills = [
     ("sm80_s8_gemm", "sm_(80|90a|120)", 96),  # 192-row tiles: the epilogue's addresses; the main loop has none
     ("small_m_s8_gemm", "sm_120", 16),  # 32 rows
