@@ -48,6 +48,7 @@ def arguments():
     parser.add_argument("--noise-mean-end", type=float, default=0.5)
     parser.add_argument("--noise-deviation", type=float, default=1.5)
     parser.add_argument("--workers", type=int, default=22)
+    parser.add_argument("--scene-seed", type=int, default=70_000_000, help="another one for each run that goes on from the last")
     parser.add_argument("--graph", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", type=int, default=0)
@@ -135,7 +136,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     log = Log(args.out / f"short_{args.role}.jsonl")
     assets = np.load(kHere / ".cache" / "assets.npz")
-    source = SceneSource(assets["advances"], args.workers, args.chunk, 70_000_000) if args.role == "alone" else None
+    source = SceneSource(assets["advances"], args.workers, args.chunk, args.scene_seed) if args.role == "alone" else None
     device = setup(args.device, 300 + (args.role == "joint"))
     vae = load_weights(Vae(config.kVae), args.init / "vae")
     vocab = Tokenizer.load(kHere / "tokenizer" / "tokenizer.json").size
