@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
-# Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [quick]
+# Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]
 # BUILD_DIR: built with -DINTAGLIO_CUDA=ON -DINTAGLIO_BUILD_BENCH=ON (it may come from another machine). Each step writes OUT_DIR/<step>.log, those that measure a .json too.
-# All steps run, whatever fails; the exit code is the number of steps that failed.
+# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
 set -uo pipefail
-build=$(cd "${1:?usage: gpu_check.sh BUILD_DIR OUT_DIR [quick]}" && pwd)
-mkdir -p "${2:?usage: gpu_check.sh BUILD_DIR OUT_DIR [quick]}"
+usage="usage: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]"
+build=$(cd "${1:?$usage}" && pwd)
+mkdir -p "${2:?$usage}"
 out=$(cd "$2" && pwd)
-quick=${3:+--quick}
+shift 2
+quick=
+if [ "${1:-}" = --quick ]; then
+  quick=--quick
+  shift
+fi
+chosen=" $* "
 cd "$(dirname "$0")/.."
 failed=0
+wanted() { [ "$chosen" = "  " ] || [[ $chosen == *" $1 "* ]]; }
 step() {
   local name=$1 limit=$2
   shift 2
@@ -19,18 +27,18 @@ step() {
   fi
 }
 nvidia-smi --query-gpu=name,driver_version,power.limit,clocks.max.sm --format=csv >"$out/card.csv"
-step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90a_s8_gemm.json"
-step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
-step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"
-if [ -x "$build/bin/intaglio" ]; then
+wanted sm90a_s8_gemm && step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90a_s8_gemm.json"
+wanted sm80_s8_gemm && step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
+wanted quantize_rows && step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"
+if wanted tune && [ -x "$build/bin/intaglio" ]; then
   step tune 240 env XDG_CACHE_HOME="$out/cache" "$build/bin/intaglio" tune --shapes bench/shapes/ideogram4.txt --export "$out/tuned.json"
 fi
-if [ -e "$build/lib/libintaglio.so" ] && python3 -c 'import torch' 2>/dev/null; then
+if wanted torch && [ -e "$build/lib/libintaglio.so" ] && python3 -c 'import torch' 2>/dev/null; then
   step torch 240 python3 bindings/python/tests/test_torch_gpu.py --library "$build/lib/libintaglio.so" --json "$out/torch.json"
 fi
-if command -v compute-sanitizer >/dev/null && [ -z "$quick" ]; then
+if wanted sanitizer && command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck synccheck; do
-    step "sanitizer_${tool}_sm80" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm80_s8_gemm" --check-only
+    step "sanitizer_${tool}_sm80" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm80_s8_gemm" --quick --check-only
     step "sanitizer_${tool}_quantize" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_quantize_rows" --check-only
     step "sanitizer_${tool}_sm90a" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm90a_s8_gemm" --quick --check-only
   done

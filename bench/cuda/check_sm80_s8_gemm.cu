@@ -1,7 +1,7 @@
 // Checks, then times, the int8 GEMMs built on mma.sync: sm80_s8_gemm (every config), small_m_s8_gemm, sm75_s8_gemm.
 //
 //   nvcc -std=c++20 -O3 -Isrc -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm80_s8_gemm.cu src/ops/cuda/launch/*.cu -o check_sm80_s8_gemm
-//   ./check_sm80_s8_gemm [--check-only | --bench-only] [--no-flush] [--json PATH]
+//   ./check_sm80_s8_gemm [--check-only | --bench-only] [--quick] [--no-flush] [--json PATH]
 //
 // Exit status 0: everything agreed. Times are medians of 21 runs on random normal data with L2 overwritten before each.
 #include <cmath>
@@ -80,7 +80,8 @@ void check_problem(Operands& operands, const Problem& problem, uint32_t seed, in
     check_runner(operands, p, sums, runner, tally);
 }
 
-Tally check_everything() {
+// `quick`: few shapes, none of them large (for tools that slow kernels down).
+Tally check_everything(bool quick) {
   Operands operands;
   Tally tally;
   std::mt19937 random(20261124);
@@ -88,7 +89,8 @@ Tally check_everything() {
     return static_cast<int>(random() % static_cast<unsigned>(limit));
   };
   constexpr S8Out kOuts[] = {S8Out::kI32, S8Out::kBF16, S8Out::kF32, S8Out::kF16};
-  for (int i = 0; i < 200; ++i) {
+  const int shapes = quick ? 20 : 200;
+  for (int i = 0; i < shapes; ++i) {
     Problem q{.m = i % 3 == 0 ? 1 + below(70) : 1 + below(700),
               .n = 1 + below(900),
               .k = i % 5 == 0 ? 1 + below(70) : 1 + below(1500)};
@@ -112,7 +114,8 @@ Tally check_everything() {
       check_problem(operands, q, 1000u * i + 500, split, tally);
     }
   }
-  tally.report("200 ragged shapes, all outputs");
+  tally.report((std::to_string(shapes) + " ragged shapes, all outputs").c_str());
+  if (quick) return tally;
 
   constexpr Shape kShapes[] = {{"text", 512, 4608, 53248},
                                {"qkv", 4608, 13824, 4608},
@@ -254,7 +257,7 @@ void time_small(const TimingOptions& timing, Results& results) {
 
 int main(int argc, char** argv) {
   using namespace intaglio::bench;
-  bool check = true, bench = true;
+  bool check = true, bench = true, quick = false;
   const char* json = nullptr;
   TimingOptions timing;
   for (int i = 1; i < argc; ++i) {
@@ -262,6 +265,8 @@ int main(int argc, char** argv) {
       bench = false;
     } else if (std::strcmp(argv[i], "--bench-only") == 0) {
       check = false;
+    } else if (std::strcmp(argv[i], "--quick") == 0) {
+      quick = true;
     } else if (std::strcmp(argv[i], "--no-flush") == 0) {
       timing.flush_l2 = false;
     } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
@@ -273,7 +278,7 @@ int main(int argc, char** argv) {
   }
   Tally tally;
   if (check) {
-    tally = check_everything();
+    tally = check_everything(quick);
     std::printf(tally.failed == 0 ? "all agree\n" : "%d products differ\n", tally.failed);
   }
   Results results(json, argc, argv);

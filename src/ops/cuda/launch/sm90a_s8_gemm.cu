@@ -45,11 +45,13 @@ bool encode(CUtensorMap& map, CUtensorMapDataType type, const void* data, int64_
 
 bool aligned_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
-// The fast epilogue: 16-bit rows at multiples of 16 bytes, scales and bias read in pairs.
+// The fast epilogue: 16-bit rows at multiples of 16 bytes, scales and bias read in pairs. The copy engine bounds what it stores by whole 16 bytes, not by
+// elements: columns that are no multiple of 8 would spill over what follows them.
 bool tma_store_fits(const S8GemmParams& p) {
   const auto pairs = [](const float* x) { return reinterpret_cast<uintptr_t>(x) % 8 == 0; };
   const bool half = p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16;
-  return half && p.ldo % 8 == 0 && aligned_16(p.out) && p.n % 2 == 0 && pairs(p.w_scale_col) &&
+  const int columns = p.fusion == S8Fusion::kSwiglu ? p.n / 2 : p.n;
+  return half && p.ldo % 8 == 0 && columns % 8 == 0 && aligned_16(p.out) && pairs(p.w_scale_col) &&
          pairs(p.bias);
 }
 
