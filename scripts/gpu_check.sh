@@ -23,6 +23,7 @@ step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90
 step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
 step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"
 if [ -x "$build/bin/intaglio" ]; then
+  step bench_linear 240 "$build/bin/intaglio" bench linear --device cuda --shapes bench/shapes/ideogram4.txt --json "$out/linear.json"
   step tune 240 env XDG_CACHE_HOME="$out/cache" "$build/bin/intaglio" tune --shapes bench/shapes/ideogram4.txt --export "$out/tuned.json"
 fi
 if [ -e "$build/lib/libintaglio.so" ] && python3 -c 'import torch' 2>/dev/null; then
