@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    linear = run_json([args.intaglio, "bench", "linear", "--shapes", "bench/shapes/ideogram4_1024.txt", "--precision", "int8,bf16", "--rounds", str(args.rounds)])
+    linear = run_json([args.intaglio, "bench", "linear", "--shapes", "bench/shapes/ideogram4_1024.txt", "--device", "cpu", "--precision", "int8,bf16", "--rounds", str(args.rounds)])
     block = run_json([args.intaglio, "bench", "block", "--tokens", "1024", "--rounds", str(args.rounds)])
     pictures = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]
 # BUILD_DIR: built with -DINTAGLIO_CUDA=ON -DINTAGLIO_BUILD_BENCH=ON (it may come from another machine). Each step writes OUT_DIR/<step>.log, those that measure a .json too.
-# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
+# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
 set -uo pipefail
 usage="usage: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]"
 build=$(cd "${1:?$usage}" && pwd)
@@ -30,6 +30,9 @@ nvidia-smi --query-gpu=name,driver_version,power.limit,clocks.max.sm --format=cs
 wanted sm90a_s8_gemm && step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90a_s8_gemm.json"
 wanted sm80_s8_gemm && step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
 wanted quantize_rows && step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"
+if wanted bench_linear && [ -x "$build/bin/intaglio" ]; then
+  step bench_linear 240 "$build/bin/intaglio" bench linear --device cuda --shapes bench/shapes/ideogram4.txt --json "$out/linear.json"
+fi
 if wanted tune && [ -x "$build/bin/intaglio" ]; then
   step tune 240 env XDG_CACHE_HOME="$out/cache" "$build/bin/intaglio" tune --shapes bench/shapes/ideogram4.txt --export "$out/tuned.json"
 fi
@@ -42,5 +45,6 @@ if wanted sanitizer && command -v compute-sanitizer >/dev/null; then
     step "sanitizer_${tool}_quantize" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_quantize_rows" --check-only
     step "sanitizer_${tool}_sm90a" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm90a_s8_gemm" --quick --check-only
   done
+  step sanitizer_memcheck_linear 240 compute-sanitizer --tool memcheck --error-exitcode 9 "$build/bin/intaglio" bench linear --device cuda --m 300 --n 512 --k 512 --rounds 1
 fi
 exit $failed

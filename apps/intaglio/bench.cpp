@@ -36,15 +36,6 @@ Status run_repeated(const Candidate& candidate, int64_t repeats) {
 
 }  // namespace
 
-Spread spread_of(std::vector<double> values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  const double median =
-      values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
-  return {median, values.front(), values.back()};
-}
-
 Status run_interleaved(std::vector<Candidate>& candidates, int rounds) {
   std::vector<int64_t> repeats;
   for (const Candidate& candidate : candidates) {

@@ -9,6 +9,7 @@
 
 #include "core/context.h"
 #include "core/status.h"
+#include "spread.h"
 
 namespace CLI {
 class App;
@@ -28,11 +29,6 @@ struct Candidate {
   std::vector<double> times_ms;  // one a round
   nlohmann::ordered_json extra;  // joins the candidate's JSON
 };
-
-struct Spread {
-  double median = 0, min = 0, max = 0;
-};
-Spread spread_of(std::vector<double> values);
 
 // Runs every candidate once to warm up, then `rounds` times in turn; short ones are repeated within
 // a round to at least 10 ms.

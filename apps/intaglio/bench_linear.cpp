@@ -8,8 +8,11 @@
 
 #include "bench.h"
 #include "bench_linear_case.h"
+#include "bench_linear_cuda.h"
 #include "command.h"
 #include "interrupt.h"
+#include "io/printable.h"
+#include "options.h"
 #include "pipeline/pipeline.h"
 #include "shape_file.h"
 
@@ -20,9 +23,20 @@ struct LinearFlags {
   int64_t m = 4096, n = 4608, k = 4608;
   int rounds = 7;
   int threads = 0;
-  std::string shapes, json;
-  std::string precisions = "int8,bf16,int8-dequant";
+  std::string shapes, json, precisions, device = "auto";
 };
+
+// The GPU to run on; -1: the CPU.
+Expected<int> device_of(const std::string& text) {
+  if (text == "cpu") return -1;
+  if (text == "auto") return cuda_device_present() ? 0 : -1;
+  if (!text.starts_with("cuda")) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--device: expected auto, cpu, cuda or cuda:N, found \"{}\"",
+                      printable(text, 60));
+  }
+  return parse_cuda_device(text);
+}
 
 nlohmann::ordered_json candidate_json(const Candidate& candidate, double operations) {
   nlohmann::ordered_json json{{"name", candidate.name},
@@ -90,8 +104,17 @@ Expected<bool> run_shape(const LinearFlags& flags, Context& context, const Linea
 }
 
 Expected<bool> run_linear(const LinearFlags& flags) {
-  INTAGLIO_ASSIGN(const std::vector<std::string> precisions,
-                  parse_precisions(flags.precisions, {"fp32", "bf16", "int8", "int8-dequant"}));
+  INTAGLIO_ASSIGN(const int ordinal, device_of(flags.device));
+  const bool on_cpu = ordinal < 0;
+  const std::vector<std::string> known =
+      on_cpu ? std::vector<std::string>{"fp32", "bf16", "int8", "int8-dequant"}
+             : cuda_linear_precisions();
+  std::vector<std::string> precisions = known;
+  if (!flags.precisions.empty()) {
+    INTAGLIO_ASSIGN(precisions, parse_precisions(flags.precisions, known));
+  } else if (on_cpu) {
+    precisions = {"int8", "bf16", "int8-dequant"};
+  }
   std::vector<LinearShape> shapes{{"", flags.m, flags.n, flags.k}};
   if (!flags.shapes.empty()) {
     INTAGLIO_ASSIGN(const std::vector<ShapeLine> lines, read_shape_file(flags.shapes));
@@ -101,6 +124,11 @@ Expected<bool> run_linear(const LinearFlags& flags) {
     }
   }
   for (const LinearShape& s : shapes) INTAGLIO_TRY(check_shape({s.m, s.n, s.k}, "shape"));
+  if (!on_cpu) {
+    return run_linear_cuda(
+        {.ordinal = ordinal, .rounds = flags.rounds, .precisions = precisions, .json = flags.json},
+        shapes);
+  }
   INTAGLIO_ASSIGN(Context context, host_context(flags.threads));
   context.cancel = &interrupted;
   std::FILE* out = flags.json == "-" ? stderr : stdout;
@@ -126,8 +154,8 @@ Expected<bool> run_linear(const LinearFlags& flags) {
 
 void add_bench_linear(CLI::App& bench, int& exit_code) {
   auto flags = std::make_shared<LinearFlags>();
-  CLI::App* command =
-      bench.add_subcommand("linear", "Every implementation of a linear layer, and oneDNN");
+  CLI::App* command = bench.add_subcommand(
+      "linear", "Every implementation of a linear layer, and oneDNN or cuBLASLt");
   command->add_option("--m", flags->m, "Rows: tokens")->capture_default_str();
   command->add_option("--n", flags->n, "Columns of the output")->capture_default_str();
   command->add_option("--k", flags->k, "Columns of the input")->capture_default_str();
@@ -135,14 +163,19 @@ void add_bench_linear(CLI::App& bench, int& exit_code) {
       ->type_name("FILE")
       ->excludes("--m", "--n", "--k");
   command
-      ->add_option("--precision", flags->precisions,
-                   "What to time, of fp32, bf16, int8, int8-dequant")
-      ->type_name("P[,P...]")
+      ->add_option(
+          "--precision", flags->precisions,
+          "What to time, of fp32, bf16, int8, int8-dequant (by default the last three); on a "
+          "GPU of int8, bf16, fp8, int8-dequant, nf4, q8_0 (by default all)")
+      ->type_name("P[,P...]");
+  command
+      ->add_option("--device", flags->device, "auto (a GPU if there is one), cpu, cuda or cuda:N")
+      ->type_name("DEVICE")
       ->capture_default_str();
   command->add_option("--rounds", flags->rounds, "Timed rounds")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--threads", flags->threads, "Threads; by default all")
+  command->add_option("--threads", flags->threads, "Threads of the CPU; by default all")
       ->check(CLI::Range(1, 1024));
   command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
       ->type_name("FILE");
@@ -151,8 +184,11 @@ void add_bench_linear(CLI::App& bench, int& exit_code) {
       "one fails the run.\n"
       "Reference implementations run up to 1 G operations. Rounds are interleaved; the median and "
       "the range are shown.\n"
+      "On a GPU our product is compared with the reference kernel, every output; each other with x "
+      "w^T on some rows. \"linear int8\" quantizes its input, \"gemm int8\" has it quantized.\n"
       "Examples:\n"
       "  intaglio bench linear --m 4096 --n 13824 --k 4608\n"
+      "  intaglio bench linear --device cuda --shapes bench/shapes/ideogram4.txt --json gpu.json\n"
       "  intaglio bench linear --shapes bench/shapes/ideogram4.txt --precision int8 --json "
       "linear.json");
   command->callback([flags, &exit_code] {

@@ -50,6 +50,19 @@ void add_run_flags(CLI::App& command, RunFlags& flags) {
   command.add_flag("--json", flags.json, "Print one JSON result on stdout");
 }
 
+Expected<int> parse_cuda_device(const std::string& text) {
+  constexpr std::string_view kPrefix = "cuda:";
+  int ordinal = -1;
+  const char* const end = text.data() + text.size();
+  if (text.starts_with(kPrefix)) {
+    const auto [rest, error] = std::from_chars(text.data() + kPrefix.size(), end, ordinal);
+    if (error == std::errc() && rest == end && ordinal >= 0) return ordinal;
+  }
+  if (text == "cuda") return 0;
+  return make_error(ErrorCode::kInvalidArgument, "--device: expected cuda or cuda:N, found \"{}\"",
+                    text);
+}
+
 Expected<PictureSize> parse_size(const std::string& text) {
   PictureSize size;
   const size_t x = text.find_first_of("xX");

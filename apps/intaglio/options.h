@@ -26,6 +26,9 @@ struct RunFlags {
 void add_precision_flag(CLI::App& command, std::string& precision);
 void add_run_flags(CLI::App& command, RunFlags& flags);  // all of RunFlags
 
+// "cuda" or "cuda:N"; kInvalidArgument otherwise.
+Expected<int> parse_cuda_device(const std::string& text);
+
 struct PictureSize {
   int64_t width = 0, height = 0;
 };

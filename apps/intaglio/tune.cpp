@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <memory>
 
@@ -34,19 +33,6 @@ struct TuneFlags {
   bool list = false, again = false, json = false;
   bool tunes() const { return !model.empty() || !shapes.empty(); }
 };
-
-Expected<int> parse_device(const std::string& text) {
-  constexpr std::string_view kPrefix = "cuda:";
-  int ordinal = -1;
-  const char* const end = text.data() + text.size();
-  if (text.starts_with(kPrefix)) {
-    const auto [rest, error] = std::from_chars(text.data() + kPrefix.size(), end, ordinal);
-    if (error == std::errc() && rest == end && ordinal >= 0) return ordinal;
-  }
-  if (text == "cuda") return 0;
-  return make_error(ErrorCode::kInvalidArgument, "--device: expected cuda or cuda:N, found \"{}\"",
-                    text);
-}
 
 // "16-512" or "512".
 Status parse_text_tokens(const std::string& text, TokenCounts& tokens) {
@@ -250,7 +236,7 @@ Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
     return make_error(ErrorCode::kInvalidArgument,
                       "nothing to do: expected --model, --shapes, --list, --export or --import");
   }
-  INTAGLIO_ASSIGN(const int ordinal, parse_device(flags.device));
+  INTAGLIO_ASSIGN(const int ordinal, parse_cuda_device(flags.device));
   std::vector<cuda::S8GemmShape> shapes;
   if (flags.tunes()) {
     INTAGLIO_ASSIGN(shapes, shapes_to_tune(flags));

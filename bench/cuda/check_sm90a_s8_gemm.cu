@@ -1,7 +1,7 @@
 // Checks, then times, the Hopper int8 GEMM beside cuBLASLt.
 //
-//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu bench/cuda/cublaslt_baseline.cpp
-//     src/ops/cuda/launch/sm90a_s8_gemm.cu -lcublasLt -o check_sm90a_s8_gemm
+//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu src/ops/cuda/baseline/cublaslt.cpp
+//     src/ops/cuda/launch/sm90a_s8_gemm.cu -ldl -o check_sm90a_s8_gemm
 //   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak CONFIG] [--json FILE]
 //
 // Exit status 0: everything agreed. Times are medians over rounds of bursts, candidates in turn, on random normal data. Times are of the product as it
@@ -18,14 +18,16 @@
 #include <vector>
 
 #include "bench_report.h"
-#include "cublaslt_baseline.h"
 #include "device_bench.cuh"
+#include "ops/cuda/baseline/cublaslt.h"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
 #include "s8_gemm_problem.cuh"
 
 namespace intaglio::bench {
 namespace {
 
+using cuda::LtKind;
+using cuda::LtProduct;
 using cuda::Sm90aS8GemmSchedule;
 
 struct Linear {
@@ -189,8 +191,8 @@ class Baselines {
     convert_s8(p.w, w8_.as<__nv_fp8_e4m3>(), w_count);
     for (const auto& [kind, name] : kBaselines) {
       std::string error;
-      products_.push_back(
-          LtProduct::make(kind, p.m, p.n, p.k, p.a_scale_row, p.w_scale_col, error));
+      products_.push_back(LtProduct::make(kind, {.m = p.m, .n = p.n, .k = p.k},
+                                          {.a = p.a_scale_row, .w = p.w_scale_col}, error));
       if (products_.back() == nullptr) {
         std::printf("  %s: %s\n", name, error.c_str());
         continue;

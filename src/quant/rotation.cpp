@@ -1,18 +1,8 @@
 #include "quant/rotation.h"
 
-#include <algorithm>
 #include <cmath>
-#include <iterator>
 
 namespace intaglio {
-
-const char* rotation_refusal(int64_t cols, int64_t group) {
-  if (std::find(std::begin(kRotationGroups), std::end(kRotationGroups), group) ==
-      std::end(kRotationGroups))
-    return "rotation group is not 16, 64, 256, 1024 or 4096";
-  if (cols < 1 || cols % group != 0) return "columns are not a multiple of the rotation group";
-  return nullptr;
-}
 
 double rotation_entry(int64_t group, int64_t i, int64_t j) {
   double sign = 1.0;

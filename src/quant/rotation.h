@@ -18,7 +18,14 @@ namespace intaglio {
 inline constexpr int64_t kRotationGroups[] = {16, 64, 256, 1024, 4096};
 
 // nullptr if rows of `cols` values can be rotated in groups of `group`, else the reason, a string literal.
-const char* rotation_refusal(int64_t cols, int64_t group);
+// Here, not in the .cpp file: the launchers of CUDA kernels need it and link to nothing of the engine.
+inline const char* rotation_refusal(int64_t cols, int64_t group) {
+  bool known = false;
+  for (const int64_t one : kRotationGroups) known = known || one == group;
+  if (!known) return "rotation group is not 16, 64, 256, 1024 or 4096";
+  if (cols < 1 || cols % group != 0) return "columns are not a multiple of the rotation group";
+  return nullptr;
+}
 
 // Element (i, j) of H_group, 0 <= i, j < group = 4^n: +-1 / sqrt(group).
 double rotation_entry(int64_t group, int64_t i, int64_t j);

@@ -247,15 +247,20 @@ expect 1 "verify finds one changed byte" verify wrong
 stdout_has "fail"
 
 # Benchmarks, small.
-expect 0 "bench linear" bench linear --m 33 --n 64 --k 96 --rounds 1 --threads 1 --json bench.json --precision fp32,bf16,int8,int8-dequant
+expect 0 "bench linear" bench linear --device cpu --m 33 --n 64 --k 96 --rounds 1 --threads 1 --json bench.json --precision fp32,bf16,int8,int8-dequant
 valid_json bench.json
 printf '# shapes\nfirst 8 16 32\n4 32 32\n' >shapes.txt
-expect 0 "bench shapes" bench linear --shapes shapes.txt --rounds 1 --threads 1 --json -
+expect 0 "bench shapes" bench linear --device cpu --shapes shapes.txt --rounds 1 --threads 1 --json -
 valid_json out.txt
 printf 'first 8 16\n' >shapes.txt
 expect 2 "bad shapes" bench linear --shapes shapes.txt;  stderr_has "shapes.txt:1"
 expect 2 "bad m" bench linear --m 0
 expect 2 "bad precision" bench linear --precision int3
+expect 1 "bench linear without such a GPU" bench linear --device cuda:99;  stderr_has "cuda:99"
+expect 2 "bench linear on something else" bench linear --device gpu;       stderr_has "--device"
+expect 2 "bench linear on a GPU that has no number" bench linear --device cuda:x; stderr_has "--device"
+expect 2 "bench linear with a precision of the CPU" bench linear --device cuda:99 --precision fp32; stderr_has "--precision"
+expect 2 "bad shapes for a GPU" bench linear --device cuda:99 --shapes shapes.txt; stderr_has "shapes.txt:1"
 expect 0 "bench block" bench block --heads 2 --head-dim 32 --ffn 64 --tokens 16 --rounds 1 --threads 1 --json -
 valid_json out.txt
 

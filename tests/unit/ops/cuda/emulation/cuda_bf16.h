@@ -6,6 +6,8 @@
 
 #include "core/dtype.h"
 
+using __nv_bfloat16 = intaglio::BFloat16;
+
 struct __nv_bfloat162 {
   uint32_t bits;
 };
@@ -16,3 +18,5 @@ inline __nv_bfloat162 __floats2bfloat162_rn(float low, float high) {
   std::memcpy(&v.bits, pair, 4);
   return v;
 }
+
+inline __nv_bfloat16 __float2bfloat16_rn(float x) { return intaglio::BFloat16(x); }

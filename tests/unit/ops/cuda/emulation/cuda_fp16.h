@@ -6,6 +6,8 @@
 
 #include "core/dtype.h"
 
+using __half = intaglio::Float16;
+
 struct __half2 {
   uint32_t bits;
 };
@@ -16,3 +18,5 @@ inline __half2 __floats2half2_rn(float low, float high) {
   std::memcpy(&v.bits, pair, 4);
   return v;
 }
+
+inline float __half2float(__half x) { return static_cast<float>(x); }

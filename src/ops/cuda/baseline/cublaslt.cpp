@@ -1,0 +1,223 @@
+#include "ops/cuda/baseline/cublaslt.h"
+
+#if __has_include(<cublasLt.h>)
+
+#include <cublasLt.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace intaglio::cuda {
+namespace {
+
+constexpr int kMostAlgorithms = 8;
+// CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F: headers have it from 12.9.
+constexpr int32_t kScaleOfEachRow = 3;
+
+// The entry points in use, by the header's types.
+struct Library {
+  decltype(&cublasLtGetVersion) get_version = nullptr;
+  decltype(&cublasLtGetStatusString) status_string = nullptr;
+  decltype(&cublasLtCreate) create = nullptr;
+  decltype(&cublasLtDestroy) destroy = nullptr;
+  decltype(&cublasLtMatmulDescCreate) desc_create = nullptr;
+  decltype(&cublasLtMatmulDescDestroy) desc_destroy = nullptr;
+  decltype(&cublasLtMatmulDescSetAttribute) desc_set = nullptr;
+  decltype(&cublasLtMatrixLayoutCreate) layout_create = nullptr;
+  decltype(&cublasLtMatrixLayoutDestroy) layout_destroy = nullptr;
+  decltype(&cublasLtMatmulPreferenceCreate) preference_create = nullptr;
+  decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
+  decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
+  decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic = nullptr;
+  decltype(&cublasLtMatmul) matmul = nullptr;
+  std::string problem;  // not empty: unusable
+};
+
+template <typename Function>
+void find(void* handle, const char* name, Function& function, std::string& problem) {
+  function = reinterpret_cast<Function>(dlsym(handle, name));
+  if (function == nullptr && problem.empty())
+    problem = std::string("the cuBLASLt that was found lacks ") + name;
+}
+
+Library open_library() {
+  Library library;
+  void* handle = nullptr;
+  // Never closed: a library with a CUDA context behind it does not unload cleanly.
+  for (const char* name :
+       {"libcublasLt.so.13", "libcublasLt.so.12", "/usr/local/cuda/lib64/libcublasLt.so.13",
+        "/usr/local/cuda/lib64/libcublasLt.so.12"}) {
+    handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (handle != nullptr) break;
+    if (library.problem.empty()) {
+      const char* reason = dlerror();
+      library.problem = std::string("cuBLASLt was not found: ") + (reason != nullptr ? reason : "");
+    }
+  }
+  if (handle == nullptr) return library;
+  library.problem.clear();
+  std::string& problem = library.problem;
+  find(handle, "cublasLtGetVersion", library.get_version, problem);
+  find(handle, "cublasLtGetStatusString", library.status_string, problem);
+  find(handle, "cublasLtCreate", library.create, problem);
+  find(handle, "cublasLtDestroy", library.destroy, problem);
+  find(handle, "cublasLtMatmulDescCreate", library.desc_create, problem);
+  find(handle, "cublasLtMatmulDescDestroy", library.desc_destroy, problem);
+  find(handle, "cublasLtMatmulDescSetAttribute", library.desc_set, problem);
+  find(handle, "cublasLtMatrixLayoutCreate", library.layout_create, problem);
+  find(handle, "cublasLtMatrixLayoutDestroy", library.layout_destroy, problem);
+  find(handle, "cublasLtMatmulPreferenceCreate", library.preference_create, problem);
+  find(handle, "cublasLtMatmulPreferenceDestroy", library.preference_destroy, problem);
+  find(handle, "cublasLtMatmulPreferenceSetAttribute", library.preference_set, problem);
+  find(handle, "cublasLtMatmulAlgoGetHeuristic", library.heuristic, problem);
+  find(handle, "cublasLtMatmul", library.matmul, problem);
+  return library;
+}
+
+const Library& library() {
+  static const Library loaded = open_library();
+  return loaded;
+}
+
+class Product final : public LtProduct {
+ public:
+  ~Product() override {
+    if (c_) library().layout_destroy(c_);
+    if (b_) library().layout_destroy(b_);
+    if (a_) library().layout_destroy(a_);
+    if (desc_) library().desc_destroy(desc_);
+    if (handle_) library().destroy(handle_);
+    if (workspace_) cudaFree(workspace_);
+  }
+
+  cublasStatus_t prepare(LtKind kind, const LtShape& shape, const LtScales& scales) {
+    const Library& lt = library();
+    const bool s8 = kind == LtKind::kS8;
+    const bool fp8 = kind == LtKind::kFP8Rowwise || kind == LtKind::kFP8Tensorwise;
+    const cudaDataType in = s8 ? CUDA_R_8I : fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
+    const cudaDataType out = s8 ? CUDA_R_32I : CUDA_R_16BF;
+    const cudaDataType scale = s8 ? CUDA_R_32I : CUDA_R_32F;
+    const auto rows = [](int count) { return static_cast<uint64_t>(count); };
+    cublasStatus_t status = lt.create(&handle_);
+    const auto then = [&](auto&& call) {
+      if (status == CUBLAS_STATUS_SUCCESS) status = call();
+    };
+    const auto set = [&](cublasLtMatmulDescAttributes_t attribute, auto value) {
+      then([&] { return lt.desc_set(desc_, attribute, &value, sizeof(value)); });
+    };
+    if (cudaMalloc(&workspace_, kWorkspaceBytes) != cudaSuccess) {
+      cudaGetLastError();
+      return CUBLAS_STATUS_ALLOC_FAILED;
+    }
+    then([&] {
+      return lt.desc_create(&desc_, s8 ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, scale);
+    });
+    // Column-major library: out^T [n, m] = W [n, k] A^T, both operands stored k first.
+    set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N);
+    if (fp8) {
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, static_cast<const void*>(scales.w));
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, static_cast<const void*>(scales.a));
+      if (kind == LtKind::kFP8Rowwise) {
+        set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, kScaleOfEachRow);
+        set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, kScaleOfEachRow);
+      } else {
+        set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
+      }
+    }
+    const uint64_t m = rows(shape.m), n = rows(shape.n), k = rows(shape.k);
+    then([&] { return lt.layout_create(&a_, in, k, n, shape.k); });
+    then([&] { return lt.layout_create(&b_, in, k, m, shape.k); });
+    then([&] { return lt.layout_create(&c_, out, n, m, shape.n); });
+    cublasLtMatmulPreference_t preference{};
+    then([&] { return lt.preference_create(&preference); });
+    then([&] {
+      return lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                               &kWorkspaceBytes, sizeof(kWorkspaceBytes));
+    });
+    then([&] {
+      return lt.heuristic(handle_, desc_, a_, b_, c_, c_, preference, kMostAlgorithms, results_,
+                          &found_);
+    });
+    if (preference) lt.preference_destroy(preference);
+    if (status == CUBLAS_STATUS_SUCCESS) keep_good();
+    if (status == CUBLAS_STATUS_SUCCESS && found_ == 0) status = CUBLAS_STATUS_NOT_SUPPORTED;
+    s8_ = s8;
+    return status;
+  }
+
+  int algorithms() const override { return found_; }
+  void use_algorithm(int index) override { used_ = std::clamp(index, 0, found_ - 1); }
+
+  cudaError_t run(const void* a, const void* w, void* out, cudaStream_t stream) override {
+    const float one = 1.0f, zero = 0.0f;
+    const int32_t one_s32 = 1, zero_s32 = 0;
+    const void* alpha = s8_ ? static_cast<const void*>(&one_s32) : &one;
+    const void* beta = s8_ ? static_cast<const void*>(&zero_s32) : &zero;
+    const cublasStatus_t status =
+        library().matmul(handle_, desc_, alpha, w, a_, a, b_, beta, out, c_, out, c_,
+                         &results_[used_].algo, workspace_, kWorkspaceBytes, stream);
+    if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
+    return status == CUBLAS_STATUS_NOT_SUPPORTED ? cudaErrorNotSupported : cudaErrorUnknown;
+  }
+
+ private:
+  // Each suggestion has a status of its own.
+  void keep_good() {
+    const auto end = std::remove_if(results_, results_ + found_, [](const auto& result) {
+      return result.state != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kWorkspaceBytes;
+    });
+    found_ = static_cast<int>(end - results_);
+  }
+
+  cublasLtHandle_t handle_ = nullptr;
+  cublasLtMatmulDesc_t desc_ = nullptr;
+  cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, c_ = nullptr;
+  cublasLtMatmulHeuristicResult_t results_[kMostAlgorithms]{};
+  int found_ = 0, used_ = 0;
+  void* workspace_ = nullptr;
+  bool s8_ = false;
+};
+
+}  // namespace
+
+std::string cublaslt_version(std::string& error) {
+  error = library().problem;
+  if (!error.empty()) return "";
+  const size_t version = library().get_version();  // 10000 * major + 100 * minor + patch
+  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
+         std::to_string(version % 100);
+}
+
+std::unique_ptr<LtProduct> LtProduct::make(LtKind kind, const LtShape& shape,
+                                           const LtScales& scales, std::string& error) {
+  error = library().problem;
+  if (!error.empty()) return nullptr;
+  auto product = std::make_unique<Product>();
+  const cublasStatus_t status = product->prepare(kind, shape, scales);
+  if (status == CUBLAS_STATUS_SUCCESS) return product;
+  error = std::string("cuBLASLt: ") + library().status_string(status);
+  return nullptr;
+}
+
+}  // namespace intaglio::cuda
+
+#else
+
+namespace intaglio::cuda {
+
+std::string cublaslt_version(std::string& error) {
+  error = "built without cublasLt.h";
+  return "";
+}
+
+std::unique_ptr<LtProduct> LtProduct::make(LtKind, const LtShape&, const LtScales&,
+                                           std::string& error) {
+  error = "built without cublasLt.h";
+  return nullptr;
+}
+
+}  // namespace intaglio::cuda
+
+#endif
