@@ -29,13 +29,13 @@ inline std::vector<NamedTuning> amx_candidates() {
   return {
       {"rows", {.piece_steps = 16, .slice_panels = 8, .pack_a = false}},
       {"piece8", {.piece_steps = 8}},
-      {"piece8 ahead", {.piece_steps = 8, .prefetch_a = 2}},
-      {"3x2 piece4 tiles2",
-       {.tile_groups = 3, .piece_steps = 4, .piece_tiles = 2, .block_rows = 288}},
-      {"whole", {.piece_steps = 1024}},
-      {"3x2 whole", {.tile_groups = 3, .piece_steps = 1024, .block_rows = 288}},
-      {"3x2 piece8", {.tile_groups = 3, .piece_steps = 8, .block_rows = 288}},
+      {"piece8 stream", {.piece_steps = 8, .stream_a = true}},
+      {"piece6 rows128", {.piece_steps = 6, .block_rows = 128}},
       {"piece16 stream", {.piece_steps = 16, .stream_a = true}},
+      {"whole stream", {.piece_steps = 1024, .stream_a = true}},
+      {"3x2 whole", {.tile_groups = 3, .piece_steps = 1024, .block_rows = 288}},
+      {"3x2 whole stream",
+       {.tile_groups = 3, .piece_steps = 1024, .block_rows = 288, .stream_a = true}},
   };
 }
 
@@ -48,6 +48,7 @@ inline std::vector<NamedTuning> amx_search() {
     add({.piece_steps = piece, .block_rows = 128});
     add({.tile_groups = 3, .piece_steps = piece, .block_rows = 288});
     add({.piece_steps = piece, .stream_a = true});
+    add({.piece_steps = piece, .block_rows = 128, .stream_a = true});
   }
   for (int64_t piece : {3, 4, 5, 6}) {
     for (int64_t tiles : {2, 3}) {

@@ -26,13 +26,6 @@ int64_t acc_blocks(const S8AmxPlan& plan, int64_t row_tiles, int64_t panels) {
 
 }  // namespace
 
-S8AmxTuning s8_amx_default_tuning(const S8GemmDesc& desc) {
-  S8AmxTuning tuning;
-  // A single row tile uses every byte of the weights once: memory is the limit, and sums that leave the tiles only cost.
-  if (desc.m <= tuning.tile_groups * kAmxRows) tuning.piece_steps = divide_up(desc.k, kAmxStepK);
-  return tuning;
-}
-
 S8AmxPlan s8_amx_plan(const S8GemmDesc& desc, int threads, const S8AmxTuning& tuning) {
   S8AmxPlan plan;
   plan.tile_groups = std::clamp<int64_t>(tuning.tile_groups, 2, kAmxMaxGroups);

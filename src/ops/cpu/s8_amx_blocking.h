@@ -6,9 +6,10 @@
 
 namespace intaglio {
 
+// The defaults are what runs when nobody says otherwise.
 struct S8AmxTuning {
   int64_t tile_groups = 2;     // groups of 16 rows accumulated at once: 2 or 3
-  int64_t piece_steps = 8;     // k steps (of 64) between loads and stores of the sums
+  int64_t piece_steps = 1024;  // most k steps (of 64) between loads and stores of the sums
   int64_t piece_tiles = 1024;  // row tiles that share a piece of the weights before the next piece
   int64_t k_block = 5120;      // depth of the slice of A that stays in L2
   int64_t a_block_bytes = 1344 << 10;  // size of that slice
@@ -21,9 +22,6 @@ struct S8AmxTuning {
   int prefetch_a = 0;     // k steps by which A is prefetched from L2 to L1, 0 = not
   bool prefetch_w = true;  // the next piece of the weights from L3 to L2
 };
-
-// What runs when nobody says otherwise.
-S8AmxTuning s8_amx_default_tuning(const S8GemmDesc& desc);
 
 struct S8AmxPlan {
   int64_t groups = 0;  // of 16 rows

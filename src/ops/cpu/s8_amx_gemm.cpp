@@ -118,11 +118,11 @@ Refusal can_run(const S8GemmDesc& desc, const Context& context) {
 }
 
 size_t scratch_bytes(const S8GemmDesc& desc, int threads) {
-  return s8_amx_scratch_bytes(desc, threads, s8_amx_default_tuning(desc));
+  return s8_amx_scratch_bytes(desc, threads, S8AmxTuning{});
 }
 
 Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
-  return s8_amx_run(context, desc, args, amx_s8_task, s8_amx_default_tuning(desc));
+  return s8_amx_run(context, desc, args, amx_s8_task, S8AmxTuning{});
 }
 
 }  // namespace
