@@ -3,7 +3,8 @@
 //   nvcc -std=c++20 -O3 -Isrc -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm80_s8_gemm.cu src/ops/cuda/launch/*.cu -o check_sm80_s8_gemm
 //   ./check_sm80_s8_gemm [--check-only | --bench-only] [--quick] [--no-flush] [--json PATH]
 //
-// Exit status 0: everything agreed. Times are medians of 21 runs on random normal data with L2 overwritten before each.
+// Exit status 0: everything agreed. Times are medians on random normal data: many rows, of bursts with all candidates in turn; few rows, of 21 runs
+// with L2 overwritten before each.
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -163,53 +164,55 @@ double tops_of(const S8GemmParams& p, const Times& t) {
   return tera_per_second(p.m, p.n, p.k, t.median_ms);
 }
 
-void time_large(const TimingOptions& timing, Results& results) {
+// Every config, then other rasters of the large tiles and one block a tile; all in turn, so that all see the same clocks.
+std::vector<cuda::Sm80Launch> large_launches() {
+  std::vector<cuda::Sm80Launch> list;
+  const auto configs = cuda::sm80_s8_gemm_configs();
+  for (int config = 0; config < sm80_count(); ++config)
+    if (!configs[static_cast<size_t>(config)].any_rows) list.push_back({.config = config});
+  for (int config = 0; config < sm80_count(); ++config) {
+    const auto& c = configs[static_cast<size_t>(config)];
+    if (c.tile_m * c.tile_n < 128 * 256 || c.stages < 3) continue;
+    list.push_back({.config = config, .persistent = false});
+    for (const int group : {2, 8, 32}) list.push_back({.config = config, .group_n = group});
+  }
+  return list;
+}
+
+void time_large(Results& results) {
   Operands operands;
   double log_ratio = 0.0;
   int ratios = 0;
   for (const TimedShape& timed : kTimed) {
     const Shape& s = timed.shape;
-    const S8GemmParams& p = operands.prepare(
+    const S8GemmParams p = operands.prepare(
         {.m = s.m, .n = s.n, .k = s.k, .out = S8Out::kBF16, .fusion = timed.fusion, .normal = true},
         77);
     std::printf("\n%s m=%d n=%d k=%d\n", s.name, s.m, s.n, s.k);
-    double best = 0.0;
-    std::string best_name;
-    int best_config = 0;
-    const auto measure = [&](const cuda::Sm80Launch& launch, const std::string& suffix) {
+    std::vector<Candidate> candidates;
+    for (const cuda::Sm80Launch& launch : large_launches()) {
       const Runner runner = sm80_runner(launch);
-      if (runner.refusal(p) != nullptr) return;
-      const size_t bytes = runner.workspace_bytes(p);
-      void* workspace = bytes > 0 ? operands.workspace(bytes) : nullptr;
-      const Times t = time_on_device(
-          timing, [&](cudaStream_t stream) { return runner.run(p, workspace, stream); });
-      const std::string name = runner.name + suffix;
-      results.add(s.name, p.m, p.n, p.k, name, t);
-      std::printf("  %-42s %8.4f ms (%.4f to %.4f) %7.1f TOP/s\n", name.c_str(), t.median_ms,
-                  t.min_ms, t.max_ms, tops_of(p, t));
-      if (tops_of(p, t) > best) {
-        best = tops_of(p, t);
-        best_name = name;
-        best_config = launch.config;
-      }
-    };
-    for (int config = 0; config < sm80_count(); ++config) {
-      if (cuda::sm80_s8_gemm_configs()[static_cast<size_t>(config)].any_rows) continue;
-      measure({.config = config}, "");
-      measure({.config = config, .persistent = false}, "");
+      if (runner.refusal(p) != nullptr) continue;
+      const std::string group = launch.group_n > 0 ? "/group" + std::to_string(launch.group_n) : "";
+      candidates.push_back(
+          {runner.name + group, [=](cudaStream_t stream) { return runner.run(p, nullptr, stream); }});
     }
-    const int chosen = best_config;
-    for (const int group : {2, 4, 6, 8, 12, 16, 32}) {
-      measure({.config = chosen, .group_n = group}, "/group" + std::to_string(group));
-      measure({.config = chosen, .group_n = group, .persistent = false},
-              "/group" + std::to_string(group));
+    const std::vector<Times> times = time_interleaved(candidates, 9, 3);
+    size_t best = 0;
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      results.add(s.name, p.m, p.n, p.k, candidates[i].name, times[i]);
+      std::printf("  %-42s %8.4f ms (%.4f to %.4f) %7.1f TOP/s\n", candidates[i].name.c_str(),
+                  times[i].median_ms, times[i].min_ms, times[i].max_ms, tops_of(p, times[i]));
+      if (times[i].median_ms < times[best].median_ms) best = i;
     }
     if (timed.cutlass2_tops > 0) {
-      std::printf("  best %s: %.1f TOP/s; CUTLASS 2 %d: %.3fx\n", best_name.c_str(), best,
-                  timed.cutlass2_tops, best / timed.cutlass2_tops);
-      log_ratio += std::log(best / timed.cutlass2_tops);
+      const double tops = tops_of(p, times[best]);
+      std::printf("  best %s: %.1f TOP/s; CUTLASS 2 %d: %.3fx\n", candidates[best].name.c_str(), tops,
+                  timed.cutlass2_tops, tops / timed.cutlass2_tops);
+      log_ratio += std::log(tops / timed.cutlass2_tops);
       ++ratios;
     }
+    results.sample(std::string("after ") + s.name);
     std::fflush(stdout);
   }
   std::printf("\ngeometric mean against CUTLASS 2: %.3fx\n", std::exp(log_ratio / ratios));
@@ -284,7 +287,7 @@ int main(int argc, char** argv) {
   Results results(json, argc, argv);
   results.set_checks(tally.checked, tally.failed);
   if (bench) {
-    time_large(timing, results);
+    time_large(results);
     time_small(timing, results);
   }
   results.write();

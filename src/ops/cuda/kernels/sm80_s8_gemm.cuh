@@ -77,11 +77,15 @@ struct Sm80S8GemmConfig {
   static constexpr int kPassRows = kThreads * kChunkBytes / kTileK;
   static constexpr int kAPasses = (kTileM + kPassRows - 1) / kPassRows;
   static constexpr int kWPasses = (kTileN + kPassRows - 1) / kPassRows;
+  // Up to 128 accumulators leave room for the fragments of two whole slices and for the row offsets of all passes.
+  static constexpr bool kSliceAhead = kMi * kNi * 4 <= 128;
+  // k tiles between the one that is read and the one that is copied after its barrier.
+  static constexpr int kTilesAhead = kSliceAhead ? kStages : kStages - 1;
 
   static_assert(kTileM % kWarpM == 0 && kTileN % kWarpN == 0 && kWarpM % 16 == 0);
   static_assert(kWarpN % 32 == 0, "the epilogue works by 32 columns");
   static_assert(kKi % 2 == 0, "fragment buffers alternate by step and start every k tile at 0");
-  static_assert(kStages >= 3, "one tile is read, one has landed, one is on its way");
+  static_assert(kTilesAhead >= 2, "one tile has landed, one is on its way");
   static_assert(kPassRows % 8 == 0, "the swizzle repeats every 8 rows");
   static_assert(kTileM % kPassRows == 0 || kTileM < kPassRows);
   static_assert(kTileN % kPassRows == 0 || kTileN < kPassRows);
@@ -114,10 +118,13 @@ __device__ __forceinline__ Sm80WorkItem sm80_work_item(const Sm80S8GemmArgs& arg
 template <class C>
 struct Sm80TileLoader {
   const Sm80S8GemmArgs& args;
+  static constexpr int kPasses = C::kAPasses + C::kWPasses;
+
   uint32_t dst;             // this thread's first chunk in slot 0
   int thread_row, chunk_k;  // this thread's place in a pass
-  uint32_t slot_bytes;      // from here on the same in all threads: offset of the slot to fill
-  int m0, n0, k0;           // where the k tile begins
+  uint32_t row_offsets[C::kSliceAhead ? kPasses : 1];  // offset(pass), where registers hold them
+  uint32_t slot_bytes;  // from here on the same in all threads: offset of the slot to fill
+  int m0, n0, k0;       // where the k tile begins
   int work, tile, tile_end;
 
   __device__ __forceinline__ Sm80TileLoader(const Sm80S8GemmArgs& args_, uint32_t smem)
@@ -137,28 +144,43 @@ struct Sm80TileLoader {
       k0 = args.p.k;
       tile = 0;
       tile_end = 0x7fffffff;
-      return;
+    } else {
+      const Sm80WorkItem item = sm80_work_item<C>(args, work);
+      m0 = item.m0;
+      n0 = item.n0;
+      tile = item.k_begin;
+      tile_end = item.k_end;
+      k0 = tile * C::kTileK;
     }
-    const Sm80WorkItem item = sm80_work_item<C>(args, work);
-    m0 = item.m0;
-    n0 = item.n0;
-    tile = item.k_begin;
-    tile_end = item.k_end;
-    k0 = tile * C::kTileK;
+    if constexpr (C::kAligned && C::kSliceAhead) {
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) row_offsets[pass] = offset(pass);
+    }
   }
 
-  // Rows past the end repeat the last one: their products go to outputs that are not stored.
-  __device__ __forceinline__ void copy_chunk(uint32_t to, const int8_t* base, int64_t ld, int row,
-                                             int rows) const {
-    const int k = k0 + chunk_k;
-    const int bytes = max(0, min(kChunkBytes, args.p.k - k));
-    const int r = min(row + thread_row, rows - 1);
+  // This thread's row in a pass. Rows past the end repeat the last one: their products go to outputs that are not stored.
+  __device__ __forceinline__ int row(int pass) const {
+    return pass < C::kAPasses
+               ? min(m0 + pass * C::kPassRows + thread_row, args.p.m - 1)
+               : min(n0 + (pass - C::kAPasses) * C::kPassRows + thread_row, args.p.n - 1);
+  }
+
+  // From the matrix's first byte to this thread's chunk of a k tile at 0. The launcher refuses matrices of 4 GiB and more.
+  __device__ __forceinline__ uint32_t offset(int pass) const {
+    const int64_t ld = pass < C::kAPasses ? args.p.lda : args.p.ldw;
+    return static_cast<uint32_t>(row(pass)) * static_cast<uint32_t>(ld) + chunk_k;
+  }
+
+  __device__ __forceinline__ void copy_chunk(uint32_t to, int pass) const {
+    const int8_t* base = pass < C::kAPasses ? args.p.a : args.p.w;
+    const int bytes = max(0, min(kChunkBytes, args.p.k - k0 - chunk_k));
     if constexpr (C::kAligned) {
-      // The launcher refuses row strides of 2^31 and more, so one 32 x 32 -> 64 bit product gives the offset.
-      const int8_t* from = base + k0 + chunk_k + int64_t{r} * static_cast<int32_t>(ld);
-      ptx::cp_async_16(to, from, bytes);
+      const uint32_t row_offset = C::kSliceAhead ? row_offsets[C::kSliceAhead ? pass : 0]
+                                                 : offset(pass);
+      ptx::cp_async_16(to, base + k0 + row_offset, bytes);
     } else {
-      const int8_t* from = base + int64_t{r} * ld + k;
+      const int64_t ld = pass < C::kAPasses ? args.p.lda : args.p.ldw;
+      const int8_t* from = base + int64_t{row(pass)} * ld + k0 + chunk_k;
       uint32_t words[4] = {};
 #pragma unroll
       for (int i = 0; i < kChunkBytes; ++i) {
@@ -169,20 +191,14 @@ struct Sm80TileLoader {
     }
   }
 
-  // Pass `pass` of kAPasses + kWPasses of the current k tile.
+  // Pass `pass` of kPasses of the current k tile.
   __device__ __forceinline__ void copy_pass(int pass) const {
-    const uint32_t to = dst + slot_bytes;
-    if (pass < C::kAPasses) {
-      if (C::kTileM >= C::kPassRows || thread_row < C::kTileM) {
-        copy_chunk(to + pass * C::kPassRows * C::kTileK, args.p.a, args.p.lda,
-                   m0 + pass * C::kPassRows, args.p.m);
-      }
-    } else {
-      pass -= C::kAPasses;
-      if (C::kTileN >= C::kPassRows || thread_row < C::kTileN) {
-        copy_chunk(to + C::kABytes + pass * C::kPassRows * C::kTileK, args.p.w, args.p.ldw,
-                   n0 + pass * C::kPassRows, args.p.n);
-      }
+    const bool of_a = pass < C::kAPasses;
+    const int rows = of_a ? C::kTileM : C::kTileN;
+    const int index = of_a ? pass : pass - C::kAPasses;
+    if (rows >= C::kPassRows || thread_row < rows) {
+      copy_chunk(
+          dst + slot_bytes + (of_a ? 0 : C::kABytes) + index * C::kPassRows * C::kTileK, pass);
     }
   }
 
@@ -225,10 +241,8 @@ template <class C>
 __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
   using Sw = Swizzle<C::kTileK>;
   constexpr int kMi = C::kMi, kNi = C::kNi, kKi = C::kKi;
-  constexpr int kPasses = C::kAPasses + C::kWPasses;
-  // With 192 accumulators the registers do not hold two sets of W fragments: each pair is then overwritten right after its last product
-  // of a slice; the products of the other pairs cover the load.
-  constexpr int kBBuffers = kMi * kNi * 4 > 128 ? 1 : 2;
+  constexpr bool kSliceAhead = C::kSliceAhead;
+  constexpr int kPasses = Sm80TileLoader<C>::kPasses;
 
   extern __shared__ __align__(kBankLineBytes) int8_t smem[];
   const uint32_t smem_base = ptx::shared_address(smem);
@@ -252,20 +266,22 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
       loader.copy_pass(pass);
     }
   };
-  for (int stage = 0; stage < C::kStages - 2; ++stage) {
+  for (int tile = 0; tile < C::kTilesAhead - 1; ++tile) {
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) copy_step(step);
     loader.finish_tile();
   }
 #pragma unroll
   for (int mi = 0; mi < kMi; ++mi) copy_step(mi);
-  ptx::cp_async_wait<C::kStages - 3>();
+  ptx::cp_async_wait<C::kTilesAhead - 2>();
   __syncthreads();
 
   int32_t acc[kMi][kNi][4];
-  uint32_t a[2][4];                   // of this step and the next
-  uint32_t b[kBBuffers][kNi / 2][4];  // of this k32 slice and, if there is room, the next
-  uint32_t slot = 0;                  // offset of the slot being read
+  // Fragments of this k32 slice and the next. With 192 accumulators the registers hold the A fragments of this step and the next only, and one set of W
+  // fragments: each pair is overwritten right after its last product of a slice; the products of the other pairs cover the load.
+  uint32_t a[2][kSliceAhead ? kMi : 1][4];
+  uint32_t b[kSliceAhead ? 2 : 1][kNi / 2][4];
+  uint32_t slot = 0;  // offset of the slot being read
 
   const auto load_a = [&](uint32_t(&to)[4], uint32_t slot_offset, int ki, int mi) {
     ptx::ldmatrix_x4(to, Sw::at_chunk_pair(a_base, ki) + slot_offset + mi * 16 * C::kTileK);
@@ -288,7 +304,8 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
       }
     }
     // Loaded afresh for every item, so that no fragment lives through the epilogue, where registers are short.
-    load_a(a[0], slot, 0, 0);
+#pragma unroll
+    for (int mi = 0; mi < (kSliceAhead ? kMi : 1); ++mi) load_a(a[0][mi], slot, 0, mi);
 #pragma unroll
     for (int pair = 0; pair < kNi / 2; ++pair) load_b(b[0][pair], slot, 0, pair);
 
@@ -300,10 +317,10 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
       for (int ki = 0; ki < kKi; ++ki) {
         const bool last_ki = ki == kKi - 1;
         if (last_ki) {
-          // From here on the next k tile is read and the slot of the previous one is filled. The wait covers this thread's copies of
-          // the next tile; the barrier covers everyone's, and says that everyone has left the previous tile.
+          // From here on the next k tile is read and a free slot is filled: this tile's, if its last fragments are loaded, else the previous one's. The
+          // wait covers this thread's copies of the next tile; the barrier covers everyone's, and says that everyone has left the slot.
           loader.finish_tile();
-          ptx::cp_async_wait<C::kStages - 3>();
+          ptx::cp_async_wait<C::kTilesAhead - 2>();
           __syncthreads();
         }
         const uint32_t ahead_slot = last_ki ? next_slot : slot;
@@ -311,24 +328,25 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
 #pragma unroll
         for (int mi = 0; mi < kMi; ++mi) {
           const int step = ki * kMi + mi;
-          if (mi == kMi - 1) {
-            load_a(a[(step + 1) % 2], ahead_slot, ahead_ki, 0);
-          } else {
-            load_a(a[(step + 1) % 2], slot, ki, mi + 1);
-          }
-          if constexpr (kBBuffers == 2) {
+          if constexpr (kSliceAhead) {
+            load_a(a[(ki + 1) % 2][mi], ahead_slot, ahead_ki, mi);
 #pragma unroll
             for (int pair = mi * (kNi / 2) / kMi; pair < (mi + 1) * (kNi / 2) / kMi; ++pair) {
               load_b(b[(ki + 1) % 2][pair], ahead_slot, ahead_ki, pair);
             }
+          } else if (mi == kMi - 1) {
+            load_a(a[(step + 1) % 2][0], ahead_slot, ahead_ki, 0);
+          } else {
+            load_a(a[(step + 1) % 2][0], slot, ki, mi + 1);
           }
           copy_step(last_ki ? mi : (ki + 1) * kMi + mi);
+          const uint32_t(&rows)[4] = kSliceAhead ? a[ki % 2][kSliceAhead ? mi : 0] : a[step % 2][0];
 #pragma unroll
           for (int pair = 0; pair < kNi / 2; ++pair) {
-            uint32_t(&w)[4] = b[ki % kBBuffers][pair];
-            ptx::mma_m16n8k32_s8(acc[mi][2 * pair], a[step % 2], w[0], w[1]);
-            ptx::mma_m16n8k32_s8(acc[mi][2 * pair + 1], a[step % 2], w[2], w[3]);
-            if (kBBuffers == 1 && mi == kMi - 1) load_b(w, ahead_slot, ahead_ki, pair);
+            uint32_t(&w)[4] = b[kSliceAhead ? ki % 2 : 0][pair];
+            ptx::mma_m16n8k32_s8(acc[mi][2 * pair], rows, w[0], w[1]);
+            ptx::mma_m16n8k32_s8(acc[mi][2 * pair + 1], rows, w[2], w[3]);
+            if (!kSliceAhead && mi == kMi - 1) load_b(w, ahead_slot, ahead_ki, pair);
           }
         }
       }

@@ -12,13 +12,9 @@ using Sm80S8GemmConfigs = std::tuple<
     //               tile m,   n,   k, warp m,  n, stages, blocks an SM
     Sm80S8GemmConfig<   192, 256,  64,     96, 64, 3, 1>,   //  84 KB
     Sm80S8GemmConfig<   192, 256,  64,     96, 64, 4, 1>,   // 112 KB
-    Sm80S8GemmConfig<   192, 256,  64,     96, 64, 5, 1>,   // 140 KB
-    Sm80S8GemmConfig<   192, 128,  64,     96, 64, 4, 2>,   //  80 KB, two blocks where 162 KB are there
     Sm80S8GemmConfig<   128, 256,  64,     64, 64, 4, 1>,   //  96 KB
-    Sm80S8GemmConfig<   128, 256,  64,     64, 64, 6, 1>,   // 144 KB
     Sm80S8GemmConfig<   128, 256, 128,     64, 64, 3, 1>,   // 144 KB
     Sm80S8GemmConfig<   256, 128,  64,     64, 64, 4, 1>,   //  96 KB
-    Sm80S8GemmConfig<   256, 128,  64,     64, 64, 6, 1>,   // 144 KB
     Sm80S8GemmConfig<   256, 128, 128,     64, 64, 3, 1>,   // 144 KB
     Sm80S8GemmConfig<   128, 128,  64,     64, 64, 3, 2>,   //  48 KB
     Sm80S8GemmConfig<   128, 128, 128,     64, 64, 3, 2>,   //  96 KB

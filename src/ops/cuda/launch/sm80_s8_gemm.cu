@@ -11,18 +11,38 @@ namespace {
 using Configs = Sm80S8GemmConfigs;
 constexpr size_t kConfigCount = std::tuple_size_v<Configs>;
 
-constexpr std::array<const char*, kConfigCount> kNames{
-    "sm80_192x256x64_3", "sm80_192x256x64_4",  "sm80_192x256x64_5",       "sm80_192x128x64_4",
-    "sm80_128x256x64_4", "sm80_128x256x64_6",  "sm80_128x256x128_3",      "sm80_256x128x64_4",
-    "sm80_256x128x64_6", "sm80_256x128x128_3", "sm80_128x128x64_3",       "sm80_128x128x128_3",
-    "sm80_64x256x64_4",  "sm80_128x64x64_4",   "sm80_64x128x64_4",        "sm80_64x64x128_4",
-    "sm80_32x128x128_4", "sm80_16x128x128_5",  "sm80_64x64x64_3_any_rows"};
+// "sm80_<tile_m>x<tile_n>x<tile_k>_<stages>", and "_any_rows" if rows may start anywhere.
+template <class C>
+struct ConfigName {
+  static constexpr std::array<char, 40> kText = [] {
+    std::array<char, 40> text{};
+    size_t length = 0;
+    const auto put = [&](const char* part) {
+      while (*part != 0) text[length++] = *part++;
+    };
+    const auto put_number = [&](int number) {
+      int power = 1;
+      while (number / power >= 10) power *= 10;
+      for (; power > 0; power /= 10) text[length++] = static_cast<char>('0' + number / power % 10);
+    };
+    put("sm80_");
+    put_number(C::kTileM);
+    put("x");
+    put_number(C::kTileN);
+    put("x");
+    put_number(C::kTileK);
+    put("_");
+    put_number(C::kStages);
+    if (!C::kAligned) put("_any_rows");
+    return text;
+  }();
+};
 
 // Fills the numbers of a row from the type that compiles it, so that they cannot disagree.
 template <size_t... kIndex>
 constexpr std::array<S8GemmConfig, kConfigCount> make_configs(std::index_sequence<kIndex...>) {
-  const auto row = []<class C>(const char* name, C) {
-    return S8GemmConfig{.name = name,
+  const auto row = []<class C>(C) {
+    return S8GemmConfig{.name = ConfigName<C>::kText.data(),
                         .tile_m = C::kTileM,
                         .tile_n = C::kTileN,
                         .tile_k = C::kTileK,
@@ -32,7 +52,7 @@ constexpr std::array<S8GemmConfig, kConfigCount> make_configs(std::index_sequenc
                         .ctas_per_sm = C::kCtasPerSm,
                         .any_rows = !C::kAligned};
   };
-  return {row(kNames[kIndex], std::tuple_element_t<kIndex, Configs>{})...};
+  return {row(std::tuple_element_t<kIndex, Configs>{})...};
 }
 constexpr auto kConfigs = make_configs(std::make_index_sequence<kConfigCount>{});
 
@@ -82,7 +102,8 @@ const char* sm80_s8_gemm_refusal(const S8GemmParams& p, int config) {
   const S8GemmConfig& c = kConfigs[static_cast<size_t>(config)];
   if (!c.any_rows) {
     if (!s8_rows_aligned(p)) return "a, w, lda and ldw must be multiples of 16 bytes";
-    if (p.lda > 0x7fffffff || p.ldw > 0x7fffffff) return "lda or ldw is 2^31 or more";
+    constexpr int64_t kMost = 0xffffffff;
+    if (p.m * p.lda > kMost || p.n * p.ldw > kMost) return "a or w spans 4 GiB or more";
   }
   if (device_attribute(cudaDevAttrComputeCapabilityMajor) < 8) return "needs sm_80 or newer";
   if (c.smem_bytes > device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))
