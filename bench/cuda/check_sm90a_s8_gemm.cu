@@ -22,6 +22,7 @@
 #include "ops/cuda/baseline/cublaslt.h"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
 #include "s8_gemm_problem.cuh"
+#include "swiglu_pass.cuh"
 
 namespace intaglio::bench {
 namespace {
@@ -235,6 +236,15 @@ Outcome time_shape(const Linear& linear, int m, bool quick, Results& results) {
   }
   const size_t first_gated = all.size();
   for (int config = 0; config < config_count(); ++config) add(gated, config, 8, " swiglu");
+  // What the fusion saves: the product written whole, then the pass.
+  const DeviceBuffer halves(static_cast<size_t>(m) * linear.n);
+  const Runner whole = runner_of(0, {8, blocks});
+  all.push_back({whole.name + " + swiglu pass", [&](cudaStream_t stream) {
+                   const cudaError_t status = whole.run(plain, nullptr, stream);
+                   return status != cudaSuccess ? status
+                                                : swiglu_pass(plain.out, halves.as<void>(), m,
+                                                              linear.n, stream);
+                 }});
 
   const std::vector<Times> times = time_interleaved(all, quick ? 5 : 9, 4);
   Outcome outcome{&linear, m, 0.0, {}};

@@ -51,7 +51,9 @@ __global__ void __launch_bounds__(kS8ReduceThreads)
   };
   if (args.p.fusion == S8Fusion::kSwiglu) {
     const int gate = col / 16 * 32 + col % 16;
-    store_pair(out, row, col, swiglu_pair(value(gate), value(gate + 16)));
+    const float2 g = value(gate), up = value(gate + 16);
+    store_pair(out, row, col,
+               out.type == S8Out::kF32 ? swiglu_pair<false>(g, up) : swiglu_pair<true>(g, up));
   } else {
     store_pair(out, row, col, value(col));
   }

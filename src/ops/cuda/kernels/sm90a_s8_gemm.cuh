@@ -140,7 +140,7 @@ struct TmaEpilogue {
             float up[4];
             scale_group(up, acc, part * kGroups + g + 2, g + 2);
 #pragma unroll
-            for (int e = 0; e < 4; ++e) y[e] = swiglu_one(y[e], up[e]);
+            for (int e = 0; e < 4; ++e) y[e] = swiglu_one<true>(y[e], up[e]);
           }
           const int out_group = load * (kGroups / kLoads) + i;
           packed[out_group][0] = pack_half_pair({y[0], y[1]}, Config::kOutType);
