@@ -56,8 +56,11 @@ def check_blocks(layers, text_tokens, grid):
         found = torch.compile(stack, fullgraph=True)(*inputs)
         breaks = dict(torch._dynamo.utils.counters["graph_break"])
         assert not breaks, f"{name}: graph breaks {breaks}"
-        # The compiler fuses norms and rope in float32, so activations may round to another int8 here and there.
-        assert _relative(found, eager) < 0.03, f"{name}: compiled against eager {_relative(found, eager)}"
+        # The compiler rounds norms and rope at other places, so activations fall on other int8 steps: two draws of the same error. Each is as far from bf16
+        # as the other, and they differ by less than that (independent draws would differ by 1.4 times that).
+        error, compiled_error, apart = _relative(eager, expected), _relative(found, expected), _relative(found, eager)
+        assert apart < error, f"{name}: compiled against eager {apart}, eager against bf16 {error}"
+        assert abs(compiled_error / error - 1) < 0.1, f"{name}: compiled against bf16 {compiled_error}, eager {error}"
         assert _relative(found, expected) < 0.1, f"{name}: int8 against bf16 {_relative(found, expected)}"
         outputs[name] = eager
     assert torch.equal(outputs["int8"], outputs["int8_shared"]), "sharing an input changes its readers' bits"
