@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rewrites the tables of README.md, docs/kernels.md and models/mini/README.md from bench/results/*.json.
+"""Rewrites the tables of README.md, docs/kernels.md, models/mini/README.md and bindings/python/README.md from bench/results/*.json.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Nothing between them is typed by hand. `--check` fails if a file would change.
 """
@@ -7,6 +7,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Nothing betwee
 import argparse
 import glob
 import json
+import math
 import re
 import sys
 
@@ -75,21 +76,44 @@ def by_shape(results):
     return shapes
 
 
+kMainRows = (4096, 4608, 16384)
+
+
+def own_best(tops):
+    own = {c: t for c, t in tops.items() if c.startswith("sm90a") and "swiglu" not in c}
+    return max(own.items(), key=lambda item: item[1])
+
+
 def wgmma_table(_):
     rows = [
-        "| linear, M x N x K | int8, scales + bias -> bf16 | tile | cuBLASLt int8 -> int32, no scales | bf16 | FP8, row x column scales | FP8, one scale | SwiGLU fused |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| linear, M x N x K | int8, scales + bias -> bf16 | tile | cuBLASLt int8 -> int32, no scales | bf16 | FP8, row x column scales | FP8, one scale | SwiGLU fused | product, then SwiGLU |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for (name, m, n, k), entries in by_shape(read("h100_sm90a_s8_gemm")["results"]).items():
+        if m not in kMainRows:
+            continue
         tops = {e["candidate"]: e["tops"] for e in entries}
-        own = {c: t for c, t in tops.items() if c.startswith("sm90a") and not c.endswith("swiglu")}
-        best = max(own, key=own.get)
-        lt = lambda kind: f"{tops['cublaslt_' + kind]} ({own[best] / tops['cublaslt_' + kind]:.2f}x)"
-        gated = next((str(t) for c, t in tops.items() if c.endswith("swiglu")), "")
+        best, rate = own_best(tops)
+        lt = lambda kind: f"{tops['cublaslt_' + kind]:.0f} ({rate / tops['cublaslt_' + kind]:.2f}x)"
+        fused = max(t for c, t in tops.items() if c.endswith(" swiglu"))
+        apart = next(t for c, t in tops.items() if c.endswith("swiglu pass"))
         rows.append(
-            f"| {name}, {m} x {n} x {k} | **{own[best]}** | {best.split()[1]} | {lt('s8_s32')} | {lt('bf16')} | {lt('fp8_rowwise')} | {lt('fp8_tensorwise')} | {gated} |"
+            f"| {name}, {m} x {n} x {k} | **{rate:.0f}** | {best.split()[1]} | {lt('s8_s32')} | {lt('bf16')} | {lt('fp8_rowwise')} | {lt('fp8_tensorwise')} | {fused:.0f} | {apart:.0f} |"
         )
     return rows
+
+
+def rows_table(_):
+    """Rows that are no multiple of a tile beside the whole tiles below and above: geometric means over the four linears."""
+    means = {}
+    for (_, m, _, _), entries in by_shape(read("h100_sm90a_s8_gemm")["results"]).items():
+        means.setdefault(m, []).append(own_best({e["candidate"]: e["tops"] for e in entries})[1])
+    means = {m: math.exp(sum(map(math.log, t)) / len(t)) for m, t in means.items()}
+    table = ["| rows | TOP/s | whole tiles below | whole tiles above |", "| --- | --- | --- | --- |"]
+    for m in (2304, 2560, 4100, 4609, 5000):
+        near = [(m - 1) // 256 * 256, (m // 256 + 1) * 256]
+        table.append(f"| {m} | {means[m]:.0f} | " + " | ".join(f"{r}: {means[r]:.0f} ({means[m] / means[r]:.2f}x)" for r in near) + " |")
+    return table
 
 
 def mma_table(_):
@@ -107,12 +131,47 @@ def mma_table(_):
 
 def quantizer_table(_):
     data = read("h100_quantize_rows")
-    rows = [f"| variant | type | rows x columns | us (least to greatest) | GB/s | share of a copy's {data['copy_gb_per_s']} GB/s |", "| --- | --- | --- | --- | --- | --- |"]
-    for r in data["results"]:
+    rows = [
+        f"| variant | type | rows x columns | us (least to greatest) | GB/s | share of a copy's {data['copy_1gib']['gb_s']:.0f} GB/s |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for r in data["runs"]:
         if r["chosen"]:
             rows.append(
-                f"| {r['variant']} | {r['type']} | {r['rows']} x {r['cols']} | {r['median_us']:.1f} ({r['min_us']:.1f} to {r['max_us']:.1f}) | {r['gb_per_s']} | {r['share_of_copy']:.2f} |"
+                f"| {r['variant']} | {r['type']} | {r['rows']} x {r['cols']} | {r['median_us']:.1f} ({r['min_us']:.1f} to {r['max_us']:.1f}) | {r['gb_s']:.0f} | {r['share_of_copy']:.2f} |"
             )
+    return rows
+
+
+def gpu_linear_table(_):
+    data = read("h100_linear_ideogram4")
+    names = [i["name"] for i in data["shapes"][0]["implementations"]]
+    rows = ["| linear, M x N x K | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    for shape in data["shapes"]:
+        ms = {i["name"]: i["median_ms"] for i in shape["implementations"]}
+        own = ms["gemm int8"]
+        cells = [f"{ms[name]:.3f} ms" + ("" if name == "gemm int8" else f" ({ms[name] / own:.2f}x)") if name in ms else "" for name in names]
+        rows.append(f"| {shape['name']}, {shape['m']} x {shape['n']} x {shape['k']} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def torch_table(_):
+    blocks = read("h100_torch")["bench"]["blocks"]
+    rows = [f"| {blocks['layers']} blocks, {blocks['tokens']} tokens, torch.compile | ms (least to greatest) | faster than bf16 by | weights |", "| --- | --- | --- | --- |"]
+    for name, v in blocks["variants"].items():
+        rows.append(f"| {name} | {v['median_ms']:.2f} ({v['min_ms']:.2f} to {v['max_ms']:.2f}) | {v['speedup_over_bf16']:.2f}x | {v['weights_mib']:.0f} MiB |")
+    return rows
+
+
+def amx_table(_):
+    data = read("amx_s8_gemm")
+    rows = ["| M x N x K | Intaglio int8, quantization included | oneDNN s8s8s32, static scales | oneDNN bf16 | int8 against oneDNN int8 | against oneDNN bf16 |", "| --- | --- | --- | --- | --- | --- |"]
+    for shape in data["shapes"]:
+        v = {x["variant"]: x for x in shape["variants"]}
+        own, s8, bf16 = v["own bf16 -> bf16"], v["onednn s8 -> bf16"], v["onednn bf16 -> bf16"]
+        rows.append(
+            f"| {shape['m']} x {shape['n']} x {shape['k']} | {own['gops']:.0f} GOP/s | {s8['gops']:.0f} | {bf16['gops']:.0f} | {own['speedup_over_onednn_s8']:.2f}x | {own['speedup_over_onednn_bf16']:.2f}x |"
+        )
     return rows
 
 
@@ -127,6 +186,10 @@ kTables = {
     "block": block_table,
     "linear": linear_table,
     "wgmma": wgmma_table,
+    "rows": rows_table,
+    "gpu_linear": gpu_linear_table,
+    "torch": torch_table,
+    "amx": amx_table,
     "mma": mma_table,
     "quantizers": quantizer_table,
     "quality": quality_table,
@@ -139,7 +202,7 @@ def main():
     args = parser.parse_args()
     results = load()
     stale = []
-    for path in ("README.md", "docs/kernels.md", "models/mini/README.md"):
+    for path in ("README.md", "docs/kernels.md", "models/mini/README.md", "bindings/python/README.md"):
         with open(path) as file:
             text = file.read()
 

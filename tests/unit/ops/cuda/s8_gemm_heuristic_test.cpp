@@ -3,11 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
-#include <functional>
-#include <map>
-#include <nlohmann/json.hpp>
-#include <tuple>
 
 #include "gpus.h"
 
@@ -166,58 +161,6 @@ TEST(S8GemmHeuristic, SlowEpiloguesCount) {
   gated.fusion = S8Fusion::kSwiglu;
   EXPECT_GT(predicted_time(h100(), gated, tile, choice).products_ms,
             predicted_time(h100(), plain, tile, choice).products_ms);
-}
-
-// Medians of bench/results/<file>.json: shape -> tile -> the least over the ways it was run.
-using Measured = std::map<std::tuple<int64_t, int64_t, int64_t>, std::map<std::string, double>>;
-
-Measured read_measured(const std::string& file,
-                       const std::function<std::string(const std::string&)>& tile_of) {
-  std::ifstream stream(std::string(INTAGLIO_SOURCE_DIR) + "/bench/results/" + file + ".json");
-  Measured measured;
-  const nlohmann::json all = nlohmann::json::parse(stream);
-  for (const auto& r : all["results"]) {
-    const std::string tile = tile_of(r["candidate"].get<std::string>());
-    if (tile.empty() || r["m"].get<int64_t>() < 1024) continue;
-    const double ms = r["median_ms"];
-    double& best = measured[{r["m"], r["n"], r["k"]}].try_emplace(tile, ms).first->second;
-    best = std::min(best, ms);
-  }
-  return measured;
-}
-
-void expect_near_the_best(const Measured& measured, const std::vector<TileConfig>& configs) {
-  ASSERT_GE(measured.size(), 8u);
-  for (const auto& [shape, tiles] : measured) {
-    const auto [m, n, k] = shape;
-    const S8GemmChoice choice = heuristic_s8_gemm(h100(), {m, n, k}, configs);
-    ASSERT_TRUE(tiles.contains(choice.config)) << choice.config << " was not measured at m " << m;
-    double best = tiles.begin()->second;
-    for (const auto& [tile, ms] : tiles) best = std::min(best, ms);
-    EXPECT_LE(tiles.at(choice.config), 1.05 * best)
-        << choice.config << " at m " << m << ", n " << n << ", k " << k;
-  }
-}
-
-// What is chosen without tuning is within 5% of the fastest tile that was measured on the card.
-TEST(S8GemmHeuristic, IsNearTheFastestTileMeasuredOnHopper) {
-  std::vector<TileConfig> wgmma, mma;
-  for (const TileConfig& config : tile_configs(h100())) {
-    if (!config.measured) continue;
-    if (config.family == S8GemmFamily::kSm90a) wgmma.push_back(config);
-    if (config.family == S8GemmFamily::kSm80) mma.push_back(config);
-  }
-  expect_near_the_best(
-      read_measured("h100_sm90a_s8_gemm",
-                    [](const std::string& name) {
-                      const bool own = name.starts_with("sm90a ") && !name.ends_with("swiglu");
-                      return own ? name.substr(6, name.find(' ', 6) - 6) : std::string();
-                    }),
-      wgmma);
-  expect_near_the_best(
-      read_measured("h100_sm80_s8_gemm",
-                    [](const std::string& name) { return name.substr(0, name.find('/')); }),
-      mma);
 }
 
 }  // namespace
