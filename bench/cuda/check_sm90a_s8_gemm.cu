@@ -57,11 +57,14 @@ int all_blocks() {
 }
 
 Runner runner_of(int config, const Sm90aS8GemmSchedule& how) {
-  return {std::string("sm90a ") + config_name(config) + " band " + std::to_string(how.band),
+  return {std::string("sm90a ") + config_name(config) + " band " + std::to_string(how.band) +
+              (how.split_k > 1 ? " split " + std::to_string(how.split_k) : ""),
           [](const S8GemmParams& p) { return cuda::refuse_sm90a_s8_gemm(p); },
-          [](const S8GemmParams&) { return size_t{0}; },
-          [=](const S8GemmParams& p, void*, cudaStream_t stream) {
-            return cuda::sm90a_s8_gemm(p, config, how, stream);
+          [=](const S8GemmParams& p) {
+            return cuda::sm90a_s8_gemm_workspace_bytes(p, config, how.split_k);
+          },
+          [=](const S8GemmParams& p, void* workspace, cudaStream_t stream) {
+            return cuda::sm90a_s8_gemm(p, config, how, workspace, stream);
           }};
 }
 
@@ -106,6 +109,7 @@ void check_problem(Operands& operands, Problem q, uint32_t seed, int spare,
   }
 }
 
+// `quick`: few shapes, none of them large (for tools that slow kernels down).
 Tally check_everything(bool quick) {
   Operands operands;
   Tally tally;
@@ -139,9 +143,12 @@ Tally check_everything(bool quick) {
     const int spare = 8 * below(2);
     // A few blocks have many tiles each.
     const int some = i % 5 == 4 ? std::min(2 + 2 * below(8), blocks) : blocks;
-    check_problem(operands, q, seed += 10, spare, {1 + below(9), some}, tally);
+    const int split = i % 6 == 5 ? 2 + below(4) : 1;
+    check_problem(operands, q, seed += 10, spare, {1 + below(9), some, split}, tally);
   }
   tally.report((std::to_string(shapes) + " ragged shapes").c_str());
+
+  if (quick) return tally;
 
   for (const int m : {4096, 4609}) {
     for (const Linear& s : kLinears) {
@@ -149,8 +156,9 @@ Tally check_everything(bool quick) {
       tally.report((std::string(s.name) + ", m = " + std::to_string(m)).c_str());
     }
   }
-  check_problem(operands, {.m = 512, .n = kText.n, .k = kText.k}, seed += 10, 0, {8, blocks},
-                tally);
+  for (const int split : {1, 3})
+    check_problem(operands, {.m = 512, .n = kText.n, .k = kText.k}, seed += 10, 0,
+                  {8, blocks, split}, tally);
   tally.report("text, m = 512");
   return tally;
 }
@@ -241,9 +249,9 @@ Outcome time_shape(const Linear& linear, int m, bool quick, Results& results) {
   const Runner whole = runner_of(0, {8, blocks});
   all.push_back({whole.name + " + swiglu pass", [&](cudaStream_t stream) {
                    const cudaError_t status = whole.run(plain, nullptr, stream);
-                   return status != cudaSuccess ? status
-                                                : swiglu_pass(plain.out, halves.as<void>(), m,
-                                                              linear.n, stream);
+                   return status != cudaSuccess
+                              ? status
+                              : swiglu_pass(plain.out, halves.as<void>(), m, linear.n, stream);
                  }});
 
   const std::vector<Times> times = time_interleaved(all, quick ? 5 : 9, 4);
@@ -333,6 +341,47 @@ void summarise(const std::vector<Outcome>& outcomes) {
   }
 }
 
+// Products whose tiles do not fill the card: what cutting k gives.
+void time_few_tiles(Results& results) {
+  constexpr struct {
+    int m;
+    Linear linear;
+  } kFew[] = {{512, kText},       {333, kLinears[1]},  {384, kLinears[0]}, {384, kLinears[1]},
+              {384, kLinears[3]}, {1024, kLinears[1]}, {1024, kLinears[3]}};
+  const int blocks = all_blocks();
+  for (const auto& [m, linear] : kFew) {
+    Operands operands;
+    const S8GemmParams p = operands.prepare(
+        {.m = m, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true}, 77);
+    const Baselines baselines(p);
+    std::vector<Candidate> all = baselines.candidates;
+    size_t bytes = 0;
+    std::vector<Runner> runners;
+    for (int config = 0; config < config_count(); ++config) {
+      for (const int split : {1, 2, 3, 4, 6, 8})
+        runners.push_back(runner_of(config, {8, blocks, split}));
+    }
+    for (const Runner& runner : runners) bytes = std::max(bytes, runner.workspace_bytes(p));
+    void* workspace = operands.workspace(bytes);
+    for (const Runner& runner : runners)
+      all.push_back(
+          {runner.name, [=](cudaStream_t stream) { return runner.run(p, workspace, stream); }});
+    const std::vector<Times> times = time_interleaved(all, 9, 8);
+    size_t best = baselines.candidates.size();
+    std::printf("few tiles, %s %d x %d x %d\n", linear.name, m, linear.n, linear.k);
+    for (size_t i = 0; i < all.size(); ++i) {
+      results.add(("few tiles " + std::string(linear.name)).c_str(), m, linear.n, linear.k,
+                  all[i].name, times[i]);
+      if (i < baselines.candidates.size())
+        std::printf("  %-38s %8.4f ms\n", all[i].name.c_str(), times[i].median_ms);
+      if (i >= baselines.candidates.size() && times[i].median_ms < times[best].median_ms) best = i;
+    }
+    std::printf("  best %-33s %8.4f ms %7.1f TOP/s\n", all[best].name.c_str(),
+                times[best].median_ms,
+                tera_per_second(m, linear.n, linear.k, times[best].median_ms));
+  }
+}
+
 void time_everything(bool quick, Results& results) {
   std::vector<Outcome> outcomes;
   results.sample("before");
@@ -343,6 +392,7 @@ void time_everything(bool quick, Results& results) {
     }
     results.sample("after m = " + std::to_string(m));
   }
+  time_few_tiles(results);
   results.write();
   summarise(outcomes);
 }

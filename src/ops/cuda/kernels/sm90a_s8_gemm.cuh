@@ -15,6 +15,7 @@
 // The two consumer warpgroups do not wait for each other: while one is in its epilogue the other has the tensor cores, and the producer already loads the next tile.
 // Why N = 256: wgmma reads (64 + N) x 32 bytes of shared memory for 64 x N x 32 products; at N = 256 that is 80 of 128 bytes a cycle, and the
 // cluster takes (128 + N / 2) x K bytes of L2 traffic per block and tile: 32 bytes a cycle at the full rate, about what L2 delivers.
+// Few tiles: k is cut into splits, work items like tiles, that write int32 partial sums (kernels/s8_reduce.cuh adds them).
 // Numeric contract: int32 sums are exact; y = float(acc) * (a_scale * w_scale) + bias, each step rounded, as the CPU reference does.
 #pragma once
 
@@ -58,16 +59,22 @@ struct Sm90aMaps {
 
 struct Sm90aSchedule {
   int32_t rows, columns;  // tiles of clusters
+  int32_t splits;         // of k; more than one: p.out is [splits][m, ldo] int32 in the workspace
+  int32_t k_tiles;        // of the whole product
+  int32_t k_tiles_of_split;  // of all splits but the last, which may have fewer
   // Rows of cluster tiles in a band of the raster: a band is walked column by column, so that what runs at once shares A within a band and few columns of W.
   int32_t band;
 
   struct Tile {
-    int32_t row, column;
+    int32_t row, column, split;
+    int32_t k_begin, k_end;  // k tiles
   };
-  __host__ __device__ int32_t count() const { return rows * columns; }
+  __host__ __device__ int32_t count() const { return rows * columns * splits; }
   __device__ Tile at(int32_t index) const {
-    const TileCoord turned = raster_tile(index, columns, rows, band);
-    return {turned.n, turned.m};
+    const int32_t split = index / (rows * columns);
+    const TileCoord turned = raster_tile(index - split * rows * columns, columns, rows, band);
+    const int32_t k_begin = split * k_tiles_of_split;
+    return {turned.n, turned.m, split, k_begin, min(k_tiles, k_begin + k_tiles_of_split)};
   }
 };
 
@@ -211,7 +218,6 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
 
   const int32_t tiles = schedule.count();
   const int32_t first = blockIdx.x / Config::kCluster, step = gridDim.x / Config::kCluster;
-  const int32_t k_tiles = (p.k + Config::kK - 1) / Config::kK;
   int stage = 0;
   uint32_t phase = 0;
 
@@ -223,7 +229,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
         const int32_t row = (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM;
         const int32_t column =
             tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
-        for (int32_t kt = 0; kt < k_tiles; ++kt) {
+        for (int32_t kt = tile.k_begin; kt < tile.k_end; ++kt) {
           ptx::mbarrier_wait(empty + 8 * stage, phase ^ 1);
           const uint32_t ready = full + 8 * stage;
           const uint32_t a = smem + stage * Config::kBytesStage;
@@ -260,7 +266,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       const Sm90aSchedule::Tile tile = schedule.at(index);
       int32_t acc[kN / 2];
       int previous = 0;
-      for (int32_t kt = 0; kt < k_tiles; ++kt) {
+      for (int32_t kt = tile.k_begin; kt < tile.k_end; ++kt) {
         ptx::mbarrier_wait(full + 8 * stage, phase);
         const uint32_t a = smem + stage * Config::kBytesStage + consumer * (64 * Config::kK);
         const uint64_t desc_a = ptx::wgmma_descriptor_128b(a);
@@ -269,11 +275,11 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
         ptx::wgmma_fence();
 #pragma unroll
         for (int k = 0; k < Config::kK / 32; ++k)  // 32 bytes further, in units of 16
-          ptx::WgmmaS8<kN>::run(acc, desc_a + 2 * k, desc_w + 2 * k, kt > 0 || k > 0);
+          ptx::WgmmaS8<kN>::run(acc, desc_a + 2 * k, desc_w + 2 * k, kt > tile.k_begin || k > 0);
         ptx::wgmma_commit();
         // The stage before this one has been read once all but the newest batch is done.
         ptx::wgmma_wait<1>();
-        if (kt > 0) give_back(previous);
+        if (kt > tile.k_begin) give_back(previous);
         previous = stage;
         if (++stage == kStages) {
           stage = 0;
@@ -291,7 +297,10 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
       } else {
         ptx::wgmma_wait<0>();
         give_back(previous);
-        write_warp_tile<1, kN / 8>(p, lane, row0 + 16 * (threadIdx.x / 32 % 4), tile.column * kN,
+        S8GemmParams q = p;
+        if (schedule.splits > 1)
+          q.out = static_cast<int32_t*>(p.out) + int64_t{tile.split} * p.m * p.ldo;
+        write_warp_tile<1, kN / 8>(q, lane, row0 + 16 * (threadIdx.x / 32 % 4), tile.column * kN,
                                    reinterpret_cast<const int32_t(&)[1][kN / 8][4]>(acc));
       }
     }

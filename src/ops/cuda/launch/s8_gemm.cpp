@@ -121,6 +121,8 @@ size_t s8_gemm_workspace_bytes(const S8GemmParams& p, const S8GemmChoice& choice
   if (config < 0) return 0;
   if (choice.family == S8GemmFamily::kSm80)
     return sm80_s8_gemm_workspace_bytes(p, config, choice.split_k);
+  if (choice.family == S8GemmFamily::kSm90a)
+    return sm90a_s8_gemm_workspace_bytes(p, config, choice.split_k);
   if (choice.family == S8GemmFamily::kSmallM)
     return small_m_s8_gemm_workspace_bytes(p, config, choice.split_k);
   return 0;
@@ -144,8 +146,10 @@ Status launch_s8_gemm(const S8GemmParams& p, const S8GemmChoice& choice, const C
           workspace, queue);
       break;
     case S8GemmFamily::kSm90a:
-      status =
-          sm90a_s8_gemm(p, config, {.band = choice.band, .blocks = device.multiprocessors}, queue);
+      status = sm90a_s8_gemm(
+          p, config,
+          {.band = choice.band, .blocks = device.multiprocessors, .split_k = choice.split_k},
+          workspace, queue);
       break;
     case S8GemmFamily::kSmallM:
       status = small_m_s8_gemm(p, config, choice.split_k, workspace, queue);

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "ops/cuda/kernels/sm90a_s8_gemm.cuh"
+#include "ops/cuda/launch/s8_gemm_config.h"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
 
 namespace intaglio::cuda {
@@ -55,8 +56,18 @@ bool tma_store_fits(const S8GemmParams& p) {
          pairs(p.bias);
 }
 
+constexpr int kMostSplits = 64;
+
+int k_tiles_of(const S8GemmParams& p, int tile_k) { return (p.k - 1) / tile_k + 1; }
+
+// `split`: of k; with several, p.out is the workspace.
+struct Launch {
+  Sm90aS8GemmSchedule how;
+  S8SplitK split;
+};
+
 template <typename Config>
-cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaStream_t stream) {
+cudaError_t launch(const S8GemmParams& p, const Launch& l, cudaStream_t stream) {
   Sm90aMaps maps{};
   constexpr uint32_t kHalfW = Config::kN / Config::kCluster;
   bool good =
@@ -70,9 +81,11 @@ cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaSt
   }
   if (!good) return cudaErrorInvalidValue;
   constexpr int kRows = Config::kM * Config::kCluster;
-  const Sm90aSchedule schedule{(p.m - 1) / kRows + 1, (p.n - 1) / Config::kN + 1, how.band};
+  const Sm90aSchedule schedule{(p.m - 1) / kRows + 1,   (p.n - 1) / Config::kN + 1,
+                               l.split.splits,          k_tiles_of(p, Config::kK),
+                               l.split.steps_per_split, l.how.band};
   const int64_t needed = int64_t{schedule.count()} * Config::kCluster;
-  const int most = how.blocks / Config::kCluster * Config::kCluster;
+  const int most = l.how.blocks / Config::kCluster * Config::kCluster;
   const int blocks = static_cast<int>(needed < most ? needed : most);
 
   const auto kernel = sm90a_s8_gemm<Config>;
@@ -93,8 +106,7 @@ cudaError_t launch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaSt
 }
 
 template <int kN, int kStages, S8Fusion kFusion>
-cudaError_t dispatch_store(const S8GemmParams& p, const Sm90aS8GemmSchedule& how,
-                           cudaStream_t stream) {
+cudaError_t dispatch_store(const S8GemmParams& p, const Launch& how, cudaStream_t stream) {
   if constexpr (kFusion == S8Fusion::kNone || kN % 128 == 0) {
     if (tma_store_fits(p)) {
       return p.out_type == S8Out::kBF16
@@ -106,7 +118,7 @@ cudaError_t dispatch_store(const S8GemmParams& p, const Sm90aS8GemmSchedule& how
 }
 
 template <int kN, int kStages>
-cudaError_t dispatch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cudaStream_t stream) {
+cudaError_t dispatch(const S8GemmParams& p, const Launch& how, cudaStream_t stream) {
   if (p.fusion == S8Fusion::kNone || p.out_type == S8Out::kI32)
     return dispatch_store<kN, kStages, S8Fusion::kNone>(p, how, stream);
   return dispatch_store<kN, kStages, S8Fusion::kSwiglu>(p, how, stream);
@@ -114,7 +126,7 @@ cudaError_t dispatch(const S8GemmParams& p, const Sm90aS8GemmSchedule& how, cuda
 
 struct Entry {
   Sm90aS8GemmConfig config;
-  cudaError_t (*run)(const S8GemmParams&, const Sm90aS8GemmSchedule&, cudaStream_t);
+  cudaError_t (*run)(const S8GemmParams&, const Launch&, cudaStream_t);
 };
 
 template <int kN, int kStages>
@@ -144,16 +156,31 @@ const char* refuse_sm90a_s8_gemm(const S8GemmParams& p) {
   if (p.lda % 16 != 0 || p.ldw % 16 != 0) return "row strides of a and w must be multiples of 16";
   if (!aligned_16(p.a) || !aligned_16(p.w)) return "a and w must be 16-byte aligned";
   constexpr int64_t kLeastTile = 128 * 128;
-  if (int64_t{p.m} * p.n / kLeastTile > (1 << 30)) return "m x n has more than 2^30 tiles";
+  if (int64_t{p.m} * p.n / kLeastTile > (1 << 30) / kMostSplits)
+    return "m x n has more than 2^24 tiles";
   return nullptr;
 }
 
+size_t sm90a_s8_gemm_workspace_bytes(const S8GemmParams& p, int config, int split_k) {
+  if (config < 0 || config >= static_cast<int>(kEntries.size())) return 0;
+  const int tile_k = kEntries[static_cast<size_t>(config)].config.tile_k;
+  const S8SplitK split = split_k_plan(p, k_tiles_of(p, tile_k), split_k);
+  return split.splits > 1 ? split.partial_bytes(p) : 0;
+}
+
 cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, const Sm90aS8GemmSchedule& how,
-                          cudaStream_t stream) {
+                          void* workspace, cudaStream_t stream) {
   if (config < 0 || config >= static_cast<int>(kEntries.size()) || how.band < 1 || how.blocks < 2 ||
       refuse_sm90a_s8_gemm(p) != nullptr)
     return cudaErrorInvalidValue;
-  return kEntries[static_cast<size_t>(config)].run(p, how, stream);
+  const Entry& entry = kEntries[static_cast<size_t>(config)];
+  const S8SplitK split = split_k_plan(p, k_tiles_of(p, entry.config.tile_k), how.split_k);
+  if (split.splits == 1) return entry.run(p, {how, split}, stream);
+  if (workspace == nullptr || split.splits > kMostSplits) return cudaErrorInvalidValue;
+  const cudaError_t status =
+      entry.run(partial_sums_params(p, split, workspace), {how, split}, stream);
+  if (status != cudaSuccess) return status;
+  return s8_reduce(p, static_cast<const int32_t*>(workspace), split, stream);
 }
 
 }  // namespace intaglio::cuda

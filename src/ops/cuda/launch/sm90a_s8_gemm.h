@@ -20,12 +20,16 @@ std::span<const Sm90aS8GemmConfig> sm90a_s8_gemm_configs();
 const char* refuse_sm90a_s8_gemm(const S8GemmParams& p);
 
 struct Sm90aS8GemmSchedule {
-  int band;    // rows of clusters a band of the raster has (tile/raster.h), >= 1
-  int blocks;  // that run at once: an even number, at most the multiprocessors
+  int band;         // rows of clusters a band of the raster has (tile/raster.h), >= 1
+  int blocks;       // that run at once: an even number, at most the multiprocessors
+  int split_k = 1;  // k is cut in at most so many parts; any value gives the same bits
 };
 
-// No allocation, no synchronisation, capturable. cudaErrorInvalidValue if refused.
+// Device memory that the product with this split needs; 0 for split_k <= 1.
+size_t sm90a_s8_gemm_workspace_bytes(const S8GemmParams& p, int config, int split_k);
+
+// No allocation, no synchronisation, capturable. cudaErrorInvalidValue if refused. `workspace` is 16-byte aligned.
 cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, const Sm90aS8GemmSchedule& schedule,
-                          cudaStream_t stream);
+                          void* workspace, cudaStream_t stream);
 
 }  // namespace intaglio::cuda

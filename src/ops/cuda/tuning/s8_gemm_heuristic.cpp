@@ -23,6 +23,7 @@ constexpr double kOutputsPerClock =
 constexpr double kPlainStoreCost = 4;  // scattered stores instead of whole rows by the copy engine
 constexpr double kBlockL2BytesPerClock = 64;  // one multiprocessor alone cannot draw more
 constexpr int kMinTilesOfK = 8;               // below that a piece of K is all pipeline fill
+constexpr int64_t kSplitWaves = 3;            // more waves of pieces even out nothing
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -152,10 +153,10 @@ PredictedTime small_m_time(const CudaDevice& device, const GpuArch& arch, const 
   return time;
 }
 
-double epilogue_clocks(const S8GemmShape& s, const TileConfig& c, int resident) {
+double epilogue_clocks(const S8GemmShape& s, const TileConfig& c, int32_t split_k, int resident) {
   double clocks = 1.0 * c.tile_m * c.tile_n / kOutputsPerClock;
   // The copy engine needs 16-bit outputs in rows of 16 bytes; halves of tiles it cannot cut fall back as well.
-  const bool plain = element_bytes(s.out_type) > 2 || s.n % 8 != 0 ||
+  const bool plain = split_k > 1 || element_bytes(s.out_type) > 2 || s.n % 8 != 0 ||
                      (s.fusion == S8Fusion::kSwiglu && c.tile_n % 128 != 0);
   if (c.family == S8GemmFamily::kSm90a && plain) clocks *= kPlainStoreCost;
   // Another block, or the other warpgroup, computes meanwhile.
@@ -170,8 +171,8 @@ PredictedTime tile_time(const CudaDevice& device, const GpuArch& arch, const S8G
   const auto tiles = static_cast<double>(ceil_div(t.blocks, t.processors));  // of the busiest one
   const double clocks_per_ms = arch.clock_ghz * 1e6;
   const auto k_piece = static_cast<double>(t.k_piece);
-  const double tile_clocks =
-      c.tile_m * c.tile_n * k_piece / macs + epilogue_clocks(s, c, resident(device, arch, c));
+  const double tile_clocks = c.tile_m * c.tile_n * k_piece / macs +
+                             epilogue_clocks(s, c, choice.split_k, resident(device, arch, c));
   const double tile_bytes = (c.tile_m + static_cast<double>(c.tile_n) / c.cluster) * k_piece;
   const double l2_clocks = std::max(tile_bytes * static_cast<double>(t.blocks) /
                                         (arch.l2_bytes_per_clock * device.multiprocessors),
@@ -189,15 +190,15 @@ PredictedTime tile_time(const CudaDevice& device, const GpuArch& arch, const S8G
   return time;
 }
 
-// Split-K pays when the tiles leave multiprocessors idle; pieces must be long enough to fill the pipeline.
+// Split-K pays when the tiles leave multiprocessors idle, in the only wave or the last one; pieces must be long enough to fill the pipeline.
 std::vector<int32_t> splits_for(const CudaDevice& device, const S8GemmShape& shape,
                                 const TileConfig& c) {
   std::vector<int32_t> splits{1};
-  const bool can_split = c.family == S8GemmFamily::kSm80 || c.family == S8GemmFamily::kSmallM;
+  const bool can_split = c.family != S8GemmFamily::kSm75;
   const int64_t tiles = ceil_div(shape.m, c.tile_m) * ceil_div(shape.n, c.tile_n);
   const int64_t k_tiles = ceil_div(shape.k, c.tile_k);
   for (const int32_t split : {2, 3, 4, 6, 8, 12, 16}) {
-    const bool idle = tiles * (split - 1) < int64_t{device.multiprocessors} * c.blocks;
+    const bool idle = tiles * (split - 1) < kSplitWaves * device.multiprocessors * c.blocks;
     if (can_split && idle && k_tiles >= int64_t{split} * kMinTilesOfK) splits.push_back(split);
   }
   return splits;
@@ -215,6 +216,10 @@ const char* refuse_tile(const CudaDevice& device, const S8GemmShape& shape,
   if (config.smem_bytes > shared_limit(device, *arch)) return "too much shared memory for a block";
   if (shape.k % kChunkBytes != 0 && !config.any_rows)
     return "rows of a and w must start at multiples of 16 bytes";
+  constexpr int64_t kMostBytes = 0xffffffff;
+  if (config.family == S8GemmFamily::kSm80 && !config.any_rows &&
+      std::max(shape.m, shape.n) * shape.k > kMostBytes)
+    return "a or w spans 4 GiB or more";
   if (config.family == S8GemmFamily::kSmallM &&
       shape.m > std::min(kSmallMRows, int64_t{config.tile_m}))
     return "more rows than its tile";

@@ -100,6 +100,15 @@ TEST(S8GemmHeuristic, FewTilesSplitK) {
   EXPECT_EQ(shallow.split_k, 1);
 }
 
+TEST(S8GemmHeuristic, FewWideTilesSplitKOnHopper) {
+  // 36 clusters' tiles of 256 columns for 66 pairs of multiprocessors.
+  const S8GemmChoice text = choose(h100(), {512, 4608, 53248});
+  EXPECT_EQ(text.family, S8GemmFamily::kSm90a);
+  EXPECT_GT(text.split_k, 1) << text.config;
+  for (const int64_t m : {2304, 4096, 4608, 16384})
+    EXPECT_EQ(choose(h100(), {m, 13824, 4608}).split_k, 1) << m;
+}
+
 TEST(S8GemmHeuristic, BandFollowsTheL2) {
   CudaDevice device = rtx_3090();
   const TileConfig tile = config_of(device, S8GemmFamily::kSm80, "sm80_128x256x64_4");
