@@ -156,14 +156,6 @@ __device__ __forceinline__ void store_pair(const OutputView& out, int row, int c
   }
 }
 
-// Eight elements of a 2-byte output that lie inside its columns.
-__device__ __forceinline__ void store_half_block(const OutputView& out, int row, int col,
-                                                 const uint32_t (&v)[4]) {
-  if (row >= out.rows) return;
-  auto* to = static_cast<uint16_t*>(out.data) + int64_t{row} * out.ldo + col;
-  *reinterpret_cast<uint4*>(to) = make_uint4(v[0], v[1], v[2], v[3]);
-}
-
 // Columns col0 .. col0 + 31 of the rows row0 .. row0 + 15 of a warp; `columns[j]` belongs to columns col0 + 8 j + 2 t. The checked form takes
 // any output: ragged columns, any alignment, any type.
 __device__ __forceinline__ void write_m16n32_checked(const OutputView& out, int lane, int row0,
@@ -193,25 +185,6 @@ __device__ __forceinline__ void write_m16n32_i32(const OutputView& out, int lane
           out, row, col0 + 8 * j + accumulator_column(lane),
           {static_cast<uint32_t>(acc[j][2 * half]), static_cast<uint32_t>(acc[j][2 * half + 1])});
     }
-  }
-}
-
-// 2-byte outputs with aligned rows, all 32 columns inside: every lane stores 16 bytes. All 32 lanes call it.
-__device__ __forceinline__ void write_m16n32_blocks(const OutputView& out, int lane, int row0,
-                                                    int col0, const float (&row_scale)[2],
-                                                    const ColumnPair (&columns)[4],
-                                                    const int32_t (*acc)[4]) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    uint32_t v[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      v[j] = pack_half_pair(
-          scale_pair(acc[j][2 * half], acc[j][2 * half + 1], row_scale[half], columns[j]),
-          out.type);
-    }
-    quad_transpose(v, lane);
-    store_half_block(out, row0 + accumulator_row(lane) + 8 * half, col0 + 8 * (lane % 4), v);
   }
 }
 
@@ -254,20 +227,70 @@ __device__ __forceinline__ void write_m16n32_swiglu_checked(const OutputView& ou
   }
 }
 
-// SwiGLU to 2-byte outputs with aligned rows. Two blocks of two rows are the four pieces of the transpose: a store writes 32 bytes of
-// 16 rows. All 32 lanes call it.
-__device__ __forceinline__ void write_m16n32_swiglu_blocks(const OutputView& out, int lane,
-                                                           int row0, int col0,
-                                                           const float (&row_scale)[2],
-                                                           const ColumnPair (&columns)[4],
-                                                           const int32_t (*acc)[4]) {
-  float2 y[2][2];
-  swiglu_m16n32<true>(y, row_scale, columns, acc);
-  uint32_t v[4] = {pack_half_pair(y[0][0], out.type), pack_half_pair(y[0][1], out.type),
-                   pack_half_pair(y[1][0], out.type), pack_half_pair(y[1][1], out.type)};
-  quad_transpose(v, lane);
-  store_half_block(out, row0 + accumulator_row(lane) + lane % 4 / 2 * 8, col0 / 2 + lane % 2 * 8,
-                   v);
+// Whether a warp's tile lies inside the output, of 2 bytes an element in aligned rows, with scales and biases in aligned pairs.
+__device__ __forceinline__ bool is_whole_tile(const S8GemmParams& p, const OutputView& out,
+                                              int rows_end, int cols_end) {
+  const auto pairs = [](const float* x) { return reinterpret_cast<uintptr_t>(x) % 8 == 0; };
+  return out.blocks && rows_end <= p.m && cols_end <= p.n && pairs(p.w_scale_col) && pairs(p.bias);
+}
+
+// Such a tile: a straight line of code without checks, in which the loads of scales can go ahead. Every lane stores 16 bytes; all 32 lanes call it.
+template <int kMi, int kNi, S8Out kType, bool kSwiglu>
+__device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane, int row0,
+                                                 int col0, const int32_t (&acc)[kMi][kNi][4]) {
+  const int row = row0 + accumulator_row(lane);
+  // Asked for early where 192 accumulators do not take all registers.
+  constexpr bool kEarly = kMi * kNi * 4 <= 128;
+  float row_scale[kMi][2];
+  const auto load_row_scales = [&](int mi) {
+    row_scale[mi][0] = __ldg(p.a_scale_row + row + 16 * mi);
+    row_scale[mi][1] = __ldg(p.a_scale_row + row + 16 * mi + 8);
+  };
+#pragma unroll
+  for (int mi = 0; mi < kMi; ++mi)
+    if (kEarly) load_row_scales(mi);
+  // SwiGLU: the two blocks of two rows are the four pieces of the transpose, so a store writes 32 bytes of 16 rows.
+  auto* const first = static_cast<uint16_t*>(p.out) +
+                      int64_t{kSwiglu ? row + lane % 4 / 2 * 8 : row} * p.ldo +
+                      (kSwiglu ? col0 / 2 + lane % 2 * 8 : col0 + 8 * (lane % 4));
+#pragma unroll
+  for (int group = 0; group < kNi / 4; ++group) {
+    ColumnPair columns[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int col = col0 + 32 * group + 8 * j + accumulator_column(lane);
+      const float2 scale = __ldg(reinterpret_cast<const float2*>(p.w_scale_col + col));
+      const float2 bias = p.bias != nullptr ? __ldg(reinterpret_cast<const float2*>(p.bias + col))
+                                            : float2{-0.0f, -0.0f};
+      columns[j] = {scale.x, scale.y, bias.x, bias.y};
+    }
+#pragma unroll
+    for (int mi = 0; mi < kMi; ++mi) {
+      if (!kEarly) load_row_scales(mi);
+      const int32_t(*const sums)[4] = &acc[mi][4 * group];
+      uint16_t* const to = first + 16 * mi * p.ldo + (kSwiglu ? 16 : 32) * group;
+      uint32_t v[4];
+      if constexpr (kSwiglu) {
+        float2 y[2][2];
+        swiglu_m16n32<true>(y, row_scale[mi], columns, sums);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) v[i] = pack_half_pair(y[i / 2][i % 2], kType);
+        quad_transpose(v, lane);
+        *reinterpret_cast<uint4*>(to) = make_uint4(v[0], v[1], v[2], v[3]);
+      } else {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j)
+            v[j] = pack_half_pair(scale_pair(sums[j][2 * half], sums[j][2 * half + 1],
+                                             row_scale[mi][half], columns[j]),
+                                  kType);
+          quad_transpose(v, lane);
+          *reinterpret_cast<uint4*>(to + 8 * half * p.ldo) = make_uint4(v[0], v[1], v[2], v[3]);
+        }
+      }
+    }
+  }
 }
 
 // A warp's whole tile: kMi x 16 rows from row0, kNi x 8 columns from col0 (a multiple of 32, the same in all lanes). The choice of output is
@@ -291,6 +314,17 @@ __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane,
     }
     return;
   }
+  if (is_whole_tile(p, out, row0 + 16 * kMi, col0 + 8 * kNi)) {
+    const bool swiglu = p.fusion == S8Fusion::kSwiglu;
+    if (out.type == S8Out::kBF16) {
+      swiglu ? write_whole_tile<kMi, kNi, S8Out::kBF16, true>(p, lane, row0, col0, acc)
+             : write_whole_tile<kMi, kNi, S8Out::kBF16, false>(p, lane, row0, col0, acc);
+    } else {
+      swiglu ? write_whole_tile<kMi, kNi, S8Out::kF16, true>(p, lane, row0, col0, acc)
+             : write_whole_tile<kMi, kNi, S8Out::kF16, false>(p, lane, row0, col0, acc);
+    }
+    return;
+  }
   const auto each = [&](auto&& write) {
 #pragma unroll
     for (int group = 0; group < kNi / 4; ++group) {
@@ -309,20 +343,9 @@ __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane,
       }
     }
   };
-  const bool blocks = out.blocks && col0 + 8 * kNi <= p.n;
   if (p.fusion == S8Fusion::kSwiglu) {
-    if (blocks) {
-      each([&](int row, int col, Scales rs, Columns cs, Acc x) {
-        write_m16n32_swiglu_blocks(out, lane, row, col, rs, cs, x);
-      });
-    } else {
-      each([&](int row, int col, Scales rs, Columns cs, Acc x) {
-        write_m16n32_swiglu_checked(out, lane, row, col, rs, cs, x);
-      });
-    }
-  } else if (blocks) {
     each([&](int row, int col, Scales rs, Columns cs, Acc x) {
-      write_m16n32_blocks(out, lane, row, col, rs, cs, x);
+      write_m16n32_swiglu_checked(out, lane, row, col, rs, cs, x);
     });
   } else {
     each([&](int row, int col, Scales rs, Columns cs, Acc x) {

@@ -49,25 +49,16 @@ int8_t* random_bytes(std::vector<uint4>& storage, int64_t bytes, std::mt19937& r
   return first;
 }
 
-Problem make_problem(const Ragged& limits, std::mt19937& random) {
+// Operands and the expected sums of a problem whose sizes, output and fusion are set. `spare`: most columns between rows of the output.
+void fill_problem(Problem& q, bool aligned, int spare, std::mt19937& random) {
   const auto below = [&](int limit) {
     return static_cast<int>(random() % static_cast<unsigned>(limit));
   };
-  Problem q;
   S8GemmParams& p = q.p;
-  constexpr S8Out kOuts[] = {S8Out::kI32, S8Out::kF32, S8Out::kBF16, S8Out::kF16};
-  p.m = 1 + below(limits.max_m);
-  p.n = 1 + below(limits.max_n);
-  p.k = 1 + below(limits.max_k);
-  p.out_type = kOuts[below(4)];
-  if (below(2) == 0) {
-    p.n = (p.n + 31) / 32 * 32;
-    p.fusion = below(2) == 0 ? S8Fusion::kSwiglu : S8Fusion::kNone;
-  }
   q.swiglu = p.fusion == S8Fusion::kSwiglu && p.out_type != S8Out::kI32;
-  p.lda = limits.aligned ? (p.k + 15) / 16 * 16 + 16 * below(2) : p.k + below(9);
-  p.ldw = limits.aligned ? (p.k + 15) / 16 * 16 : p.k + below(9);
-  p.ldo = q.cols() + (below(2) == 0 ? below(9) : 0);
+  p.lda = aligned ? (p.k + 15) / 16 * 16 + 16 * below(2) : p.k + below(9);
+  p.ldw = aligned ? (p.k + 15) / 16 * 16 : p.k + below(9);
+  p.ldo = q.cols() + (spare > 0 && below(2) == 0 ? below(spare) : 0);
   p.a = random_bytes(q.a_storage, p.m * p.lda, random);
   p.w = random_bytes(q.w_storage, p.n * p.ldw, random);
   const float size = 1.0f / (5460.0f * std::sqrt(static_cast<float>(p.k)));
@@ -92,6 +83,24 @@ Problem make_problem(const Ragged& limits, std::mt19937& random) {
       q.product[static_cast<size_t>(row * p.n + col)] = sum;
     }
   }
+}
+
+Problem make_problem(const Ragged& limits, std::mt19937& random) {
+  const auto below = [&](int limit) {
+    return static_cast<int>(random() % static_cast<unsigned>(limit));
+  };
+  Problem q;
+  S8GemmParams& p = q.p;
+  constexpr S8Out kOuts[] = {S8Out::kI32, S8Out::kF32, S8Out::kBF16, S8Out::kF16};
+  p.m = 1 + below(limits.max_m);
+  p.n = 1 + below(limits.max_n);
+  p.k = 1 + below(limits.max_k);
+  p.out_type = kOuts[below(4)];
+  if (below(2) == 0) {
+    p.n = (p.n + 31) / 32 * 32;
+    p.fusion = below(2) == 0 ? S8Fusion::kSwiglu : S8Fusion::kNone;
+  }
+  fill_problem(q, limits.aligned, 9, random);
   return q;
 }
 
@@ -220,6 +229,25 @@ TYPED_TEST(Sm80S8GemmTest, AgreesWithPlainLoops) {
     Problem q = make_problem(limits, random);
     run_sm80<C>(q, random);
     expect_right(q, "sm80_s8_gemm");
+  }
+}
+
+// Tiles inside a 2-byte output with aligned rows have an epilogue of their own; beside them, edges.
+TYPED_TEST(Sm80S8GemmTest, WholeTilesAgreeWithPlainLoops) {
+  using C = TypeParam;
+  std::mt19937 random(6);
+  for (const S8Out out : {S8Out::kBF16, S8Out::kF16}) {
+    for (const S8Fusion fusion : {S8Fusion::kNone, S8Fusion::kSwiglu}) {
+      Problem q;
+      q.p.m = C::kTileM + 21;
+      q.p.n = C::kTileN + 32;
+      q.p.k = 70;
+      q.p.out_type = out;
+      q.p.fusion = fusion;
+      fill_problem(q, C::kAligned, 0, random);
+      run_sm80<C>(q, random);
+      expect_right(q, "sm80_s8_gemm");
+    }
   }
 }
 
