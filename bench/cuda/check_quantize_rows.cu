@@ -54,10 +54,10 @@ constexpr size_t kGuard = 256;
 constexpr uint8_t kPoison = 0x5a;
 
 RowVerdict check_once(const RowCase& c, const RowData& data, const RowShape* shape) {
-  Buffer x(data.x.size() + 16), q(data.q.size() + 2 * kGuard),
+  DeviceBuffer x(data.x.size() + 16), q(data.q.size() + 2 * kGuard),
       scale(data.scale.size() * 4 + 2 * kGuard);
-  Buffer absmax(data.absmax.size() * 4), weight(data.weight.size() * 4);
-  Buffer modulation(data.weight.size() * 4), smooth(data.weight.size() * 4);
+  DeviceBuffer absmax(data.absmax.size() * 4), weight(data.weight.size() * 4);
+  DeviceBuffer modulation(data.weight.size() * 4), smooth(data.weight.size() * 4);
   x.upload(data.x);
   absmax.upload(data.absmax);
   weight.upload(data.weight);
@@ -222,7 +222,7 @@ std::vector<RowCase> check_cases() {
 
 // Arguments that must be refused, and rows = 0, which must not be.
 int check_refusals() {
-  Buffer memory(1 << 16);
+  DeviceBuffer memory(1 << 16);
   QuantizeRowsParams good = params_of({.rows = 4, .cols = 64});
   good.x = memory.as<char>();
   good.q = memory.as<int8_t>() + 8192;
@@ -338,9 +338,9 @@ std::vector<Run> time_all(double copy_gbs) {
   for (const RowCase& c : timed_cases()) {
     const double bytes = bytes_moved(c);
     const int sets = sets_for(bytes);
-    std::vector<Buffer> x, q;
-    Buffer scale(static_cast<size_t>(c.rows) * 4), absmax(static_cast<size_t>(c.rows) * 4);
-    Buffer weight(static_cast<size_t>(c.cols) * 4);
+    std::vector<DeviceBuffer> x, q;
+    DeviceBuffer scale(static_cast<size_t>(c.rows) * 4), absmax(static_cast<size_t>(c.rows) * 4);
+    DeviceBuffer weight(static_cast<size_t>(c.cols) * 4);
     weight.upload(std::vector<float>(static_cast<size_t>(c.cols), 1.25f));
     absmax.upload(std::vector<float>(static_cast<size_t>(c.rows), 1.0f));
     const int64_t count = c.rows * ldx_of(c);

@@ -2,7 +2,7 @@
 //
 //   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu src/ops/cuda/baseline/cublaslt.cpp
 //     src/ops/cuda/launch/sm90a_s8_gemm.cu -ldl -o check_sm90a_s8_gemm
-//   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak CONFIG] [--json FILE]
+//   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak] [--json FILE]
 //
 // Exit status 0: everything agreed. Times are medians over rounds of bursts, candidates in turn, on random normal data. Times are of the product as it
 // is used: scales, bias and a bf16 output for int8; cuBLASLt's int8 writes int32 and leaves the scales to another pass.
@@ -397,24 +397,43 @@ void time_everything(bool quick, Results& results) {
   summarise(outcomes);
 }
 
-// One product again and again, for as long as clocks take to settle.
-void soak(int config, const Linear& linear, Results& results) {
-  constexpr int kRows = 4608, kBurst = 200;
+// Each candidate alone for as long as power and clocks take to settle: what it does with a clock, and with a joule.
+void soak(const Linear& linear, int m, Results& results) {
+  constexpr double kMs = 1500.0;
+  std::printf("soak %s %d x %d x %d\n", linear.name, m, linear.n, linear.k);
   Operands operands;
   const S8GemmParams p = operands.prepare(
-      {.m = kRows, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true}, 77);
-  const Runner runner = runner_of(config, {8, all_blocks()});
-  const Candidate candidate{runner.name,
-                            [&](cudaStream_t stream) { return runner.run(p, nullptr, stream); }};
-  Times last{};
-  double total_ms = 0.0;
-  while (total_ms < 700.0) {
-    last = time_interleaved({&candidate, 1}, 1, kBurst).front();
-    total_ms += last.median_ms * kBurst;
+      {.m = m, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true}, 77);
+  const Baselines baselines(p);
+  std::vector<Candidate> all = baselines.candidates;
+  for (int config = 0; config < config_count(); ++config) {
+    const Runner runner = runner_of(config, {8, all_blocks()});
+    all.push_back(
+        {runner.name, [=](cudaStream_t stream) { return runner.run(p, nullptr, stream); }});
   }
-  std::printf("soak %s, %s m = %d: %.4f ms %.1f TOP/s\n", runner.name.c_str(), linear.name, kRows,
-              last.median_ms, tera_per_second(kRows, linear.n, linear.k, last.median_ms));
-  results.add(linear.name, kRows, linear.n, linear.k, "soak " + runner.name, last);
+  cudaEvent_t middle, end;
+  require(cudaEventCreate(&middle), "cudaEventCreate");
+  require(cudaEventCreate(&end), "cudaEventCreate");
+  for (const Candidate& c : all) {
+    const double once = time_interleaved({&c, 1}, 1, 20).front().median_ms;
+    const int launches = std::max(2, static_cast<int>(kMs / once));
+    for (int i = 0; i < launches; ++i) {
+      if (i == launches / 2) require(cudaEventRecord(middle), "cudaEventRecord");
+      require(c.launch(cudaStream_t{}), c.name.c_str());
+    }
+    require(cudaEventRecord(end), "cudaEventRecord");
+    // The queue holds about a thousand launches: most of the second half still runs.
+    results.sample("while " + c.name + " runs");
+    require(cudaEventSynchronize(end), c.name.c_str());
+    float ms = 0.0f;
+    require(cudaEventElapsedTime(&ms, middle, end), "cudaEventElapsedTime");
+    const double each = static_cast<double>(ms) / (launches - launches / 2);
+    std::printf("  %-38s %8.4f ms %7.1f TOP/s\n", c.name.c_str(), each,
+                tera_per_second(m, linear.n, linear.k, each));
+    results.add(linear.name, m, linear.n, linear.k, "soak " + c.name, {each, each, each});
+  }
+  cudaEventDestroy(middle);
+  cudaEventDestroy(end);
 }
 
 }  // namespace
@@ -423,7 +442,6 @@ void soak(int config, const Linear& linear, Results& results) {
 int main(int argc, char** argv) {
   using namespace intaglio::bench;
   bool check = true, bench = true, quick = false, soaks = false;
-  int config = 0;
   const char* json = nullptr;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--check-only") == 0) {
@@ -432,9 +450,8 @@ int main(int argc, char** argv) {
       check = false;
     } else if (std::strcmp(argv[i], "--quick") == 0) {
       quick = true;
-    } else if (std::strcmp(argv[i], "--soak") == 0 && i + 1 < argc) {
+    } else if (std::strcmp(argv[i], "--soak") == 0) {
       soaks = true;
-      config = std::atoi(argv[++i]);
     } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
       json = argv[++i];
     } else {
@@ -442,17 +459,11 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  if (config < 0 || config >= config_count()) {
-    std::fprintf(stderr, "there are %d configs\n", config_count());
-    return 2;
-  }
   Results results(json, argc, argv);
   Tally tally;
   if (soaks) {
-    results.sample("before");
-    soak(config, kLinears[0], results);
-    soak(config, kLinears[3], results);
-    results.sample("after");
+    soak(kLinears[0], 4096, results);
+    soak(kLinears[3], 4608, results);
   } else {
     if (check) {
       tally = check_everything(quick);

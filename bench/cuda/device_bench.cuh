@@ -25,7 +25,7 @@ class DeviceBuffer {
  public:
   DeviceBuffer() = default;
   explicit DeviceBuffer(size_t bytes) : bytes_(bytes) {
-    require(cudaMalloc(&data_, bytes + 256), "cudaMalloc");
+    require(cudaMalloc(&data_, std::max<size_t>(bytes, 16)), "cudaMalloc");
   }
   DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
@@ -37,6 +37,12 @@ class DeviceBuffer {
   // Grows to at least `bytes`; contents are lost when it does.
   void reserve(size_t bytes) {
     if (bytes > bytes_) *this = DeviceBuffer(bytes);
+  }
+  size_t bytes() const { return bytes_; }
+  template <typename T>
+  void upload(const std::vector<T>& from) const {
+    require(cudaMemcpy(data_, from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice),
+            "upload");
   }
   template <typename T>
   T* as(size_t byte_offset = 0) const {

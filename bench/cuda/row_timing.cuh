@@ -1,50 +1,18 @@
-// Device side of the row benchmarks: memory, graphs of launches, and the copy everything is measured against.
+// Device side of the row benchmarks: graphs of launches, and the copy everything is measured against.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <vector>
 
+#include "device_bench.cuh"
+
 namespace intaglio::bench {
 
-inline void must(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(2);
-}
-#define MUST(call) ::intaglio::bench::must((call), #call)
-
-// Device memory that is freed at the end of its scope.
-class Buffer {
- public:
-  explicit Buffer(size_t bytes) : bytes_(bytes) {
-    MUST(cudaMalloc(&data_, std::max<size_t>(bytes, 16)));
-  }
-  Buffer(Buffer&& other) noexcept : data_(other.data_), bytes_(other.bytes_) {
-    other.data_ = nullptr;
-  }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { cudaFree(data_); }
-  template <typename T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-  size_t bytes() const { return bytes_; }
-  template <typename T>
-  void upload(const std::vector<T>& from) const {
-    MUST(cudaMemcpy(data_, from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice));
-  }
-
- private:
-  void* data_ = nullptr;
-  size_t bytes_ = 0;
-};
+#define MUST(call) ::intaglio::bench::require((call), #call)
 
 struct Timing {
   double median_us = 0, min_us = 0, max_us = 0;  // of one launch
@@ -108,9 +76,9 @@ inline int sets_for(double bytes) {
 inline Timing time_copy(double bytes) {  // read + write
   const int sets = sets_for(bytes);
   const auto half = static_cast<size_t>(bytes / 2) / 16 * 16;
-  std::vector<Buffer> from, to;
+  std::vector<DeviceBuffer> from, to;
   for (int i = 0; i < sets; ++i) from.emplace_back(half), to.emplace_back(half);
-  for (const Buffer& b : from)
+  for (const DeviceBuffer& b : from)
     fill_random<<<1024, 256>>>(b.as<void>(), static_cast<int64_t>(half / 2), false);
   MUST(cudaDeviceSynchronize());
   return time_graph(sets, [&](int i, cudaStream_t stream) {
