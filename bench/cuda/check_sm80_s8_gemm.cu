@@ -194,8 +194,8 @@ void time_large(Results& results) {
       const Runner runner = sm80_runner(launch);
       if (runner.refusal(p) != nullptr) continue;
       const std::string group = launch.group_n > 0 ? "/group" + std::to_string(launch.group_n) : "";
-      candidates.push_back(
-          {runner.name + group, [=](cudaStream_t stream) { return runner.run(p, nullptr, stream); }});
+      candidates.push_back({runner.name + group,
+                            [=](cudaStream_t stream) { return runner.run(p, nullptr, stream); }});
     }
     const std::vector<Times> times = time_interleaved(candidates, 9, 3);
     size_t best = 0;
@@ -207,8 +207,8 @@ void time_large(Results& results) {
     }
     if (timed.cutlass2_tops > 0) {
       const double tops = tops_of(p, times[best]);
-      std::printf("  best %s: %.1f TOP/s; CUTLASS 2 %d: %.3fx\n", candidates[best].name.c_str(), tops,
-                  timed.cutlass2_tops, tops / timed.cutlass2_tops);
+      std::printf("  best %s: %.1f TOP/s; CUTLASS 2 %d: %.3fx\n", candidates[best].name.c_str(),
+                  tops, timed.cutlass2_tops, tops / timed.cutlass2_tops);
       log_ratio += std::log(tops / timed.cutlass2_tops);
       ++ratios;
     }

@@ -120,8 +120,8 @@ struct Sm80TileLoader {
   const Sm80S8GemmArgs& args;
   static constexpr int kPasses = C::kAPasses + C::kWPasses;
 
-  uint32_t dst;             // this thread's first chunk in slot 0
-  int thread_row, chunk_k;  // this thread's place in a pass
+  uint32_t dst;                                        // this thread's first chunk in slot 0
+  int thread_row, chunk_k;                             // this thread's place in a pass
   uint32_t row_offsets[C::kSliceAhead ? kPasses : 1];  // offset(pass), where registers hold them
   uint32_t slot_bytes;  // from here on the same in all threads: offset of the slot to fill
   int m0, n0, k0;       // where the k tile begins
@@ -175,8 +175,8 @@ struct Sm80TileLoader {
     const int8_t* base = pass < C::kAPasses ? args.p.a : args.p.w;
     const int bytes = max(0, min(kChunkBytes, args.p.k - k0 - chunk_k));
     if constexpr (C::kAligned) {
-      const uint32_t row_offset = C::kSliceAhead ? row_offsets[C::kSliceAhead ? pass : 0]
-                                                 : offset(pass);
+      const uint32_t row_offset =
+          C::kSliceAhead ? row_offsets[C::kSliceAhead ? pass : 0] : offset(pass);
       ptx::cp_async_16(to, base + k0 + row_offset, bytes);
     } else {
       const int64_t ld = pass < C::kAPasses ? args.p.lda : args.p.ldw;
@@ -197,8 +197,8 @@ struct Sm80TileLoader {
     const int rows = of_a ? C::kTileM : C::kTileN;
     const int index = of_a ? pass : pass - C::kAPasses;
     if (rows >= C::kPassRows || thread_row < rows) {
-      copy_chunk(
-          dst + slot_bytes + (of_a ? 0 : C::kABytes) + index * C::kPassRows * C::kTileK, pass);
+      copy_chunk(dst + slot_bytes + (of_a ? 0 : C::kABytes) + index * C::kPassRows * C::kTileK,
+                 pass);
     }
   }
 

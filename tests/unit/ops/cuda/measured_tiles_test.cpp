@@ -26,8 +26,8 @@ Measured read_measured(const std::string& file,
   for (const auto& r : all["results"]) {
     const std::string candidate = r["candidate"], shape = r["shape"];
     const std::string tile = tile_of(candidate);
-    const bool gated = candidate.find("swiglu") != std::string::npos ||
-                       shape.find("swiglu") != std::string::npos;
+    const bool gated =
+        candidate.find("swiglu") != std::string::npos || shape.find("swiglu") != std::string::npos;
     if (tile.empty() || gated || r["m"].get<int64_t>() < 1024) continue;
     const double ms = r["median_ms"];
     double& best = measured[{r["m"], r["n"], r["k"]}].try_emplace(tile, ms).first->second;
