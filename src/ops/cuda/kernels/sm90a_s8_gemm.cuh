@@ -15,7 +15,8 @@
 // The two consumer warpgroups do not wait for each other: while one is in its epilogue the other has the tensor cores, and the producer already loads the next tile.
 // Why N = 256: wgmma reads (64 + N) x 32 bytes of shared memory for 64 x N x 32 products; at N = 256 that is 80 of 128 bytes a cycle, and the
 // cluster takes (128 + N / 2) x K bytes of L2 traffic per block and tile: 32 bytes a cycle at the full rate, about what L2 delivers.
-// Few tiles: k is cut into splits, work items like tiles, that write int32 partial sums (kernels/s8_reduce.cuh adds them).
+// Few tiles: k is cut into splits, work items like tiles, that write int32 partial sums: p.out is then [splits][m, ldo] int32 in the workspace
+// (kernels/s8_reduce.cuh adds them).
 // Numeric contract: int32 sums are exact; y = float(acc) * (a_scale * w_scale) + bias, each step rounded, as the CPU reference does.
 #pragma once
 
@@ -26,8 +27,8 @@
 #include "ops/cuda/ptx/tma.cuh"
 #include "ops/cuda/ptx/wgmma.cuh"
 #include "ops/cuda/s8_gemm_params.h"
+#include "ops/cuda/tile/cluster_schedule.h"
 #include "ops/cuda/tile/epilogue.cuh"
-#include "ops/cuda/tile/raster.h"
 
 namespace intaglio::cuda {
 
@@ -55,27 +56,6 @@ struct Sm90aConfig {
 
 struct Sm90aMaps {
   CUtensorMap a, w, out;
-};
-
-struct Sm90aSchedule {
-  int32_t rows, columns;  // tiles of clusters
-  int32_t splits;         // of k; more than one: p.out is [splits][m, ldo] int32 in the workspace
-  int32_t k_tiles;        // of the whole product
-  int32_t k_tiles_of_split;  // of all splits but the last, which may have fewer
-  // Rows of cluster tiles in a band of the raster: a band is walked column by column, so that what runs at once shares A within a band and few columns of W.
-  int32_t band;
-
-  struct Tile {
-    int32_t row, column, split;
-    int32_t k_begin, k_end;  // k tiles
-  };
-  __host__ __device__ int32_t count() const { return rows * columns * splits; }
-  __device__ Tile at(int32_t index) const {
-    const int32_t split = index / (rows * columns);
-    const TileCoord turned = raster_tile(index - split * rows * columns, columns, rows, band);
-    const int32_t k_begin = split * k_tiles_of_split;
-    return {turned.n, turned.m, split, k_begin, min(k_tiles, k_begin + k_tiles_of_split)};
-  }
 };
 
 namespace sm90a {
@@ -191,7 +171,7 @@ struct TmaEpilogue {
 template <typename Config>
 __global__ void __launch_bounds__(Config::kThreads, 1)
     sm90a_s8_gemm(const __grid_constant__ S8GemmParams p, const __grid_constant__ Sm90aMaps maps,
-                  const __grid_constant__ Sm90aSchedule schedule) {
+                  const __grid_constant__ ClusterSchedule schedule) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   constexpr int kStages = Config::kStages, kN = Config::kN;
   extern __shared__ __align__(1024) uint8_t shared[];
@@ -225,7 +205,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     ptx::give_registers<40>();
     if (threadIdx.x == 0) {
       for (int32_t index = first; index < tiles; index += step) {
-        const Sm90aSchedule::Tile tile = schedule.at(index);
+        const ClusterSchedule::Item tile = schedule.at(index);
         const int32_t row = (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM;
         const int32_t column =
             tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
@@ -263,7 +243,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     };
     int turn = 0;
     for (int32_t index = first; index < tiles; index += step) {
-      const Sm90aSchedule::Tile tile = schedule.at(index);
+      const ClusterSchedule::Item tile = schedule.at(index);
       int32_t acc[kN / 2];
       int previous = 0;
       for (int32_t kt = tile.k_begin; kt < tile.k_end; ++kt) {

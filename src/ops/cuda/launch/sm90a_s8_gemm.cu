@@ -81,9 +81,9 @@ cudaError_t launch(const S8GemmParams& p, const Launch& l, cudaStream_t stream) 
   }
   if (!good) return cudaErrorInvalidValue;
   constexpr int kRows = Config::kM * Config::kCluster;
-  const Sm90aSchedule schedule{(p.m - 1) / kRows + 1,   (p.n - 1) / Config::kN + 1,
-                               l.split.splits,          k_tiles_of(p, Config::kK),
-                               l.split.steps_per_split, l.how.band};
+  const ClusterSchedule schedule{(p.m - 1) / kRows + 1,   (p.n - 1) / Config::kN + 1,
+                                 l.split.splits,          k_tiles_of(p, Config::kK),
+                                 l.split.steps_per_split, l.how.band};
   const int64_t needed = int64_t{schedule.count()} * Config::kCluster;
   const int most = l.how.blocks / Config::kCluster * Config::kCluster;
   const int blocks = static_cast<int>(needed < most ? needed : most);

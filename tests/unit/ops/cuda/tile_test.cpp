@@ -8,6 +8,7 @@
 #include <set>
 #include <vector>
 
+#include "ops/cuda/tile/cluster_schedule.h"
 #include "ops/cuda/tile/mma_layout.h"
 #include "ops/cuda/tile/raster.h"
 #include "ops/cuda/tile/split_k.h"
@@ -193,6 +194,35 @@ TEST(SplitKTest, NoSplitIsEmpty) {
   }
   EXPECT_EQ(split_k_plan(p, 8, 2).ld, 8);
   EXPECT_EQ(split_k_plan(p, 8, 2).partial_bytes(p), 2u * 3u * 8u * 4u);
+}
+
+// Every k tile of every output tile is in one item, and no item is empty.
+TEST(ClusterScheduleTest, CoversEveryTileAndAllOfKOnce) {
+  S8GemmParams p{};
+  p.m = p.n = 1;
+  for (const auto& [rows, columns] : {std::pair{1, 1}, {2, 18}, {18, 5}, {16, 13}}) {
+    for (const int k_tiles : {1, 7, 36, 416}) {
+      for (const int wanted : {1, 2, 3, 8, 64}) {
+        for (const int band : {1, 3, 8, 40}) {
+          const S8SplitK split = split_k_plan(p, k_tiles, wanted);
+          const ClusterSchedule schedule{
+              rows, columns, split.splits, k_tiles, split.steps_per_split, band};
+          std::vector<int> visits(static_cast<size_t>(rows * columns * k_tiles));
+          for (int32_t i = 0; i < schedule.count(); ++i) {
+            const ClusterSchedule::Item item = schedule.at(i);
+            ASSERT_TRUE(item.row >= 0 && item.row < rows && item.column >= 0 &&
+                        item.column < columns && item.split >= 0 && item.split < split.splits);
+            ASSERT_TRUE(item.k_begin >= 0 && item.k_begin < item.k_end && item.k_end <= k_tiles);
+            for (int kt = item.k_begin; kt < item.k_end; ++kt)
+              ++visits[static_cast<size_t>((item.row * columns + item.column) * k_tiles + kt)];
+          }
+          EXPECT_EQ(std::count(visits.begin(), visits.end(), 1), std::ssize(visits))
+              << rows << " x " << columns << ", " << k_tiles << " k tiles, " << wanted << ", "
+              << band;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace
