@@ -6,12 +6,11 @@
 // are reread from L1.
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include <cstdint>
 
 #include "ops/cuda/ptx/global_memory.cuh"
 #include "ops/cuda/s8_gemm_params.h"
+#include "ops/cuda/tile/epilogue.cuh"
 
 namespace intaglio::cuda {
 
@@ -41,16 +40,13 @@ __global__ void __launch_bounds__(kDequantizeS32Threads)
     const float4 scale = __ldg(reinterpret_cast<const float4*>(p.w_scale_col + column));
     const float4 bias = __ldg(reinterpret_cast<const float4*>(p.bias + column));
     const auto output = [&](uint32_t sum, float w_scale, float b) {
-      const float y =
-          __fmul_rn(__int2float_rn(static_cast<int32_t>(sum)), __fmul_rn(row_scale, w_scale));
-      return __fadd_rn(y, b);
+      return scale_one(static_cast<int32_t>(sum), row_scale, w_scale, b);
     };
-    const __nv_bfloat162 low =
-        __floats2bfloat162_rn(output(v[i].x, scale.x, bias.x), output(v[i].y, scale.y, bias.y));
-    const __nv_bfloat162 high =
-        __floats2bfloat162_rn(output(v[i].z, scale.z, bias.z), output(v[i].w, scale.w, bias.w));
-    static_cast<uint2*>(p.out)[quad] = {*reinterpret_cast<const uint32_t*>(&low),
-                                        *reinterpret_cast<const uint32_t*>(&high)};
+    static_cast<uint2*>(p.out)[quad] = {
+        pack_half_pair({output(v[i].x, scale.x, bias.x), output(v[i].y, scale.y, bias.y)},
+                       S8Out::kBF16),
+        pack_half_pair({output(v[i].z, scale.z, bias.z), output(v[i].w, scale.w, bias.w)},
+                       S8Out::kBF16)};
   }
 }
 

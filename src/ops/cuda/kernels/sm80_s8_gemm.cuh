@@ -12,14 +12,16 @@
 //   n  | W     |----->| w4  w5  w6  w7|
 //      +-------+      +---+---+---+---+
 //
-//   step                 0      1      2    ...                 its A fragment was loaded in the step before; the W fragments of the next
-//   A fragment for       1      2      3                        slice are loaded during this one
 //   k tile t:   slice 0 | slice 1 ... | last slice
-//                                     ^ wait for k tile t + 1, barrier; the slot of k tile t - 1 is free now
-//   copies of k tile t + kStages - 1: from this barrier to the next, evenly over the steps
+//                                     ^ wait for k tile t + 1, barrier; a slot is free now
+//   copies of k tile t + kTilesAhead: from this barrier to the next, evenly over the steps
 //
-// One barrier a k tile serves both ends of the ring: it is placed before the last slice, when every warp has left the previous k tile and
-// nobody needs the next one yet, so warps may drift apart by almost a whole tile.
+// kSliceAhead (up to 128 accumulators): the fragments of a slice are loaded during the slice before. At the barrier nobody reads k tile t any more: its
+// slot is free. Else: the A fragment of a step is loaded in the step before it, the W fragments as those of the last slice are used up; the
+// last slice still reads k tile t, and the slot that is free is that of k tile t - 1.
+//
+// One barrier a k tile serves both ends of the ring: it is placed before the last slice, when nobody needs the next k tile yet, so warps may drift
+// apart by almost a whole tile.
 //
 // Blocks are persistent and walk through tiles (tile/raster.h); the copies run ahead across the end of a tile, so the next tile's operands arrive
 // during the epilogue. Split-K work items write int32 partial sums (kernels/s8_reduce.cuh).
@@ -29,19 +31,17 @@
 //
 // What bounds it. One instruction is 4096 products. Per instruction, bytes of shared memory: fragments 32 (kWarpM + kWarpN) / (kMi * kNi),
 // copies 32 (kTileM + kTileN) * 128 / (kTileM * kTileN). An SM moves 128 bytes a cycle. It can issue an instruction every 2 cycles on sm_80 and every
-// 4 on sm_86, 89 and 120 (data sheet rates); on sm_90 mma.sync is expected to reach about 5/8 of the wgmma rate, one every 1.6 cycles.
+// 4 on sm_86, 89 and 120 (data sheet rates), every 1.7 on sm_90 (measured).
 //
 //   tile (warp)          fragments + copies     cycles of shared memory an instruction    copies from L2 at 1000 TOP/s
 //   192x256 (96x64)      107 + 37 = 144 B       1.13                                      4.6 TB/s
-//   192x128 (96x64)      107 + 53 = 160 B       1.25                                      6.5 TB/s
 //   128x256 (64x64)      128 + 48 = 176 B       1.38                                      5.9 TB/s
 //   128x128 (64x64)      128 + 64 = 192 B       1.50                                      7.8 TB/s
 //
 // So on sm_90 shared memory is 70 to 94% busy and L2 is near its limit; on sm_80 it is 56 to 75%, on sm_86 28 to 38%. Larger warp tiles pay: 96 x 64 is
-// the largest whose 192 accumulators and fragments fit 255 registers. Issue slots: 240 to 260 instructions for 96 products of 96 x 64, half
-// of the slots on sm_90. Epilogue: about 2000 instructions a warp for bf16, 4% of a k = 4608 tile when nothing overlaps it.
-// Prediction on an H100 at 1.6 GHz, 132 SMs: ceiling 132 * 4096 * 2 / 1.6 * 1.6e9 = 1081 TOP/s; times edges and waves (0.97), epilogue (0.96) and
-// barriers and start-up (0.92 to 0.95): 930 to 960 for 192x256x64. Not measured yet: bench/cuda/check_sm80_s8_gemm.cu.
+// the largest whose 192 accumulators and fragments fit 255 registers.
+// Measured on an H100 (bench/cuda/check_sm80_s8_gemm.cu, bench/results/h100_sm80_s8_gemm.json): 838 to 944 TOP/s on Ideogram 4's linears; versions,
+// predictions and outcomes are in docs/kernels.md.
 #pragma once
 
 #include <cstdint>
@@ -113,7 +113,7 @@ __device__ __forceinline__ Sm80WorkItem sm80_work_item(const Sm80S8GemmArgs& arg
           min(args.k_tiles, k_begin + args.k_tiles_per_split)};
 }
 
-// Copies k tiles to shared memory, one after the other through all work items of the block: it is kStages - 1 k tiles ahead of the products,
+// Copies k tiles to shared memory, one after the other through all work items of the block: it is kTilesAhead k tiles ahead of the products,
 // so the next item's first tiles arrive while this one's last products and its epilogue run.
 template <class C>
 struct Sm80TileLoader {
