@@ -177,7 +177,9 @@ def amx_table(_):
 
 def quality_table(_):
     rows = ["| what | goal | measured |", "| --- | --- | --- |"]
-    rows += [f"| {r['what']} | {r['goal']} | {r['measured']} |" for r in read("mini_quality")["rows"]]
+    for r in read("mini_quality")["rows"]:
+        wrong = "".join(f", `{word}`" for word in r.get("wrong_at_first_reading", []))
+        rows.append(f"| {r['what']} | {r['goal']} | {r['measured']}{'; not ' + wrong[2:] if wrong else ''} |")
     return rows
 
 
