@@ -15,9 +15,6 @@ struct DeviceCandidate {
   std::vector<double> times_ms;    // of one launch, one a round
 };
 
-// ms of one launch, out of `launches` between two events.
-Expected<double> device_time_ms(const std::function<Status()>& launch, int launches);
-
 // In each round every candidate runs once untimed, then a timed burst: all see the same clocks, and what the L2 holds at a burst's begin is its own
 // work. A burst takes at least 4 launches and about 2 ms. kCancelled between bursts if the user interrupts.
 Status time_interleaved(std::vector<DeviceCandidate>& candidates, int rounds);

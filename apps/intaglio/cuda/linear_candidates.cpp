@@ -7,6 +7,7 @@
 
 #include "core/cuda/device.h"
 #include "core/cuda/device_buffer.h"
+#include "core/cuda/launch_timing.h"
 #include "dequantize_check.h"
 #include "linear_operands.h"
 #include "ops/cuda/baseline/cublaslt.h"
@@ -140,7 +141,7 @@ class Case final : public CudaLinearCase {
       };
       Status status = launch();
       if (status) status = device_status(cudaDeviceSynchronize(), "cublasLtMatmul");
-      Expected<double> ms = status ? device_time_ms(launch, 4) : Expected<double>(0.0);
+      Expected<double> ms = status ? cuda::launch_time_ms(launch, 4) : Expected<double>(0.0);
       if (!status || !ms) {
         reason = status ? ms.error().message : status.error().message;
         cudaGetLastError();
@@ -299,7 +300,7 @@ class Case final : public CudaLinearCase {
     };
     constexpr int kLaunches = 16;
     INTAGLIO_TRY(dequantize());
-    INTAGLIO_ASSIGN(const double ms, device_time_ms(dequantize, kLaunches));
+    INTAGLIO_ASSIGN(const double ms, cuda::launch_time_ms(dequantize, kLaunches));
     const double moved = bytes_of_weights + 2.0 * params.n * params.k;
     return add({.timed = {name, both, {}},
                 .unit = LinearUnit::kBf16,

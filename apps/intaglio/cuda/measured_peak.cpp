@@ -7,6 +7,7 @@
 #include "../spread.h"
 #include "core/cuda/device.h"
 #include "core/cuda/device_buffer.h"
+#include "core/cuda/launch_timing.h"
 #include "device_timing.h"
 #include "ops/cuda/launch/tensor_peak.h"
 
@@ -39,12 +40,12 @@ Expected<double> measure(const Probe& probe, TensorPeakLaunch l, std::vector<dou
       device_status(cudaMemcpy(&first, l.sink, sizeof first, cudaMemcpyDeviceToHost), probe.name));
   if (first == static_cast<int32_t>(0xa5a5a5a5u))
     return make_error(ErrorCode::kUnsupported, "this build has no such kernel for the device");
-  INTAGLIO_ASSIGN(const double once, device_time_ms(launch, 1));
+  INTAGLIO_ASSIGN(const double once, cuda::launch_time_ms(launch, 1));
   l.iterations = std::clamp(static_cast<int>(kFirstIterations * kLaunchMs / std::max(once, 1e-3)),
                             1, kMostIterations);
-  INTAGLIO_ASSIGN([[maybe_unused]] const double warm, device_time_ms(launch, kWarmUp));
+  INTAGLIO_ASSIGN([[maybe_unused]] const double warm, cuda::launch_time_ms(launch, kWarmUp));
   for (int round = 0; round < kRounds; ++round) {
-    INTAGLIO_ASSIGN(const double ms, device_time_ms(launch, 1));
+    INTAGLIO_ASSIGN(const double ms, cuda::launch_time_ms(launch, 1));
     times_ms.push_back(ms);
   }
   return probe.operations(l) / spread_of(times_ms).median * 1e-9;

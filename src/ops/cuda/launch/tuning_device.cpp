@@ -6,6 +6,7 @@
 
 #include "core/cuda/device.h"
 #include "core/cuda/device_buffer.h"
+#include "core/cuda/launch_timing.h"
 #include "ops/cuda/launch/s8_gemm.h"
 #include "ops/cuda/launch/s8_gemm_reference.h"
 
@@ -18,18 +19,6 @@ constexpr int kMostLaunches = 64;
 constexpr int64_t kRowAlignment = 16;
 
 int64_t output_bytes(S8Out type) { return type == S8Out::kBF16 || type == S8Out::kF16 ? 2 : 4; }
-
-class Event {
- public:
-  Event() { cudaEventCreate(&event_); }
-  ~Event() { cudaEventDestroy(event_); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-  cudaEvent_t get() const { return event_; }
-
- private:
-  cudaEvent_t event_ = nullptr;
-};
 
 class CudaTuningDevice final : public TuningDevice {
  public:
@@ -101,13 +90,13 @@ class CudaTuningDevice final : public TuningDevice {
 
   Expected<double> measure_ms(const S8GemmChoice& choice, const S8GemmShape&) override {
     INTAGLIO_TRY(reserve_workspace(choice));
-    const Event begin, end;
-    INTAGLIO_ASSIGN(const double first, burst(choice, 1, begin, end));
+    const auto once = [&] { return launch(choice); };
+    INTAGLIO_ASSIGN(const double first, launch_time_ms(once, 1));
     const int launches =
         std::clamp(static_cast<int>(kRoundMs / std::max(first, 1e-3)), 1, kMostLaunches);
     INTAGLIO_TRY(
         device_status(cudaMemsetAsync(flush_.as<void>(), 0, flush_.size()), "cudaMemsetAsync"));
-    return burst(choice, launches, begin, end);
+    return launch_time_ms(once, launches);
   }
 
  private:
@@ -120,19 +109,6 @@ class CudaTuningDevice final : public TuningDevice {
     if (bytes <= workspace_.size()) return {};
     INTAGLIO_ASSIGN(workspace_, DeviceBuffer::allocate(bytes));
     return {};
-  }
-
-  // ms a launch.
-  Expected<double> burst(const S8GemmChoice& choice, int launches, const Event& begin,
-                         const Event& end) {
-    INTAGLIO_TRY(device_status(cudaEventRecord(begin.get()), "cudaEventRecord"));
-    for (int i = 0; i < launches; ++i) INTAGLIO_TRY(launch(choice));
-    INTAGLIO_TRY(device_status(cudaEventRecord(end.get()), "cudaEventRecord"));
-    INTAGLIO_TRY(device_status(cudaEventSynchronize(end.get()), "cudaEventSynchronize"));
-    float ms = 0.0f;
-    INTAGLIO_TRY(
-        device_status(cudaEventElapsedTime(&ms, begin.get(), end.get()), "cudaEventElapsedTime"));
-    return double{ms} / launches;
   }
 
   const CudaDevice& device_;
