@@ -25,9 +25,13 @@ def load():
     return results
 
 
+def having(results, part):
+    return [result for result in results if part in result]
+
+
 def picture_table(results):
     rows = ["| machine | precision | whole process, cold | of it sampling | peak memory |", "| --- | --- | --- | --- | --- |"]
-    for result in results:
+    for result in having(results, "picture"):
         for precision, r in result["picture"]["results"].items():
             rows.append(
                 f"| {machine_name(result)} | {precision} | {r['seconds_median']:.2f} s ({r['seconds_min']:.2f} to {r['seconds_max']:.2f}) "
@@ -38,7 +42,7 @@ def picture_table(results):
 
 def block_table(results):
     rows = ["| machine | precision | median (min to max) | int8 is faster by | linears | attention | other |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for result in results:
+    for result in having(results, "block"):
         base = next(r for r in result["block"]["results"] if r["precision"] == "int8")["median_ms"]
         for r in result["block"]["results"]:
             parts = r["parts_ms"]
@@ -53,7 +57,7 @@ def block_table(results):
 
 def linear_table(results):
     rows = ["| machine | M x N x K | Intaglio int8, quantization included | oneDNN s8s8s32, static scales | oneDNN bf16 | int8 against oneDNN int8 | against oneDNN bf16 |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for result in results:
+    for result in having(results, "linear"):
         for shape in result["linear"]:
             speed = {i["name"]: i["gop_per_s"] for i in shape["implementations"]}
             own, s8, bf16 = speed["linear int8"], speed["onednn s8s8s32"], speed["onednn bf16"]
@@ -183,7 +187,24 @@ def quality_table(_):
     return rows
 
 
+def soak_table(_):
+    data = read("h100_soak_s8_gemm")
+    while_running = {s["when"].removeprefix("while ").removesuffix(" runs"): [] for s in data["machine"]["samples"]}
+    for sample in data["machine"]["samples"]:
+        while_running[sample["when"].removeprefix("while ").removesuffix(" runs")].append(sample)
+    rows = ["| linear, M x N x K | candidate, alone for 1.5 s | TOP/s | MHz | W | operations a clock and multiprocessor |", "| --- | --- | --- | --- | --- | --- |"]
+    seen = {}
+    for r in data["results"]:
+        name = r["candidate"].removeprefix("soak ")
+        turn = seen[name] = seen.get(name, -1) + 1
+        sample = while_running[name][turn]
+        each = r["tops"] * 1e12 / (sample["sm_mhz"] * 1e6 * data["machine"]["sms"])
+        rows.append(f"| {r['shape']}, {r['m']} x {r['n']} x {r['k']} | {name} | {r['tops']:.0f} | {sample['sm_mhz']} | {sample['power_w']:.0f} | {each:.0f} |")
+    return rows
+
+
 kTables = {
+    "soak": soak_table,
     "picture": picture_table,
     "block": block_table,
     "linear": linear_table,
