@@ -5,25 +5,10 @@
 #include "ops/cuda/kernels/sm90a_s8_gemm.cuh"
 #include "ops/cuda/launch/s8_gemm_config.h"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
+#include "ops/cuda/launch/tensor_map.h"
 
 namespace intaglio::cuda {
 namespace {
-
-using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
-
-// The driver's function, without linking the driver's library.
-EncodeTiled encode_tiled() {
-  static const EncodeTiled function = [] {
-    void* address = nullptr;
-    cudaDriverEntryPointQueryResult found{};
-    const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &address,
-                                                                12000, cudaEnableDefault, &found);
-    return status == cudaSuccess && found == cudaDriverEntryPointSuccess
-               ? reinterpret_cast<EncodeTiled>(address)
-               : nullptr;
-  }();
-  return function;
-}
 
 struct Box {
   uint32_t columns, rows;
@@ -32,16 +17,8 @@ struct Box {
 // A row-major matrix [rows, columns] of `bytes`-byte elements, rows `stride` bytes apart, moved in boxes with the 128-byte swizzle.
 bool encode(CUtensorMap& map, CUtensorMapDataType type, const void* data, int64_t rows,
             int64_t columns, int64_t stride, Box box) {
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride)};
-  const cuuint32_t boxes[2] = {box.columns, box.rows};
-  const cuuint32_t steps[2] = {1, 1};
-  const EncodeTiled function = encode_tiled();
-  return function != nullptr &&
-         function(&map, type, 2, const_cast<void*>(data), sizes, strides, boxes, steps,
-                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return encode_tensor_map<2>(map, type, data,
+                              {{{columns, 0, box.columns}, {rows, stride, box.rows}}});
 }
 
 bool aligned_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "dynamic_shared.h"
 #include "lanes.h"
 // Kernels after the emulation, which defines what they are written in.
 #include "ops/cuda/kernels/s8_reduce.cuh"
@@ -14,7 +15,6 @@
 
 namespace intaglio::cuda {
 
-alignas(1024) int8_t smem[kSharedBytes];
 alignas(1024) int32_t sums[48 * 1024 / 4];
 
 namespace {

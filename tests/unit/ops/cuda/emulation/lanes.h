@@ -57,7 +57,6 @@ enum class State { kRunning, kAtWarp, kAtBlock, kDone };
 
 struct Lane {
   ucontext_t context{};
-  std::unique_ptr<char[]> stack;
   State state = State::kRunning;
   unsigned collectives = 0;
   std::vector<Copy> open_group;
@@ -70,6 +69,7 @@ struct Index {
 
 struct Machine {
   std::vector<Lane> lanes;
+  std::vector<std::unique_ptr<char[]>> stacks;  // of the lanes, kept from block to block
   ucontext_t scheduler{};
   int current = 0;
   Index block, grid;
@@ -133,10 +133,12 @@ inline void run_block(int threads) {
   constexpr size_t kStackBytes = 128 * 1024;
   machine.lanes.clear();
   machine.lanes.resize(static_cast<size_t>(threads));
-  for (Lane& lane : machine.lanes) {
+  while (machine.stacks.size() < machine.lanes.size())
+    machine.stacks.push_back(std::make_unique_for_overwrite<char[]>(kStackBytes));
+  for (size_t i = 0; i < machine.lanes.size(); ++i) {
+    Lane& lane = machine.lanes[i];
     getcontext(&lane.context);
-    lane.stack = std::make_unique<char[]>(kStackBytes);
-    lane.context.uc_stack.ss_sp = lane.stack.get();
+    lane.context.uc_stack.ss_sp = machine.stacks[i].get();
     lane.context.uc_stack.ss_size = kStackBytes;
     lane.context.uc_link = &machine.scheduler;
     makecontext(&lane.context, lane_entry, 0);

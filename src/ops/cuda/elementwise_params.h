@@ -1,0 +1,87 @@
+// What the small CUDA passes over floats take: plain numbers and device pointers. Host and device.
+//
+// Everything is float32 arithmetic without contraction, so that sums and products are those of the CPU; exp and tanh are the device's, a few units in the last place. NaN stays NaN.
+// Any alignment of the elements' types is right; fast where pointers are at multiples of 16 bytes and rows are a multiple of 4 elements. Sizes are 64 bits; a size of 0 does nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/cuda/quantize_rows_params.h"
+
+namespace intaglio::cuda {
+
+// out[i] = f(a[i], b[i], c[i]), i < count; filled by the launchers.
+struct FlatParams {
+  void* out = nullptr;
+  const void* a = nullptr;
+  const void* b = nullptr;
+  const void* c = nullptr;
+  int64_t count = 0;
+  const float* guidance = nullptr;  // device memory, one value
+  const float* delta = nullptr;     // device memory, one value
+};
+
+// x[i] -= delta * v[i]; v = guidance * conditional + (1 - guidance) * unconditional, or conditional where there is no unconditional.
+// guidance and delta are read when the pass runs: a captured graph serves every step.
+struct EulerStepParams {
+  float* x = nullptr;                    // [count]
+  const float* conditional = nullptr;    // [count]
+  const float* unconditional = nullptr;  // [count] or nullptr
+  const float* guidance = nullptr;       // device memory, one value; unused without unconditional
+  const float* delta = nullptr;          // device memory, one value
+  int64_t count = 0;
+};
+
+// x[r * ld + c] = tanh(x[r * ld + c]). AdaLN's gates, parts 1 and 3 of m [steps, 4, width]: x = m + width, rows = 2 * steps, cols = width, ld = 2 * width.
+struct TanhRowsParams {
+  float* x = nullptr;
+  int64_t rows = 0, cols = 0, ld = 0;  // ld >= cols
+};
+
+// out[r, c] = gate / (1 + exp(-gate)) * up; gate = x[r, c], up = x[r, cols + c]. x [rows, 2 * cols], out [rows, cols], dense, F32 or BF16 each.
+struct SwigluRowsParams {
+  const void* x = nullptr;
+  void* out = nullptr;
+  int64_t rows = 0, cols = 0;
+  RowType x_type = RowType::kBF16, out_type = RowType::kBF16;
+};
+
+// out[r, c] = table[ids[r], c]. An id outside 0 .. vocabulary - 1 gives a row of NaN.
+struct GatherRowsParams {
+  const int32_t* ids = nullptr;  // [rows], device memory
+  const void* table = nullptr;   // [vocabulary, cols] dense, any type
+  float* out = nullptr;          // [rows, cols] dense
+  int64_t rows = 0, cols = 0, vocabulary = 0;
+  RowType table_type = RowType::kBF16;
+};
+
+// features[r, c * taps + tap] = h[r, c]
+struct ScatterTapParams {
+  const float* h = nullptr;   // [rows, cols] dense
+  float* features = nullptr;  // [rows, cols * taps] dense
+  int64_t rows = 0, cols = 0;
+  int32_t taps = 1, tap = 0;
+};
+
+// out[r, c] = softmax over c of scores[r, c] * scale. A row with a NaN or +Inf, or of -Inf alone, is NaN throughout.
+struct SoftmaxRowsParams {
+  const float* scores = nullptr;  // [rows, cols] dense
+  void* out = nullptr;            // [rows, cols] dense, F32 or BF16; may be scores if F32
+  int64_t rows = 0, cols = 0;     // cols up to 2^30; in one read up to 16384
+  float scale = 1.0f;
+  RowType out_type = RowType::kF32;
+};
+
+// picture[c, first_row + y, first_column + x] += row_share[y] * column_share[x] * tile[(y * tile_width + x) * 3 + c]
+// Without shares: picture = tile, a plain turn of channels-last into planes.
+struct PlacePictureParams {
+  const float* tile = nullptr;          // [tile_height, tile_width, 3]
+  float* picture = nullptr;             // [3, height, width]
+  const float* row_share = nullptr;     // [tile_height], or nullptr together with column_share
+  const float* column_share = nullptr;  // [tile_width]
+  int64_t height = 0, width = 0;
+  int64_t tile_height = 0, tile_width = 0;
+  int64_t first_row = 0, first_column = 0;  // the tile lies inside the picture
+};
+
+}  // namespace intaglio::cuda

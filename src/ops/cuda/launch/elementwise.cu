@@ -1,0 +1,313 @@
+#include <initializer_list>
+
+#include "ops/cuda/kernels/elementwise.cuh"
+#include "ops/cuda/launch/elementwise.h"
+
+namespace intaglio::cuda {
+namespace {
+
+constexpr int64_t kMostBlocks = 0x7fffffff;
+constexpr int64_t kMostSide =
+    int64_t{1} << 40;  // products of two sides and a type stay in 64 bits where rows are blocks
+
+bool is_aligned(const void* pointer, uintptr_t bytes) {
+  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
+}
+
+bool all_aligned(std::initializer_list<const void*> pointers, uintptr_t bytes) {
+  for (const void* pointer : pointers)
+    if (!is_aligned(pointer, bytes)) return false;
+  return true;
+}
+
+uintptr_t bytes_of(RowType type) { return type == RowType::kF32 ? 4 : 2; }
+
+bool is_f32_or_bf16(RowType type) { return type == RowType::kF32 || type == RowType::kBF16; }
+
+const char* refuse_rows(int64_t rows, int64_t cols) {
+  if (rows < 0 || rows > kMostBlocks) return "rows must be 0 to 2^31 - 1";
+  if (cols < 0 || cols > (int64_t{1} << 31)) return "cols must be 0 to 2^31";
+  return nullptr;
+}
+
+const char* refuse_count(int64_t count) {
+  return count < 0 || count > kMostBlocks * kElementsOfBlock ? "count must be 0 to 2^43" : nullptr;
+}
+
+template <class Op>
+cudaError_t launch_flat(const FlatParams& p, cudaStream_t stream) {
+  if (refuse_count(p.count) != nullptr) return cudaErrorInvalidValue;
+  if (p.count == 0) return cudaSuccess;
+  const auto blocks = static_cast<unsigned>((p.count + kElementsOfBlock - 1) / kElementsOfBlock);
+  if (all_aligned({p.out, p.a, p.b, p.c}, 16)) {
+    flat_elements<Op, true><<<blocks, kElementThreads, 0, stream>>>(p);
+  } else {
+    flat_elements<Op, false><<<blocks, kElementThreads, 0, stream>>>(p);
+  }
+  return cudaPeekAtLastError();
+}
+
+// A block a row: no more threads than the row has pieces.
+unsigned threads_for(int64_t cols) {
+  const int64_t pieces = (cols + kRowPiece - 1) / kRowPiece;
+  return static_cast<unsigned>(pieces < kElementThreads ? (pieces + 31) / 32 * 32
+                                                        : kElementThreads);
+}
+
+template <class X, class Out>
+void launch_swiglu(const SwigluRowsParams& p, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(p.rows);
+  if (p.cols % kRowPiece == 0 && all_aligned({p.x, p.out}, 16)) {
+    swiglu_rows_kernel<X, Out, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  } else {
+    swiglu_rows_kernel<X, Out, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  }
+}
+
+template <class Table>
+void launch_gather(const GatherRowsParams& p, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(p.rows);
+  if (p.cols % kRowPiece == 0 && all_aligned({p.table, p.out}, 16)) {
+    gather_rows_kernel<Table, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  } else {
+    gather_rows_kernel<Table, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  }
+}
+
+template <class Out, int kChunks>
+void launch_held_softmax(const SoftmaxRowsParams& p, cudaStream_t stream) {
+  held_softmax_rows<Out, kChunks>
+      <<<static_cast<unsigned>(p.rows), HeldSoftmaxConfig<kChunks>::kThreads, 0, stream>>>(p);
+}
+
+template <class Out>
+void launch_softmax(const SoftmaxRowsParams& p, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(p.rows);
+  if (p.cols % kRowPiece != 0 || !all_aligned({p.scores, p.out}, 16)) {
+    streamed_softmax_rows<Out, false><<<rows, kStreamedSoftmaxThreads, 0, stream>>>(p);
+  } else if (p.cols <= HeldSoftmaxConfig<1>::kColumns) {
+    launch_held_softmax<Out, 1>(p, stream);
+  } else if (p.cols <= HeldSoftmaxConfig<4>::kColumns) {
+    launch_held_softmax<Out, 4>(p, stream);
+  } else if (p.cols <= HeldSoftmaxConfig<8>::kColumns) {
+    launch_held_softmax<Out, 8>(p, stream);
+  } else {
+    streamed_softmax_rows<Out, true><<<rows, kStreamedSoftmaxThreads, 0, stream>>>(p);
+  }
+}
+
+template <bool kBlend>
+void launch_place(const PlacePictureParams& p, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(p.tile_height);
+  const bool vector = p.tile_width % kRowPiece == 0 && p.width % kRowPiece == 0 &&
+                      p.first_column % kRowPiece == 0 &&
+                      all_aligned({p.tile, p.picture, p.column_share}, 16);
+  if (vector) {
+    place_picture_kernel<true, kBlend><<<rows, threads_for(p.tile_width), 0, stream>>>(p);
+  } else {
+    place_picture_kernel<false, kBlend><<<rows, threads_for(p.tile_width), 0, stream>>>(p);
+  }
+}
+
+}  // namespace
+
+const char* convert_elements_refusal(const void* in, RowType in_type, const void* out,
+                                     RowType out_type, int64_t count) {
+  const bool known =
+      (in_type == RowType::kF32 && out_type == RowType::kBF16) ||
+      ((in_type == RowType::kBF16 || in_type == RowType::kF16) && out_type == RowType::kF32);
+  if (!known) return "conversions are f32 to bf16, bf16 to f32 and f16 to f32";
+  if (const char* reason = refuse_count(count)) return reason;
+  if (count > 0 && (in == nullptr || out == nullptr)) return "in and out must be given";
+  return is_aligned(in, bytes_of(in_type)) && is_aligned(out, bytes_of(out_type))
+             ? nullptr
+             : "in or out is not aligned to its type";
+}
+
+cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType out_type,
+                             int64_t count, cudaStream_t stream) {
+  if (convert_elements_refusal(in, in_type, out, out_type, count) != nullptr)
+    return cudaErrorInvalidValue;
+  FlatParams p;
+  p.a = in;
+  p.out = out;
+  p.count = count;
+  if (in_type == RowType::kF32) return launch_flat<ConvertElements<F32, BF16>>(p, stream);
+  return in_type == RowType::kBF16 ? launch_flat<ConvertElements<BF16, F32>>(p, stream)
+                                   : launch_flat<ConvertElements<F16, F32>>(p, stream);
+}
+
+cudaError_t silu_in_place(float* x, int64_t count, cudaStream_t stream) {
+  if ((count > 0 && x == nullptr) || !is_aligned(x, 4)) return cudaErrorInvalidValue;
+  FlatParams p;
+  p.a = p.out = x;
+  p.count = count;
+  return launch_flat<SiluElements>(p, stream);
+}
+
+cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
+                         cudaStream_t stream) {
+  if ((count > 0 && (h == nullptr || y == nullptr)) || !is_f32_or_bf16(y_type) ||
+      !is_aligned(h, 4) || !is_aligned(y, bytes_of(y_type)))
+    return cudaErrorInvalidValue;
+  FlatParams p;
+  p.a = p.out = h;
+  p.b = y;
+  p.count = count;
+  return y_type == RowType::kF32 ? launch_flat<AddElements<F32>>(p, stream)
+                                 : launch_flat<AddElements<BF16>>(p, stream);
+}
+
+const char* euler_step_refusal(const EulerStepParams& p) {
+  if (const char* reason = refuse_count(p.count)) return reason;
+  if (p.count == 0) return nullptr;
+  if (p.x == nullptr || p.conditional == nullptr || p.delta == nullptr)
+    return "x, conditional and delta must be given";
+  if (p.unconditional != nullptr && p.guidance == nullptr)
+    return "an unconditional velocity needs guidance";
+  return all_aligned({p.x, p.conditional, p.unconditional, p.guidance, p.delta}, 4)
+             ? nullptr
+             : "a pointer is not aligned to its type";
+}
+
+cudaError_t euler_step(const EulerStepParams& e, cudaStream_t stream) {
+  if (euler_step_refusal(e) != nullptr) return cudaErrorInvalidValue;
+  FlatParams p;
+  p.a = p.out = e.x;
+  p.b = e.conditional;
+  p.c = e.unconditional;
+  p.count = e.count;
+  p.guidance = e.guidance;
+  p.delta = e.delta;
+  return e.unconditional != nullptr ? launch_flat<EulerElements<true>>(p, stream)
+                                    : launch_flat<EulerElements<false>>(p, stream);
+}
+
+const char* tanh_rows_refusal(const TanhRowsParams& p) {
+  if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (p.ld < p.cols || p.ld > kMostSide) return "ld must be cols to 2^40";
+  if (p.rows > 0 && p.cols > 0 && p.x == nullptr) return "x must be given";
+  return is_aligned(p.x, 4) ? nullptr : "x is not aligned to its type";
+}
+
+cudaError_t tanh_rows(const TanhRowsParams& p, cudaStream_t stream) {
+  if (tanh_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
+  const auto rows = static_cast<unsigned>(p.rows);
+  if (p.cols % kRowPiece == 0 && p.ld % kRowPiece == 0 && is_aligned(p.x, 16)) {
+    tanh_rows_kernel<true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  } else {
+    tanh_rows_kernel<false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  }
+  return cudaPeekAtLastError();
+}
+
+const char* swiglu_rows_refusal(const SwigluRowsParams& p) {
+  if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (!is_f32_or_bf16(p.x_type) || !is_f32_or_bf16(p.out_type))
+    return "x and out must be f32 or bf16";
+  if (p.rows > 0 && p.cols > 0 && (p.x == nullptr || p.out == nullptr))
+    return "x and out must be given";
+  return is_aligned(p.x, bytes_of(p.x_type)) && is_aligned(p.out, bytes_of(p.out_type))
+             ? nullptr
+             : "x or out is not aligned to its type";
+}
+
+cudaError_t swiglu_rows(const SwigluRowsParams& p, cudaStream_t stream) {
+  if (swiglu_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
+  if (p.x_type == RowType::kF32) {
+    p.out_type == RowType::kF32 ? launch_swiglu<F32, F32>(p, stream)
+                                : launch_swiglu<F32, BF16>(p, stream);
+  } else {
+    p.out_type == RowType::kF32 ? launch_swiglu<BF16, F32>(p, stream)
+                                : launch_swiglu<BF16, BF16>(p, stream);
+  }
+  return cudaPeekAtLastError();
+}
+
+const char* gather_rows_refusal(const GatherRowsParams& p) {
+  if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (p.vocabulary < 0 || p.vocabulary > (int64_t{1} << 31)) return "vocabulary must be 0 to 2^31";
+  if (!is_f32_or_bf16(p.table_type) && p.table_type != RowType::kF16) return "unknown table type";
+  if (p.rows > 0 && p.cols > 0 && (p.ids == nullptr || p.table == nullptr || p.out == nullptr))
+    return "ids, table and out must be given";
+  return all_aligned({p.ids, p.out}, 4) && is_aligned(p.table, bytes_of(p.table_type))
+             ? nullptr
+             : "ids, table or out is not aligned to its type";
+}
+
+cudaError_t gather_rows(const GatherRowsParams& p, cudaStream_t stream) {
+  if (gather_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
+  if (p.table_type == RowType::kF32) {
+    launch_gather<F32>(p, stream);
+  } else if (p.table_type == RowType::kBF16) {
+    launch_gather<BF16>(p, stream);
+  } else {
+    launch_gather<F16>(p, stream);
+  }
+  return cudaPeekAtLastError();
+}
+
+const char* scatter_tap_refusal(const ScatterTapParams& p) {
+  if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (p.taps < 1 || p.tap < 0 || p.tap >= p.taps) return "tap must be 0 to taps - 1";
+  if (p.rows > 0 && p.cols > 0 && (p.h == nullptr || p.features == nullptr))
+    return "h and features must be given";
+  return all_aligned({p.h, p.features}, 4) ? nullptr : "h or features is not aligned to its type";
+}
+
+cudaError_t scatter_tap(const ScatterTapParams& p, cudaStream_t stream) {
+  if (scatter_tap_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
+  const auto rows = static_cast<unsigned>(p.rows);
+  if (p.cols % kRowPiece == 0 && is_aligned(p.h, 16)) {
+    scatter_tap_kernel<true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  } else {
+    scatter_tap_kernel<false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  }
+  return cudaPeekAtLastError();
+}
+
+const char* softmax_rows_refusal(const SoftmaxRowsParams& p) {
+  if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (p.cols > (int64_t{1} << 30)) return "cols must be at most 2^30";
+  if (!is_f32_or_bf16(p.out_type)) return "out must be f32 or bf16";
+  if (p.rows > 0 && p.cols > 0 && (p.scores == nullptr || p.out == nullptr))
+    return "scores and out must be given";
+  return is_aligned(p.scores, 4) && is_aligned(p.out, bytes_of(p.out_type))
+             ? nullptr
+             : "scores or out is not aligned to its type";
+}
+
+cudaError_t softmax_rows(const SoftmaxRowsParams& p, cudaStream_t stream) {
+  if (softmax_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
+  p.out_type == RowType::kF32 ? launch_softmax<F32>(p, stream) : launch_softmax<BF16>(p, stream);
+  return cudaPeekAtLastError();
+}
+
+const char* place_picture_refusal(const PlacePictureParams& p) {
+  constexpr int64_t kMostPixels = 1 << 30;
+  if (p.tile_height < 0 || p.tile_width < 0 || p.first_row < 0 || p.first_column < 0 ||
+      p.height > kMostPixels || p.width > kMostPixels || p.first_row > p.height - p.tile_height ||
+      p.first_column > p.width - p.tile_width)
+    return "the tile must lie inside the picture";
+  if ((p.row_share == nullptr) != (p.column_share == nullptr))
+    return "both shares or none must be given";
+  if (p.tile_height > 0 && p.tile_width > 0 && (p.tile == nullptr || p.picture == nullptr))
+    return "tile and picture must be given";
+  return all_aligned({p.tile, p.picture, p.row_share, p.column_share}, 4)
+             ? nullptr
+             : "a pointer is not aligned to its type";
+}
+
+cudaError_t place_picture(const PlacePictureParams& p, cudaStream_t stream) {
+  if (place_picture_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.tile_height == 0 || p.tile_width == 0) return cudaSuccess;
+  p.row_share != nullptr ? launch_place<true>(p, stream) : launch_place<false>(p, stream);
+  return cudaPeekAtLastError();
+}
+
+}  // namespace intaglio::cuda

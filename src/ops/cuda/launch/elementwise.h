@@ -1,0 +1,45 @@
+// Launch of the small passes over floats: check, choose, launch. No allocation, no synchronisation; can be captured in a graph.
+// A refusal is nullptr, or the reason as a string literal; it reads no device memory. A pass that is refused returns cudaErrorInvalidValue and launches nothing.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "ops/cuda/elementwise_params.h"
+
+namespace intaglio::cuda {
+
+// out[i] = in[i], F32 to BF16 (to nearest even, NaN stays NaN), BF16 or F16 to F32.
+const char* convert_elements_refusal(const void* in, RowType in_type, const void* out,
+                                     RowType out_type, int64_t count);
+cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType out_type,
+                             int64_t count, cudaStream_t stream);
+
+// x[i] = x[i] / (1 + exp(-x[i]))
+cudaError_t silu_in_place(float* x, int64_t count, cudaStream_t stream);
+
+// h[i] += y[i]; y F32 or BF16
+cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
+                         cudaStream_t stream);
+
+const char* euler_step_refusal(const EulerStepParams& params);
+cudaError_t euler_step(const EulerStepParams& params, cudaStream_t stream);
+
+const char* tanh_rows_refusal(const TanhRowsParams& params);
+cudaError_t tanh_rows(const TanhRowsParams& params, cudaStream_t stream);
+
+const char* swiglu_rows_refusal(const SwigluRowsParams& params);
+cudaError_t swiglu_rows(const SwigluRowsParams& params, cudaStream_t stream);
+
+const char* gather_rows_refusal(const GatherRowsParams& params);
+cudaError_t gather_rows(const GatherRowsParams& params, cudaStream_t stream);
+
+const char* scatter_tap_refusal(const ScatterTapParams& params);
+cudaError_t scatter_tap(const ScatterTapParams& params, cudaStream_t stream);
+
+const char* softmax_rows_refusal(const SoftmaxRowsParams& params);
+cudaError_t softmax_rows(const SoftmaxRowsParams& params, cudaStream_t stream);
+
+const char* place_picture_refusal(const PlacePictureParams& params);
+cudaError_t place_picture(const PlacePictureParams& params, cudaStream_t stream);
+
+}  // namespace intaglio::cuda

@@ -1,0 +1,129 @@
+#include "ops/cuda/kernels/norm_rows.cuh"
+#include "ops/cuda/launch/norm_rows.h"
+
+namespace intaglio::cuda {
+namespace {
+
+bool is_aligned(const void* pointer, uintptr_t bytes) {
+  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
+}
+
+uintptr_t bytes_of(RowOut type) { return type == RowOut::kF32 ? 4 : type == RowOut::kBF16 ? 2 : 1; }
+
+const char* refuse_sizes(int64_t rows, int64_t cols) {
+  if (rows < 0 || rows > 0x7fffffff) return "rows must be 0 to 2^31 - 1";
+  if (cols < 1 || cols > (int64_t{1} << 30)) return "cols must be 1 to 2^30";
+  return nullptr;
+}
+
+const char* refuse_norm(const RowNorm& n) {
+  if (n.kind != RowNormKind::kRms && n.kind != RowNormKind::kLayer) return "unknown norm";
+  if (n.out_type != RowOut::kF32 && n.out_type != RowOut::kBF16 && n.out_type != RowOut::kI8)
+    return "unknown output type";
+  if (!(n.eps >= 0.0f)) return "eps must be >= 0";
+  if (n.out_type == RowOut::kI8 && n.scale == nullptr) return "int8 needs scale";
+  if (!is_aligned(n.out, bytes_of(n.out_type))) return "out is not aligned to its type";
+  return nullptr;
+}
+
+bool rows_are_vectors(const ResidualRowsParams& p) {
+  return p.cols % kRowPiece == 0 && is_aligned(p.h, 16) && is_aligned(p.y, 16) &&
+         is_aligned(p.weight, 16) && is_aligned(p.gate, 16) && is_aligned(p.next.out, 16) &&
+         is_aligned(p.next.weight, 16) && is_aligned(p.next.modulation, 16);
+}
+
+// What a block may have of shared memory on the current device, beside the static few words.
+int64_t shared_limit() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+          cudaSuccess)
+    return 0;
+  return bytes - 1024;
+}
+
+template <RowUpdate kUpdate, class YType, int kChunks>
+cudaError_t launch_held(const ResidualRowsParams& p, cudaStream_t stream) {
+  held_norm_rows<kUpdate, YType, kChunks>
+      <<<static_cast<unsigned>(p.rows), HeldNormConfig<kChunks>::kThreads, 0, stream>>>(p);
+  return cudaPeekAtLastError();
+}
+
+template <RowUpdate kUpdate, class YType>
+cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(p.rows);
+  const int64_t pieces = (p.cols + kRowPiece - 1) / kRowPiece;
+  if (!rows_are_vectors(p)) {
+    // No more threads than pieces.
+    constexpr int kMost = kStreamedNormThreads<false>;
+    const auto threads = static_cast<unsigned>(pieces < kMost ? (pieces + 31) / 32 * 32 : kMost);
+    streamed_norm_rows<kUpdate, YType, false, false><<<rows, threads, 0, stream>>>(p);
+    return cudaPeekAtLastError();
+  }
+  if (p.cols <= HeldNormConfig<1>::kColumns) return launch_held<kUpdate, YType, 1>(p, stream);
+  if (p.cols <= HeldNormConfig<4>::kColumns) return launch_held<kUpdate, YType, 4>(p, stream);
+  if (p.cols <= HeldNormConfig<8>::kColumns) return launch_held<kUpdate, YType, 8>(p, stream);
+  if constexpr (kUpdate == RowUpdate::kNone) {
+    constexpr int kThreads = kStreamedNormThreads<true>;
+    const int64_t bytes = p.cols * int64_t{sizeof(float)};
+    if (bytes <= shared_limit()) {
+      // Per device and cheap; above 48 KB a launch fails without it.
+      constexpr auto* kKernel = streamed_norm_rows<kUpdate, YType, true, true>;
+      const cudaError_t status = cudaFuncSetAttribute(
+          kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+      if (status != cudaSuccess) return status;
+      kKernel<<<rows, kThreads, static_cast<size_t>(bytes), stream>>>(p);
+      return cudaPeekAtLastError();
+    }
+  }
+  streamed_norm_rows<kUpdate, YType, true, false>
+      <<<rows, kStreamedNormThreads<true>, 0, stream>>>(p);
+  return cudaPeekAtLastError();
+}
+
+template <RowUpdate kUpdate>
+cudaError_t launch_typed(const ResidualRowsParams& p, cudaStream_t stream) {
+  return p.y_type == RowType::kF32 ? launch<kUpdate, F32>(p, stream)
+                                   : launch<kUpdate, BF16>(p, stream);
+}
+
+}  // namespace
+
+const char* norm_rows_refusal(const NormRowsParams& p) {
+  if (const char* reason = refuse_sizes(p.rows, p.cols)) return reason;
+  if (p.rows > 0 && (p.x == nullptr || p.norm.out == nullptr)) return "x and out must be given";
+  if (!is_aligned(p.x, 4)) return "x is not aligned to its type";
+  return refuse_norm(p.norm);
+}
+
+const char* residual_rows_refusal(const ResidualRowsParams& p) {
+  if (const char* reason = refuse_sizes(p.rows, p.cols)) return reason;
+  if (p.update != RowUpdate::kAdd && p.update != RowUpdate::kGated) return "unknown update";
+  if (p.y_type != RowType::kF32 && p.y_type != RowType::kBF16) return "y must be f32 or bf16";
+  if (p.rows > 0 && (p.h == nullptr || p.y == nullptr)) return "h and y must be given";
+  if (!is_aligned(p.h, 4) || !is_aligned(p.y, p.y_type == RowType::kF32 ? 4 : 2))
+    return "h or y is not aligned to its type";
+  if (p.update == RowUpdate::kGated && !(p.eps >= 0.0f)) return "eps must be >= 0";
+  return p.next.out == nullptr ? nullptr : refuse_norm(p.next);
+}
+
+cudaError_t norm_rows(const NormRowsParams& p, cudaStream_t stream) {
+  if (norm_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0) return cudaSuccess;
+  ResidualRowsParams rows{};
+  rows.update = RowUpdate::kNone;
+  rows.h = const_cast<float*>(p.x);  // only read without an update
+  rows.rows = p.rows;
+  rows.cols = p.cols;
+  rows.next = p.norm;
+  return launch<RowUpdate::kNone, F32>(rows, stream);
+}
+
+cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {
+  if (residual_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0) return cudaSuccess;
+  return p.update == RowUpdate::kAdd ? launch_typed<RowUpdate::kAdd>(p, stream)
+                                     : launch_typed<RowUpdate::kGated>(p, stream);
+}
+
+}  // namespace intaglio::cuda

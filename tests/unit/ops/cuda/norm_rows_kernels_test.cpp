@@ -1,0 +1,292 @@
+// The row norms and residuals, run on the CPU (emulation/lanes.h) against float64 formulas: every path, ragged sizes, odd rows, int8 bit for bit.
+#include "row_emulation.h"
+
+namespace intaglio::cuda {
+// The kernels' dynamic shared memory. g++ calls the initialiser of what a function declares extern thread_local, so there must be one: not a constant.
+thread_local float4 row_in_shared[64 * 1024 / 16] = {emulation::poison()};
+}  // namespace intaglio::cuda
+
+// Kernels after the emulation, which defines what they are written in.
+#include "ops/cpu/quantize_kernels.h"
+#include "ops/cuda/kernels/norm_rows.cuh"
+
+namespace intaglio::cuda {
+namespace {
+
+enum class Path { kHeld, kStreamed, kShared, kRagged };
+
+struct Case {
+  Path path = Path::kHeld;
+  RowUpdate update = RowUpdate::kNone;
+  RowType y_type = RowType::kBF16;
+  RowNormKind kind = RowNormKind::kRms;
+  int rows = 1, cols = 4;
+  bool weight = true, modulation = true;  // of the norm; of the residual: weight and gate
+  bool norm = true;                       // a norm follows
+  int shift = 0;                          // elements from an aligned address
+};
+
+template <RowUpdate kUpdate, class YType>
+void run_kernel(Path path, const ResidualRowsParams& p) {
+  const int64_t rows = p.rows;
+  switch (path) {
+    case Path::kHeld:
+      if (p.cols <= HeldNormConfig<1>::kColumns) {
+        run_grid(rows, HeldNormConfig<1>::kThreads, [=] { held_norm_rows<kUpdate, YType, 1>(p); });
+      } else if (p.cols <= HeldNormConfig<4>::kColumns) {
+        run_grid(rows, HeldNormConfig<4>::kThreads, [=] { held_norm_rows<kUpdate, YType, 4>(p); });
+      } else {
+        run_grid(rows, HeldNormConfig<8>::kThreads, [=] { held_norm_rows<kUpdate, YType, 8>(p); });
+      }
+      break;
+    case Path::kStreamed:
+      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, false>(p); });
+      break;
+    case Path::kShared:
+      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, true>(p); });
+      break;
+    case Path::kRagged:
+      run_grid(rows, 64, [=] { streamed_norm_rows<kUpdate, YType, false, false>(p); });
+  }
+}
+
+void run_kernel(Path path, const ResidualRowsParams& p) {
+  const bool f32 = p.y_type == RowType::kF32;
+  if (p.update == RowUpdate::kNone) {
+    run_kernel<RowUpdate::kNone, F32>(path, p);
+  } else if (p.update == RowUpdate::kAdd) {
+    f32 ? run_kernel<RowUpdate::kAdd, F32>(path, p) : run_kernel<RowUpdate::kAdd, BF16>(path, p);
+  } else {
+    f32 ? run_kernel<RowUpdate::kGated, F32>(path, p)
+        : run_kernel<RowUpdate::kGated, BF16>(path, p);
+  }
+}
+
+// 1 zeros, 2 a NaN, 3 an Inf, 4 tiny, 5 large, 6 a mean far from zero.
+float odd_value(int kind, int64_t column, int64_t cols, std::mt19937& random) {
+  const float x = normal_value(random);
+  switch (kind) {
+    case 1:
+      return 0.0f;
+    case 2:
+      return column == cols - 1 ? std::nanf("") : x;
+    case 3:
+      return column == cols / 2 ? std::numeric_limits<float>::infinity() : x;
+    case 4:
+      return x * 1e-30f;
+    case 5:
+      return x * 1e15f;
+    case 6:
+      return x + 50.0f;
+    default:
+      return x;
+  }
+}
+
+struct Row64 {
+  std::vector<double> v;
+  void normalize(RowNormKind kind, float eps) {
+    const auto n = static_cast<double>(v.size());
+    double mean = 0.0, squares = 0.0;
+    if (kind == RowNormKind::kLayer) {
+      for (double x : v) mean += x;
+      mean /= n;
+    }
+    for (double& x : v) x -= mean, squares += x * x;
+    const double inverse = 1.0 / std::sqrt(squares / n + static_cast<double>(eps));
+    // As norm_rows_params.h says, a row that is not finite is NaN throughout.
+    for (double& x : v) x *= std::isfinite(squares) ? inverse : std::nan("");
+  }
+};
+
+class NormRows : public testing::Test {
+ protected:
+  void check(const Case& c) {
+    const int64_t count = int64_t{c.rows} * c.cols;
+    const float y_eps = 1e-5f, eps = 1e-6f;
+    Memory<float> h(count, c.shift), weight(c.cols, c.shift), modulation(c.cols, c.shift);
+    Memory<float> y_weight(c.cols, c.shift), gate(c.cols, c.shift), y32(count, c.shift);
+    Memory<BFloat16> y16(count, c.shift);
+    for (int64_t i = 0; i < c.cols; ++i) {
+      weight[i] = 1.0f + 0.3f * normal_value(random_);
+      modulation[i] = 0.3f * normal_value(random_);
+      y_weight[i] = 1.0f + 0.3f * normal_value(random_);
+      gate[i] = 0.5f * normal_value(random_);
+    }
+    const bool updates = c.update != RowUpdate::kNone;
+    for (int64_t i = 0; i < count; ++i) {
+      const int row = static_cast<int>(i / c.cols);
+      // Without an update h is odd by row; with one, y and h by turns.
+      h[i] =
+          odd_value(updates ? (row % 14 >= 7 ? row % 7 : 0) : row % 7, i % c.cols, c.cols, random_);
+      const float value = odd_value(row % 14 < 7 ? row % 7 : 0, i % c.cols, c.cols, random_);
+      y16[i] = BFloat16(value);
+      y32[i] = value;
+    }
+    const std::vector<float> before(h.data(), h.data() + count);
+
+    ResidualRowsParams p;
+    p.update = c.update;
+    p.y_type = c.y_type;
+    p.h = h.data();
+    p.y = c.y_type == RowType::kF32 ? static_cast<const void*>(y32.data()) : y16.data();
+    p.weight = c.weight ? y_weight.data() : nullptr;
+    p.gate = c.modulation ? gate.data() : nullptr;
+    p.eps = y_eps;
+    p.rows = c.rows;
+    p.cols = c.cols;
+    p.next.kind = c.kind;
+    p.next.eps = eps;
+    p.next.weight = c.weight ? weight.data() : nullptr;
+    p.next.modulation = c.modulation ? modulation.data() : nullptr;
+
+    // One run an output type, each from the same h.
+    Memory<float> out(count, c.shift), scale(c.rows);
+    Memory<BFloat16> out16(count, c.shift);
+    Memory<int8_t> q(count, c.shift);
+    std::vector<float> after;
+    for (RowOut type : {RowOut::kF32, RowOut::kBF16, RowOut::kI8}) {
+      std::copy(before.begin(), before.end(), h.data());
+      p.next.out_type = type;
+      p.next.scale = type == RowOut::kI8 ? scale.data() : nullptr;
+      p.next.out = type == RowOut::kF32    ? static_cast<void*>(out.data())
+                   : type == RowOut::kBF16 ? static_cast<void*>(out16.data())
+                                           : static_cast<void*>(q.data());
+      if (!c.norm) p.next.out = nullptr;
+      run_kernel(c.path, p);
+      const std::vector<float> now(h.data(), h.data() + count);
+      if (after.empty()) after = now;
+      ASSERT_EQ(std::memcmp(after.data(), now.data(), now.size() * 4), 0)
+          << "the output type changes h";
+    }
+    if (!updates) {
+      ASSERT_EQ(std::memcmp(after.data(), before.data(), before.size() * 4), 0);
+    }
+
+    for (int64_t row = 0; row < c.rows; ++row) {
+      const int64_t start = row * c.cols;
+      if (updates) {
+        Row64 y{.v = std::vector<double>(static_cast<size_t>(c.cols))};
+        for (size_t i = 0; i < y.v.size(); ++i)
+          y.v[i] = c.y_type == RowType::kF32 ? y32[start + static_cast<int64_t>(i)]
+                                             : as_float(y16[start + static_cast<int64_t>(i)]);
+        if (c.update == RowUpdate::kGated) y.normalize(RowNormKind::kRms, y_eps);
+        for (int64_t i = 0; i < c.cols; ++i) {
+          double update = y.v[static_cast<size_t>(i)];
+          if (c.update == RowUpdate::kGated)
+            update *=
+                (c.weight ? double{y_weight[i]} : 1.0) * (c.modulation ? double{gate[i]} : 1.0);
+          const double old = before[static_cast<size_t>(start + i)];
+          ASSERT_TRUE(
+              is_near(h[start + i], old + update, 8.0,
+                      std::isfinite(old + update) ? std::fabs(old) + std::fabs(update) : 0.0))
+              << row << ", " << i << ": " << h[start + i] << " for " << old + update;
+        }
+      }
+      if (!c.norm) continue;
+      Row64 x{.v = std::vector<double>(h.data() + start, h.data() + start + c.cols)};
+      x.normalize(c.kind, eps);
+      for (int64_t i = 0; i < c.cols; ++i) {
+        double expected = x.v[static_cast<size_t>(i)];
+        if (c.weight) expected *= double{weight[i]};
+        if (c.modulation) expected *= 1.0 + double{modulation[i]};
+        // The mean of 50 in float costs the layer norm some bits.
+        ASSERT_TRUE(is_near(out[start + i], expected, c.kind == RowNormKind::kLayer ? 2000 : 12,
+                            c.kind == RowNormKind::kLayer ? 1.0 : 1e-30))
+            << row << ", " << i << ": " << out[start + i] << " for " << expected;
+        ASSERT_EQ(std::isnan(as_float(out16[start + i])), std::isnan(out[start + i]));
+        if (!std::isnan(out[start + i])) {
+          ASSERT_EQ(out16[start + i].bits, BFloat16(out[start + i]).bits) << row << ", " << i;
+        }
+      }
+      std::vector<int8_t> expected_q(static_cast<size_t>(c.cols));
+      const float expected_scale =
+          ref_quantize_row_f32(out.data() + start, c.cols, expected_q.data());
+      if (std::isnan(expected_scale)) {
+        ASSERT_TRUE(std::isnan(scale[row])) << row;
+      } else {
+        ASSERT_EQ(scale[row], expected_scale) << row;
+      }
+      ASSERT_EQ(std::memcmp(expected_q.data(), q.data() + start, expected_q.size()), 0) << row;
+    }
+    for (auto* memory : {&h, &out, &scale, &weight, &y32}) EXPECT_TRUE(memory->guards_are_whole());
+    EXPECT_TRUE(out16.guards_are_whole());
+    EXPECT_TRUE(q.guards_are_whole());
+  }
+
+  std::mt19937 random_{11};
+};
+
+TEST_F(NormRows, HeldRowsOfEveryLength) {
+  for (int cols : {4, 124, 1024, 1028, 4608, 4612, 12288}) {
+    for (RowNormKind kind : {RowNormKind::kRms, RowNormKind::kLayer}) {
+      SCOPED_TRACE(cols);
+      check({.kind = kind, .rows = cols > 2000 ? 2 : 7, .cols = cols});
+    }
+  }
+}
+
+TEST_F(NormRows, HeldResiduals) {
+  for (RowUpdate update : {RowUpdate::kAdd, RowUpdate::kGated}) {
+    for (RowType type : {RowType::kBF16, RowType::kF32}) {
+      for (int cols : {8, 1000, 1028, 5120}) {
+        SCOPED_TRACE(cols);
+        check({.update = update,
+               .y_type = type,
+               .kind = cols == 1000 ? RowNormKind::kLayer : RowNormKind::kRms,
+               .rows = cols == 5120 ? 2 : 14,
+               .cols = cols});
+      }
+    }
+  }
+}
+
+TEST_F(NormRows, VectorsMayBeMissingAndTheNormToo) {
+  for (Path path : {Path::kHeld, Path::kStreamed, Path::kRagged}) {
+    for (RowUpdate update : {RowUpdate::kNone, RowUpdate::kAdd, RowUpdate::kGated}) {
+      for (int which = 0; which < 3; ++which)
+        check({.path = path,
+               .update = update,
+               .rows = 3,
+               .cols = 516,
+               .weight = which == 1,
+               .modulation = which == 2});
+      if (update != RowUpdate::kNone)
+        check({.path = path, .update = update, .rows = 14, .cols = 516, .norm = false});
+    }
+  }
+}
+
+TEST_F(NormRows, StreamedAndSharedRows) {
+  for (Path path : {Path::kStreamed, Path::kShared}) {
+    for (RowNormKind kind : {RowNormKind::kRms, RowNormKind::kLayer}) {
+      for (int cols : {4, 1024, 4100, 13312})
+        check({.path = path, .kind = kind, .rows = 7, .cols = cols});
+    }
+  }
+  for (RowUpdate update : {RowUpdate::kAdd, RowUpdate::kGated}) {
+    for (RowType type : {RowType::kBF16, RowType::kF32})
+      check({.path = Path::kStreamed, .update = update, .y_type = type, .rows = 14, .cols = 5000});
+  }
+}
+
+TEST_F(NormRows, RaggedAndUnalignedRows) {
+  for (int cols : {1, 3, 63, 1001}) {
+    for (RowUpdate update : {RowUpdate::kNone, RowUpdate::kAdd, RowUpdate::kGated}) {
+      for (RowNormKind kind : {RowNormKind::kRms, RowNormKind::kLayer}) {
+        // A single column has no variance: its layer norm is 0 of whatever rounding leaves.
+        SCOPED_TRACE(cols);
+        check({.path = Path::kRagged,
+               .update = update,
+               .y_type = cols % 2 ? RowType::kBF16 : RowType::kF32,
+               .kind = kind,
+               .rows = 14,
+               .cols = cols,
+               .shift = cols % 4});
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intaglio::cuda
