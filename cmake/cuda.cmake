@@ -86,15 +86,16 @@ endfunction()
 
 set(launch ${CMAKE_SOURCE_DIR}/src/ops/cuda/launch)
 set(baseline ${CMAKE_SOURCE_DIR}/src/ops/cuda/baseline)
-intaglio_cuda_family(sm90a "90" ${launch}/sm90a_s8_gemm.cu ${launch}/wgmma_s8_peak.cu)
+intaglio_cuda_family(sm90a "90" ${launch}/sm90a_s8_gemm.cu ${launch}/sm90a_attention.cu ${launch}/wgmma_s8_peak.cu)
 intaglio_cuda_family(sm75 "75" ${launch}/sm75_s8_gemm.cu)
-intaglio_cuda_family(sm80 "80|86|89|90|100|120" ${launch}/sm80_s8_gemm.cu ${launch}/small_m_s8_gemm.cu)
+intaglio_cuda_family(sm80 "80|86|89|90|100|120" ${launch}/sm80_s8_gemm.cu ${launch}/small_m_s8_gemm.cu ${launch}/sm80_attention.cu)
 intaglio_cuda_family(common "75|80|86|89|90|100|120" ${launch}/s8_reduce.cu ${launch}/s8_gemm_reference.cu ${launch}/quantize_rows.cu ${launch}/rotate_quantize_rows.cu
-  ${launch}/dequantize_weights.cu ${launch}/dequantize_s32.cu ${launch}/mma_s8_peak.cu ${baseline}/operands.cu)
+  ${launch}/dequantize_weights.cu ${launch}/dequantize_s32.cu ${launch}/mma_s8_peak.cu ${launch}/conv2d.cu ${launch}/plain_attention.cu
+  ${launch}/norm_rows.cu ${launch}/qk_norm_rope.cu ${launch}/elementwise.cu ${launch}/group_norm.cu ${baseline}/operands.cu)
 # Host code that calls them, compiled by the C++ compiler: once into the engine, once into the shared library.
 file(GLOB INTAGLIO_CUDA_HOST_SOURCES CONFIGURE_DEPENDS src/ops/cuda/launch/*.cpp src/core/cuda/*.cpp)
-# What benchmarks compare with: never part of the shared library.
-set(INTAGLIO_CUDA_BASELINE_SOURCES ${baseline}/cublaslt.cpp)
+# The engine's ops on a GPU and the libraries behind them: never part of the shared library.
+file(GLOB INTAGLIO_CUDA_ENGINE_SOURCES CONFIGURE_DEPENDS src/ops/cuda/*.cpp src/ops/cuda/library/*.cpp)
 
 # The programs that check and time the kernels on a card (bench/cuda/).
 if(INTAGLIO_BUILD_BENCH)
@@ -105,11 +106,15 @@ if(INTAGLIO_BUILD_BENCH)
     target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
   endfunction()
   intaglio_cuda_bench(check_sm80_s8_gemm)
-  intaglio_cuda_bench(check_sm90a_s8_gemm ${baseline}/cublaslt.cpp)
+  intaglio_cuda_bench(check_attention)
+  intaglio_cuda_bench(check_conv2d)
+  intaglio_cuda_bench(check_sm90a_s8_gemm ${CMAKE_SOURCE_DIR}/src/ops/cuda/library/cublaslt.cpp)
   target_link_libraries(check_sm90a_s8_gemm PRIVATE ${CMAKE_DL_LIBS})
   # The references are part of the check: no contraction on the host either.
   intaglio_cuda_bench(check_quantize_rows ${CMAKE_SOURCE_DIR}/src/ops/ref/quantize.cpp ${CMAKE_SOURCE_DIR}/src/ops/ref/quantize_fused.cpp
     ${CMAKE_SOURCE_DIR}/src/quant/rotation.cpp ${CMAKE_SOURCE_DIR}/src/core/dtype.cpp)
   target_include_directories(check_quantize_rows PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_options(check_quantize_rows PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off> $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+  intaglio_cuda_bench(check_row_ops ${CMAKE_SOURCE_DIR}/src/core/dtype.cpp)
+  target_compile_options(check_row_ops PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off> $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 endif()

@@ -107,9 +107,11 @@ void add_bench(CLI::App& app, int& exit_code) {
       "Examples:\n"
       "  intaglio bench linear --m 4096 --n 13824 --k 4608\n"
       "  intaglio bench block --tokens 1024\n"
-      "`intaglio bench linear --help` and `intaglio bench block --help` describe each.");
+      "  intaglio bench step --size 1024x1024 --text-tokens 512\n"
+      "`intaglio bench linear --help` and so on describe each.");
   add_bench_linear(*command, exit_code);
   add_bench_block(*command, exit_code);
+  add_bench_step(*command, exit_code);
 }
 
 }  // namespace intaglio::cli

@@ -65,13 +65,14 @@ Expected<std::unique_ptr<Block>> make_block(const BlockFlags& flags, Context& co
   INTAGLIO_ASSIGN(Transformer model,
                   Transformer::synthetic(context, block_config(flags), options, 1));
   const auto [rows, cols] = grid_of(flags.tokens);
-  const size_t scratch = model.scratch_bytes(0, rows, cols, 1, context.threads);
+  const size_t scratch = model.scratch_bytes(context, 0, rows, cols, 1);
   if (arena.capacity() < scratch) {
     INTAGLIO_ASSIGN(arena, Arena::with_capacity(scratch));
   }
   const float time = 0.5f;
   INTAGLIO_ASSIGN(TransformerSession session,
                   model.prepare(context, nullptr, 0, rows, cols, std::span(&time, 1)));
+  INTAGLIO_TRY(model.select_step(context, session, 0));
   auto block = std::make_unique<Block>(Block{std::move(model), std::move(session), {}, {}});
   block->velocity.resize(static_cast<size_t>(flags.tokens * block->model.config().channels));
   return block;
@@ -112,8 +113,8 @@ Status run_block(const BlockFlags& flags) {
     candidate.name = precisions[i];
     candidate.run = [&context, &latents, &passes, block, i]() -> Status {
       ++passes[i];
-      return block->model.forward(context, block->session, 0, latents.data(),
-                                  block->velocity.data(), &block->profile);
+      return block->model.forward(context, block->session, latents.data(), block->velocity.data(),
+                                  &block->profile);
     };
     candidates.push_back(std::move(candidate));
   }

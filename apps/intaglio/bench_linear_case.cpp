@@ -222,7 +222,7 @@ Status Builder::add_linear(LinearKind kind) {
   const auto quantized = shared_buffer(AlignedBuffer::allocate(static_cast<size_t>(s.m * s.k)));
   const auto scales = std::make_shared<std::vector<float>>(static_cast<size_t>(s.m));
   if (!out || !quantized) return no_memory();
-  INTAGLIO_TRY(reserve(linear_scratch_bytes(*weights, s.m, DType::kBF16, context.threads)));
+  INTAGLIO_TRY(reserve(linear_scratch_bytes(context, *weights, s.m, DType::kBF16)));
   Candidate candidate;
   candidate.name = fmt::format("linear {}", linear_kind_name(kind));
   candidate.tolerance = weights->input_dtype() == DType::kI8 ? kQuantizedTolerance : kBf16Tolerance;

@@ -120,7 +120,8 @@ Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
   take(read_prompt(flags.prompt), plan.request.prompt, errors);
   plan_files(flags, plan, errors);
   take(resolve_model(flags.model), plan.model_folder, errors);
-  plan.memory_limit = available_memory_bytes();
+  PipelineOptions options;
+  take(parse_device(flags.run.device), options.gpu, errors);
   if (!flags.memory_limit.empty()) {
     const std::optional<uint64_t> limit = parse_bytes(flags.memory_limit);
     if (limit && *limit > 0) {
@@ -134,12 +135,13 @@ Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
   }
   if (plan.model_folder.empty()) return plan;
 
-  PipelineOptions options;
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kInt8);
   options.selection.keep_bf16 = flags.run.keep_bf16;
   options.threads = flags.run.threads;
   options.memory_limit = plan.memory_limit;
   take(Pipeline::open(plan.model_folder, options), plan.pipeline, errors);
+  if (plan.pipeline != nullptr && plan.memory_limit == 0)
+    take(available_device_bytes(plan.pipeline->context()), plan.memory_limit, errors);
   if (plan.pipeline != nullptr) plan_request(flags, size, std::move(guidance), plan, errors);
   return plan;
 }
@@ -220,6 +222,7 @@ Status run_plan(const GenerateFlags& flags, Plan& plan, const std::string& hash,
   for (int64_t i = 0; i < flags.count; ++i) {
     PictureRequest request = plan.request;
     request.seed += static_cast<uint64_t>(i);
+    request.keep_features = !flags.features_out.empty() && i == 0;
     const Clock::time_point start = Clock::now();
     const std::string prefix = flags.count > 1 ? fmt::format("[{}/{}] ", i + 1, flags.count) : "";
     INTAGLIO_ASSIGN(const Picture picture,
@@ -290,7 +293,7 @@ int run_generate(const GenerateFlags& flags) {
   result["steps"] = request.steps;
   result["guidance"] = request.guidance;
   result["precision"] = flags.run.precision;
-  result["device"] = "cpu";
+  result["device"] = device_name(plan.pipeline->context());
   if (context) {
     result["cpu"] = context->cpu.brand;
     result["isa"] = cpu_isa_name(context->cpu.isa);

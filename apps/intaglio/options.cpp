@@ -10,6 +10,7 @@
 
 #include "io/json_config.h"
 #include "io/printable.h"
+#include "pipeline/device.h"
 
 namespace intaglio::cli {
 namespace {
@@ -41,8 +42,10 @@ void add_run_flags(CLI::App& command, RunFlags& flags) {
                   "e.g. 'layers.*.feed_forward.w2'; several by commas")
       ->delimiter(',')
       ->type_name("PATTERN");
-  command.add_option("--device", flags.device, "Where to compute")
-      ->check(CLI::IsMember({"auto", "cpu"}))
+  command
+      .add_option("--device", flags.device,
+                  "Where to compute: cpu, cuda, cuda:N, or auto, the first GPU if there is one")
+      ->type_name("DEVICE")
       ->capture_default_str();
   command
       .add_option("--threads", flags.threads, "Threads; by default all cores this process may use")
@@ -61,6 +64,16 @@ Expected<int> parse_cuda_device(const std::string& text) {
   if (text == "cuda") return 0;
   return make_error(ErrorCode::kInvalidArgument, "--device: expected cuda or cuda:N, found \"{}\"",
                     text);
+}
+
+Expected<std::optional<int>> parse_device(const std::string& text) {
+  if (text == "auto") return default_gpu();
+  if (text == "cpu") return std::optional<int>();
+  const Expected<int> ordinal = parse_cuda_device(text);
+  if (ordinal) return std::optional<int>(*ordinal);
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--device: expected auto, cpu, cuda or cuda:N, found \"{}\"",
+                    printable(text, 60));
 }
 
 Expected<PictureSize> parse_size(const std::string& text) {

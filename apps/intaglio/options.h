@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ void add_run_flags(CLI::App& command, RunFlags& flags);  // all of RunFlags
 
 // "cuda" or "cuda:N"; kInvalidArgument otherwise.
 Expected<int> parse_cuda_device(const std::string& text);
+// "auto" (the first GPU, else the CPU), "cpu" (nullopt), "cuda", "cuda:N".
+Expected<std::optional<int>> parse_device(const std::string& text);
 
 struct PictureSize {
   int64_t width = 0, height = 0;

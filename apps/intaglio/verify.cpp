@@ -43,6 +43,9 @@ int run_verify(const VerifyFlags& flags) {
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kFp32);
   options.selection.keep_bf16 = flags.run.keep_bf16;
   options.threads = flags.run.threads;
+  const Expected<std::optional<int>> gpu = parse_device(flags.run.device);
+  if (!gpu) return fail(gpu.error(), flags.run.json);
+  options.gpu = *gpu;
   std::FILE* stream = flags.run.json ? stderr : stdout;
   const Expected<std::vector<VerifyResult>> results = verify_directory(
       flags.folder, options, [&](const VerifyResult& result) { print_case(stream, result); });

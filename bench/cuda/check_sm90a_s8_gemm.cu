@@ -19,8 +19,8 @@
 
 #include "bench_report.h"
 #include "device_bench.cuh"
-#include "ops/cuda/baseline/cublaslt.h"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
+#include "ops/cuda/library/cublaslt.h"
 #include "s8_gemm_problem.cuh"
 #include "swiglu_pass.cuh"
 

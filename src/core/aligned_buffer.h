@@ -1,4 +1,4 @@
-// An owned, 64-byte aligned block of memory.
+// An owned, 64-byte aligned block of memory: of the host, or of a device (core/memory.h).
 #pragma once
 
 #include <cstddef>
@@ -21,12 +21,17 @@ class AlignedBuffer {
 
   // Uninitialised memory of `bytes` bytes; kOutOfMemory if the system refuses.
   static Expected<AlignedBuffer> allocate(size_t bytes) {
-    AlignedBuffer buffer;
-    if (bytes == 0) return buffer;
+    if (bytes == 0) return AlignedBuffer{};
     void* data = std::aligned_alloc(kCacheLine, align_up(bytes, kCacheLine));
     if (data == nullptr)
       return make_error(ErrorCode::kOutOfMemory, "the system refused {} bytes of memory", bytes);
-    buffer.data_.reset(data);
+    return adopt(data, bytes, std::free);
+  }
+
+  // Takes over memory of another kind; `release` frees it.
+  static AlignedBuffer adopt(void* data, size_t bytes, void (*release)(void*)) {
+    AlignedBuffer buffer;
+    buffer.data_ = Data(data, release);
     buffer.size_ = bytes;
     return buffer;
   }
@@ -39,10 +44,8 @@ class AlignedBuffer {
   size_t size() const { return size_; }
 
  private:
-  struct Free {
-    void operator()(void* pointer) const { std::free(pointer); }
-  };
-  std::unique_ptr<void, Free> data_;
+  using Data = std::unique_ptr<void, void (*)(void*)>;
+  Data data_{nullptr, std::free};
   size_t size_ = 0;
 };
 

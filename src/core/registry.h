@@ -14,7 +14,15 @@ namespace intaglio {
 // nullptr = can run; otherwise the reason of the refusal, a string literal.
 using Refusal = const char*;
 
-// First implementation of `list` (elements have `name` and `can_run(desc, context)`) that accepts; logs the choice under INTAGLIO_TRACE=dispatch.
+// What an implementation runs on.
+enum class DeviceKind { kCpu, kGpu };
+
+inline Refusal refuse_device(DeviceKind kind, const Context& context) {
+  if (context.gpu != nullptr) return kind == DeviceKind::kGpu ? nullptr : "runs on the CPU";
+  return kind == DeviceKind::kCpu ? nullptr : "runs on a GPU";
+}
+
+// First implementation of `list` (elements have `name`, `device` and `can_run(desc, context)`) that accepts; logs the choice under INTAGLIO_TRACE=dispatch.
 // `describe(desc)` is called only when traced.
 template <typename Implementation, typename Desc, typename Describe>
 Expected<const Implementation*> choose(std::string_view op, std::span<const Implementation> list,
@@ -23,7 +31,8 @@ Expected<const Implementation*> choose(std::string_view op, std::span<const Impl
   static const bool traced = trace_enabled("dispatch");
   std::string refusals;
   for (const Implementation& implementation : list) {
-    const Refusal refusal = implementation.can_run(desc, context);
+    Refusal refusal = refuse_device(implementation.device, context);
+    if (refusal == nullptr) refusal = implementation.can_run(desc, context);
     if (refusal == nullptr) {
       if (traced)
         log(LogLevel::kInfo, "dispatch {} {}: {}{}", op, describe(desc), implementation.name,

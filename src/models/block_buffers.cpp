@@ -28,17 +28,17 @@ Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& s) {
 
 Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights,
                                      const void* x, DType dtype, int64_t rows, void* storage,
-                                     float* scale_row, Profile* profile) {
+                                     float* scale_row, Profile* profile, const char* detail) {
   Activation activation{weights.input_dtype(), storage, rows, weights.k, scale_row};
   if (activation.dtype == dtype) {
     activation.data = const_cast<void*>(x);  // read only: linears never write their input
     return activation;
   }
-  const ProfileScope scope(profile, ProfilePart::kQuantize);
+  const ProfileScope scope(context, profile, ProfilePart::kQuantize, detail);
   if (activation.dtype == DType::kI8) {
     INTAGLIO_TRY(quantize_rows(context, TensorView{x, dtype, Shape{rows, weights.k}}, activation));
   } else {
-    convert_elements(context, x, dtype, storage, activation.dtype, rows * weights.k);
+    INTAGLIO_TRY(convert_elements(context, x, dtype, storage, activation.dtype, rows * weights.k));
   }
   return activation;
 }

@@ -38,6 +38,7 @@ Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& sizes)
 // `scale_row` [rows]).
 Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights,
                                      const void* x, DType dtype, int64_t rows, void* storage,
-                                     float* scale_row, Profile* profile = nullptr);
+                                     float* scale_row, Profile* profile = nullptr,
+                                     const char* detail = "");
 
 }  // namespace intaglio

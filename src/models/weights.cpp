@@ -1,8 +1,11 @@
 #include "models/weights.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 
+#include "core/memory.h"
 #include "core/philox.h"
 
 namespace intaglio {
@@ -21,32 +24,48 @@ Expected<TensorView> CheckpointSource::tensor(const std::string& name, const Sha
   return view;
 }
 
-Status SyntheticSource::check(const TensorShapes&) { return {}; }
+Status SyntheticSource::check(const TensorShapes& shapes) {
+  for (const auto& [name, shape] : shapes) {
+    Block& block = (*blocks_)[key_of(shape)];
+    block.most = std::max(block.most, shape.count());
+  }
+  return {};
+}
 
 Expected<TensorView> SyntheticSource::tensor(const std::string& name, const Shape& shape) {
-  const int64_t count = shape.count();
-  INTAGLIO_ASSIGN(AlignedBuffer buffer,
-                  AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(BFloat16)));
-  const bool matrix = shape.rank >= 2;
-  const float deviation =
-      matrix ? 1.0f / std::sqrt(static_cast<float>(shape[shape.rank - 1])) : 0.1f;
-  const float mean = matrix ? 0.0f : 1.0f;
-  // One block of noise repeated with a stride coprime to every row length: cheap to fill, and no two rows are equal.
-  constexpr int64_t kBlock = 1048573;
-  std::vector<float> noise(static_cast<size_t>(std::min(count, kBlock)));
-  fill_normal(seed_ ^ std::hash<std::string>{}(name), noise.data(),
-              static_cast<int64_t>(noise.size()));
-  auto* out = buffer.as<BFloat16>();
-  for (int64_t i = 0; i < count; ++i)
-    out[i] = BFloat16(mean + deviation * noise[static_cast<size_t>(i % kBlock)]);
-  const TensorView view{out, DType::kBF16, shape};
-  buffers_->push_back(std::move(buffer));
-  return view;
+  // One run of noise repeated with a stride coprime to every row length: cheap to fill, and no two rows are equal.
+  constexpr int64_t kNoise = 1048573;
+  const auto found = blocks_->find(key_of(shape));
+  if (found == blocks_->end() || found->second.most < shape.count())
+    return make_error(ErrorCode::kInvalidArgument, "synthetic tensor {} was not announced", name);
+  Block& block = found->second;
+  if (block.values.size() == 0) {
+    const bool matrix = found->first > 0;
+    const float deviation = matrix ? 1.0f / std::sqrt(static_cast<float>(found->first)) : 0.1f;
+    const float mean = matrix ? 0.0f : 1.0f;
+    std::vector<float> noise(static_cast<size_t>(kNoise));
+    fill_normal(seed_ ^ static_cast<uint64_t>(found->first), noise.data(), kNoise);
+    INTAGLIO_ASSIGN(block.values, AlignedBuffer::allocate(static_cast<size_t>(block.most + kNoise) *
+                                                          sizeof(BFloat16)));
+    auto* const out = block.values.as<BFloat16>();
+    for (int64_t i = 0; i < kNoise; ++i)
+      out[i] = BFloat16(mean + deviation * noise[static_cast<size_t>(i)]);
+    for (int64_t i = kNoise; i < block.most + kNoise; i += kNoise) {
+      std::memcpy(
+          out + i, out,
+          static_cast<size_t>(std::min(kNoise, block.most + kNoise - i)) * sizeof(BFloat16));
+    }
+  }
+  // Windows begin at multiples of 64 bytes.
+  const auto place =
+      static_cast<int64_t>(std::hash<std::string>{}(name) % static_cast<uint64_t>(kNoise / 32)) *
+      32;
+  return TensorView{block.values.as<BFloat16>() + place, DType::kBF16, shape};
 }
 
 Expected<LinearWeights> ModuleLoader::linear(const std::vector<std::string>& names,
-                                             const std::vector<int64_t>& rows, int64_t k,
-                                             bool bias) {
+                                             const std::vector<int64_t>& rows, int64_t k, bool bias,
+                                             std::span<const float> added_bias) {
   std::vector<TensorView> parts;
   std::vector<TensorView> biases;
   for (size_t i = 0; i < names.size(); ++i) {
@@ -59,7 +78,8 @@ Expected<LinearWeights> ModuleLoader::linear(const std::vector<std::string>& nam
   }
   std::vector<std::string> full_names;
   for (const std::string& name : names) full_names.push_back(prefix + name);
-  return make_linear(context, selection.kind_of(full_names), GemmEpilogue::kNone, parts, biases);
+  return make_linear(context, selection.kind_of(full_names), GemmEpilogue::kNone, parts, biases,
+                     added_bias);
 }
 
 Expected<LinearWeights> ModuleLoader::swiglu(const std::string& gate, const std::string& up,
@@ -85,7 +105,13 @@ Expected<LinearWeights> ModuleLoader::linear_padded(const std::string& name, int
   return make_linear(context, selection.kind_of(prefix + name), GemmEpilogue::kNone, {view}, {});
 }
 
-Expected<std::vector<float>> ModuleLoader::vector(const std::string& name, const Shape& shape) {
+Expected<AlignedBuffer> ModuleLoader::vector(const std::string& name, const Shape& shape) {
+  INTAGLIO_ASSIGN(const std::vector<float> values, host_vector(name, shape));
+  return upload(context, values);
+}
+
+Expected<std::vector<float>> ModuleLoader::host_vector(const std::string& name,
+                                                       const Shape& shape) {
   INTAGLIO_ASSIGN(const TensorView view, source.tensor(prefix + name, shape));
   std::vector<float> values(static_cast<size_t>(shape.count()));
   convert_to_f32(view.data, view.dtype, values.data(), values.size());

@@ -1,7 +1,9 @@
 // Reading a model's modules from a source of tensors: linears prepared for their kernels, small vectors as float.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,17 +44,26 @@ class CheckpointSource : public TensorSource {
 };
 
 // Random bf16 tensors for benchmarks: normal with deviation 1 / sqrt(columns) for matrices, 1 + small noise for vectors.
+// Tensors of the same deviation are windows into one block of noise, each at a place of its own: full-size models take little more memory than their
+// largest tensor.
 class SyntheticSource : public TensorSource {
  public:
-  explicit SyntheticSource(uint64_t seed)
-      : seed_(seed), buffers_(std::make_shared<std::vector<AlignedBuffer>>()) {}
+  explicit SyntheticSource(uint64_t seed) : seed_(seed), blocks_(std::make_shared<Blocks>()) {}
   Status check(const TensorShapes& shapes) override;
   Expected<TensorView> tensor(const std::string& name, const Shape& shape) override;
-  std::shared_ptr<const void> keep_alive() const override { return buffers_; }
+  std::shared_ptr<const void> keep_alive() const override { return blocks_; }
 
  private:
+  // By the number of columns of a matrix; 0: vectors.
+  struct Block {
+    int64_t most = 0;  // elements of the largest tensor
+    AlignedBuffer values;
+  };
+  using Blocks = std::map<int64_t, Block>;
+  static int64_t key_of(const Shape& shape) { return shape.rank >= 2 ? shape[shape.rank - 1] : 0; }
+
   uint64_t seed_;
-  std::shared_ptr<std::vector<AlignedBuffer>> buffers_;
+  std::shared_ptr<Blocks> blocks_;
 };
 
 // Reads modules under `prefix`.
@@ -63,15 +74,19 @@ struct ModuleLoader {
   std::string prefix = "";
 
   // Linears of the same input laid side by side: `names[i]` has `rows[i]` outputs; with `bias`, each has "<name>.bias".
+  // `added_bias` is empty or has a value for every output, added to the bias.
   Expected<LinearWeights> linear(const std::vector<std::string>& names,
-                                 const std::vector<int64_t>& rows, int64_t k, bool bias);
+                                 const std::vector<int64_t>& rows, int64_t k, bool bias,
+                                 std::span<const float> added_bias = {});
   // silu(gate(x)) * up(x) with `rows` outputs; the kernels may pad them (LinearWeights::out_cols).
   Expected<LinearWeights> swiglu(const std::string& gate, const std::string& up, int64_t rows,
                                  int64_t k);
   // One linear whose input was padded from k to padded_k columns.
   Expected<LinearWeights> linear_padded(const std::string& name, int64_t rows, int64_t k,
                                         int64_t padded_k);
-  Expected<std::vector<float>> vector(const std::string& name, const Shape& shape);
+  // As floats in memory of the context's device.
+  Expected<AlignedBuffer> vector(const std::string& name, const Shape& shape);
+  Expected<std::vector<float>> host_vector(const std::string& name, const Shape& shape);
 };
 
 }  // namespace intaglio

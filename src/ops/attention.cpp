@@ -6,11 +6,18 @@
 #if defined(INTAGLIO_X86)
 #include "ops/cpu/attention_driver.h"
 #endif
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/attention.h"
+#endif
 
 namespace intaglio {
 namespace {
 
-Refusal ref_can_run(const AttentionDesc&, const Context&) { return nullptr; }
+constexpr const char* kNoS8 = "no int8 scores";
+
+Refusal ref_can_run(const AttentionDesc& desc, const Context&) {
+  return desc.scores == AttentionScores::kS8 ? kNoS8 : nullptr;
+}
 
 #if defined(INTAGLIO_X86)
 
@@ -62,29 +69,45 @@ Status run_kernel(const Context& context, const AttentionDesc& desc, const Atten
 }
 
 Refusal amx_can_run(const AttentionDesc& desc, const Context& context) {
+  if (desc.scores == AttentionScores::kS8) return kNoS8;
   if (desc.dtype != DType::kBF16) return "the buffers are not BF16";
   return context.cpu.amx_bf16 ? nullptr : "no AMX-BF16";
 }
 
 Refusal avx512bf16_can_run(const AttentionDesc& desc, const Context& context) {
+  if (desc.scores == AttentionScores::kS8) return kNoS8;
   if (desc.dtype != DType::kBF16) return "the buffers are not BF16";
   return context.cpu.avx512_bf16 ? nullptr : "no AVX512_BF16";
 }
 
-Refusal avx512_can_run(const AttentionDesc&, const Context& context) {
+Refusal avx512_can_run(const AttentionDesc& desc, const Context& context) {
+  if (desc.scores == AttentionScores::kS8) return kNoS8;
   return context.cpu.isa >= CpuIsa::kAvx512Vnni ? nullptr : "no AVX-512";
 }
 
-Refusal avx2_can_run(const AttentionDesc&, const Context& context) {
+Refusal avx2_can_run(const AttentionDesc& desc, const Context& context) {
+  if (desc.scores == AttentionScores::kS8) return kNoS8;
   return context.cpu.isa >= CpuIsa::kAvx2 ? nullptr : "no AVX2";
 }
 
 #endif
 
 constexpr std::array kImplementations {
+#if defined(INTAGLIO_HAS_CUDA)
+  AttentionImplementation{"sm90a_s8_attention", cuda::op::sm90a_s8_refusal, cuda::op::no_scratch,
+                          cuda::op::run_sm90a_s8, DeviceKind::kGpu},
+      AttentionImplementation{"sm80_s8_attention", cuda::op::sm80_s8_refusal, cuda::op::no_scratch,
+                              cuda::op::run_sm80_s8, DeviceKind::kGpu},
+      AttentionImplementation{"sm90a_bf16_attention", cuda::op::sm90a_bf16_refusal,
+                              cuda::op::no_scratch, cuda::op::run_sm90a_bf16, DeviceKind::kGpu},
+      AttentionImplementation{"sm80_bf16_attention", cuda::op::sm80_bf16_refusal,
+                              cuda::op::no_scratch, cuda::op::run_sm80_bf16, DeviceKind::kGpu},
+      AttentionImplementation{"plain_attention", cuda::op::plain_refusal, cuda::op::no_scratch,
+                              cuda::op::run_plain, DeviceKind::kGpu},
+#endif
 #if defined(INTAGLIO_X86)
-  AttentionImplementation{"amx_bf16_attention", amx_can_run, kernel_scratch_bytes<kAmxBf16Kernel>,
-                          run_kernel<kAmxBf16Kernel>},
+      AttentionImplementation{"amx_bf16_attention", amx_can_run,
+                              kernel_scratch_bytes<kAmxBf16Kernel>, run_kernel<kAmxBf16Kernel>},
       AttentionImplementation{"avx512bf16_attention", avx512bf16_can_run,
                               kernel_scratch_bytes<kAvx512Bf16Kernel>,
                               run_kernel<kAvx512Bf16Kernel>},
@@ -99,7 +122,8 @@ constexpr std::array kImplementations {
 
 std::string describe(const AttentionDesc& desc) {
   return fmt::format("{} tokens, {}/{} heads x {}, {}{}", desc.tokens, desc.heads, desc.kv_heads,
-                     desc.head_dim, dtype_name(desc.dtype), desc.causal ? ", causal" : "");
+                     desc.head_dim, dtype_name(desc.dtype), desc.causal ? ", causal" : "") +
+         (desc.scores == AttentionScores::kS8 ? ", int8 scores" : "");
 }
 
 // No real model is near this; below it no size in bytes overflows.
@@ -130,12 +154,34 @@ Status check_attention_desc(const AttentionDesc& desc) {
   return {};
 }
 
+size_t s8_heads_bytes(const AttentionDesc& d) {
+  const int64_t blocks = (d.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
+  return arena_bytes<int8_t>(d.heads * d.tokens * d.head_dim) +
+         arena_bytes<int8_t>(d.kv_heads * d.tokens * d.head_dim) +
+         arena_bytes<float>(d.heads * d.tokens) + arena_bytes<float>(d.kv_heads * blocks);
+}
+
+Expected<S8Heads> take_s8_heads(Arena& arena, const AttentionDesc& d) {
+  const int64_t blocks = (d.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
+  S8Heads s8;
+  INTAGLIO_ASSIGN(s8.q, arena.take<int8_t>(d.heads * d.tokens * d.head_dim));
+  INTAGLIO_ASSIGN(s8.k, arena.take<int8_t>(d.kv_heads * d.tokens * d.head_dim));
+  INTAGLIO_ASSIGN(s8.q_scale, arena.take<float>(d.heads * d.tokens));
+  INTAGLIO_ASSIGN(s8.k_scale, arena.take<float>(d.kv_heads * blocks));
+  return s8;
+}
+
 std::span<const AttentionImplementation> attention_implementations() { return kImplementations; }
 
 Expected<const AttentionImplementation*> choose_attention(const AttentionDesc& desc,
                                                           const Context& context) {
   INTAGLIO_TRY(check_attention_desc(desc));
   return choose("attention", attention_implementations(), desc, context, describe);
+}
+
+size_t attention_scratch_bytes(const Context& context, const AttentionDesc& desc) {
+  const auto chosen = choose_attention(desc, context);
+  return chosen ? (*chosen)->scratch_bytes(desc, context.threads) : 0;
 }
 
 Status attention(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {

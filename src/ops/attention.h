@@ -17,6 +17,22 @@ struct RopeTable {
   const float* sin = nullptr;
 };
 
+// How q k^T is computed.
+enum class AttentionScores {
+  kFloat,  // in the type of q and k
+  kS8,     // int8 x int8 -> int32 of heads that qk_norm_rope has quantized
+};
+
+// q and k of every head quantized, all in one block of memory: the real q[t, h] is q[h, t] * q_scale[h, t], the real k[t, h] is
+// k[h, t] * k_scale[h, t / kS8KeyBlock] + mean[h]; the mean over the tokens adds the same to all scores of a query, which softmax ignores.
+inline constexpr int64_t kS8KeyBlock = 64;
+struct S8Heads {
+  int8_t* q = nullptr;       // [heads, tokens, head_dim]
+  int8_t* k = nullptr;       // [kv_heads, tokens, head_dim]
+  float* q_scale = nullptr;  // [heads, tokens]
+  float* k_scale = nullptr;  // [kv_heads, ceil(tokens / kS8KeyBlock)]
+};
+
 // In place on the q and k heads of a fused buffer: RMSNorm over each head (x / sqrt(mean(x^2) + eps) * weight), then rotation by halves:
 //   out[j] = x[j] cos[j] - x[j + d/2] sin[j];  out[j + d/2] = x[j + d/2] cos[j] + x[j] sin[j]
 struct QkNormRopeArgs {
@@ -27,6 +43,7 @@ struct QkNormRopeArgs {
   const float* k_weight = nullptr;  // [head_dim]
   RopeTable rope;
   float eps = 0.0f;
+  S8Heads s8{};  // written for AttentionScores::kS8; what q and k themselves hold then is undefined
 };
 
 struct AttentionDesc {
@@ -35,6 +52,7 @@ struct AttentionDesc {
   bool causal = false;
   DType dtype =
       DType::kF32;  // of q, k, v and out: kF32 or kBF16; softmax and sums are fp32 in both
+  AttentionScores scores = AttentionScores::kFloat;
 };
 
 // out[t, h] = softmax_s(q[t, h] . k[s, h / group] / sqrt(head_dim)) v[s]
@@ -44,28 +62,38 @@ struct AttentionArgs {
   const void* v = nullptr;  // [tokens, kv_heads, head_dim], token stride ldv
   int64_t ldq = 0, ldk = 0, ldv = 0;
   void* out = nullptr;  // [tokens, heads * head_dim], dense
+  S8Heads s8{};         // read instead of q and k for AttentionScores::kS8
 };
+
+// Memory of the heads, to be taken from an arena.
+size_t s8_heads_bytes(const AttentionDesc& desc);
+Expected<S8Heads> take_s8_heads(Arena& arena, const AttentionDesc& desc);
 
 struct AttentionImplementation {
   const char*
-      name;  // "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention", "avx2_f32_attention", "ref_attention"
+      name;  // "sm90a_s8_attention", "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention", "avx2_f32_attention", "ref_attention"
   Refusal (*can_run)(const AttentionDesc&, const Context&);
   size_t (*scratch_bytes)(const AttentionDesc&, int threads);
   Status (*run)(const Context&, const AttentionDesc&, const AttentionArgs&);
+  DeviceKind device = DeviceKind::kCpu;
 };
 
 std::span<const AttentionImplementation> attention_implementations();
 Expected<const AttentionImplementation*> choose_attention(const AttentionDesc& desc,
                                                           const Context& context);
+// Of the implementation that would run.
+size_t attention_scratch_bytes(const Context& context, const AttentionDesc& desc);
 Status attention(const Context& context, const AttentionDesc& desc, const AttentionArgs& args);
 
 struct QkNormRopeImplementation {
   const char* name;  // "avx512_qk_norm_rope", "avx2_qk_norm_rope", "ref_qk_norm_rope"
   Refusal (*can_run)(const AttentionDesc&, const Context&);
-  void (*run)(const Context&, const AttentionDesc&, const QkNormRopeArgs&);
+  Status (*run)(const Context&, const AttentionDesc&, const QkNormRopeArgs&);
+  DeviceKind device = DeviceKind::kCpu;
 };
 
 std::span<const QkNormRopeImplementation> qk_norm_rope_implementations();
+size_t qk_norm_rope_scratch_bytes(const Context& context, const AttentionDesc& desc);
 Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkNormRopeArgs& args);
 
 }  // namespace intaglio

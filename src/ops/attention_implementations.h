@@ -8,8 +8,8 @@ namespace intaglio {
 size_t ref_attention_scratch_bytes(const AttentionDesc& desc, int threads);
 Status ref_attention(const Context& context, const AttentionDesc& desc, const AttentionArgs& args);
 
-void ref_qk_norm_rope(const Context& context, const AttentionDesc& desc,
-                      const QkNormRopeArgs& args);
+Status ref_qk_norm_rope(const Context& context, const AttentionDesc& desc,
+                        const QkNormRopeArgs& args);
 
 // The threads an op really uses: at least one.
 inline int usable_threads(int threads) { return threads > 1 ? threads : 1; }

@@ -2,8 +2,12 @@
 
 #include <vector>
 
+#include "core/memory.h"
 #include "ops/cpu/conv2d_driver.h"
 #include "ops/ref/conv2d.h"
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/conv2d.h"
+#endif
 #if defined(INTAGLIO_HAS_ONEDNN)
 #include "ops/cpu/onednn/onednn_ops.h"
 #endif
@@ -90,6 +94,12 @@ std::string describe(const Conv2dDesc& d) {
 
 std::span<const Conv2dImplementation> conv2d_implementations() {
   static constexpr Conv2dImplementation kImplementations[] = {
+#if defined(INTAGLIO_HAS_CUDA)
+    {"sm80_conv2d", cuda::op::sm80_conv2d_refusal, cuda::op::pack_conv2d, no_scratch,
+     cuda::op::run_sm80_conv2d, DeviceKind::kGpu},
+    {"plain_conv2d", cuda::op::plain_conv2d_refusal, cuda::op::pack_conv2d, no_scratch,
+     cuda::op::run_plain_conv2d, DeviceKind::kGpu},
+#endif
 #if defined(INTAGLIO_X86)
     {"avx512bf16_conv2d", can_run_avx512bf16, pack_kernel<&cpu::kAvx512Bf16Gemm>,
      kernel_scratch_bytes<&cpu::kAvx512Bf16Gemm>, run_kernel<&cpu::kAvx512Bf16Gemm>},
@@ -146,8 +156,9 @@ Expected<Conv2dWeights> make_conv2d(const Context& context, DType dtype, TensorV
                   AlignedBuffer::allocate(static_cast<size_t>(s.count()) * sizeof(float)));
   convert_to_f32(w.data, w.dtype, floats.as<float>(), static_cast<size_t>(s.count()));
   INTAGLIO_ASSIGN(weights.packed, weights.implementation->pack(context, desc, floats.as<float>()));
-  INTAGLIO_ASSIGN(weights.bias, AlignedBuffer::allocate(static_cast<size_t>(s[0]) * sizeof(float)));
-  convert_to_f32(bias.data, bias.dtype, weights.bias.as<float>(), static_cast<size_t>(s[0]));
+  std::vector<float> bias_values(static_cast<size_t>(s[0]));
+  convert_to_f32(bias.data, bias.dtype, bias_values.data(), bias_values.size());
+  INTAGLIO_ASSIGN(weights.bias, upload(context, bias_values));
   return weights;
 }
 

@@ -39,7 +39,7 @@ struct Conv2dWeights {
 
 struct Conv2dImplementation {
   const char*
-      name;  // "avx512bf16_conv2d", "avx512_f32_conv2d", "avx2_f32_conv2d", "onednn_conv2d", "ref_conv2d"
+      name;  // "sm80_conv2d", "plain_conv2d", "avx512bf16_conv2d", "avx512_f32_conv2d", "avx2_f32_conv2d", "onednn_conv2d", "ref_conv2d"
   Refusal (*can_run)(const Conv2dDesc&, const Context&);
   Expected<AlignedBuffer> (*pack)(const Context&, const Conv2dDesc&,
                                   const float* w);  // w: [out, in, kernel, kernel]
@@ -47,6 +47,7 @@ struct Conv2dImplementation {
   // If add is not null, y += add ([height, width, out_channels], same type) after the bias: the residual of a resnet block. add may be y.
   Status (*run)(const Context&, const Conv2dDesc&, const Conv2dWeights&, const void* x,
                 const void* add, void* y);
+  DeviceKind device = DeviceKind::kCpu;
 };
 
 std::span<const Conv2dImplementation> conv2d_implementations();
@@ -69,7 +70,7 @@ struct GroupNormDesc {
   DType dtype = DType::
       kF32;  // of x and y: kF32 or kBF16; statistics are float32 per row of pixels, summed in float64
 };
-size_t group_norm_scratch_bytes(const GroupNormDesc& desc);
+size_t group_norm_scratch_bytes(const Context& context, const GroupNormDesc& desc);
 // x, y: [pixels, channels] dense, may be the same; weight, bias: [channels].
 Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x,
                   const float* weight, const float* bias, void* y);

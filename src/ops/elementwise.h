@@ -1,21 +1,50 @@
-// Small float passes that no kernel fuses: conversion, SiLU, addition.
+// Small float passes that no product fuses: conversion, SiLU, addition, the sampling step.
+// All pointers are memory of the context's device.
 #pragma once
 
 #include <cstdint>
 
 #include "core/context.h"
 #include "core/dtype.h"
+#include "core/status.h"
 
 namespace intaglio {
 
 // target[i] = source[i] between F32 and BF16 (round to nearest even), in any combination.
-void convert_elements(const Context& context, const void* source, DType source_dtype, void* target,
-                      DType target_dtype, int64_t count);
+Status convert_elements(const Context& context, const void* source, DType source_dtype,
+                        void* target, DType target_dtype, int64_t count);
 
 // x[i] = x[i] / (1 + exp(-x[i])), F32 in place.
-void silu_in_place(const Context& context, float* x, int64_t count);
+Status silu_in_place(const Context& context, float* x, int64_t count);
+
+// tanh of parts 1 and 3 of modulation [rows, 4, width], F32 in place: the gates of AdaLN.
+Status tanh_gates(const Context& context, float* modulation, int64_t rows, int64_t width);
 
 // h[i] += y[i]; h F32, y F32 or BF16.
-void add_in_place(const Context& context, float* h, const void* y, DType y_dtype, int64_t count);
+Status add_in_place(const Context& context, float* h, const void* y, DType y_dtype, int64_t count);
+
+// features[t, c * taps + tap] = h[t, c]; h [rows, cols], F32.
+struct ScatterTap {
+  int64_t rows = 0, cols = 0, taps = 0, tap = 0;
+};
+Status scatter_tap(const Context& context, const float* h, const ScatterTap& shape,
+                   float* features);
+
+// One Euler step of the sampler: x[i] -= delta * v[i], v = guidance * conditional + (1 - guidance) * unconditional, F32.
+struct EulerStep {
+  const float* conditional = nullptr;
+  const float* unconditional = nullptr;  // nullptr: v = conditional
+  float guidance = 1.0f;
+  float delta = 0.0f;  // sigma of the next step minus that of this one
+};
+Status euler_step(const Context& context, const EulerStep& step, float* x, int64_t count);
+
+// out[r, c] = softmax over c of scores[r, c] * scale; scores F32 are overwritten; out F32 or BF16, which may be scores itself if F32.
+struct SoftmaxRows {
+  int64_t rows = 0, cols = 0;
+  float scale = 1.0f;
+  DType out_dtype = DType::kF32;
+};
+Status softmax_rows(const Context& context, const SoftmaxRows& shape, float* scores, void* out);
 
 }  // namespace intaglio

@@ -2,6 +2,9 @@
 
 #include "ops/cpu/float_gemm_driver.h"
 #include "ops/ref/float_gemm.h"
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/float_gemm.h"
+#endif
 #if defined(INTAGLIO_HAS_ONEDNN)
 #include "ops/cpu/onednn/onednn_ops.h"
 #endif
@@ -81,6 +84,14 @@ Refusal can_run_onednn(const FloatGemmDesc& desc, const Context& context) {
 // time at 384 rows.
 std::span<const FloatGemmImplementation> float_gemm_implementations() {
   static constexpr FloatGemmImplementation kImplementations[] = {
+#if defined(INTAGLIO_HAS_CUDA)
+    {"cublaslt_gemm", cuda::op::cublaslt_gemm_refusal, no_packing, nothing_to_pack,
+     cuda::op::cublaslt_gemm_scratch_bytes, cuda::op::run_cublaslt_gemm, DeviceKind::kGpu},
+    {"sm80_bf16_gemm", cuda::op::sm80_bf16_gemm_refusal, no_packing, nothing_to_pack, no_scratch,
+     cuda::op::run_sm80_bf16_gemm, DeviceKind::kGpu},
+    {"plain_gemm", cuda::op::plain_gemm_refusal, no_packing, nothing_to_pack, no_scratch,
+     cuda::op::run_plain_gemm, DeviceKind::kGpu},
+#endif
 #if defined(INTAGLIO_X86)
     {"avx512bf16_gemm", can_run_avx512bf16, no_packing, nothing_to_pack,
      kernel_scratch_bytes<&cpu::kAvx512Bf16Gemm>, run_kernel<&cpu::kAvx512Bf16Gemm>},

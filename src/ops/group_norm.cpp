@@ -7,6 +7,9 @@
 #include "ops/conv2d.h"
 #include "ops/cpu/float_row_driver.h"
 #include "ops/ref/conv2d.h"
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/conv2d.h"
+#endif
 
 namespace intaglio {
 namespace {
@@ -78,8 +81,11 @@ void fold(const GroupNormDesc& d, const float* center, double* sums, const float
 
 }  // namespace
 
-size_t group_norm_scratch_bytes(const GroupNormDesc& d) {
+size_t group_norm_scratch_bytes(const Context& context, const GroupNormDesc& d) {
   if (d.pixels <= 0) return 0;
+#if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr) return cuda::op::group_norm_scratch_bytes(d);
+#endif
   return arena_bytes<float>(3 * d.channels) + arena_bytes<double>(chunk_count(d) * 2 * d.channels) +
          arena_bytes<float>(chunk_count(d) * 2 * d.channels);
 }
@@ -94,6 +100,9 @@ Status group_norm(const Context& context, const GroupNormDesc& d, const void* x,
     return make_error(ErrorCode::kInvalidArgument, "group_norm: type {}, expected F32 or BF16",
                       dtype_name(d.dtype));
   }
+#if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr) return cuda::op::group_norm(context, d, x, weight, bias, y);
+#endif
 #if defined(INTAGLIO_X86)
   if (context.cpu.isa == CpuIsa::kRef) return ref::group_norm(d, x, weight, bias, y);
 #endif

@@ -4,6 +4,9 @@
 
 #include "core/parallel.h"
 #include "ops/cpu/float_row_driver.h"
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/linear.h"
+#endif
 
 namespace intaglio {
 namespace {
@@ -20,7 +23,7 @@ FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, int64_t n, DTy
           .k = weights.k,
           .in_dtype = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16,
           .out_dtype = weights.epilogue == GemmEpilogue::kSwiglu ? DType::kF32 : out_dtype,
-          .has_bias = !weights.bias.empty()};
+          .has_bias = weights.bias.size() > 0};
 }
 
 void* advance(void* out, DType dtype, int64_t elements) {
@@ -51,7 +54,7 @@ void swiglu_rows(const Context& context, const float* gate_up, int64_t m, int64_
 
 Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
                  void* out, DType out_dtype, int64_t ldo) {
-  const float* bias = weights.bias.empty() ? nullptr : weights.bias.data();
+  const auto* bias = weights.bias.as<float>();
   const void* w = weights.borrowed != nullptr ? weights.borrowed : weights.packed.data();
   if (weights.epilogue == GemmEpilogue::kNone) {
     return run_float_gemm(
@@ -103,18 +106,18 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
   INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(step * (swiglu ? 2 : 1) * k));
   INTAGLIO_ASSIGN(float* const gate_up,
                   context.scratch->take<float>(swiglu ? x.rows * 2 * step : 0));
-  INTAGLIO_ASSIGN(float* const bias,
-                  context.scratch->take<float>(weights.bias.empty() ? 0 : step * (swiglu ? 2 : 1)));
+  INTAGLIO_ASSIGN(float* const bias, context.scratch->take<float>(
+                                         weights.bias.size() == 0 ? 0 : step * (swiglu ? 2 : 1)));
   dequantize_rows(context, x.as<int8_t>(), x.scale_row, x.rows, k, a);
   for (int64_t column = 0; column < weights.out_cols(); column += step) {
     const int64_t columns = std::min(step, weights.out_cols() - column);
     const int64_t parts = swiglu ? 2 : 1;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t first = column + part * weights.out_cols();
-      dequantize_rows(context, q + first * k, weights.scale_col.data() + first, columns, k,
+      dequantize_rows(context, q + first * k, weights.scale_col.as<float>() + first, columns, k,
                       w + part * columns * k);
-      if (!weights.bias.empty())
-        std::copy_n(weights.bias.data() + first, columns, bias + part * columns);
+      if (weights.bias.size() > 0)
+        std::copy_n(weights.bias.as<float>() + first, columns, bias + part * columns);
     }
     void* const target = advance(out, out_dtype, column);
     INTAGLIO_TRY(run_float_gemm(context, *weights.float_gemm,
@@ -122,7 +125,7 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
                                 {.a = a,
                                  .lda = k,
                                  .w = w,
-                                 .bias = weights.bias.empty() ? nullptr : bias,
+                                 .bias = weights.bias.size() == 0 ? nullptr : bias,
                                  .out = swiglu ? gate_up : target,
                                  .ldo = swiglu ? columns * 2 : ldo}));
     if (swiglu) swiglu_rows(context, gate_up, x.rows, columns, target, out_dtype, ldo);
@@ -168,21 +171,13 @@ std::string_view linear_kind_name(LinearKind kind) {
   return "f32";
 }
 
-DType LinearWeights::input_dtype() const {
-  switch (kind) {
-    case LinearKind::kF32:
-      return DType::kF32;
-    case LinearKind::kBF16:
-      return DType::kBF16;
-    case LinearKind::kS8:
-    case LinearKind::kS8Dequant:
-      return DType::kI8;
-  }
-  return DType::kF32;
-}
-
-size_t linear_scratch_bytes(const LinearWeights& weights, int64_t m, DType out_dtype, int threads) {
+size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
+                            DType out_dtype) {
   if (m <= 0) return 0;
+#if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr) return cuda::op::linear_scratch_bytes(context, weights, m, out_dtype);
+#endif
+  const int threads = context.threads;
   const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
   // The largest of the products that a loop in steps over `total` makes: a full step, or the rest.
   const auto gemm_bytes = [&](int64_t total, int64_t step, auto&& desc_of) {
@@ -206,7 +201,7 @@ size_t linear_scratch_bytes(const LinearWeights& weights, int64_t m, DType out_d
       return arena_bytes<BFloat16>(m * weights.k) +
              arena_bytes<BFloat16>(step * parts * weights.k) +
              arena_bytes<float>(swiglu ? m * 2 * step : 0) +
-             arena_bytes<float>(weights.bias.empty() ? 0 : step * parts) +
+             arena_bytes<float>(weights.bias.size() == 0 ? 0 : step * parts) +
              gemm_bytes(weights.out_cols(), step,
                         [&](int64_t n) { return float_desc(weights, m, n * parts, out_dtype); });
     }
@@ -223,6 +218,9 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
               DType out_dtype, int64_t ldo) {
   INTAGLIO_TRY(check_call(context, weights, x, out_dtype, ldo));
   if (x.rows <= 0) return {};
+#if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr) return cuda::op::linear(context, weights, x, out, out_dtype, ldo);
+#endif
   if (weights.kind == LinearKind::kS8Dequant)
     return run_dequant(context, weights, x, out, out_dtype, ldo);
   if (weights.kind != LinearKind::kS8) return run_float(context, weights, x, out, out_dtype, ldo);
@@ -236,8 +234,8 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
                                .lda = x.cols,
                                .a_scale_row = x.scale_row,
                                .w_packed = weights.packed.data(),
-                               .w_scale_col = weights.scale_col.data(),
-                               .bias = weights.bias.empty() ? nullptr : weights.bias.data(),
+                               .w_scale_col = weights.scale_col.as<float>(),
+                               .bias = weights.bias.as<float>(),
                                .out = out,
                                .ldo = ldo});
 }

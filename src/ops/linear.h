@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,8 @@ namespace intaglio {
 enum class LinearKind {
   kF32,
   kBF16,
-  kS8,  // int8 x int8 -> int32, fused epilogue
-  kS8Dequant,  // the baseline: int8 weights and activations dequantized to bf16 at each call, then a bf16 product
+  kS8,         // int8 x int8 -> int32, fused epilogue
+  kS8Dequant,  // the baseline: int8 weights (on the CPU activations too) dequantized to bf16 at each call, then a bf16 product
 };
 
 std::string_view linear_kind_name(LinearKind kind);
@@ -29,10 +30,12 @@ struct LinearWeights {
   LinearKind kind = LinearKind::kF32;
   int64_t n = 0, k = 0;
   GemmEpilogue epilogue = GemmEpilogue::kNone;
-  AlignedBuffer packed;            // owned weights, in the layout of the chosen implementation
+  DType input = DType::kF32;
+  AlignedBuffer
+      packed;  // owned weights, in the layout of the chosen implementation; memory of the context's device like the two below
   const void* borrowed = nullptr;  // or weights used in place, e.g. in a memory-mapped file
-  std::vector<float> scale_col;    // [n], int8 kinds
-  std::vector<float> bias;         // [n] or empty
+  AlignedBuffer scale_col;         // F32 [n], int8 kinds
+  AlignedBuffer bias;              // F32 [n] or empty
   const S8GemmImplementation* s8_gemm =
       nullptr;  // kS8; kS8Dequant keeps its int8 rows [n, k] as they are
   const FloatGemmImplementation* float_gemm = nullptr;  // kF32, kBF16, kS8Dequant
@@ -40,21 +43,21 @@ struct LinearWeights {
   // Columns of the output: n, or n / 2 after SwiGLU.
   int64_t out_cols() const { return epilogue == GemmEpilogue::kSwiglu ? n / 2 : n; }
   // The type of the activations this linear reads.
-  DType input_dtype() const;
-  size_t size_bytes() const {
-    return packed.size() + (scale_col.size() + bias.size()) * sizeof(float);
-  }
+  DType input_dtype() const { return input; }
+  size_t size_bytes() const { return packed.size() + scale_col.size() + bias.size(); }
 };
 
 // Prepares weights. `parts` are [n_i, k] float tensors (F32, F16, BF16), unaligned or mapped memory allowed; `biases` is empty or one [n_i] tensor a part
-// (data == nullptr for a part without). kSwiglu takes exactly two parts, gate then up, of equal n.
+// (data == nullptr for a part without); `added_bias` is empty or [n] and joins them. All of these are host memory. kSwiglu takes exactly two parts, gate then up, of equal n.
 // When the kernels need n padded (SwiGLU with n_i % 16 != 0), out_cols() is padded up and the padding columns give zeros.
 Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, GemmEpilogue epilogue,
                                     const std::vector<TensorView>& parts,
-                                    const std::vector<TensorView>& biases);
+                                    const std::vector<TensorView>& biases,
+                                    std::span<const float> added_bias = {});
 
 // Bytes of scratch `linear` takes from context.scratch at m rows.
-size_t linear_scratch_bytes(const LinearWeights& weights, int64_t m, DType out_dtype, int threads);
+size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
+                            DType out_dtype);
 
 // x: [m, k] of weights.input_dtype(); out: [m, out_cols()] F32 or BF16, row stride ldo elements.
 Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,

@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/memory.h"
 #include "core/parallel.h"
 #include "ops/quantize.h"
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/linear.h"
+#endif
 
 namespace intaglio {
 namespace {
@@ -22,7 +26,8 @@ bool is_aligned(const TensorView& part) {
 
 // Biases side by side, at the place of their part; empty if there is none.
 std::vector<float> join_biases(const LinearWeights& weights, const std::vector<TensorView>& parts,
-                               const std::vector<TensorView>& biases, bool interleaved) {
+                               const std::vector<TensorView>& biases) {
+  const bool interleaved = is_interleaved(weights);
   const bool any = std::any_of(biases.begin(), biases.end(),
                                [](const TensorView& b) { return b.data != nullptr; });
   if (!any) return {};
@@ -46,8 +51,28 @@ std::vector<float> join_biases(const LinearWeights& weights, const std::vector<T
   return joined;
 }
 
-// Rows of a float tensor as `dtype` (F32 or BF16).
-void convert_rows(const Context& context, const TensorView& part, DType dtype, std::byte* target) {
+Status prepare_bias(const Context& context, const std::vector<TensorView>& parts,
+                    const std::vector<TensorView>& biases, std::span<const float> added,
+                    LinearWeights& weights) {
+  std::vector<float> bias;
+  if (!biases.empty()) bias = join_biases(weights, parts, biases);
+  if (!added.empty()) {
+    if (static_cast<int64_t>(added.size()) != weights.n) {
+      return make_error(ErrorCode::kShapeMismatch,
+                        "make_linear: {} values to add to the bias, expected {}", added.size(),
+                        weights.n);
+    }
+    bias.resize(added.size(), 0.0f);
+    for (size_t i = 0; i < bias.size(); ++i) bias[i] += added[i];
+  }
+  INTAGLIO_ASSIGN(weights.bias, upload(context, bias));
+  return {};
+}
+
+}  // namespace
+
+void convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
+                         std::byte* target) {
   const int64_t k = part.shape[1];
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(dtype);
   parallel_for(context.threads, part.shape[0], 16, [&](int64_t begin, int64_t end, int) {
@@ -68,13 +93,15 @@ void convert_rows(const Context& context, const TensorView& part, DType dtype, s
   });
 }
 
+namespace {
+
 Status prepare_float(const Context& context, DType dtype, const std::vector<TensorView>& parts,
                      LinearWeights& weights) {
   const FloatGemmDesc desc{.m = kRowHint,
                            .n = weights.n,
                            .k = weights.k,
                            .in_dtype = dtype,
-                           .has_bias = !weights.bias.empty()};
+                           .has_bias = weights.bias.size() > 0};
   INTAGLIO_ASSIGN(weights.float_gemm, choose_float_gemm(desc, context));
   const size_t packed_bytes = weights.float_gemm->packed_bytes(desc);
   const TensorView& first = parts.front();
@@ -90,7 +117,7 @@ Status prepare_float(const Context& context, DType dtype, const std::vector<Tens
                                                     dtype_size(dtype)));
     auto* target = joined.as<std::byte>();
     for (const TensorView& part : parts) {
-      convert_rows(context, part, dtype, target);
+      convert_weight_rows(context, part, dtype, target);
       target += static_cast<size_t>(part.shape.count()) * dtype_size(dtype);
     }
     source = joined.data();
@@ -107,8 +134,11 @@ Status prepare_s8(const Context& context, LinearKind kind, const std::vector<Ten
                   LinearWeights& weights) {
   const int64_t k = weights.k;
   INTAGLIO_ASSIGN(AlignedBuffer q, AlignedBuffer::allocate(static_cast<size_t>(weights.n * k)));
-  weights.scale_col.assign(static_cast<size_t>(weights.n), kMinQuantScale);
-  const bool interleaved = kind == LinearKind::kS8 && weights.epilogue == GemmEpilogue::kSwiglu;
+  INTAGLIO_ASSIGN(weights.scale_col,
+                  AlignedBuffer::allocate(static_cast<size_t>(weights.n) * sizeof(float)));
+  auto* const scale = weights.scale_col.as<float>();
+  std::fill_n(scale, weights.n, kMinQuantScale);
+  const bool interleaved = is_interleaved(weights);
   if (interleaved) std::memset(q.data(), 0, q.size());  // the padding rows
   int64_t first = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -117,7 +147,7 @@ Status prepare_s8(const Context& context, LinearKind kind, const std::vector<Ten
     for (int64_t row = 0; row < n; row += step) {
       const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i), row) : first + row;
       const TensorView rows{row_data(parts[i], row), parts[i].dtype, {std::min(step, n - row), k}};
-      quantize_weight_rows(context, rows, q.as<int8_t>() + at * k, weights.scale_col.data() + at);
+      quantize_weight_rows(context, rows, q.as<int8_t>() + at * k, scale + at);
     }
     first += n;
   }
@@ -126,7 +156,7 @@ Status prepare_s8(const Context& context, LinearKind kind, const std::vector<Ten
                              .n = weights.n,
                              .k = k,
                              .in_dtype = DType::kBF16,
-                             .has_bias = !weights.bias.empty()};
+                             .has_bias = weights.bias.size() > 0};
     INTAGLIO_ASSIGN(weights.float_gemm, choose_float_gemm(desc, context));
     weights.packed = std::move(q);
     return {};
@@ -189,26 +219,35 @@ Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<Tens
 
 Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, GemmEpilogue epilogue,
                                     const std::vector<TensorView>& parts,
-                                    const std::vector<TensorView>& biases) {
+                                    const std::vector<TensorView>& biases,
+                                    std::span<const float> added_bias) {
   INTAGLIO_ASSIGN(const LinearShape shape, check_linear(epilogue, parts, biases));
   LinearWeights weights;
   weights.kind = kind;
   weights.epilogue = epilogue;
   weights.k = shape.k;
   weights.n = shape.n;
-  const bool interleaved = kind == LinearKind::kS8 && epilogue == GemmEpilogue::kSwiglu;
-  if (interleaved)
+  if (is_interleaved(weights))
     weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(shape.part_n), kSwigluGroup));
-  if (!biases.empty()) weights.bias = join_biases(weights, parts, biases, interleaved);
+  INTAGLIO_TRY(prepare_bias(context, parts, biases, added_bias, weights));
+#if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr) {
+    INTAGLIO_TRY(cuda::op::prepare_linear(context, parts, weights));
+    return weights;
+  }
+#endif
   switch (kind) {
     case LinearKind::kF32:
+      weights.input = DType::kF32;
       INTAGLIO_TRY(prepare_float(context, DType::kF32, parts, weights));
       break;
     case LinearKind::kBF16:
+      weights.input = DType::kBF16;
       INTAGLIO_TRY(prepare_float(context, DType::kBF16, parts, weights));
       break;
     case LinearKind::kS8:
     case LinearKind::kS8Dequant:
+      weights.input = DType::kI8;
       INTAGLIO_TRY(prepare_s8(context, kind, parts, weights));
       break;
   }

@@ -17,6 +17,15 @@ struct LinearShape {
 Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<TensorView>& parts,
                                    const std::vector<TensorView>& biases);
 
+// Rows of a float tensor in host memory as `dtype` (F32 or BF16).
+void convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
+                         std::byte* target);
+
+// The int8 kernels read the two parts of SwiGLU in turns of 16 rows.
+inline bool is_interleaved(const LinearWeights& weights) {
+  return weights.kind == LinearKind::kS8 && weights.epilogue == GemmEpilogue::kSwiglu;
+}
+
 // First row, in the weights [n, k] of the int8 kernels, of the 16 rows of part `part` (0 gate, 1
 // up) that start at `row`.
 constexpr int64_t interleaved_row(int64_t part, int64_t row) {

@@ -7,6 +7,9 @@
 #if defined(INTAGLIO_X86)
 #include "ops/cpu/norm_kernels.h"
 #endif
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/norm.h"
+#endif
 
 namespace intaglio {
 namespace {
@@ -33,19 +36,20 @@ NormRowArgs row_args(const NormDesc& desc, const NormArgs& args, const float* x,
 }
 
 template <void (*kNormRow)(const NormRowArgs&)>
-void norm_by_rows(const Context& context, const NormDesc& desc, const NormArgs& args) {
+Status norm_by_rows(const Context& context, const NormDesc& desc, const NormArgs& args) {
   parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
                [&](int64_t begin, int64_t end, int) {
                  for (int64_t row = begin; row < end; ++row)
                    kNormRow(row_args(desc, args, args.x + row * desc.cols, row));
                });
+  return {};
 }
 
 // The next norm of a row follows while the row is in L1.
 template <void (*kResidualRow)(const ResidualRowArgs&), void (*kNormRow)(const NormRowArgs&)>
-void gated_residual_by_rows(const Context& context, const NormDesc& desc,
-                            const GatedResidualArgs& args, const NormArgs* next,
-                            const NormDesc* next_desc) {
+Status gated_residual_by_rows(const Context& context, const NormDesc& desc,
+                              const GatedResidualArgs& args, const NormArgs* next,
+                              const NormDesc* next_desc) {
   parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
                [&](int64_t begin, int64_t end, int) {
                  for (int64_t row = begin; row < end; ++row) {
@@ -62,6 +66,7 @@ void gated_residual_by_rows(const Context& context, const NormDesc& desc,
                    if (next != nullptr) kNormRow(row_args(*next_desc, *next, r.h, row));
                  }
                });
+  return {};
 }
 
 Refusal avx512_can_run(const NormDesc&, const Context& context) {
@@ -75,9 +80,13 @@ Refusal avx2_can_run(const NormDesc&, const Context& context) {
 #endif
 
 constexpr std::array kImplementations {
+#if defined(INTAGLIO_HAS_CUDA)
+  NormImplementation{"cuda_norm", cuda::op::norm_refusal, cuda::op::norm, cuda::op::gated_residual,
+                     DeviceKind::kGpu},
+#endif
 #if defined(INTAGLIO_X86)
-  NormImplementation{"avx512_norm", avx512_can_run, norm_by_rows<avx512_norm_row>,
-                     gated_residual_by_rows<avx512_gated_residual_row, avx512_norm_row>},
+      NormImplementation{"avx512_norm", avx512_can_run, norm_by_rows<avx512_norm_row>,
+                         gated_residual_by_rows<avx512_gated_residual_row, avx512_norm_row>},
       NormImplementation{"avx2_norm", avx2_can_run, norm_by_rows<avx2_norm_row>,
                          gated_residual_by_rows<avx2_gated_residual_row, avx2_norm_row>},
 #endif
@@ -128,8 +137,7 @@ Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) 
   if (args.x == nullptr) return make_error(ErrorCode::kInvalidArgument, "norm: x is null");
   INTAGLIO_ASSIGN(const NormImplementation* chosen,
                   choose("norm", norm_implementations(), desc, context, describe));
-  chosen->norm(context, desc, args);
-  return {};
+  return chosen->norm(context, desc, args);
 }
 
 Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
@@ -163,8 +171,7 @@ Status gated_residual(const Context& context, const NormDesc& desc, const GatedR
   }
   INTAGLIO_ASSIGN(const NormImplementation* chosen,
                   choose("gated_residual", norm_implementations(), desc, context, describe));
-  chosen->gated_residual(context, desc, args, next, next_desc);
-  return {};
+  return chosen->gated_residual(context, desc, args, next, next_desc);
 }
 
 }  // namespace intaglio

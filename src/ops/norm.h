@@ -38,12 +38,13 @@ struct GatedResidualArgs {
 };
 
 struct NormImplementation {
-  const char* name;  // "avx512_norm", "avx2_norm", "ref_norm"
+  const char* name;  // "cuda_norm", "avx512_norm", "avx2_norm", "ref_norm"
   Refusal (*can_run)(const NormDesc&, const Context&);
-  void (*norm)(const Context&, const NormDesc&, const NormArgs&);
+  Status (*norm)(const Context&, const NormDesc&, const NormArgs&);
   // desc.kind is kRms; desc.out_dtype is ignored. If `next` is not null, also writes norm(h) of the updated rows there (one pass over h).
-  void (*gated_residual)(const Context&, const NormDesc&, const GatedResidualArgs&,
-                         const NormArgs* next, const NormDesc* next_desc);
+  Status (*gated_residual)(const Context&, const NormDesc&, const GatedResidualArgs&,
+                           const NormArgs* next, const NormDesc* next_desc);
+  DeviceKind device = DeviceKind::kCpu;
 };
 
 std::span<const NormImplementation> norm_implementations();

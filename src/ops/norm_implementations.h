@@ -5,9 +5,10 @@
 
 namespace intaglio {
 
-void ref_norm(const Context& context, const NormDesc& desc, const NormArgs& args);
-void ref_gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
-                        const NormArgs* next, const NormDesc* next_desc);
+Status ref_norm(const Context& context, const NormDesc& desc, const NormArgs& args);
+Status ref_gated_residual(const Context& context, const NormDesc& desc,
+                          const GatedResidualArgs& args, const NormArgs* next,
+                          const NormDesc* next_desc);
 
 // Work of one thread at a time, in elements, below which handing out a row costs more than the row.
 inline constexpr int64_t kNormGrainElements = 16384;

@@ -5,19 +5,26 @@
 #if defined(INTAGLIO_X86)
 #include "ops/cpu/norm_kernels.h"
 #endif
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/attention.h"
+#endif
 
 namespace intaglio {
 namespace {
 
-Refusal ref_can_run(const AttentionDesc&, const Context&) { return nullptr; }
+constexpr const char* kNoS8 = "no int8 heads";
+
+Refusal ref_can_run(const AttentionDesc& desc, const Context&) {
+  return desc.scores == AttentionScores::kS8 ? kNoS8 : nullptr;
+}
 
 #if defined(INTAGLIO_X86)
 
 constexpr int64_t kTokensAtOnce = 4;
 
 template <void (*kHeads)(const HeadsNormRopeArgs&)>
-void norm_rope_by_tokens(const Context& context, const AttentionDesc& desc,
-                         const QkNormRopeArgs& args) {
+Status norm_rope_by_tokens(const Context& context, const AttentionDesc& desc,
+                           const QkNormRopeArgs& args) {
   parallel_for(context.threads, desc.tokens, kTokensAtOnce, [&](int64_t begin, int64_t end, int) {
     for (int64_t token = begin; token < end; ++token) {
       const size_t offset = static_cast<size_t>(token * args.ld) * dtype_size(desc.dtype);
@@ -37,22 +44,29 @@ void norm_rope_by_tokens(const Context& context, const AttentionDesc& desc,
       kHeads(h);
     }
   });
+  return {};
 }
 
-Refusal avx512_can_run(const AttentionDesc&, const Context& context) {
+Refusal avx512_can_run(const AttentionDesc& desc, const Context& context) {
+  if (desc.scores == AttentionScores::kS8) return kNoS8;
   return context.cpu.isa >= CpuIsa::kAvx512Vnni ? nullptr : "no AVX-512";
 }
 
-Refusal avx2_can_run(const AttentionDesc&, const Context& context) {
+Refusal avx2_can_run(const AttentionDesc& desc, const Context& context) {
+  if (desc.scores == AttentionScores::kS8) return kNoS8;
   return context.cpu.isa >= CpuIsa::kAvx2 ? nullptr : "no AVX2";
 }
 
 #endif
 
 constexpr std::array kImplementations {
+#if defined(INTAGLIO_HAS_CUDA)
+  QkNormRopeImplementation{"cuda_qk_norm_rope", cuda::op::qk_norm_rope_refusal,
+                           cuda::op::qk_norm_rope, DeviceKind::kGpu},
+#endif
 #if defined(INTAGLIO_X86)
-  QkNormRopeImplementation{"avx512_qk_norm_rope", avx512_can_run,
-                           norm_rope_by_tokens<avx512_heads_norm_rope>},
+      QkNormRopeImplementation{"avx512_qk_norm_rope", avx512_can_run,
+                               norm_rope_by_tokens<avx512_heads_norm_rope>},
       QkNormRopeImplementation{"avx2_qk_norm_rope", avx2_can_run,
                                norm_rope_by_tokens<avx2_heads_norm_rope>},
 #endif
@@ -70,6 +84,14 @@ std::span<const QkNormRopeImplementation> qk_norm_rope_implementations() {
   return kImplementations;
 }
 
+size_t qk_norm_rope_scratch_bytes([[maybe_unused]] const Context& context,
+                                  [[maybe_unused]] const AttentionDesc& desc) {
+#if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr) return cuda::op::qk_norm_rope_scratch_bytes(desc);
+#endif
+  return 0;
+}
+
 Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkNormRopeArgs& args) {
   INTAGLIO_TRY(check_attention_desc(desc));
   if (desc.head_dim % 2 != 0) {
@@ -84,14 +106,15 @@ Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkN
   }
   if (desc.tokens == 0) return {};
   if (args.q == nullptr || args.k == nullptr || args.q_weight == nullptr ||
-      args.k_weight == nullptr || args.rope.cos == nullptr || args.rope.sin == nullptr) {
+      args.k_weight == nullptr || args.rope.cos == nullptr || args.rope.sin == nullptr ||
+      (desc.scores == AttentionScores::kS8 && args.s8.q == nullptr)) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "qk_norm_rope: q, k, their weights and the rope must not be null");
+                      "qk_norm_rope: q, k, their weights, the rope and, where asked for, the int8 "
+                      "heads must not be null");
   }
   INTAGLIO_ASSIGN(const QkNormRopeImplementation* chosen,
                   choose("qk_norm_rope", qk_norm_rope_implementations(), desc, context, describe));
-  chosen->run(context, desc, args);
-  return {};
+  return chosen->run(context, desc, args);
 }
 
 }  // namespace intaglio

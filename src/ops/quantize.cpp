@@ -4,6 +4,9 @@
 #include <vector>
 
 #include "ops/cpu/quantize_kernels.h"
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/linear.h"
+#endif
 
 namespace intaglio {
 namespace {
@@ -17,8 +20,8 @@ using F32Row = float (*)(const float*, int64_t, int8_t*);
 using BF16Row = float (*)(const uint16_t*, int64_t, int8_t*);
 
 template <F32Row kF32Row, BF16Row kBF16Row>
-void run(const Context& context, const void* x, DType x_dtype, int64_t ldx, int64_t rows,
-         int64_t cols, int8_t* q, float* scale) {
+Status run(const Context& context, const void* x, DType x_dtype, int64_t ldx, int64_t rows,
+           int64_t cols, int8_t* q, float* scale) {
   const int64_t grain = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, cols));
   const int threads = rows * cols <= kSerialElements ? 1 : context.threads;
   parallel_for(threads, rows, grain, [&](int64_t begin, int64_t end, int) {
@@ -28,6 +31,7 @@ void run(const Context& context, const void* x, DType x_dtype, int64_t ldx, int6
                      : kBF16Row(static_cast<const uint16_t*>(x) + r * ldx, cols, q + r * cols);
     }
   });
+  return {};
 }
 
 Refusal refuse_dtype(DType input) {
@@ -50,9 +54,13 @@ Refusal ref_can_run(DType input, const Context&) { return refuse_dtype(input); }
 
 std::span<const QuantizeRowsImplementation> quantize_rows_implementations() {
   static constexpr std::array list {
+#if defined(INTAGLIO_HAS_CUDA)
+    QuantizeRowsImplementation{"cuda_quantize_rows", cuda::op::quantize_rows_refusal,
+                               cuda::op::run_quantize_rows, DeviceKind::kGpu},
+#endif
 #if defined(INTAGLIO_X86)
-    QuantizeRowsImplementation{"avx512_quantize_rows", avx512_can_run,
-                               run<avx512_quantize_row_f32, avx512_quantize_row_bf16>},
+        QuantizeRowsImplementation{"avx512_quantize_rows", avx512_can_run,
+                                   run<avx512_quantize_row_f32, avx512_quantize_row_bf16>},
         QuantizeRowsImplementation{"avx2_quantize_rows", avx2_can_run,
                                    run<avx2_quantize_row_f32, avx2_quantize_row_bf16>},
 #endif
@@ -79,9 +87,8 @@ Status quantize_rows(const Context& context, TensorView x, Activation out) {
   INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
                   choose("quantize_rows", quantize_rows_implementations(), x.dtype, context,
                          [](DType dtype) { return std::string(dtype_name(dtype)); }));
-  implementation->run(context, x.data, x.dtype, out.cols, out.rows, out.cols, out.as<int8_t>(),
-                      out.scale_row);
-  return {};
+  return implementation->run(context, x.data, x.dtype, out.cols, out.rows, out.cols,
+                             out.as<int8_t>(), out.scale_row);
 }
 
 void quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale) {
@@ -100,7 +107,8 @@ void quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float
     std::vector<float> row(static_cast<size_t>(k));
     for (int64_t r = begin; r < end; ++r) {
       convert_to_f32(bytes + static_cast<size_t>(r) * row_bytes, w.dtype, row.data(), row.size());
-      (*choice)->run(serial, row.data(), DType::kF32, k, 1, k, q + r * k, scale + r);
+      static_cast<void>(
+          (*choice)->run(serial, row.data(), DType::kF32, k, 1, k, q + r * k, scale + r));
     }
   });
 }

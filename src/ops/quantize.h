@@ -18,11 +18,13 @@ namespace intaglio {
 inline constexpr float kMinQuantScale = 1e-30f;
 
 struct QuantizeRowsImplementation {
-  const char* name;  // "avx512_quantize_rows", "avx2_quantize_rows", "ref_quantize_rows"
+  const char*
+      name;  // "cuda_quantize_rows", "avx512_quantize_rows", "avx2_quantize_rows", "ref_quantize_rows"
   Refusal (*can_run)(DType input, const Context&);
   // x: F32 or BF16 [rows, cols], row stride ldx elements -> q [rows, cols] dense, scale [rows]
-  void (*run)(const Context&, const void* x, DType x_dtype, int64_t ldx, int64_t rows, int64_t cols,
-              int8_t* q, float* scale);
+  Status (*run)(const Context&, const void* x, DType x_dtype, int64_t ldx, int64_t rows,
+                int64_t cols, int8_t* q, float* scale);
+  DeviceKind device = DeviceKind::kCpu;
 };
 
 std::span<const QuantizeRowsImplementation> quantize_rows_implementations();
@@ -30,7 +32,7 @@ std::span<const QuantizeRowsImplementation> quantize_rows_implementations();
 // x: F32 or BF16 [out.rows, out.cols] dense; out: kI8.
 Status quantize_rows(const Context& context, TensorView x, Activation out);
 
-// Symmetric per-output-channel weight quantization: w [n, k] float -> q [n, k], scale [n]; same formula, row by row.
+// On the CPU. Symmetric per-output-channel weight quantization: w [n, k] float -> q [n, k], scale [n]; same formula, row by row.
 void quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale);
 
 }  // namespace intaglio

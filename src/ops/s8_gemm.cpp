@@ -4,6 +4,9 @@
 #include <array>
 
 #include "ops/s8_gemm_implementations.h"
+#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cuda/linear.h"
+#endif
 
 namespace intaglio {
 namespace {
@@ -96,11 +99,15 @@ void s8_epilogue_row_scalar(const S8Epilogue& e, const int32_t* acc, int64_t row
 }
 
 std::span<const S8GemmImplementation> s8_gemm_implementations() {
-#if defined(INTAGLIO_X86)
-  static const std::array list{kAmxS8Gemm, kAvx512VnniS8Gemm, kAvx2S8Gemm, kRefS8Gemm};
-#else
-  static const std::array list{kRefS8Gemm};
+  static const std::array list {
+#if defined(INTAGLIO_HAS_CUDA)
+    cuda::op::kS8Gemm,
 #endif
+#if defined(INTAGLIO_X86)
+        kAmxS8Gemm, kAvx512VnniS8Gemm, kAvx2S8Gemm,
+#endif
+        kRefS8Gemm
+  };
   return list;
 }
 

@@ -41,7 +41,8 @@ struct S8GemmArgs {
 };
 
 struct S8GemmImplementation {
-  const char* name;  // "amx_s8_gemm", "avx512vnni_s8_gemm", "avx2_s8_gemm", "ref_s8_gemm"
+  const char*
+      name;  // "cuda_s8_gemm", "amx_s8_gemm", "avx512vnni_s8_gemm", "avx2_s8_gemm", "ref_s8_gemm"
   Refusal (*can_run)(const S8GemmDesc&, const Context&);
   // Packs w [n, k] row-major int8 (row stride k) into the kernel's own layout, padding included. 64-byte aligned target.
   size_t (*packed_bytes)(int64_t n, int64_t k);
@@ -51,6 +52,7 @@ struct S8GemmImplementation {
                       int8_t* out);
   size_t (*scratch_bytes)(const S8GemmDesc&, int threads);
   Status (*run)(const Context&, const S8GemmDesc&, const S8GemmArgs&);
+  DeviceKind device = DeviceKind::kCpu;
 };
 
 // Best first; the last is the reference.

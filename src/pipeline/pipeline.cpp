@@ -1,20 +1,22 @@
 #include "pipeline/pipeline.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <thread>
+#include <deque>
 
+#include "core/memory.h"
 #include "core/memory_info.h"
+#include "core/parallel.h"
 #include "core/philox.h"
 #include "io/json_config.h"
 #include "models/ideogram4/flux2_vae.h"
 #include "models/ideogram4/text_encoder.h"
 #include "models/ideogram4/transformer.h"
 #include "pipeline/memory_plan.h"
+#include "pipeline/sampler.h"
 #include "pipeline/schedule.h"
 #include "text/chat.h"
 
@@ -71,26 +73,15 @@ std::vector<std::string> linear_names(const Checkpoint& checkpoint) {
   return names;
 }
 
-}  // namespace
+// Text features that are worth keeping; the oldest go first.
+constexpr size_t kTextCacheBytes = size_t{256} << 20;
 
-Expected<Context> host_context(int threads) {
-  Context context;
-  INTAGLIO_ASSIGN(context.cpu, selected_cpu_features());
-  if (threads > 0) {
-    context.threads = threads;
-  } else {
-    cpu_set_t set;
-    context.threads = sched_getaffinity(0, sizeof set, &set) == 0
-                          ? CPU_COUNT(&set)
-                          : static_cast<int>(std::thread::hardware_concurrency());
-    context.threads = std::max(context.threads, 1);
-  }
-  return context;
-}
+}  // namespace
 
 struct Pipeline::Impl {
   ModelInfo info;
   PipelineOptions options;
+  std::shared_ptr<void> stream;
   Context context;
   Arena arena;
   JsonConfig index;
@@ -101,14 +92,15 @@ struct Pipeline::Impl {
   std::optional<TextEncoder> text_encoder;
   std::optional<Transformer> conditional, unconditional;
   std::optional<Flux2VaeDecoder> vae;
+  struct KeptText {
+    std::vector<int32_t> ids;
+    std::shared_ptr<const AlignedBuffer> features;
+  };
+  std::deque<KeptText> kept_texts;  // the newest last
 
-  DType vae_dtype() const {
-    const bool bf16 = context.cpu.avx512_bf16 && options.selection.precision != Precision::kFp32;
-    return bf16 ? DType::kBF16 : DType::kF32;
-  }
-  uint64_t memory_limit() const {
-    return options.memory_limit > 0 ? options.memory_limit : available_memory_bytes();
-  }
+  DType vae_dtype() const { return Flux2VaeDecoder::compute_dtype(context, options.selection); }
+  // Before anything is loaded the device's memory is what there is; later the loaded weights are part of the plan too.
+  uint64_t memory_limit = 0;
 
   Expected<MemoryPlan> plan(const PictureRequest& request, int64_t text_tokens) const;
   Status check_request(const PictureRequest& request) const;
@@ -116,14 +108,17 @@ struct Pipeline::Impl {
   Status load_text_encoder();
   Status load_transformers(bool with_unconditional);
   Status load_vae();
-  Expected<std::vector<float>> encode(const std::vector<int32_t>& ids);
-  Status denoise(const PictureRequest& request, Picture& picture, const ProgressCallback& progress);
+  std::shared_ptr<const AlignedBuffer> kept_features(const std::vector<int32_t>& ids) const;
+  Expected<std::shared_ptr<const AlignedBuffer>> encode(const std::vector<int32_t>& ids);
+  Status denoise(const PictureRequest& request, const float* features, Picture& picture,
+                 const ProgressCallback& progress);
   Status decode(const PictureRequest& request, Picture& picture, const ProgressCallback& progress);
 };
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pipeline::~Pipeline() = default;
 const ModelInfo& Pipeline::info() const { return impl_->info; }
+const Context& Pipeline::context() const { return impl_->context; }
 
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder,
                                                    const PipelineOptions& options) {
@@ -140,7 +135,11 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& 
                   parse_text_encoder_config(text_json, &index));
   INTAGLIO_ASSIGN(const JsonConfig vae_json, JsonConfig::open(folder / "vae" / "config.json"));
   INTAGLIO_ASSIGN(const Flux2VaeConfig vae_config, parse_flux2_vae_config(vae_json));
-  INTAGLIO_ASSIGN(const Context context, host_context(options.threads));
+  INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
+  uint64_t memory_limit = options.memory_limit;
+  if (memory_limit == 0) {
+    INTAGLIO_ASSIGN(memory_limit, available_device_bytes(device.context));
+  }
   if (!options.selection.keep_bf16.empty()) {
     INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(folder / "transformer"));
     INTAGLIO_TRY(options.selection.check_keep_bf16(linear_names(*checkpoint)));
@@ -162,7 +161,8 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& 
   info.latent_channels = transformer_config.channels;
   auto impl = std::make_unique<Impl>(Impl{.info = std::move(info),
                                           .options = options,
-                                          .context = context,
+                                          .stream = std::move(device.stream),
+                                          .context = device.context,
                                           .arena = {},
                                           .index = std::move(index),
                                           .tokenizer = std::move(tokenizer),
@@ -172,7 +172,9 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& 
                                           .text_encoder = {},
                                           .conditional = {},
                                           .unconditional = {},
-                                          .vae = {}});
+                                          .vae = {},
+                                          .kept_texts = {},
+                                          .memory_limit = memory_limit});
   impl->context.scratch = &impl->arena;
   return std::unique_ptr<Pipeline>(new Pipeline(std::move(impl)));
 }
@@ -233,7 +235,7 @@ Expected<MemoryPlan> Pipeline::Impl::plan(const PictureRequest& r, int64_t text_
       transformer_buffer_bytes(transformer_config, dtype, static_cast<double>(text_tokens),
                                image_tokens, static_cast<double>(r.steps));
   plan.vae_buffers =
-      Flux2VaeDecoder::planned_bytes(vae_config, vae_dtype(), r.height, r.width, context.threads);
+      Flux2VaeDecoder::planned_bytes(context, vae_config, vae_dtype(), r.height, r.width);
   return plan;
 }
 
@@ -249,7 +251,8 @@ Expected<uint64_t> Pipeline::planned_bytes(const PictureRequest& request) {
 Status Pipeline::Impl::reserve(size_t bytes) {
   if (bytes <= arena.capacity()) return {};
   arena = Arena();  // give the old block back first
-  INTAGLIO_ASSIGN(arena, Arena::with_capacity(bytes));
+  INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, bytes));
+  arena = Arena(std::move(block));
   return {};
 }
 
@@ -285,12 +288,28 @@ Status Pipeline::Impl::load_vae() {
   return {};
 }
 
-Expected<std::vector<float>> Pipeline::Impl::encode(const std::vector<int32_t>& ids) {
-  const auto tokens = static_cast<int64_t>(ids.size());
-  INTAGLIO_TRY(reserve(text_encoder->scratch_bytes(tokens, context.threads)));
-  std::vector<float> features(ids.size() * static_cast<size_t>(text_config.feature_dim()));
-  INTAGLIO_TRY(text_encoder->encode(context, ids, features.data()));
-  return features;
+std::shared_ptr<const AlignedBuffer> Pipeline::Impl::kept_features(
+    const std::vector<int32_t>& ids) const {
+  for (const KeptText& text : kept_texts)
+    if (text.ids == ids) return text.features;
+  return nullptr;
+}
+
+// F32 [ids.size(), feature_dim] in memory of the device.
+Expected<std::shared_ptr<const AlignedBuffer>> Pipeline::Impl::encode(
+    const std::vector<int32_t>& ids) {
+  INTAGLIO_TRY(reserve(text_encoder->scratch_bytes(context, static_cast<int64_t>(ids.size()))));
+  const size_t values = ids.size() * static_cast<size_t>(text_config.feature_dim());
+  INTAGLIO_ASSIGN(AlignedBuffer features, allocate(context, values * sizeof(float)));
+  INTAGLIO_TRY(text_encoder->encode(context, ids, features.as<float>()));
+  kept_texts.push_back({ids, std::make_shared<const AlignedBuffer>(std::move(features))});
+  size_t bytes = 0;
+  for (const KeptText& text : kept_texts) bytes += text.features->size();
+  while (kept_texts.size() > 1 && bytes > kTextCacheBytes) {
+    bytes -= kept_texts.front().features->size();
+    kept_texts.pop_front();
+  }
+  return kept_texts.back().features;
 }
 
 Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
@@ -298,14 +317,16 @@ Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenize_prompt(impl_->tokenizer, prompt));
   INTAGLIO_TRY(impl_->load_text_encoder());
   if (ids_out != nullptr) *ids_out = ids;
-  return impl_->encode(ids);
+  INTAGLIO_ASSIGN(const auto features, impl_->encode(ids));
+  std::vector<float> values(features->size() / sizeof(float));
+  INTAGLIO_TRY(copy_out(impl_->context, values.data(), features->data(), features->size()));
+  return values;
 }
 
-Status Pipeline::Impl::denoise(const PictureRequest& r, Picture& picture,
+Status Pipeline::Impl::denoise(const PictureRequest& r, const float* features, Picture& picture,
                                const ProgressCallback& progress) {
   const int64_t grid_h = r.height / info.pixels_per_token;
   const int64_t grid_w = r.width / info.pixels_per_token;
-  const int64_t values = grid_h * grid_w * info.latent_channels;
   const bool guided =
       std::any_of(r.guidance.begin(), r.guidance.end(), [](float g) { return g != 1.0f; });
   const std::vector<float> sigmas = shifted_sigmas(
@@ -315,48 +336,43 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, Picture& picture,
 
   auto start = Clock::now();
   INTAGLIO_TRY(load_transformers(guided));
+  INTAGLIO_TRY(synchronize(context));
   picture.phase_ms[static_cast<size_t>(Phase::kLoadTransformers)] = elapsed_ms(start);
   start = Clock::now();
   size_t scratch =
-      conditional->scratch_bytes(picture.text_tokens, grid_h, grid_w, r.steps, context.threads);
-  if (guided)
-    scratch = std::max(scratch,
-                       unconditional->scratch_bytes(0, grid_h, grid_w, r.steps, context.threads));
-  INTAGLIO_TRY(reserve(scratch));
-  INTAGLIO_ASSIGN(const TransformerSession with_text,
-                  conditional->prepare(context, picture.features.data(), picture.text_tokens,
-                                       grid_h, grid_w, times));
-  TransformerSession without_text;
+      conditional->scratch_bytes(context, picture.text_tokens, grid_h, grid_w, r.steps);
   if (guided) {
-    INTAGLIO_ASSIGN(without_text,
-                    unconditional->prepare(context, nullptr, 0, grid_h, grid_w, times));
+    scratch = std::max(scratch, unconditional->scratch_bytes(context, 0, grid_h, grid_w, r.steps));
   }
+  INTAGLIO_TRY(reserve(scratch));
+  picture.latents.resize(static_cast<size_t>(grid_h * grid_w * info.latent_channels));
+  if (r.noise) {
+    picture.latents = *r.noise;
+  } else {
+    fill_normal(r.seed, picture.latents.data(), static_cast<int64_t>(picture.latents.size()));
+  }
+  INTAGLIO_ASSIGN(Sampler sampler,
+                  Sampler::prepare(context, {.conditional = &*conditional,
+                                             .unconditional = guided ? &*unconditional : nullptr,
+                                             .text_features = features,
+                                             .text_tokens = picture.text_tokens,
+                                             .grid_h = grid_h,
+                                             .grid_w = grid_w,
+                                             .times = times}));
+  INTAGLIO_TRY(sampler.set_latents(context, picture.latents));
+  INTAGLIO_TRY(synchronize(context));
   picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
 
-  std::vector<float>& x = picture.latents;
-  x.resize(static_cast<size_t>(values));
-  if (r.noise) {
-    x = *r.noise;
-  } else {
-    fill_normal(r.seed, x.data(), values);
-  }
-  std::vector<float> velocity(x.size());
-  std::vector<float> unguided(x.size());
   start = Clock::now();
   for (int64_t i = 0; i < r.steps; ++i) {
     const auto step_start = Clock::now();
     if (progress) progress({Phase::kDenoise, i, r.steps});
-    const float g = r.guidance[static_cast<size_t>(i)];
-    const float delta = sigmas[static_cast<size_t>(i) + 1] - sigmas[static_cast<size_t>(i)];
-    INTAGLIO_TRY(conditional->forward(context, with_text, i, x.data(), velocity.data()));
-    if (g != 1.0f) {
-      INTAGLIO_TRY(unconditional->forward(context, without_text, i, x.data(), unguided.data()));
-      for (size_t j = 0; j < x.size(); ++j)
-        velocity[j] = g * velocity[j] + (1.0f - g) * unguided[j];
-    }
-    for (size_t j = 0; j < x.size(); ++j) x[j] -= delta * velocity[j];
+    INTAGLIO_TRY(sampler.step(context, i, r.guidance[static_cast<size_t>(i)],
+                              sigmas[static_cast<size_t>(i) + 1] - sigmas[static_cast<size_t>(i)]));
+    INTAGLIO_TRY(synchronize(context));
     picture.step_ms.push_back(elapsed_ms(step_start));
   }
+  INTAGLIO_TRY(sampler.get_latents(context, picture.latents));
   if (progress) progress({Phase::kDenoise, r.steps, r.steps});
   picture.phase_ms[static_cast<size_t>(Phase::kDenoise)] = elapsed_ms(start);
   return {};
@@ -370,7 +386,7 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
   start = Clock::now();
   const int64_t latent_h = r.height / vae_config.scale_factor();
   const int64_t latent_w = r.width / vae_config.scale_factor();
-  INTAGLIO_TRY(reserve(vae->scratch_bytes(latent_h, latent_w, context.threads)));
+  INTAGLIO_TRY(reserve(vae->scratch_bytes(context, latent_h, latent_w)));
   std::vector<float> latent(picture.latents.size());
   INTAGLIO_TRY(vae->denormalize_and_unpack(picture.latents.data(), latent_h / 2, latent_w / 2,
                                            latent.data()));
@@ -383,16 +399,19 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
   picture.image.width = r.width;
   picture.image.height = r.height;
   picture.image.pixels.resize(static_cast<size_t>(3 * pixels));
-  for (int64_t c = 0; c < 3; ++c) {
-    for (int64_t p = 0; p < pixels; ++p) {
-      float& value = picture.planar[static_cast<size_t>(c * pixels + p)];
-      // Written so that a NaN stays a NaN in `planar` (to be seen by verify) and becomes black in the picture.
-      value = value * 0.5f + 0.5f;
-      value = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
-      const float level = value >= 0.0f ? std::nearbyint(value * 255.0f) : 0.0f;
-      picture.image.pixels[static_cast<size_t>(3 * p + c)] = static_cast<uint8_t>(level);
+  constexpr int64_t kPixelsAtOnce = 16384;
+  parallel_for(context.threads, pixels, kPixelsAtOnce, [&](int64_t begin, int64_t end, int) {
+    for (int64_t c = 0; c < 3; ++c) {
+      for (int64_t p = begin; p < end; ++p) {
+        float& value = picture.planar[static_cast<size_t>(c * pixels + p)];
+        // Written so that a NaN stays a NaN in `planar` (to be seen by verify) and becomes black in the picture.
+        value = value * 0.5f + 0.5f;
+        value = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
+        const float level = value >= 0.0f ? std::nearbyint(value * 255.0f) : 0.0f;
+        picture.image.pixels[static_cast<size_t>(3 * p + c)] = static_cast<uint8_t>(level);
+      }
     }
-  }
+  });
   picture.phase_ms[static_cast<size_t>(Phase::kDecode)] = elapsed_ms(start);
   return {};
 }
@@ -405,7 +424,7 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   INTAGLIO_TRY(impl.check_request(request));
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenize_prompt(impl.tokenizer, request.prompt));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl.plan(request, static_cast<int64_t>(ids.size())));
-  const uint64_t limit = impl.memory_limit();
+  const uint64_t limit = impl.memory_limit;
   if (plan.peak_bytes(true) > limit) {
     return make_error(
         ErrorCode::kOutOfMemory,
@@ -420,16 +439,26 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   picture.latent_channels = impl.info.latent_channels;
   picture.image_tokens =
       (request.width / impl.info.pixels_per_token) * (request.height / impl.info.pixels_per_token);
-  if (progress) progress({Phase::kLoadText, 0, 1});
-  auto start = Clock::now();
-  INTAGLIO_TRY(impl.load_text_encoder());
-  picture.phase_ms[static_cast<size_t>(Phase::kLoadText)] = elapsed_ms(start);
-  start = Clock::now();
-  INTAGLIO_ASSIGN(picture.features, impl.encode(ids));
-  picture.phase_ms[static_cast<size_t>(Phase::kText)] = elapsed_ms(start);
+  std::shared_ptr<const AlignedBuffer> features = impl.kept_features(ids);
+  if (features == nullptr) {
+    if (progress) progress({Phase::kLoadText, 0, 1});
+    auto start = Clock::now();
+    INTAGLIO_TRY(impl.load_text_encoder());
+    INTAGLIO_TRY(synchronize(impl.context));
+    picture.phase_ms[static_cast<size_t>(Phase::kLoadText)] = elapsed_ms(start);
+    start = Clock::now();
+    INTAGLIO_ASSIGN(features, impl.encode(ids));
+    INTAGLIO_TRY(synchronize(impl.context));
+    picture.phase_ms[static_cast<size_t>(Phase::kText)] = elapsed_ms(start);
+  }
+  if (request.keep_features) {
+    picture.features.resize(features->size() / sizeof(float));
+    INTAGLIO_TRY(
+        copy_out(impl.context, picture.features.data(), features->data(), features->size()));
+  }
   if (plan.peak_bytes(false) > limit) impl.text_encoder.reset();
   if (progress) progress({Phase::kLoadTransformers, 0, 1});
-  INTAGLIO_TRY(impl.denoise(request, picture, progress));
+  INTAGLIO_TRY(impl.denoise(request, features->as<float>(), picture, progress));
   INTAGLIO_TRY(check_cancelled(impl.context));
   INTAGLIO_TRY(impl.decode(request, picture, progress));
   return picture;

@@ -15,14 +15,16 @@
 #include "core/profile.h"
 #include "core/status.h"
 #include "io/png.h"
+#include "pipeline/device.h"
 #include "quant/precision.h"
 
 namespace intaglio {
 
 struct PipelineOptions {
   LayerSelection selection;
+  std::optional<int> gpu{};   // ordinal; nullopt: the CPU
   int threads = 0;            // 0: as many as the process may run on
-  uint64_t memory_limit = 0;  // bytes; 0: what the system has available
+  uint64_t memory_limit = 0;  // bytes of the device's memory; 0: what it has available
 };
 
 // What a model folder says about itself.
@@ -43,6 +45,7 @@ struct PictureRequest {
   std::vector<float> guidance;  // one a step
   uint64_t seed = 0;
   std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
+  bool keep_features = false;               // whether the picture brings the text features along
 };
 
 enum class Phase { kLoadText, kText, kLoadTransformers, kPrepare, kDenoise, kLoadVae, kDecode };
@@ -60,13 +63,14 @@ struct Picture {
   std::vector<float>
       planar;  // [3, height, width], the decoder's picture mapped to [0, 1] and clamped
   std::vector<float> latents;   // [tokens, channels], before the VAE's denormalization
-  std::vector<float> features;  // [text_tokens, feature_dim]
+  std::vector<float> features;  // [text_tokens, feature_dim], if they were asked for
   int64_t text_tokens = 0, feature_dim = 0, image_tokens = 0, latent_channels = 0;
   std::array<double, kPhaseNames.size()> phase_ms{};
   std::vector<double> step_ms;
 };
 
-// Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time.
+// Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in the thread that opened it. The text features of the last
+// prompts are kept.
 class Pipeline {
  public:
   // Reads the configs and the tokenizer; weights come with the first picture.
@@ -75,6 +79,8 @@ class Pipeline {
   ~Pipeline();
 
   const ModelInfo& info() const;
+  // The device it runs on.
+  const Context& context() const;
   // Hash of all weights, 16 hexadecimal digits.
   Expected<std::string> model_hash();
 
@@ -95,8 +101,5 @@ class Pipeline {
   explicit Pipeline(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
-
-// A context for this machine: thread count (0 = as many as the process may use) and INTAGLIO_CPU_ISA applied.
-Expected<Context> host_context(int threads);
 
 }  // namespace intaglio

@@ -7,6 +7,7 @@
 #include <limits>
 #include <regex>
 
+#include "core/memory.h"
 #include "io/json_config.h"
 #include "io/safetensors.h"
 #include "models/ideogram4/flux2_vae.h"
@@ -138,6 +139,7 @@ class Verifier {
   Expected<Pipeline*> pipeline() {
     if (!pipeline_) {
       INTAGLIO_ASSIGN(pipeline_, Pipeline::open(checkpoint_, {.selection = options_.selection,
+                                                              .gpu = options_.gpu,
                                                               .threads = options_.threads}));
     }
     return pipeline_.get();
@@ -232,7 +234,8 @@ class Verifier {
     const fs::path folder =
         which == "small" ? checkpoint_ / "transformer" : folder_ / (which + "_transformer");
 
-    INTAGLIO_ASSIGN(Context context, host_context(options_.threads));
+    INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
+    Context& context = device.context;
     INTAGLIO_ASSIGN(
         const Transformer model,
         Transformer::load(context, folder, {.selection = options_.selection, .with_text = true}));
@@ -245,13 +248,20 @@ class Verifier {
                         latents.size(), to_string(text_shape), grid_h, grid_w, config.channels,
                         config.text_dim);
     }
-    INTAGLIO_ASSIGN(Arena arena, Arena::with_capacity(model.scratch_bytes(
-                                     text_shape[0], grid_h, grid_w, 1, context.threads)));
+    INTAGLIO_ASSIGN(
+        AlignedBuffer block,
+        allocate(context, model.scratch_bytes(context, text_shape[0], grid_h, grid_w, 1)));
+    Arena arena(std::move(block));
     context.scratch = &arena;
-    INTAGLIO_ASSIGN(const TransformerSession session,
-                    model.prepare(context, text.data(), text_shape[0], grid_h, grid_w, time));
+    INTAGLIO_ASSIGN(const AlignedBuffer features, upload(context, text));
+    INTAGLIO_ASSIGN(const AlignedBuffer x, upload(context, latents));
+    INTAGLIO_ASSIGN(AlignedBuffer v, allocate(context, x.size()));
+    INTAGLIO_ASSIGN(TransformerSession session, model.prepare(context, features.as<float>(),
+                                                              text_shape[0], grid_h, grid_w, time));
+    INTAGLIO_TRY(model.select_step(context, session, 0));
+    INTAGLIO_TRY(model.forward(context, session, x.as<float>(), v.as<float>()));
     std::vector<float> velocity(latents.size());
-    INTAGLIO_TRY(model.forward(context, session, 0, latents.data(), velocity.data()));
+    INTAGLIO_TRY(copy_out(context, velocity.data(), v.data(), v.size()));
     add(judge("transformer", stem + " velocity", relative_error(velocity, expected),
               tolerances_.velocity));
     return {};
@@ -262,17 +272,19 @@ class Verifier {
     INTAGLIO_ASSIGN(const Shape shape, read_shape(*file, "latent", 3));
     INTAGLIO_ASSIGN(const std::vector<float> latent, read_floats(*file, "latent"));
     INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "image"));
-    INTAGLIO_ASSIGN(Context context, host_context(options_.threads));
-    const bool bf16 = options_.selection.precision != Precision::kFp32 && context.cpu.avx512_bf16;
+    INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
+    Context& context = device.context;
     INTAGLIO_ASSIGN(
         const Flux2VaeDecoder vae,
-        Flux2VaeDecoder::load(context, checkpoint_ / "vae", bf16 ? DType::kBF16 : DType::kF32));
+        Flux2VaeDecoder::load(context, checkpoint_ / "vae",
+                              Flux2VaeDecoder::compute_dtype(context, options_.selection)));
     if (shape[0] != vae.config().latent_channels) {
       return make_error(ErrorCode::kShapeMismatch, "latent of {}; expected {} channels",
                         to_string(shape), vae.config().latent_channels);
     }
-    INTAGLIO_ASSIGN(Arena arena,
-                    Arena::with_capacity(vae.scratch_bytes(shape[1], shape[2], context.threads)));
+    INTAGLIO_ASSIGN(AlignedBuffer block,
+                    allocate(context, vae.scratch_bytes(context, shape[1], shape[2])));
+    Arena arena(std::move(block));
     context.scratch = &arena;
     const int64_t scale = vae.config().scale_factor();
     std::vector<float> image(static_cast<size_t>(3 * shape[1] * shape[2] * scale * scale));

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct VerifyResult {
 
 struct VerifyOptions {
   LayerSelection selection;
+  std::optional<int> gpu{};  // ordinal; nullopt: the CPU
   int threads = 0;
 };
 

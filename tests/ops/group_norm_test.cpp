@@ -57,7 +57,7 @@ void check(const CpuFeatures& cpu, const GroupNormDesc& desc, float mean, bool i
   exact.dtype = DType::kF32;
   ASSERT_TRUE(ref::group_norm(exact, source.data(), weight.data(), bias.data(), expected.data()));
 
-  auto arena = Arena::with_capacity(group_norm_scratch_bytes(desc));
+  auto arena = Arena::with_capacity(group_norm_scratch_bytes({}, desc));
   ASSERT_TRUE(arena);
   const Context context{.threads = 2, .cpu = cpu, .scratch = &*arena};
   Picture& y = in_place ? x : out;
@@ -116,7 +116,7 @@ TEST(group_norm, a_large_mean_costs_no_variance) {
 
 TEST(group_norm, gives_the_same_bits_for_any_thread_count) {
   const GroupNormDesc desc{.pixels = 4999, .channels = 40, .groups = 8, .eps = 1e-6f, .silu = true};
-  auto arena = Arena::with_capacity(group_norm_scratch_bytes(desc));
+  auto arena = Arena::with_capacity(group_norm_scratch_bytes({}, desc));
   ASSERT_TRUE(arena);
   const std::vector<float> ones(40, 1.0f);
   Picture x(DType::kF32, desc.pixels, desc.channels, 1.0f), y1 = x, y3 = x;

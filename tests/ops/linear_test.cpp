@@ -126,8 +126,7 @@ void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
     wv[1] = quantized_values(context, w1);
   }
 
-  auto arena =
-      Arena::with_capacity(linear_scratch_bytes(*weights, c.m, c.out_dtype, context.threads));
+  auto arena = Arena::with_capacity(linear_scratch_bytes(context, *weights, c.m, c.out_dtype));
   ASSERT_TRUE(arena);
   context.scratch = &*arena;
   const int64_t ldo = cols + 3;

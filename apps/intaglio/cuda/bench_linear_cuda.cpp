@@ -16,7 +16,7 @@
 #include "gpu_sensors.h"
 #include "linear_candidates.h"
 #include "measured_peak.h"
-#include "ops/cuda/baseline/cublaslt.h"
+#include "ops/cuda/library/cublaslt.h"
 #include "ops/cuda/tuning/peak_rates.h"
 
 namespace intaglio::cli {

@@ -10,11 +10,11 @@
 #include "core/cuda/launch_timing.h"
 #include "dequantize_check.h"
 #include "linear_operands.h"
-#include "ops/cuda/baseline/cublaslt.h"
 #include "ops/cuda/baseline/operands.h"
 #include "ops/cuda/launch/dequantize_s32.h"
 #include "ops/cuda/launch/dequantize_weights.h"
 #include "ops/cuda/launch/s8_gemm.h"
+#include "ops/cuda/library/cublaslt.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
 #include "ops/cuda/weight_formats.h"
 

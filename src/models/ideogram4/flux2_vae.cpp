@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/memory.h"
 #include "io/checkpoint.h"
 #include "models/ideogram4/flux2_vae_weights.h"
 
@@ -74,6 +75,14 @@ class Loader {
     }
   }
 
+  // The same in memory of the device.
+  Status fetch_vector(const std::string& name, int64_t count, AlignedBuffer& out) {
+    std::vector<float> values;
+    fetch_floats(name, count, values);
+    INTAGLIO_ASSIGN(out, upload(context_, values));
+    return {};
+  }
+
   Status load_statistics(Flux2VaeWeights& weights) {
     std::vector<float> variance;
     fetch_floats("bn.running_mean", 4 * config_.latent_channels, weights.latent_shift);
@@ -89,9 +98,8 @@ class Loader {
   }
 
   Status load_norm(const std::string& name, int64_t channels, Flux2VaeWeights::Norm& norm) {
-    fetch_floats(name + ".weight", channels, norm.weight);
-    fetch_floats(name + ".bias", channels, norm.bias);
-    return {};
+    INTAGLIO_TRY(fetch_vector(name + ".weight", channels, norm.weight));
+    return fetch_vector(name + ".bias", channels, norm.bias);
   }
 
   Status load_conv(const std::string& name, int64_t in, int64_t out, int64_t kernel, bool upsample,
@@ -147,19 +155,17 @@ class Loader {
     INTAGLIO_TRY(load_linear(name + ".to_q", channels, attention.q));
     INTAGLIO_TRY(load_linear(name + ".to_k", channels, attention.k));
     INTAGLIO_TRY(load_linear(name + ".to_out.0", channels, attention.out));
-    fetch_floats(name + ".to_v.bias", channels, attention.v_bias);
+    INTAGLIO_TRY(fetch_vector(name + ".to_v.bias", channels, attention.v_bias));
     if (const auto v = fetch(name + ".to_v.weight", {channels, channels})) {
       const auto count = static_cast<size_t>(channels * channels);
       std::vector<float> floats(count);
       convert_to_f32(v->data, v->dtype, floats.data(), count);
-      INTAGLIO_ASSIGN(attention.v, AlignedBuffer::allocate(count * dtype_size(compute_)));
-      for (size_t i = 0; i < count; ++i) {
-        if (compute_ == DType::kBF16) {
-          attention.v.as<BFloat16>()[i] = BFloat16(floats[i]);
-        } else {
-          attention.v.as<float>()[i] = floats[i];
-        }
-      }
+      const size_t bytes = count * dtype_size(compute_);
+      INTAGLIO_ASSIGN(attention.v, allocate(context_, bytes));
+      const std::vector<BFloat16> rounded(floats.begin(), floats.end());
+      const void* const values =
+          compute_ == DType::kBF16 ? static_cast<const void*>(rounded.data()) : floats.data();
+      INTAGLIO_TRY(copy_in(context_, attention.v.data(), values, bytes));
     }
     return {};
   }
@@ -223,6 +229,13 @@ Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2
   return weights;
 }
 
+DType Flux2VaeDecoder::compute_dtype(const Context& context, const LayerSelection& selection) {
+  if (selection.precision == Precision::kFp32) return DType::kF32;
+  const bool has_bf16 =
+      context.gpu != nullptr ? context.gpu->compute_capability >= 80 : context.cpu.avx512_bf16;
+  return has_bf16 ? DType::kBF16 : DType::kF32;
+}
+
 Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context,
                                                 const std::filesystem::path& folder,
                                                 DType compute) {
@@ -233,7 +246,6 @@ Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context,
   INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
   Flux2VaeDecoder decoder;
   decoder.compute_ = compute;
-  decoder.cpu_ = context.cpu;
   INTAGLIO_ASSIGN(decoder.config_, parse_flux2_vae_config(json));
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(folder));
   WeightReader reader(std::move(checkpoint));

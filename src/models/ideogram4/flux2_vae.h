@@ -12,6 +12,7 @@
 #include "core/dtype.h"
 #include "core/status.h"
 #include "io/json_config.h"
+#include "quant/precision.h"
 
 namespace intaglio {
 
@@ -51,20 +52,24 @@ class Flux2VaeDecoder {
   static Expected<Flux2VaeDecoder> load(const Context& context, const std::filesystem::path& folder,
                                         DType compute);
 
+  // The type to compute in: BF16 where the precision allows it and the device has arithmetic for it.
+  static DType compute_dtype(const Context& context, const LayerSelection& selection);
+
   const Flux2VaeConfig& config() const { return config_; }
   void set_tile(int64_t latents) { tile_ = latents; }
 
   // Bytes `decode` takes from context.scratch for latents [latent_channels, h, w].
-  size_t scratch_bytes(int64_t h, int64_t w, int threads) const;
-  // The same before loading, on this machine, from the picture's size in pixels.
-  static uint64_t planned_bytes(const Flux2VaeConfig& config, DType compute, int64_t height,
-                                int64_t width, int threads);
+  size_t scratch_bytes(const Context& context, int64_t h, int64_t w) const;
+  // The same before loading, from the picture's size in pixels.
+  static uint64_t planned_bytes(const Context& context, const Flux2VaeConfig& config, DType compute,
+                                int64_t height, int64_t width);
 
   // x: [grid_h * grid_w, 4 * latent_channels] as the transformer gives them -> latent
   // [latent_channels, 2 grid_h, 2 grid_w].
   Status denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w,
                                 float* latent) const;
 
+  // Both in host memory, on a device of the kind the weights were prepared for.
   // latent: [latent_channels, h, w] -> image [3, h * scale_factor, w * scale_factor], before the
   // clamp: about [-1, 1].
   Status decode(const Context& context, const float* latent, int64_t h, int64_t w, float* image,
@@ -73,7 +78,6 @@ class Flux2VaeDecoder {
  private:
   Flux2VaeConfig config_;
   DType compute_ = DType::kF32;
-  CpuFeatures cpu_;  // of the context the weights were prepared in; `decode` must run in the same
   int64_t tile_ = kDefaultTile;
   std::shared_ptr<const Flux2VaeWeights> weights_;
 };

@@ -6,10 +6,11 @@
 #include <functional>
 #include <optional>
 
+#include "core/memory.h"
 #include "core/parallel.h"
 #include "models/ideogram4/flux2_vae.h"
 #include "models/ideogram4/flux2_vae_weights.h"
-#include "ops/cpu/float_row_driver.h"
+#include "ops/elementwise.h"
 #include "ops/float_gemm.h"
 
 namespace intaglio {
@@ -104,9 +105,10 @@ class Walk {
                              .silu = silu,
                              .dtype = compute_};
     need(y, pixels() * channels, compute_);
-    need_scratch(group_norm_scratch_bytes(desc));
+    need_scratch(group_norm_scratch_bytes(context_, desc));
     if (!running_) return {};
-    return group_norm(context_, desc, slots_[x], norm.weight.data(), norm.bias.data(), slots_[y]);
+    return group_norm(context_, desc, slots_[x], norm.weight.as<float>(), norm.bias.as<float>(),
+                      slots_[y]);
   }
 
   Status resnet(const Flux2VaeWeights::Resnet& r) {
@@ -186,17 +188,25 @@ class Walk {
           {.a = q_rows, .lda = channels, .w = k, .bias = nullptr, .out = scores, .ldo = tokens},
           nested));
       std::byte* const p = compute_ == DType::kBF16 ? weights : scores;
-      if (running_) softmax(reinterpret_cast<float*>(scores), rows, tokens, channels, p);
+      if (running_) {
+        const SoftmaxRows shape{rows, tokens, 1.0f / std::sqrt(static_cast<float>(channels)),
+                                compute_};
+        INTAGLIO_TRY(softmax_rows(context_, shape, reinterpret_cast<float*>(scores), p));
+      }
       // The rows of q are used up: their results take their place.
-      INTAGLIO_TRY(multiply(
-          {.m = rows,
-           .n = channels,
-           .k = tokens,
-           .in_dtype = compute_,
-           .out_dtype = compute_,
-           .has_bias = true},
-          {.a = p, .lda = tokens, .w = v, .bias = a.v_bias.data(), .out = q_rows, .ldo = channels},
-          nested));
+      INTAGLIO_TRY(multiply({.m = rows,
+                             .n = channels,
+                             .k = tokens,
+                             .in_dtype = compute_,
+                             .out_dtype = compute_,
+                             .has_bias = true},
+                            {.a = p,
+                             .lda = tokens,
+                             .w = v,
+                             .bias = a.v_bias.as<float>(),
+                             .out = q_rows,
+                             .ldo = channels},
+                            nested));
     }
     need_scratch(own + nested);
     scope.reset();
@@ -204,30 +214,17 @@ class Walk {
     return finish_step();
   }
 
-  void softmax(float* scores, int64_t rows, int64_t tokens, int64_t channels, std::byte* out) {
-    const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context_);
-    const float scale = 1.0f / std::sqrt(static_cast<float>(channels));
-    const bool bf16 = compute_ == DType::kBF16;
-    parallel_for(context_.threads, rows, 4, [&](int64_t begin, int64_t end, int) {
-      for (int64_t row = begin; row < end; ++row) {
-        kernels.softmax(scores + row * tokens, tokens, scale, out + row * tokens * (bf16 ? 2 : 4),
-                        bf16);
-      }
-    });
-  }
-
-  void read_latent(const LatentAt& latent_at) {
+  Status read_latent(const LatentAt& latent_at) {
     const int64_t channels = config_.latent_channels;
+    std::vector<float> values(static_cast<size_t>(pixels() * channels));
     for (int64_t p = 0; p < pixels(); ++p) {
-      for (int64_t c = 0; c < channels; ++c) {
-        const float value = latent_at(c, p / w_, p % w_);
-        if (compute_ == DType::kBF16) {
-          reinterpret_cast<BFloat16*>(slots_[current_])[p * channels + c] = BFloat16(value);
-        } else {
-          reinterpret_cast<float*>(slots_[current_])[p * channels + c] = value;
-        }
-      }
+      for (int64_t c = 0; c < channels; ++c)
+        values[static_cast<size_t>(p * channels + c)] = latent_at(c, p / w_, p % w_);
     }
+    if (compute_ != DType::kBF16)
+      return copy_in(context_, slots_[current_], values.data(), values.size() * sizeof(float));
+    const std::vector<BFloat16> rounded(values.begin(), values.end());
+    return copy_in(context_, slots_[current_], rounded.data(), rounded.size() * sizeof(BFloat16));
   }
 
   // conv from the current slot into the next.
@@ -243,7 +240,7 @@ class Walk {
     w_ = w;
     current_ = 0;
     need(current_, pixels() * config_.latent_channels, compute_);
-    if (running_) read_latent(*latent_at);
+    if (running_) INTAGLIO_TRY(read_latent(*latent_at));
     if (weights_.post_quant) INTAGLIO_TRY(move(*weights_.post_quant));
     INTAGLIO_TRY(move(weights_.conv_in));
     INTAGLIO_TRY(resnet(weights_.mid[0]));
@@ -316,17 +313,14 @@ struct Axis {
 
 }  // namespace
 
-size_t Flux2VaeDecoder::scratch_bytes(int64_t h, int64_t w, int threads) const {
-  const Context context{.threads = threads, .cpu = cpu_};
+size_t Flux2VaeDecoder::scratch_bytes(const Context& context, int64_t h, int64_t w) const {
   const auto plan =
       Walk(config_, *weights_, compute_, context).plan(std::min(h, tile_), std::min(w, tile_));
   return plan ? plan->bytes() : 0;
 }
 
-uint64_t Flux2VaeDecoder::planned_bytes(const Flux2VaeConfig& config, DType compute, int64_t height,
-                                        int64_t width, int threads) {
-  const auto cpu = selected_cpu_features();
-  const Context context{.threads = threads, .cpu = cpu ? *cpu : host_cpu_features()};
+uint64_t Flux2VaeDecoder::planned_bytes(const Context& context, const Flux2VaeConfig& config,
+                                        DType compute, int64_t height, int64_t width) {
   const auto weights = describe_flux2_vae(context, config, compute);
   if (!weights) return 0;
   const int64_t scale = config.scale_factor();
@@ -359,6 +353,7 @@ Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int6
     if (progress) progress(done, total);
   };
   std::fill_n(image, 3 * h * scale * width, 0.0f);
+  std::vector<float> tile(static_cast<size_t>(rows.tile * scale * tile_width * 3));
   for (int64_t i = 0; i < rows.count; ++i) {
     const std::vector<float> row_share = rows.shares(i, scale);
     for (int64_t j = 0; j < columns.count; ++j) {
@@ -367,8 +362,9 @@ Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int6
       const auto latent_at = [&](int64_t c, int64_t y, int64_t x) {
         return latent[(c * h + rows.start(i) + y) * w + columns.start(j) + x];
       };
-      INTAGLIO_ASSIGN(const float* const tile,
+      INTAGLIO_ASSIGN(const float* const decoded,
                       walk.run(plan, latent_at, rows.tile, columns.tile, step));
+      INTAGLIO_TRY(copy_out(context, tile.data(), decoded, tile.size() * sizeof(float)));
       const int64_t first_row = rows.start(i) * scale;
       const int64_t first_column = columns.start(j) * scale;
       parallel_for(context.threads, rows.tile * scale, 16, [&](int64_t begin, int64_t end, int) {
@@ -377,8 +373,8 @@ Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int6
             float* const line = image + (c * h * scale + first_row + y) * width + first_column;
             const float share = row_share[static_cast<size_t>(y)];
             for (int64_t x = 0; x < tile_width; ++x) {
-              line[x] +=
-                  share * column_share[static_cast<size_t>(x)] * tile[(y * tile_width + x) * 3 + c];
+              line[x] += share * column_share[static_cast<size_t>(x)] *
+                         tile[static_cast<size_t>((y * tile_width + x) * 3 + c)];
             }
           }
         }

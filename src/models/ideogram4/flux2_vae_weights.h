@@ -1,4 +1,4 @@
-// Prepared weights of the decoder, and the walk through its layers; inside flux2_vae only.
+// Prepared weights of the decoder in memory of the context's device, and the walk through its layers; inside flux2_vae only.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@ namespace intaglio {
 
 struct Flux2VaeWeights {
   struct Norm {
-    std::vector<float> weight, bias;
+    AlignedBuffer weight, bias;  // F32 [channels]
   };
   struct Resnet {
     Norm norm1, norm2;
@@ -23,14 +23,14 @@ struct Flux2VaeWeights {
     Norm norm;
     Conv2dWeights q, k, out;  // 1x1
     AlignedBuffer v;          // [channels, channels] of the compute type
-    std::vector<float> v_bias;
+    AlignedBuffer v_bias;     // F32 [channels]
   };
   struct UpBlock {
     std::vector<Resnet> resnets;
     std::optional<Conv2dWeights> upsampler;
   };
 
-  std::vector<float> latent_scale, latent_shift;  // of packed channels
+  std::vector<float> latent_scale, latent_shift;  // of packed channels, host memory
   std::optional<Conv2dWeights> post_quant;
   Conv2dWeights conv_in;
   std::vector<Resnet> mid;  // two

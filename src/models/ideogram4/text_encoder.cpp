@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/memory.h"
 #include "models/block_buffers.h"
 #include "models/ideogram4/rope.h"
 #include "ops/attention.h"
@@ -115,17 +116,15 @@ size_t TextEncoder::weight_bytes() const {
   return bytes;
 }
 
-size_t TextEncoder::scratch_bytes(int64_t tokens, int threads) const {
+size_t TextEncoder::scratch_bytes(const Context& context, int64_t tokens) const {
   size_t scratch = 0;
   for (const Layer& layer : layers_) {
     for (const LinearWeights* w : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) {
-      scratch = std::max(scratch, linear_scratch_bytes(*w, tokens, dtype_, threads));
+      scratch = std::max(scratch, linear_scratch_bytes(context, *w, tokens, dtype_));
     }
   }
   const AttentionDesc desc = attention_desc(config_, dtype_, tokens);
-  for (const AttentionImplementation& implementation : attention_implementations()) {
-    scratch = std::max(scratch, implementation.scratch_bytes(desc, threads));
-  }
+  scratch = std::max(scratch, attention_scratch_bytes(context, desc));
   return block_buffer_bytes(block_sizes(config_, dtype_, tokens)) +
          2 * arena_bytes<float>(tokens * config_.head_dim / 2) + scratch;
 }
@@ -139,10 +138,14 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
   const int64_t rope_count = tokens * config_.head_dim / 2;
   INTAGLIO_ASSIGN(float* const cos, context.scratch->take<float>(rope_count));
   INTAGLIO_ASSIGN(float* const sin, context.scratch->take<float>(rope_count));
-  fill_text_rope(config_, tokens, cos, sin);
+  std::vector<float> cosine(static_cast<size_t>(rope_count)), sine(cosine.size());
+  fill_text_rope(config_, tokens, cosine.data(), sine.data());
+  INTAGLIO_TRY(copy_in(context, cos, cosine.data(), cosine.size() * sizeof(float)));
+  INTAGLIO_TRY(copy_in(context, sin, sine.data(), sine.size() * sizeof(float)));
   INTAGLIO_ASSIGN(BlockBuffers b,
                   take_block_buffers(*context.scratch, block_sizes(config_, dtype_, tokens)));
 
+  std::vector<float> embedded(static_cast<size_t>(tokens * config_.hidden));
   const size_t row_bytes = static_cast<size_t>(config_.hidden) * dtype_size(embeddings_.dtype);
   for (int64_t t = 0; t < tokens; ++t) {
     const int32_t id = ids[static_cast<size_t>(t)];
@@ -153,8 +156,10 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
     }
     convert_to_f32(
         static_cast<const std::byte*>(embeddings_.data) + static_cast<size_t>(id) * row_bytes,
-        embeddings_.dtype, b.h + t * config_.hidden, static_cast<size_t>(config_.hidden));
+        embeddings_.dtype, embedded.data() + t * config_.hidden,
+        static_cast<size_t>(config_.hidden));
   }
+  INTAGLIO_TRY(copy_in(context, b.h, embedded.data(), embedded.size() * sizeof(float)));
 
   const auto taps = static_cast<int64_t>(config_.taps.size());
   int64_t tap = 0;
@@ -162,7 +167,7 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
     INTAGLIO_TRY(check_cancelled(context));
     INTAGLIO_TRY(run_layer(context, layers_[static_cast<size_t>(i)], tokens, cos, sin, b));
     if (config_.taps[static_cast<size_t>(tap)] != i) continue;
-    for (int64_t e = 0; e < tokens * config_.hidden; ++e) features[e * taps + tap] = b.h[e];
+    INTAGLIO_TRY(scatter_tap(context, b.h, {tokens, config_.hidden, taps, tap}, features));
     ++tap;
   }
   return {};
@@ -178,12 +183,12 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   const auto column = [&](int64_t offset) {
     return static_cast<std::byte*>(b.wide) + static_cast<size_t>(offset) * element;
   };
-  const auto normed = [&](const std::vector<float>& weight,
+  const auto normed = [&](const AlignedBuffer& weight,
                           const LinearWeights& reader) -> Expected<Activation> {
     const Activation out = b.input_for(reader);
     const NormDesc desc{NormKind::kRms, tokens, c.hidden, c.norm_eps, out.dtype};
     INTAGLIO_TRY(norm(context, desc,
-                      {.x = b.h, .weight = weight.data(), .modulation = nullptr, .out = out}));
+                      {.x = b.h, .weight = weight.as<float>(), .modulation = nullptr, .out = out}));
     return out;
   };
 
@@ -194,8 +199,8 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
                             {.q = column(0),
                              .k = column(q),
                              .ld = row,
-                             .q_weight = layer.norm_q.data(),
-                             .k_weight = layer.norm_k.data(),
+                             .q_weight = layer.norm_q.as<float>(),
+                             .k_weight = layer.norm_k.as<float>(),
                              .rope = {cos, sin},
                              .eps = c.norm_eps}));
   // The attended rows may be wider than the residual stream, so they go to `input`, which is sized for them; quantized ones are read out of it
@@ -211,7 +216,7 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   INTAGLIO_ASSIGN(const Activation attended, as_linear_input(context, layer.out, b.input, b.dtype,
                                                              tokens, b.wide, b.scale_row));
   INTAGLIO_TRY(linear(context, layer.out, attended, b.narrow, b.dtype, c.hidden));
-  add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
+  INTAGLIO_TRY(add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden));
 
   INTAGLIO_ASSIGN(const Activation ffn_input, normed(layer.post_norm, layer.gate_up));
   INTAGLIO_TRY(
@@ -219,8 +224,7 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   INTAGLIO_ASSIGN(const Activation hidden, as_linear_input(context, layer.down, b.wide, b.dtype,
                                                            tokens, b.input, b.scale_row));
   INTAGLIO_TRY(linear(context, layer.down, hidden, b.narrow, b.dtype, c.hidden));
-  add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
-  return {};
+  return add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
 }
 
 }  // namespace intaglio

@@ -27,16 +27,16 @@ class TextEncoder {
   const TextEncoderConfig& config() const { return config_; }
   size_t weight_bytes() const;
   const std::vector<std::string>& unused_tensors() const { return unused_; }
-  size_t scratch_bytes(int64_t tokens, int threads) const;
+  size_t scratch_bytes(const Context& context, int64_t tokens) const;
 
-  // ids: token ids; features: F32 [ids.size(), feature_dim()], element (t, c * taps + i) = output of tap i, channel c.
+  // ids: token ids (host memory); features: memory of the device, F32 [ids.size(), feature_dim()], element (t, c * taps + i) = output of tap i, channel c.
   // kInvalidArgument for an id outside the vocabulary.
   Status encode(const Context& context, std::span<const int32_t> ids, float* features) const;
 
  private:
   struct Layer {
     LinearWeights qkv, out, gate_up, down;
-    std::vector<float> input_norm, post_norm, norm_q, norm_k;
+    AlignedBuffer input_norm, post_norm, norm_q, norm_k;  // F32
   };
 
   Status read_weights(const Context& context, CheckpointSource& source,

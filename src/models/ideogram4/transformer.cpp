@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/memory.h"
 #include "models/block_buffers.h"
 #include "models/ideogram4/rope.h"
-#include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 
@@ -36,15 +36,6 @@ BlockSizes block_sizes(const TransformerConfig& c, DType dtype, int64_t tokens) 
           std::max(3 * c.width(), hidden), dtype};
 }
 
-AttentionDesc attention_desc(const TransformerConfig& c, DType dtype, int64_t tokens) {
-  return {.tokens = tokens,
-          .heads = c.heads,
-          .kv_heads = c.heads,
-          .head_dim = c.head_dim,
-          .causal = false,
-          .dtype = dtype};
-}
-
 }  // namespace
 
 size_t Transformer::weight_bytes() const {
@@ -65,49 +56,71 @@ size_t Transformer::session_bytes(int64_t text_tokens, int64_t grid_h, int64_t g
                                   int64_t steps) const {
   const int64_t tokens = text_tokens + grid_h * grid_w;
   const int64_t floats = text_tokens * config_.width() + tokens * config_.head_dim +
-                         (4 * config_.layers + 1) * steps * config_.width();
+                         (4 * config_.layers + 1) * (steps + 1) * config_.width();
   return static_cast<size_t>(floats) * sizeof(float);
 }
 
-size_t Transformer::forward_bytes(int64_t tokens, int64_t image_tokens, int threads) const {
+// int8 scores where they were asked for, or where the precision is int8 and some kernel takes them.
+AttentionDesc Transformer::attention_desc(const Context& context, int64_t tokens) const {
+  AttentionDesc desc{.tokens = tokens,
+                     .heads = config_.heads,
+                     .kv_heads = config_.heads,
+                     .head_dim = config_.head_dim,
+                     .causal = false,
+                     .dtype = options_.selection.activation_dtype()};
+  if (options_.scores) {
+    desc.scores = *options_.scores;
+  } else if (options_.selection.precision == Precision::kInt8) {
+    desc.scores = AttentionScores::kS8;
+    if (!choose_attention(desc, context)) desc.scores = AttentionScores::kFloat;
+  }
+  return desc;
+}
+
+size_t Transformer::forward_bytes(const Context& context, int64_t tokens,
+                                  int64_t image_tokens) const {
   const DType dtype = options_.selection.activation_dtype();
   size_t scratch = 0;
   for (const Layer& layer : layers_) {
     for (const LinearWeights* w : {&layer.qkv, &layer.out, &layer.w13, &layer.w2}) {
-      scratch = std::max(scratch, linear_scratch_bytes(*w, tokens, dtype, threads));
+      scratch = std::max(scratch, linear_scratch_bytes(context, *w, tokens, dtype));
     }
   }
   scratch =
-      std::max(scratch, linear_scratch_bytes(input_proj_, image_tokens, DType::kF32, threads));
+      std::max(scratch, linear_scratch_bytes(context, input_proj_, image_tokens, DType::kF32));
   scratch =
-      std::max(scratch, linear_scratch_bytes(final_linear_, image_tokens, DType::kF32, threads));
-  const AttentionDesc desc = attention_desc(config_, dtype, tokens);
-  for (const AttentionImplementation& implementation : attention_implementations()) {
-    scratch = std::max(scratch, implementation.scratch_bytes(desc, threads));
+      std::max(scratch, linear_scratch_bytes(context, final_linear_, image_tokens, DType::kF32));
+  const AttentionDesc desc = attention_desc(context, tokens);
+  scratch = std::max(scratch, attention_scratch_bytes(context, desc));
+  size_t heads = 0;
+  if (desc.scores == AttentionScores::kS8) {
+    heads = s8_heads_bytes(desc);
+    scratch = std::max(scratch, qk_norm_rope_scratch_bytes(context, desc));
   }
-  return block_buffer_bytes(block_sizes(config_, dtype, tokens)) + scratch;
+  return block_buffer_bytes(block_sizes(config_, dtype, tokens)) + heads + scratch;
 }
 
-size_t Transformer::prepare_bytes(int64_t text_tokens, int64_t steps, int threads) const {
+size_t Transformer::prepare_bytes(const Context& context, int64_t text_tokens,
+                                  int64_t steps) const {
   const int64_t d = config_.width();
   size_t scratch = 0;
   for (const LinearWeights* w :
        {&time_in_, &time_out_, &adaln_proj_, &final_modulation_, &layers_.front().modulation}) {
-    scratch = std::max(scratch, linear_scratch_bytes(*w, steps, DType::kF32, threads));
+    scratch = std::max(scratch, linear_scratch_bytes(context, *w, steps, DType::kF32));
   }
   const size_t time_bytes = 3 * arena_bytes<float>(steps * std::max(d, config_.adaln_dim)) +
                             arena_bytes<float>(steps) + scratch;
   if (text_tokens == 0 || !options_.with_text) return time_bytes;
   const size_t text_bytes = arena_bytes<float>(text_tokens * config_.text_dim) +
                             arena_bytes<float>(text_tokens) +
-                            linear_scratch_bytes(text_proj_, text_tokens, DType::kF32, threads);
+                            linear_scratch_bytes(context, text_proj_, text_tokens, DType::kF32);
   return std::max(time_bytes, text_bytes);
 }
 
-size_t Transformer::scratch_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w,
-                                  int64_t steps, int threads) const {
-  return std::max(forward_bytes(text_tokens + grid_h * grid_w, grid_h * grid_w, threads),
-                  prepare_bytes(text_tokens, steps, threads));
+size_t Transformer::scratch_bytes(const Context& context, int64_t text_tokens, int64_t grid_h,
+                                  int64_t grid_w, int64_t steps) const {
+  return std::max(forward_bytes(context, text_tokens + grid_h * grid_w, grid_h * grid_w),
+                  prepare_bytes(context, text_tokens, steps));
 }
 
 Expected<TransformerSession> Transformer::prepare(const Context& context,
@@ -131,17 +144,19 @@ Expected<TransformerSession> Transformer::prepare(const Context& context,
   session.grid_w_ = grid_w;
   session.steps_ = static_cast<int64_t>(times.size());
   const int64_t tokens = session.tokens();
-  const auto allocate = [](int64_t floats) {
-    return AlignedBuffer::allocate(static_cast<size_t>(floats) * sizeof(float));
+  const auto floats = [&](int64_t count) {
+    return allocate(context, static_cast<size_t>(count) * sizeof(float));
   };
-  INTAGLIO_ASSIGN(session.rope_cos_, allocate(tokens * config_.head_dim / 2));
-  INTAGLIO_ASSIGN(session.rope_sin_, allocate(tokens * config_.head_dim / 2));
-  INTAGLIO_ASSIGN(session.text_rows_, allocate(text_tokens * config_.width()));
-  INTAGLIO_ASSIGN(session.modulation_,
-                  allocate(config_.layers * session.steps_ * 4 * config_.width()));
-  INTAGLIO_ASSIGN(session.final_scale_, allocate(session.steps_ * config_.width()));
-  fill_image_rope(config_, text_tokens, grid_h, grid_w, session.rope_cos_.as<float>(),
-                  session.rope_sin_.as<float>());
+  const int64_t d = config_.width();
+  INTAGLIO_ASSIGN(session.text_rows_, floats(text_tokens * d));
+  INTAGLIO_ASSIGN(session.modulation_, floats(config_.layers * session.steps_ * 4 * d));
+  INTAGLIO_ASSIGN(session.final_scale_, floats(session.steps_ * d));
+  INTAGLIO_ASSIGN(session.now_, floats((4 * config_.layers + 1) * d));
+  const auto angles = static_cast<size_t>(tokens * config_.head_dim / 2);
+  std::vector<float> cosine(angles), sine(angles);
+  fill_image_rope(config_, text_tokens, grid_h, grid_w, cosine.data(), sine.data());
+  INTAGLIO_ASSIGN(session.rope_cos_, upload(context, cosine));
+  INTAGLIO_ASSIGN(session.rope_sin_, upload(context, sine));
   INTAGLIO_TRY(embed_times(context, times, session));
   if (text_tokens > 0) INTAGLIO_TRY(embed_text(context, text_features, session));
   return session;
@@ -155,9 +170,11 @@ Status Transformer::embed_text(const Context& context, const float* text_feature
   INTAGLIO_ASSIGN(float* const scale_row, context.scratch->take<float>(rows));
   const Activation normed{text_proj_.input_dtype(), storage, rows, config_.text_dim, scale_row};
   const NormDesc desc{NormKind::kRms, rows, config_.text_dim, kTextNormEps, normed.dtype};
-  INTAGLIO_TRY(norm(
-      context, desc,
-      {.x = text_features, .weight = text_norm_.data(), .modulation = nullptr, .out = normed}));
+  INTAGLIO_TRY(norm(context, desc,
+                    {.x = text_features,
+                     .weight = text_norm_.as<float>(),
+                     .modulation = nullptr,
+                     .out = normed}));
   return linear(context, text_proj_, normed, session.text_rows_.as<float>(), DType::kF32,
                 config_.width());
 }
@@ -178,34 +195,43 @@ Status Transformer::embed_times(const Context& context, std::span<const float> t
     return linear(context, weights, input, out, DType::kF32, weights.n);
   };
 
+  std::vector<float> embedding(static_cast<size_t>(steps * d));
   for (int64_t s = 0; s < steps; ++s)
-    fill_time_embedding(times[static_cast<size_t>(s)], d, x + s * d);
+    fill_time_embedding(times[static_cast<size_t>(s)], d, embedding.data() + s * d);
+  INTAGLIO_TRY(copy_in(context, x, embedding.data(), embedding.size() * sizeof(float)));
   INTAGLIO_TRY(apply(time_in_, x, y));
-  silu_in_place(context, y, steps * d);
+  INTAGLIO_TRY(silu_in_place(context, y, steps * d));
   INTAGLIO_TRY(apply(time_out_, y, x));
   INTAGLIO_TRY(apply(adaln_proj_, x, y));
-  silu_in_place(context, y, steps * config_.adaln_dim);
+  INTAGLIO_TRY(silu_in_place(context, y, steps * config_.adaln_dim));
 
   for (size_t i = 0; i < layers_.size(); ++i) {
     float* m = session.modulation_.as<float>() + static_cast<int64_t>(i) * steps * 4 * d;
     INTAGLIO_TRY(apply(layers_[i].modulation, y, m));
-    for (int64_t s = 0; s < steps; ++s) {
-      for (int64_t gate : {1, 3}) {
-        float* values = m + (s * 4 + gate) * d;
-        for (int64_t j = 0; j < d; ++j) values[j] = std::tanh(values[j]);
-      }
-    }
+    INTAGLIO_TRY(tanh_gates(context, m, steps, d));
   }
-  silu_in_place(context, y, steps * config_.adaln_dim);
+  INTAGLIO_TRY(silu_in_place(context, y, steps * config_.adaln_dim));
   return apply(final_modulation_, y, session.final_scale_.as<float>());
 }
 
-Status Transformer::forward(const Context& context, const TransformerSession& session, int64_t step,
-                            const float* latents, float* velocity, Profile* profile) const {
+Status Transformer::select_step(const Context& context, TransformerSession& session,
+                                int64_t step) const {
   if (step < 0 || step >= session.steps_) {
     return make_error(ErrorCode::kInvalidArgument, "transformer: step {} of a session of {}", step,
                       session.steps_);
   }
+  const int64_t d = config_.width();
+  const size_t row = static_cast<size_t>(4 * d) * sizeof(float);
+  INTAGLIO_TRY(copy_inside(context, session.now_.data(),
+                           session.modulation_.as<float>() + step * 4 * d,
+                           {row, layers_.size(), row, row * static_cast<size_t>(session.steps_)}));
+  return copy_inside(context, session.now_.as<float>() + config_.layers * 4 * d,
+                     session.final_scale_.as<float>() + step * d,
+                     static_cast<size_t>(d) * sizeof(float));
+}
+
+Status Transformer::forward(const Context& context, const TransformerSession& session,
+                            const float* latents, float* velocity, Profile* profile) const {
   const Arena::Scope scope(*context.scratch);
   const int64_t d = config_.width();
   const int64_t image_tokens = session.image_tokens();
@@ -214,81 +240,84 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
                                      block_sizes(config_, options_.selection.activation_dtype(),
                                                  session.tokens())));
   float* const h_image = b.h + session.text_tokens_ * d;
-  std::copy_n(session.text_rows_.as<float>(), session.text_tokens_ * d, b.h);
+  INTAGLIO_TRY(copy_inside(context, b.h, session.text_rows_.data(), session.text_rows_.size()));
   {
     INTAGLIO_ASSIGN(const Activation input,
                     as_linear_input(context, input_proj_, latents, DType::kF32, image_tokens,
                                     b.input, b.scale_row));
-    const ProfileScope part(profile, ProfilePart::kLinear);
+    const ProfileScope part(context, profile, ProfilePart::kLinear, "input");
     INTAGLIO_TRY(linear(context, input_proj_, input, h_image, DType::kF32, d));
   }
 
-  const float* const first = session.modulation_.as<float>() + step * 4 * d;
   const Activation first_input = b.input_for(layers_.front().qkv);
   const NormDesc first_desc{NormKind::kRms, session.tokens(), d, config_.norm_eps,
                             first_input.dtype};
   {
-    const ProfileScope part(profile, ProfilePart::kNorm);
+    const ProfileScope part(context, profile, ProfilePart::kNorm);
     INTAGLIO_TRY(norm(context, first_desc,
                       {.x = b.h,
-                       .weight = layers_.front().attention_norm1.data(),
-                       .modulation = first,
+                       .weight = layers_.front().attention_norm1.as<float>(),
+                       .modulation = modulation_of(session, 0),
                        .out = first_input}));
   }
   for (size_t i = 0; i < layers_.size(); ++i) {
     INTAGLIO_TRY(check_cancelled(context));
-    INTAGLIO_TRY(layer_attention(context, session, step, i, b, profile));
-    INTAGLIO_TRY(layer_feed_forward(context, session, step, i, b, profile));
+    INTAGLIO_TRY(layer_attention(context, session, i, b, profile));
+    INTAGLIO_TRY(layer_feed_forward(context, session, i, b, profile));
   }
 
   const Activation last{final_linear_.input_dtype(), b.input, image_tokens, d, b.scale_row};
   const NormDesc last_desc{NormKind::kLayer, image_tokens, d, kFinalNormEps, last.dtype};
   {
-    const ProfileScope part(profile, ProfilePart::kNorm);
+    const ProfileScope part(context, profile, ProfilePart::kNorm);
     INTAGLIO_TRY(norm(context, last_desc,
                       {.x = h_image,
                        .weight = nullptr,
-                       .modulation = session.final_scale_.as<float>() + step * d,
+                       .modulation = modulation_of(session, layers_.size()),
                        .out = last}));
   }
-  const ProfileScope part(profile, ProfilePart::kLinear);
+  const ProfileScope part(context, profile, ProfilePart::kLinear, "output");
   return linear(context, final_linear_, last, velocity, DType::kF32, config_.channels);
 }
 
 // h += gate1 * rms_norm(out(attention(q, k, v)), attention_norm2); leaves the normed input of the feed-forward in b.input.
 Status Transformer::layer_attention(const Context& context, const TransformerSession& session,
-                                    int64_t step, size_t index, BlockBuffers& b,
-                                    Profile* profile) const {
+                                    size_t index, BlockBuffers& b, Profile* profile) const {
   const Layer& layer = layers_[index];
   const int64_t d = config_.width();
   const int64_t tokens = session.tokens();
-  const float* const m = session.modulation_.as<float>() +
-                         (static_cast<int64_t>(index) * session.steps_ + step) * 4 * d;
-  const AttentionDesc desc = attention_desc(config_, b.dtype, tokens);
+  const float* const m = modulation_of(session, index);
+  const Arena::Scope scope(*context.scratch);
+  const AttentionDesc desc = attention_desc(context, tokens);
+  S8Heads s8;
+  if (desc.scores == AttentionScores::kS8) {
+    INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, desc));
+  }
   const size_t element = dtype_size(b.dtype);
   const auto column = [&](int64_t c) {
     return static_cast<std::byte*>(b.wide) + static_cast<size_t>(c) * element;
   };
   {
-    const ProfileScope part(profile, ProfilePart::kLinear);
+    const ProfileScope part(context, profile, ProfilePart::kLinear, "qkv");
     INTAGLIO_TRY(linear(context, layer.qkv, b.input_for(layer.qkv), b.wide, b.dtype, 3 * d));
   }
   {
-    const ProfileScope part(profile, ProfilePart::kRope);
+    const ProfileScope part(context, profile, ProfilePart::kRope);
     INTAGLIO_TRY(
         qk_norm_rope(context, desc,
                      {.q = column(0),
                       .k = column(d),
                       .ld = 3 * d,
-                      .q_weight = layer.norm_q.data(),
-                      .k_weight = layer.norm_k.data(),
+                      .q_weight = layer.norm_q.as<float>(),
+                      .k_weight = layer.norm_k.as<float>(),
                       .rope = {session.rope_cos_.as<float>(), session.rope_sin_.as<float>()},
-                      .eps = config_.norm_eps}));
+                      .eps = config_.norm_eps,
+                      .s8 = s8}));
   }
   // Attention writes straight into the next linear's input when the types agree.
   void* const attended = layer.out.input_dtype() == b.dtype ? b.input : b.narrow;
   {
-    const ProfileScope part(profile, ProfilePart::kAttention);
+    const ProfileScope part(context, profile, ProfilePart::kAttention);
     INTAGLIO_TRY(attention(context, desc,
                            {.q = column(0),
                             .k = column(d),
@@ -296,66 +325,64 @@ Status Transformer::layer_attention(const Context& context, const TransformerSes
                             .ldq = 3 * d,
                             .ldk = 3 * d,
                             .ldv = 3 * d,
-                            .out = attended}));
+                            .out = attended,
+                            .s8 = s8}));
   }
-  INTAGLIO_ASSIGN(const Activation input, as_linear_input(context, layer.out, attended, b.dtype,
-                                                          tokens, b.input, b.scale_row, profile));
+  INTAGLIO_ASSIGN(const Activation input,
+                  as_linear_input(context, layer.out, attended, b.dtype, tokens, b.input,
+                                  b.scale_row, profile, "attended"));
   {
-    const ProfileScope part(profile, ProfilePart::kLinear);
+    const ProfileScope part(context, profile, ProfilePart::kLinear, "out");
     INTAGLIO_TRY(linear(context, layer.out, input, b.narrow, b.dtype, d));
   }
-  const ProfileScope part(profile, ProfilePart::kNorm);
+  const ProfileScope part(context, profile, ProfilePart::kNorm, "residual");
   const Activation next = b.input_for(layer.w13);
   const NormDesc residual_desc{NormKind::kRms, tokens, d, config_.norm_eps, b.dtype};
   const NormDesc next_desc{NormKind::kRms, tokens, d, config_.norm_eps, next.dtype};
   const NormArgs next_args{
-      .x = nullptr, .weight = layer.ffn_norm1.data(), .modulation = m + 2 * d, .out = next};
+      .x = nullptr, .weight = layer.ffn_norm1.as<float>(), .modulation = m + 2 * d, .out = next};
   return gated_residual(context, residual_desc,
                         {.h = b.h,
                          .y = b.narrow,
                          .y_dtype = b.dtype,
-                         .weight = layer.attention_norm2.data(),
+                         .weight = layer.attention_norm2.as<float>(),
                          .gate = m + d},
                         &next_desc, &next_args);
 }
 
 // h += gate2 * rms_norm(w2(silu(w1(u)) * w3(u)), ffn_norm2); leaves the normed input of the next layer's attention, if there is one, in b.input.
 Status Transformer::layer_feed_forward(const Context& context, const TransformerSession& session,
-                                       int64_t step, size_t index, BlockBuffers& b,
-                                       Profile* profile) const {
+                                       size_t index, BlockBuffers& b, Profile* profile) const {
   const Layer& layer = layers_[index];
   const int64_t d = config_.width();
   const int64_t tokens = session.tokens();
   const int64_t hidden = layer.w13.out_cols();
   {
-    const ProfileScope part(profile, ProfilePart::kLinear);
+    const ProfileScope part(context, profile, ProfilePart::kLinear, "w1w3");
     INTAGLIO_TRY(linear(context, layer.w13, b.input_for(layer.w13), b.wide, b.dtype, hidden));
   }
-  INTAGLIO_ASSIGN(const Activation input, as_linear_input(context, layer.w2, b.wide, b.dtype,
-                                                          tokens, b.input, b.scale_row, profile));
+  INTAGLIO_ASSIGN(const Activation input,
+                  as_linear_input(context, layer.w2, b.wide, b.dtype, tokens, b.input, b.scale_row,
+                                  profile, "hidden"));
   {
-    const ProfileScope part(profile, ProfilePart::kLinear);
+    const ProfileScope part(context, profile, ProfilePart::kLinear, "w2");
     INTAGLIO_TRY(linear(context, layer.w2, input, b.narrow, b.dtype, d));
   }
-  const ProfileScope part(profile, ProfilePart::kNorm);
-  const auto modulation_of = [&](size_t i) {
-    return session.modulation_.as<float>() +
-           (static_cast<int64_t>(i) * session.steps_ + step) * 4 * d;
-  };
+  const ProfileScope part(context, profile, ProfilePart::kNorm, "residual");
   const NormDesc residual_desc{NormKind::kRms, tokens, d, config_.norm_eps, b.dtype};
   const GatedResidualArgs residual{.h = b.h,
                                    .y = b.narrow,
                                    .y_dtype = b.dtype,
-                                   .weight = layer.ffn_norm2.data(),
-                                   .gate = modulation_of(index) + 3 * d};
+                                   .weight = layer.ffn_norm2.as<float>(),
+                                   .gate = modulation_of(session, index) + 3 * d};
   if (index + 1 == layers_.size())
     return gated_residual(context, residual_desc, residual, nullptr, nullptr);
   const Layer& following = layers_[index + 1];
   const Activation next = b.input_for(following.qkv);
   const NormDesc next_desc{NormKind::kRms, tokens, d, config_.norm_eps, next.dtype};
   const NormArgs next_args{.x = nullptr,
-                           .weight = following.attention_norm1.data(),
-                           .modulation = modulation_of(index + 1),
+                           .weight = following.attention_norm1.as<float>(),
+                           .modulation = modulation_of(session, index + 1),
                            .out = next};
   return gated_residual(context, residual_desc, residual, &next_desc, &next_args);
 }

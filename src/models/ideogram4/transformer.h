@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "core/profile.h"
 #include "models/ideogram4/config.h"
 #include "models/weights.h"
+#include "ops/attention.h"
 #include "ops/linear.h"
 #include "quant/precision.h"
 
@@ -19,7 +21,7 @@ namespace intaglio {
 
 struct BlockBuffers;
 
-// What does not depend on the step, made once per picture: projected text, rope tables, AdaLN modulations of all steps.
+// What does not depend on the step, made once per picture: projected text, rope tables, AdaLN modulations of all steps. Memory of the context's device.
 class TransformerSession {
  public:
   int64_t text_tokens() const { return text_tokens_; }
@@ -36,6 +38,8 @@ class TransformerSession {
   AlignedBuffer
       modulation_;  // F32 [layers, steps, 4 * width]: scale1, tanh gate1, scale2, tanh gate2
   AlignedBuffer final_scale_;  // F32 [steps, width]
+  AlignedBuffer
+      now_;  // F32 [layers, 4 * width] and [width]: modulation and final scale of the step in work
 };
 
 // Every tensor of transformer/ and its shape; without the text projection if `with_text` is false.
@@ -47,6 +51,8 @@ class Transformer {
     LayerSelection selection;
     bool with_text =
         true;  // false skips the text projection (the unconditional transformer never reads text)
+    // nullopt: int8 where the precision is int8 and the device has kernels for it.
+    std::optional<AttentionScores> scores{};
   };
 
   // Reads `folder` (config.json and safetensors) and prepares every weight. Problems with tensors are listed together.
@@ -58,41 +64,51 @@ class Transformer {
 
   const TransformerConfig& config() const { return config_; }
   const LayerSelection& selection() const { return options_.selection; }
+  // Whether attention over so many tokens would run with int8 scores.
+  bool uses_s8_scores(const Context& context, int64_t tokens) const {
+    return attention_desc(context, tokens).scores == AttentionScores::kS8;
+  }
   size_t weight_bytes() const;  // prepared weights, without those used in place in the mapped file
   const std::vector<std::string>& unused_tensors() const { return unused_; }
 
   // Bytes `prepare` and `forward` take from context.scratch; bytes a session owns.
-  size_t scratch_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w, int64_t steps,
-                       int threads) const;
+  size_t scratch_bytes(const Context& context, int64_t text_tokens, int64_t grid_h, int64_t grid_w,
+                       int64_t steps) const;
   size_t session_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w, int64_t steps) const;
 
-  // text_features: F32 [text_tokens, text_dim] or nullptr with text_tokens = 0; times: model time of each step, 0 noise .. 1 picture.
+  // text_features: F32 [text_tokens, text_dim] in memory of the device, or nullptr with text_tokens = 0; times (host memory): model time of each step, 0 noise .. 1 picture.
   Expected<TransformerSession> prepare(const Context& context, const float* text_features,
                                        int64_t text_tokens, int64_t grid_h, int64_t grid_w,
                                        std::span<const float> times) const;
 
+  // Makes `step` the one that `forward` computes. Apart from it, so that what forward does is the same for every step and can be recorded once.
+  Status select_step(const Context& context, TransformerSession& session, int64_t step) const;
   // latents, velocity: F32 [image_tokens, channels]. `profile` may be null.
-  Status forward(const Context& context, const TransformerSession& session, int64_t step,
-                 const float* latents, float* velocity, Profile* profile = nullptr) const;
+  Status forward(const Context& context, const TransformerSession& session, const float* latents,
+                 float* velocity, Profile* profile = nullptr) const;
 
  private:
   struct Layer {
     LinearWeights qkv, out, w13, w2;
     LinearWeights modulation;
-    std::vector<float> attention_norm1, attention_norm2, ffn_norm1, ffn_norm2, norm_q, norm_k;
+    AlignedBuffer attention_norm1, attention_norm2, ffn_norm1, ffn_norm2, norm_q, norm_k;  // F32
   };
   Status read_weights(const Context& context, TensorSource& source);
   Status read_layer(const Context& context, TensorSource& source, int64_t index);
-  Status layer_attention(const Context& context, const TransformerSession& session, int64_t step,
-                         size_t index, BlockBuffers& b, Profile* profile) const;
-  Status layer_feed_forward(const Context& context, const TransformerSession& session, int64_t step,
-                            size_t index, BlockBuffers& b, Profile* profile) const;
+  Status layer_attention(const Context& context, const TransformerSession& session, size_t index,
+                         BlockBuffers& b, Profile* profile) const;
+  Status layer_feed_forward(const Context& context, const TransformerSession& session, size_t index,
+                            BlockBuffers& b, Profile* profile) const;
   Status embed_times(const Context& context, std::span<const float> times,
                      TransformerSession& session) const;
   Status embed_text(const Context& context, const float* text_features,
                     TransformerSession& session) const;
-  size_t forward_bytes(int64_t tokens, int64_t image_tokens, int threads) const;
-  size_t prepare_bytes(int64_t text_tokens, int64_t steps, int threads) const;
+  size_t forward_bytes(const Context& context, int64_t tokens, int64_t image_tokens) const;
+  size_t prepare_bytes(const Context& context, int64_t text_tokens, int64_t steps) const;
+  AttentionDesc attention_desc(const Context& context, int64_t tokens) const;
+  const float* modulation_of(const TransformerSession& session, size_t layer) const {
+    return session.now_.as<float>() + static_cast<int64_t>(layer) * 4 * config_.width();
+  }
 
   TransformerConfig config_;
   LoadOptions options_;
@@ -100,7 +116,7 @@ class Transformer {
   std::vector<Layer> layers_;
   LinearWeights input_proj_, text_proj_, time_in_, time_out_, adaln_proj_, final_modulation_,
       final_linear_;
-  std::vector<float> text_norm_;  // [text_dim]
+  AlignedBuffer text_norm_;  // F32 [text_dim]
   std::vector<std::string> unused_;
 };
 

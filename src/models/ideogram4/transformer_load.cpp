@@ -39,22 +39,22 @@ Status Transformer::read_weights(const Context& context, TensorSource& source) {
   keep_alive_ = source.keep_alive();
 
   ModuleLoader loader{context, source, options_.selection};
-  INTAGLIO_ASSIGN(input_proj_, loader.linear({"input_proj"}, {d}, c.channels, true));
+  // The indicator rows are constants added to every text and image token: part of the projections' bias.
+  INTAGLIO_ASSIGN(const std::vector<float> indicator,
+                  loader.host_vector("embed_image_indicator.weight", Shape{2, d}));
+  const std::span<const float> indicators(indicator);
+  const auto width = static_cast<size_t>(d);
+  INTAGLIO_ASSIGN(input_proj_, loader.linear({"input_proj"}, {d}, c.channels, true,
+                                             indicators.subspan(width, width)));
   INTAGLIO_ASSIGN(time_in_, loader.linear({"t_embedding.mlp_in"}, {d}, d, true));
   INTAGLIO_ASSIGN(time_out_, loader.linear({"t_embedding.mlp_out"}, {d}, d, true));
   INTAGLIO_ASSIGN(adaln_proj_, loader.linear({"adaln_proj"}, {a}, d, true));
   INTAGLIO_ASSIGN(final_modulation_, loader.linear({"final_layer.adaln_modulation"}, {d}, a, true));
   INTAGLIO_ASSIGN(final_linear_, loader.linear({"final_layer.linear"}, {c.channels}, d, true));
-  INTAGLIO_ASSIGN(const std::vector<float> indicator,
-                  loader.vector("embed_image_indicator.weight", Shape{2, d}));
   if (options_.with_text) {
-    INTAGLIO_ASSIGN(text_proj_, loader.linear({"llm_cond_proj"}, {d}, c.text_dim, true));
+    INTAGLIO_ASSIGN(text_proj_, loader.linear({"llm_cond_proj"}, {d}, c.text_dim, true,
+                                              indicators.subspan(0, width)));
     INTAGLIO_ASSIGN(text_norm_, loader.vector("llm_cond_norm.weight", Shape{c.text_dim}));
-  }
-  // The indicator rows are constants added to every text and image token: part of the projections' bias.
-  for (size_t j = 0; j < static_cast<size_t>(d); ++j) {
-    if (options_.with_text) text_proj_.bias[j] += indicator[j];
-    input_proj_.bias[j] += indicator[static_cast<size_t>(d) + j];
   }
   layers_.resize(static_cast<size_t>(c.layers));
   for (int64_t i = 0; i < c.layers; ++i) INTAGLIO_TRY(read_layer(context, source, i));

@@ -78,16 +78,18 @@ void norm_row(const NormDesc& desc, const NormArgs& args, const float* x, int64_
 
 }  // namespace
 
-void ref_norm(const Context& context, const NormDesc& desc, const NormArgs& args) {
+Status ref_norm(const Context& context, const NormDesc& desc, const NormArgs& args) {
   parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
                [&](int64_t begin, int64_t end, int) {
                  for (int64_t row = begin; row < end; ++row)
                    norm_row(desc, args, args.x + row * desc.cols, row);
                });
+  return {};
 }
 
-void ref_gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
-                        const NormArgs* next, const NormDesc* next_desc) {
+Status ref_gated_residual(const Context& context, const NormDesc& desc,
+                          const GatedResidualArgs& args, const NormArgs* next,
+                          const NormDesc* next_desc) {
   parallel_for(
       context.threads, desc.rows, norm_grain(desc.cols), [&](int64_t begin, int64_t end, int) {
         for (int64_t row = begin; row < end; ++row) {
@@ -108,6 +110,7 @@ void ref_gated_residual(const Context& context, const NormDesc& desc, const Gate
           if (next != nullptr) norm_row(*next_desc, *next, h, row);
         }
       });
+  return {};
 }
 
 }  // namespace intaglio

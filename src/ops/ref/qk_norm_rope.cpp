@@ -48,8 +48,8 @@ void token_norm_rope(const AttentionDesc& desc, const QkNormRopeArgs& args, int6
 
 }  // namespace
 
-void ref_qk_norm_rope(const Context& context, const AttentionDesc& desc,
-                      const QkNormRopeArgs& args) {
+Status ref_qk_norm_rope(const Context& context, const AttentionDesc& desc,
+                        const QkNormRopeArgs& args) {
   parallel_for(context.threads, desc.tokens, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t token = begin; token < end; ++token) {
       if (desc.dtype == DType::kBF16) {
@@ -59,6 +59,7 @@ void ref_qk_norm_rope(const Context& context, const AttentionDesc& desc,
       }
     }
   });
+  return {};
 }
 
 }  // namespace intaglio

@@ -58,7 +58,7 @@ std::vector<float> decode(const Flux2VaeDecoder& vae, Context context,
   std::vector<float> image(
       static_cast<size_t>(3 * h * w * vae.config().scale_factor() * vae.config().scale_factor()),
       9.0f);
-  auto arena = Arena::with_capacity(vae.scratch_bytes(h, w, context.threads));
+  auto arena = Arena::with_capacity(vae.scratch_bytes(context, h, w));
   if (!arena) return {};
   context.scratch = &*arena;
   const Status status = vae.decode(context, latent.data(), h, w, image.data(), progress);
@@ -136,7 +136,7 @@ TEST(flux2_vae, tiles_join_without_seams) {
   auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
   ASSERT_TRUE(vae);
   const std::vector<float> latent = smooth_latent(kH, kW);
-  const size_t whole_bytes = vae->scratch_bytes(kH, kW, 2);
+  const size_t whole_bytes = vae->scratch_bytes(context, kH, kW);
   const std::vector<float> whole = decode(*vae, context, latent, kH, kW);
 
   std::vector<float> low(whole.size(), 1e9f), high(whole.size(), -1e9f);
@@ -165,8 +165,8 @@ TEST(flux2_vae, tiles_join_without_seams) {
   }
 
   vae->set_tile(kTile);
-  EXPECT_LT(vae->scratch_bytes(kH, kW, 2), whole_bytes / 3);
-  EXPECT_EQ(vae->scratch_bytes(kH, kW, 2), vae->scratch_bytes(kTile, kTile, 2))
+  EXPECT_LT(vae->scratch_bytes(context, kH, kW), whole_bytes / 3);
+  EXPECT_EQ(vae->scratch_bytes(context, kH, kW), vae->scratch_bytes(context, kTile, kTile))
       << "memory grows with the picture";
   int64_t calls = 0;
   int64_t last = 0;
@@ -197,7 +197,7 @@ TEST(flux2_vae, stops_on_request) {
   ASSERT_TRUE(vae);
   const Case c = read_case(0);
   std::vector<float> image(c.image.size());
-  auto arena = Arena::with_capacity(vae->scratch_bytes(c.h, c.w, 2));
+  auto arena = Arena::with_capacity(vae->scratch_bytes(context, c.h, c.w));
   ASSERT_TRUE(arena);
   std::atomic<bool> cancel{false};
   context.cancel = &cancel;
@@ -257,8 +257,8 @@ TEST(flux2_vae, planned_bytes_are_those_of_the_decoder) {
   EXPECT_EQ(config->scale_factor(), 8);
   const auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
   ASSERT_TRUE(vae);
-  EXPECT_EQ(Flux2VaeDecoder::planned_bytes(*config, DType::kF32, 128, 160, 2),
-            vae->scratch_bytes(16, 20, 2));
+  EXPECT_EQ(Flux2VaeDecoder::planned_bytes(context, *config, DType::kF32, 128, 160),
+            vae->scratch_bytes(context, 16, 20));
 }
 
 TEST(flux2_vae, lists_every_missing_tensor) {

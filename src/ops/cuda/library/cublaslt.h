@@ -1,5 +1,5 @@
-// The products of cuBLASLt that INT8 is measured against. Row-major [m, k] x [n, k]^T -> [m, n].
-// The library is loaded when it is first asked for (libcublasLt.so.13, else .12): nothing links to it, and without it the baselines are left out.
+// Products of cuBLASLt: the engine's float products on a GPU, and what INT8 is measured against. Row-major [m, k] x [n, k]^T -> [m, n].
+// The library is loaded when it is first asked for (libcublasLt.so.13, else .12): nothing links to it, and without it other kernels serve, and the comparisons are left out.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -11,6 +11,8 @@ namespace intaglio::cuda {
 
 enum class LtKind {
   kBF16,          // bf16 x bf16 -> bf16
+  kBF16ToF32,     // bf16 x bf16 -> f32
+  kF32,           // f32 x f32 -> f32, without TF32
   kS8,            // int8 x int8 -> int32, no scales
   kFP8Rowwise,    // e4m3, a scale a row of A and a row of W -> bf16
   kFP8Tensorwise  // e4m3, one scale each, fast accumulation -> bf16
@@ -32,7 +34,7 @@ std::string cublaslt_version(std::string& error);
 
 class LtProduct {
  public:
-  // Device memory that each product takes for itself.
+  // Device memory that a product works in.
   static constexpr size_t kWorkspaceBytes = size_t{64} << 20;
 
   // `error` says why if nothing is returned.
@@ -44,7 +46,17 @@ class LtProduct {
   virtual int algorithms() const = 0;
   virtual void use_algorithm(int index) = 0;
 
-  virtual cudaError_t run(const void* a, const void* w, void* out, cudaStream_t stream) = 0;
+  // f32 outputs: adds bias [n], memory of the device, or nothing if it is null. For all runs from now on.
+  virtual bool set_bias(const float* bias) = 0;
+
+  // `workspace`: kWorkspaceBytes, at a multiple of 256 bytes. Capturable.
+  virtual cudaError_t run(const void* a, const void* w, void* out, void* workspace,
+                          cudaStream_t stream) = 0;
+  // In a workspace of the product's own, allocated by the first call.
+  cudaError_t run(const void* a, const void* w, void* out, cudaStream_t stream);
+
+ private:
+  std::shared_ptr<void> own_workspace_;
 };
 
 }  // namespace intaglio::cuda

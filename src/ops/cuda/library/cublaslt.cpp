@@ -1,4 +1,4 @@
-#include "ops/cuda/baseline/cublaslt.h"
+#include "ops/cuda/library/cublaslt.h"
 
 #if __has_include(<cublasLt.h>)
 
@@ -88,15 +88,18 @@ class Product final : public LtProduct {
     if (a_) library().layout_destroy(a_);
     if (desc_) library().desc_destroy(desc_);
     if (handle_) library().destroy(handle_);
-    if (workspace_) cudaFree(workspace_);
   }
 
   cublasStatus_t prepare(LtKind kind, const LtShape& shape, const LtScales& scales) {
     const Library& lt = library();
     const bool s8 = kind == LtKind::kS8;
     const bool fp8 = kind == LtKind::kFP8Rowwise || kind == LtKind::kFP8Tensorwise;
-    const cudaDataType in = s8 ? CUDA_R_8I : fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
-    const cudaDataType out = s8 ? CUDA_R_32I : CUDA_R_16BF;
+    const bool f32_out = kind == LtKind::kF32 || kind == LtKind::kBF16ToF32;
+    const cudaDataType in = s8                     ? CUDA_R_8I
+                            : fp8                  ? CUDA_R_8F_E4M3
+                            : kind == LtKind::kF32 ? CUDA_R_32F
+                                                   : CUDA_R_16BF;
+    const cudaDataType out = s8 ? CUDA_R_32I : f32_out ? CUDA_R_32F : CUDA_R_16BF;
     const cudaDataType scale = s8 ? CUDA_R_32I : CUDA_R_32F;
     const auto rows = [](int count) { return static_cast<uint64_t>(count); };
     cublasStatus_t status = lt.create(&handle_);
@@ -106,10 +109,6 @@ class Product final : public LtProduct {
     const auto set = [&](cublasLtMatmulDescAttributes_t attribute, auto value) {
       then([&] { return lt.desc_set(desc_, attribute, &value, sizeof(value)); });
     };
-    if (cudaMalloc(&workspace_, kWorkspaceBytes) != cudaSuccess) {
-      cudaGetLastError();
-      return CUBLAS_STATUS_ALLOC_FAILED;
-    }
     then([&] {
       return lt.desc_create(&desc_, s8 ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, scale);
     });
@@ -150,14 +149,26 @@ class Product final : public LtProduct {
   int algorithms() const override { return found_; }
   void use_algorithm(int index) override { used_ = std::clamp(index, 0, found_ - 1); }
 
-  cudaError_t run(const void* a, const void* w, void* out, cudaStream_t stream) override {
+  bool set_bias(const float* bias) override {
+    const cublasLtEpilogue_t epilogue =
+        bias != nullptr ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    const Library& lt = library();
+    return lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)) ==
+               CUBLAS_STATUS_SUCCESS &&
+           lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)) ==
+               CUBLAS_STATUS_SUCCESS;
+  }
+
+  using LtProduct::run;
+  cudaError_t run(const void* a, const void* w, void* out, void* workspace,
+                  cudaStream_t stream) override {
     const float one = 1.0f, zero = 0.0f;
     const int32_t one_s32 = 1, zero_s32 = 0;
     const void* alpha = s8_ ? static_cast<const void*>(&one_s32) : &one;
     const void* beta = s8_ ? static_cast<const void*>(&zero_s32) : &zero;
     const cublasStatus_t status =
         library().matmul(handle_, desc_, alpha, w, a_, a, b_, beta, out, c_, out, c_,
-                         &results_[used_].algo, workspace_, kWorkspaceBytes, stream);
+                         &results_[used_].algo, workspace, kWorkspaceBytes, stream);
     if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
     return status == CUBLAS_STATUS_NOT_SUPPORTED ? cudaErrorNotSupported : cudaErrorUnknown;
   }
@@ -176,11 +187,20 @@ class Product final : public LtProduct {
   cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, c_ = nullptr;
   cublasLtMatmulHeuristicResult_t results_[kMostAlgorithms]{};
   int found_ = 0, used_ = 0;
-  void* workspace_ = nullptr;
   bool s8_ = false;
 };
 
 }  // namespace
+
+cudaError_t LtProduct::run(const void* a, const void* w, void* out, cudaStream_t stream) {
+  if (own_workspace_ == nullptr) {
+    void* data = nullptr;
+    const cudaError_t status = cudaMalloc(&data, kWorkspaceBytes);
+    if (status != cudaSuccess) return status;
+    own_workspace_ = std::shared_ptr<void>(data, [](void* p) { cudaFree(p); });
+  }
+  return run(a, w, out, own_workspace_.get(), stream);
+}
 
 std::string cublaslt_version(std::string& error) {
   error = library().problem;
@@ -206,6 +226,10 @@ std::unique_ptr<LtProduct> LtProduct::make(LtKind kind, const LtShape& shape,
 #else
 
 namespace intaglio::cuda {
+
+cudaError_t LtProduct::run(const void*, const void*, void*, cudaStream_t) {
+  return cudaErrorNotSupported;
+}
 
 std::string cublaslt_version(std::string& error) {
   error = "built without cublasLt.h";

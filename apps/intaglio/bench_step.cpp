@@ -1,0 +1,294 @@
+// `intaglio bench step`: one pass of the diffusion transformer at full size, precisions side by side, and where the time goes.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "bench.h"
+#include "command.h"
+#include "core/memory.h"
+#include "core/philox.h"
+#include "core/recording.h"
+#include "interrupt.h"
+#include "io/atomic_file.h"
+#include "models/ideogram4/transformer.h"
+#include "options.h"
+#include "pipeline/device.h"
+#include "step_ops.h"
+
+namespace intaglio::cli {
+namespace {
+
+struct StepFlags {
+  std::string device = "auto", precisions = "int8,bf16,int8-dequant", attention = "auto";
+  std::string size = "1024x1024";
+  int64_t text_tokens = 512, layers = 34;
+  int rounds = 7, threads = 0;
+  std::string json, profile;
+};
+
+constexpr int64_t kPixelsPerToken = 16;
+
+TransformerConfig ideogram4_config(int64_t layers) {
+  TransformerConfig config;
+  config.layers = layers;
+  config.heads = 18;
+  config.head_dim = 256;
+  config.intermediate = 12288;
+  config.adaln_dim = 512;
+  config.channels = 128;
+  config.text_dim = 53248;
+  config.mrope_section = {24, 20, 20};
+  config.rope_theta = 5e6;
+  config.norm_eps = 1e-5f;
+  return config;
+}
+
+Expected<std::optional<AttentionScores>> parse_attention(const std::string& text) {
+  if (text == "auto") return std::optional<AttentionScores>();
+  if (text == "float") return std::optional(AttentionScores::kFloat);
+  if (text == "int8") return std::optional(AttentionScores::kS8);
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--attention: expected auto, float or int8, found \"{}\"", text);
+}
+
+// One model of one precision with the sessions of its two kinds of pass.
+struct Model {
+  std::string precision;
+  Transformer transformer;
+  TransformerSession with_text, without_text;
+  AlignedBuffer velocity;
+  std::unique_ptr<Recording> conditional, unconditional;
+};
+
+struct Bench {
+  StepFlags flags;
+  DeviceContext device;
+  Arena arena;
+  int64_t grid_h = 0, grid_w = 0;
+  AlignedBuffer latents, features;
+  std::vector<std::unique_ptr<Model>> models;
+
+  Context& context() { return device.context; }
+  int64_t image_tokens() const { return grid_h * grid_w; }
+};
+
+Expected<AlignedBuffer> normal_values(const Context& context, int64_t count, uint64_t seed) {
+  std::vector<float> values(static_cast<size_t>(count));
+  fill_normal(seed, values.data(), count);
+  return upload(context, values);
+}
+
+Status add_model(Bench& bench, const std::string& precision,
+                 std::optional<AttentionScores> scores) {
+  Context& context = bench.context();
+  Transformer::LoadOptions options;
+  options.selection.precision = *precision_from_name(precision);
+  options.scores = scores;
+  INTAGLIO_ASSIGN(
+      Transformer transformer,
+      Transformer::synthetic(context, ideogram4_config(bench.flags.layers), options, 1));
+  auto model = std::make_unique<Model>(
+      Model{precision, std::move(transformer), {}, {}, {}, nullptr, nullptr});
+  const size_t scratch = model->transformer.scratch_bytes(context, bench.flags.text_tokens,
+                                                          bench.grid_h, bench.grid_w, 1);
+  if (bench.arena.capacity() < scratch) {
+    bench.arena = Arena();
+    INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, scratch));
+    bench.arena = Arena(std::move(block));
+  }
+  const float time = 0.5f;
+  INTAGLIO_ASSIGN(
+      model->with_text,
+      model->transformer.prepare(context, bench.features.as<float>(), bench.flags.text_tokens,
+                                 bench.grid_h, bench.grid_w, std::span(&time, 1)));
+  INTAGLIO_ASSIGN(model->without_text,
+                  model->transformer.prepare(context, nullptr, 0, bench.grid_h, bench.grid_w,
+                                             std::span(&time, 1)));
+  INTAGLIO_TRY(model->transformer.select_step(context, model->with_text, 0));
+  INTAGLIO_TRY(model->transformer.select_step(context, model->without_text, 0));
+  INTAGLIO_ASSIGN(model->velocity, allocate(context, bench.latents.size()));
+  INTAGLIO_TRY(synchronize(context));
+  bench.models.push_back(std::move(model));
+  return {};
+}
+
+// Recordings refer to the arena's memory, so they are made when it has its final size.
+void make_recordings(Bench& bench) {
+  for (const auto& owner : bench.models) {
+    Model* const m = owner.get();
+    const auto pass = [&bench, m](const TransformerSession& session) {
+      return [&bench, m, &session] {
+        return m->transformer.forward(bench.context(), session, bench.latents.as<float>(),
+                                      m->velocity.as<float>());
+      };
+    };
+    m->conditional = std::make_unique<Recording>(pass(m->with_text));
+    m->unconditional = std::make_unique<Recording>(pass(m->without_text));
+  }
+}
+
+std::vector<Candidate> make_candidates(Bench& bench) {
+  std::vector<Candidate> candidates;
+  for (const auto& owner : bench.models) {
+    for (const bool with_text : {true, false}) {
+      Recording* const recording =
+          with_text ? owner->conditional.get() : owner->unconditional.get();
+      Candidate candidate;
+      candidate.name = owner->precision + (with_text ? " conditional" : " unconditional");
+      candidate.run = [&bench, recording]() -> Status {
+        INTAGLIO_TRY(recording->run(bench.context()));
+        return synchronize(bench.context());
+      };
+      candidates.push_back(std::move(candidate));
+    }
+  }
+  return candidates;
+}
+
+PassSizes sizes_of(const Bench& bench, const Model& model, int64_t text_tokens) {
+  return {.config = model.transformer.config(),
+          .text_tokens = text_tokens,
+          .image_tokens = bench.image_tokens(),
+          .precision = model.transformer.selection().precision,
+          .s8_scores = model.transformer.uses_s8_scores(bench.device.context,
+                                                        text_tokens + bench.image_tokens())};
+}
+
+// Device time of each kind of op in one pass that is not recorded, and the trace of the first model.
+Status profile_models(Bench& bench, std::FILE* out, nlohmann::ordered_json& json) {
+  for (const auto& owner : bench.models) {
+    Profile profile;
+    INTAGLIO_TRY(owner->transformer.forward(bench.context(), owner->with_text,
+                                            bench.latents.as<float>(), owner->velocity.as<float>(),
+                                            &profile));
+    INTAGLIO_TRY(collect_gpu_spans(bench.context(), profile));
+    const std::vector<OpTime> ops =
+        op_times(profile, sizes_of(bench, *owner, bench.flags.text_tokens));
+    double total = 0.0;
+    for (const OpTime& op : ops) total += op.time_ms;
+    fmt::print(out, "\n{}, one pass with {} text tokens\n{:<18} {:>6} {:>10} {:>7}\n",
+               owner->precision, bench.flags.text_tokens, "op", "calls", "ms", "share");
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const OpTime& op : ops) {
+      std::string rate;
+      if (op.operations > 0) rate = fmt::format("{:.0f} TOP/s", op.operations / op.time_ms * 1e-9);
+      if (op.bytes > 0) rate = fmt::format("{:.0f} GB/s", op.bytes / op.time_ms * 1e-6);
+      fmt::print(out, "{:<18} {:>6} {:>10.3f} {:>6.1f}%  {}\n", op.name, op.calls, op.time_ms,
+                 100.0 * op.time_ms / total, rate);
+      list.push_back({{"op", op.name},
+                      {"calls", op.calls},
+                      {"time_ms", op.time_ms},
+                      {"operations", op.operations},
+                      {"bytes", op.bytes}});
+    }
+    json.push_back({{"precision", owner->precision}, {"time_ms", total}, {"ops", list}});
+    if (!bench.flags.profile.empty() && owner == bench.models.front())
+      INTAGLIO_TRY(write_file_atomic(bench.flags.profile, chrome_trace(profile)));
+  }
+  return {};
+}
+
+Status run_step(const StepFlags& flags) {
+  INTAGLIO_ASSIGN(const std::vector<std::string> precisions,
+                  parse_precisions(flags.precisions, {"fp32", "bf16", "int8", "int8-dequant"}));
+  INTAGLIO_ASSIGN(const auto scores, parse_attention(flags.attention));
+  INTAGLIO_ASSIGN(const PictureSize size, parse_size(flags.size));
+  INTAGLIO_TRY(check_size(size, kPixelsPerToken));
+  INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(flags.device));
+  Bench bench{
+      .flags = flags, .device = {}, .arena = {}, .latents = {}, .features = {}, .models = {}};
+  INTAGLIO_ASSIGN(bench.device, open_device(gpu, flags.threads));
+  Context& context = bench.context();
+  context.cancel = &interrupted;
+  context.scratch = &bench.arena;
+  bench.grid_h = size.height / kPixelsPerToken;
+  bench.grid_w = size.width / kPixelsPerToken;
+  const TransformerConfig config = ideogram4_config(flags.layers);
+  INTAGLIO_ASSIGN(bench.latents,
+                  normal_values(context, bench.image_tokens() * config.channels, 11));
+  INTAGLIO_ASSIGN(bench.features, normal_values(context, flags.text_tokens * config.text_dim, 12));
+  for (const std::string& precision : precisions) INTAGLIO_TRY(add_model(bench, precision, scores));
+  make_recordings(bench);
+
+  std::vector<Candidate> candidates = make_candidates(bench);
+  INTAGLIO_TRY(run_interleaved(candidates, flags.rounds));
+  std::FILE* const out = flags.json == "-" ? stderr : stdout;
+  fmt::print(out, "one pass, {} layers of width {}, {}x{} pixels, on {}\n", flags.layers,
+             config.width(), size.width, size.height, device_name(context));
+  fmt::print(out, "{:<28} {:>10} {:>22} {:>10}\n", "pass", "median ms", "min .. max", "TOP/s");
+  nlohmann::ordered_json results = nlohmann::ordered_json::array();
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const Model& model = *bench.models[i / 2];
+    const int64_t text_tokens = i % 2 == 0 ? flags.text_tokens : 0;
+    const Spread spread = spread_of(candidates[i].times_ms);
+    const double rate = pass_operations(sizes_of(bench, model, text_tokens)) / spread.median * 1e-9;
+    fmt::print(out, "{:<28} {:>10.2f} {:>22} {:>10.0f}\n", candidates[i].name, spread.median,
+               fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max), rate);
+    results.push_back({{"pass", candidates[i].name},
+                       {"text_tokens", text_tokens},
+                       {"image_tokens", bench.image_tokens()},
+                       {"median_ms", spread.median},
+                       {"min_ms", spread.min},
+                       {"max_ms", spread.max},
+                       {"weight_bytes", model.transformer.weight_bytes()}});
+  }
+  nlohmann::ordered_json profiles = nlohmann::ordered_json::array();
+  INTAGLIO_TRY(profile_models(bench, out, profiles));
+  if (flags.json.empty()) return {};
+  nlohmann::ordered_json json{{"benchmark", "step"}, {"machine", machine_json(context)}};
+  json["device"] = device_name(context);
+  json["layers"] = flags.layers;
+  json["attention"] = flags.attention;
+  json["scratch_bytes"] = bench.arena.capacity();
+  json["results"] = std::move(results);
+  json["profiles"] = std::move(profiles);
+  return write_result(flags.json, json);
+}
+
+}  // namespace
+
+void add_bench_step(CLI::App& bench, int& exit_code) {
+  auto flags = std::make_shared<StepFlags>();
+  CLI::App* command = bench.add_subcommand(
+      "step", "One pass of Ideogram 4's transformer with random weights, and its parts");
+  command
+      ->add_option("--device", flags->device,
+                   "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
+      ->capture_default_str();
+  command->add_option("--precision", flags->precisions, "Precisions to compare")
+      ->capture_default_str();
+  command
+      ->add_option("--attention", flags->attention,
+                   "Scores of attention: float, int8, or auto, int8 with int8 linears")
+      ->capture_default_str();
+  command->add_option("--size", flags->size, "Pixels")->type_name("WxH")->capture_default_str();
+  command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text")
+      ->check(CLI::Range(1, 2048))
+      ->capture_default_str();
+  command->add_option("--layers", flags->layers, "Layers; Ideogram 4 has 34")
+      ->check(CLI::Range(1, 200))
+      ->capture_default_str();
+  command->add_option("--rounds", flags->rounds, "Timed rounds")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--threads", flags->threads, "Threads on a CPU; by default all");
+  command->add_option("--profile", flags->profile,
+                      "Write a Chrome trace of the first precision's pass to a file");
+  command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout");
+  command->footer(
+      "Weights are random, so every precision runs the same shapes without a download. On a GPU a "
+      "pass is recorded as a graph and replayed; the table of ops comes from one pass that is "
+      "not.\n"
+      "Examples:\n"
+      "  intaglio bench step\n"
+      "  intaglio bench step --size 2048x2048 --precision int8 --attention float\n"
+      "  intaglio bench step --device cpu --layers 1 --size 256x256 --text-tokens 16");
+  command->callback([flags, &exit_code] {
+    install_interrupt_handler();
+    const Status status = run_step(*flags);
+    exit_code = status ? kExitOk : fail(status.error(), flags->json == "-");
+  });
+}
+
+}  // namespace intaglio::cli

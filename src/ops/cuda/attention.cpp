@@ -1,0 +1,186 @@
+#include "ops/cuda/attention.h"
+
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
+#include "core/cuda/device.h"
+#include "ops/cuda/launch/plain_attention.h"
+#include "ops/cuda/launch/qk_norm_rope.h"
+#include "ops/cuda/launch/sm80_attention.h"
+#include "ops/cuda/launch/sm90a_attention.h"
+
+namespace intaglio::cuda::op {
+namespace {
+
+static_assert(intaglio::kS8KeyBlock == cuda::kS8KeyBlock &&
+              intaglio::kS8KeyBlock == kKeyBlockTokens);
+
+// INTAGLIO_GPU_ISA=sm80 keeps to what consumer Ampere has, for comparisons on newer cards.
+bool has_wgmma(const Context& context) {
+  static const bool kept_to_sm80 = [] {
+    const char* value = std::getenv("INTAGLIO_GPU_ISA");
+    return value != nullptr && std::string_view(value) == "sm80";
+  }();
+  return context.gpu->compute_capability == 90 && !kept_to_sm80;
+}
+
+bool is_fast_head(int64_t head_dim) { return head_dim == 64 || head_dim == 128 || head_dim == 256; }
+
+Refusal refuse(const AttentionDesc& desc, const Context& context, AttentionScores scores) {
+  if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
+  if (desc.scores != scores)
+    return scores == AttentionScores::kS8 ? "the scores are float" : "the scores are int8";
+  if (desc.dtype != DType::kBF16) return "the buffers are not BF16";
+  if (!is_fast_head(desc.head_dim)) return "the head size is not 64, 128 or 256";
+  return nullptr;
+}
+
+Refusal refuse_wgmma(const AttentionDesc& desc, const Context& context, AttentionScores scores) {
+  if (const Refusal refusal = refuse(desc, context, scores)) return refusal;
+  return has_wgmma(context) ? nullptr : "no wgmma";
+}
+
+Refusal refuse_mma(const AttentionDesc& desc, const Context& context, AttentionScores scores) {
+  if (const Refusal refusal = refuse(desc, context, scores)) return refusal;
+  return context.gpu->compute_capability >= 80 ? nullptr : "needs compute capability 8.0";
+}
+
+AttentionParams params(const AttentionDesc& desc, const AttentionArgs& args) {
+  AttentionParams p{.q = args.q,
+                    .k = args.k,
+                    .v = args.v,
+                    .out = args.out,
+                    .ldq = args.ldq,
+                    .ldk = args.ldk,
+                    .ldv = args.ldv,
+                    .ldo = desc.heads * desc.head_dim,
+                    .tokens = static_cast<int32_t>(desc.tokens),
+                    .heads = static_cast<int32_t>(desc.heads),
+                    .kv_heads = static_cast<int32_t>(desc.kv_heads),
+                    .head_dim = static_cast<int32_t>(desc.head_dim),
+                    .causal = desc.causal ? 1 : 0};
+  if (desc.scores == AttentionScores::kS8) {
+    p.q = args.s8.q;
+    p.k = args.s8.k;
+    p.q_scale = args.s8.q_scale;
+    p.k_scale = args.s8.k_scale;
+  }
+  return p;
+}
+
+template <auto kRefusal, auto kLaunch>
+Status run(const Context& context, const AttentionDesc& desc, const AttentionArgs& args,
+           const char* name) {
+  const AttentionParams p = params(desc, args);
+  if (const char* reason = kRefusal(p))
+    return make_error(ErrorCode::kUnsupported, "{}: {} tokens, {} heads x {}: {}", name,
+                      desc.tokens, desc.heads, desc.head_dim, reason);
+  return device_status(kLaunch(p, static_cast<cudaStream_t>(context.stream)), name);
+}
+
+AttentionType plain_type(const AttentionDesc& desc) {
+  return desc.dtype == DType::kF32 ? AttentionType::kF32 : AttentionType::kBF16;
+}
+
+QkNormRopeParams rope_params(const AttentionDesc& desc) {
+  QkNormRopeParams p;
+  p.type = desc.dtype == DType::kF32 ? RowType::kF32 : RowType::kBF16;
+  p.tokens = desc.tokens;
+  p.heads = static_cast<int32_t>(desc.heads);
+  p.kv_heads = static_cast<int32_t>(desc.kv_heads);
+  p.head_dim = static_cast<int32_t>(desc.head_dim);
+  return p;
+}
+
+}  // namespace
+
+size_t no_scratch(const AttentionDesc&, int) { return 0; }
+
+Refusal sm90a_s8_refusal(const AttentionDesc& desc, const Context& context) {
+  return refuse_wgmma(desc, context, AttentionScores::kS8);
+}
+Status run_sm90a_s8(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
+  return run<sm90a_s8_attention_refusal, sm90a_s8_attention>(context, desc, args,
+                                                             "sm90a_s8_attention");
+}
+
+Refusal sm80_s8_refusal(const AttentionDesc& desc, const Context& context) {
+  return refuse_mma(desc, context, AttentionScores::kS8);
+}
+Status run_sm80_s8(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
+  return run<sm80_s8_attention_refusal, sm80_s8_attention>(context, desc, args,
+                                                           "sm80_s8_attention");
+}
+
+Refusal sm90a_bf16_refusal(const AttentionDesc& desc, const Context& context) {
+  return refuse_wgmma(desc, context, AttentionScores::kFloat);
+}
+Status run_sm90a_bf16(const Context& context, const AttentionDesc& desc,
+                      const AttentionArgs& args) {
+  return run<sm90a_bf16_attention_refusal, sm90a_bf16_attention>(context, desc, args,
+                                                                 "sm90a_bf16_attention");
+}
+
+Refusal sm80_bf16_refusal(const AttentionDesc& desc, const Context& context) {
+  return refuse_mma(desc, context, AttentionScores::kFloat);
+}
+Status run_sm80_bf16(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
+  return run<sm80_bf16_attention_refusal, sm80_bf16_attention>(context, desc, args,
+                                                               "sm80_bf16_attention");
+}
+
+Refusal plain_refusal(const AttentionDesc& desc, const Context& context) {
+  if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
+  return desc.scores == AttentionScores::kS8 ? "the scores are int8" : nullptr;
+}
+Status run_plain(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
+  const AttentionParams p = params(desc, args);
+  const AttentionType type = plain_type(desc);
+  if (const char* reason = plain_attention_refusal(p, type))
+    return make_error(ErrorCode::kUnsupported, "plain_attention: {} heads x {}: {}", desc.heads,
+                      desc.head_dim, reason);
+  return device_status(plain_attention(p, type, static_cast<cudaStream_t>(context.stream)),
+                       "plain_attention");
+}
+
+Refusal qk_norm_rope_refusal(const AttentionDesc&, const Context& context) {
+  return refuse_device(DeviceKind::kGpu, context);
+}
+
+size_t qk_norm_rope_scratch_bytes(const AttentionDesc& desc) {
+  if (desc.scores != AttentionScores::kS8) return 0;
+  QkNormRopeParams p = rope_params(desc);
+  int8_t stand_in;  // only asked whether it is there
+  p.q8 = &stand_in;
+  return align_up(qk_norm_rope_workspace_bytes(p), kCacheLine);
+}
+
+Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkNormRopeArgs& args) {
+  QkNormRopeParams p = rope_params(desc);
+  p.q = args.q;
+  p.k = args.k;
+  p.ld = args.ld;
+  p.q_weight = args.q_weight;
+  p.k_weight = args.k_weight;
+  p.cos = args.rope.cos;
+  p.sin = args.rope.sin;
+  p.eps = args.eps;
+  std::optional<Arena::Scope> scope;
+  if (desc.scores == AttentionScores::kS8) {
+    p.q8 = args.s8.q;
+    p.q_scale = args.s8.q_scale;
+    p.k8 = args.s8.k;
+    p.k_scale = args.s8.k_scale;
+    scope.emplace(*context.scratch);
+    INTAGLIO_ASSIGN(p.workspace, context.scratch->take<std::byte>(
+                                     static_cast<int64_t>(qk_norm_rope_workspace_bytes(p))));
+  }
+  if (const char* reason = cuda::qk_norm_rope_refusal(p))
+    return make_error(ErrorCode::kUnsupported, "qk_norm_rope: {} tokens, {} heads x {}: {}",
+                      desc.tokens, desc.heads, desc.head_dim, reason);
+  return device_status(cuda::qk_norm_rope(p, static_cast<cudaStream_t>(context.stream)),
+                       "qk_norm_rope");
+}
+
+}  // namespace intaglio::cuda::op

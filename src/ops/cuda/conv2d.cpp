@@ -1,0 +1,123 @@
+#include "ops/cuda/conv2d.h"
+
+#include "core/cuda/device.h"
+#include "core/memory.h"
+#include "ops/cuda/launch/conv2d.h"
+#include "ops/cuda/launch/conv2d_pack.h"
+#include "ops/cuda/launch/group_norm.h"
+
+namespace intaglio::cuda::op {
+namespace {
+
+constexpr int64_t kMostSize = int64_t{1} << 31;
+
+Conv2dType type_of(DType dtype) {
+  return dtype == DType::kF32 ? Conv2dType::kF32 : Conv2dType::kBF16;
+}
+
+Conv2dParams params(const Conv2dDesc& desc, const Conv2dWeights& weights, const void* x,
+                    const void* add, void* y) {
+  return {.x = x,
+          .w = weights.packed.data(),
+          .bias = weights.bias.as<float>(),
+          .add = add,
+          .y = y,
+          .height = static_cast<int32_t>(desc.height),
+          .width = static_cast<int32_t>(desc.width),
+          .in_channels = static_cast<int32_t>(desc.in_channels),
+          .out_channels = static_cast<int32_t>(desc.out_channels),
+          .kernel = static_cast<int32_t>(desc.kernel),
+          .upsample = desc.upsample ? 1 : 0,
+          .type = type_of(desc.dtype),
+          .f32_out = desc.f32_out ? 1 : 0};
+}
+
+Refusal refuse(const Conv2dDesc& desc, const Context& context) {
+  if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
+  if (desc.height * desc.width >= kMostSize) return "more than 2^31 pixels";
+  if (desc.kernel != 1 && desc.kernel != 3) return "the kernel must be 1 or 3";
+  return desc.upsample && desc.kernel != 3 ? "only a kernel of 3 reads through an upsampling"
+                                           : nullptr;
+}
+
+GroupNormParams group_norm_params(const GroupNormDesc& desc) {
+  GroupNormParams p;
+  p.pixels = desc.pixels;
+  p.channels = static_cast<int32_t>(desc.channels);
+  p.groups = static_cast<int32_t>(desc.groups);
+  p.eps = desc.eps;
+  p.silu = desc.silu;
+  p.type = desc.dtype == DType::kF32 ? RowType::kF32 : RowType::kBF16;
+  return p;
+}
+
+template <auto kRefusal, auto kLaunch>
+Status run(const Context& context, const Conv2dParams& p, const char* name) {
+  if (const char* reason = kRefusal(p))
+    return make_error(ErrorCode::kUnsupported, "{} {}x{} {}->{}: {}", name, p.width, p.height,
+                      p.in_channels, p.out_channels, reason);
+  return device_status(kLaunch(p, static_cast<cudaStream_t>(context.stream)), name);
+}
+
+}  // namespace
+
+Expected<AlignedBuffer> pack_conv2d(const Context& context, const Conv2dDesc& desc,
+                                    const float* w) {
+  const Conv2dPack pack{.in_channels = static_cast<int32_t>(desc.in_channels),
+                        .out_channels = static_cast<int32_t>(desc.out_channels),
+                        .kernel = static_cast<int32_t>(desc.kernel),
+                        .upsample = desc.upsample ? 1 : 0,
+                        .type = type_of(desc.dtype)};
+  const auto bytes = static_cast<size_t>(packed_conv2d_bytes(pack));
+  INTAGLIO_ASSIGN(const AlignedBuffer packed, AlignedBuffer::allocate(bytes));
+  pack_conv2d_weights(pack, w, packed.data());
+  INTAGLIO_ASSIGN(AlignedBuffer target, allocate(context, bytes));
+  INTAGLIO_TRY(copy_in(context, target.data(), packed.data(), bytes));
+  return target;
+}
+
+Refusal sm80_conv2d_refusal(const Conv2dDesc& desc, const Context& context) {
+  if (const Refusal refusal = refuse(desc, context)) return refusal;
+  if (desc.dtype != DType::kBF16) return "pictures are not BF16";
+  return context.gpu->compute_capability >= 80 ? nullptr : "needs compute capability 8.0";
+}
+
+Status run_sm80_conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
+                       const void* x, const void* add, void* y) {
+  return run<static_cast<const char* (*)(const Conv2dParams&)>(cuda::sm80_conv2d_refusal),
+             sm80_conv2d>(context, params(desc, weights, x, add, y), "sm80_conv2d");
+}
+
+Refusal plain_conv2d_refusal(const Conv2dDesc& desc, const Context& context) {
+  return refuse(desc, context);
+}
+
+Status run_plain_conv2d(const Context& context, const Conv2dDesc& desc,
+                        const Conv2dWeights& weights, const void* x, const void* add, void* y) {
+  return run<static_cast<const char* (*)(const Conv2dParams&)>(cuda::plain_conv2d_refusal),
+             plain_conv2d>(context, params(desc, weights, x, add, y), "plain_conv2d");
+}
+
+size_t group_norm_scratch_bytes(const GroupNormDesc& desc) {
+  return arena_bytes<std::byte>(
+      static_cast<int64_t>(group_norm_workspace_bytes(group_norm_params(desc))));
+}
+
+Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x,
+                  const float* weight, const float* bias, void* y) {
+  GroupNormParams p = group_norm_params(desc);
+  p.x = x;
+  p.y = y;
+  p.weight = weight;
+  p.bias = bias;
+  const Arena::Scope scope(*context.scratch);
+  INTAGLIO_ASSIGN(p.workspace, context.scratch->take<std::byte>(
+                                   static_cast<int64_t>(group_norm_workspace_bytes(p))));
+  if (const char* reason = group_norm_refusal(p))
+    return make_error(ErrorCode::kUnsupported, "group_norm: {} pixels x {}: {}", desc.pixels,
+                      desc.channels, reason);
+  return device_status(cuda::group_norm(p, static_cast<cudaStream_t>(context.stream)),
+                       "group_norm");
+}
+
+}  // namespace intaglio::cuda::op

@@ -1,0 +1,23 @@
+// ops/float_gemm.h on a GPU: cuBLASLt, or the engine's own kernels where it is missing. All operands are dense.
+#pragma once
+
+#include "ops/float_gemm.h"
+
+namespace intaglio::cuda::op {
+
+// bf16 with f32 or bf16 out, f32; a bias with f32 out only.
+Refusal cublaslt_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
+size_t cublaslt_gemm_scratch_bytes(const FloatGemmDesc& desc, int threads);
+Status run_cublaslt_gemm(const Context& context, const FloatGemmDesc& desc,
+                         const FloatGemmArgs& args);
+
+// The convolution of kernel 1 on tensor cores: bf16, k % 8 == 0.
+Refusal sm80_bf16_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
+Status run_sm80_bf16_gemm(const Context& context, const FloatGemmDesc& desc,
+                          const FloatGemmArgs& args);
+
+// The same on CUDA cores, slow: k in multiples of 16 bytes.
+Refusal plain_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
+Status run_plain_gemm(const Context& context, const FloatGemmDesc& desc, const FloatGemmArgs& args);
+
+}  // namespace intaglio::cuda::op

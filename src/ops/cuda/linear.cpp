@@ -1,0 +1,312 @@
+#include "ops/cuda/linear.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/cuda/device.h"
+#include "core/memory.h"
+#include "ops/cuda/launch/dequantize_weights.h"
+#include "ops/cuda/launch/elementwise.h"
+#include "ops/cuda/launch/int8_linear.h"
+#include "ops/cuda/launch/quantize_rows.h"
+#include "ops/cuda/workspace.h"
+#include "ops/linear_prepare.h"
+
+namespace intaglio::cuda::op {
+namespace {
+
+constexpr int64_t kRowHint = 4096;    // rows for which the float product is chosen
+constexpr int64_t kS8KMultiple = 16;  // rows of int8 operands begin at multiples of 16 bytes
+
+cudaStream_t stream_of(const Context& context) { return static_cast<cudaStream_t>(context.stream); }
+
+FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, DType out_dtype) {
+  const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
+  const DType in = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
+  return {.m = m,
+          .n = weights.n,
+          .k = weights.k,
+          .in_dtype = in,
+          .out_dtype = swiglu ? in : out_dtype,
+          .has_bias = weights.bias.size() > 0};
+}
+
+// The rows of a part as they lie in the file, in device memory.
+Expected<AlignedBuffer> stage(const Context& context, const TensorView& part) {
+  INTAGLIO_ASSIGN(AlignedBuffer raw, allocate(context, part.size_bytes()));
+  INTAGLIO_TRY(copy_in(context, raw.data(), part.data, part.size_bytes()));
+  return raw;
+}
+
+// [n, k] of the product's type, parts one after the other.
+Status prepare_float(const Context& context, const std::vector<TensorView>& parts,
+                     LinearWeights& weights) {
+  const DType dtype = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
+  INTAGLIO_ASSIGN(weights.float_gemm,
+                  choose_float_gemm(float_desc(weights, kRowHint, dtype), context));
+  INTAGLIO_ASSIGN(weights.packed, allocate(context, static_cast<size_t>(weights.n * weights.k) *
+                                                        dtype_size(dtype)));
+  auto* target = weights.packed.as<std::byte>();
+  for (const TensorView& part : parts) {
+    const size_t bytes = static_cast<size_t>(part.shape.count()) * dtype_size(dtype);
+    if (part.dtype == dtype) {
+      INTAGLIO_TRY(copy_in(context, target, part.data, bytes));
+    } else {
+      INTAGLIO_ASSIGN(const AlignedBuffer converted, AlignedBuffer::allocate(bytes));
+      convert_weight_rows(context, part, dtype, converted.as<std::byte>());
+      INTAGLIO_TRY(copy_in(context, target, converted.data(), bytes));
+      INTAGLIO_TRY(synchronize(context));
+    }
+    target += bytes;
+  }
+  return {};
+}
+
+// Row-major int8 [n, k] with a scale a row, made on the device.
+Status prepare_s8(const Context& context, const std::vector<TensorView>& parts,
+                  LinearWeights& weights) {
+  const int64_t k = weights.k;
+  if (k % kS8KMultiple != 0) {
+    return make_error(ErrorCode::kUnsupported,
+                      "int8 linears on a GPU need input columns in multiples of {}, found {}",
+                      kS8KMultiple, k);
+  }
+  const bool interleaved = is_interleaved(weights);
+  INTAGLIO_ASSIGN(weights.packed, allocate(context, static_cast<size_t>(weights.n * k)));
+  const std::vector<float> least(static_cast<size_t>(weights.n), kMinQuantScale);
+  INTAGLIO_ASSIGN(weights.scale_col, upload(context, least));
+  if (interleaved) INTAGLIO_TRY(fill_zero(context, weights.packed.data(), weights.packed.size()));
+  auto* const q = weights.packed.as<int8_t>();
+  auto* const scale = weights.scale_col.as<float>();
+  int64_t first = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t rows = parts[i].shape[0];
+    INTAGLIO_ASSIGN(const AlignedBuffer raw, stage(context, parts[i]));
+    if (!interleaved) {
+      INTAGLIO_TRY(run_quantize_rows(context, raw.data(), parts[i].dtype, k, rows, k, q + first * k,
+                                     scale + first));
+      INTAGLIO_TRY(synchronize(context));
+      first += rows;
+      continue;
+    }
+    const int64_t groups = (rows + kSwigluGroup - 1) / kSwigluGroup;
+    INTAGLIO_ASSIGN(const AlignedBuffer part_q,
+                    allocate(context, static_cast<size_t>(groups * kSwigluGroup * k)));
+    INTAGLIO_ASSIGN(const AlignedBuffer part_scale,
+                    upload(context, std::vector<float>(static_cast<size_t>(groups * kSwigluGroup),
+                                                       kMinQuantScale)));
+    INTAGLIO_TRY(fill_zero(context, part_q.data(), part_q.size()));
+    INTAGLIO_TRY(run_quantize_rows(context, raw.data(), parts[i].dtype, k, rows, k,
+                                   part_q.as<int8_t>(), part_scale.as<float>()));
+    const int64_t at = interleaved_row(static_cast<int64_t>(i), 0);
+    const auto group_bytes = static_cast<size_t>(kSwigluGroup * k);
+    constexpr size_t kScaleBytes = kSwigluGroup * sizeof(float);
+    INTAGLIO_TRY(
+        copy_inside(context, q + at * k, part_q.data(),
+                    {group_bytes, static_cast<size_t>(groups), 2 * group_bytes, group_bytes}));
+    INTAGLIO_TRY(
+        copy_inside(context, scale + at, part_scale.data(),
+                    {kScaleBytes, static_cast<size_t>(groups), 2 * kScaleBytes, kScaleBytes}));
+    INTAGLIO_TRY(synchronize(context));
+  }
+  if (weights.kind == LinearKind::kS8Dequant) {
+    INTAGLIO_ASSIGN(weights.float_gemm,
+                    choose_float_gemm(float_desc(weights, kRowHint, DType::kBF16), context));
+    return {};
+  }
+  const S8GemmDesc desc{.m = kRowHint, .n = weights.n, .k = k, .epilogue = weights.epilogue};
+  INTAGLIO_ASSIGN(weights.s8_gemm, choose_s8_gemm(desc, context));
+  return {};
+}
+
+Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
+                 const void* w, void* out, DType out_dtype, int64_t ldo) {
+  const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
+  const FloatGemmDesc desc = float_desc(weights, x.rows, out_dtype);
+  const Arena::Scope scope(*context.scratch);
+  void* product = out;
+  if (swiglu) {
+    INTAGLIO_ASSIGN(product,
+                    context.scratch->take<std::byte>(
+                        x.rows * weights.n * static_cast<int64_t>(dtype_size(desc.out_dtype))));
+  }
+  INTAGLIO_TRY(weights.float_gemm->run(context, desc,
+                                       {.a = x.data,
+                                        .lda = x.cols,
+                                        .w = w,
+                                        .bias = weights.bias.as<float>(),
+                                        .out = product,
+                                        .ldo = swiglu ? weights.n : ldo}));
+  if (!swiglu) return {};
+  const auto row_type = [](DType type) {
+    return type == DType::kF32 ? RowType::kF32 : RowType::kBF16;
+  };
+  return device_status(swiglu_rows({.x = product,
+                                    .out = out,
+                                    .rows = x.rows,
+                                    .cols = weights.n / 2,
+                                    .x_type = row_type(desc.out_dtype),
+                                    .out_type = row_type(out_dtype)},
+                                   stream_of(context)),
+                       "swiglu_rows");
+}
+
+Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x,
+                   void* out, DType out_dtype, int64_t ldo) {
+  const Arena::Scope scope(*context.scratch);
+  INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(weights.n * weights.k));
+  DequantizeWeightsParams p;
+  p.w = weights.packed.data();
+  p.scale = weights.scale_col.as<float>();
+  p.out = w;
+  p.ldw = weights.k;
+  p.n = static_cast<int32_t>(weights.n);
+  p.k = static_cast<int32_t>(weights.k);
+  if (const char* reason = dequantize_weights_refusal(p))
+    return make_error(ErrorCode::kUnsupported, "dequantize_weights [{}, {}]: {}", weights.n,
+                      weights.k, reason);
+  INTAGLIO_TRY(device_status(dequantize_weights(p, stream_of(context)), "dequantize_weights"));
+  return run_float(context, weights, x, w, out, out_dtype, ldo);
+}
+
+S8GemmParams s8_params(const S8GemmDesc& desc) {
+  S8GemmParams p{};
+  p.m = static_cast<int32_t>(desc.m);
+  p.n = static_cast<int32_t>(desc.n);
+  p.k = static_cast<int32_t>(desc.k);
+  p.lda = desc.k;
+  p.ldw = desc.k;
+  p.fusion = desc.epilogue == GemmEpilogue::kSwiglu ? S8Fusion::kSwiglu : S8Fusion::kNone;
+  p.ldo = p.fusion == S8Fusion::kSwiglu ? desc.n / 2 : desc.n;
+  p.out_type = desc.out_dtype == DType::kI32    ? S8Out::kI32
+               : desc.out_dtype == DType::kBF16 ? S8Out::kBF16
+                                                : S8Out::kF32;
+  return p;
+}
+
+Refusal s8_refusal(const S8GemmDesc& desc, const Context& context) {
+  if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
+  return desc.k % kS8KMultiple == 0 ? nullptr : "k is no multiple of 16";
+}
+
+size_t s8_packed_bytes(int64_t n, int64_t k) { return static_cast<size_t>(n * k); }
+void s8_pack(const int8_t* w, int64_t n, int64_t k, void* packed) {
+  std::memcpy(packed, w, s8_packed_bytes(n, k));
+}
+void s8_unpack_rows(const void* packed, int64_t, int64_t k, int64_t first, int64_t count,
+                    int8_t* out) {
+  std::memcpy(out, static_cast<const int8_t*>(packed) + first * k, s8_packed_bytes(count, k));
+}
+
+size_t s8_workspace_bytes(const S8GemmDesc& desc) {
+  const auto device = current_device();
+  if (!device) return 0;
+  const auto bytes = int8_gemm_workspace(s8_params(desc), *device);
+  return bytes ? *bytes : 0;
+}
+size_t s8_scratch_bytes(const S8GemmDesc& desc, int) {
+  return workspace_scratch_bytes(s8_workspace_bytes(desc));
+}
+
+Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
+  S8GemmParams p = s8_params(desc);
+  p.a = args.a;
+  p.lda = args.lda;
+  p.a_scale_row = args.a_scale_row;
+  p.w = static_cast<const int8_t*>(args.w_packed);
+  p.w_scale_col = args.w_scale_col;
+  p.bias = args.bias;
+  p.out = args.out;
+  p.ldo = args.ldo;
+  const Arena::Scope scope(*context.scratch);
+  const size_t bytes = s8_workspace_bytes(desc);
+  INTAGLIO_ASSIGN(void* const workspace, take_workspace(context, bytes));
+  return int8_gemm(p, context.gpu->ordinal, {workspace, bytes}, context.stream);
+}
+
+}  // namespace
+
+const S8GemmImplementation kS8Gemm{"cuda_s8_gemm", s8_refusal,      s8_packed_bytes,
+                                   s8_pack,        s8_unpack_rows,  s8_scratch_bytes,
+                                   run_s8,         DeviceKind::kGpu};
+
+Status prepare_linear(const Context& context, const std::vector<TensorView>& parts,
+                      LinearWeights& weights) {
+  switch (weights.kind) {
+    case LinearKind::kF32:
+      weights.input = DType::kF32;
+      return prepare_float(context, parts, weights);
+    case LinearKind::kBF16:
+      weights.input = DType::kBF16;
+      return prepare_float(context, parts, weights);
+    case LinearKind::kS8:
+      weights.input = DType::kI8;
+      return prepare_s8(context, parts, weights);
+    case LinearKind::kS8Dequant:
+      weights.input = DType::kBF16;
+      return prepare_s8(context, parts, weights);
+  }
+  return make_error(ErrorCode::kUnsupported, "linear: this kind has no GPU form");
+}
+
+size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
+                            DType out_dtype) {
+  if (weights.kind == LinearKind::kS8) {
+    return s8_scratch_bytes({.m = m,
+                             .n = weights.n,
+                             .k = weights.k,
+                             .epilogue = weights.epilogue,
+                             .out_dtype = out_dtype},
+                            context.threads);
+  }
+  const FloatGemmDesc desc = float_desc(weights, m, out_dtype);
+  size_t bytes = align_up(weights.float_gemm->scratch_bytes(desc, context.threads), kCacheLine);
+  if (weights.epilogue == GemmEpilogue::kSwiglu) {
+    bytes +=
+        arena_bytes<std::byte>(m * weights.n * static_cast<int64_t>(dtype_size(desc.out_dtype)));
+  }
+  if (weights.kind == LinearKind::kS8Dequant) bytes += arena_bytes<BFloat16>(weights.n * weights.k);
+  return bytes;
+}
+
+Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
+              DType out_dtype, int64_t ldo) {
+  if (weights.kind == LinearKind::kS8Dequant)
+    return run_dequant(context, weights, x, out, out_dtype, ldo);
+  if (weights.kind != LinearKind::kS8)
+    return run_float(context, weights, x, weights.packed.data(), out, out_dtype, ldo);
+  return weights.s8_gemm->run(context,
+                              {.m = x.rows,
+                               .n = weights.n,
+                               .k = weights.k,
+                               .epilogue = weights.epilogue,
+                               .out_dtype = out_dtype},
+                              {.a = x.as<int8_t>(),
+                               .lda = x.cols,
+                               .a_scale_row = x.scale_row,
+                               .w_packed = weights.packed.data(),
+                               .w_scale_col = weights.scale_col.as<float>(),
+                               .bias = weights.bias.as<float>(),
+                               .out = out,
+                               .ldo = ldo});
+}
+
+Refusal quantize_rows_refusal(DType input, const Context& context) {
+  if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
+  return is_float(input) && input != DType::kF64 ? nullptr : "the input must be F32, BF16 or F16";
+}
+
+Status run_quantize_rows(const Context& context, const void* x, DType x_dtype, int64_t ldx,
+                         int64_t rows, int64_t cols, int8_t* q, float* scale) {
+  return int8_quantize_rows({.x = x,
+                             .x_type = x_dtype,
+                             .ldx = ldx,
+                             .q = q,
+                             .ldq = cols,
+                             .scale = scale,
+                             .rows = static_cast<int32_t>(rows),
+                             .cols = static_cast<int32_t>(cols)},
+                            context.stream);
+}
+
+}  // namespace intaglio::cuda::op

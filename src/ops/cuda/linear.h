@@ -1,0 +1,27 @@
+// Linear layers on a GPU: preparation of their weights in device memory, and the calls. ops/linear.h, ops/s8_gemm.h and ops/quantize.h enter here.
+#pragma once
+
+#include <vector>
+
+#include "ops/linear.h"
+#include "ops/quantize.h"
+
+namespace intaglio::cuda::op {
+
+// Fills in packed, scale_col and the chosen product of `weights`, whose sizes, kind, epilogue and bias are set. Parts are quantized on the device.
+// int8 kinds need k in multiples of 16: kUnsupported otherwise.
+Status prepare_linear(const Context& context, const std::vector<TensorView>& parts,
+                      LinearWeights& weights);
+
+size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
+                            DType out_dtype);
+Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
+              DType out_dtype, int64_t ldo);
+
+extern const S8GemmImplementation kS8Gemm;
+
+Refusal quantize_rows_refusal(DType input, const Context& context);
+Status run_quantize_rows(const Context& context, const void* x, DType x_dtype, int64_t ldx,
+                         int64_t rows, int64_t cols, int8_t* q, float* scale);
+
+}  // namespace intaglio::cuda::op

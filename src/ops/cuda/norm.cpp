@@ -1,0 +1,56 @@
+#include "ops/cuda/norm.h"
+
+#include "core/cuda/device.h"
+#include "ops/cuda/launch/norm_rows.h"
+
+namespace intaglio::cuda::op {
+namespace {
+
+RowNorm row_norm(const NormDesc& desc, const NormArgs& args) {
+  return {.kind = desc.kind == NormKind::kRms ? RowNormKind::kRms : RowNormKind::kLayer,
+          .out_type = desc.out_dtype == DType::kI8     ? RowOut::kI8
+                      : desc.out_dtype == DType::kBF16 ? RowOut::kBF16
+                                                       : RowOut::kF32,
+          .eps = desc.eps,
+          .weight = args.weight,
+          .modulation = args.modulation,
+          .out = args.out.data,
+          .scale = args.out.scale_row};
+}
+
+Status refused(const char* op, const NormDesc& desc, const char* reason) {
+  return make_error(ErrorCode::kUnsupported, "{} [{}, {}]: {}", op, desc.rows, desc.cols, reason);
+}
+
+}  // namespace
+
+Refusal norm_refusal(const NormDesc&, const Context& context) {
+  return refuse_device(DeviceKind::kGpu, context);
+}
+
+Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) {
+  const NormRowsParams p{
+      .x = args.x, .rows = desc.rows, .cols = desc.cols, .norm = row_norm(desc, args)};
+  if (const char* reason = norm_rows_refusal(p)) return refused("norm", desc, reason);
+  return device_status(norm_rows(p, static_cast<cudaStream_t>(context.stream)), "norm_rows");
+}
+
+Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
+                      const NormArgs* next, const NormDesc* next_desc) {
+  ResidualRowsParams p{.update = RowUpdate::kGated,
+                       .y_type = args.y_dtype == DType::kBF16 ? RowType::kBF16 : RowType::kF32,
+                       .h = args.h,
+                       .y = args.y,
+                       .weight = args.weight,
+                       .gate = args.gate,
+                       .eps = desc.eps,
+                       .rows = desc.rows,
+                       .cols = desc.cols,
+                       .next = {}};
+  if (next != nullptr) p.next = row_norm(*next_desc, *next);
+  if (const char* reason = residual_rows_refusal(p)) return refused("gated_residual", desc, reason);
+  return device_status(residual_rows(p, static_cast<cudaStream_t>(context.stream)),
+                       "residual_rows");
+}
+
+}  // namespace intaglio::cuda::op

@@ -1,0 +1,80 @@
+#include "pipeline/device.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "core/memory_info.h"
+#if defined(INTAGLIO_HAS_CUDA)
+#include "core/cuda/device.h"
+#include "core/cuda/stream.h"
+#include "ops/cuda/launch/int8_linear.h"
+#endif
+
+namespace intaglio {
+
+Expected<Context> host_context(int threads) {
+  Context context;
+  INTAGLIO_ASSIGN(context.cpu, selected_cpu_features());
+  if (threads > 0) {
+    context.threads = threads;
+  } else {
+    cpu_set_t set;
+    context.threads = sched_getaffinity(0, sizeof set, &set) == 0
+                          ? CPU_COUNT(&set)
+                          : static_cast<int>(std::thread::hardware_concurrency());
+    context.threads = std::max(context.threads, 1);
+  }
+  return context;
+}
+
+#if defined(INTAGLIO_HAS_CUDA)
+
+Expected<DeviceContext> open_device(std::optional<int> gpu, int threads) {
+  DeviceContext device;
+  INTAGLIO_ASSIGN(device.context, host_context(threads));
+  if (!gpu) return device;
+  INTAGLIO_ASSIGN(device.context.gpu, cuda::find_device(*gpu));
+  INTAGLIO_TRY(cuda::check_device(*gpu));
+  INTAGLIO_TRY(cuda::use_device(*gpu));
+  INTAGLIO_ASSIGN(device.stream, cuda::make_stream());
+  device.context.stream = device.stream.get();
+  return device;
+}
+
+std::optional<int> default_gpu() {
+  for (int ordinal = 0; cuda::find_device(ordinal); ++ordinal)
+    if (cuda::check_device(ordinal)) return ordinal;
+  return std::nullopt;
+}
+
+Expected<uint64_t> available_device_bytes(const Context& context) {
+  if (context.gpu == nullptr) return available_memory_bytes();
+  INTAGLIO_ASSIGN(const cuda::DeviceMemoryInfo info, cuda::device_memory_info());
+  return info.free;
+}
+
+#else
+
+Expected<DeviceContext> open_device(std::optional<int> gpu, int threads) {
+  if (gpu)
+    return make_error(ErrorCode::kUnsupported, "cuda:{}: this build has no CUDA kernels", *gpu);
+  DeviceContext device;
+  INTAGLIO_ASSIGN(device.context, host_context(threads));
+  return device;
+}
+
+std::optional<int> default_gpu() { return std::nullopt; }
+
+Expected<uint64_t> available_device_bytes(const Context&) { return available_memory_bytes(); }
+
+#endif
+
+std::string device_name(const Context& context) {
+  if (context.gpu == nullptr) return "cpu";
+  return fmt::format("cuda:{}, {}", context.gpu->ordinal, context.gpu->name);
+}
+
+}  // namespace intaglio

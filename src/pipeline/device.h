@@ -1,0 +1,34 @@
+// The context that a pipeline, a benchmark or a verification runs in: the CPU, or one GPU with a stream of its own.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/context.h"
+#include "core/status.h"
+
+namespace intaglio {
+
+struct DeviceContext {
+  Context context;               // without scratch
+  std::shared_ptr<void> stream;  // what context.stream points to
+};
+
+// A context for this machine: thread count (0 = as many as the process may use) and INTAGLIO_CPU_ISA applied.
+Expected<Context> host_context(int threads);
+
+// `gpu`: its ordinal, which becomes the calling thread's current device; nullopt: the CPU.
+// kNotFound if there is no such GPU, kUnsupported if it is too old or this build has no CUDA.
+Expected<DeviceContext> open_device(std::optional<int> gpu, int threads);
+
+// The first GPU that this build has kernels for; nullopt if there is none.
+std::optional<int> default_gpu();
+
+// "cpu", or "cuda:0, NVIDIA H100 80GB HBM3".
+std::string device_name(const Context& context);
+
+// Bytes that the context's device still has.
+Expected<uint64_t> available_device_bytes(const Context& context);
+
+}  // namespace intaglio

@@ -1,0 +1,50 @@
+// The sampling loop of one picture on a device: two transformers, guidance, Euler steps. On a GPU the passes of a step are recorded once and replayed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/aligned_buffer.h"
+#include "core/context.h"
+#include "core/recording.h"
+#include "core/status.h"
+#include "models/ideogram4/transformer.h"
+
+namespace intaglio {
+
+struct SamplerInputs {
+  const Transformer* conditional = nullptr;
+  const Transformer* unconditional = nullptr;  // nullptr: no guidance
+  const float* text_features = nullptr;        // F32 [text_tokens, text_dim], memory of the device
+  int64_t text_tokens = 0, grid_h = 0, grid_w = 0;
+  std::span<const float> times;  // model time of every step
+};
+
+class Sampler {
+ public:
+  // The transformers and the context outlive the sampler; context.scratch stays the same, with room for a pass of each.
+  static Expected<Sampler> prepare(const Context& context, const SamplerInputs& inputs);
+
+  // Host memory, [image_tokens, channels].
+  Status set_latents(const Context& context, std::span<const float> latents);
+  Status get_latents(const Context& context, std::span<float> latents) const;
+
+  // Latents of step + 1 from those of `step`; delta: sigma of the next step minus that of this one. On a GPU the work is only given to it.
+  Status step(const Context& context, int64_t step, float guidance, float delta);
+
+ private:
+  // What the passes read and write, at a place of its own: recordings refer to it.
+  struct State {
+    SamplerInputs inputs;
+    TransformerSession with_text, without_text;
+    AlignedBuffer x, velocity, unguided;  // F32 [image_tokens, channels]
+  };
+  std::shared_ptr<State> state_;
+  int64_t values_ = 0;
+  std::optional<Recording> plain_, guided_;  // the passes of a step without and with guidance
+};
+
+}  // namespace intaglio
