@@ -203,7 +203,87 @@ def soak_table(_):
     return rows
 
 
+def attention_rows(name, wanted):
+    """(tokens, candidate) -> its entry, of the shape with 18 heads x 256 and no mask."""
+    return {(r["m"], r["candidate"]): r for r in read(name)["results"] if r["shape"].replace("18/18 x ", "18x") == "18x256" and r["m"] in wanted}
+
+
+def attention_table(_):
+    tokens = (4096, 4608, 6144)
+    torch, own, mma = (attention_rows(n, tokens) for n in ("h100_torch_attention", "h100_attention", "h100_sm80_attention"))
+    best = lambda rows, m, start: max(r["tops"] for (t, c), r in rows.items() if t == m and c.startswith(start))
+    rows = [
+        "| tokens | cuDNN bf16 | FlashAttention-2 bf16 | wgmma bf16 | against cuDNN | wgmma, int8 scores | against cuDNN | mma.sync bf16 | mma.sync, int8 scores | against FlashAttention-2 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for m in tokens:
+        cudnn, flash = torch[m, "cudnn"]["tops"], torch[m, "flash_attention_2"]["tops"]
+        bf16, s8 = best(own, m, "bf16_"), best(own, m, "s8_")
+        mma_bf16, mma_s8 = best(mma, m, "sm80_bf16"), best(mma, m, "sm80_s8")
+        rows.append(
+            f"| {m} | {cudnn:.0f} | {flash:.0f} | **{bf16:.0f}** | {bf16 / cudnn:.2f}x | **{s8:.0f}** | {s8 / cudnn:.2f}x | {mma_bf16:.0f} | **{mma_s8:.0f}** | {mma_s8 / flash:.2f}x |"
+        )
+    return rows
+
+
+def step_table(_):
+    rows = ["| pixels | precision | attention | with 512 text tokens | without text | kernels |", "| --- | --- | --- | --- | --- | --- |"]
+    for entry in read("h100_step")["runs"]:
+        passes = {}
+        for r in entry["results"]:
+            precision, kind = r["pass"].rsplit(" ", 1)
+            passes.setdefault(precision, {})[kind] = r
+        for precision, kinds in passes.items():
+            times = [f"{kinds[k]['median_ms']:.1f} ms ({kinds[k]['min_ms']:.1f} to {kinds[k]['max_ms']:.1f})" for k in ("conditional", "unconditional")]
+            attention = entry["attention"] if entry["attention"] != "auto" else "int8 scores" if precision == "int8" else "bf16"
+            rows.append(f"| {entry['size']} | {precision} | {attention} | {times[0]} | {times[1]} | {entry['kernels']} |")
+    return rows
+
+
+def step_ops_table(_):
+    first = read("h100_step")["runs"][0]["profiles"][0]
+    total = first["time_ms"]
+    rows = ["| op | calls | ms | share | rate |", "| --- | --- | --- | --- | --- |"]
+    for op in first["ops"]:
+        rate = f"{op['operations'] / op['time_ms'] * 1e-9:.0f} TOP/s" if op["operations"] else f"{op['bytes'] / op['time_ms'] * 1e-6:.0f} GB/s" if op["bytes"] else ""
+        rows.append(f"| {op['op']} | {op['calls']} | {op['time_ms']:.2f} | {100 * op['time_ms'] / total:.1f}% | {rate} |")
+    return rows
+
+
+def image_table(_):
+    rows = ["| pixels | precision | text encoder | once a picture | sampling | VAE | PNG | whole picture | device memory, all resident |", "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for run in read("h100_image")["runs"]:
+        p = {name: value["median_ms"] for name, value in run["phases"].items()}
+        rows.append(
+            f"| {run['width']}x{run['height']}, {run['steps']} steps | {run['precision']} | {p['text']:.1f} ms | {p['prepare']:.1f} ms | {p['sample'] / 1000:.2f} s | {p['decode']:.1f} ms "
+            f"| {p['finish']:.0f} ms | **{p['total'] / 1000:.2f} s** | {run['resident_bytes'] / 2**30:.1f} GiB |"
+        )
+    return rows
+
+
+def row_ops_table(_):
+    data = read("h100_row_ops")
+    rows = [f"| pass | size | us (least to greatest) | GB/s | share of a copy's {data['copy_gb_s']:.0f} GB/s |", "| --- | --- | --- | --- | --- |"]
+    for r in data["runs"]:
+        rows.append(f"| {r['pass']} | {r['size']} | {r['median_us']:.1f} ({r['min_us']:.1f} to {r['max_us']:.1f}) | {r['gb_s']:.0f} | {r['share_of_copy']:.2f} |")
+    return rows
+
+
+def conv_table(_):
+    rows = ["| convolution | ms | TFLOP/s | tile |", "| --- | --- | --- | --- |"]
+    for r in read("h100_conv2d")["results"]:
+        if r["candidate"].startswith("sm80_conv2d/"):
+            rows.append(f"| {r['shape']} | {r['median_ms']:.3f} | {r['tops']:.0f} | {r['candidate'].split('/')[-1].removeprefix('sm80_')} |")
+    return rows
+
+
 kTables = {
+    "attention": attention_table,
+    "step": step_table,
+    "step_ops": step_ops_table,
+    "image": image_table,
+    "row_ops": row_ops_table,
+    "conv": conv_table,
     "soak": soak_table,
     "picture": picture_table,
     "block": block_table,

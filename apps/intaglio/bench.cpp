@@ -112,6 +112,7 @@ void add_bench(CLI::App& app, int& exit_code) {
   add_bench_linear(*command, exit_code);
   add_bench_block(*command, exit_code);
   add_bench_step(*command, exit_code);
+  add_bench_image(*command, exit_code);
 }
 
 }  // namespace intaglio::cli

@@ -20,6 +20,7 @@ namespace intaglio::cli {
 void add_bench_linear(CLI::App& bench, int& exit_code);
 void add_bench_block(CLI::App& bench, int& exit_code);
 void add_bench_step(CLI::App& bench, int& exit_code);
+void add_bench_image(CLI::App& bench, int& exit_code);
 
 // One thing to time.
 struct Candidate {

@@ -117,4 +117,20 @@ Status softmax_rows(const Context& context, const SoftmaxRows& s, float* scores,
   return {};
 }
 
+Status place_tile(const Context& context, const PlaceTile& s, const float* tile, float* picture) {
+#if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr) return cuda::op::place_tile(context, s, tile, picture);
+#endif
+  parallel_for(context.threads, s.tile_height, 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t y = begin; y < end; ++y) {
+      for (int64_t c = 0; c < 3; ++c) {
+        float* const line = picture + (c * s.height + s.first_row + y) * s.width + s.first_column;
+        for (int64_t x = 0; x < s.tile_width; ++x)
+          line[x] += s.row_share[y] * s.column_share[x] * tile[(y * s.tile_width + x) * 3 + c];
+      }
+    }
+  });
+  return {};
+}
+
 }  // namespace intaglio

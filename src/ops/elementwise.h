@@ -47,4 +47,15 @@ struct SoftmaxRows {
 };
 Status softmax_rows(const Context& context, const SoftmaxRows& shape, float* scores, void* out);
 
+// picture[c, first_row + y, first_column + x] += row_share[y] * column_share[x] * tile[y, x, c], three channels, F32.
+struct PlaceTile {
+  int64_t height = 0, width = 0;  // of the picture, planes [3, height, width]
+  int64_t tile_height = 0, tile_width = 0;
+  int64_t first_row = 0, first_column = 0;  // the tile lies inside the picture
+  const float* row_share = nullptr;         // [tile_height]
+  const float* column_share = nullptr;      // [tile_width]
+};
+Status place_tile(const Context& context, const PlaceTile& shape, const float* tile,
+                  float* picture);
+
 }  // namespace intaglio

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
+#include <string_view>
 #include <vector>
 
 namespace intaglio::cuda {
@@ -38,6 +40,14 @@ Expected<std::vector<CudaDevice>> query_all() {
 }
 
 }  // namespace
+
+bool may_use_wgmma(const CudaDevice& device) {
+  static const bool kept_to_sm80 = [] {
+    const char* value = std::getenv("INTAGLIO_GPU_ISA");
+    return value != nullptr && std::string_view(value) == "sm80";
+  }();
+  return device.compute_capability == 90 && !kept_to_sm80;
+}
 
 Status device_status(int status, const char* call) {
   if (status == cudaSuccess) return {};

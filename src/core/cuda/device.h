@@ -9,6 +9,9 @@ namespace intaglio::cuda {
 // kNotFound if there is no such device, kDevice if the runtime fails.
 Expected<const CudaDevice*> find_device(int ordinal);
 
+// Whether wgmma kernels may run: compute capability 9.0, unless INTAGLIO_GPU_ISA=sm80 keeps the process to what consumer Ampere has, for comparisons.
+bool may_use_wgmma(const CudaDevice& device);
+
 // "cudaMemcpyAsync: out of memory" as ErrorCode::kDevice; success for 0. `status` is a cudaError_t.
 Status device_status(int status, const char* call);
 

@@ -4,21 +4,24 @@
 #include <cmath>
 
 #include "core/memory.h"
-#include "io/checkpoint.h"
 #include "models/ideogram4/flux2_vae_weights.h"
+#include "models/weights.h"
 
 namespace intaglio {
 namespace {
 
-// Goes through the weights of the decoder by name. With kDeclare every tensor is asked for, so that
-// all problems are found before the first is prepared; kShapes needs no checkpoint.
+// Goes through the weights of the decoder by name. kDeclare lists what is needed, so that all
+// problems are found before the first tensor is prepared; kShapes needs no tensors.
 class Loader {
  public:
   enum class Mode { kShapes, kDeclare, kPrepare };
 
   Loader(const Context& context, const Flux2VaeConfig& config, DType compute, Mode mode,
-         WeightReader* reader)
-      : context_(context), config_(config), compute_(compute), mode_(mode), reader_(reader) {}
+         TensorSource* source = nullptr)
+      : context_(context), config_(config), compute_(compute), mode_(mode), source_(source) {}
+
+  // What kDeclare has gathered.
+  const TensorShapes& declared() const { return declared_; }
 
   Status load(Flux2VaeWeights& weights) {
     const Flux2VaeConfig& c = config_;
@@ -62,10 +65,10 @@ class Loader {
  private:
   // The tensor, if weights are being prepared now.
   std::optional<TensorView> fetch(const std::string& name, const Shape& shape) {
-    if (mode_ == Mode::kShapes) return std::nullopt;
-    const TensorView view = reader_->require(name, shape);
-    if (mode_ == Mode::kDeclare) return std::nullopt;
-    return view;
+    if (mode_ == Mode::kDeclare) declared_.emplace_back(name, shape);
+    if (mode_ != Mode::kPrepare) return std::nullopt;
+    const auto view = source_->tensor(name, shape);
+    return view ? std::optional(*view) : std::nullopt;  // checked before: all are there
   }
 
   void fetch_floats(const std::string& name, int64_t count, std::vector<float>& out) {
@@ -174,7 +177,8 @@ class Loader {
   const Flux2VaeConfig& config_;
   DType compute_;
   Mode mode_;
-  WeightReader* reader_;
+  TensorSource* source_;
+  TensorShapes declared_;
 };
 
 Status check_supported(const JsonConfig& json) {
@@ -225,7 +229,7 @@ Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json) {
 Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2VaeConfig& config,
                                              DType compute) {
   Flux2VaeWeights weights;
-  INTAGLIO_TRY(Loader(context, config, compute, Loader::Mode::kShapes, nullptr).load(weights));
+  INTAGLIO_TRY(Loader(context, config, compute, Loader::Mode::kShapes).load(weights));
   return weights;
 }
 
@@ -234,6 +238,17 @@ DType Flux2VaeDecoder::compute_dtype(const Context& context, const LayerSelectio
   const bool has_bf16 =
       context.gpu != nullptr ? context.gpu->compute_capability >= 80 : context.cpu.avx512_bf16;
   return has_bf16 ? DType::kBF16 : DType::kF32;
+}
+
+Status Flux2VaeDecoder::read_weights(const Context& context, TensorSource& source) {
+  Loader declare(context, config_, compute_, Loader::Mode::kDeclare);
+  Flux2VaeWeights declared;
+  INTAGLIO_TRY(declare.load(declared));
+  INTAGLIO_TRY(source.check(declare.declared()));
+  auto weights = std::make_shared<Flux2VaeWeights>();
+  INTAGLIO_TRY(Loader(context, config_, compute_, Loader::Mode::kPrepare, &source).load(*weights));
+  weights_ = std::move(weights);
+  return {};
 }
 
 Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context,
@@ -248,15 +263,19 @@ Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context,
   decoder.compute_ = compute;
   INTAGLIO_ASSIGN(decoder.config_, parse_flux2_vae_config(json));
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(folder));
-  WeightReader reader(std::move(checkpoint));
-  Flux2VaeWeights declared;
-  INTAGLIO_TRY(
-      Loader(context, decoder.config_, compute, Loader::Mode::kDeclare, &reader).load(declared));
-  INTAGLIO_TRY(reader.finish());
-  auto weights = std::make_shared<Flux2VaeWeights>();
-  INTAGLIO_TRY(
-      Loader(context, decoder.config_, compute, Loader::Mode::kPrepare, &reader).load(*weights));
-  decoder.weights_ = std::move(weights);
+  CheckpointSource source(std::move(checkpoint));
+  INTAGLIO_TRY(decoder.read_weights(context, source));
+  return decoder;
+}
+
+Expected<Flux2VaeDecoder> Flux2VaeDecoder::synthetic(const Context& context,
+                                                     const Flux2VaeConfig& config, DType compute,
+                                                     uint64_t seed) {
+  Flux2VaeDecoder decoder;
+  decoder.compute_ = compute;
+  decoder.config_ = config;
+  SyntheticSource source(seed);
+  INTAGLIO_TRY(decoder.read_weights(context, source));
   return decoder;
 }
 
@@ -265,13 +284,17 @@ Status Flux2VaeDecoder::denormalize_and_unpack(const float* x, int64_t grid_h, i
   if (grid_h < 1 || grid_w < 1)
     return make_error(ErrorCode::kInvalidArgument, "VAE: a grid of {} x {} tokens", grid_h, grid_w);
   const int64_t channels = config_.latent_channels;
-  for (int64_t token = 0; token < grid_h * grid_w; ++token) {
-    for (int64_t i = 0; i < 4 * channels; ++i) {
-      const int64_t y = token / grid_w * 2 + i / (2 * channels);
-      const int64_t column = token % grid_w * 2 + i / channels % 2;
-      latent[(i % channels * 2 * grid_h + y) * 2 * grid_w + column] =
-          x[token * 4 * channels + i] * weights_->latent_scale[static_cast<size_t>(i)] +
-          weights_->latent_shift[static_cast<size_t>(i)];
+  // Planes one after the other: writes are contiguous, and reads stay within a row of tokens.
+  for (int64_t plane = 0; plane < channels; ++plane) {
+    for (int64_t y = 0; y < 2 * grid_h; ++y) {
+      float* const line = latent + (plane * 2 * grid_h + y) * 2 * grid_w;
+      for (int64_t column = 0; column < 2 * grid_w; ++column) {
+        const int64_t token = y / 2 * grid_w + column / 2;
+        const int64_t i = (y % 2 * 2 + column % 2) * channels + plane;
+        line[column] =
+            x[token * 4 * channels + i] * weights_->latent_scale[static_cast<size_t>(i)] +
+            weights_->latent_shift[static_cast<size_t>(i)];
+      }
     }
   }
   return {};

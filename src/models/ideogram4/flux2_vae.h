@@ -10,6 +10,7 @@
 
 #include "core/context.h"
 #include "core/dtype.h"
+#include "core/profile.h"
 #include "core/status.h"
 #include "io/json_config.h"
 #include "quant/precision.h"
@@ -35,6 +36,7 @@ struct Flux2VaeConfig {
 Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json);
 
 struct Flux2VaeWeights;
+class TensorSource;
 
 class Flux2VaeDecoder {
  public:
@@ -52,6 +54,9 @@ class Flux2VaeDecoder {
   static Expected<Flux2VaeDecoder> load(const Context& context, const std::filesystem::path& folder,
                                         DType compute);
 
+  // Random weights in the shapes of `config`, for benchmarks.
+  static Expected<Flux2VaeDecoder> synthetic(const Context& context, const Flux2VaeConfig& config,
+                                             DType compute, uint64_t seed);
   // The type to compute in: BF16 where the precision allows it and the device has arithmetic for it.
   static DType compute_dtype(const Context& context, const LayerSelection& selection);
 
@@ -71,11 +76,13 @@ class Flux2VaeDecoder {
 
   // Both in host memory, on a device of the kind the weights were prepared for.
   // latent: [latent_channels, h, w] -> image [3, h * scale_factor, w * scale_factor], before the
-  // clamp: about [-1, 1].
+  // clamp: about [-1, 1]. `profile` may be null.
   Status decode(const Context& context, const float* latent, int64_t h, int64_t w, float* image,
-                const Progress& progress) const;
+                const Progress& progress, Profile* profile = nullptr) const;
 
  private:
+  Status read_weights(const Context& context, TensorSource& source);
+
   Flux2VaeConfig config_;
   DType compute_ = DType::kF32;
   int64_t tile_ = kDefaultTile;

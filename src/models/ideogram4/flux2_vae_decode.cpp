@@ -16,8 +16,19 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kScoreElements =
-    int64_t{1} << 21;  // of an attention block: bounds its memory at any picture size
+// Scores of an attention block: bounds its memory at any picture size. A GPU wants its products large.
+constexpr int64_t kScoreElements = int64_t{1} << 21;
+constexpr int64_t kGpuScoreElements = int64_t{1} << 25;
+constexpr int64_t kMostBlockRows = 384, kGpuMostBlockRows = 8192;
+
+// One tile's latents: channel c of position (y, x).
+struct LatentWindow {
+  const float* latent = nullptr;  // [channels, h, w]
+  int64_t h = 0, w = 0, first_row = 0, first_column = 0;
+  float at(int64_t c, int64_t y, int64_t x) const {
+    return latent[(c * h + first_row + y) * w + first_column + x];
+  }
+};
 
 class Walk {
  public:
@@ -45,18 +56,17 @@ class Walk {
     return plan_;
   }
 
-  // latent_at(channel, y, x); returns the picture [pixels, 3] floats in the arena, valid while the
-  // caller's scope lasts.
-  using LatentAt = std::function<float(int64_t, int64_t, int64_t)>;
-  Expected<const float*> run(const Plan& plan, const LatentAt& latent_at, int64_t h, int64_t w,
-                             const std::function<void()>& step) {
+  // Returns the picture [pixels, 3] floats in the arena, valid while the caller's scope lasts.
+  Expected<const float*> run(const Plan& plan, const LatentWindow& latent, int64_t h, int64_t w,
+                             const std::function<void()>& step, Profile* profile) {
     for (size_t i = 0; i < slots_.size(); ++i) {
       INTAGLIO_ASSIGN(slots_[i],
                       context_.scratch->take<std::byte>(static_cast<int64_t>(plan.slots[i])));
     }
     running_ = true;
     step_ = &step;
-    INTAGLIO_TRY(forward(&latent_at, h, w));
+    profile_ = profile;
+    INTAGLIO_TRY(forward(&latent, h, w));
     return reinterpret_cast<const float*>(slots_[current_]);
   }
 
@@ -93,6 +103,7 @@ class Walk {
     need(y, pixels() * conv.out_channels, desc.out_dtype());
     need_scratch(conv2d_scratch_bytes(desc, conv, context_.threads));
     if (!running_) return {};
+    const ProfileScope part(context_, profile_, ProfilePart::kConv);
     return conv2d(context_, desc, conv, slots_[x], add ? slots_[*add] : nullptr, slots_[y]);
   }
 
@@ -107,6 +118,7 @@ class Walk {
     need(y, pixels() * channels, compute_);
     need_scratch(group_norm_scratch_bytes(context_, desc));
     if (!running_) return {};
+    const ProfileScope part(context_, profile_, ProfilePart::kGroupNorm);
     return group_norm(context_, desc, slots_[x], norm.weight.as<float>(), norm.bias.as<float>(),
                       slots_[y]);
   }
@@ -132,6 +144,7 @@ class Walk {
     INTAGLIO_ASSIGN(const FloatGemmImplementation* const gemm, choose_float_gemm(desc, context_));
     scratch = std::max(scratch, align_up(gemm->scratch_bytes(desc, context_.threads), kCacheLine));
     if (!running_) return {};
+    const ProfileScope part(context_, profile_, ProfilePart::kAttention);
     return gemm->run(context_, desc, args);
   }
 
@@ -141,8 +154,10 @@ class Walk {
   Status attention(const Flux2VaeWeights::Attention& a) {
     const int64_t tokens = pixels();
     const int64_t channels = a.q.in_channels;
+    const bool gpu = context_.gpu != nullptr;
     const int64_t block =
-        std::clamp<int64_t>(kScoreElements / tokens, 1, std::min<int64_t>(384, tokens));
+        std::clamp<int64_t>((gpu ? kGpuScoreElements : kScoreElements) / tokens, 1,
+                            std::min(gpu ? kGpuMostBlockRows : kMostBlockRows, tokens));
     const size_t x = (current_ + 1) % 3;
     const size_t q = other(current_, x);
     INTAGLIO_TRY(normalize(a.norm, channels, false, current_, x));
@@ -191,6 +206,7 @@ class Walk {
       if (running_) {
         const SoftmaxRows shape{rows, tokens, 1.0f / std::sqrt(static_cast<float>(channels)),
                                 compute_};
+        const ProfileScope part(context_, profile_, ProfilePart::kAttention);
         INTAGLIO_TRY(softmax_rows(context_, shape, reinterpret_cast<float*>(scores), p));
       }
       // The rows of q are used up: their results take their place.
@@ -214,12 +230,12 @@ class Walk {
     return finish_step();
   }
 
-  Status read_latent(const LatentAt& latent_at) {
+  Status read_latent(const LatentWindow& latent) {
     const int64_t channels = config_.latent_channels;
     std::vector<float> values(static_cast<size_t>(pixels() * channels));
-    for (int64_t p = 0; p < pixels(); ++p) {
-      for (int64_t c = 0; c < channels; ++c)
-        values[static_cast<size_t>(p * channels + c)] = latent_at(c, p / w_, p % w_);
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t p = 0; p < pixels(); ++p)
+        values[static_cast<size_t>(p * channels + c)] = latent.at(c, p / w_, p % w_);
     }
     if (compute_ != DType::kBF16)
       return copy_in(context_, slots_[current_], values.data(), values.size() * sizeof(float));
@@ -235,12 +251,12 @@ class Walk {
     return {};
   }
 
-  Status forward(const LatentAt* latent_at, int64_t h, int64_t w) {
+  Status forward(const LatentWindow* latent, int64_t h, int64_t w) {
     h_ = h;
     w_ = w;
     current_ = 0;
     need(current_, pixels() * config_.latent_channels, compute_);
-    if (running_) INTAGLIO_TRY(read_latent(*latent_at));
+    if (running_) INTAGLIO_TRY(read_latent(*latent));
     if (weights_.post_quant) INTAGLIO_TRY(move(*weights_.post_quant));
     INTAGLIO_TRY(move(weights_.conv_in));
     INTAGLIO_TRY(resnet(weights_.mid[0]));
@@ -267,6 +283,7 @@ class Walk {
   const Context& context_;
   bool running_ = false;
   const std::function<void()>* step_ = nullptr;
+  Profile* profile_ = nullptr;
   Plan plan_;
   std::array<std::byte*, 3> slots_{};
   size_t current_ = 0;
@@ -331,7 +348,7 @@ uint64_t Flux2VaeDecoder::planned_bytes(const Context& context, const Flux2VaeCo
 }
 
 Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int64_t h, int64_t w,
-                               float* image, const Progress& progress) const {
+                               float* image, const Progress& progress, Profile* profile) const {
   constexpr int64_t kMaxLatents = 1 << 16;
   if (h < 1 || w < 1 || h > kMaxLatents || w > kMaxLatents) {
     return make_error(ErrorCode::kInvalidArgument,
@@ -345,43 +362,38 @@ Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int6
   INTAGLIO_ASSIGN(const Walk::Plan plan, walk.plan(rows.tile, columns.tile));
   const int64_t scale = config_.scale_factor();
   const int64_t width = w * scale;
-  const int64_t tile_width = columns.tile * scale;
   const int64_t total = plan.steps * rows.count * columns.count;
   int64_t done = 0;
   const std::function<void()> step = [&] {
     ++done;
     if (progress) progress(done, total);
   };
-  std::fill_n(image, 3 * h * scale * width, 0.0f);
-  std::vector<float> tile(static_cast<size_t>(rows.tile * scale * tile_width * 3));
+  const auto bytes = static_cast<size_t>(3 * h * scale * width) * sizeof(float);
+  INTAGLIO_ASSIGN(const AlignedBuffer picture, allocate(context, bytes));
+  INTAGLIO_TRY(fill_zero(context, picture.data(), bytes));
   for (int64_t i = 0; i < rows.count; ++i) {
-    const std::vector<float> row_share = rows.shares(i, scale);
+    INTAGLIO_ASSIGN(const AlignedBuffer row_share, upload(context, rows.shares(i, scale)));
     for (int64_t j = 0; j < columns.count; ++j) {
-      const std::vector<float> column_share = columns.shares(j, scale);
+      INTAGLIO_ASSIGN(const AlignedBuffer column_share, upload(context, columns.shares(j, scale)));
       const Arena::Scope scope(*context.scratch);
-      const auto latent_at = [&](int64_t c, int64_t y, int64_t x) {
-        return latent[(c * h + rows.start(i) + y) * w + columns.start(j) + x];
-      };
-      INTAGLIO_ASSIGN(const float* const decoded,
-                      walk.run(plan, latent_at, rows.tile, columns.tile, step));
-      INTAGLIO_TRY(copy_out(context, tile.data(), decoded, tile.size() * sizeof(float)));
-      const int64_t first_row = rows.start(i) * scale;
-      const int64_t first_column = columns.start(j) * scale;
-      parallel_for(context.threads, rows.tile * scale, 16, [&](int64_t begin, int64_t end, int) {
-        for (int64_t y = begin; y < end; ++y) {
-          for (int64_t c = 0; c < 3; ++c) {
-            float* const line = image + (c * h * scale + first_row + y) * width + first_column;
-            const float share = row_share[static_cast<size_t>(y)];
-            for (int64_t x = 0; x < tile_width; ++x) {
-              line[x] += share * column_share[static_cast<size_t>(x)] *
-                         tile[static_cast<size_t>((y * tile_width + x) * 3 + c)];
-            }
-          }
-        }
-      });
+      INTAGLIO_ASSIGN(const float* const tile,
+                      walk.run(plan, {latent, h, w, rows.start(i), columns.start(j)}, rows.tile,
+                               columns.tile, step, profile));
+      const ProfileScope part(context, profile, ProfilePart::kOther);
+      INTAGLIO_TRY(place_tile(context,
+                              {.height = h * scale,
+                               .width = width,
+                               .tile_height = rows.tile * scale,
+                               .tile_width = columns.tile * scale,
+                               .first_row = rows.start(i) * scale,
+                               .first_column = columns.start(j) * scale,
+                               .row_share = row_share.as<float>(),
+                               .column_share = column_share.as<float>()},
+                              tile, picture.as<float>()));
+      INTAGLIO_TRY(synchronize(context));  // the shares go away
     }
   }
-  return {};
+  return copy_out(context, image, picture.data(), bytes);
 }
 
 }  // namespace intaglio

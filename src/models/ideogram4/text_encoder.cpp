@@ -77,7 +77,19 @@ Expected<TextEncoder> TextEncoder::load(const Context& context, const std::files
   return model;
 }
 
-Status TextEncoder::read_weights(const Context& context, CheckpointSource& source,
+Expected<TextEncoder> TextEncoder::synthetic(const Context& context,
+                                             const TextEncoderConfig& config,
+                                             const LayerSelection& selection, uint64_t seed) {
+  TextEncoder model;
+  model.config_ = config;
+  model.prefix_ = kPrefixes[0];
+  model.dtype_ = selection.activation_dtype();
+  SyntheticSource source(seed);
+  INTAGLIO_TRY(model.read_weights(context, source, selection));
+  return model;
+}
+
+Status TextEncoder::read_weights(const Context& context, TensorSource& source,
                                  const LayerSelection& selection) {
   const TextEncoderConfig& c = config_;
   const int64_t q = c.heads * c.head_dim;

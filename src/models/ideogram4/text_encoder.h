@@ -24,6 +24,10 @@ class TextEncoder {
   static Expected<TextEncoder> load(const Context& context, const std::filesystem::path& folder,
                                     const LayerSelection& selection, const JsonConfig* model_index);
 
+  // Random weights in the shapes of `config`, for benchmarks.
+  static Expected<TextEncoder> synthetic(const Context& context, const TextEncoderConfig& config,
+                                         const LayerSelection& selection, uint64_t seed);
+
   const TextEncoderConfig& config() const { return config_; }
   size_t weight_bytes() const;
   const std::vector<std::string>& unused_tensors() const { return unused_; }
@@ -39,7 +43,7 @@ class TextEncoder {
     AlignedBuffer input_norm, post_norm, norm_q, norm_k;  // F32
   };
 
-  Status read_weights(const Context& context, CheckpointSource& source,
+  Status read_weights(const Context& context, TensorSource& source,
                       const LayerSelection& selection);
   Status run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos,
                    const float* sin, BlockBuffers& b) const;

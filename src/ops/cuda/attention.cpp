@@ -1,8 +1,6 @@
 #include "ops/cuda/attention.h"
 
-#include <cstdlib>
 #include <optional>
-#include <string_view>
 
 #include "core/cuda/device.h"
 #include "ops/cuda/launch/plain_attention.h"
@@ -15,15 +13,6 @@ namespace {
 
 static_assert(intaglio::kS8KeyBlock == cuda::kS8KeyBlock &&
               intaglio::kS8KeyBlock == kKeyBlockTokens);
-
-// INTAGLIO_GPU_ISA=sm80 keeps to what consumer Ampere has, for comparisons on newer cards.
-bool has_wgmma(const Context& context) {
-  static const bool kept_to_sm80 = [] {
-    const char* value = std::getenv("INTAGLIO_GPU_ISA");
-    return value != nullptr && std::string_view(value) == "sm80";
-  }();
-  return context.gpu->compute_capability == 90 && !kept_to_sm80;
-}
 
 bool is_fast_head(int64_t head_dim) { return head_dim == 64 || head_dim == 128 || head_dim == 256; }
 
@@ -38,7 +27,7 @@ Refusal refuse(const AttentionDesc& desc, const Context& context, AttentionScore
 
 Refusal refuse_wgmma(const AttentionDesc& desc, const Context& context, AttentionScores scores) {
   if (const Refusal refusal = refuse(desc, context, scores)) return refusal;
-  return has_wgmma(context) ? nullptr : "no wgmma";
+  return may_use_wgmma(*context.gpu) ? nullptr : "no wgmma";
 }
 
 Refusal refuse_mma(const AttentionDesc& desc, const Context& context, AttentionScores scores) {

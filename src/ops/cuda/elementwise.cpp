@@ -80,4 +80,19 @@ Status softmax_rows(const Context& context, const SoftmaxRows& s, float* scores,
                        "softmax_rows");
 }
 
+Status place_tile(const Context& context, const PlaceTile& s, const float* tile, float* picture) {
+  return device_status(place_picture({.tile = tile,
+                                      .picture = picture,
+                                      .row_share = s.row_share,
+                                      .column_share = s.column_share,
+                                      .height = s.height,
+                                      .width = s.width,
+                                      .tile_height = s.tile_height,
+                                      .tile_width = s.tile_width,
+                                      .first_row = s.first_row,
+                                      .first_column = s.first_column},
+                                     stream_of(context)),
+                       "place_picture");
+}
+
 }  // namespace intaglio::cuda::op

@@ -14,5 +14,7 @@ Status scatter_tap(const Context& context, const float* h, const ScatterTap& sha
                    float* features);
 Status euler_step(const Context& context, const EulerStep& step, float* x, int64_t count);
 Status softmax_rows(const Context& context, const SoftmaxRows& shape, float* scores, void* out);
+Status place_tile(const Context& context, const PlaceTile& shape, const float* tile,
+                  float* picture);
 
 }  // namespace intaglio::cuda::op

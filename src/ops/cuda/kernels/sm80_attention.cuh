@@ -13,18 +13,18 @@
 //            x = Q K^T  | p = exp2(x) | out += P V
 //
 //   step t of a warp:   maxima of x(t) | wait, barrier | x(t + 1) = Q K(t + 1)^T, between its products p(t) = exp2(x(t)) | out += P(t) V(t)
-//   copies from the barrier of step t:  K(t + kSlots) to the slot of K(t), V(t + kSlots - 1) to that of V(t - 1), evenly over the products
+//   copies from the barrier of step t:  K(t + kSlots) to the slot of K(t), V(t + kSlots - 1) to that of V(t - 1), with the first products
 //
 // The next tile's scores do not depend on this tile's exponentials: the matrix unit works on the ones while the float units make the others. P never leaves
 // the registers: the accumulator layout of x is the A fragment of the second product. One barrier a step serves both ends of the ring: K(t) was last
 // read in step t - 1 and V(t - 1) too.
 //
-// Softmax. Logits are in units of log2, so that p is one FFMA and one ex2. A row's reference m (what is subtracted) is a maximum seen earlier; it is raised only when a
+// Softmax. Logits are in units of log2, so that p is one subtraction and one ex2. A row's reference m (what is subtracted) is a maximum seen earlier; it is raised only when a
 // logit exceeds it by more than kSlack, else p just grows up to 2^kSlack: the quotient is the same and float and bf16 keep their relative precision. So
 // almost no step rescales the output, and without a raise a step needs no shuffle: each lane compares its own maxima, a vote tells the warp.
 //
-// s8: the accumulators start at the bits of 1.5 * 2^23, so as float bits they are that number plus the product, exact for |product| <= 2^22 = 256 * 128^2;
-// one float subtraction makes the integer a float.
+// s8: the sum of a product and the bits of 1.5 * 2^23 are, as a float, 1.5 * 2^23 plus the product, exact for |product| <= 2^22 = 256 * 128^2; so an integer addition and a
+// float subtraction convert it; the conversion instruction runs at a quarter of their rate on sm_80.
 //
 // Numeric contract: scores exact (s8) or float32 sums (bf16); logits, p and sums float32; P rounded to bf16 for the second product, the row sums are of
 // unrounded p. Same input, same bits. NaN and Inf of q, of visible k and v, and of the scales show in the output; a row whose logits are all -Inf is NaN.
@@ -32,7 +32,7 @@
 //
 // What bounds it. A warp reads all K and V of its head from shared memory for its 16 kMi rows: per instruction 256 / kMi bytes, 2 / kMi cycles of shared memory, against one
 // instruction every 1.7 cycles on sm_90, every 2 on sm_80, 4 (s8) and 8 (bf16) on sm_86 and 89. With head_dim 256 kMi is 1, because the output of
-// 16 rows takes 128 registers: shared memory bounds sm_90 and sm_80. With head_dim 64 and 128 kMi is 2.
+// 16 rows takes 128 registers: shared memory bounds sm_90 and sm_80. With head_dim 64 kMi is 2; with 128 its fragments would not leave the registers for the next scores.
 //   head_dim 256, a tile of 32 keys, 128 rows: fragments bf16 256 KB, s8 192 KB, copies 32 and 24 KB: 2304 and 1728 cycles. On 132 SMs at 1.75 GHz
 //   that bounds bf16 to 420 and s8 to 560 TFLOP/s; the matrix unit alone would do 550 and 730.
 // Measure: bench/cuda/check_sm80_attention.cu.
@@ -72,9 +72,10 @@ INTAGLIO_HOST_DEVICE AttentionBlock attention_block(int index, int heads, int ti
 // What a warp computes, from the indices of its block and thread: cheap enough to be found again where it is needed.
 template <class C>
 struct WarpPlace {
-  int head, block_row0, row0;  // row0: the warp's first query
-  int tiles,
-      warp_tiles;  // of keys that some row of the block, and of the warp, sees; a warp past the last token has none and only copies
+  int head;
+  int block_row0, row0;  // first query of the block and of the warp
+  // Tiles of keys that some row of the block, and of the warp, sees. A warp past the last token has none and only copies.
+  int tiles, warp_tiles;
 };
 template <class C>
 __device__ __forceinline__ WarpPlace<C> warp_place(const Sm80AttentionArgs& args, int block,

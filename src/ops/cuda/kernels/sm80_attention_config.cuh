@@ -37,6 +37,7 @@ struct S8Scores {
                                                   uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k32_s8(acc, a, b0, b1);
   }
+  // Through the bits of 1.5 * 2^23, whose unit in the last place is 1.
   static __device__ __forceinline__ float value(Acc acc) {
     return __fadd_rn(ptx::float_of_bits(static_cast<uint32_t>(acc) + 0x4b400000u), -12582912.0f);
   }
@@ -168,9 +169,9 @@ struct KeyValueLoader {
   using VTile = typename C::VTile;
   static constexpr int kPasses = C::kKPasses + C::kVPasses;
 
-  // Offsets in bytes from the first of k and v, in 32 bits to spare registers; the launcher refuses operands that span more.
   const Sm80AttentionArgs& args;
   uint32_t smem;
+  // Offsets in bytes from the first of k and v, in 32 bits to spare registers; the launcher refuses operands that span more.
   uint32_t k_from, v_from;  // this thread's chunk in pass 0 of the tiles to copy
   uint32_t k_to, v_to;      // this thread's chunk in shared memory, slot 0
   int left;  // keys from the first of the K tile on; past them tiles are filled with zeros and nothing is read

@@ -71,6 +71,7 @@ class Chooser {
       : device_(device), cache_(TuningCache::open(tuning_key(device), default_tuning_folder())) {
     for (const TileConfig& config : tile_configs(device)) {
       if (!has_s8_gemm_config(config.family, config.name)) continue;
+      if (config.family == S8GemmFamily::kSm90a && !may_use_wgmma(device)) continue;
       all_.push_back(config);
       if (config.any_rows) any_rows_.push_back(config);
     }
