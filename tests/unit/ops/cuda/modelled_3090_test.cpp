@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -122,6 +123,70 @@ std::string config_table(const CudaDevice& device) {
   return page + "\n";
 }
 
+// One pass of Ideogram 4's transformer with int8 linears and int8 scores, by mma.sync alone.
+struct PassTimes {
+  double linears_ms = 0.0, attention_ms = 0.0, memory_ms = 0.0;
+  double total_ms() const { return linears_ms + attention_ms + memory_ms; }
+};
+
+constexpr int64_t kLayers = 34, kWidth = 4608, kHidden = 12288;
+
+struct CardRates {
+  double s8_tops, bf16_tflops;   // mma.sync
+  double attention_shared_tops;  // what shared memory allows the attention kernel
+  double memory_gb_per_s;        // data sheet
+};
+
+// Shares of their limits that the kernels reached on an H100.
+constexpr double kAttentionShare = 0.8;  // 444 of 560 TFLOP/s, bound by shared memory
+constexpr double kMemoryShare = 0.82;    // 2750 of 3350 GB/s
+
+PassTimes pass_times(const CudaDevice& device, const CardRates& rates, int64_t tokens) {
+  PassTimes times;
+  std::vector<TileConfig> configs;
+  for (const TileConfig& c : tile_configs(device))
+    if (c.family == S8GemmFamily::kSm80) configs.push_back(c);
+  for (const S8GemmShape& s :
+       {S8GemmShape{tokens, 3 * kWidth, kWidth}, S8GemmShape{tokens, kWidth, kWidth},
+        S8GemmShape{tokens, 2 * kHidden, kWidth, S8Fusion::kSwiglu},
+        S8GemmShape{tokens, kWidth, kHidden}})
+    times.linears_ms += kLayers * rank_s8_gemm(device, s, configs).front().predicted_ms;
+  const auto plane = static_cast<double>(tokens * kWidth);
+  const double half = 2e-9 * static_cast<double>(tokens) * plane;  // GOP of each product
+  const double tensor_ms = half / rates.s8_tops + half / rates.bf16_tflops;
+  const double shared_ms = 2.0 * half / rates.attention_shared_tops;
+  times.attention_ms = kLayers * std::max(tensor_ms, shared_ms) / kAttentionShare;
+  // Rope 10 bytes an element, attention's rows to int8 3, two residuals with their norms 11 each; the hidden rows 3.
+  const double bytes = plane * 35.0 + static_cast<double>(tokens * kHidden) * 3.0;
+  times.memory_ms = kLayers * bytes / (kMemoryShare * rates.memory_gb_per_s) * 1e-6;
+  return times;
+}
+
+std::string pass_table() {
+  // 560 TFLOP/s at 132 x 1.98 GHz; a 3090 has 82 x 1.695 GHz of the same shared memory.
+  const double shared_3090 = 560.0 * 82 * 1.695 / (132 * 1.98);
+  const CardRates h100_rates{1250, 625, 560, 3350}, rtx_3090_rates{284, 71, shared_3090, 936};
+  std::string page =
+      "| card | tokens | linears | attention | passes over memory | one pass | measured |\n"
+      "| --- | --- | --- | --- | --- | --- | --- |\n";
+  const auto row = [&](const char* card, const CudaDevice& device, const CardRates& rates,
+                       int64_t tokens, const char* measured) {
+    const PassTimes t = pass_times(device, rates, tokens);
+    page += fmt::format("| {} | {} | {:.0f} ms | {:.0f} ms | {:.0f} ms | {:.0f} ms | {} |\n", card,
+                        tokens, t.linears_ms, t.attention_ms, t.memory_ms, t.total_ms(), measured);
+    return t.total_ms();
+  };
+  row("H100, mma.sync only", h100(), h100_rates, 4608, "129 ms");
+  row("H100, mma.sync only", h100(), h100_rates, 4096, "119 ms");
+  const double conditional = row("RTX 3090", rtx_3090(), rtx_3090_rates, 4608, "");
+  const double unconditional = row("RTX 3090", rtx_3090(), rtx_3090_rates, 4096, "");
+  return page +
+         fmt::format(
+             "\n48 steps of both passes on a 3090: **{:.0f} s** for a picture of 1024 x 1024, "
+             "modelled, the text encoder and the VAE (about 2 s) not counted.\n\n",
+             0.048 * (conditional + unconditional));
+}
+
 std::string make_page() {
   const CudaDevice device = rtx_3090();
   const GpuArch& arch = *gpu_arch(device.compute_capability);
@@ -153,6 +218,17 @@ std::string make_page() {
   page += shape_table(device);
   page += "The same linears by config, without split K: milliseconds and TOPS.\n\n";
   page += config_table(device);
+  page +=
+      "## A whole pass, and a picture\n"
+      "int8 linears as above. Attention with int8 scores: the slower of the tensor cores (q k^T at "
+      "the int8 rate, P V at bf16's) and of shared memory (560 TFLOP/s on an H100, in proportion "
+      "to "
+      "multiprocessors and clock elsewhere), of which the kernel reaches 0.80 there. Passes over "
+      "memory: 35 bytes an element of width and 3 of the hidden width, at 0.82 of the data sheet's "
+      "rate, as on the H100. The H100's rows are there to judge the model by: "
+      "`INTAGLIO_GPU_ISA=sm80 "
+      "intaglio bench step` gave the measured ones (docs/kernels.md).\n\n";
+  page += pass_table();
   page +=
       "## What it does not know\n"
       "- The clock under load: 1.695 GHz is the published boost clock. Cards hold more or less, "

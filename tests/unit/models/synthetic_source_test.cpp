@@ -1,0 +1,55 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "models/weights.h"
+
+namespace intaglio {
+namespace {
+
+double deviation_of(const TensorView& view) {
+  std::vector<float> values(static_cast<size_t>(view.shape.count()));
+  convert_to_f32(view.data, view.dtype, values.data(), values.size());
+  double sum = 0.0, squares = 0.0;
+  for (const float v : values) {
+    sum += static_cast<double>(v);
+    squares += static_cast<double>(v) * static_cast<double>(v);
+  }
+  const double mean = sum / static_cast<double>(values.size());
+  return std::sqrt(squares / static_cast<double>(values.size()) - mean * mean);
+}
+
+TEST(SyntheticSource, MatricesHaveTheDeviationOfTheirColumns) {
+  SyntheticSource source(5);
+  ASSERT_TRUE(source.check({{"a", Shape{300, 64}}, {"b", Shape{100, 64}}, {"n", Shape{64}}}));
+  const auto a = source.tensor("a", Shape{300, 64});
+  const auto b = source.tensor("b", Shape{100, 64});
+  ASSERT_TRUE(a && b);
+  // 19,200 and 6,400 numbers: the deviation of a deviation is 0.5% and 0.9%.
+  EXPECT_NEAR(deviation_of(*a), 1.0 / 8, 0.03 / 8);
+  EXPECT_NEAR(deviation_of(*b), 1.0 / 8, 0.04 / 8);
+  EXPECT_NE(a->data, b->data) << "two tensors at one place of the noise";
+}
+
+TEST(SyntheticSource, TheSameSeedAndNameGiveTheSameNumbers) {
+  const TensorShapes shapes{{"w", Shape{32, 64}}};
+  SyntheticSource one(5), two(5), other(6);
+  for (SyntheticSource* source : {&one, &two, &other}) ASSERT_TRUE(source->check(shapes));
+  const auto bytes = [](const TensorView& view) {
+    const auto* begin = static_cast<const uint8_t*>(view.data);
+    return std::vector<uint8_t>(begin, begin + view.size_bytes());
+  };
+  const auto a = bytes(*one.tensor("w", Shape{32, 64}));
+  EXPECT_EQ(a, bytes(*two.tensor("w", Shape{32, 64})));
+  EXPECT_NE(a, bytes(*other.tensor("w", Shape{32, 64})));
+}
+
+TEST(SyntheticSource, WhatWasNotAnnouncedIsRefused) {
+  SyntheticSource source(5);
+  ASSERT_TRUE(source.check({{"a", Shape{4, 64}}}));
+  EXPECT_FALSE(source.tensor("a", Shape{5, 64}));
+  EXPECT_FALSE(source.tensor("a", Shape{4, 32}));
+}
+
+}  // namespace
+}  // namespace intaglio
