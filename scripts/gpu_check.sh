@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]
 # BUILD_DIR: built with -DINTAGLIO_CUDA=ON -DINTAGLIO_BUILD_BENCH=ON (it may come from another machine). Each step writes OUT_DIR/<step>.log, those that measure a .json too.
-# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
+# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, step, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
 set -uo pipefail
 usage="usage: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]"
 build=$(cd "${1:?$usage}" && pwd)
@@ -30,6 +30,24 @@ nvidia-smi --query-gpu=name,driver_version,power.limit,clocks.max.sm --format=cs
 wanted sm90a_s8_gemm && step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90a_s8_gemm.json"
 wanted sm80_s8_gemm && step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
 wanted quantize_rows && step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"
+if wanted attention; then
+  step attention 200 "$build/bin/check_attention" $quick --json "$out/attention.json"
+  step sm80_attention 200 "$build/bin/check_sm80_attention" $quick --json "$out/sm80_attention.json"
+  if python3 -c 'import torch' 2>/dev/null; then step torch_attention 60 python3 bench/cuda/torch_attention.py "$out/torch_attention.json"; fi
+fi
+wanted row_ops && step row_ops 100 "$build/bin/check_row_ops" --json "$out/row_ops.json"
+wanted conv2d && step conv2d 150 "$build/bin/check_conv2d" --json "$out/conv2d.json"
+intaglio=$build/bin/intaglio
+if wanted verify && [ -x "$intaglio" ]; then
+  for precision in fp32 bf16 int8 int8-dequant fp8 nf4; do
+    step "verify_$precision" 60 "$intaglio" verify tests/reference/data --device cuda --precision $precision
+  done
+fi
+if wanted step && [ -x "$intaglio" ]; then
+  step step 300 "$intaglio" bench step --precision int8,bf16,fp8,int8-dequant,nf4 --json "$out/step.json" --profile "$out/trace.json"
+  step step_sm80 100 env INTAGLIO_GPU_ISA=sm80 "$intaglio" bench step --precision int8 --json "$out/step_sm80.json"
+fi
+wanted image && [ -x "$intaglio" ] && step image 200 "$intaglio" bench image --json "$out/image.json"
 if wanted bench_linear && [ -x "$build/bin/intaglio" ]; then
   step bench_linear 240 "$build/bin/intaglio" bench linear --device cuda --shapes bench/shapes/ideogram4.txt --json "$out/linear.json"
 fi
@@ -43,8 +61,12 @@ if wanted sanitizer && command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck synccheck; do
     step "sanitizer_${tool}_sm80" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm80_s8_gemm" --quick --check-only
     step "sanitizer_${tool}_quantize" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_quantize_rows" --check-only
+    step "sanitizer_${tool}_row_ops" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_row_ops" --check-only
+    step "sanitizer_${tool}_attention" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_attention" --quick --check-only
+    step "sanitizer_${tool}_sm80_attention" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm80_attention" --quick --check-only
     step "sanitizer_${tool}_sm90a" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm90a_s8_gemm" --quick --check-only
   done
+  step sanitizer_memcheck_picture 240 compute-sanitizer --tool memcheck --error-exitcode 9 "$build/bin/intaglio" generate --model models/mini --device cuda --prompt "a red circle" --steps 2 --seed 1 --output "$out/memcheck.png"
   step sanitizer_memcheck_linear 240 compute-sanitizer --tool memcheck --error-exitcode 9 "$build/bin/intaglio" bench linear --device cuda --m 300 --n 512 --k 512 --rounds 1
 fi
 exit $failed

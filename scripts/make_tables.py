@@ -227,16 +227,16 @@ def attention_table(_):
 
 
 def step_table(_):
-    rows = ["| pixels | precision | attention | with 512 text tokens | without text | kernels |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = ["| pixels | precision | with 512 text tokens | without text | kernels |", "| --- | --- | --- | --- | --- |"]
     for entry in read("h100_step")["runs"]:
         passes = {}
         for r in entry["results"]:
             precision, kind = r["pass"].rsplit(" ", 1)
+            precision = precision.replace("/float-scores", ", bf16 scores").replace("/int8-scores", ", int8 scores")
             passes.setdefault(precision, {})[kind] = r
         for precision, kinds in passes.items():
             times = [f"{kinds[k]['median_ms']:.1f} ms ({kinds[k]['min_ms']:.1f} to {kinds[k]['max_ms']:.1f})" for k in ("conditional", "unconditional")]
-            attention = entry["attention"] if entry["attention"] != "auto" else "int8 scores" if precision == "int8" else "bf16"
-            rows.append(f"| {entry['size']} | {precision} | {attention} | {times[0]} | {times[1]} | {entry['kernels']} |")
+            rows.append(f"| {entry['size']} | {precision} | {times[0]} | {times[1]} | {entry['kernels']} |")
     return rows
 
 
@@ -247,6 +247,17 @@ def step_ops_table(_):
     for op in first["ops"]:
         rate = f"{op['operations'] / op['time_ms'] * 1e-9:.0f} TOP/s" if op["operations"] else f"{op['bytes'] / op['time_ms'] * 1e-6:.0f} GB/s" if op["bytes"] else ""
         rows.append(f"| {op['op']} | {op['calls']} | {op['time_ms']:.2f} | {100 * op['time_ms'] / total:.1f}% | {rate} |")
+    return rows
+
+
+def streaming_table(_):
+    rows = ["| memory of the card | pass | layers that stream | copied a pass | time (least to greatest) | compute alone | copies alone | of the larger |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for run in read("h100_streaming")["runs"]:
+        for r in run["results"]:
+            rows.append(
+                f"| {run['budget']}iB | {r['pass'].split()[-1]} | {r['streamed_layers']} of {run['layers']} | {r['streamed_bytes'] / 2**30:.1f} GiB | {r['median_ms']:.1f} ms ({r['min_ms']:.1f} to {r['max_ms']:.1f}) "
+                f"| {r['compute_ms']:.1f} ms | {r['copy_ms']:.1f} ms | {r['median_ms'] / r['least_ms']:.2f}x |"
+            )
     return rows
 
 
@@ -282,6 +293,7 @@ kTables = {
     "step": step_table,
     "step_ops": step_ops_table,
     "image": image_table,
+    "streaming": streaming_table,
     "row_ops": row_ops_table,
     "conv": conv_table,
     "soak": soak_table,

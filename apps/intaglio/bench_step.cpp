@@ -2,19 +2,26 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
+#include <optional>
+#include <string_view>
 
 #include "bench.h"
 #include "command.h"
 #include "core/memory.h"
+#include "core/memory_info.h"
 #include "core/philox.h"
 #include "core/recording.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
+#include "models/ideogram4/published_sizes.h"
 #include "models/ideogram4/transformer.h"
 #include "options.h"
 #include "pipeline/device.h"
+#include "pipeline/memory_plan.h"
 #include "step_ops.h"
+#include "step_streaming.h"
 
 namespace intaglio::cli {
 namespace {
@@ -25,26 +32,20 @@ struct StepFlags {
   int64_t text_tokens = 512, layers = 34;
   int rounds = 7, threads = 0;
   std::string json, profile;
+  std::optional<std::string> vram_budget;
 };
 
-constexpr int64_t kPixelsPerToken = 16;
+constexpr int64_t kPixelsPerToken = kIdeogram4PixelsPerToken;
+constexpr int64_t kPlannedSteps = 48;  // of a picture, for the budget
 
 TransformerConfig ideogram4_config(int64_t layers) {
-  TransformerConfig config;
+  TransformerConfig config = ideogram4_transformer_config();
   config.layers = layers;
-  config.heads = 18;
-  config.head_dim = 256;
-  config.intermediate = 12288;
-  config.adaln_dim = 512;
-  config.channels = 128;
-  config.text_dim = 53248;
-  config.mrope_section = {24, 20, 20};
-  config.rope_theta = 5e6;
-  config.norm_eps = 1e-5f;
   return config;
 }
 
-Expected<std::optional<AttentionScores>> parse_attention(const std::string& text) {
+// One of what --attention lists.
+Expected<std::optional<AttentionScores>> parse_attention(std::string_view text) {
   if (text == "auto") return std::optional<AttentionScores>();
   if (text == "float") return std::optional(AttentionScores::kFloat);
   if (text == "int8") return std::optional(AttentionScores::kS8);
@@ -52,9 +53,26 @@ Expected<std::optional<AttentionScores>> parse_attention(const std::string& text
                     "--attention: expected auto, float or int8, found \"{}\"", text);
 }
 
+Expected<std::vector<std::optional<AttentionScores>>> parse_attentions(std::string_view text) {
+  std::vector<std::optional<AttentionScores>> kinds;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    INTAGLIO_ASSIGN(const auto kind, parse_attention(text.substr(begin, end - begin)));
+    kinds.push_back(kind);
+    begin = end + 1;
+  }
+  return kinds;
+}
+
+// What a result is called: the precision, and the scores where they were asked for.
+std::string model_name(const std::string& precision, std::optional<AttentionScores> scores) {
+  if (!scores) return precision;
+  return precision + (*scores == AttentionScores::kS8 ? "/int8-scores" : "/float-scores");
+}
+
 // One model of one precision with the sessions of its two kinds of pass.
 struct Model {
-  std::string precision;
+  std::string precision;  // and its scores, see model_name
   Transformer transformer;
   TransformerSession with_text, without_text;
   AlignedBuffer velocity;
@@ -66,6 +84,8 @@ struct Bench {
   DeviceContext device;
   Arena arena;
   int64_t grid_h = 0, grid_w = 0;
+  uint64_t vram_budget = 0;  // 0: all layers are resident
+  double copy_rate = 0.0;    // bytes a second from pinned host memory, if layers may stream
   AlignedBuffer latents, features;
   std::vector<std::unique_ptr<Model>> models;
 
@@ -79,17 +99,45 @@ Expected<AlignedBuffer> normal_values(const Context& context, int64_t count, uin
   return upload(context, values);
 }
 
+// The share of a budget that `generate` would leave to the layers of this transformer: beside it are the unconditional one, the VAE and their activations.
+Expected<uint64_t> layer_budget(const Bench& bench, const LayerSelection& selection) {
+  const Context& context = bench.device.context;
+  if (bench.vram_budget == 0 || context.gpu == nullptr) return 0;
+  INTAGLIO_ASSIGN(const MemoryNeeds needs,
+                  picture_needs(context,
+                                {.transformer = ideogram4_config(bench.flags.layers),
+                                 .text = ideogram4_text_config(),
+                                 .vae = ideogram4_vae_config(),
+                                 .selection = selection},
+                                {.text_tokens = bench.flags.text_tokens,
+                                 .grid_h = bench.grid_h,
+                                 .grid_w = bench.grid_w,
+                                 .steps = kPlannedSteps}));
+  const auto plan = plan_memory(needs, {.bytes = bench.vram_budget, .stream = true});
+  if (!plan)
+    return make_error(plan.error().code, "--vram-budget: {} {}",
+                      precision_name(selection.precision), plan.error().message);
+  return plan->conditional_budget;
+}
+
+std::vector<std::string> precisions_known() {
+  const std::span<const std::string_view> names = precision_names();
+  return {names.begin(), names.end()};
+}
+
 Status add_model(Bench& bench, const std::string& precision,
                  std::optional<AttentionScores> scores) {
   Context& context = bench.context();
   Transformer::LoadOptions options;
   options.selection.precision = *precision_from_name(precision);
+  INTAGLIO_TRY(options.selection.check_device(context));
   options.scores = scores;
+  INTAGLIO_ASSIGN(options.weight_budget, layer_budget(bench, options.selection));
   INTAGLIO_ASSIGN(
       Transformer transformer,
       Transformer::synthetic(context, ideogram4_config(bench.flags.layers), options, 1));
   auto model = std::make_unique<Model>(
-      Model{precision, std::move(transformer), {}, {}, {}, nullptr, nullptr});
+      Model{model_name(precision, scores), std::move(transformer), {}, {}, {}, nullptr, nullptr});
   const size_t scratch = model->transformer.scratch_bytes(context, bench.flags.text_tokens,
                                                           bench.grid_h, bench.grid_w, 1);
   if (bench.arena.capacity() < scratch) {
@@ -155,6 +203,35 @@ PassSizes sizes_of(const Bench& bench, const Model& model, int64_t text_tokens) 
                                                         text_tokens + bench.image_tokens())};
 }
 
+// Compute and copies of both kinds of pass, each from a pass that is not recorded.
+Status report_streaming(Bench& bench, std::FILE* out, nlohmann::ordered_json& results) {
+  for (size_t i = 0; i < 2 * bench.models.size(); ++i) {
+    const Model& m = *bench.models[i / 2];
+    const uint64_t bytes = m.transformer.streamed_bytes();
+    nlohmann::ordered_json& json = results[i];
+    json["streamed_layers"] = m.transformer.streamed_layers();
+    json["streamed_bytes"] = bytes;
+    if (i % 2 == 0)
+      fmt::print(out, "{}{}: {} of {} layers stream, {} a pass\n", i == 0 ? "\n" : "", m.precision,
+                 m.transformer.streamed_layers(), bench.flags.layers, format_bytes(bytes));
+    if (bytes == 0) continue;
+    Profile profile;
+    INTAGLIO_TRY(m.transformer.forward(bench.context(), i % 2 == 0 ? m.with_text : m.without_text,
+                                       bench.latents.as<float>(), m.velocity.as<float>(),
+                                       &profile));
+    INTAGLIO_TRY(collect_gpu_spans(bench.context(), profile));
+    const StreamedPass pass = streamed_pass(profile, bytes, bench.copy_rate);
+    fmt::print(out, "  {:<26} compute {:.2f} ms, copies {:.2f} ms: at least {:.2f} ms\n",
+               json["pass"].get<std::string>(), pass.compute_ms, pass.copy_ms, pass.least_ms());
+    json["slot_bytes"] = m.transformer.streamer()->device_bytes();
+    json["compute_ms"] = pass.compute_ms;
+    json["copy_ms"] = pass.copy_ms;
+    json["least_ms"] = pass.least_ms();
+  }
+  fmt::print(out, "large copies from pinned host memory: {:.1f} GB/s\n", bench.copy_rate * 1e-9);
+  return {};
+}
+
 // Device time of each kind of op in one pass that is not recorded, and the trace of the first model.
 Status profile_models(Bench& bench, std::FILE* out, nlohmann::ordered_json& json) {
   for (const auto& owner : bench.models) {
@@ -191,10 +268,14 @@ Status profile_models(Bench& bench, std::FILE* out, nlohmann::ordered_json& json
 
 Status run_step(const StepFlags& flags) {
   INTAGLIO_ASSIGN(const std::vector<std::string> precisions,
-                  parse_precisions(flags.precisions, {"fp32", "bf16", "int8", "int8-dequant"}));
-  INTAGLIO_ASSIGN(const auto scores, parse_attention(flags.attention));
+                  parse_precisions(flags.precisions, precisions_known()));
+  INTAGLIO_ASSIGN(const auto attentions, parse_attentions(flags.attention));
   INTAGLIO_ASSIGN(const PictureSize size, parse_size(flags.size));
   INTAGLIO_TRY(check_size(size, kPixelsPerToken));
+  uint64_t vram_budget = 0;
+  if (flags.vram_budget) {
+    INTAGLIO_ASSIGN(vram_budget, parse_memory("--vram-budget", *flags.vram_budget));
+  }
   INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(flags.device));
   Bench bench{
       .flags = flags, .device = {}, .arena = {}, .latents = {}, .features = {}, .models = {}};
@@ -204,11 +285,18 @@ Status run_step(const StepFlags& flags) {
   context.scratch = &bench.arena;
   bench.grid_h = size.height / kPixelsPerToken;
   bench.grid_w = size.width / kPixelsPerToken;
+  bench.vram_budget = context.gpu != nullptr ? vram_budget : 0;
   const TransformerConfig config = ideogram4_config(flags.layers);
+  if (bench.vram_budget > 0) {
+    INTAGLIO_ASSIGN(bench.copy_rate, host_copy_rate(context));
+  }
   INTAGLIO_ASSIGN(bench.latents,
                   normal_values(context, bench.image_tokens() * config.channels, 11));
   INTAGLIO_ASSIGN(bench.features, normal_values(context, flags.text_tokens * config.text_dim, 12));
-  for (const std::string& precision : precisions) INTAGLIO_TRY(add_model(bench, precision, scores));
+  for (const auto& scores : attentions) {
+    for (const std::string& precision : precisions)
+      INTAGLIO_TRY(add_model(bench, precision, scores));
+  }
   make_recordings(bench);
 
   std::vector<Candidate> candidates = make_candidates(bench);
@@ -233,6 +321,7 @@ Status run_step(const StepFlags& flags) {
                        {"max_ms", spread.max},
                        {"weight_bytes", model.transformer.weight_bytes()}});
   }
+  if (bench.vram_budget > 0) INTAGLIO_TRY(report_streaming(bench, out, results));
   nlohmann::ordered_json profiles = nlohmann::ordered_json::array();
   INTAGLIO_TRY(profile_models(bench, out, profiles));
   if (flags.json.empty()) return {};
@@ -241,6 +330,10 @@ Status run_step(const StepFlags& flags) {
   json["layers"] = flags.layers;
   json["attention"] = flags.attention;
   json["scratch_bytes"] = bench.arena.capacity();
+  if (bench.vram_budget > 0) {
+    json["vram_budget_bytes"] = bench.vram_budget;
+    json["host_to_device_bytes_per_second"] = bench.copy_rate;
+  }
   json["results"] = std::move(results);
   json["profiles"] = std::move(profiles);
   return write_result(flags.json, json);
@@ -256,11 +349,14 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
       ->add_option("--device", flags->device,
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
       ->capture_default_str();
-  command->add_option("--precision", flags->precisions, "Precisions to compare")
+  command
+      ->add_option("--precision", flags->precisions,
+                   "Precisions to compare, of fp32, bf16, int8, int8-dequant, fp8 and nf4")
       ->capture_default_str();
   command
-      ->add_option("--attention", flags->attention,
-                   "Scores of attention: float, int8, or auto, int8 with int8 linears")
+      ->add_option(
+          "--attention", flags->attention,
+          "Scores of attention, several by commas: float, int8, or auto, what a picture takes")
       ->capture_default_str();
   command->add_option("--size", flags->size, "Pixels")->type_name("WxH")->capture_default_str();
   command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text")
@@ -273,6 +369,11 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_option("--threads", flags->threads, "Threads on a CPU; by default all");
+  command
+      ->add_option("--vram-budget", flags->vram_budget,
+                   "Memory of the GPU that a whole picture may take: of each precision, as many "
+                   "layers stream from host memory as `generate` would let")
+      ->type_name("SIZE");
   command->add_option("--profile", flags->profile,
                       "Write a Chrome trace of the first precision's pass to a file");
   command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout");
@@ -282,6 +383,7 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
       "not.\n"
       "Examples:\n"
       "  intaglio bench step\n"
+      "  intaglio bench step --precision int8 --vram-budget 12G\n"
       "  intaglio bench step --size 2048x2048 --precision int8 --attention float\n"
       "  intaglio bench step --device cpu --layers 1 --size 256x256 --text-tokens 16");
   command->callback([flags, &exit_code] {

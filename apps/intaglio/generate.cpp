@@ -26,10 +26,11 @@ using Clock = std::chrono::steady_clock;
 struct GenerateFlags {
   RunFlags run;
   std::string model = "mini";
-  std::string prompt, output, noise, latents_out, features_out, memory_limit;
+  std::string prompt, output, noise, latents_out, features_out;
+  std::string memory_limit;
   int64_t steps = 0;  // 0: the model's default
   int64_t count = 1;
-  std::optional<std::string> seed, size, guidance;
+  std::optional<std::string> seed, size, guidance, vram_budget;
 };
 
 // Everything that can be known before the first weight is read.
@@ -38,7 +39,6 @@ struct Plan {
   PictureRequest request;
   fs::path model_folder;
   std::vector<fs::path> pictures;
-  uint64_t memory_limit = 0;  // bytes
 };
 
 double since_ms(Clock::time_point start) {
@@ -122,26 +122,16 @@ Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
   take(resolve_model(flags.model), plan.model_folder, errors);
   PipelineOptions options;
   take(parse_device(flags.run.device), options.gpu, errors);
-  if (!flags.memory_limit.empty()) {
-    const std::optional<uint64_t> limit = parse_bytes(flags.memory_limit);
-    if (limit && *limit > 0) {
-      plan.memory_limit = *limit;
-    } else {
-      errors.push_back(
-          {ErrorCode::kInvalidArgument,
-           fmt::format("--memory-limit: expected a size such as 8G or 512M, found \"{}\"",
-                       printable(flags.memory_limit, 60))});
-    }
-  }
+  if (!flags.memory_limit.empty())
+    take(parse_memory("--memory-limit", flags.memory_limit), options.memory_limit, errors);
+  if (flags.vram_budget)
+    take(parse_memory("--vram-budget", *flags.vram_budget), options.vram_budget, errors);
   if (plan.model_folder.empty()) return plan;
 
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kInt8);
   options.selection.keep_bf16 = flags.run.keep_bf16;
   options.threads = flags.run.threads;
-  options.memory_limit = plan.memory_limit;
   take(Pipeline::open(plan.model_folder, options), plan.pipeline, errors);
-  if (plan.pipeline != nullptr && plan.memory_limit == 0)
-    take(available_device_bytes(plan.pipeline->context()), plan.memory_limit, errors);
   if (plan.pipeline != nullptr) plan_request(flags, size, std::move(guidance), plan, errors);
   return plan;
 }
@@ -193,6 +183,10 @@ nlohmann::ordered_json picture_json(const fs::path& file, const PictureRequest& 
       request.noise ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(request.seed);
   json["text_tokens"] = picture.text_tokens;
   json["image_tokens"] = picture.image_tokens;
+  if (picture.streamed_layers > 0) {
+    json["streamed_layers"] = picture.streamed_layers;
+    json["streamed_bytes_per_step"] = picture.streamed_bytes;
+  }
   json["phase_ms"] = phases;
   json["step_ms"] = picture.step_ms;
   json["total_ms"] = total_ms;
@@ -259,12 +253,6 @@ int run_generate(const GenerateFlags& flags) {
   // The plan's memory is checked before the weights are read, also for the hash.
   const Expected<uint64_t> planned = plan.pipeline->planned_bytes(plan.request);
   if (!planned) return fail(planned.error(), flags.run.json);
-  if (const uint64_t available = plan.memory_limit; *planned > available) {
-    const std::string message = fmt::format(
-        "{}x{} pixels at {} need {} of memory, {} are available", plan.request.width,
-        plan.request.height, flags.run.precision, format_bytes(*planned), format_bytes(available));
-    return fail(Error{ErrorCode::kOutOfMemory, message}, flags.run.json);
-  }
   Progress progress;
   progress.phase("hashing the weights");
   const Clock::time_point hash_start = Clock::now();
@@ -350,6 +338,11 @@ void add_generate(CLI::App& app, int& exit_code) {
       ->add_option("--memory-limit", flags->memory_limit,
                    "Refuse pictures that need more; by default what is available")
       ->type_name("SIZE");
+  command
+      ->add_option("--vram-budget", flags->vram_budget,
+                   "Memory of the GPU to work in: layers that do not fit stream from the host's, "
+                   "which takes as much of it; by default all weights are on the GPU")
+      ->type_name("SIZE");
   add_run_flags(*command, flags->run);
   command->footer(
       "Examples:\n"
@@ -357,7 +350,8 @@ void add_generate(CLI::App& app, int& exit_code) {
       "  intaglio generate --model ideogram-4 --prompt @poster.json --size 1024x1536 --seed 7\n"
       "  intaglio generate --prompt \"a cat\" --seed 1 --count 4 --output pictures/ --json > "
       "result.json\n"
-      "  intaglio generate --prompt \"a cat\" --steps 4 --guidance 7,7,7,3");
+      "  intaglio generate --prompt \"a cat\" --steps 4 --guidance 7,7,7,3\n"
+      "  intaglio generate --model ideogram-4 --prompt \"a cat\" --device cuda --vram-budget 12G");
   command->callback([flags, &exit_code] { exit_code = run_generate(*flags); });
 }
 

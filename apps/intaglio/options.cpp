@@ -8,9 +8,11 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "core/memory_info.h"
 #include "io/json_config.h"
 #include "io/printable.h"
 #include "pipeline/device.h"
+#include "quant/precision.h"
 
 namespace intaglio::cli {
 namespace {
@@ -29,8 +31,12 @@ bool parse_number(std::string_view text, T& value) {
 }  // namespace
 
 void add_precision_flag(CLI::App& command, std::string& precision) {
-  command.add_option("--precision", precision, "Arithmetic of the large linears")
-      ->check(CLI::IsMember({"fp32", "bf16", "int8", "int8-dequant"}))
+  const std::span<const std::string_view> names = precision_names();
+  command
+      .add_option("--precision", precision,
+                  "Arithmetic of the large linears; fp8 needs a GPU of compute capability 8.9 or "
+                  "newer, nf4 a GPU")
+      ->check(CLI::IsMember(std::vector<std::string>(names.begin(), names.end())))
       ->capture_default_str();
 }
 
@@ -38,8 +44,8 @@ void add_run_flags(CLI::App& command, RunFlags& flags) {
   add_precision_flag(command, flags.precision);
   command
       .add_option("--keep-bf16", flags.keep_bf16,
-                  "Linears that stay bf16 at the int8 precisions: names with * for any characters, "
-                  "e.g. 'layers.*.feed_forward.w2'; several by commas")
+                  "Linears that stay bf16 at int8, int8-dequant, fp8 and nf4: names with * for any "
+                  "characters, e.g. 'layers.*.feed_forward.w2'; several by commas")
       ->delimiter(',')
       ->type_name("PATTERN");
   command
@@ -100,6 +106,14 @@ Status check_size(const PictureSize& size, int64_t unit) {
   return make_error(ErrorCode::kInvalidArgument,
                     "--size: sides must be multiples of {} pixels, found {}x{}", unit, size.width,
                     size.height);
+}
+
+Expected<uint64_t> parse_memory(std::string_view flag, const std::string& text) {
+  const std::optional<uint64_t> bytes = parse_bytes(text);
+  if (bytes && *bytes > 0) return *bytes;
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{}: expected a size such as 8G or 512M, found \"{}\"", flag,
+                    printable(text, 60));
 }
 
 Expected<uint64_t> parse_seed(const std::string& text) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/status.h"
@@ -39,6 +40,9 @@ struct PictureSize {
 Expected<PictureSize> parse_size(const std::string& text);
 // kInvalidArgument unless both sides are multiples of `unit` pixels.
 Status check_size(const PictureSize& size, int64_t unit);
+
+// "8G", "512M": more than 0 bytes. kInvalidArgument names `flag`.
+Expected<uint64_t> parse_memory(std::string_view flag, const std::string& text);
 
 // A whole number that fits 64 bits.
 Expected<uint64_t> parse_seed(const std::string& text);

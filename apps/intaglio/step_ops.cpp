@@ -16,7 +16,8 @@ Work work_of(std::string_view name, const PassSizes& s) {
   const auto width = static_cast<double>(s.config.width());
   const auto hidden = static_cast<double>(s.config.intermediate);
   const double activation = s.precision == Precision::kFp32 ? 4.0 : 2.0;
-  const double input = s.precision == Precision::kInt8 ? 1.0 : activation;
+  const bool byte_rows = s.precision == Precision::kInt8 || s.precision == Precision::kFp8;
+  const double input = byte_rows ? 1.0 : activation;
   const double plane = tokens * width;
   if (name == "linear qkv") return {6.0 * plane * width, 0.0};
   if (name == "linear out") return {2.0 * plane * width, 0.0};

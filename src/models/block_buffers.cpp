@@ -35,7 +35,7 @@ Expected<Activation> as_linear_input(const Context& context, const LinearWeights
     return activation;
   }
   const ProfileScope scope(context, profile, ProfilePart::kQuantize, detail);
-  if (activation.dtype == DType::kI8) {
+  if (has_row_scales(activation.dtype)) {
     INTAGLIO_TRY(quantize_rows(context, TensorView{x, dtype, Shape{rows, weights.k}}, activation));
   } else {
     INTAGLIO_TRY(convert_elements(context, x, dtype, storage, activation.dtype, rows * weights.k));

@@ -7,14 +7,18 @@
 
 namespace intaglio {
 
-// Row-major [rows, cols], dense. dtype is kF32, kBF16 or kI8.
-// For kI8 the real value of element (r, c) is data[r, c] * scale_row[r]; the contract of the quantization is in ops/quantize.h.
+constexpr bool has_row_scales(DType dtype) {
+  return dtype == DType::kI8 || dtype == DType::kF8E4M3;
+}
+
+// Row-major [rows, cols], dense. dtype is kF32, kBF16, kI8 or, on GPUs only, kF8E4M3.
+// For the last two the real value of element (r, c) is data[r, c] * scale_row[r]; the contract of the quantization is in ops/quantize.h.
 struct Activation {
   DType dtype = DType::kF32;
   void* data = nullptr;
   int64_t rows = 0;
   int64_t cols = 0;
-  float* scale_row = nullptr;  // [rows], kI8 only
+  float* scale_row = nullptr;  // [rows], kI8 and kF8E4M3 only
 
   template <typename T>
   T* as() const {

@@ -55,7 +55,7 @@ void swiglu_rows(const Context& context, const float* gate_up, int64_t m, int64_
 Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
                  void* out, DType out_dtype, int64_t ldo) {
   const auto* bias = weights.bias.as<float>();
-  const void* w = weights.borrowed != nullptr ? weights.borrowed : weights.packed.data();
+  const void* w = weights.data();
   if (weights.epilogue == GemmEpilogue::kNone) {
     return run_float_gemm(
         context, *weights.float_gemm, float_desc(weights, x.rows, weights.n, out_dtype),
@@ -100,7 +100,7 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
   const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
   const int64_t k = weights.k;
   const int64_t step = dequant_columns(weights);
-  const auto* q = weights.packed.as<int8_t>();
+  const auto* q = static_cast<const int8_t*>(weights.data());
   const Arena::Scope scope(*context.scratch);
   INTAGLIO_ASSIGN(BFloat16* const a, context.scratch->take<BFloat16>(x.rows * k));
   INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(step * (swiglu ? 2 : 1) * k));
@@ -167,8 +167,30 @@ std::string_view linear_kind_name(LinearKind kind) {
       return "int8";
     case LinearKind::kS8Dequant:
       return "int8-dequant";
+    case LinearKind::kF8:
+      return "fp8";
+    case LinearKind::kNf4:
+      return "nf4";
   }
   return "f32";
+}
+
+Refusal linear_kind_refusal(LinearKind kind, const Context& context) {
+  constexpr int kFirstFp8 = 89;  // compute capability
+  if (kind == LinearKind::kF8 &&
+      (context.gpu == nullptr || context.gpu->compute_capability < kFirstFp8))
+    return "fp8 needs a GPU of compute capability 8.9 or newer";
+  if (kind == LinearKind::kNf4 && context.gpu == nullptr) return "nf4 needs a GPU";
+  return nullptr;
+}
+
+LinearKind kind_at_size(LinearKind kind, int64_t n, int64_t k) {
+  constexpr int64_t kFp8Multiple = 16;  // cuBLASLt: rows of operands at multiples of 16 bytes
+  constexpr int64_t kNf4Multiple = 64;  // no block of an absmax crosses a row
+  const bool fits = kind == LinearKind::kF8    ? n % kFp8Multiple == 0 && k % kFp8Multiple == 0
+                    : kind == LinearKind::kNf4 ? k % kNf4Multiple == 0
+                                               : true;
+  return fits ? kind : LinearKind::kBF16;
 }
 
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
@@ -233,7 +255,7 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
                               {.a = x.as<int8_t>(),
                                .lda = x.cols,
                                .a_scale_row = x.scale_row,
-                               .w_packed = weights.packed.data(),
+                               .w_packed = weights.data(),
                                .w_scale_col = weights.scale_col.as<float>(),
                                .bias = weights.bias.as<float>(),
                                .out = out,

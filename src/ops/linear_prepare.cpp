@@ -222,8 +222,15 @@ Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, Gem
                                     const std::vector<TensorView>& biases,
                                     std::span<const float> added_bias) {
   INTAGLIO_ASSIGN(const LinearShape shape, check_linear(epilogue, parts, biases));
+  if (const Refusal refusal = linear_kind_refusal(kind, context))
+    return make_error(ErrorCode::kUnsupported, "make_linear: {}", refusal);
   LinearWeights weights;
-  weights.kind = kind;
+  weights.kind = kind_at_size(kind, shape.n, shape.k);
+  if (weights.kind != kind) {
+    log(LogLevel::kWarning,
+        "a linear of {} x {} weights runs in {}: {} has no product of that size", shape.n, shape.k,
+        linear_kind_name(weights.kind), linear_kind_name(kind));
+  }
   weights.epilogue = epilogue;
   weights.k = shape.k;
   weights.n = shape.n;
@@ -250,6 +257,9 @@ Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, Gem
       weights.input = DType::kI8;
       INTAGLIO_TRY(prepare_s8(context, kind, parts, weights));
       break;
+    case LinearKind::kF8:
+    case LinearKind::kNf4:
+      break;  // refused above: they have no form on a CPU
   }
   return weights;
 }

@@ -14,7 +14,9 @@
 namespace intaglio {
 namespace {
 
-Refusal ref_can_run(const NormDesc&, const Context&) { return nullptr; }
+Refusal ref_can_run(const NormDesc& desc, const Context&) {
+  return desc.out_dtype == DType::kF8E4M3 ? "e4m3 rows are made on a GPU" : nullptr;
+}
 
 #if defined(INTAGLIO_X86)
 
@@ -69,12 +71,14 @@ Status gated_residual_by_rows(const Context& context, const NormDesc& desc,
   return {};
 }
 
-Refusal avx512_can_run(const NormDesc&, const Context& context) {
-  return context.cpu.isa >= CpuIsa::kAvx512Vnni ? nullptr : "no AVX-512";
+Refusal avx512_can_run(const NormDesc& desc, const Context& context) {
+  if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "no AVX-512";
+  return ref_can_run(desc, context);
 }
 
-Refusal avx2_can_run(const NormDesc&, const Context& context) {
-  return context.cpu.isa >= CpuIsa::kAvx2 ? nullptr : "no AVX2";
+Refusal avx2_can_run(const NormDesc& desc, const Context& context) {
+  if (context.cpu.isa < CpuIsa::kAvx2) return "no AVX2";
+  return ref_can_run(desc, context);
 }
 
 #endif
@@ -105,8 +109,9 @@ Status check_desc(const NormDesc& desc) {
                       desc.cols);
   }
   if (desc.out_dtype != DType::kF32 && desc.out_dtype != DType::kBF16 &&
-      desc.out_dtype != DType::kI8) {
-    return make_error(ErrorCode::kUnsupported, "norm: output type {}; expected F32, BF16 or I8",
+      !has_row_scales(desc.out_dtype)) {
+    return make_error(ErrorCode::kUnsupported,
+                      "norm: output type {}; expected F32, BF16, I8 or F8_E4M3",
                       dtype_name(desc.out_dtype));
   }
   return {};
@@ -119,7 +124,7 @@ Status check_out(const NormDesc& desc, const Activation& out) {
                       out.rows, out.cols, dtype_name(desc.out_dtype), desc.rows, desc.cols);
   }
   if (desc.rows > 0 &&
-      (out.data == nullptr || (out.dtype == DType::kI8 && out.scale_row == nullptr))) {
+      (out.data == nullptr || (has_row_scales(out.dtype) && out.scale_row == nullptr))) {
     return make_error(ErrorCode::kInvalidArgument, "norm: the output has no {}",
                       out.data == nullptr ? "data" : "scale_row");
   }
@@ -171,6 +176,10 @@ Status gated_residual(const Context& context, const NormDesc& desc, const GatedR
   }
   INTAGLIO_ASSIGN(const NormImplementation* chosen,
                   choose("gated_residual", norm_implementations(), desc, context, describe));
+  const Refusal refusal = next_desc == nullptr ? nullptr : chosen->can_run(*next_desc, context);
+  if (refusal != nullptr)
+    return make_error(ErrorCode::kUnsupported, "gated_residual: the next norm, {}: {}",
+                      describe(*next_desc), refusal);
   return chosen->gated_residual(context, desc, args, next, next_desc);
 }
 

@@ -17,7 +17,8 @@ struct NormDesc {
   NormKind kind = NormKind::kRms;
   int64_t rows = 0, cols = 0;
   float eps = 0.0f;
-  DType out_dtype = DType::kF32;  // kF32, kBF16 or kI8 (rows quantized as ops/quantize.h says)
+  // kF32, kBF16, or kI8 and kF8E4M3: rows quantized as ops/quantize.h says, e4m3 on GPUs only.
+  DType out_dtype = DType::kF32;
 };
 
 // out = norm(x) * weight * (1 + modulation);  rms: x / sqrt(mean(x^2) + eps);  layer: (x - mean) / sqrt(var + eps)

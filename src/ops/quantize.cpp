@@ -50,6 +50,17 @@ Refusal avx2_can_run(DType input, const Context& context) {
 #endif
 Refusal ref_can_run(DType input, const Context&) { return refuse_dtype(input); }
 
+Status to_e4m3([[maybe_unused]] const Context& context, [[maybe_unused]] const TensorView& x,
+               [[maybe_unused]] const Activation& out) {
+#if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr) {
+    return cuda::op::quantize_e4m3_rows(context, x,
+                                        {.q = out.as<uint8_t>(), .scale = out.scale_row});
+  }
+#endif
+  return make_error(ErrorCode::kUnsupported, "quantize_rows: e4m3 rows are made on a GPU");
+}
+
 }  // namespace
 
 std::span<const QuantizeRowsImplementation> quantize_rows_implementations() {
@@ -77,13 +88,14 @@ Status quantize_rows(const Context& context, TensorView x, Activation out) {
     return make_error(ErrorCode::kShapeMismatch, "quantize_rows: x is {}, [{}, {}] expected",
                       to_string(x.shape), out.rows, out.cols);
   }
-  if (out.dtype != DType::kI8 || x.data == nullptr || out.data == nullptr ||
+  if (!has_row_scales(out.dtype) || x.data == nullptr || out.data == nullptr ||
       out.scale_row == nullptr) {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        "quantize_rows: the output is {}, I8 with row scales expected, and no null pointers",
-        dtype_name(out.dtype));
+    return make_error(ErrorCode::kInvalidArgument,
+                      "quantize_rows: the output is {}, I8 or F8_E4M3 with row scales expected, "
+                      "and no null pointers",
+                      dtype_name(out.dtype));
   }
+  if (out.dtype == DType::kF8E4M3) return to_e4m3(context, x, out);
   INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
                   choose("quantize_rows", quantize_rows_implementations(), x.dtype, context,
                          [](DType dtype) { return std::string(dtype_name(dtype)); }));

@@ -1,83 +1,257 @@
 #include "pipeline/memory_plan.h"
 
 #include <algorithm>
-#include <limits>
+#include <numeric>
+
+#include "core/memory_info.h"
+#include "models/ideogram4/text_encoder.h"
+#include "models/ideogram4/transformer.h"
+#include "models/weight_streaming.h"
 
 namespace intaglio {
 namespace {
 
-uint64_t saturate(double bytes) {
-  return bytes >= 1.8e19 ? std::numeric_limits<uint64_t>::max()
-                         : static_cast<uint64_t>(std::max(bytes, 0.0));
+// An element of the largest tensor on its way in: as it lies in the file, at most F32, and its int8 form.
+constexpr uint64_t kStagingBytes = 5;
+constexpr uint64_t kSessionGranules = 15 * (uint64_t{2} << 20);  // their blocks are rounded up
+constexpr int64_t kMostTokens = int64_t{1} << 26;  // of a picture; beyond that products overflow
+
+uint64_t room_left(uint64_t limit, uint64_t taken) { return limit > taken ? limit - taken : 0; }
+
+// What the transformers find taken in the phase that leaves them least.
+uint64_t beside_transformers(const MemoryNeeds& n, uint64_t staging) {
+  const uint64_t load = n.features + staging;
+  const uint64_t prepare = n.features + n.sessions + n.transformer_scratch;
+  return n.vae_weights + std::max({load, prepare, n.vae_scratch});
 }
 
-uint64_t add(uint64_t a, uint64_t b) {
-  return a > std::numeric_limits<uint64_t>::max() - b ? std::numeric_limits<uint64_t>::max()
-                                                      : a + b;
+// Linears of a layer that streams are made on the device as well, one at a time.
+uint64_t staging_of(const MemoryNeeds& n, bool streams) {
+  const uint64_t staging = std::max(n.conditional.staging_bytes, n.unconditional.staging_bytes);
+  const uint64_t layer = std::max(n.conditional.largest_layer(), n.unconditional.largest_layer());
+  return streams ? staging + layer : staging;
 }
 
-double prepared_element_bytes(LinearKind kind) {
-  switch (kind) {
-    case LinearKind::kF32:
-      return 4.0;
-    case LinearKind::kBF16:
-      return 2.0;
-    case LinearKind::kS8:
-    case LinearKind::kS8Dequant:
-      return 1.0;
+tl::unexpected<Error> refuse(uint64_t needed, const MemoryLimits& limits) {
+  return make_error(ErrorCode::kOutOfMemory,
+                    "needs {} of memory ({} bytes), {} ({} bytes) is available",
+                    format_bytes(needed), needed, format_bytes(limits.bytes), limits.bytes);
+}
+
+// Shares `left` bytes among the layers of both transformers. The second gets what the first leaves of its half.
+void share_layers(const MemoryNeeds& n, uint64_t left, MemoryPlan& plan) {
+  const uint64_t all = n.conditional.all_layers() + n.unconditional.all_layers();
+  const double part = static_cast<double>(n.conditional.all_layers()) / static_cast<double>(all);
+  // A budget of 0 would mean all of them.
+  plan.conditional_budget =
+      std::max<uint64_t>(1, static_cast<uint64_t>(static_cast<double>(left) * part));
+  const StreamingChoice first = choose_streamed(n.conditional.layer_bytes, plan.conditional_budget);
+  plan.unconditional_budget = std::max<uint64_t>(1, room_left(left, first.resident_bytes));
+  const StreamingChoice second =
+      choose_streamed(n.unconditional.layer_bytes, plan.unconditional_budget);
+  plan.pinned_bytes = first.streamed_bytes + second.streamed_bytes;
+  plan.transformer_bytes += first.resident_bytes + second.resident_bytes;
+}
+
+Status place_transformers(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& plan) {
+  const uint64_t fixed = n.conditional.fixed_bytes + n.unconditional.fixed_bytes;
+  const uint64_t layers = n.conditional.all_layers() + n.unconditional.all_layers();
+  const uint64_t beside = beside_transformers(n, staging_of(n, false));
+  plan.transformer_room = room_left(limits.bytes, beside);
+  if (fixed + layers <= plan.transformer_room) {
+    plan.transformer_bytes = fixed + layers;
+    return {};
   }
-  return 4.0;
+  if (!limits.stream) return refuse(fixed + layers + beside, limits);
+  plan.slots = kStreamSlots;
+  plan.slot_bytes = std::max(n.conditional.largest_layer(), n.unconditional.largest_layer());
+  const uint64_t streaming = beside_transformers(n, staging_of(n, true));
+  plan.transformer_room = room_left(limits.bytes, streaming);
+  plan.transformer_bytes = fixed + plan.slots * plan.slot_bytes;
+  if (plan.transformer_bytes > plan.transformer_room) {
+    return make_error(ErrorCode::kOutOfMemory,
+                      "needs at least {} of memory ({} bytes) even if all layers stream: {} of "
+                      "weights that stay, {} slots of {}, {} for activations and the VAE; {} ({} "
+                      "bytes) is available",
+                      format_bytes(plan.transformer_bytes + streaming),
+                      plan.transformer_bytes + streaming, format_bytes(fixed), plan.slots,
+                      format_bytes(plan.slot_bytes), format_bytes(streaming),
+                      format_bytes(limits.bytes), limits.bytes);
+  }
+  share_layers(n, plan.transformer_room - plan.transformer_bytes, plan);
+  return {};
+}
+
+// The text encoder comes first, when nothing else is loaded.
+Status place_text(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& plan) {
+  const uint64_t all = n.text.fixed_bytes + n.text.all_layers();
+  const uint64_t beside = n.features + n.text_scratch;
+  INTAGLIO_ASSIGN(const uint64_t budget,
+                  text_weight_budget(n.text, room_left(limits.bytes, beside), limits.stream));
+  plan.text_phase = beside + n.text.staging_bytes +
+                    (budget == 0 ? all : n.text.fixed_bytes + budget + n.text.largest_layer());
+  plan.keep_text = false;
+  if (budget != 0 || plan.slots > 0) return {};
+  // Later prompts are read while everything is loaded.
+  const uint64_t later = plan.transformer_bytes + n.vae_weights + beside;
+  const uint64_t phases =
+      std::max({later, plan.load_phase, plan.prepare_phase, plan.denoise_phase, plan.decode_phase});
+  if (all + phases > limits.bytes) return {};
+  plan.keep_text = true;
+  plan.text_phase = std::max(plan.text_phase, all + later);
+  for (uint64_t* phase :
+       {&plan.load_phase, &plan.prepare_phase, &plan.denoise_phase, &plan.decode_phase}) {
+    *phase += all;
+  }
+  return {};
+}
+
+uint64_t transformer_fixed_bytes(const TransformerConfig& config, const LayerSelection& selection,
+                                 bool with_text) {
+  constexpr std::string_view kWeight = ".weight";
+  uint64_t bytes = 0;
+  for (const auto& [name, shape] : transformer_tensor_shapes(config, with_text)) {
+    const bool in_layer = name.find(".attention.to_") != std::string::npos ||
+                          name.find(".feed_forward.") != std::string::npos;
+    if (in_layer) continue;
+    if (shape.rank != 2) {
+      bytes += device_bytes(static_cast<uint64_t>(shape.count()) * sizeof(float));
+      continue;
+    }
+    const LinearKind kind =
+        selection.kind_of(std::string_view(name).substr(0, name.size() - kWeight.size()));
+    const LinearSizes linear{.kind = kind, .n = shape[0], .k = shape[1]};
+    bytes += packed_bytes(linear) + scale_bytes(linear);
+  }
+  return bytes;
 }
 
 }  // namespace
 
-uint64_t MemoryPlan::peak_bytes(bool drop_text) const {
-  const uint64_t text_phase = add(text_weights, text_buffers);
-  const uint64_t kept = drop_text ? 0 : text_weights;
-  const uint64_t denoise_phase = add(add(kept, transformer_weights), transformer_buffers);
-  const uint64_t decode_phase = add(add(add(kept, transformer_weights), vae_weights), vae_buffers);
-  return std::max({text_phase, denoise_phase, decode_phase});
+uint64_t ModelWeights::all_layers() const {
+  return std::accumulate(layer_bytes.begin(), layer_bytes.end(), uint64_t{0});
 }
 
-uint64_t prepared_weight_bytes(const Checkpoint& checkpoint, const LayerSelection& selection) {
-  constexpr std::string_view kWeight = ".weight";
-  double bytes = 0.0;
-  for (const TensorEntry* entry : checkpoint.tensors()) {
-    const std::string_view name = entry->name;
-    if (entry->view.shape.rank != 2 || !name.ends_with(kWeight) ||
-        name.find("embed_tokens") != std::string_view::npos || name.starts_with("visual.") ||
-        name.starts_with("model.visual.")) {
-      continue;  // vectors are small, embeddings are read in place, the vision tower is never read
-    }
-    const LinearKind kind = selection.kind_of(name.substr(0, name.size() - kWeight.size()));
-    bytes += static_cast<double>(entry->view.shape.count()) * prepared_element_bytes(kind);
+uint64_t ModelWeights::largest_layer() const {
+  return layer_bytes.empty() ? 0 : *std::max_element(layer_bytes.begin(), layer_bytes.end());
+}
+
+uint64_t MemoryPlan::peak_bytes() const {
+  return std::max({text_phase, load_phase, prepare_phase, denoise_phase, decode_phase});
+}
+
+Expected<MemoryPlan> plan_memory(const MemoryNeeds& n, const MemoryLimits& limits) {
+  MemoryPlan plan;
+  INTAGLIO_TRY(place_transformers(n, limits, plan));
+  const uint64_t weights = plan.transformer_bytes + n.vae_weights;
+  plan.load_phase = weights + n.features + staging_of(n, plan.slots > 0);
+  plan.prepare_phase = weights + n.features + n.sessions + n.transformer_scratch;
+  plan.denoise_phase = weights + n.sessions + n.transformer_scratch;
+  plan.decode_phase = weights + n.vae_scratch;
+  INTAGLIO_TRY(place_text(n, limits, plan));
+  return plan;
+}
+
+Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, bool stream) {
+  const uint64_t all = text.fixed_bytes + text.all_layers() + text.staging_bytes;
+  if (all <= room) return 0;
+  const uint64_t least = text.fixed_bytes + text.largest_layer() + text.staging_bytes;
+  if (!stream || least > room) {
+    return make_error(ErrorCode::kOutOfMemory,
+                      "the text encoder needs {} of memory ({} bytes), {} ({} bytes) is available",
+                      format_bytes(stream ? least : all), stream ? least : all, format_bytes(room),
+                      room);
   }
-  return saturate(bytes);
+  return std::max<uint64_t>(1, room - least);
 }
 
-uint64_t transformer_buffer_bytes(const TransformerConfig& c, DType dtype, double text_tokens,
-                                  double image_tokens, double steps) {
-  const double tokens = text_tokens + image_tokens;
-  const auto width = static_cast<double>(c.width());
-  const auto hidden = static_cast<double>(c.intermediate);
-  const auto element = static_cast<double>(dtype_size(dtype));
-  const double activations =
-      tokens * (4.0 * (width + 1.0) +
-                element * (std::max(width, hidden) + std::max(3.0 * width, hidden) + width));
-  const double packed_kv = 2.0 * tokens * width * element;  // attention packs keys and values once
-  const double session = 4.0 * (text_tokens * width + tokens * static_cast<double>(c.head_dim) +
-                                (4.0 * static_cast<double>(c.layers) + 1.0) * steps * width);
-  const double latents = 4.0 * 4.0 * image_tokens * static_cast<double>(c.channels);
-  return saturate(activations + packed_kv + 2.0 * session + latents);
+ModelWeights transformer_weights(const TransformerConfig& config, const LayerSelection& selection,
+                                 bool with_text) {
+  ModelWeights weights;
+  weights.fixed_bytes = transformer_fixed_bytes(config, selection, with_text);
+  for (int64_t i = 0; i < config.layers; ++i) {
+    for (const LinearSizes& linear : transformer_layer_linears(config, selection, i))
+      weights.fixed_bytes += scale_bytes(linear);
+  }
+  weights.layer_bytes = transformer_layer_bytes(config, selection);
+  weights.staging_bytes =
+      kStagingBytes * static_cast<uint64_t>(config.intermediate * config.width());
+  return weights;
 }
 
-uint64_t text_buffer_bytes(const TextEncoderConfig& c, DType dtype, double tokens) {
-  const auto hidden = static_cast<double>(c.hidden);
-  const auto row = static_cast<double>((c.heads + 2 * c.kv_heads) * c.head_dim);
-  const auto wide = std::max(row, static_cast<double>(c.intermediate));
-  return saturate(tokens *
-                  (4.0 * hidden + static_cast<double>(dtype_size(dtype)) * (2.0 * wide + hidden) +
-                   4.0 * static_cast<double>(c.feature_dim())));
+ModelWeights text_encoder_weights(const TextEncoderConfig& config,
+                                  const LayerSelection& selection) {
+  ModelWeights weights;
+  weights.layer_bytes = text_layer_bytes(config, selection);
+  // Norms, and scales of the quantized kinds.
+  const auto floats = static_cast<uint64_t>(4 * config.hidden + 2 * config.head_dim +
+                                            (config.heads + 2 * config.kv_heads) * config.head_dim +
+                                            2 * config.intermediate);
+  weights.fixed_bytes = device_bytes(floats * sizeof(float)) * weights.layer_bytes.size();
+  weights.staging_bytes =
+      kStagingBytes * static_cast<uint64_t>(config.intermediate * config.hidden);
+  return weights;
+}
+
+uint64_t vae_weight_bytes(const Flux2VaeConfig& c, DType compute) {
+  const auto resnet = [](int64_t in, int64_t out) {
+    return 9 * (in * out + out * out) + (in == out ? 0 : in * out);
+  };
+  const int64_t widest = c.widths.back();
+  int64_t values = 9 * c.latent_channels * widest + 2 * resnet(widest, widest);
+  if (c.post_quant_conv) values += c.latent_channels * c.latent_channels;
+  if (c.mid_attention) values += 4 * widest * widest;
+  int64_t channels = widest;
+  for (size_t i = c.widths.size(); i-- > 0;) {
+    for (int64_t j = 0; j <= c.layers_per_block; ++j) {
+      values += resnet(channels, c.widths[i]);
+      channels = c.widths[i];
+    }
+    if (i > 0) values += 9 * channels * channels;
+  }
+  values += 9 * channels * 16;  // three output channels, padded
+  // Packed weights are padded to whole tiles, norms and biases are small.
+  return static_cast<uint64_t>(values) * dtype_size(compute) * 5 / 4;
+}
+
+Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels& models,
+                                    const PlannedPicture& p) {
+  if (p.grid_h > kMostTokens / p.grid_w) {
+    return make_error(ErrorCode::kOutOfMemory,
+                      "needs more memory than any device has: {} x {} tokens, at most {}", p.grid_h,
+                      p.grid_w, kMostTokens);
+  }
+  const LayerSelection& selection = models.selection;
+  MemoryNeeds needs;
+  needs.text = text_encoder_weights(models.text, selection);
+  needs.conditional = transformer_weights(models.transformer, selection, true);
+  needs.unconditional = transformer_weights(models.transformer, selection, false);
+  INTAGLIO_ASSIGN(const TextEncoder text, TextEncoder::describe(context, models.text, selection));
+  INTAGLIO_ASSIGN(const Transformer transformer,
+                  Transformer::describe(context, models.transformer, {.selection = selection}));
+  needs.text_scratch = text.scratch_bytes(context, p.text_tokens);
+  for (const int64_t tokens : {p.text_tokens, int64_t{0}}) {
+    needs.transformer_scratch =
+        std::max<uint64_t>(needs.transformer_scratch,
+                           transformer.scratch_bytes(context, tokens, p.grid_h, p.grid_w, p.steps));
+  }
+  const int64_t latents = p.grid_h * p.grid_w * models.transformer.channels;
+  needs.sessions = transformer.session_bytes(p.text_tokens, p.grid_h, p.grid_w, p.steps) +
+                   transformer.session_bytes(0, p.grid_h, p.grid_w, p.steps) +
+                   3 * static_cast<uint64_t>(latents) * sizeof(float) + kSessionGranules;
+  needs.features = static_cast<uint64_t>(p.text_tokens * models.text.feature_dim()) * sizeof(float);
+  const DType vae_dtype = Flux2VaeDecoder::compute_dtype(context, selection);
+  const int64_t pixels = 2 * models.vae.scale_factor();
+  needs.vae_weights = vae_weight_bytes(models.vae, vae_dtype);
+  needs.vae_scratch = Flux2VaeDecoder::planned_bytes(context, models.vae, vae_dtype,
+                                                     p.grid_h * pixels, p.grid_w * pixels);
+  // On a CPU the arena never shrinks: fresh pages cost more than they save.
+  if (context.gpu == nullptr) {
+    const uint64_t most =
+        std::max({needs.text_scratch, needs.transformer_scratch, needs.vae_scratch});
+    needs.text_scratch = needs.transformer_scratch = needs.vae_scratch = most;
+  }
+  return needs;
 }
 
 }  // namespace intaglio

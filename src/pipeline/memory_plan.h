@@ -1,33 +1,86 @@
-// What a picture will take, worked out from configs and tensor lists before any weight is read.
+// What a picture takes of a device's memory, phase by phase, and what must stream or be dropped for it to fit: decided before any weight is read.
+//
+//   text      the text encoder, its activations, the features it makes (the transformers too, once they are loaded)
+//   load      the transformers, one tensor on its way to them
+//   prepare   the transformers, features, sessions, activations
+//   denoise   the transformers, sessions, activations
+//   decode    the transformers, the VAE, its activations
+// The transformers and the VAE stay loaded from one picture to the next. The text encoder does if there is room. Activations come from one arena, which is
+// as large as the phase asks for.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-#include "io/checkpoint.h"
+#include "core/context.h"
+#include "core/status.h"
 #include "models/ideogram4/config.h"
+#include "models/ideogram4/flux2_vae.h"
 #include "quant/precision.h"
 
 namespace intaglio {
 
-struct MemoryPlan {
-  uint64_t text_weights =
-      0;  // prepared copies; weights used in place in a mapped file cost nothing that cannot be given back
-  uint64_t transformer_weights = 0;  // conditional and unconditional
-  uint64_t vae_weights = 0;
-  uint64_t text_buffers = 0;
-  uint64_t transformer_buffers = 0;  // activations, session of each transformer, latents
-  uint64_t vae_buffers = 0;
+// Prepared weights of one model.
+struct ModelWeights {
+  uint64_t fixed_bytes = 0;           // always on the device
+  std::vector<uint64_t> layer_bytes;  // by layer: these may stream
+  uint64_t staging_bytes =
+      0;  // the largest tensor of a layer on its way in, beside what it becomes
 
-  // The text encoder's weights may be dropped once the features are made; the rest stays.
-  uint64_t peak_bytes(bool drop_text) const;
+  uint64_t all_layers() const;
+  uint64_t largest_layer() const;
 };
 
-// Bytes of the prepared weights of a checkpoint under a selection.
-uint64_t prepared_weight_bytes(const Checkpoint& checkpoint, const LayerSelection& selection);
+struct MemoryNeeds {
+  ModelWeights text, conditional, unconditional;
+  uint64_t vae_weights = 0;
+  uint64_t text_scratch = 0, transformer_scratch = 0, vae_scratch = 0;
+  uint64_t features = 0;
+  uint64_t sessions = 0;  // of both transformers, with latents and velocities
+};
 
-// Buffers of one forward pass and what its session owns. Sizes beyond 64 bits saturate.
-uint64_t transformer_buffer_bytes(const TransformerConfig& config, DType dtype, double text_tokens,
-                                  double image_tokens, double steps);
-uint64_t text_buffer_bytes(const TextEncoderConfig& config, DType dtype, double tokens);
+struct MemoryLimits {
+  uint64_t bytes = 0;   // of the device's memory
+  bool stream = false;  // whether layers may stream to stay within them
+};
+
+struct MemoryPlan {
+  bool keep_text = true;  // beside the transformers; false: dropped once the features are made
+  // Bytes of the layers of each transformer that stay on the device (Transformer::LoadOptions::weight_budget). 0: all.
+  uint64_t conditional_budget = 0, unconditional_budget = 0;
+  uint64_t slots = 0, slot_bytes = 0;  // that streamed layers are copied into
+  uint64_t pinned_bytes = 0;           // of host memory, what streams
+  uint64_t transformer_bytes = 0;      // weights on the device and slots
+  uint64_t transformer_room = 0;       // what they may take at most
+
+  uint64_t text_phase = 0, load_phase = 0, prepare_phase = 0, denoise_phase = 0, decode_phase = 0;
+  uint64_t peak_bytes() const;
+};
+
+// kOutOfMemory with what is needed at least and what there is.
+Expected<MemoryPlan> plan_memory(const MemoryNeeds& needs, const MemoryLimits& limits);
+
+// Bytes of the text encoder's layers that may stay on the device if it is given `room` bytes for its weights; 0: all. kOutOfMemory if not even a layer at a
+// time fits, or not all of them where `limits.stream` is false.
+Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, bool stream);
+
+// What the configs say of it.
+ModelWeights transformer_weights(const TransformerConfig& config, const LayerSelection& selection,
+                                 bool with_text);
+ModelWeights text_encoder_weights(const TextEncoderConfig& config, const LayerSelection& selection);
+uint64_t vae_weight_bytes(const Flux2VaeConfig& config, DType compute);
+
+struct PlannedModels {
+  TransformerConfig transformer;  // both of them
+  TextEncoderConfig text;
+  Flux2VaeConfig vae;
+  LayerSelection selection;
+};
+struct PlannedPicture {
+  int64_t text_tokens = 0, grid_h = 0, grid_w = 0, steps = 0;
+};
+// Activations as the models' own plans say for the context's device. kOutOfMemory for pictures beyond all measure.
+Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels& models,
+                                    const PlannedPicture& picture);
 
 }  // namespace intaglio

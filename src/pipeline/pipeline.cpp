@@ -4,18 +4,19 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <deque>
 
 #include "core/memory.h"
 #include "core/memory_info.h"
-#include "core/parallel.h"
 #include "core/philox.h"
 #include "io/json_config.h"
 #include "models/ideogram4/flux2_vae.h"
 #include "models/ideogram4/text_encoder.h"
 #include "models/ideogram4/transformer.h"
+#include "models/weight_streaming.h"
+#include "pipeline/finish_picture.h"
 #include "pipeline/memory_plan.h"
+#include "pipeline/read_model_info.h"
 #include "pipeline/sampler.h"
 #include "pipeline/schedule.h"
 #include "text/chat.h"
@@ -25,56 +26,37 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kMaxSide = 1 << 20;
-constexpr int64_t kMaxSteps = 10000;
-
 double elapsed_ms(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const JsonConfig& index) {
-  ModelInfo info;
-  info.folder = folder;
-  if (index.contains("intaglio")) {
-    INTAGLIO_ASSIGN(const JsonConfig own, index.object("intaglio"));
-    INTAGLIO_ASSIGN(info.default_steps,
-                    own.integer_or("default_steps", info.default_steps, 1, kMaxSteps));
-    if (own.contains("default_guidance")) {
-      INTAGLIO_ASSIGN(const double guidance, own.number("default_guidance"));
-      info.default_guidance = {static_cast<float>(guidance)};
-    }
-    if (own.contains("default_size")) {
-      INTAGLIO_ASSIGN(const std::vector<int64_t> size,
-                      own.integers("default_size", 1, kMaxSide, 2));
-      if (size.size() != 2)
-        return make_error(ErrorCode::kBadFormat,
-                          "default_size has {} values; expected [width, height]", size.size());
-      info.default_width = size[0];
-      info.default_height = size[1];
-    }
-  }
-  const std::filesystem::path scheduler = folder / "scheduler" / "scheduler_config.json";
-  INTAGLIO_ASSIGN(const JsonConfig scheduler_config, JsonConfig::open(scheduler));
-  INTAGLIO_ASSIGN(info.shift, scheduler_config.number_or("shift", 1.0));
-  if (!(info.shift > 0.0))
-    return make_error(ErrorCode::kBadFormat, "{}: shift is {}; expected a positive number",
-                      scheduler.string(), info.shift);
-  return info;
-}
-
-// Names of the tensors that end in ".weight", without that.
-std::vector<std::string> linear_names(const Checkpoint& checkpoint) {
-  constexpr std::string_view kSuffix = ".weight";
-  std::vector<std::string> names;
-  for (const TensorEntry* entry : checkpoint.tensors()) {
-    if (entry->name.ends_with(kSuffix))
-      names.push_back(entry->name.substr(0, entry->name.size() - kSuffix.size()));
-  }
-  return names;
-}
-
-// Text features that are worth keeping; the oldest go first.
+// Text features that are worth keeping in host memory; the oldest go first.
 constexpr size_t kTextCacheBytes = size_t{256} << 20;
+
+// Of a GPU's free memory, left to its driver: kernels and libraries are loaded when they are first used.
+constexpr uint64_t kDriverBytes = uint64_t{256} << 20;
+
+bool is_guided(const PictureRequest& request) {
+  return std::any_of(request.guidance.begin(), request.guidance.end(),
+                     [](float g) { return g != 1.0f; });
+}
+
+struct TextFeatures {
+  std::shared_ptr<const std::vector<float>> values;
+  AlignedBuffer on_device;  // the same, or empty
+};
+
+// Bytes of the device that a pipeline may plan with.
+Expected<uint64_t> memory_limit_of(const Context& context, const PipelineOptions& options) {
+  uint64_t limit = options.memory_limit;
+  if (limit == 0) {
+    INTAGLIO_ASSIGN(limit, available_device_bytes(context));
+    if (context.gpu != nullptr) limit -= std::min(limit, kDriverBytes);
+  }
+  if (context.gpu != nullptr && options.vram_budget > 0)
+    limit = std::min(limit, options.vram_budget);
+  return limit;
+}
 
 }  // namespace
 
@@ -90,11 +72,13 @@ struct Pipeline::Impl {
   TextEncoderConfig text_config;
   Flux2VaeConfig vae_config;
   std::optional<TextEncoder> text_encoder;
+  std::shared_ptr<WeightStreamer> streamer;  // of both transformers
   std::optional<Transformer> conditional, unconditional;
   std::optional<Flux2VaeDecoder> vae;
+  MemoryPlan placed;  // how the transformers were loaded
   struct KeptText {
     std::vector<int32_t> ids;
-    std::shared_ptr<const AlignedBuffer> features;
+    std::shared_ptr<const std::vector<float>> features;
   };
   std::deque<KeptText> kept_texts;  // the newest last
 
@@ -102,16 +86,24 @@ struct Pipeline::Impl {
   // Before anything is loaded the device's memory is what there is; later the loaded weights are part of the plan too.
   uint64_t memory_limit = 0;
 
+  bool streams() const { return context.gpu != nullptr && options.vram_budget > 0; }
   Expected<MemoryPlan> plan(const PictureRequest& request, int64_t text_tokens) const;
+  Status check_pinned(const MemoryPlan& plan) const;
   Status check_request(const PictureRequest& request) const;
   Status reserve(size_t bytes);
-  Status load_text_encoder();
-  Status load_transformers(bool with_unconditional);
+  Status load_text_encoder(int64_t tokens);
+  bool must_load_transformers(const MemoryPlan& plan) const {
+    return !conditional || placed.transformer_bytes > plan.transformer_room;
+  }
+  void drop_transformers();
+  Status load_transformers(const MemoryPlan& plan, bool with_unconditional);
   Status load_vae();
-  std::shared_ptr<const AlignedBuffer> kept_features(const std::vector<int32_t>& ids) const;
-  Expected<std::shared_ptr<const AlignedBuffer>> encode(const std::vector<int32_t>& ids);
-  Status denoise(const PictureRequest& request, const float* features, Picture& picture,
-                 const ProgressCallback& progress);
+  std::shared_ptr<const std::vector<float>> kept_features(const std::vector<int32_t>& ids) const;
+  Expected<TextFeatures> encode(const std::vector<int32_t>& ids);
+  Expected<Sampler> prepare_sampler(const PictureRequest& request, TextFeatures& features,
+                                    std::span<const float> sigmas, Picture& picture);
+  Status denoise(const PictureRequest& request, const MemoryPlan& plan, TextFeatures& features,
+                 Picture& picture, const ProgressCallback& progress);
   Status decode(const PictureRequest& request, Picture& picture, const ProgressCallback& progress);
 };
 
@@ -136,10 +128,8 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& 
   INTAGLIO_ASSIGN(const JsonConfig vae_json, JsonConfig::open(folder / "vae" / "config.json"));
   INTAGLIO_ASSIGN(const Flux2VaeConfig vae_config, parse_flux2_vae_config(vae_json));
   INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
-  uint64_t memory_limit = options.memory_limit;
-  if (memory_limit == 0) {
-    INTAGLIO_ASSIGN(memory_limit, available_device_bytes(device.context));
-  }
+  INTAGLIO_TRY(options.selection.check_device(device.context));
+  INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
   if (!options.selection.keep_bf16.empty()) {
     INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(folder / "transformer"));
     INTAGLIO_TRY(options.selection.check_keep_bf16(linear_names(*checkpoint)));
@@ -170,9 +160,11 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& 
                                           .text_config = text_config,
                                           .vae_config = vae_config,
                                           .text_encoder = {},
+                                          .streamer = {},
                                           .conditional = {},
                                           .unconditional = {},
                                           .vae = {},
+                                          .placed = {},
                                           .kept_texts = {},
                                           .memory_limit = memory_limit});
   impl->context.scratch = &impl->arena;
@@ -215,28 +207,34 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
 }
 
 Expected<MemoryPlan> Pipeline::Impl::plan(const PictureRequest& r, int64_t text_tokens) const {
-  MemoryPlan plan;
-  const DType dtype = options.selection.activation_dtype();
-  const auto side = static_cast<double>(info.pixels_per_token);
-  const double image_tokens =
-      static_cast<double>(r.width) / side * (static_cast<double>(r.height) / side);
-  const auto open = [&](const char* part) { return Checkpoint::open(info.folder / part); };
-  INTAGLIO_ASSIGN(const auto text, open("text_encoder"));
-  INTAGLIO_ASSIGN(const auto conditional_file, open("transformer"));
-  INTAGLIO_ASSIGN(const auto unconditional_file, open("unconditional_transformer"));
-  INTAGLIO_ASSIGN(const auto vae_file, open("vae"));
-  plan.text_weights = prepared_weight_bytes(*text, options.selection);
-  plan.transformer_weights = prepared_weight_bytes(*conditional_file, options.selection) +
-                             prepared_weight_bytes(*unconditional_file, options.selection);
-  for (const TensorEntry* entry : vae_file->tensors())
-    plan.vae_weights += entry->view.size_bytes() * 2;
-  plan.text_buffers = text_buffer_bytes(text_config, dtype, static_cast<double>(text_tokens));
-  plan.transformer_buffers =
-      transformer_buffer_bytes(transformer_config, dtype, static_cast<double>(text_tokens),
-                               image_tokens, static_cast<double>(r.steps));
-  plan.vae_buffers =
-      Flux2VaeDecoder::planned_bytes(context, vae_config, vae_dtype(), r.height, r.width);
-  return plan;
+  const PlannedModels models{transformer_config, text_config, vae_config, options.selection};
+  const auto make = [&]() -> Expected<MemoryPlan> {
+    INTAGLIO_ASSIGN(const MemoryNeeds needs,
+                    picture_needs(context, models,
+                                  {.text_tokens = text_tokens,
+                                   .grid_h = r.height / info.pixels_per_token,
+                                   .grid_w = r.width / info.pixels_per_token,
+                                   .steps = r.steps}));
+    return plan_memory(needs, {.bytes = memory_limit, .stream = streams()});
+  };
+  Expected<MemoryPlan> plan = make();
+  if (plan) return plan;
+  const bool may_stream = context.gpu != nullptr && !streams();
+  return make_error(plan.error().code, "a {}x{} picture at {}: {}{}", r.width, r.height,
+                    precision_name(options.selection.precision), plan.error().message,
+                    may_stream ? "; with a VRAM budget layers stream from host memory" : "");
+}
+
+// What streams lies in host memory that cannot be swapped out: better no picture than a machine that stands still.
+Status Pipeline::Impl::check_pinned(const MemoryPlan& plan) const {
+  if (plan.pinned_bytes == 0 || !must_load_transformers(plan)) return {};
+  const uint64_t available = available_memory_bytes();
+  if (plan.pinned_bytes <= available) return {};
+  return make_error(ErrorCode::kOutOfMemory,
+                    "{} of weights would stream from host memory ({} bytes), {} ({} bytes) is "
+                    "available there",
+                    format_bytes(plan.pinned_bytes), plan.pinned_bytes, format_bytes(available),
+                    available);
 }
 
 Expected<uint64_t> Pipeline::planned_bytes(const PictureRequest& request) {
@@ -244,35 +242,74 @@ Expected<uint64_t> Pipeline::planned_bytes(const PictureRequest& request) {
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids,
                   tokenize_prompt(impl_->tokenizer, request.prompt));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl_->plan(request, static_cast<int64_t>(ids.size())));
-  return plan.peak_bytes(true);
+  INTAGLIO_TRY(impl_->check_pinned(plan));
+  return plan.peak_bytes();
 }
 
-// Grows the arena; it never shrinks, so a series of pictures allocates once.
+// On a CPU the arena never shrinks, so a series of pictures allocates once. On a GPU it is as large as the phase asks for: the rest has other uses.
 Status Pipeline::Impl::reserve(size_t bytes) {
-  if (bytes <= arena.capacity()) return {};
+  const bool fits = bytes <= arena.capacity();
+  if (fits && (context.gpu == nullptr || bytes == arena.capacity())) return {};
   arena = Arena();  // give the old block back first
   INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, bytes));
   arena = Arena(std::move(block));
   return {};
 }
 
-Status Pipeline::Impl::load_text_encoder() {
-  if (text_encoder) return {};
-  INTAGLIO_ASSIGN(text_encoder, TextEncoder::load(context, info.folder / "text_encoder",
-                                                  options.selection, &index));
+// For a prompt of `tokens`. The transformers go if even a layer at a time does not fit beside them.
+Status Pipeline::Impl::load_text_encoder(int64_t tokens) {
+  if (text_encoder && text_encoder->keeps_all_layers()) return {};
+  text_encoder.reset();
+  INTAGLIO_TRY(reserve(0));  // a GPU has it free for weights
+  const LayerSelection& selection = options.selection;
+  INTAGLIO_ASSIGN(const TextEncoder described,
+                  TextEncoder::describe(context, text_config, selection));
+  const ModelWeights weights = text_encoder_weights(text_config, selection);
+  const auto budget = [&]() -> Expected<uint64_t> {
+    uint64_t taken = described.scratch_bytes(context, tokens) +
+                     static_cast<uint64_t>(tokens * text_config.feature_dim()) * sizeof(float);
+    if (conditional) taken += placed.transformer_bytes;
+    if (vae) taken += vae_weight_bytes(vae_config, vae_dtype());
+    return text_weight_budget(weights, memory_limit - std::min(memory_limit, taken), streams());
+  };
+  Expected<uint64_t> bytes = budget();
+  if (!bytes && conditional) {
+    drop_transformers();
+    bytes = budget();
+  }
+  INTAGLIO_ASSIGN(const uint64_t weight_budget, std::move(bytes));
+  INTAGLIO_ASSIGN(text_encoder, TextEncoder::load(context, info.folder / "text_encoder", selection,
+                                                  &index, weight_budget));
   return {};
 }
 
-Status Pipeline::Impl::load_transformers(bool with_unconditional) {
-  if (!conditional) {
-    INTAGLIO_ASSIGN(conditional,
-                    Transformer::load(context, info.folder / "transformer",
-                                      {.selection = options.selection, .with_text = true}));
+void Pipeline::Impl::drop_transformers() {
+  conditional.reset();
+  unconditional.reset();
+  streamer.reset();
+}
+
+Status Pipeline::Impl::load_transformers(const MemoryPlan& plan, bool with_unconditional) {
+  if (must_load_transformers(plan)) {
+    drop_transformers();
+    INTAGLIO_TRY(reserve(0));
+    placed = plan;
+    if (plan.slots > 0) {
+      INTAGLIO_ASSIGN(streamer, WeightStreamer::make(context, plan.slots, plan.slot_bytes));
+    }
+    INTAGLIO_ASSIGN(conditional, Transformer::load(context, info.folder / "transformer",
+                                                   {.selection = options.selection,
+                                                    .with_text = true,
+                                                    .weight_budget = placed.conditional_budget,
+                                                    .streamer = streamer}));
   }
   if (with_unconditional && !unconditional) {
     INTAGLIO_ASSIGN(unconditional,
                     Transformer::load(context, info.folder / "unconditional_transformer",
-                                      {.selection = options.selection, .with_text = false}));
+                                      {.selection = options.selection,
+                                       .with_text = false,
+                                       .weight_budget = placed.unconditional_budget,
+                                       .streamer = streamer}));
     if (unconditional->config().channels != conditional->config().channels) {
       return make_error(ErrorCode::kShapeMismatch,
                         "unconditional_transformer has {} channels a token, transformer has {}",
@@ -288,57 +325,48 @@ Status Pipeline::Impl::load_vae() {
   return {};
 }
 
-std::shared_ptr<const AlignedBuffer> Pipeline::Impl::kept_features(
+std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_features(
     const std::vector<int32_t>& ids) const {
   for (const KeptText& text : kept_texts)
     if (text.ids == ids) return text.features;
   return nullptr;
 }
 
-// F32 [ids.size(), feature_dim] in memory of the device.
-Expected<std::shared_ptr<const AlignedBuffer>> Pipeline::Impl::encode(
-    const std::vector<int32_t>& ids) {
+// F32 [ids.size(), feature_dim], on the device too.
+Expected<TextFeatures> Pipeline::Impl::encode(const std::vector<int32_t>& ids) {
   INTAGLIO_TRY(reserve(text_encoder->scratch_bytes(context, static_cast<int64_t>(ids.size()))));
   const size_t values = ids.size() * static_cast<size_t>(text_config.feature_dim());
   INTAGLIO_ASSIGN(AlignedBuffer features, allocate(context, values * sizeof(float)));
   INTAGLIO_TRY(text_encoder->encode(context, ids, features.as<float>()));
-  kept_texts.push_back({ids, std::make_shared<const AlignedBuffer>(std::move(features))});
+  auto kept = std::make_shared<std::vector<float>>(values);
+  INTAGLIO_TRY(copy_out(context, kept->data(), features.data(), features.size()));
+  kept_texts.push_back({ids, kept});
   size_t bytes = 0;
-  for (const KeptText& text : kept_texts) bytes += text.features->size();
+  for (const KeptText& text : kept_texts) bytes += text.features->size() * sizeof(float);
   while (kept_texts.size() > 1 && bytes > kTextCacheBytes) {
-    bytes -= kept_texts.front().features->size();
+    bytes -= kept_texts.front().features->size() * sizeof(float);
     kept_texts.pop_front();
   }
-  return kept_texts.back().features;
+  return TextFeatures{std::move(kept), std::move(features)};
 }
 
 Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
                                                    std::vector<int32_t>* ids_out) {
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenize_prompt(impl_->tokenizer, prompt));
-  INTAGLIO_TRY(impl_->load_text_encoder());
+  INTAGLIO_TRY(impl_->load_text_encoder(static_cast<int64_t>(ids.size())));
   if (ids_out != nullptr) *ids_out = ids;
-  INTAGLIO_ASSIGN(const auto features, impl_->encode(ids));
-  std::vector<float> values(features->size() / sizeof(float));
-  INTAGLIO_TRY(copy_out(impl_->context, values.data(), features->data(), features->size()));
-  return values;
+  INTAGLIO_ASSIGN(const TextFeatures features, impl_->encode(ids));
+  return *features.values;
 }
 
-Status Pipeline::Impl::denoise(const PictureRequest& r, const float* features, Picture& picture,
-                               const ProgressCallback& progress) {
+// The text features are not needed on the device once this is done.
+Expected<Sampler> Pipeline::Impl::prepare_sampler(const PictureRequest& r, TextFeatures& features,
+                                                  std::span<const float> sigmas, Picture& picture) {
   const int64_t grid_h = r.height / info.pixels_per_token;
   const int64_t grid_w = r.width / info.pixels_per_token;
-  const bool guided =
-      std::any_of(r.guidance.begin(), r.guidance.end(), [](float g) { return g != 1.0f; });
-  const std::vector<float> sigmas = shifted_sigmas(
-      schedule_sigmas({.width = r.width, .height = r.height, .steps = r.steps}), info.shift);
+  const bool guided = is_guided(r);
   std::vector<float> times;
   for (int64_t i = 0; i < r.steps; ++i) times.push_back(1.0f - sigmas[static_cast<size_t>(i)]);
-
-  auto start = Clock::now();
-  INTAGLIO_TRY(load_transformers(guided));
-  INTAGLIO_TRY(synchronize(context));
-  picture.phase_ms[static_cast<size_t>(Phase::kLoadTransformers)] = elapsed_ms(start);
-  start = Clock::now();
   size_t scratch =
       conditional->scratch_bytes(context, picture.text_tokens, grid_h, grid_w, r.steps);
   if (guided) {
@@ -351,16 +379,40 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, const float* features, P
   } else {
     fill_normal(r.seed, picture.latents.data(), static_cast<int64_t>(picture.latents.size()));
   }
+  if (features.on_device.size() == 0) {
+    INTAGLIO_ASSIGN(features.on_device, upload(context, *features.values));
+  }
   INTAGLIO_ASSIGN(Sampler sampler,
                   Sampler::prepare(context, {.conditional = &*conditional,
                                              .unconditional = guided ? &*unconditional : nullptr,
-                                             .text_features = features,
+                                             .text_features = features.on_device.as<float>(),
                                              .text_tokens = picture.text_tokens,
                                              .grid_h = grid_h,
                                              .grid_w = grid_w,
                                              .times = times}));
   INTAGLIO_TRY(sampler.set_latents(context, picture.latents));
   INTAGLIO_TRY(synchronize(context));
+  features.on_device = AlignedBuffer();
+  return sampler;
+}
+
+Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan,
+                               TextFeatures& features, Picture& picture,
+                               const ProgressCallback& progress) {
+  const bool guided = is_guided(r);
+  auto start = Clock::now();
+  INTAGLIO_TRY(load_transformers(plan, guided));
+  INTAGLIO_TRY(synchronize(context));
+  picture.phase_ms[static_cast<size_t>(Phase::kLoadTransformers)] = elapsed_ms(start);
+  for (const std::optional<Transformer>* model : {&conditional, &unconditional}) {
+    if (model == &unconditional && !guided) continue;
+    picture.streamed_layers += static_cast<int64_t>((*model)->streamed_layers());
+    picture.streamed_bytes += (*model)->streamed_bytes();
+  }
+  start = Clock::now();
+  const std::vector<float> sigmas = shifted_sigmas(
+      schedule_sigmas({.width = r.width, .height = r.height, .steps = r.steps}), info.shift);
+  INTAGLIO_ASSIGN(Sampler sampler, prepare_sampler(r, features, sigmas, picture));
   picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
 
   start = Clock::now();
@@ -396,22 +448,7 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
                            [&](int64_t done, int64_t total) {
                              if (progress) progress({Phase::kDecode, done, total});
                            }));
-  picture.image.width = r.width;
-  picture.image.height = r.height;
-  picture.image.pixels.resize(static_cast<size_t>(3 * pixels));
-  constexpr int64_t kPixelsAtOnce = 16384;
-  parallel_for(context.threads, pixels, kPixelsAtOnce, [&](int64_t begin, int64_t end, int) {
-    for (int64_t c = 0; c < 3; ++c) {
-      for (int64_t p = begin; p < end; ++p) {
-        float& value = picture.planar[static_cast<size_t>(c * pixels + p)];
-        // Written so that a NaN stays a NaN in `planar` (to be seen by verify) and becomes black in the picture.
-        value = value * 0.5f + 0.5f;
-        value = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
-        const float level = value >= 0.0f ? std::nearbyint(value * 255.0f) : 0.0f;
-        picture.image.pixels[static_cast<size_t>(3 * p + c)] = static_cast<uint8_t>(level);
-      }
-    }
-  });
+  picture.image = finish_picture(context, r.width, r.height, picture.planar);
   picture.phase_ms[static_cast<size_t>(Phase::kDecode)] = elapsed_ms(start);
   return {};
 }
@@ -424,14 +461,7 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   INTAGLIO_TRY(impl.check_request(request));
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenize_prompt(impl.tokenizer, request.prompt));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl.plan(request, static_cast<int64_t>(ids.size())));
-  const uint64_t limit = impl.memory_limit;
-  if (plan.peak_bytes(true) > limit) {
-    return make_error(
-        ErrorCode::kOutOfMemory,
-        "a {}x{} picture at {} needs {} of memory ({} bytes), {} ({} bytes) is available",
-        request.width, request.height, precision_name(impl.options.selection.precision),
-        format_bytes(plan.peak_bytes(true)), plan.peak_bytes(true), format_bytes(limit), limit);
-  }
+  INTAGLIO_TRY(impl.check_pinned(plan));
 
   Picture picture;
   picture.text_tokens = static_cast<int64_t>(ids.size());
@@ -439,26 +469,21 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   picture.latent_channels = impl.info.latent_channels;
   picture.image_tokens =
       (request.width / impl.info.pixels_per_token) * (request.height / impl.info.pixels_per_token);
-  std::shared_ptr<const AlignedBuffer> features = impl.kept_features(ids);
-  if (features == nullptr) {
+  TextFeatures features{impl.kept_features(ids), {}};
+  if (features.values == nullptr) {
     if (progress) progress({Phase::kLoadText, 0, 1});
     auto start = Clock::now();
-    INTAGLIO_TRY(impl.load_text_encoder());
+    INTAGLIO_TRY(impl.load_text_encoder(picture.text_tokens));
     INTAGLIO_TRY(synchronize(impl.context));
     picture.phase_ms[static_cast<size_t>(Phase::kLoadText)] = elapsed_ms(start);
     start = Clock::now();
     INTAGLIO_ASSIGN(features, impl.encode(ids));
-    INTAGLIO_TRY(synchronize(impl.context));
     picture.phase_ms[static_cast<size_t>(Phase::kText)] = elapsed_ms(start);
   }
-  if (request.keep_features) {
-    picture.features.resize(features->size() / sizeof(float));
-    INTAGLIO_TRY(
-        copy_out(impl.context, picture.features.data(), features->data(), features->size()));
-  }
-  if (plan.peak_bytes(false) > limit) impl.text_encoder.reset();
+  if (request.keep_features) picture.features = *features.values;
+  if (!plan.keep_text) impl.text_encoder.reset();
   if (progress) progress({Phase::kLoadTransformers, 0, 1});
-  INTAGLIO_TRY(impl.denoise(request, features->as<float>(), picture, progress));
+  INTAGLIO_TRY(impl.denoise(request, plan, features, picture, progress));
   INTAGLIO_TRY(check_cancelled(impl.context));
   INTAGLIO_TRY(impl.decode(request, picture, progress));
   return picture;

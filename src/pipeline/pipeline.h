@@ -25,6 +25,9 @@ struct PipelineOptions {
   std::optional<int> gpu{};   // ordinal; nullopt: the CPU
   int threads = 0;            // 0: as many as the process may run on
   uint64_t memory_limit = 0;  // bytes of the device's memory; 0: what it has available
+  // Bytes of a GPU's memory to work in: layers of the transformers that do not fit stream from pinned host memory, and the text encoder makes room for
+  // them. 0: all weights are on the GPU. A CPU ignores it.
+  uint64_t vram_budget = 0;
 };
 
 // What a model folder says about itself.
@@ -65,6 +68,8 @@ struct Picture {
   std::vector<float> latents;   // [tokens, channels], before the VAE's denormalization
   std::vector<float> features;  // [text_tokens, feature_dim], if they were asked for
   int64_t text_tokens = 0, feature_dim = 0, image_tokens = 0, latent_channels = 0;
+  int64_t streamed_layers = 0;  // of the transformers of a step
+  uint64_t streamed_bytes = 0;  // that a step copies to the GPU
   std::array<double, kPhaseNames.size()> phase_ms{};
   std::vector<double> step_ms;
 };
@@ -93,7 +98,7 @@ class Pipeline {
   Expected<std::vector<float>> encode_text(std::string_view prompt,
                                            std::vector<int32_t>* ids = nullptr);
 
-  // Bytes a picture of this request is planned to take at its peak, weights included.
+  // Bytes of the device's memory that a picture of this request is planned to take at its peak, weights included. kOutOfMemory as generate().
   Expected<uint64_t> planned_bytes(const PictureRequest& request);
 
  private:

@@ -18,7 +18,8 @@ namespace intaglio {
 struct SamplerInputs {
   const Transformer* conditional = nullptr;
   const Transformer* unconditional = nullptr;  // nullptr: no guidance
-  const float* text_features = nullptr;        // F32 [text_tokens, text_dim], memory of the device
+  // F32 [text_tokens, text_dim], memory of the device; not read any more once `prepare` is done.
+  const float* text_features = nullptr;
   int64_t text_tokens = 0, grid_h = 0, grid_w = 0;
   std::span<const float> times;  // model time of every step
 };

@@ -19,6 +19,10 @@ constexpr Tolerances tolerances_for(Precision precision) {
     case Precision::kInt8:
     case Precision::kInt8Dequant:
       return {2e-2, 4e-2, 4e-2, 1.5e-1, 1e-1, 1e-6};
+    case Precision::kFp8:
+      return {2e-2, 8e-2, 4e-2, 3e-1, 2e-1, 1e-6};
+    case Precision::kNf4:
+      return {2e-2, 2e-1, 4e-2, 4e-1, 3e-1, 1e-6};
   }
   return {};
 }

@@ -76,6 +76,8 @@ class Verifier {
       return make_error(ErrorCode::kNotFound, "{}: no such folder; expected test cases there",
                         cases.string());
     INTAGLIO_ASSIGN(checkpoint_, find_checkpoint());
+    INTAGLIO_ASSIGN(const DeviceContext device, open_device(options_.gpu, options_.threads));
+    INTAGLIO_TRY(options_.selection.check_device(device.context));
     std::vector<fs::path> files;
     for (const fs::directory_entry& entry : fs::directory_iterator(cases)) {
       if (entry.is_regular_file()) files.push_back(entry.path());

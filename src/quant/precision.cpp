@@ -6,7 +6,27 @@
 namespace intaglio {
 namespace {
 
-constexpr std::array<std::string_view, 4> kPrecisionNames{"fp32", "bf16", "int8", "int8-dequant"};
+constexpr std::array<std::string_view, 6> kPrecisionNames{"fp32",         "bf16", "int8",
+                                                          "int8-dequant", "fp8",  "nf4"};
+
+// Of the linears that the selection quantizes.
+LinearKind selected_kind(Precision precision) {
+  switch (precision) {
+    case Precision::kFp32:
+      return LinearKind::kF32;
+    case Precision::kBf16:
+      return LinearKind::kBF16;
+    case Precision::kInt8:
+      return LinearKind::kS8;
+    case Precision::kInt8Dequant:
+      return LinearKind::kS8Dequant;
+    case Precision::kFp8:
+      return LinearKind::kF8;
+    case Precision::kNf4:
+      return LinearKind::kNf4;
+  }
+  return LinearKind::kF32;
+}
 
 bool matches_any(const std::vector<std::string>& patterns, std::string_view name) {
   return std::any_of(patterns.begin(), patterns.end(),
@@ -14,6 +34,8 @@ bool matches_any(const std::vector<std::string>& patterns, std::string_view name
 }
 
 }  // namespace
+
+std::span<const std::string_view> precision_names() { return kPrecisionNames; }
 
 std::string_view precision_name(Precision precision) {
   return kPrecisionNames[static_cast<size_t>(precision)];
@@ -64,7 +86,7 @@ LinearKind LayerSelection::kind_of(std::string_view name) const {
   if (precision == Precision::kFp32) return LinearKind::kF32;
   if (precision == Precision::kBf16 || !matches_any(int8, name) || matches_any(keep_bf16, name))
     return LinearKind::kBF16;
-  return precision == Precision::kInt8 ? LinearKind::kS8 : LinearKind::kS8Dequant;
+  return selected_kind(precision);
 }
 
 LinearKind LayerSelection::kind_of(const std::vector<std::string>& names) const {
@@ -86,6 +108,16 @@ Status LayerSelection::check_keep_bf16(const std::vector<std::string>& names) co
                         pattern);
   }
   return {};
+}
+
+Status LayerSelection::check_device(const Context& context) const {
+  const Refusal refusal = linear_kind_refusal(selected_kind(precision), context);
+  if (refusal == nullptr) return {};
+  if (context.gpu == nullptr)
+    return make_error(ErrorCode::kUnsupported, "{}; the device is the CPU", refusal);
+  return make_error(ErrorCode::kUnsupported, "{}; the device is {} of compute capability {}.{}",
+                    refusal, context.gpu->name, context.gpu->compute_capability / 10,
+                    context.gpu->compute_capability % 10);
 }
 
 }  // namespace intaglio

@@ -152,11 +152,19 @@ expect_refused 2 "--seed" generate "${small[@]}" --prompt cat --seed 18446744073
 expect 0 "largest seed" generate "${small[@]}" --prompt cat --seed 18446744073709551615 --output f.png
 expect_refused 2 "--count" generate "${small[@]}" --prompt cat --count 0 --output refused/x.png
 expect_refused 2 "--precision" generate "${small[@]}" --prompt cat --precision int4 --output refused/x.png
+expect_refused 1 "fp8 needs a GPU of compute capability 8.9 or newer; the device is the CPU" generate "${small[@]}" --device cpu --prompt cat --precision fp8 --output refused/x.png
+expect_refused 1 "nf4 needs a GPU; the device is the CPU" generate "${small[@]}" --device cpu --prompt cat --precision nf4 --output refused/x.png
 expect_refused 2 "layers.*.w9" generate "${small[@]}" --prompt cat --keep-bf16 'layers.*.w9' --output refused/x.png
 expect 0 "layers kept in bf16" generate "${small[@]}" --prompt cat --keep-bf16 'layers.*.feed_forward.w2,llm_cond_proj' --output f.png
 expect_refused 2 "--threads" generate "${small[@]}" --prompt cat --threads 0 --output refused/x.png
 expect_refused 2 "--memory-limit" generate "${small[@]}" --prompt cat --memory-limit 8Q --output refused/x.png
 expect_refused 1 "of memory" generate "${small[@]}" --prompt cat --memory-limit 1K --output refused/x.png
+for budget in 8Q 0 -1G lots; do
+  expect_refused 2 "--vram-budget" generate "${small[@]}" --prompt cat "--vram-budget=$budget" --output refused/x.png
+done
+expect 2 "a budget of a benchmark" bench step --device cpu --layers 1 --vram-budget 8Q
+grep -q -- "--vram-budget: expected a size" err.txt; pass_or_fail $? "a bad budget is named"
+expect 0 "the CPU has no other memory to stream from" generate "${small[@]}" --prompt cat --device cpu --vram-budget 1M --output f.png
 expect_refused 2 "--prompt" generate "${small[@]}" --output refused/x.png
 
 # Several problems are told at once.
@@ -239,6 +247,7 @@ expect 1 "inspect text" inspect prompt.txt
 # Verify.
 expect 0 "verify" verify "$data";                    stdout_has "pass"
 expect 0 "verify json" verify "$data" --json;        valid_json out.txt
+expect 1 "verify fp8 on a CPU" verify "$data" --device cpu --precision fp8;  stderr_has "fp8 needs a GPU"
 expect 2 "verify nothing" verify nowhere
 expect 1 "verify an empty folder" verify refused
 cp -r "$data" wrong && chmod -R u+w wrong

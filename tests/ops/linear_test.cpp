@@ -217,6 +217,30 @@ TEST(linear, one_bf16_weight_is_used_where_it_lies) {
   EXPECT_EQ(weights->size_bytes(), 0u);
 }
 
+TEST(linear, fp8_and_nf4_have_no_form_on_a_cpu) {
+  const Context context = make_context(host_cpu_features().isa);
+  const Tensor w(DType::kBF16, {64, 128}, 1);
+  for (const auto& [kind, reason] :
+       {std::pair{LinearKind::kF8, "fp8 needs a GPU of compute capability 8.9 or newer"},
+        std::pair{LinearKind::kNf4, "nf4 needs a GPU"}}) {
+    const auto weights = make_linear(context, kind, GemmEpilogue::kNone, {w.view}, {});
+    ASSERT_FALSE(weights);
+    EXPECT_EQ(weights.error().code, ErrorCode::kUnsupported);
+    EXPECT_NE(weights.error().message.find(reason), std::string::npos) << weights.error().message;
+  }
+}
+
+TEST(linear, sizes_without_a_product_run_in_bf16) {
+  EXPECT_EQ(kind_at_size(LinearKind::kF8, 48, 160), LinearKind::kF8);
+  EXPECT_EQ(kind_at_size(LinearKind::kF8, 40, 160), LinearKind::kBF16);
+  EXPECT_EQ(kind_at_size(LinearKind::kF8, 48, 168), LinearKind::kBF16);
+  EXPECT_EQ(kind_at_size(LinearKind::kNf4, 7, 128), LinearKind::kNf4);
+  EXPECT_EQ(kind_at_size(LinearKind::kNf4, 64, 96), LinearKind::kBF16);
+  for (LinearKind kind :
+       {LinearKind::kF32, LinearKind::kBF16, LinearKind::kS8, LinearKind::kS8Dequant})
+    EXPECT_EQ(kind_at_size(kind, 3, 5), kind);
+}
+
 TEST(linear, refuses_what_does_not_fit) {
   Context context = make_context(host_cpu_features().isa);
   const Tensor a(DType::kF32, {32, 16}, 1), narrower(DType::kF32, {32, 15}, 2),

@@ -376,6 +376,13 @@ TEST(Norm, EachLevelChoosesItsOwnAndChecksArguments) {
   GatedResidualArgs wrong = residual;
   wrong.y_dtype = DType::kI8;
   EXPECT_FALSE(gated_residual(context, c.desc, wrong, nullptr, nullptr));
+  // e4m3 rows are made on GPUs only.
+  NormDesc e4m3 = c.desc;
+  e4m3.out_dtype = DType::kF8E4M3;
+  args.out.dtype = DType::kF8E4M3;
+  args.out.scale_row = weight.data();
+  EXPECT_FALSE(norm(context, e4m3, args));
+  EXPECT_FALSE(gated_residual(context, c.desc, residual, &e4m3, &args));
   wrong = residual;
   wrong.gate = nullptr;
   EXPECT_FALSE(gated_residual(context, c.desc, wrong, nullptr, nullptr));

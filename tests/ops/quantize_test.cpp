@@ -145,6 +145,9 @@ TEST(QuantizeRows, PublicCallChecksItsArguments) {
   EXPECT_FALSE(quantize_rows(context, view, {DType::kI8, q.data(), 3, 4, nullptr}));
   EXPECT_FALSE(quantize_rows(context, {x.data(), DType::kI32, Shape{3, 4}},
                              {DType::kI8, q.data(), 3, 4, scale.data()}));
+  const Status e4m3 = quantize_rows(context, view, {DType::kF8E4M3, q.data(), 3, 4, scale.data()});
+  ASSERT_FALSE(e4m3);
+  EXPECT_EQ(e4m3.error().code, ErrorCode::kUnsupported);
 }
 
 TEST(QuantizeWeightRows, SameBitsAsRowsOfTheConvertedWeights) {

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "core/memory.h"
 #include "models/block_buffers.h"
 #include "models/ideogram4/rope.h"
+#include "models/weight_streaming.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
@@ -55,11 +57,45 @@ TensorShapes tensor_shapes(const TextEncoderConfig& c, const std::string& prefix
   return shapes;
 }
 
+// qkv, out, gate_up and down of a layer.
+std::array<LinearSizes, 4> layer_linears(const TextEncoderConfig& c,
+                                         const LayerSelection& selection, const std::string& prefix,
+                                         int64_t layer) {
+  const auto kind = [&](std::vector<std::string> names) {
+    for (std::string& name : names) name = fmt::format("{}layers.{}.{}", prefix, layer, name);
+    return selection.kind_of(names);
+  };
+  const LinearKind gate_up = kind({"mlp.gate_proj", "mlp.up_proj"});
+  const auto hidden = static_cast<int64_t>(
+      gate_up == LinearKind::kS8 ? align_up(static_cast<size_t>(c.intermediate), kSwigluGroup)
+                                 : static_cast<size_t>(c.intermediate));
+  const int64_t q = c.heads * c.head_dim;
+  const int64_t qkv = q + 2 * c.kv_heads * c.head_dim;
+  const LinearKind qkv_kind = kind({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
+  return {LinearSizes{.kind = qkv_kind, .n = qkv, .k = c.hidden},
+          LinearSizes{.kind = kind({"self_attn.o_proj"}), .n = c.hidden, .k = q},
+          LinearSizes{
+              .kind = gate_up, .epilogue = GemmEpilogue::kSwiglu, .n = 2 * hidden, .k = c.hidden},
+          LinearSizes{.kind = kind({"mlp.down_proj"}), .n = c.hidden, .k = hidden}};
+}
+
 }  // namespace
+
+std::vector<uint64_t> text_layer_bytes(const TextEncoderConfig& config,
+                                       const LayerSelection& selection) {
+  std::vector<uint64_t> bytes;
+  for (int64_t i = 0; i <= config.taps.back(); ++i) {
+    uint64_t sum = 0;
+    for (const LinearSizes& linear : layer_linears(config, selection, kPrefixes[0], i))
+      sum += packed_bytes(linear);
+    bytes.push_back(sum);
+  }
+  return bytes;
+}
 
 Expected<TextEncoder> TextEncoder::load(const Context& context, const std::filesystem::path& folder,
                                         const LayerSelection& selection,
-                                        const JsonConfig* model_index) {
+                                        const JsonConfig* model_index, uint64_t weight_budget) {
   TextEncoder model;
   INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
   INTAGLIO_ASSIGN(model.config_, parse_text_encoder_config(json, model_index));
@@ -71,9 +107,10 @@ Expected<TextEncoder> TextEncoder::load(const Context& context, const std::files
     break;
   }
   model.dtype_ = selection.activation_dtype();
-  CheckpointSource source(std::move(checkpoint));
-  INTAGLIO_TRY(model.read_weights(context, source, selection));
-  model.unused_ = source.unused();
+  model.selection_ = selection;
+  const auto source = std::make_shared<CheckpointSource>(std::move(checkpoint));
+  INTAGLIO_TRY(model.read_weights(context, source, weight_budget));
+  model.unused_ = source->unused();
   return model;
 }
 
@@ -84,39 +121,79 @@ Expected<TextEncoder> TextEncoder::synthetic(const Context& context,
   model.config_ = config;
   model.prefix_ = kPrefixes[0];
   model.dtype_ = selection.activation_dtype();
-  SyntheticSource source(seed);
-  INTAGLIO_TRY(model.read_weights(context, source, selection));
+  model.selection_ = selection;
+  INTAGLIO_TRY(model.read_weights(context, std::make_shared<SyntheticSource>(seed), 0));
   return model;
 }
 
-Status TextEncoder::read_weights(const Context& context, TensorSource& source,
-                                 const LayerSelection& selection) {
+Expected<TextEncoder> TextEncoder::describe(const Context& context, const TextEncoderConfig& config,
+                                            const LayerSelection& selection) {
+  TextEncoder model;
+  model.config_ = config;
+  model.prefix_ = kPrefixes[0];
+  model.dtype_ = selection.activation_dtype();
+  model.selection_ = selection;
+  for (int64_t i = 0; i < model.active_layers(); ++i) {
+    INTAGLIO_ASSIGN(Layer layer, model.describe_layer(context, i));
+    model.layers_.push_back(std::move(layer));
+  }
+  return model;
+}
+
+Status TextEncoder::read_weights(const Context& context, std::shared_ptr<TensorSource> source,
+                                 uint64_t weight_budget) {
+  INTAGLIO_TRY(source->check(tensor_shapes(config_, prefix_, active_layers())));
+  keep_alive_ = source->keep_alive();
+  source_ = std::move(source);
+  INTAGLIO_ASSIGN(embeddings_, source_->tensor(prefix_ + "embed_tokens.weight",
+                                               Shape{config_.vocab, config_.hidden}));
+  const std::vector<uint64_t> bytes = text_layer_bytes(config_, selection_);
+  const bool all = context.gpu == nullptr || weight_budget == 0;
+  uint64_t sum = 0;
+  for (kept_ = 0; kept_ < active_layers(); ++kept_) {
+    sum += bytes[static_cast<size_t>(kept_)];
+    if (!all && sum > weight_budget) break;
+    INTAGLIO_ASSIGN(Layer layer, read_layer(context, kept_));
+    layers_.push_back(std::move(layer));
+  }
+  for (int64_t i = kept_; i < active_layers(); ++i) {
+    INTAGLIO_ASSIGN(Layer layer, describe_layer(context, i));
+    layers_.push_back(std::move(layer));
+  }
+  return {};
+}
+
+Expected<TextEncoder::Layer> TextEncoder::read_layer(const Context& context, int64_t index) const {
   const TextEncoderConfig& c = config_;
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
-  INTAGLIO_TRY(source.check(tensor_shapes(c, prefix_, active_layers())));
-  keep_alive_ = source.keep_alive();
-  INTAGLIO_ASSIGN(embeddings_,
-                  source.tensor(prefix_ + "embed_tokens.weight", Shape{c.vocab, c.hidden}));
-  layers_.resize(static_cast<size_t>(active_layers()));
-  for (int64_t i = 0; i < active_layers(); ++i) {
-    ModuleLoader loader{context, source, selection, fmt::format("{}layers.{}.", prefix_, i)};
-    Layer& layer = layers_[static_cast<size_t>(i)];
-    INTAGLIO_ASSIGN(layer.qkv,
-                    loader.linear({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
-                                  {q, kv, kv}, c.hidden, false));
-    INTAGLIO_ASSIGN(layer.out, loader.linear({"self_attn.o_proj"}, {c.hidden}, q, false));
-    INTAGLIO_ASSIGN(layer.gate_up,
-                    loader.swiglu("mlp.gate_proj", "mlp.up_proj", c.intermediate, c.hidden));
-    INTAGLIO_ASSIGN(layer.down, loader.linear_padded("mlp.down_proj", c.hidden, c.intermediate,
-                                                     layer.gate_up.out_cols()));
-    INTAGLIO_ASSIGN(layer.input_norm, loader.vector("input_layernorm.weight", Shape{c.hidden}));
-    INTAGLIO_ASSIGN(layer.post_norm,
-                    loader.vector("post_attention_layernorm.weight", Shape{c.hidden}));
-    INTAGLIO_ASSIGN(layer.norm_q, loader.vector("self_attn.q_norm.weight", Shape{c.head_dim}));
-    INTAGLIO_ASSIGN(layer.norm_k, loader.vector("self_attn.k_norm.weight", Shape{c.head_dim}));
-  }
-  return {};
+  ModuleLoader loader{context, *source_, selection_, fmt::format("{}layers.{}.", prefix_, index)};
+  Layer layer;
+  INTAGLIO_ASSIGN(layer.qkv,
+                  loader.linear({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
+                                {q, kv, kv}, c.hidden, false));
+  INTAGLIO_ASSIGN(layer.out, loader.linear({"self_attn.o_proj"}, {c.hidden}, q, false));
+  INTAGLIO_ASSIGN(layer.gate_up,
+                  loader.swiglu("mlp.gate_proj", "mlp.up_proj", c.intermediate, c.hidden));
+  INTAGLIO_ASSIGN(layer.down, loader.linear_padded("mlp.down_proj", c.hidden, c.intermediate,
+                                                   layer.gate_up.out_cols()));
+  INTAGLIO_ASSIGN(layer.input_norm, loader.vector("input_layernorm.weight", Shape{c.hidden}));
+  INTAGLIO_ASSIGN(layer.post_norm,
+                  loader.vector("post_attention_layernorm.weight", Shape{c.hidden}));
+  INTAGLIO_ASSIGN(layer.norm_q, loader.vector("self_attn.q_norm.weight", Shape{c.head_dim}));
+  INTAGLIO_ASSIGN(layer.norm_k, loader.vector("self_attn.k_norm.weight", Shape{c.head_dim}));
+  return layer;
+}
+
+Expected<TextEncoder::Layer> TextEncoder::describe_layer(const Context& context,
+                                                         int64_t index) const {
+  const auto linears = layer_linears(config_, selection_, prefix_, index);
+  Layer layer;
+  INTAGLIO_ASSIGN(layer.qkv, describe_linear(context, linears[0]));
+  INTAGLIO_ASSIGN(layer.out, describe_linear(context, linears[1]));
+  INTAGLIO_ASSIGN(layer.gate_up, describe_linear(context, linears[2]));
+  INTAGLIO_ASSIGN(layer.down, describe_linear(context, linears[3]));
+  return layer;
 }
 
 size_t TextEncoder::weight_bytes() const {
@@ -177,7 +254,13 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
   int64_t tap = 0;
   for (int64_t i = 0; i < active_layers(); ++i) {
     INTAGLIO_TRY(check_cancelled(context));
-    INTAGLIO_TRY(run_layer(context, layers_[static_cast<size_t>(i)], tokens, cos, sin, b));
+    if (i < kept_) {
+      INTAGLIO_TRY(run_layer(context, layers_[static_cast<size_t>(i)], tokens, cos, sin, b));
+    } else {
+      INTAGLIO_ASSIGN(const Layer layer, read_layer(context, i));
+      INTAGLIO_TRY(run_layer(context, layer, tokens, cos, sin, b));
+      INTAGLIO_TRY(synchronize(context));  // before its weights go
+    }
     if (config_.taps[static_cast<size_t>(tap)] != i) continue;
     INTAGLIO_TRY(scatter_tap(context, b.h, {tokens, config_.hidden, taps, tap}, features));
     ++tap;

@@ -17,19 +17,30 @@ namespace intaglio {
 
 struct BlockBuffers;
 
+// Bytes of the packed weights of the layers that are read, by layer, on a GPU.
+std::vector<uint64_t> text_layer_bytes(const TextEncoderConfig& config,
+                                       const LayerSelection& selection);
+
 class TextEncoder {
  public:
   // Reads `folder` (config.json and safetensors). Only the layers up to the last tap are loaded; the vision tower is left alone.
   // `model_index` may be null; its `text_activation_layers` overrides the taps.
+  // `weight_budget`: bytes of a GPU's memory for the packed weights of layers that stay. The others are read from the file again in each call of `encode`,
+  // one at a time: a prompt is one pass, so a copy of them in host memory would save nothing. 0: all stay. A CPU ignores it.
   static Expected<TextEncoder> load(const Context& context, const std::filesystem::path& folder,
-                                    const LayerSelection& selection, const JsonConfig* model_index);
+                                    const LayerSelection& selection, const JsonConfig* model_index,
+                                    uint64_t weight_budget = 0);
 
   // Random weights in the shapes of `config`, for benchmarks.
   static Expected<TextEncoder> synthetic(const Context& context, const TextEncoderConfig& config,
                                          const LayerSelection& selection, uint64_t seed);
+  // Without weights, for plans: scratch_bytes says what it will say of the loaded model.
+  static Expected<TextEncoder> describe(const Context& context, const TextEncoderConfig& config,
+                                        const LayerSelection& selection);
 
   const TextEncoderConfig& config() const { return config_; }
   size_t weight_bytes() const;
+  bool keeps_all_layers() const { return kept_ == active_layers(); }
   const std::vector<std::string>& unused_tensors() const { return unused_; }
   size_t scratch_bytes(const Context& context, int64_t tokens) const;
 
@@ -43,8 +54,10 @@ class TextEncoder {
     AlignedBuffer input_norm, post_norm, norm_q, norm_k;  // F32
   };
 
-  Status read_weights(const Context& context, TensorSource& source,
-                      const LayerSelection& selection);
+  Status read_weights(const Context& context, std::shared_ptr<TensorSource> source,
+                      uint64_t weight_budget);
+  Expected<Layer> read_layer(const Context& context, int64_t index) const;
+  Expected<Layer> describe_layer(const Context& context, int64_t index) const;
   Status run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos,
                    const float* sin, BlockBuffers& b) const;
   // Layers that must run: those up to the last tap.
@@ -52,10 +65,13 @@ class TextEncoder {
 
   TextEncoderConfig config_;
   DType dtype_ = DType::kF32;  // of activations
+  LayerSelection selection_;
+  std::shared_ptr<TensorSource> source_;
   std::shared_ptr<const void> keep_alive_;
-  std::string prefix_;     // of the language model's weight names
-  TensorView embeddings_;  // [vocab, hidden], in place
-  std::vector<Layer> layers_;
+  std::string prefix_;         // of the language model's weight names
+  TensorView embeddings_;      // [vocab, hidden], in place
+  std::vector<Layer> layers_;  // from `kept_` on only described
+  int64_t kept_ = 0;
   std::vector<std::string> unused_;
 };
 

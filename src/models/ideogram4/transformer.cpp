@@ -52,6 +52,12 @@ size_t Transformer::weight_bytes() const {
   return bytes;
 }
 
+uint64_t Transformer::streamed_bytes() const {
+  uint64_t bytes = 0;
+  for (const StreamedLayer& layer : streamed_) bytes += layer.bytes();
+  return bytes;
+}
+
 size_t Transformer::session_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w,
                                   int64_t steps) const {
   const int64_t tokens = text_tokens + grid_h * grid_w;
@@ -233,6 +239,8 @@ Status Transformer::select_step(const Context& context, TransformerSession& sess
 Status Transformer::forward(const Context& context, const TransformerSession& session,
                             const float* latents, float* velocity, Profile* profile) const {
   const Arena::Scope scope(*context.scratch);
+  StreamPass stream(context, streamer_.get(), streamed_);
+  INTAGLIO_TRY(stream.begin());
   const int64_t d = config_.width();
   const int64_t image_tokens = session.image_tokens();
   INTAGLIO_ASSIGN(BlockBuffers b,
@@ -262,9 +270,15 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   }
   for (size_t i = 0; i < layers_.size(); ++i) {
     INTAGLIO_TRY(check_cancelled(context));
+    if (layers_[i].streams) {
+      const ProfileScope part(context, profile, ProfilePart::kOther, "wait for weights");
+      INTAGLIO_TRY(stream.acquire());
+    }
     INTAGLIO_TRY(layer_attention(context, session, i, b, profile));
     INTAGLIO_TRY(layer_feed_forward(context, session, i, b, profile));
+    if (layers_[i].streams) INTAGLIO_TRY(stream.release());
   }
+  INTAGLIO_TRY(stream.end());
 
   const Activation last{final_linear_.input_dtype(), b.input, image_tokens, d, b.scale_row};
   const NormDesc last_desc{NormKind::kLayer, image_tokens, d, kFinalNormEps, last.dtype};

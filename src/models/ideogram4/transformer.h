@@ -1,8 +1,10 @@
 // The Ideogram 4 diffusion transformer (docs: the published model code; sizes from transformer/config.json).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +14,7 @@
 #include "core/context.h"
 #include "core/profile.h"
 #include "models/ideogram4/config.h"
+#include "models/weight_streaming.h"
 #include "models/weights.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
@@ -45,6 +48,14 @@ class TransformerSession {
 // Every tensor of transformer/ and its shape; without the text projection if `with_text` is false.
 TensorShapes transformer_tensor_shapes(const TransformerConfig& config, bool with_text);
 
+// The linears of a layer that may stream: qkv, out, w13 and w2.
+std::array<LinearSizes, 4> transformer_layer_linears(const TransformerConfig& config,
+                                                     const LayerSelection& selection,
+                                                     int64_t layer);
+// Bytes of their packed weights on a GPU, by layer, as they lie in a slot.
+std::vector<uint64_t> transformer_layer_bytes(const TransformerConfig& config,
+                                              const LayerSelection& selection);
+
 class Transformer {
  public:
   struct LoadOptions {
@@ -53,6 +64,11 @@ class Transformer {
         true;  // false skips the text projection (the unconditional transformer never reads text)
     // nullopt: int8 where the precision is int8 and the device has kernels for it.
     std::optional<AttentionScores> scores{};
+    // Bytes of a GPU's memory for the packed weights of the layers; those that do not fit stream from host memory (models/weight_streaming.h).
+    // 0: all fit. A CPU has no other memory and ignores it.
+    uint64_t weight_budget = 0;
+    // Slots shared with another transformer, large enough for any layer of both; nullptr: slots of its own, if layers stream.
+    std::shared_ptr<WeightStreamer> streamer{};
   };
 
   // Reads `folder` (config.json and safetensors) and prepares every weight. Problems with tensors are listed together.
@@ -61,6 +77,9 @@ class Transformer {
   // Random weights in the shapes of `config`, for benchmarks.
   static Expected<Transformer> synthetic(const Context& context, const TransformerConfig& config,
                                          const LoadOptions& options, uint64_t seed);
+  // Without weights, for plans: scratch_bytes and session_bytes say what they will say of the loaded model.
+  static Expected<Transformer> describe(const Context& context, const TransformerConfig& config,
+                                        const LoadOptions& options);
 
   const TransformerConfig& config() const { return config_; }
   const LayerSelection& selection() const { return options_.selection; }
@@ -68,7 +87,12 @@ class Transformer {
   bool uses_s8_scores(const Context& context, int64_t tokens) const {
     return attention_desc(context, tokens).scores == AttentionScores::kS8;
   }
-  size_t weight_bytes() const;  // prepared weights, without those used in place in the mapped file
+  // Prepared weights, without those used in place in the mapped file and those that stream.
+  size_t weight_bytes() const;
+  size_t streamed_layers() const { return streamed_.size(); }
+  uint64_t streamed_bytes() const;  // of a pass, from pinned host memory
+  // nullptr if all layers are resident.
+  const WeightStreamer* streamer() const { return streamer_.get(); }
   const std::vector<std::string>& unused_tensors() const { return unused_; }
 
   // Bytes `prepare` and `forward` take from context.scratch; bytes a session owns.
@@ -92,7 +116,10 @@ class Transformer {
     LinearWeights qkv, out, w13, w2;
     LinearWeights modulation;
     AlignedBuffer attention_norm1, attention_norm2, ffn_norm1, ffn_norm2, norm_q, norm_k;  // F32
+    bool streams = false;
   };
+  Status choose_streamed_layers(const Context& context);
+  Status stream_if_chosen(const Context& context, const Layer& layer, LinearWeights& weights);
   Status read_weights(const Context& context, TensorSource& source);
   Status read_layer(const Context& context, TensorSource& source, int64_t index);
   Status layer_attention(const Context& context, const TransformerSession& session, size_t index,
@@ -114,6 +141,8 @@ class Transformer {
   LoadOptions options_;
   std::shared_ptr<const void> keep_alive_;  // borrowed weights
   std::vector<Layer> layers_;
+  std::shared_ptr<WeightStreamer> streamer_;
+  std::vector<StreamedLayer> streamed_;  // in the order of their layers
   LinearWeights input_proj_, text_proj_, time_in_, time_out_, adaln_proj_, final_modulation_,
       final_linear_;
   AlignedBuffer text_norm_;  // F32 [text_dim]

@@ -30,6 +30,98 @@ Expected<Transformer> Transformer::synthetic(const Context& context,
   return model;
 }
 
+namespace {
+
+constexpr size_t kQkv = 0, kOut = 1, kW13 = 2, kW2 = 3;
+
+}  // namespace
+
+std::array<LinearSizes, 4> transformer_layer_linears(const TransformerConfig& config,
+                                                     const LayerSelection& selection,
+                                                     int64_t layer) {
+  const int64_t d = config.width();
+  const auto kind = [&](const std::vector<std::string>& names) {
+    std::vector<std::string> full;
+    for (const std::string& name : names) full.push_back(fmt::format("layers.{}.{}", layer, name));
+    return selection.kind_of(full);
+  };
+  const LinearKind w13 = kind({"feed_forward.w1", "feed_forward.w3"});
+  // The int8 kernels read gate and up in turns of a group of rows.
+  const auto hidden = static_cast<int64_t>(
+      w13 == LinearKind::kS8 ? align_up(static_cast<size_t>(config.intermediate), kSwigluGroup)
+                             : static_cast<size_t>(config.intermediate));
+  return {
+      LinearSizes{
+          .kind = kind({"attention.to_q", "attention.to_k", "attention.to_v"}), .n = 3 * d, .k = d},
+      LinearSizes{.kind = kind({"attention.to_out.0"}), .n = d, .k = d},
+      LinearSizes{.kind = w13, .epilogue = GemmEpilogue::kSwiglu, .n = 2 * hidden, .k = d},
+      LinearSizes{.kind = kind({"feed_forward.w2"}), .n = d, .k = hidden}};
+}
+
+std::vector<uint64_t> transformer_layer_bytes(const TransformerConfig& config,
+                                              const LayerSelection& selection) {
+  std::vector<uint64_t> bytes;
+  for (int64_t i = 0; i < config.layers; ++i) {
+    uint64_t sum = 0;
+    for (const LinearSizes& linear : transformer_layer_linears(config, selection, i))
+      sum += packed_bytes(linear);
+    bytes.push_back(sum);
+  }
+  return bytes;
+}
+
+Expected<Transformer> Transformer::describe(const Context& context, const TransformerConfig& config,
+                                            const LoadOptions& options) {
+  Transformer model;
+  model.config_ = config;
+  model.options_ = options;
+  const int64_t d = config.width();
+  const int64_t a = config.adaln_dim;
+  const auto single = [&](const std::string& name, int64_t n, int64_t k, LinearWeights& target) {
+    return describe_linear(context, {.kind = options.selection.kind_of(name), .n = n, .k = k})
+        .map([&](LinearWeights&& weights) { target = std::move(weights); });
+  };
+  INTAGLIO_TRY(single("input_proj", d, config.channels, model.input_proj_));
+  INTAGLIO_TRY(single("t_embedding.mlp_in", d, d, model.time_in_));
+  INTAGLIO_TRY(single("t_embedding.mlp_out", d, d, model.time_out_));
+  INTAGLIO_TRY(single("adaln_proj", a, d, model.adaln_proj_));
+  INTAGLIO_TRY(single("final_layer.adaln_modulation", d, a, model.final_modulation_));
+  INTAGLIO_TRY(single("final_layer.linear", config.channels, d, model.final_linear_));
+  if (options.with_text)
+    INTAGLIO_TRY(single("llm_cond_proj", d, config.text_dim, model.text_proj_));
+  model.layers_.resize(static_cast<size_t>(config.layers));
+  for (int64_t i = 0; i < config.layers; ++i) {
+    Layer& layer = model.layers_[static_cast<size_t>(i)];
+    const auto linears = transformer_layer_linears(config, options.selection, i);
+    INTAGLIO_ASSIGN(layer.qkv, describe_linear(context, linears[kQkv]));
+    INTAGLIO_ASSIGN(layer.out, describe_linear(context, linears[kOut]));
+    INTAGLIO_ASSIGN(layer.w13, describe_linear(context, linears[kW13]));
+    INTAGLIO_ASSIGN(layer.w2, describe_linear(context, linears[kW2]));
+    INTAGLIO_TRY(single(fmt::format("layers.{}.adaln_modulation", i), 4 * d, a, layer.modulation));
+  }
+  return model;
+}
+
+// Sets `streams` of every layer, and the slots.
+Status Transformer::choose_streamed_layers(const Context& context) {
+  if (context.gpu == nullptr) return {};
+  const StreamingChoice choice =
+      choose_streamed(transformer_layer_bytes(config_, options_.selection), options_.weight_budget);
+  if (choice.count == 0) return {};
+  for (size_t i = 0; i < layers_.size(); ++i) layers_[i].streams = choice.streams[i];
+  streamed_.reserve(choice.count);
+  streamer_ = options_.streamer;
+  if (streamer_ != nullptr) return {};
+  INTAGLIO_ASSIGN(streamer_, WeightStreamer::make(context, kStreamSlots, choice.slot_bytes));
+  return {};
+}
+
+// Moves weights of a streamed layer, prepared on the device, to host memory before the next are made: there is room for no more.
+Status Transformer::stream_if_chosen(const Context& context, const Layer& layer,
+                                     LinearWeights& weights) {
+  return layer.streams ? streamer_->take(context, weights, streamed_.back()) : Status{};
+}
+
 Status Transformer::read_weights(const Context& context, TensorSource& source) {
   const TransformerConfig& c = config_;
   const int64_t d = c.width();
@@ -57,6 +149,7 @@ Status Transformer::read_weights(const Context& context, TensorSource& source) {
     INTAGLIO_ASSIGN(text_norm_, loader.vector("llm_cond_norm.weight", Shape{c.text_dim}));
   }
   layers_.resize(static_cast<size_t>(c.layers));
+  INTAGLIO_TRY(choose_streamed_layers(context));
   for (int64_t i = 0; i < c.layers; ++i) INTAGLIO_TRY(read_layer(context, source, i));
   return {};
 }
@@ -66,11 +159,17 @@ Status Transformer::read_layer(const Context& context, TensorSource& source, int
   const int64_t f = config_.intermediate;
   ModuleLoader loader{context, source, options_.selection, fmt::format("layers.{}.", index)};
   Layer& layer = layers_[static_cast<size_t>(index)];
+  if (layer.streams)
+    streamed_.push_back({.parts = {}, .slot = streamed_.size() % streamer_->slots()});
   INTAGLIO_ASSIGN(layer.qkv, loader.linear({"attention.to_q", "attention.to_k", "attention.to_v"},
                                            {d, d, d}, d, false));
+  INTAGLIO_TRY(stream_if_chosen(context, layer, layer.qkv));
   INTAGLIO_ASSIGN(layer.out, loader.linear({"attention.to_out.0"}, {d}, d, false));
+  INTAGLIO_TRY(stream_if_chosen(context, layer, layer.out));
   INTAGLIO_ASSIGN(layer.w13, loader.swiglu("feed_forward.w1", "feed_forward.w3", f, d));
+  INTAGLIO_TRY(stream_if_chosen(context, layer, layer.w13));
   INTAGLIO_ASSIGN(layer.w2, loader.linear_padded("feed_forward.w2", d, f, layer.w13.out_cols()));
+  INTAGLIO_TRY(stream_if_chosen(context, layer, layer.w2));
   INTAGLIO_ASSIGN(layer.modulation,
                   loader.linear({"adaln_modulation"}, {4 * d}, config_.adaln_dim, true));
   INTAGLIO_ASSIGN(layer.attention_norm1, loader.vector("attention_norm1.weight", Shape{d}));

@@ -46,6 +46,14 @@ struct SwigluRowsParams {
   RowType x_type = RowType::kBF16, out_type = RowType::kBF16;
 };
 
+// x[r, c] += bias[c], x dense, F32 or BF16: the bias of products whose library has none for the type.
+struct AddBiasRowsParams {
+  void* x = nullptr;            // [rows, cols]
+  const float* bias = nullptr;  // [cols]
+  int64_t rows = 0, cols = 0;
+  RowType type = RowType::kF32;
+};
+
 // out[r, c] = table[ids[r], c]. An id outside 0 .. vocabulary - 1 gives a row of NaN.
 struct GatherRowsParams {
   const int32_t* ids = nullptr;  // [rows], device memory

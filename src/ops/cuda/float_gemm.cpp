@@ -1,14 +1,8 @@
 #include "ops/cuda/float_gemm.h"
 
-#include <map>
-#include <memory>
-#include <mutex>
-#include <tuple>
-
 #include "core/cuda/device.h"
 #include "ops/cuda/launch/conv2d.h"
-#include "ops/cuda/library/cublaslt.h"
-#include "ops/cuda/workspace.h"
+#include "ops/cuda/lt_products.h"
 
 namespace intaglio::cuda::op {
 namespace {
@@ -19,42 +13,6 @@ LtKind lt_kind(const FloatGemmDesc& desc) {
   if (desc.in_dtype == DType::kF32) return LtKind::kF32;
   return desc.out_dtype == DType::kF32 ? LtKind::kBF16ToF32 : LtKind::kBF16;
 }
-
-// Products are kept for the life of the process: what cuBLASLt says of a shape is asked once, and nothing is allocated while a graph is recorded.
-class Products {
- public:
-  static Products& instance() {
-    static Products products;
-    return products;
-  }
-
-  Status run(const Context& context, const FloatGemmDesc& desc, const FloatGemmArgs& args,
-             void* workspace) {
-    const std::scoped_lock lock(mutex_);
-    const auto key = std::tuple(context.gpu->ordinal, lt_kind(desc), desc.m, desc.n, desc.k);
-    std::unique_ptr<LtProduct>& product = products_[key];
-    if (product == nullptr) {
-      std::string error;
-      product = LtProduct::make(
-          lt_kind(desc),
-          {static_cast<int>(desc.m), static_cast<int>(desc.n), static_cast<int>(desc.k)}, {},
-          error);
-      if (product == nullptr)
-        return make_error(ErrorCode::kDevice, "cublaslt_gemm {}x{}x{}: {}", desc.m, desc.n, desc.k,
-                          error);
-    }
-    if (!product->set_bias(args.bias))
-      return make_error(ErrorCode::kDevice, "cublaslt_gemm: the bias was refused");
-    return device_status(product->run(args.a, args.w, args.out, workspace,
-                                      static_cast<cudaStream_t>(context.stream)),
-                         "cublasLtMatmul");
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<std::tuple<int, LtKind, int64_t, int64_t, int64_t>, std::unique_ptr<LtProduct>>
-      products_;
-};
 
 Refusal refuse_sizes(const FloatGemmDesc& desc, const Context& context) {
   if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
@@ -105,17 +63,16 @@ Refusal cublaslt_gemm_refusal(const FloatGemmDesc& desc, const Context& context)
   return found ? nullptr : "cuBLASLt was not found";
 }
 
-size_t cublaslt_gemm_scratch_bytes(const FloatGemmDesc&, int) {
-  return workspace_scratch_bytes(LtProduct::kWorkspaceBytes);
-}
+size_t cublaslt_gemm_scratch_bytes(const FloatGemmDesc&, int) { return lt_product_scratch_bytes(); }
 
 Status run_cublaslt_gemm(const Context& context, const FloatGemmDesc& desc,
                          const FloatGemmArgs& args) {
   INTAGLIO_TRY(check_dense(desc, args));
   if (desc.m == 0) return {};
-  const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(void* const workspace, take_workspace(context, LtProduct::kWorkspaceBytes));
-  return Products::instance().run(context, desc, args, workspace);
+  return run_lt_product(
+      context, lt_kind(desc),
+      {static_cast<int>(desc.m), static_cast<int>(desc.n), static_cast<int>(desc.k)},
+      {.a = args.a, .w = args.w, .out = args.out, .bias = args.bias});
 }
 
 Refusal sm80_bf16_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {

@@ -9,6 +9,8 @@
 #include "ops/cuda/launch/elementwise.h"
 #include "ops/cuda/launch/int8_linear.h"
 #include "ops/cuda/launch/quantize_rows.h"
+#include "ops/cuda/linear_fp8.h"
+#include "ops/cuda/linear_nf4.h"
 #include "ops/cuda/workspace.h"
 #include "ops/linear_prepare.h"
 
@@ -156,12 +158,13 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
   const Arena::Scope scope(*context.scratch);
   INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(weights.n * weights.k));
   DequantizeWeightsParams p;
-  p.w = weights.packed.data();
+  p.w = weights.data();
   p.scale = weights.scale_col.as<float>();
   p.out = w;
   p.ldw = weights.k;
   p.n = static_cast<int32_t>(weights.n);
   p.k = static_cast<int32_t>(weights.k);
+  p.format = weights.kind == LinearKind::kNf4 ? WeightFormat::kNf4 : WeightFormat::kI8;
   if (const char* reason = dequantize_weights_refusal(p))
     return make_error(ErrorCode::kUnsupported, "dequantize_weights [{}, {}]: {}", weights.n,
                       weights.k, reason);
@@ -245,6 +248,14 @@ Status prepare_linear(const Context& context, const std::vector<TensorView>& par
     case LinearKind::kS8Dequant:
       weights.input = DType::kBF16;
       return prepare_s8(context, parts, weights);
+    case LinearKind::kF8:
+      weights.input = DType::kF8E4M3;
+      return prepare_fp8(context, parts, weights);
+    case LinearKind::kNf4:
+      weights.input = DType::kBF16;
+      INTAGLIO_ASSIGN(weights.float_gemm,
+                      choose_float_gemm(float_desc(weights, kRowHint, DType::kBF16), context));
+      return prepare_nf4(context, parts, weights);
   }
   return make_error(ErrorCode::kUnsupported, "linear: this kind has no GPU form");
 }
@@ -259,22 +270,25 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
                              .out_dtype = out_dtype},
                             context.threads);
   }
+  if (weights.kind == LinearKind::kF8) return fp8_scratch_bytes(weights, m);
   const FloatGemmDesc desc = float_desc(weights, m, out_dtype);
   size_t bytes = align_up(weights.float_gemm->scratch_bytes(desc, context.threads), kCacheLine);
   if (weights.epilogue == GemmEpilogue::kSwiglu) {
     bytes +=
         arena_bytes<std::byte>(m * weights.n * static_cast<int64_t>(dtype_size(desc.out_dtype)));
   }
-  if (weights.kind == LinearKind::kS8Dequant) bytes += arena_bytes<BFloat16>(weights.n * weights.k);
+  if (weights.kind == LinearKind::kS8Dequant || weights.kind == LinearKind::kNf4)
+    bytes += arena_bytes<BFloat16>(weights.n * weights.k);
   return bytes;
 }
 
 Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
               DType out_dtype, int64_t ldo) {
-  if (weights.kind == LinearKind::kS8Dequant)
+  if (weights.kind == LinearKind::kS8Dequant || weights.kind == LinearKind::kNf4)
     return run_dequant(context, weights, x, out, out_dtype, ldo);
+  if (weights.kind == LinearKind::kF8) return run_fp8(context, weights, x, out, out_dtype, ldo);
   if (weights.kind != LinearKind::kS8)
-    return run_float(context, weights, x, weights.packed.data(), out, out_dtype, ldo);
+    return run_float(context, weights, x, weights.data(), out, out_dtype, ldo);
   return weights.s8_gemm->run(context,
                               {.m = x.rows,
                                .n = weights.n,
@@ -284,7 +298,7 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
                               {.a = x.as<int8_t>(),
                                .lda = x.cols,
                                .a_scale_row = x.scale_row,
-                               .w_packed = weights.packed.data(),
+                               .w_packed = weights.data(),
                                .w_scale_col = weights.scale_col.as<float>(),
                                .bias = weights.bias.as<float>(),
                                .out = out,

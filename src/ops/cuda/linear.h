@@ -9,7 +9,7 @@
 namespace intaglio::cuda::op {
 
 // Fills in packed, scale_col and the chosen product of `weights`, whose sizes, kind, epilogue and bias are set. Parts are quantized on the device.
-// int8 kinds need k in multiples of 16: kUnsupported otherwise.
+// int8 kinds need k in multiples of 16: kUnsupported otherwise. fp8 and NF4 have the sizes of kind_at_size.
 Status prepare_linear(const Context& context, const std::vector<TensorView>& parts,
                       LinearWeights& weights);
 
@@ -23,5 +23,12 @@ extern const S8GemmImplementation kS8Gemm;
 Refusal quantize_rows_refusal(DType input, const Context& context);
 Status run_quantize_rows(const Context& context, const void* x, DType x_dtype, int64_t ldx,
                          int64_t rows, int64_t cols, int8_t* q, float* scale);
+
+struct E4m3Rows {
+  uint8_t* q = nullptr;    // [rows, cols] dense
+  float* scale = nullptr;  // [rows]
+};
+// x: F32, BF16 or F16 [rows, cols] dense, cols in multiples of 16.
+Status quantize_e4m3_rows(const Context& context, const TensorView& x, const E4m3Rows& out);
 
 }  // namespace intaglio::cuda::op

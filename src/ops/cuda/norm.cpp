@@ -8,9 +8,10 @@ namespace {
 
 RowNorm row_norm(const NormDesc& desc, const NormArgs& args) {
   return {.kind = desc.kind == NormKind::kRms ? RowNormKind::kRms : RowNormKind::kLayer,
-          .out_type = desc.out_dtype == DType::kI8     ? RowOut::kI8
-                      : desc.out_dtype == DType::kBF16 ? RowOut::kBF16
-                                                       : RowOut::kF32,
+          .out_type = desc.out_dtype == DType::kI8       ? RowOut::kI8
+                      : desc.out_dtype == DType::kF8E4M3 ? RowOut::kE4M3
+                      : desc.out_dtype == DType::kBF16   ? RowOut::kBF16
+                                                         : RowOut::kF32,
           .eps = desc.eps,
           .weight = args.weight,
           .modulation = args.modulation,

@@ -10,8 +10,8 @@
 // Arithmetic is float32, in this order, each step rounded: t = ((x - mean) * weight) * (1 + modulation), out = t * inverse. A row's largest |out| is then the
 // largest |t| times the same inverse, so that one reduction gives both the norm and the scale of int8. Sums are added in a fixed order: the same bits on each run.
 //
-// int8: q and scale as ops/quantize.h says, of the float values above: zero, tiny, NaN and Inf rows included.
-// A row whose sum of squares is not finite (a NaN, an Inf, or values whose squares exceed float) comes out as NaN throughout, int8 as zeros with scale NaN; so does an
+// int8: q and scale as ops/quantize.h says, of the float values above: zero, tiny, NaN and Inf rows included. e4m3: likewise, as ops/cuda/e4m3_rows_params.h says.
+// A row whose sum of squares is not finite (a NaN, an Inf, or values whose squares exceed float) comes out as NaN throughout, int8 and e4m3 as zeros with scale NaN; so does an
 // h that gets such a y. Zero rows stay zero if eps > 0; with eps = 0 they are 0 / 0 = NaN.
 #pragma once
 
@@ -22,7 +22,7 @@
 namespace intaglio::cuda {
 
 enum class RowNormKind : int32_t { kRms, kLayer };
-enum class RowOut : int32_t { kF32, kBF16, kI8 };
+enum class RowOut : int32_t { kF32, kBF16, kI8, kE4M3 };
 
 struct RowNorm {
   RowNormKind kind = RowNormKind::kRms;
@@ -31,7 +31,7 @@ struct RowNorm {
   const float* weight = nullptr;      // [cols] or nullptr (= 1)
   const float* modulation = nullptr;  // [cols] or nullptr (= 0)
   void* out = nullptr;                // [rows, cols] dense, of out_type
-  float* scale = nullptr;             // [rows], kI8 only
+  float* scale = nullptr;             // [rows], kI8 and kE4M3 only
 };
 
 // Rows are dense everywhere. Fast where cols % 4 == 0 and every pointer is at a multiple of 16 bytes; anything else that is aligned to its type is right, and slow.

@@ -1,4 +1,4 @@
-// The small passes over floats: conversion, SiLU, sums, the sampling step, gates, SwiGLU, embedding rows, taps, softmax, pictures.
+// The small passes over floats: conversion, SiLU, sums, the sampling step, gates, SwiGLU, biases, embedding rows, taps, softmax, pictures.
 //
 // Formulas and edge cases: ops/cuda/elementwise_params.h. Every architecture from sm_75 runs the same code. All are bound by memory; a thread loads four pieces of 4 elements before it uses
 // one, and pieces of a warp are neighbours. Flat passes cut the elements into blocks; row passes give a block a row, which needs no division.
@@ -202,6 +202,25 @@ __global__ void __launch_bounds__(kElementThreads)
           u[i] = __fmul_rn(__fdividef(g[i], __fadd_rn(1.0f, expf(-g[i]))), u[i]);
         }
         store_row_piece<kVector, Out>(p.out, row * p.cols + column, left, u);
+      });
+}
+
+template <class X, bool kVector>
+__global__ void __launch_bounds__(kElementThreads)
+    add_bias_rows_kernel(const __grid_constant__ AddBiasRowsParams p) {
+  char* const row = static_cast<char*>(p.x) + int64_t{blockIdx.x} * p.cols * X::kBytes;
+  each_row_piece(
+      p.cols,
+      [&](int64_t column, int64_t left) {
+        return load_row_piece<kVector, RowRead::kOnce, X>(row, column, left);
+      },
+      [&](int64_t column, int64_t left, const Piece<X, kRowPiece>& raw) {
+        float v[kRowPiece], bias[kRowPiece];
+        unpack<X>(raw, v);
+        load_vector_piece<kVector>(p.bias, 0.0f, column, left, bias);
+#pragma unroll
+        for (int i = 0; i < kRowPiece; ++i) v[i] = __fadd_rn(v[i], bias[i]);
+        store_row_piece<kVector, X>(row, column, left, v);
       });
 }
 

@@ -1,7 +1,7 @@
 // Row norms and residuals: one read of every input, one write of every output.
 //
 // Formulas and edge cases: ops/cuda/norm_rows_params.h. Every architecture from sm_75 runs the same code. A row belongs to one block; its pieces of 4 columns go round the threads, so that a
-// warp's accesses are contiguous: 16 bytes a lane for floats, 8 for bf16, 4 for int8. Eight columns a piece would halve the loads of a bf16 y and double the L1 cycles of the vectors.
+// warp's accesses are contiguous: 16 bytes a lane for floats, 8 for bf16, 4 for int8 and e4m3. Eight columns a piece would halve the loads of a bf16 y and double the L1 cycles of the vectors.
 //
 //   held_norm_rows       the row stays in registers: kChunks pieces a thread, all loads out before the first use
 //   streamed_norm_rows   longer, ragged or unaligned rows. kShared: one block an SM keeps the row in shared memory; otherwise later passes come out of L2
@@ -16,6 +16,7 @@
 // The vectors (4 x 18 KB) stay in L1; rows pass by it (ld.cs). h is not read again soon, so it is stored past L2's keeping (st.cs); q is what the next product reads and stays.
 #pragma once
 
+#include "ops/cuda/kernels/e4m3_quantizer.cuh"
 #include "ops/cuda/kernels/row_pieces.cuh"
 #include "ops/cuda/norm_rows_params.h"
 
@@ -38,10 +39,35 @@ struct HeldNormConfig {
   static_assert(kThreads * kBlocks <= 1024, "what an SM of sm_75 holds");
 };
 
+// Before sm_89 the conversion to e4m3 takes registers of its own.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 890
+inline constexpr int kHeldE4m3Blocks = 2;
+#else
+inline constexpr int kHeldE4m3Blocks = kHeldNormBlocks;
+#endif
+
+template <int kChunks, RowOut kOut>
+inline constexpr int kHeldBlocks =
+    kChunks == 4 && kOut == RowOut::kE4M3 ? kHeldE4m3Blocks : HeldNormConfig<kChunks>::kBlocks;
+
 // --- steps of the formulas ---
 
-// out = t * inverse in the type that is asked for; the choice is the same in all threads.
+// Four values of a byte each.
 template <bool kVector>
+__device__ __forceinline__ void store_bytes(void* out, int64_t at, int64_t left, uint32_t four) {
+  auto* const to = static_cast<uint8_t*>(out) + at;
+  if constexpr (kVector) {
+    if (left > 0) *reinterpret_cast<uint32_t*>(to) = four;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kRowPiece; ++i)
+      if (i < left) to[i] = static_cast<uint8_t>(four >> (8 * i));
+  }
+}
+
+// out = t * inverse in the type that is asked for; the choice is the same in all threads.
+// kOut: the type of a byte that the kernel knows, kI8 or kE4M3; both in one would spill registers, and without the branches so would either.
+template <bool kVector, RowOut kOut>
 __device__ __forceinline__ void store_normed(const RowNorm& norm, int64_t at, int64_t left,
                                              const float (&t)[kRowPiece], float inverse,
                                              const DeviceRowScale& scale) {
@@ -52,16 +78,10 @@ __device__ __forceinline__ void store_normed(const RowNorm& norm, int64_t at, in
     store_row_piece<kVector, F32>(norm.out, at, left, v);
   } else if (norm.out_type == RowOut::kBF16) {
     store_row_piece<kVector, BF16>(norm.out, at, left, v);
+  } else if constexpr (kOut == RowOut::kE4M3) {
+    store_bytes<kVector>(norm.out, at, left, e4m3_quantize4(v, scale));
   } else {
-    auto* to = static_cast<int8_t*>(norm.out) + at;
-    if constexpr (kVector) {
-      if (left > 0) store_quantized<false>(to, v, scale);
-    } else {
-      const uint32_t four = quantize4<false>(v, scale);
-#pragma unroll
-      for (int i = 0; i < kRowPiece; ++i)
-        if (i < left) to[i] = static_cast<int8_t>(four >> (8 * i));
-    }
+    store_bytes<kVector>(norm.out, at, left, quantize4<false>(v, scale));
   }
 }
 
@@ -131,16 +151,18 @@ __device__ __forceinline__ SumAndMax block_sum_max(SumAndMax mine, float* sums, 
 }
 
 // From the largest |t|; rounding is monotonic, so this is the largest |t * inverse|.
+template <RowOut kOut>
 __device__ __forceinline__ DeviceRowScale normed_scale(uint32_t most, float inverse) {
-  return device_row_scale(__float_as_uint(__fmul_rn(__uint_as_float(most), inverse)) & 0x7fffffffu);
+  const uint32_t bits = __float_as_uint(__fmul_rn(__uint_as_float(most), inverse)) & 0x7fffffffu;
+  if constexpr (kOut == RowOut::kE4M3) return e4m3_row_scale(bits);
+  return device_row_scale(bits);
 }
 
 // --- kernels ---
 
 // A block of kThreads a row of up to kColumns. Rows are vectors: cols % 4 == 0, everything aligned. The constant stride makes the pieces' addresses one register and constants.
-template <RowUpdate kUpdate, class YType, int kChunks>
-__global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
-                                  HeldNormConfig<kChunks>::kBlocks)
+template <RowUpdate kUpdate, class YType, int kChunks, RowOut kOut = RowOut::kI8>
+__global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads, kHeldBlocks<kChunks, kOut>)
     held_norm_rows(const __grid_constant__ ResidualRowsParams p) {
   constexpr bool kUpdated = kUpdate != RowUpdate::kNone;
   __shared__ float sums[3][32];
@@ -215,11 +237,12 @@ __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
   }
   const SumAndMax all = block_sum_max(mine, sums[2], maxima);
   const float inverse = inverse_root_mean(all.sum, p.cols, norm.eps);
-  const DeviceRowScale scale = normed_scale(all.most, inverse);
-  if (norm.out_type == RowOut::kI8 && threadIdx.x == 0) norm.scale[blockIdx.x] = scale.scale;
+  const DeviceRowScale scale = normed_scale<kOut>(all.most, inverse);
+  if (norm.out_type == kOut && threadIdx.x == 0) norm.scale[blockIdx.x] = scale.scale;
 #pragma unroll
   for (int i = 0; i < kChunks; ++i)
-    store_normed<true>(norm, row_start + column_of(i), cols - column_of(i), v[i], inverse, scale);
+    store_normed<true, kOut>(norm, row_start + column_of(i), cols - column_of(i), v[i], inverse,
+                             scale);
 }
 
 // Element by element a thread needs more registers than a block of 1024 has.
@@ -228,7 +251,7 @@ inline constexpr int kStreamedNormThreads = kVector ? 1024 : 512;
 
 // A block a row of any length; kVector as above, else element by element. kShared: t of the whole row stays in dynamic shared memory, cols floats; with it x is read once.
 // A thread meets the same columns in every pass, so what it wrote it reads back itself and no barrier is needed for that.
-template <RowUpdate kUpdate, class YType, bool kVector, bool kShared>
+template <RowUpdate kUpdate, class YType, bool kVector, bool kShared, RowOut kOut = RowOut::kI8>
 __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
     streamed_norm_rows(const __grid_constant__ ResidualRowsParams p) {
   static_assert(kVector || !kShared);
@@ -305,22 +328,22 @@ __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
   });
   const SumAndMax all = block_sum_max(mine, sums[2], maxima);
   const float inverse = inverse_root_mean(all.sum, p.cols, norm.eps);
-  const DeviceRowScale scale = normed_scale(all.most, inverse);
-  if (norm.out_type == RowOut::kI8 && threadIdx.x == 0) norm.scale[blockIdx.x] = scale.scale;
+  const DeviceRowScale scale = normed_scale<kOut>(all.most, inverse);
+  if (norm.out_type == kOut && threadIdx.x == 0) norm.scale[blockIdx.x] = scale.scale;
 
   if constexpr (kShared) {
 #pragma unroll 4
     for (int64_t column = int64_t{threadIdx.x} * kRowPiece; column < p.cols; column += step) {
       const float4 four = row_in_shared[column / kRowPiece];
       const float t[kRowPiece] = {four.x, four.y, four.z, four.w};
-      store_normed<true>(norm, row_start + column, kRowPiece, t, inverse, scale);
+      store_normed<true, kOut>(norm, row_start + column, kRowPiece, t, inverse, scale);
     }
   } else {
     each_piece(F32{}, h, [&](int64_t column, const float(&x)[kRowPiece]) {
       float v[kRowPiece];
       center(column, x, v);
       weigh_piece<kVector>(norm, column, p.cols - column, v);
-      store_normed<kVector>(norm, row_start + column, p.cols - column, v, inverse, scale);
+      store_normed<kVector, kOut>(norm, row_start + column, p.cols - column, v, inverse, scale);
     });
   }
 }

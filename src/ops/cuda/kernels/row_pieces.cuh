@@ -14,11 +14,11 @@ inline constexpr int kRowPiece = 4;  // elements
 // kOnce: read once, out of every cache's way; kAgain: soon read again, kept in L2. Neither goes through the read-only path, so rows may be updated in place.
 enum class RowRead { kOnce, kAgain };
 
-// Zeros unless `left` > 0.
-template <bool kVector, RowRead kRead, class Type>
-__device__ __forceinline__ Piece<Type, kRowPiece> load_row_piece(const void* row, int64_t column,
+// Zeros unless `left` > 0. Other than four elements: as many as make 16 bytes, at a multiple of 16 bytes.
+template <bool kVector, RowRead kRead, class Type, int kElements = kRowPiece>
+__device__ __forceinline__ Piece<Type, kElements> load_row_piece(const void* row, int64_t column,
                                                                  int64_t left) {
-  using P = Piece<Type, kRowPiece>;
+  using P = Piece<Type, kElements>;
   if constexpr (!kVector) {
     return load_ragged<Type, P>(row, column, left);
   } else {

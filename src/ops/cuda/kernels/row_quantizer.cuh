@@ -163,14 +163,16 @@ struct DeviceRowScale {
   uint32_t keep;  // all bits, or 0 where every q is 0 (a NaN times 0 is not 0)
 };
 
-__device__ __forceinline__ DeviceRowScale device_row_scale(uint32_t magnitude_bits) {
+// `largest`: what the largest magnitude becomes. A row below `tiny`, where largest / absmax would overflow, counts as zero.
+__device__ __forceinline__ DeviceRowScale device_row_scale(uint32_t magnitude_bits,
+                                                           float largest = 127.0f,
+                                                           float tiny = 1e-36f) {
   if (magnitude_bits >= 0x7f800000u) return {0.0f, __uint_as_float(0x7fc00000u), 0u};
   const float absmax = __uint_as_float(magnitude_bits);
-  const float quotient = __fdiv_rn(absmax, 127.0f);
+  const float quotient = __fdiv_rn(absmax, largest);
   const float scale = quotient > 1e-30f ? quotient : 1e-30f;
-  // 127 / absmax overflows below 3.8e-37; such a row counts as zero.
-  if (absmax < 1e-36f) return {0.0f, scale, 0u};
-  return {__fdiv_rn(127.0f, absmax), scale, 0xffffffffu};
+  if (absmax < tiny) return {0.0f, scale, 0u};
+  return {__fdiv_rn(largest, absmax), scale, 0xffffffffu};
 }
 
 // Four values to four bytes. 1.5 * 2^23 has a step of 1 and is even: adding it rounds half to even and leaves the integer in the low bits of the sum, two full-rate instructions where a

@@ -64,6 +64,16 @@ void launch_swiglu(const SwigluRowsParams& p, cudaStream_t stream) {
   }
 }
 
+template <class X>
+void launch_add_bias(const AddBiasRowsParams& p, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(p.rows);
+  if (p.cols % kRowPiece == 0 && all_aligned({p.x, p.bias}, 16)) {
+    add_bias_rows_kernel<X, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  } else {
+    add_bias_rows_kernel<X, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  }
+}
+
 template <class Table>
 void launch_gather(const GatherRowsParams& p, cudaStream_t stream) {
   const auto rows = static_cast<unsigned>(p.rows);
@@ -223,6 +233,23 @@ cudaError_t swiglu_rows(const SwigluRowsParams& p, cudaStream_t stream) {
     p.out_type == RowType::kF32 ? launch_swiglu<BF16, F32>(p, stream)
                                 : launch_swiglu<BF16, BF16>(p, stream);
   }
+  return cudaPeekAtLastError();
+}
+
+const char* add_bias_rows_refusal(const AddBiasRowsParams& p) {
+  if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (!is_f32_or_bf16(p.type)) return "x must be f32 or bf16";
+  if (p.rows > 0 && p.cols > 0 && (p.x == nullptr || p.bias == nullptr))
+    return "x and bias must be given";
+  return is_aligned(p.x, bytes_of(p.type)) && is_aligned(p.bias, 4)
+             ? nullptr
+             : "x or bias is not aligned to its type";
+}
+
+cudaError_t add_bias_rows(const AddBiasRowsParams& p, cudaStream_t stream) {
+  if (add_bias_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
+  p.type == RowType::kF32 ? launch_add_bias<F32>(p, stream) : launch_add_bias<BF16>(p, stream);
   return cudaPeekAtLastError();
 }
 

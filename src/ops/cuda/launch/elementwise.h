@@ -30,6 +30,9 @@ cudaError_t tanh_rows(const TanhRowsParams& params, cudaStream_t stream);
 const char* swiglu_rows_refusal(const SwigluRowsParams& params);
 cudaError_t swiglu_rows(const SwigluRowsParams& params, cudaStream_t stream);
 
+const char* add_bias_rows_refusal(const AddBiasRowsParams& params);
+cudaError_t add_bias_rows(const AddBiasRowsParams& params, cudaStream_t stream);
+
 const char* gather_rows_refusal(const GatherRowsParams& params);
 cudaError_t gather_rows(const GatherRowsParams& params, cudaStream_t stream);
 

@@ -18,10 +18,12 @@ const char* refuse_sizes(int64_t rows, int64_t cols) {
 
 const char* refuse_norm(const RowNorm& n) {
   if (n.kind != RowNormKind::kRms && n.kind != RowNormKind::kLayer) return "unknown norm";
-  if (n.out_type != RowOut::kF32 && n.out_type != RowOut::kBF16 && n.out_type != RowOut::kI8)
+  if (n.out_type != RowOut::kF32 && n.out_type != RowOut::kBF16 && n.out_type != RowOut::kI8 &&
+      n.out_type != RowOut::kE4M3)
     return "unknown output type";
   if (!(n.eps >= 0.0f)) return "eps must be >= 0";
-  if (n.out_type == RowOut::kI8 && n.scale == nullptr) return "int8 needs scale";
+  if ((n.out_type == RowOut::kI8 || n.out_type == RowOut::kE4M3) && n.scale == nullptr)
+    return "int8 and e4m3 need scale";
   if (!is_aligned(n.out, bytes_of(n.out_type))) return "out is not aligned to its type";
   return nullptr;
 }
@@ -42,14 +44,14 @@ int64_t shared_limit() {
   return bytes - 1024;
 }
 
-template <RowUpdate kUpdate, class YType, int kChunks>
+template <RowUpdate kUpdate, class YType, RowOut kOut, int kChunks>
 cudaError_t launch_held(const ResidualRowsParams& p, cudaStream_t stream) {
-  held_norm_rows<kUpdate, YType, kChunks>
+  held_norm_rows<kUpdate, YType, kChunks, kOut>
       <<<static_cast<unsigned>(p.rows), HeldNormConfig<kChunks>::kThreads, 0, stream>>>(p);
   return cudaPeekAtLastError();
 }
 
-template <RowUpdate kUpdate, class YType>
+template <RowUpdate kUpdate, class YType, RowOut kOut>
 cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
   const auto rows = static_cast<unsigned>(p.rows);
   const int64_t pieces = (p.cols + kRowPiece - 1) / kRowPiece;
@@ -57,18 +59,18 @@ cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
     // No more threads than pieces.
     constexpr int kMost = kStreamedNormThreads<false>;
     const auto threads = static_cast<unsigned>(pieces < kMost ? (pieces + 31) / 32 * 32 : kMost);
-    streamed_norm_rows<kUpdate, YType, false, false><<<rows, threads, 0, stream>>>(p);
+    streamed_norm_rows<kUpdate, YType, false, false, kOut><<<rows, threads, 0, stream>>>(p);
     return cudaPeekAtLastError();
   }
-  if (p.cols <= HeldNormConfig<1>::kColumns) return launch_held<kUpdate, YType, 1>(p, stream);
-  if (p.cols <= HeldNormConfig<4>::kColumns) return launch_held<kUpdate, YType, 4>(p, stream);
-  if (p.cols <= HeldNormConfig<8>::kColumns) return launch_held<kUpdate, YType, 8>(p, stream);
+  if (p.cols <= HeldNormConfig<1>::kColumns) return launch_held<kUpdate, YType, kOut, 1>(p, stream);
+  if (p.cols <= HeldNormConfig<4>::kColumns) return launch_held<kUpdate, YType, kOut, 4>(p, stream);
+  if (p.cols <= HeldNormConfig<8>::kColumns) return launch_held<kUpdate, YType, kOut, 8>(p, stream);
   if constexpr (kUpdate == RowUpdate::kNone) {
     constexpr int kThreads = kStreamedNormThreads<true>;
     const int64_t bytes = p.cols * int64_t{sizeof(float)};
     if (bytes <= shared_limit()) {
       // Per device and cheap; above 48 KB a launch fails without it.
-      constexpr auto* kKernel = streamed_norm_rows<kUpdate, YType, true, true>;
+      constexpr auto* kKernel = streamed_norm_rows<kUpdate, YType, true, true, kOut>;
       const cudaError_t status = cudaFuncSetAttribute(
           kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
       if (status != cudaSuccess) return status;
@@ -76,15 +78,22 @@ cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
       return cudaPeekAtLastError();
     }
   }
-  streamed_norm_rows<kUpdate, YType, true, false>
+  streamed_norm_rows<kUpdate, YType, true, false, kOut>
       <<<rows, kStreamedNormThreads<true>, 0, stream>>>(p);
   return cudaPeekAtLastError();
 }
 
+// e4m3 has kernels of its own; those of int8 write the other types too.
+template <RowUpdate kUpdate, class YType>
+cudaError_t launch_out(const ResidualRowsParams& p, cudaStream_t stream) {
+  return p.next.out_type == RowOut::kE4M3 ? launch<kUpdate, YType, RowOut::kE4M3>(p, stream)
+                                          : launch<kUpdate, YType, RowOut::kI8>(p, stream);
+}
+
 template <RowUpdate kUpdate>
 cudaError_t launch_typed(const ResidualRowsParams& p, cudaStream_t stream) {
-  return p.y_type == RowType::kF32 ? launch<kUpdate, F32>(p, stream)
-                                   : launch<kUpdate, BF16>(p, stream);
+  return p.y_type == RowType::kF32 ? launch_out<kUpdate, F32>(p, stream)
+                                   : launch_out<kUpdate, BF16>(p, stream);
 }
 
 }  // namespace
@@ -116,7 +125,7 @@ cudaError_t norm_rows(const NormRowsParams& p, cudaStream_t stream) {
   rows.rows = p.rows;
   rows.cols = p.cols;
   rows.next = p.norm;
-  return launch<RowUpdate::kNone, F32>(rows, stream);
+  return launch_out<RowUpdate::kNone, F32>(rows, stream);
 }
 
 cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {

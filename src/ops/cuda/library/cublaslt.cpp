@@ -93,8 +93,10 @@ class Product final : public LtProduct {
   cublasStatus_t prepare(LtKind kind, const LtShape& shape, const LtScales& scales) {
     const Library& lt = library();
     const bool s8 = kind == LtKind::kS8;
-    const bool fp8 = kind == LtKind::kFP8Rowwise || kind == LtKind::kFP8Tensorwise;
-    const bool f32_out = kind == LtKind::kF32 || kind == LtKind::kBF16ToF32;
+    const bool rowwise = kind == LtKind::kFP8Rowwise || kind == LtKind::kFP8RowwiseToF32;
+    const bool fp8 = rowwise || kind == LtKind::kFP8Tensorwise;
+    const bool f32_out =
+        kind == LtKind::kF32 || kind == LtKind::kBF16ToF32 || kind == LtKind::kFP8RowwiseToF32;
     const cudaDataType in = s8                     ? CUDA_R_8I
                             : fp8                  ? CUDA_R_8F_E4M3
                             : kind == LtKind::kF32 ? CUDA_R_32F
@@ -118,7 +120,7 @@ class Product final : public LtProduct {
     if (fp8) {
       set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, static_cast<const void*>(scales.w));
       set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, static_cast<const void*>(scales.a));
-      if (kind == LtKind::kFP8Rowwise) {
+      if (rowwise) {
         set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, kScaleOfEachRow);
         set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, kScaleOfEachRow);
       } else {
@@ -156,6 +158,14 @@ class Product final : public LtProduct {
     return lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)) ==
                CUBLAS_STATUS_SUCCESS &&
            lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)) ==
+               CUBLAS_STATUS_SUCCESS;
+  }
+
+  bool set_scales(const LtScales& scales) override {
+    const Library& lt = library();
+    return lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &scales.w, sizeof(scales.w)) ==
+               CUBLAS_STATUS_SUCCESS &&
+           lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &scales.a, sizeof(scales.a)) ==
                CUBLAS_STATUS_SUCCESS;
   }
 

@@ -10,12 +10,13 @@
 namespace intaglio::cuda {
 
 enum class LtKind {
-  kBF16,          // bf16 x bf16 -> bf16
-  kBF16ToF32,     // bf16 x bf16 -> f32
-  kF32,           // f32 x f32 -> f32, without TF32
-  kS8,            // int8 x int8 -> int32, no scales
-  kFP8Rowwise,    // e4m3, a scale a row of A and a row of W -> bf16
-  kFP8Tensorwise  // e4m3, one scale each, fast accumulation -> bf16
+  kBF16,             // bf16 x bf16 -> bf16
+  kBF16ToF32,        // bf16 x bf16 -> f32
+  kF32,              // f32 x f32 -> f32, without TF32
+  kS8,               // int8 x int8 -> int32, no scales
+  kFP8Rowwise,       // e4m3, a scale a row of A and a row of W -> bf16
+  kFP8RowwiseToF32,  // the same -> f32
+  kFP8Tensorwise     // e4m3, one scale each, fast accumulation -> bf16
 };
 
 // Operands are dense: row strides k, k and n elements.
@@ -48,6 +49,9 @@ class LtProduct {
 
   // f32 outputs: adds bias [n], memory of the device, or nothing if it is null. For all runs from now on.
   virtual bool set_bias(const float* bias) = 0;
+
+  // fp8: scales in other places than those it was made with. For all runs from now on.
+  virtual bool set_scales(const LtScales& scales) = 0;
 
   // `workspace`: kWorkspaceBytes, at a multiple of 256 bytes. Capturable.
   virtual cudaError_t run(const void* a, const void* w, void* out, void* workspace,

@@ -185,6 +185,32 @@ TEST_F(Elementwise, SwigluOfHalves) {
   }
 }
 
+TEST_F(Elementwise, BiasesOfRows) {
+  const auto check = [&]<typename T, class Type>(T, Type, int cols, int shift) {
+    const int rows = 3;
+    Memory<T> x(int64_t{rows} * cols, shift);
+    Memory<float> bias(cols, shift);
+    fill(x), fill(bias);
+    std::vector<float> before;
+    for (int64_t i = 0; i < x.count(); ++i) before.push_back(as_float(x[i]));
+    const AddBiasRowsParams p{.x = x.data(), .bias = bias.data(), .rows = rows, .cols = cols};
+    if (cols % 4 == 0 && shift == 0) {
+      run_grid(rows, 128, [=] { add_bias_rows_kernel<Type, true>(p); });
+    } else {
+      run_grid(rows, 128, [=] { add_bias_rows_kernel<Type, false>(p); });
+    }
+    for (int64_t i = 0; i < x.count(); ++i)
+      expect_bits(as_float(x[i]), as_float(T(before[static_cast<size_t>(i)] + bias[i % cols])), i);
+    EXPECT_TRUE(x.guards_are_whole() && bias.guards_are_whole());
+  };
+  for (int cols : {1, 4, 30, 512, 516, 3000}) {
+    for (int shift : {0, 2}) {
+      check(BFloat16{}, BF16{}, cols, shift);
+      check(float{}, F32{}, cols, shift);
+    }
+  }
+}
+
 TEST_F(Elementwise, EmbeddingRowsOfEveryType) {
   const auto check = [&]<typename T, class Type>(T, Type, int cols) {
     const int vocabulary = 7;

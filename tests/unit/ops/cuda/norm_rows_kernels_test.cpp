@@ -1,4 +1,4 @@
-// The row norms and residuals, run on the CPU (emulation/lanes.h) against float64 formulas: every path, ragged sizes, odd rows, int8 bit for bit.
+// The row norms and residuals, run on the CPU (emulation/lanes.h) against float64 formulas: every path, ragged sizes, odd rows, int8 and e4m3 bit for bit.
 #include "row_emulation.h"
 
 namespace intaglio::cuda {
@@ -9,6 +9,7 @@ thread_local float4 row_in_shared[64 * 1024 / 16] = {emulation::poison()};
 // Kernels after the emulation, which defines what they are written in.
 #include "ops/cpu/quantize_kernels.h"
 #include "ops/cuda/kernels/norm_rows.cuh"
+#include "unit/ops/cuda/e4m3_reference.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -26,28 +27,37 @@ struct Case {
   int shift = 0;                          // elements from an aligned address
 };
 
-template <RowUpdate kUpdate, class YType>
+template <RowUpdate kUpdate, class YType, RowOut kOut>
 void run_kernel(Path path, const ResidualRowsParams& p) {
   const int64_t rows = p.rows;
   switch (path) {
     case Path::kHeld:
       if (p.cols <= HeldNormConfig<1>::kColumns) {
-        run_grid(rows, HeldNormConfig<1>::kThreads, [=] { held_norm_rows<kUpdate, YType, 1>(p); });
+        run_grid(rows, HeldNormConfig<1>::kThreads,
+                 [=] { held_norm_rows<kUpdate, YType, 1, kOut>(p); });
       } else if (p.cols <= HeldNormConfig<4>::kColumns) {
-        run_grid(rows, HeldNormConfig<4>::kThreads, [=] { held_norm_rows<kUpdate, YType, 4>(p); });
+        run_grid(rows, HeldNormConfig<4>::kThreads,
+                 [=] { held_norm_rows<kUpdate, YType, 4, kOut>(p); });
       } else {
-        run_grid(rows, HeldNormConfig<8>::kThreads, [=] { held_norm_rows<kUpdate, YType, 8>(p); });
+        run_grid(rows, HeldNormConfig<8>::kThreads,
+                 [=] { held_norm_rows<kUpdate, YType, 8, kOut>(p); });
       }
       break;
     case Path::kStreamed:
-      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, false>(p); });
+      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, false, kOut>(p); });
       break;
     case Path::kShared:
-      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, true>(p); });
+      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, true, kOut>(p); });
       break;
     case Path::kRagged:
-      run_grid(rows, 64, [=] { streamed_norm_rows<kUpdate, YType, false, false>(p); });
+      run_grid(rows, 64, [=] { streamed_norm_rows<kUpdate, YType, false, false, kOut>(p); });
   }
+}
+
+template <RowUpdate kUpdate, class YType>
+void run_kernel(Path path, const ResidualRowsParams& p) {
+  p.next.out_type == RowOut::kE4M3 ? run_kernel<kUpdate, YType, RowOut::kE4M3>(path, p)
+                                   : run_kernel<kUpdate, YType, RowOut::kI8>(path, p);
 }
 
 void run_kernel(Path path, const ResidualRowsParams& p) {
@@ -59,6 +69,14 @@ void run_kernel(Path path, const ResidualRowsParams& p) {
   } else {
     f32 ? run_kernel<RowUpdate::kGated, F32>(path, p)
         : run_kernel<RowUpdate::kGated, BF16>(path, p);
+  }
+}
+
+void expect_scale(float got, float expected, int64_t row) {
+  if (std::isnan(expected)) {
+    ASSERT_TRUE(std::isnan(got)) << row;
+  } else {
+    ASSERT_EQ(got, expected) << row;
   }
 }
 
@@ -141,17 +159,21 @@ class NormRows : public testing::Test {
     p.next.modulation = c.modulation ? modulation.data() : nullptr;
 
     // One run an output type, each from the same h.
-    Memory<float> out(count, c.shift), scale(c.rows);
+    Memory<float> out(count, c.shift), scale(c.rows), e4m3_scale(c.rows);
     Memory<BFloat16> out16(count, c.shift);
     Memory<int8_t> q(count, c.shift);
+    Memory<uint8_t> e4m3(count, c.shift);
     std::vector<float> after;
-    for (RowOut type : {RowOut::kF32, RowOut::kBF16, RowOut::kI8}) {
+    for (RowOut type : {RowOut::kF32, RowOut::kBF16, RowOut::kI8, RowOut::kE4M3}) {
       std::copy(before.begin(), before.end(), h.data());
       p.next.out_type = type;
-      p.next.scale = type == RowOut::kI8 ? scale.data() : nullptr;
+      p.next.scale = type == RowOut::kI8     ? scale.data()
+                     : type == RowOut::kE4M3 ? e4m3_scale.data()
+                                             : nullptr;
       p.next.out = type == RowOut::kF32    ? static_cast<void*>(out.data())
                    : type == RowOut::kBF16 ? static_cast<void*>(out16.data())
-                                           : static_cast<void*>(q.data());
+                   : type == RowOut::kI8   ? static_cast<void*>(q.data())
+                                           : static_cast<void*>(e4m3.data());
       if (!c.norm) p.next.out = nullptr;
       run_kernel(c.path, p);
       const std::vector<float> now(h.data(), h.data() + count);
@@ -202,16 +224,18 @@ class NormRows : public testing::Test {
       std::vector<int8_t> expected_q(static_cast<size_t>(c.cols));
       const float expected_scale =
           ref_quantize_row_f32(out.data() + start, c.cols, expected_q.data());
-      if (std::isnan(expected_scale)) {
-        ASSERT_TRUE(std::isnan(scale[row])) << row;
-      } else {
-        ASSERT_EQ(scale[row], expected_scale) << row;
-      }
+      expect_scale(scale[row], expected_scale, row);
       ASSERT_EQ(std::memcmp(expected_q.data(), q.data() + start, expected_q.size()), 0) << row;
+      std::vector<uint8_t> expected_e4m3(expected_q.size());
+      expect_scale(e4m3_scale[row],
+                   reference_e4m3_row(out.data() + start, c.cols, expected_e4m3.data()), row);
+      ASSERT_EQ(std::memcmp(expected_e4m3.data(), e4m3.data() + start, expected_e4m3.size()), 0)
+          << row;
     }
-    for (auto* memory : {&h, &out, &scale, &weight, &y32}) EXPECT_TRUE(memory->guards_are_whole());
+    for (auto* memory : {&h, &out, &scale, &e4m3_scale, &weight, &y32})
+      EXPECT_TRUE(memory->guards_are_whole());
     EXPECT_TRUE(out16.guards_are_whole());
-    EXPECT_TRUE(q.guards_are_whole());
+    EXPECT_TRUE(q.guards_are_whole() && e4m3.guards_are_whole());
   }
 
   std::mt19937 random_{11};

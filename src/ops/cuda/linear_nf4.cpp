@@ -1,0 +1,49 @@
+#include "ops/cuda/linear_nf4.h"
+
+#include "core/cuda/device.h"
+#include "core/memory.h"
+#include "ops/cuda/baseline/operands.h"
+#include "ops/cuda/weight_formats.h"
+#include "ops/linear_prepare.h"
+
+namespace intaglio::cuda::op {
+namespace {
+
+// The rows of a part as bf16 in device memory.
+Expected<AlignedBuffer> stage_bf16(const Context& context, const TensorView& part) {
+  const size_t bytes = static_cast<size_t>(part.shape.count()) * sizeof(BFloat16);
+  INTAGLIO_ASSIGN(AlignedBuffer staged, allocate(context, bytes));
+  if (part.dtype == DType::kBF16) {
+    INTAGLIO_TRY(copy_in(context, staged.data(), part.data, bytes));
+    return staged;
+  }
+  INTAGLIO_ASSIGN(const AlignedBuffer converted, AlignedBuffer::allocate(bytes));
+  convert_weight_rows(context, part, DType::kBF16, converted.as<std::byte>());
+  INTAGLIO_TRY(copy_in(context, staged.data(), converted.data(), bytes));
+  return staged;
+}
+
+}  // namespace
+
+Status prepare_nf4(const Context& context, const std::vector<TensorView>& parts,
+                   LinearWeights& weights) {
+  const int64_t k = weights.k, count = weights.n * k;
+  INTAGLIO_ASSIGN(weights.packed, allocate(context, static_cast<size_t>(nf4_code_bytes(count))));
+  INTAGLIO_ASSIGN(weights.scale_col,
+                  allocate(context, static_cast<size_t>(nf4_blocks(count)) * sizeof(float)));
+  auto* codes = weights.packed.as<uint8_t>();
+  auto* absmax = weights.scale_col.as<float>();
+  for (const TensorView& part : parts) {
+    INTAGLIO_ASSIGN(const AlignedBuffer staged, stage_bf16(context, part));
+    const Matrix rows{.data = staged.data(), .rows = part.shape[0], .cols = k, .ld = k};
+    INTAGLIO_TRY(
+        device_status(quantize_nf4(rows, codes, absmax, static_cast<cudaStream_t>(context.stream)),
+                      "quantize_nf4"));
+    INTAGLIO_TRY(synchronize(context));  // `staged` goes
+    codes += nf4_code_bytes(part.shape.count());
+    absmax += nf4_blocks(part.shape.count());
+  }
+  return {};
+}
+
+}  // namespace intaglio::cuda::op

@@ -1,0 +1,51 @@
+// A linear without its weights, for plans.
+#include "ops/linear.h"
+#include "ops/linear_prepare.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int64_t kRowHint = 4096;
+
+DType input_of(const Context& context, LinearKind kind) {
+  if (kind == LinearKind::kF32) return DType::kF32;
+  if (kind == LinearKind::kS8) return DType::kI8;
+  if (kind == LinearKind::kF8) return DType::kF8E4M3;
+  // The baseline dequantizes activations too on the CPU alone.
+  return kind == LinearKind::kS8Dequant && context.gpu == nullptr ? DType::kI8 : DType::kBF16;
+}
+
+}  // namespace
+
+Expected<LinearWeights> describe_linear(const Context& context, const LinearSizes& sizes) {
+  if (const Refusal refusal = linear_kind_refusal(sizes.kind, context))
+    return make_error(ErrorCode::kUnsupported, "describe_linear: {}", refusal);
+  LinearWeights weights;
+  weights.kind = kind_at_size(sizes.kind, sizes.n, sizes.k);
+  weights.epilogue = sizes.epilogue;
+  weights.n = sizes.n;
+  weights.k = sizes.k;
+  weights.input = input_of(context, weights.kind);
+  if (is_interleaved(weights))
+    weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(sizes.n / 2), kSwigluGroup));
+  if (sizes.kind == LinearKind::kS8) {
+    INTAGLIO_ASSIGN(
+        weights.s8_gemm,
+        choose_s8_gemm(
+            {.m = kRowHint, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue},
+            context));
+    return weights;
+  }
+  if (weights.kind == LinearKind::kF8) return weights;  // its product is the library's
+  const DType dtype = sizes.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
+  INTAGLIO_ASSIGN(weights.float_gemm,
+                  choose_float_gemm({.m = kRowHint,
+                                     .n = weights.n,
+                                     .k = weights.k,
+                                     .in_dtype = dtype,
+                                     .out_dtype = context.gpu != nullptr ? dtype : DType::kF32},
+                                    context));
+  return weights;
+}
+
+}  // namespace intaglio

@@ -1,0 +1,214 @@
+#include "pipeline/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "core/memory_info.h"
+#include "models/ideogram4/published_sizes.h"
+#include "models/ideogram4/text_encoder.h"
+#include "models/ideogram4/transformer.h"
+#include "models/weight_streaming.h"
+
+namespace intaglio {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+
+// A picture of 1024 x 1024 pixels with 512 tokens of text in 48 steps. Activations on a GPU, a little more than
+//   4608 tokens x (4 width + (max(width, ffn) + 3 width + width) bf16) and int8 heads; three planes of the VAE's widest block.
+MemoryNeeds full_size(Precision precision) {
+  LayerSelection selection;
+  selection.precision = precision;
+  MemoryNeeds n;
+  n.text = text_encoder_weights(ideogram4_text_config(), selection);
+  n.conditional = transformer_weights(ideogram4_transformer_config(), selection, true);
+  n.unconditional = transformer_weights(ideogram4_transformer_config(), selection, false);
+  n.vae_weights = vae_weight_bytes(ideogram4_vae_config(), DType::kBF16);
+  n.text_scratch = 160 * kMiB;
+  n.transformer_scratch = (precision == Precision::kInt8 ? 512 : 768) * kMiB;
+  n.vae_scratch = 1664 * kMiB;
+  n.features = uint64_t{512} * 53248 * 4;
+  n.sessions = 320 * kMiB;
+  return n;
+}
+
+TEST(MemoryPlan, WeightsOfIdeogram4) {
+  const MemoryNeeds n = full_size(Precision::kInt8);
+  ASSERT_EQ(n.conditional.layer_bytes.size(), 34u);
+  // 12 width^2 + 3 width ffn values a layer, rounded up to granules.
+  constexpr uint64_t kValues = 4 * 4608 * 4608 + 3 * 4608 * 12288;
+  EXPECT_GE(n.conditional.largest_layer(), kValues);
+  EXPECT_LE(n.conditional.largest_layer(), kValues + 4 * 2 * kMiB);
+  const uint64_t one = n.conditional.fixed_bytes + n.conditional.all_layers();
+  EXPECT_NEAR(static_cast<double>(one), 9.75e9, 0.1e9);
+  // The text projection is the conditional transformer's alone.
+  EXPECT_NEAR(static_cast<double>(n.conditional.fixed_bytes - n.unconditional.fixed_bytes),
+              53248.0 * 4608, 4e6);
+  EXPECT_EQ(n.text.layer_bytes.size(), 36u);
+  EXPECT_NEAR(static_cast<double>(n.text.all_layers()), 13.9e9, 0.1e9);  // bf16
+  EXPECT_NEAR(static_cast<double>(full_size(Precision::kBf16).conditional.all_layers()), 17.3e9,
+              0.3e9);
+  EXPECT_NEAR(static_cast<double>(vae_weight_bytes(ideogram4_vae_config(), DType::kBF16)), 0.12e9,
+              0.02e9);
+}
+
+TEST(MemoryPlan, OnALargeCardEverythingStays) {
+  const auto plan = plan_memory(full_size(Precision::kInt8), {.bytes = 79 * kGiB});
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_TRUE(plan->keep_text);
+  EXPECT_EQ(plan->slots, 0u);
+  EXPECT_EQ(plan->pinned_bytes, 0u);
+  EXPECT_EQ(plan->conditional_budget, 0u);
+  EXPECT_LE(plan->peak_bytes(), 36 * kGiB);
+}
+
+TEST(MemoryPlan, WithoutBudgetInt8TakesTwentyGigabytes) {
+  const auto plan = plan_memory(full_size(Precision::kInt8), {.bytes = 20 * kGiB});
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_FALSE(plan->keep_text);
+  EXPECT_EQ(plan->slots, 0u);
+  EXPECT_LE(plan->peak_bytes(), 20 * kGiB);
+  EXPECT_GE(plan->peak_bytes(), 19 * kGiB);
+  EXPECT_EQ(plan->peak_bytes(), plan->decode_phase);
+}
+
+TEST(MemoryPlan, WithoutBudgetNothingStreams) {
+  const auto plan = plan_memory(full_size(Precision::kInt8), {.bytes = 16 * kGiB});
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kOutOfMemory);
+  EXPECT_NE(plan.error().message.find("16.0 GiB"), std::string::npos) << plan.error().message;
+}
+
+// What the loader makes of the budgets is what the plan counts.
+void expect_honest(const MemoryNeeds& n, const MemoryPlan& plan, uint64_t budget) {
+  const StreamingChoice c = choose_streamed(n.conditional.layer_bytes, plan.conditional_budget);
+  const StreamingChoice u = choose_streamed(n.unconditional.layer_bytes, plan.unconditional_budget);
+  const uint64_t weights = n.conditional.fixed_bytes + n.unconditional.fixed_bytes +
+                           c.resident_bytes + u.resident_bytes + plan.slots * plan.slot_bytes;
+  EXPECT_EQ(plan.transformer_bytes, weights);
+  EXPECT_EQ(plan.pinned_bytes, c.streamed_bytes + u.streamed_bytes);
+  EXPECT_LE(plan.peak_bytes(), budget);
+  EXPECT_LE(plan.transformer_bytes, plan.transformer_room);
+  // Less than a layer of each is left unused.
+  EXPECT_GE(plan.transformer_bytes + 2 * plan.slot_bytes, plan.transformer_room);
+  // Both stream about as much: the passes of a step take turns.
+  EXPECT_LE(std::max(c.count, u.count) - std::min(c.count, u.count), 1u);
+}
+
+TEST(MemoryPlan, SmallCardsStream) {
+  uint64_t pinned = 0;
+  for (const uint64_t gib : {16, 12, 8, 6}) {
+    const MemoryNeeds n = full_size(Precision::kInt8);
+    const auto plan = plan_memory(n, {.bytes = gib * kGiB, .stream = true});
+    ASSERT_TRUE(plan) << gib << ": " << plan.error().message;
+    EXPECT_FALSE(plan->keep_text);
+    EXPECT_EQ(plan->slots, 2u);
+    EXPECT_GE(plan->slot_bytes, n.conditional.largest_layer());
+    expect_honest(n, *plan, gib * kGiB);
+    EXPECT_GT(plan->pinned_bytes, pinned);  // less memory, more to stream
+    pinned = plan->pinned_bytes;
+  }
+}
+
+TEST(MemoryPlan, OtherPrecisionsStreamToo) {
+  for (const Precision precision : {Precision::kBf16, Precision::kInt8Dequant}) {
+    const MemoryNeeds n = full_size(precision);
+    for (const uint64_t gib : {24, 12, 8}) {
+      const auto plan = plan_memory(n, {.bytes = gib * kGiB, .stream = true});
+      ASSERT_TRUE(plan) << gib << ": " << plan.error().message;
+      if (plan->slots > 0) expect_honest(n, *plan, gib * kGiB);
+    }
+  }
+}
+
+TEST(MemoryPlan, ABudgetThatHoldsEverythingStreamsNothing) {
+  const auto plan = plan_memory(full_size(Precision::kInt8), {.bytes = 24 * kGiB, .stream = true});
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->slots, 0u);
+  EXPECT_FALSE(plan->keep_text);
+}
+
+TEST(MemoryPlan, ABudgetBelowSlotsAndActivationsIsRefusedWithNumbers) {
+  const MemoryNeeds n = full_size(Precision::kInt8);
+  const auto plan = plan_memory(n, {.bytes = 3 * kGiB, .stream = true});
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kOutOfMemory);
+  const std::string& message = plan.error().message;
+  EXPECT_NE(message.find("3.0 GiB (3221225472 bytes) is available"), std::string::npos) << message;
+  EXPECT_NE(message.find("2 slots of"), std::string::npos) << message;
+  // What it asks for is enough, and no byte less.
+  const size_t open = message.find('(');
+  const uint64_t least = std::stoull(message.substr(open + 1));
+  EXPECT_TRUE(plan_memory(n, {.bytes = least, .stream = true}));
+  EXPECT_FALSE(plan_memory(n, {.bytes = least - 1, .stream = true}));
+}
+
+TEST(MemoryPlan, TheTextEncoderMayKeepAFewLayers) {
+  const ModelWeights text = full_size(Precision::kInt8).text;
+  const uint64_t all = text.fixed_bytes + text.all_layers() + text.staging_bytes;
+  EXPECT_EQ(text_weight_budget(text, all, false).value(), 0u);
+  EXPECT_FALSE(text_weight_budget(text, all - 1, false));
+  const uint64_t least = text.fixed_bytes + text.largest_layer() + text.staging_bytes;
+  EXPECT_EQ(text_weight_budget(text, all - 1, true).value(), all - 1 - least);
+  EXPECT_EQ(text_weight_budget(text, least, true).value(), 1u);
+  EXPECT_FALSE(text_weight_budget(text, least - 1, true));
+}
+
+TransformerConfig small_config() {
+  TransformerConfig c;
+  c.layers = 3;
+  c.heads = 2;
+  c.head_dim = 64;
+  c.intermediate = 208;
+  c.adaln_dim = 64;
+  c.channels = 16;
+  c.text_dim = 96;
+  c.mrope_section = {12, 10, 10};
+  c.rope_theta = 5e6;
+  c.norm_eps = 1e-5f;
+  return c;
+}
+
+// What is described is what is loaded.
+TEST(MemoryPlan, ActivationsAreThoseOfTheLoadedModels) {
+  Context context;
+  context.cpu = *selected_cpu_features();
+  Arena arena;
+  context.scratch = &arena;
+  for (const Precision precision :
+       {Precision::kFp32, Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant}) {
+    LayerSelection selection;
+    selection.precision = precision;
+    const auto described = Transformer::describe(context, small_config(), {.selection = selection});
+    const auto loaded =
+        Transformer::synthetic(context, small_config(), {.selection = selection}, 1);
+    ASSERT_TRUE(described && loaded);
+    EXPECT_EQ(described->scratch_bytes(context, 7, 4, 6, 5),
+              loaded->scratch_bytes(context, 7, 4, 6, 5))
+        << precision_name(precision);
+    EXPECT_EQ(described->weight_bytes(), 0u);
+  }
+}
+
+TEST(MemoryPlan, NeedsOfAPictureGrowWithIt) {
+  Context context;
+  context.cpu = *selected_cpu_features();
+  const PlannedModels models{small_config(), ideogram4_text_config(), ideogram4_vae_config(), {}};
+  const auto small =
+      picture_needs(context, models, {.text_tokens = 8, .grid_h = 8, .grid_w = 8, .steps = 4});
+  const auto large =
+      picture_needs(context, models, {.text_tokens = 64, .grid_h = 16, .grid_w = 16, .steps = 48});
+  ASSERT_TRUE(small && large);
+  EXPECT_GT(large->transformer_scratch, small->transformer_scratch);
+  EXPECT_GT(large->sessions, small->sessions);
+  EXPECT_EQ(large->features, 8 * small->features);
+  const auto absurd = picture_needs(
+      context, models, {.text_tokens = 8, .grid_h = 1 << 16, .grid_w = 1 << 16, .steps = 4});
+  ASSERT_FALSE(absurd);
+  EXPECT_EQ(absurd.error().code, ErrorCode::kOutOfMemory);
+}
+
+}  // namespace
+}  // namespace intaglio
