@@ -2,6 +2,7 @@
 
 #include "ops/attention_cases.h"
 #include "ops/cpu/attention_kernels.h"
+#include "ops/first_on_cpu.h"
 
 namespace intaglio {
 namespace {
@@ -138,7 +139,7 @@ TEST(Attention, ThreadsGiveTheSameBits) {
 // Enough packed K and V (17 MiB in float32) that heads are taken in several groups.
 TEST(Attention, GroupsOfHeads) {
   const AttentionCase c = make_case({.tokens = 700, .heads = 6, .kv_heads = 6, .head_dim = 512});
-  const AttentionImplementation& implementation = attention_implementations().front();
+  const AttentionImplementation& implementation = first_on_cpu(attention_implementations());
   const AttentionImplementation& best = implementation.can_run(c.desc, host_context(2)) == nullptr
                                             ? implementation
                                             : **choose_attention(c.desc, host_context(2));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "ops/first_on_cpu.h"
 
 namespace intaglio {
 namespace {
@@ -119,7 +120,7 @@ TEST(QuantizeRows, ReferenceFollowsTheFormula) {
 
 TEST(QuantizeRows, ZeroTinyAndBrokenRows) {
   const Rows x = make_rows(100);
-  const Quantized got = run(quantize_rows_implementations().front(),
+  const Quantized got = run(first_on_cpu(quantize_rows_implementations()),
                             Context{.threads = 1, .cpu = host_cpu_features()}, x, DType::kF32);
   for (int64_t r : {1, 2, 3, 5}) {
     for (int64_t c = 0; c < 100; ++c) ASSERT_EQ(got.q[static_cast<size_t>(r * 100 + c)], 0) << r;

@@ -5,6 +5,7 @@
 
 #include "ops/cpu/amx/amx_s8_gemm_kernel.h"
 #include "ops/cpu/s8_amx_gemm.h"
+#include "ops/first_on_cpu.h"
 #include "ops/s8_gemm_cases.h"
 #include "ops/s8_gemm_implementations.h"
 
@@ -81,7 +82,7 @@ struct EmulatedOps {
 void emulated_task(const S8AmxTask& task) { run_task<EmulatedOps>(task); }
 
 const S8GemmImplementation& amx_implementation() {
-  const auto& first = s8_gemm_implementations().front();
+  const auto& first = first_on_cpu(s8_gemm_implementations());
   EXPECT_STREQ(first.name, "amx_s8_gemm");
   return first;
 }
