@@ -12,6 +12,7 @@
 #include "attention_problem.cuh"
 #include "attention_reference.cuh"
 #include "bench_report.h"
+#include "check_options.h"
 #include "device_bench.cuh"
 #include "ops/cuda/launch/sm90a_attention.h"
 
@@ -204,22 +205,9 @@ void time_shape(const Shape& shape, bool quick, Results& results) {
 
 int main(int argc, char** argv) {
   using namespace intaglio::bench;
-  bool check = true, bench = true, quick = false;
-  const char* json = nullptr;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--check-only") == 0) {
-      bench = false;
-    } else if (std::strcmp(argv[i], "--bench-only") == 0) {
-      check = false;
-    } else if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
-      json = argv[++i];
-    } else {
-      std::fprintf(stderr, "unknown option %s\n", argv[i]);
-      return 2;
-    }
-  }
+  CheckOptions options;
+  if (!read_check_options(argc, argv, options)) return 2;
+  const auto [check, bench, quick, json] = options;
   Results results(json, argc, argv);
   Tally tally;
   if (check) {

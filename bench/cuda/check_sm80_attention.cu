@@ -13,6 +13,7 @@
 #include <string>
 
 #include "bench_report.h"
+#include "check_options.h"
 #include "device_bench.cuh"
 #include "ops/cuda/launch/plain_attention.h"
 #include "ops/cuda/launch/sm80_attention.h"
@@ -382,22 +383,9 @@ void time_shape(const Shape& s, Results& results) {
 
 int main(int argc, char** argv) {
   using namespace intaglio::bench;
-  bool check = true, bench = true, quick = false;
-  const char* json = nullptr;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--check-only") == 0) {
-      bench = false;
-    } else if (std::strcmp(argv[i], "--bench-only") == 0) {
-      check = false;
-    } else if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
-      json = argv[++i];
-    } else {
-      std::fprintf(stderr, "unknown option %s\n", argv[i]);
-      return 2;
-    }
-  }
+  CheckOptions options;
+  if (!read_check_options(argc, argv, options)) return 2;
+  const auto [check, bench, quick, json] = options;
   Tally tally;
   if (check) {
     tally = check_everything(quick);

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "bench_report.h"
+#include "check_options.h"
 #include "device_bench.cuh"
 #include "ops/cuda/launch/sm75_s8_gemm.h"
 #include "ops/cuda/launch/sm80_s8_gemm.h"
@@ -260,25 +261,15 @@ void time_small(const TimingOptions& timing, Results& results) {
 
 int main(int argc, char** argv) {
   using namespace intaglio::bench;
-  bool check = true, bench = true, quick = false;
-  const char* json = nullptr;
+  CheckOptions options;
   TimingOptions timing;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--check-only") == 0) {
-      bench = false;
-    } else if (std::strcmp(argv[i], "--bench-only") == 0) {
-      check = false;
-    } else if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else if (std::strcmp(argv[i], "--no-flush") == 0) {
-      timing.flush_l2 = false;
-    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
-      json = argv[++i];
-    } else {
-      std::fprintf(stderr, "unknown option %s\n", argv[i]);
-      return 2;
-    }
-  }
+  const auto own = [&](const char* argument) {
+    if (std::strcmp(argument, "--no-flush") != 0) return false;
+    timing.flush_l2 = false;
+    return true;
+  };
+  if (!read_check_options(argc, argv, options, own)) return 2;
+  const auto [check, bench, quick, json] = options;
   Tally tally;
   if (check) {
     tally = check_everything(quick);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "bench_report.h"
+#include "check_options.h"
 #include "device_bench.cuh"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
 #include "ops/cuda/library/cublaslt.h"
@@ -441,24 +442,15 @@ void soak(const Linear& linear, int m, Results& results) {
 
 int main(int argc, char** argv) {
   using namespace intaglio::bench;
-  bool check = true, bench = true, quick = false, soaks = false;
-  const char* json = nullptr;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--check-only") == 0) {
-      bench = false;
-    } else if (std::strcmp(argv[i], "--bench-only") == 0) {
-      check = false;
-    } else if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else if (std::strcmp(argv[i], "--soak") == 0) {
-      soaks = true;
-    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
-      json = argv[++i];
-    } else {
-      std::fprintf(stderr, "unknown option %s\n", argv[i]);
-      return 2;
-    }
-  }
+  CheckOptions options;
+  bool soaks = false;
+  const auto own = [&](const char* argument) {
+    if (std::strcmp(argument, "--soak") != 0) return false;
+    soaks = true;
+    return true;
+  };
+  if (!read_check_options(argc, argv, options, own)) return 2;
+  const auto [check, bench, quick, json] = options;
   Results results(json, argc, argv);
   Tally tally;
   if (soaks) {
