@@ -26,6 +26,11 @@ FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, int64_t n, DTy
           .has_bias = weights.bias.size() > 0};
 }
 
+S8GemmDesc s8_desc(const LinearWeights& weights, int64_t m, DType out_dtype) {
+  return {
+      .m = m, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue, .out_dtype = out_dtype};
+}
+
 void* advance(void* out, DType dtype, int64_t elements) {
   return static_cast<std::byte*>(out) + elements * static_cast<int64_t>(dtype_size(dtype));
 }
@@ -196,6 +201,9 @@ LinearKind kind_at_size(LinearKind kind, int64_t n, int64_t k) {
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
                             DType out_dtype) {
   if (m <= 0) return 0;
+  if (weights.kind == LinearKind::kS8)
+    return scratch_size(
+        weights.s8_gemm->scratch_bytes(s8_desc(weights, m, out_dtype), context.threads));
 #if defined(INTAGLIO_HAS_CUDA)
   if (context.gpu != nullptr) return cuda::op::linear_scratch_bytes(context, weights, m, out_dtype);
 #endif
@@ -209,26 +217,14 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
       bytes = std::max(bytes, weights.float_gemm->scratch_bytes(desc_of(rest), threads));
     return scratch_size(bytes);
   };
-  switch (weights.kind) {
-    case LinearKind::kS8:
-      return scratch_size(weights.s8_gemm->scratch_bytes({.m = m,
-                                                          .n = weights.n,
-                                                          .k = weights.k,
-                                                          .epilogue = weights.epilogue,
-                                                          .out_dtype = out_dtype},
-                                                         threads));
-    case LinearKind::kS8Dequant: {
-      const int64_t step = dequant_columns(weights);
-      const int64_t parts = swiglu ? 2 : 1;
-      return arena_bytes<BFloat16>(m * weights.k) +
-             arena_bytes<BFloat16>(step * parts * weights.k) +
-             arena_bytes<float>(swiglu ? m * 2 * step : 0) +
-             arena_bytes<float>(weights.bias.size() == 0 ? 0 : step * parts) +
-             gemm_bytes(weights.out_cols(), step,
-                        [&](int64_t n) { return float_desc(weights, m, n * parts, out_dtype); });
-    }
-    default:
-      break;
+  if (weights.kind == LinearKind::kS8Dequant) {
+    const int64_t step = dequant_columns(weights);
+    const int64_t parts = swiglu ? 2 : 1;
+    return arena_bytes<BFloat16>(m * weights.k) + arena_bytes<BFloat16>(step * parts * weights.k) +
+           arena_bytes<float>(swiglu ? m * 2 * step : 0) +
+           arena_bytes<float>(weights.bias.size() == 0 ? 0 : step * parts) +
+           gemm_bytes(weights.out_cols(), step,
+                      [&](int64_t n) { return float_desc(weights, m, n * parts, out_dtype); });
   }
   const int64_t step = swiglu ? kSwigluRows : m;
   return (swiglu ? arena_bytes<float>(std::min(m, step) * weights.n) : 0) +
@@ -240,26 +236,23 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
               DType out_dtype, int64_t ldo) {
   INTAGLIO_TRY(check_call(context, weights, x, out_dtype, ldo));
   if (x.rows <= 0) return {};
+  if (weights.kind == LinearKind::kS8) {
+    return weights.s8_gemm->run(context, s8_desc(weights, x.rows, out_dtype),
+                                {.a = x.as<int8_t>(),
+                                 .lda = x.cols,
+                                 .a_scale_row = x.scale_row,
+                                 .w_packed = weights.data(),
+                                 .w_scale_col = weights.scale_col.as<float>(),
+                                 .bias = weights.bias.as<float>(),
+                                 .out = out,
+                                 .ldo = ldo});
+  }
 #if defined(INTAGLIO_HAS_CUDA)
   if (context.gpu != nullptr) return cuda::op::linear(context, weights, x, out, out_dtype, ldo);
 #endif
   if (weights.kind == LinearKind::kS8Dequant)
     return run_dequant(context, weights, x, out, out_dtype, ldo);
-  if (weights.kind != LinearKind::kS8) return run_float(context, weights, x, out, out_dtype, ldo);
-  return weights.s8_gemm->run(context,
-                              {.m = x.rows,
-                               .n = weights.n,
-                               .k = weights.k,
-                               .epilogue = weights.epilogue,
-                               .out_dtype = out_dtype},
-                              {.a = x.as<int8_t>(),
-                               .lda = x.cols,
-                               .a_scale_row = x.scale_row,
-                               .w_packed = weights.data(),
-                               .w_scale_col = weights.scale_col.as<float>(),
-                               .bias = weights.bias.as<float>(),
-                               .out = out,
-                               .ldo = ldo});
+  return run_float(context, weights, x, out, out_dtype, ldo);
 }
 
 }  // namespace intaglio

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "core/cuda/device.h"
+#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/plain_attention.h"
 #include "ops/cuda/launch/qk_norm_rope.h"
 #include "ops/cuda/launch/sm80_attention.h"
@@ -65,7 +66,7 @@ Status run(const Context& context, const AttentionDesc& desc, const AttentionArg
   if (const char* reason = kRefusal(p))
     return make_error(ErrorCode::kUnsupported, "{}: {} tokens, {} heads x {}: {}", name,
                       desc.tokens, desc.heads, desc.head_dim, reason);
-  return device_status(kLaunch(p, static_cast<cudaStream_t>(context.stream)), name);
+  return device_status(kLaunch(p, stream_of(context)), name);
 }
 
 AttentionType plain_type(const AttentionDesc& desc) {
@@ -129,8 +130,7 @@ Status run_plain(const Context& context, const AttentionDesc& desc, const Attent
   if (const char* reason = plain_attention_refusal(p, type))
     return make_error(ErrorCode::kUnsupported, "plain_attention: {} heads x {}: {}", desc.heads,
                       desc.head_dim, reason);
-  return device_status(plain_attention(p, type, static_cast<cudaStream_t>(context.stream)),
-                       "plain_attention");
+  return device_status(plain_attention(p, type, stream_of(context)), "plain_attention");
 }
 
 Refusal qk_norm_rope_refusal(const AttentionDesc&, const Context& context) {
@@ -168,8 +168,7 @@ Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkN
   if (const char* reason = cuda::qk_norm_rope_refusal(p))
     return make_error(ErrorCode::kUnsupported, "qk_norm_rope: {} tokens, {} heads x {}: {}",
                       desc.tokens, desc.heads, desc.head_dim, reason);
-  return device_status(cuda::qk_norm_rope(p, static_cast<cudaStream_t>(context.stream)),
-                       "qk_norm_rope");
+  return device_status(cuda::qk_norm_rope(p, stream_of(context)), "qk_norm_rope");
 }
 
 }  // namespace intaglio::cuda::op

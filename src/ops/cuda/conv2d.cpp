@@ -2,6 +2,7 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
+#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/launch/conv2d_pack.h"
 #include "ops/cuda/launch/group_norm.h"
@@ -56,7 +57,7 @@ Status run(const Context& context, const Conv2dParams& p, const char* name) {
   if (const char* reason = kRefusal(p))
     return make_error(ErrorCode::kUnsupported, "{} {}x{} {}->{}: {}", name, p.width, p.height,
                       p.in_channels, p.out_channels, reason);
-  return device_status(kLaunch(p, static_cast<cudaStream_t>(context.stream)), name);
+  return device_status(kLaunch(p, stream_of(context)), name);
 }
 
 }  // namespace
@@ -116,8 +117,7 @@ Status group_norm(const Context& context, const GroupNormDesc& desc, const void*
   if (const char* reason = group_norm_refusal(p))
     return make_error(ErrorCode::kUnsupported, "group_norm: {} pixels x {}: {}", desc.pixels,
                       desc.channels, reason);
-  return device_status(cuda::group_norm(p, static_cast<cudaStream_t>(context.stream)),
-                       "group_norm");
+  return device_status(cuda::group_norm(p, stream_of(context)), "group_norm");
 }
 
 }  // namespace intaglio::cuda::op

@@ -2,20 +2,10 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
+#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/elementwise.h"
 
 namespace intaglio::cuda::op {
-namespace {
-
-cudaStream_t stream_of(const Context& context) { return static_cast<cudaStream_t>(context.stream); }
-
-RowType row_type(DType dtype) {
-  if (dtype == DType::kF32) return RowType::kF32;
-  return dtype == DType::kF16 ? RowType::kF16 : RowType::kBF16;
-}
-
-}  // namespace
-
 Status convert_elements(const Context& context, const void* source, DType source_dtype,
                         void* target, DType target_dtype, int64_t count) {
   if (source_dtype == target_dtype) {

@@ -1,6 +1,7 @@
 #include "ops/cuda/float_gemm.h"
 
 #include "core/cuda/device.h"
+#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/lt_products.h"
 
@@ -90,7 +91,7 @@ Status run_sm80_bf16_gemm(const Context& context, const FloatGemmDesc& desc,
   if (const char* reason = cuda::sm80_conv2d_refusal(p))
     return make_error(ErrorCode::kUnsupported, "sm80_bf16_gemm {}x{}x{}: {}", desc.m, desc.n,
                       desc.k, reason);
-  return device_status(sm80_conv2d(p, static_cast<cudaStream_t>(context.stream)), "sm80_bf16_gemm");
+  return device_status(sm80_conv2d(p, stream_of(context)), "sm80_bf16_gemm");
 }
 
 Refusal plain_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {
@@ -110,7 +111,7 @@ Status run_plain_gemm(const Context& context, const FloatGemmDesc& desc,
   if (const char* reason = cuda::plain_conv2d_refusal(p))
     return make_error(ErrorCode::kUnsupported, "plain_gemm {}x{}x{}: {}", desc.m, desc.n, desc.k,
                       reason);
-  return device_status(plain_conv2d(p, static_cast<cudaStream_t>(context.stream)), "plain_gemm");
+  return device_status(plain_conv2d(p, stream_of(context)), "plain_gemm");
 }
 
 }  // namespace intaglio::cuda::op

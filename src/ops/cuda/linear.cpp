@@ -5,12 +5,13 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
+#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/dequantize_weights.h"
-#include "ops/cuda/launch/elementwise.h"
 #include "ops/cuda/launch/int8_linear.h"
 #include "ops/cuda/launch/quantize_rows.h"
 #include "ops/cuda/linear_fp8.h"
 #include "ops/cuda/linear_nf4.h"
+#include "ops/cuda/linear_passes.h"
 #include "ops/cuda/workspace.h"
 #include "ops/linear_prepare.h"
 
@@ -19,8 +20,6 @@ namespace {
 
 constexpr int64_t kRowHint = 4096;    // rows for which the float product is chosen
 constexpr int64_t kS8KMultiple = 16;  // rows of int8 operands begin at multiples of 16 bytes
-
-cudaStream_t stream_of(const Context& context) { return static_cast<cudaStream_t>(context.stream); }
 
 FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, DType out_dtype) {
   const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
@@ -31,13 +30,6 @@ FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, DType out_dtyp
           .in_dtype = in,
           .out_dtype = swiglu ? in : out_dtype,
           .has_bias = weights.bias.size() > 0};
-}
-
-// The rows of a part as they lie in the file, in device memory.
-Expected<AlignedBuffer> stage(const Context& context, const TensorView& part) {
-  INTAGLIO_ASSIGN(AlignedBuffer raw, allocate(context, part.size_bytes()));
-  INTAGLIO_TRY(copy_in(context, raw.data(), part.data, part.size_bytes()));
-  return raw;
 }
 
 // [n, k] of the product's type, parts one after the other.
@@ -140,17 +132,12 @@ Status run_float(const Context& context, const LinearWeights& weights, const Act
                                         .out = product,
                                         .ldo = swiglu ? weights.n : ldo}));
   if (!swiglu) return {};
-  const auto row_type = [](DType type) {
-    return type == DType::kF32 ? RowType::kF32 : RowType::kBF16;
-  };
-  return device_status(swiglu_rows({.x = product,
-                                    .out = out,
-                                    .rows = x.rows,
-                                    .cols = weights.n / 2,
-                                    .x_type = row_type(desc.out_dtype),
-                                    .out_type = row_type(out_dtype)},
-                                   stream_of(context)),
-                       "swiglu_rows");
+  return run_swiglu(context, {.product = product,
+                              .product_dtype = desc.out_dtype,
+                              .out = out,
+                              .out_dtype = out_dtype,
+                              .rows = x.rows,
+                              .n = weights.n});
 }
 
 Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x,
@@ -262,14 +249,6 @@ Status prepare_linear(const Context& context, const std::vector<TensorView>& par
 
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
                             DType out_dtype) {
-  if (weights.kind == LinearKind::kS8) {
-    return s8_scratch_bytes({.m = m,
-                             .n = weights.n,
-                             .k = weights.k,
-                             .epilogue = weights.epilogue,
-                             .out_dtype = out_dtype},
-                            context.threads);
-  }
   if (weights.kind == LinearKind::kF8) return fp8_scratch_bytes(weights, m);
   const FloatGemmDesc desc = float_desc(weights, m, out_dtype);
   size_t bytes = align_up(weights.float_gemm->scratch_bytes(desc, context.threads), kCacheLine);
@@ -287,22 +266,7 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
   if (weights.kind == LinearKind::kS8Dequant || weights.kind == LinearKind::kNf4)
     return run_dequant(context, weights, x, out, out_dtype, ldo);
   if (weights.kind == LinearKind::kF8) return run_fp8(context, weights, x, out, out_dtype, ldo);
-  if (weights.kind != LinearKind::kS8)
-    return run_float(context, weights, x, weights.data(), out, out_dtype, ldo);
-  return weights.s8_gemm->run(context,
-                              {.m = x.rows,
-                               .n = weights.n,
-                               .k = weights.k,
-                               .epilogue = weights.epilogue,
-                               .out_dtype = out_dtype},
-                              {.a = x.as<int8_t>(),
-                               .lda = x.cols,
-                               .a_scale_row = x.scale_row,
-                               .w_packed = weights.data(),
-                               .w_scale_col = weights.scale_col.as<float>(),
-                               .bias = weights.bias.as<float>(),
-                               .out = out,
-                               .ldo = ldo});
+  return run_float(context, weights, x, weights.data(), out, out_dtype, ldo);
 }
 
 Refusal quantize_rows_refusal(DType input, const Context& context) {

@@ -13,6 +13,7 @@ namespace intaglio::cuda::op {
 Status prepare_linear(const Context& context, const std::vector<TensorView>& parts,
                       LinearWeights& weights);
 
+// Of the kinds that are not int8 products: those are called through kS8Gemm on every device.
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
                             DType out_dtype);
 Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,

@@ -2,21 +2,17 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
+#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/e4m3_rows.h"
 #include "ops/cuda/launch/elementwise.h"
 #include "ops/cuda/linear.h"
+#include "ops/cuda/linear_passes.h"
 #include "ops/cuda/lt_products.h"
 
 namespace intaglio::cuda::op {
 namespace {
 
 constexpr int kRowHint = 4096;  // rows for which the library is asked when weights are prepared
-
-cudaStream_t stream_of(const Context& context) { return static_cast<cudaStream_t>(context.stream); }
-
-RowType row_type(DType type) {
-  return type == DType::kF32 ? RowType::kF32 : type == DType::kF16 ? RowType::kF16 : RowType::kBF16;
-}
 
 bool has_swiglu(const LinearWeights& weights) { return weights.epilogue == GemmEpilogue::kSwiglu; }
 
@@ -74,8 +70,7 @@ Status prepare_fp8(const Context& context, const std::vector<TensorView>& parts,
   auto* q = weights.packed.as<uint8_t>();
   auto* scale = weights.scale_col.as<float>();
   for (const TensorView& part : parts) {
-    INTAGLIO_ASSIGN(const AlignedBuffer raw, allocate(context, part.size_bytes()));
-    INTAGLIO_TRY(copy_in(context, raw.data(), part.data, part.size_bytes()));
+    INTAGLIO_ASSIGN(const AlignedBuffer raw, stage(context, part));
     INTAGLIO_TRY(quantize_e4m3_rows(context, {raw.data(), part.dtype, part.shape}, {q, scale}));
     INTAGLIO_TRY(synchronize(context));  // `raw` goes
     q += part.shape.count();
@@ -112,14 +107,12 @@ Status run_fp8(const Context& context, const LinearWeights& weights, const Activ
   // The library's own biases of e4m3 products are bf16 or fp16.
   if (weights.bias.size() > 0) INTAGLIO_TRY(add_bias(context, weights, x.rows, product, type));
   if (!swiglu) return {};
-  return device_status(swiglu_rows({.x = product,
-                                    .out = out,
-                                    .rows = x.rows,
-                                    .cols = weights.n / 2,
-                                    .x_type = RowType::kBF16,
-                                    .out_type = row_type(out_dtype)},
-                                   stream_of(context)),
-                       "swiglu_rows");
+  return run_swiglu(context, {.product = product,
+                              .product_dtype = type,
+                              .out = out,
+                              .out_dtype = out_dtype,
+                              .rows = x.rows,
+                              .n = weights.n});
 }
 
 }  // namespace intaglio::cuda::op

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "core/cuda/device.h"
+#include "ops/cuda/device_types.h"
 
 namespace intaglio::cuda::op {
 namespace {
@@ -60,9 +61,8 @@ Status run_lt_product(const Context& context, LtKind kind, const LtShape& shape,
   if (!accepted)
     return make_error(ErrorCode::kDevice, "cuBLASLt: the {} refused",
                       call.scales.a != nullptr ? "scales were" : "bias was");
-  return device_status(
-      product->run(call.a, call.w, call.out, workspace, static_cast<cudaStream_t>(context.stream)),
-      "cublasLtMatmul");
+  return device_status(product->run(call.a, call.w, call.out, workspace, stream_of(context)),
+                       "cublasLtMatmul");
 }
 
 }  // namespace intaglio::cuda::op

@@ -1,6 +1,7 @@
 #include "ops/cuda/norm.h"
 
 #include "core/cuda/device.h"
+#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/norm_rows.h"
 
 namespace intaglio::cuda::op {
@@ -33,7 +34,7 @@ Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) 
   const NormRowsParams p{
       .x = args.x, .rows = desc.rows, .cols = desc.cols, .norm = row_norm(desc, args)};
   if (const char* reason = norm_rows_refusal(p)) return refused("norm", desc, reason);
-  return device_status(norm_rows(p, static_cast<cudaStream_t>(context.stream)), "norm_rows");
+  return device_status(norm_rows(p, stream_of(context)), "norm_rows");
 }
 
 Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
@@ -50,8 +51,7 @@ Status gated_residual(const Context& context, const NormDesc& desc, const GatedR
                        .next = {}};
   if (next != nullptr) p.next = row_norm(*next_desc, *next);
   if (const char* reason = residual_rows_refusal(p)) return refused("gated_residual", desc, reason);
-  return device_status(residual_rows(p, static_cast<cudaStream_t>(context.stream)),
-                       "residual_rows");
+  return device_status(residual_rows(p, stream_of(context)), "residual_rows");
 }
 
 }  // namespace intaglio::cuda::op

@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include "core/cuda/device.h"
+#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/quantize_rows.h"
 #include "ops/cuda/launch/s8_gemm.h"
 
@@ -10,11 +11,6 @@ namespace intaglio::cuda {
 namespace {
 
 constexpr int kLeastCapability = 75;  // sm_75: the first integer tensor cores
-
-RowType row_type(DType type) {
-  if (type == DType::kF32) return RowType::kF32;
-  return type == DType::kF16 ? RowType::kF16 : RowType::kBF16;
-}
 
 }  // namespace
 
