@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]
 # BUILD_DIR: built with -DINTAGLIO_CUDA=ON -DINTAGLIO_BUILD_BENCH=ON (it may come from another machine). Each step writes OUT_DIR/<step>.log, those that measure a .json too.
-# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, step, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
+# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, pictures, step, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
 set -uo pipefail
 usage="usage: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]"
 build=$(cd "${1:?$usage}" && pwd)
@@ -43,6 +43,7 @@ if wanted verify && [ -x "$intaglio" ]; then
     step "verify_$precision" 60 "$intaglio" verify tests/reference/data --device cuda --precision $precision
   done
 fi
+wanted pictures && [ -x "$intaglio" ] && step pictures 200 scripts/check_pictures.py "$intaglio" --json "$out/pictures.json"
 if wanted step && [ -x "$intaglio" ]; then
   step step 300 "$intaglio" bench step --precision int8,bf16,fp8,int8-dequant,nf4 --json "$out/step.json" --profile "$out/trace.json"
   step step_sm80 100 env INTAGLIO_GPU_ISA=sm80 "$intaglio" bench step --precision int8 --json "$out/step_sm80.json"

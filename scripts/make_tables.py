@@ -251,14 +251,19 @@ def step_ops_table(_):
 
 
 def streaming_table(_):
-    rows = ["| memory of the card | pass | layers that stream | copied a pass | time (least to greatest) | compute alone | copies alone | of the larger |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    rows = ["| memory of the card | pass | layers that stream | copied a pass | time (least to greatest) | compute alone | copies alone | copies at | of the larger |", "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for run in read("h100_streaming")["runs"]:
         for r in run["results"]:
             rows.append(
-                f"| {run['budget']}iB | {r['pass'].split()[-1]} | {r['streamed_layers']} of {run['layers']} | {r['streamed_bytes'] / 2**30:.1f} GiB | {r['median_ms']:.1f} ms ({r['min_ms']:.1f} to {r['max_ms']:.1f}) "
-                f"| {r['compute_ms']:.1f} ms | {r['copy_ms']:.1f} ms | {r['median_ms'] / r['least_ms']:.2f}x |"
+                f"| {run['vram_budget_bytes'] / 2**30:.0f} GiB | {r['pass'].split()[-1]} | {r['streamed_layers']} of {run['layers']} | {r['streamed_bytes'] / 2**30:.1f} GiB | {r['median_ms']:.1f} ms ({r['min_ms']:.1f} to {r['max_ms']:.1f}) "
+                f"| {r['compute_ms']:.1f} ms | {r['copy_ms']:.1f} ms | {run['host_to_device_bytes_per_second'] / 1e9:.0f} GB/s | {r['median_ms'] / r['least_ms']:.2f}x |"
             )
     return rows
+
+
+def same_picture_table(_):
+    data = read("h100_mini_pictures")["psnr_db"]["cuda_against_cpu"]
+    return ["| precision | PSNR |", "| --- | --- |", *(f"| {precision} | {decibels:.1f} dB |" for precision, decibels in data.items())]
 
 
 def image_table(_):
@@ -293,6 +298,7 @@ kTables = {
     "step": step_table,
     "step_ops": step_ops_table,
     "image": image_table,
+    "same_picture": same_picture_table,
     "streaming": streaming_table,
     "row_ops": row_ops_table,
     "conv": conv_table,
