@@ -1,10 +1,7 @@
 // Norm and rotation of q and k, run on the CPU (emulation/lanes.h) against the formulas in float64: every head dimension's path, in place and to int8, ragged numbers of tokens and heads,
 // strides, odd heads. The numbers of k are compared bit for bit with the rule applied to the kernel's own k and mean.
-#include "row_emulation.h"
-// Kernels after the emulation, which defines what they are written in.
+#include "emulated_qk_norm_rope.h"
 #include "ops/cpu/quantize_kernels.h"
-#include "ops/cuda/kernels/qk_norm_rope.cuh"
-#include "ops/cuda/kernels/slow_qk_norm_rope.cuh"
 
 namespace intaglio::cuda {
 namespace {
@@ -16,42 +13,6 @@ struct Case {
   bool slow = false;
   bool odd = false;  // zeros, a NaN, an Inf and large values
 };
-
-void run_key_means(const QkNormRopeParams& p) {
-  const int slices = (p.head_dim + kKeyMeanChannels - 1) / kKeyMeanChannels;
-  run_grid(int64_t{p.kv_heads} * slices, kKeyMeanChannels * kKeyMeanRows, [=] { key_means(p); });
-}
-
-template <class Type, int kHeadDim>
-void run_fast(const QkNormRopeParams& p) {
-  if (p.q8 == nullptr) {
-    run_grid(p.tokens, kNormRopeThreads, [=] { norm_rope_tokens<Type, kHeadDim>(p); });
-    return;
-  }
-  constexpr int kKeyHeads = HeadConfig<kHeadDim>::kKeyHeads;
-  run_grid(key_blocks(p) * ((p.kv_heads + kKeyHeads - 1) / kKeyHeads) + p.tokens, kNormRopeThreads,
-           [=] { norm_rope_int8<Type, kHeadDim>(p); });
-  run_key_means(p);
-  run_grid(key_blocks(p) * p.kv_heads, kQuantizeKeysThreads,
-           [=] { quantize_keys<Type, kHeadDim>(p); });
-}
-
-template <class Type>
-void run_type(const QkNormRopeParams& p, bool slow) {
-  if (slow) {
-    run_grid(5, kNormRopeThreads, [=] { slow_norm_rope<Type>(p); });
-    if (p.q8 == nullptr) return;
-    run_grid(key_blocks(p) * p.kv_heads, kNormRopeThreads, [=] { slow_key_sums<Type>(p); });
-    run_key_means(p);
-    run_grid(key_blocks(p) * p.kv_heads, kNormRopeThreads, [=] { slow_quantize_keys<Type>(p); });
-  } else if (p.head_dim == 64) {
-    run_fast<Type, 64>(p);
-  } else if (p.head_dim == 128) {
-    run_fast<Type, 128>(p);
-  } else {
-    run_fast<Type, 256>(p);
-  }
-}
 
 class QkNormRope : public testing::Test {
  protected:
