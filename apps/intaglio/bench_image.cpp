@@ -1,25 +1,20 @@
-// `intaglio bench image`: whole pictures at Ideogram 4's sizes with random weights, from token ids to a PNG file, phase by phase.
+// `intaglio bench image`: whole pictures at a known model's sizes with random weights, from token ids to a PNG file, phase by phase.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <memory>
 
 #include "bench.h"
 #include "command.h"
-#include "core/memory.h"
 #include "core/memory_info.h"
-#include "core/philox.h"
 #include "interrupt.h"
-#include "models/ideogram4/published_sizes.h"
-#include "models/ideogram4/text_encoder.h"
-#include "models/ideogram4/transformer.h"
 #include "options.h"
-#include "pipeline/device.h"
-#include "pipeline/finish_picture.h"
-#include "pipeline/sampler.h"
+#include "pipeline/pipeline.h"
 #include "pipeline/schedule.h"
 
 namespace intaglio::cli {
@@ -28,247 +23,225 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct ImageFlags {
-  std::string device = "auto", precision = "int8", size = "1024x1024";
-  int64_t text_tokens = 512, steps = 48;
+  std::string device = "auto", model = "synthetic:ideogram4", precision = "int8",
+              attention = "auto";
+  std::vector<std::string> sizes{"1024x1024"};
+  std::vector<int64_t> text_tokens{512}, steps{48};
   int count = 3, threads = 0;
+  std::optional<std::string> vram_budget;
   std::string json;
 };
 
-constexpr std::array<const char*, 6> kPhases{"text",   "prepare", "sample",
-                                             "decode", "finish",  "total"};
+// Of a picture, in its order; the last is the whole.
+constexpr std::array<const char*, 6> kPhases{"text", "prepare", "sample", "decode", "png", "total"};
 using PhaseTimes = std::array<double, kPhases.size()>;
 
-struct Models {
-  TextEncoder text;
-  Transformer conditional, unconditional;
-  Flux2VaeDecoder vae;
-};
-
-struct Session {
-  ImageFlags flags;
-  DeviceContext device;
-  Arena arena;
+// One kind of picture.
+struct Case {
   PictureSize size;
-  uint64_t free_before = 0;  // bytes of the device's memory before anything was loaded
-  std::unique_ptr<Models> models;
-
-  Context& context() { return device.context; }
-  int64_t grid_h() const { return size.height / kIdeogram4PixelsPerToken; }
-  int64_t grid_w() const { return size.width / kIdeogram4PixelsPerToken; }
+  int64_t text_tokens = 0, steps = 0;
 };
 
 double since_ms(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-Status load_models(Session& s) {
-  Context& context = s.context();
-  LayerSelection selection;
-  selection.precision = *precision_from_name(s.flags.precision);
-  INTAGLIO_ASSIGN(TextEncoder text,
-                  TextEncoder::synthetic(context, ideogram4_text_config(), selection, 1));
-  const TransformerConfig config = ideogram4_transformer_config();
-  INTAGLIO_ASSIGN(
-      Transformer conditional,
-      Transformer::synthetic(context, config, {.selection = selection, .with_text = true}, 2));
-  INTAGLIO_ASSIGN(
-      Transformer unconditional,
-      Transformer::synthetic(context, config, {.selection = selection, .with_text = false}, 3));
-  INTAGLIO_ASSIGN(Flux2VaeDecoder vae, Flux2VaeDecoder::synthetic(
-                                           context, ideogram4_vae_config(),
-                                           Flux2VaeDecoder::compute_dtype(context, selection), 4));
-  s.models = std::make_unique<Models>(
-      Models{std::move(text), std::move(conditional), std::move(unconditional), std::move(vae)});
-  return {};
-}
-
-// One block for every phase: the phases do not overlap.
-Status reserve(Session& s) {
-  Context& context = s.context();
-  const Models& m = *s.models;
-  const size_t bytes =
-      std::max({m.text.scratch_bytes(context, s.flags.text_tokens),
-                m.conditional.scratch_bytes(context, s.flags.text_tokens, s.grid_h(), s.grid_w(),
-                                            s.flags.steps),
-                m.unconditional.scratch_bytes(context, 0, s.grid_h(), s.grid_w(), s.flags.steps),
-                m.vae.scratch_bytes(context, 2 * s.grid_h(), 2 * s.grid_w())});
-  INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, bytes));
-  s.arena = Arena(std::move(block));
-  return {};
-}
-
-struct Schedule {
-  std::vector<float> sigmas, times, guidance;
-};
-
-Expected<Schedule> make_schedule(const Session& s) {
-  Schedule schedule;
-  schedule.sigmas =
-      schedule_sigmas({.width = s.size.width, .height = s.size.height, .steps = s.flags.steps});
-  for (int64_t i = 0; i < s.flags.steps; ++i)
-    schedule.times.push_back(1.0f - schedule.sigmas[static_cast<size_t>(i)]);
-  INTAGLIO_ASSIGN(schedule.guidance,
-                  guidance_schedule(default_guidance(s.flags.steps), s.flags.steps));
-  return schedule;
-}
-
-Status sample(Session& s, const Schedule& schedule, const float* features, uint64_t seed,
-              std::vector<float>& latents, PhaseTimes& times) {
-  Context& context = s.context();
-  Clock::time_point start = Clock::now();
-  fill_normal(seed, latents.data(), static_cast<int64_t>(latents.size()));
-  INTAGLIO_ASSIGN(Sampler sampler,
-                  Sampler::prepare(context, {.conditional = &s.models->conditional,
-                                             .unconditional = &s.models->unconditional,
-                                             .text_features = features,
-                                             .text_tokens = s.flags.text_tokens,
-                                             .grid_h = s.grid_h(),
-                                             .grid_w = s.grid_w(),
-                                             .times = schedule.times}));
-  INTAGLIO_TRY(sampler.set_latents(context, latents));
-  INTAGLIO_TRY(synchronize(context));
-  times[1] = since_ms(start);
-  start = Clock::now();
-  for (int64_t i = 0; i < s.flags.steps; ++i) {
-    const auto at = static_cast<size_t>(i);
-    INTAGLIO_TRY(check_cancelled(context));
-    INTAGLIO_TRY(sampler.step(context, i, schedule.guidance[at],
-                              schedule.sigmas[at + 1] - schedule.sigmas[at]));
+Expected<std::vector<Case>> cases_of(const ImageFlags& flags, const ModelInfo& info) {
+  std::vector<Case> cases;
+  for (const std::string& text : flags.sizes) {
+    INTAGLIO_ASSIGN(const PictureSize size, parse_size(text));
+    INTAGLIO_TRY(check_size(size, info.pixels_per_token));
+    for (const int64_t tokens : flags.text_tokens)
+      for (const int64_t steps : flags.steps) cases.push_back({size, tokens, steps});
   }
-  INTAGLIO_TRY(sampler.get_latents(context, latents));
-  times[2] = since_ms(start);
-  return {};
+  return cases;
 }
 
-Expected<PhaseTimes> picture(Session& s, const Schedule& schedule, uint64_t seed,
-                             const std::filesystem::path& file) {
-  Context& context = s.context();
+// `seed` also picks the text tokens: no two pictures share text features.
+Expected<PictureRequest> request_of(const Case& c, uint64_t seed) {
+  constexpr int32_t kIds = 1000;  // every vocabulary has as many
+  PictureRequest request;
+  request.token_ids.emplace(static_cast<size_t>(c.text_tokens));
+  for (size_t i = 0; i < request.token_ids->size(); ++i)
+    (*request.token_ids)[i] = static_cast<int32_t>((seed * 7919 + i * 104729) % kIds);
+  request.width = c.size.width;
+  request.height = c.size.height;
+  request.steps = c.steps;
+  request.seed = seed;
+  INTAGLIO_ASSIGN(request.guidance, guidance_schedule(default_guidance(c.steps), c.steps));
+  return request;
+}
+
+Expected<PhaseTimes> time_picture(Pipeline& pipeline, const PictureRequest& request,
+                                  const std::filesystem::path& file) {
   PhaseTimes times{};
   const Clock::time_point begin = Clock::now();
-  const TextEncoderConfig& text = s.models->text.config();
-  std::vector<int32_t> ids(static_cast<size_t>(s.flags.text_tokens));
-  for (size_t i = 0; i < ids.size(); ++i)
-    ids[i] = static_cast<int32_t>((seed * 7919 + i * 104729) % static_cast<uint64_t>(text.vocab));
-  INTAGLIO_ASSIGN(
-      const AlignedBuffer features,
-      allocate(context, ids.size() * static_cast<size_t>(text.feature_dim()) * sizeof(float)));
-  INTAGLIO_TRY(s.models->text.encode(context, ids, features.as<float>()));
-  INTAGLIO_TRY(synchronize(context));
-  times[0] = since_ms(begin);
-
-  const int64_t channels = s.models->conditional.config().channels;
-  std::vector<float> latents(static_cast<size_t>(s.grid_h() * s.grid_w() * channels));
-  INTAGLIO_TRY(sample(s, schedule, features.as<float>(), seed, latents, times));
-
-  Clock::time_point start = Clock::now();
-  std::vector<float> unpacked(latents.size());
-  INTAGLIO_TRY(s.models->vae.denormalize_and_unpack(latents.data(), s.grid_h(), s.grid_w(),
-                                                    unpacked.data()));
-  std::vector<float> planar(static_cast<size_t>(3 * s.size.width * s.size.height));
-  INTAGLIO_TRY(s.models->vae.decode(context, unpacked.data(), 2 * s.grid_h(), 2 * s.grid_w(),
-                                    planar.data(), {}));
-  times[3] = since_ms(start);
-  start = Clock::now();
-  INTAGLIO_TRY(write_png(file, finish_picture(context, s.size.width, s.size.height, planar), {}));
-  times[4] = since_ms(start);
-  times[5] = since_ms(begin);
+  INTAGLIO_ASSIGN(const Picture picture, pipeline.generate(request, {}, &interrupted));
+  const Clock::time_point png = Clock::now();
+  INTAGLIO_TRY(write_png(file, picture.image, {}));
+  const auto phase = [&](Phase p) { return picture.phase_ms[static_cast<size_t>(p)]; };
+  // What is loaded again because it was dropped to make room is part of a picture.
+  times = {phase(Phase::kLoadText) + phase(Phase::kText),
+           phase(Phase::kLoadTransformers) + phase(Phase::kPrepare),
+           phase(Phase::kDenoise),
+           phase(Phase::kLoadVae) + phase(Phase::kDecode),
+           since_ms(png),
+           since_ms(begin)};
   return times;
 }
 
-Status report(Session& s, const std::vector<PhaseTimes>& pictures) {
-  INTAGLIO_ASSIGN(const uint64_t free_after, available_device_bytes(s.device.context));
-  const uint64_t used = s.free_before > free_after ? s.free_before - free_after : 0;
-  std::FILE* const out = s.flags.json == "-" ? stderr : stdout;
-  fmt::print(out, "{} steps, {}x{} pixels, {} text tokens, {}, on {}; {} pictures after one more\n",
-             s.flags.steps, s.size.width, s.size.height, s.flags.text_tokens, s.flags.precision,
-             device_name(s.device.context), pictures.size());
-  nlohmann::ordered_json phases;
-  for (size_t i = 0; i < kPhases.size(); ++i) {
-    std::vector<double> times;
-    for (const PhaseTimes& p : pictures) times.push_back(p[i]);
-    const Spread spread = spread_of(times);
-    fmt::print(out, "{:<10} {:>10.1f} ms  ({:.1f} to {:.1f})\n", kPhases[i], spread.median,
-               spread.min, spread.max);
-    phases[kPhases[i]] = {
-        {"median_ms", spread.median}, {"min_ms", spread.min}, {"max_ms", spread.max}};
+struct CaseResult {
+  std::array<Spread, kPhases.size()> phases;
+  uint64_t planned_bytes = 0, taken_bytes = 0;
+};
+
+// `seed` is that of the first picture and becomes that of the next case's.
+Expected<CaseResult> run_case(Pipeline& pipeline, const Case& c, int count, uint64_t& seed,
+                              const std::filesystem::path& file) {
+  CaseResult result;
+  std::array<std::vector<double>, kPhases.size()> times;
+  for (int i = 0; i <= count; ++i) {
+    INTAGLIO_ASSIGN(const PictureRequest request, request_of(c, seed++));
+    INTAGLIO_ASSIGN(result.planned_bytes, pipeline.planned_bytes(request));
+    INTAGLIO_ASSIGN(const PhaseTimes picture, time_picture(pipeline, request, file));
+    if (i == 0) continue;  // the first one loads and warms up
+    for (size_t p = 0; p < kPhases.size(); ++p) times[p].push_back(picture[p]);
   }
-  fmt::print(out, "memory taken: {} with everything resident\n", format_bytes(used));
-  if (s.flags.json.empty()) return {};
-  nlohmann::ordered_json json{{"benchmark", "image"}, {"machine", machine_json(s.device.context)}};
-  json["device"] = device_name(s.device.context);
-  json["precision"] = s.flags.precision;
-  json["width"] = s.size.width;
-  json["height"] = s.size.height;
-  json["steps"] = s.flags.steps;
-  json["text_tokens"] = s.flags.text_tokens;
-  json["pictures"] = pictures.size();
-  json["phases"] = std::move(phases);
-  json["resident_bytes"] = used;
-  json["scratch_bytes"] = s.arena.capacity();
-  return write_result(s.flags.json, json);
+  for (size_t p = 0; p < kPhases.size(); ++p) result.phases[p] = spread_of(times[p]);
+  return result;
+}
+
+// Of the device's memory once a case is done; on a CPU the process's peak so far.
+Expected<uint64_t> taken_bytes(const Context& context, uint64_t free_before) {
+  if (context.gpu == nullptr) return peak_resident_bytes();
+  INTAGLIO_ASSIGN(const uint64_t free_after, available_device_bytes(context));
+  return free_before - std::min(free_before, free_after);
+}
+
+void print_case(std::FILE* out, const Case& c, const CaseResult& r) {
+  fmt::print(out, "{:>11} {:>6} {:>6}", fmt::format("{}x{}", c.size.width, c.size.height),
+             c.text_tokens, c.steps);
+  for (const Spread& spread : r.phases) fmt::print(out, " {:>10.1f}", spread.median);
+  fmt::print(out, "  {:>9} {:>9}\n", format_bytes(r.planned_bytes), format_bytes(r.taken_bytes));
+  std::fflush(out);
+}
+
+nlohmann::ordered_json case_json(const Case& c, const CaseResult& r) {
+  nlohmann::ordered_json phases;
+  for (size_t p = 0; p < kPhases.size(); ++p) {
+    phases[kPhases[p]] = {{"median_ms", r.phases[p].median},
+                          {"min_ms", r.phases[p].min},
+                          {"max_ms", r.phases[p].max}};
+  }
+  return {
+      {"width", c.size.width},        {"height", c.size.height}, {"steps", c.steps},
+      {"text_tokens", c.text_tokens}, {"phases", phases},        {"planned_bytes", r.planned_bytes},
+      {"taken_bytes", r.taken_bytes}};
+}
+
+Expected<PipelineOptions> pipeline_options(const ImageFlags& flags) {
+  PipelineOptions options;
+  INTAGLIO_ASSIGN(options.gpu, parse_device(flags.device));
+  options.selection.precision = precision_from_name(flags.precision).value_or(Precision::kInt8);
+  INTAGLIO_ASSIGN(options.scores, parse_attention(flags.attention));
+  options.threads = flags.threads;
+  if (flags.vram_budget) {
+    INTAGLIO_ASSIGN(options.vram_budget, parse_memory("--vram-budget", *flags.vram_budget));
+  }
+  return options;
+}
+
+Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<Case>& cases,
+                 const std::filesystem::path& file) {
+  INTAGLIO_ASSIGN(const uint64_t free_before, available_device_bytes(pipeline.context()));
+  uint64_t seed = 0;
+  std::FILE* const out = flags.json == "-" ? stderr : stdout;
+  fmt::print(out, "{} at {}, on {}; medians of {} pictures after one more, ms\n",
+             pipeline.info().name, flags.precision, device_name(pipeline.context()), flags.count);
+  fmt::print(out, "{:>11} {:>6} {:>6}", "pixels", "text", "steps");
+  for (const char* phase : kPhases) fmt::print(out, " {:>10}", phase);
+  fmt::print(out, "  {:>9} {:>9}\n", "planned", "taken");
+  nlohmann::ordered_json results = nlohmann::ordered_json::array();
+  for (const Case& c : cases) {
+    INTAGLIO_ASSIGN(CaseResult result, run_case(pipeline, c, flags.count, seed, file));
+    INTAGLIO_ASSIGN(result.taken_bytes, taken_bytes(pipeline.context(), free_before));
+    print_case(out, c, result);
+    results.push_back(case_json(c, result));
+  }
+  if (flags.json.empty()) return {};
+  nlohmann::ordered_json json{{"benchmark", "image"},
+                              {"machine", machine_json(pipeline.context())}};
+  json["device"] = device_name(pipeline.context());
+  json["model"] = pipeline.info().name;
+  json["precision"] = flags.precision;
+  json["attention"] = flags.attention;
+  json["pictures"] = flags.count;
+  json["results"] = std::move(results);
+  return write_result(flags.json, json);
 }
 
 Status run_image(const ImageFlags& flags) {
-  Session s{.flags = flags, .device = {}, .arena = {}, .size = {}, .models = {}};
-  if (!precision_from_name(flags.precision))
-    return make_error(ErrorCode::kInvalidArgument, "--precision: \"{}\" is unknown",
-                      flags.precision);
-  INTAGLIO_ASSIGN(s.size, parse_size(flags.size));
-  INTAGLIO_TRY(check_size(s.size, kIdeogram4PixelsPerToken));
-  INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(flags.device));
-  INTAGLIO_ASSIGN(s.device, open_device(gpu, flags.threads));
-  s.context().cancel = &interrupted;
-  s.context().scratch = &s.arena;
-  INTAGLIO_ASSIGN(s.free_before, available_device_bytes(s.device.context));
-  INTAGLIO_TRY(load_models(s));
-  INTAGLIO_TRY(reserve(s));
-  INTAGLIO_ASSIGN(const Schedule schedule, make_schedule(s));
+  INTAGLIO_ASSIGN(const std::shared_ptr<const ModelSource> model, open_model(flags.model));
+  INTAGLIO_ASSIGN(const std::vector<Case> cases, cases_of(flags, model->info()));
+  INTAGLIO_ASSIGN(const PipelineOptions options, pipeline_options(flags));
+  INTAGLIO_ASSIGN(const std::unique_ptr<Pipeline> pipeline, Pipeline::open(model, options));
   const std::filesystem::path file =
       std::filesystem::temp_directory_path() / fmt::format("intaglio-bench-{}.png", ::getpid());
-  std::vector<PhaseTimes> pictures;
-  Status status;
-  for (int i = 0; i <= flags.count && status; ++i) {
-    const Expected<PhaseTimes> times = picture(s, schedule, static_cast<uint64_t>(i), file);
-    if (!times) status = tl::unexpected<Error>(times.error());
-    if (times && i > 0) pictures.push_back(*times);  // the first one warms up
-  }
+  const Status status = run_cases(*pipeline, flags, cases, file);
   std::error_code ignored;
   std::filesystem::remove(file, ignored);
-  INTAGLIO_TRY(status);
-  return report(s, pictures);
+  return status;
 }
 
 }  // namespace
 
 void add_bench_image(CLI::App& bench, int& exit_code) {
   auto flags = std::make_shared<ImageFlags>();
-  CLI::App* command = bench.add_subcommand(
-      "image", "Whole pictures at Ideogram 4's sizes with random weights, phase by phase");
+  CLI::App* command =
+      bench.add_subcommand("image", "Whole pictures with random weights, phase by phase");
   command
       ->add_option("--device", flags->device,
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
       ->capture_default_str();
-  command->add_option("--precision", flags->precision, "Of the transformers and the text encoder")
+  command
+      ->add_option("--model", flags->model,
+                   "synthetic:ideogram4, synthetic:mini, or a model as `generate` takes it")
       ->capture_default_str();
-  command->add_option("--size", flags->size, "Pixels")->type_name("WxH")->capture_default_str();
-  command->add_option("--text-tokens", flags->text_tokens, "Of the prompt")
+  add_precision_flag(*command, flags->precision);
+  command
+      ->add_option("--attention", flags->attention,
+                   "Scores of attention: float, int8, or auto, what a picture takes")
+      ->capture_default_str();
+  command->add_option("--size", flags->sizes, "Pixels; several by commas")
+      ->delimiter(',')
+      ->type_name("WxH")
+      ->capture_default_str();
+  command->add_option("--text-tokens", flags->text_tokens, "Of the prompt; several by commas")
+      ->delimiter(',')
       ->check(CLI::Range(1, 2048))
       ->capture_default_str();
-  command->add_option("--steps", flags->steps, "Sampling steps")
+  command->add_option("--steps", flags->steps, "Sampling steps; several by commas")
+      ->delimiter(',')
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--count", flags->count, "Timed pictures")
+  command->add_option("--count", flags->count, "Timed pictures of each kind")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command
+      ->add_option("--vram-budget", flags->vram_budget,
+                   "Memory of the GPU to work in, as for `generate`")
+      ->type_name("SIZE");
   command->add_option("--threads", flags->threads, "CPU threads; by default all");
   command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout");
   command->footer(
-      "All weights stay on the device: 35 GB at int8. The pictures are noise; their times are "
-      "those "
-      "of real ones.\n"
+      "Every picture has a prompt of its own, so its text is encoded. The pictures are noise; "
+      "their "
+      "times are those of real ones.\n"
       "Examples:\n"
       "  intaglio bench image\n"
-      "  intaglio bench image --size 2048x2048 --count 1 --json image.json");
+      "  intaglio bench image --size 768x768,1024x1024,2048x2048 --text-tokens 64,512,2000\n"
+      "  intaglio bench image --steps 12,24,48 --json image.json\n"
+      "  intaglio bench image --device cpu --model synthetic:mini --size 256x256 --steps 4");
   command->callback([flags, &exit_code] {
     install_interrupt_handler();
     const Status status = run_image(*flags);

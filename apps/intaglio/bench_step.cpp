@@ -15,7 +15,7 @@
 #include "core/recording.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
-#include "models/ideogram4/published_sizes.h"
+#include "models/ideogram4/model_sizes.h"
 #include "models/ideogram4/transformer.h"
 #include "options.h"
 #include "pipeline/device.h"
@@ -42,15 +42,6 @@ TransformerConfig ideogram4_config(int64_t layers) {
   TransformerConfig config = ideogram4_transformer_config();
   config.layers = layers;
   return config;
-}
-
-// One of what --attention lists.
-Expected<std::optional<AttentionScores>> parse_attention(std::string_view text) {
-  if (text == "auto") return std::optional<AttentionScores>();
-  if (text == "float") return std::optional(AttentionScores::kFloat);
-  if (text == "int8") return std::optional(AttentionScores::kS8);
-  return make_error(ErrorCode::kInvalidArgument,
-                    "--attention: expected auto, float or int8, found \"{}\"", text);
 }
 
 Expected<std::vector<std::optional<AttentionScores>>> parse_attentions(std::string_view text) {

@@ -37,7 +37,7 @@ struct GenerateFlags {
 struct Plan {
   std::unique_ptr<Pipeline> pipeline;
   PictureRequest request;
-  fs::path model_folder;
+  std::shared_ptr<const ModelSource> model;
   std::vector<fs::path> pictures;
 };
 
@@ -57,12 +57,6 @@ void take(Expected<T> expected, U& target, std::vector<Error>& errors) {
 
 void note(const Status& status, std::vector<Error>& errors) {
   if (!status) errors.push_back(status.error());
-}
-
-std::string model_name(const fs::path& folder) {
-  std::error_code ignored;
-  const fs::path canonical = fs::weakly_canonical(folder, ignored);
-  return canonical.filename().empty() ? folder.string() : canonical.filename().string();
 }
 
 void plan_files(const GenerateFlags& flags, Plan& plan, std::vector<Error>& errors) {
@@ -119,19 +113,19 @@ Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
   if (flags.guidance) take(parse_guidance(*flags.guidance), guidance, errors);
   take(read_prompt(flags.prompt), plan.request.prompt, errors);
   plan_files(flags, plan, errors);
-  take(resolve_model(flags.model), plan.model_folder, errors);
+  take(open_model(flags.model), plan.model, errors);
   PipelineOptions options;
   take(parse_device(flags.run.device), options.gpu, errors);
   if (!flags.memory_limit.empty())
     take(parse_memory("--memory-limit", flags.memory_limit), options.memory_limit, errors);
   if (flags.vram_budget)
     take(parse_memory("--vram-budget", *flags.vram_budget), options.vram_budget, errors);
-  if (plan.model_folder.empty()) return plan;
+  if (plan.model == nullptr) return plan;
 
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kInt8);
   options.selection.keep_bf16 = flags.run.keep_bf16;
   options.threads = flags.run.threads;
-  take(Pipeline::open(plan.model_folder, options), plan.pipeline, errors);
+  take(Pipeline::open(plan.model, options), plan.pipeline, errors);
   if (plan.pipeline != nullptr) plan_request(flags, size, std::move(guidance), plan, errors);
   return plan;
 }
@@ -224,8 +218,7 @@ Status run_plan(const GenerateFlags& flags, Plan& plan, const std::string& hash,
     progress.clear();
     if (interrupted) return make_error(ErrorCode::kCancelled, "cancelled");
     const fs::path& file = plan.pictures[static_cast<size_t>(i)];
-    const PngText text =
-        picture_text(request, model_name(plan.model_folder), hash, flags.run.precision);
+    const PngText text = picture_text(request, plan.model->info().name, hash, flags.run.precision);
     INTAGLIO_TRY(write_png(file, picture.image, text));
     INTAGLIO_TRY(write_tensors(flags, text, picture, i));
     const double total_ms = since_ms(start);
@@ -272,9 +265,8 @@ int run_generate(const GenerateFlags& flags) {
   const Expected<Context> context = host_context(flags.run.threads);
   const PictureRequest& request = plan.request;
   nlohmann::ordered_json result{{"status", "ok"}, {"version", INTAGLIO_VERSION}};
-  result["model"] = {{"name", model_name(plan.model_folder)},
-                     {"path", plan.model_folder.string()},
-                     {"hash", *hash}};
+  const ModelInfo& model = plan.model->info();
+  result["model"] = {{"name", model.name}, {"path", model.folder.string()}, {"hash", *hash}};
   result["prompt"] = request.prompt;
   result["width"] = request.width;
   result["height"] = request.height;
@@ -301,8 +293,11 @@ void add_generate(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::App* command = app.add_subcommand("generate", "Make pictures from a prompt");
   command
-      ->add_option("--model", flags->model,
-                   "Folder of a model (diffusers layout), or \"mini\", the bundled one")
+      ->add_option(
+          "--model", flags->model,
+          "Folder of a model (diffusers layout); \"mini\", the bundled one; or "
+          "\"synthetic:ideogram4\", \"synthetic:mini\": random weights in a model's sizes, "
+          "to see times and memory without its files")
       ->capture_default_str();
   command->add_option("--prompt", flags->prompt, "What to show; @FILE reads it from a file")
       ->required()
@@ -351,7 +346,8 @@ void add_generate(CLI::App& app, int& exit_code) {
       "  intaglio generate --prompt \"a cat\" --seed 1 --count 4 --output pictures/ --json > "
       "result.json\n"
       "  intaglio generate --prompt \"a cat\" --steps 4 --guidance 7,7,7,3\n"
-      "  intaglio generate --model ideogram-4 --prompt \"a cat\" --device cuda --vram-budget 12G");
+      "  intaglio generate --model ideogram-4 --prompt \"a cat\" --device cuda --vram-budget 12G\n"
+      "  intaglio generate --model synthetic:ideogram4 --prompt \"a cat\" --json");
   command->callback([flags, &exit_code] { exit_code = run_generate(*flags); });
 }
 

@@ -116,6 +116,14 @@ Expected<uint64_t> parse_memory(std::string_view flag, const std::string& text) 
                     printable(text, 60));
 }
 
+Expected<std::optional<AttentionScores>> parse_attention(std::string_view text) {
+  if (text == "auto") return std::optional<AttentionScores>();
+  if (text == "float") return std::optional(AttentionScores::kFloat);
+  if (text == "int8") return std::optional(AttentionScores::kS8);
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--attention: expected auto, float or int8, found \"{}\"", printable(text, 60));
+}
+
 Expected<uint64_t> parse_seed(const std::string& text) {
   uint64_t seed = 0;
   if (parse_number(text, seed)) return seed;
@@ -200,6 +208,20 @@ Expected<fs::path> resolve_model(const std::string& argument) {
   return make_error(ErrorCode::kNotFound,
                     "the bundled model \"mini\" was not found; looked in\n  {}",
                     fmt::join(tried, "\n  "));
+}
+
+Expected<std::shared_ptr<const ModelSource>> open_model(const std::string& argument) {
+  constexpr std::string_view kSynthetic = "synthetic:";
+  if (argument.starts_with(kSynthetic)) {
+    Expected<std::unique_ptr<ModelSource>> source =
+        ModelSource::synthetic(std::string_view(argument).substr(kSynthetic.size()));
+    if (!source)
+      return make_error(source.error().code, "--model {}", printable(source.error().message, 200));
+    return std::shared_ptr<const ModelSource>(std::move(*source));
+  }
+  INTAGLIO_ASSIGN(const fs::path folder, resolve_model(argument));
+  INTAGLIO_ASSIGN(std::unique_ptr<ModelSource> source, ModelSource::open(folder));
+  return std::shared_ptr<const ModelSource>(std::move(source));
 }
 
 Status check_writable(const fs::path& file) {

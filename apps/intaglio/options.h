@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/status.h"
+#include "pipeline/model_source.h"
 #include "quant/precision.h"
 
 namespace CLI {
@@ -44,6 +46,9 @@ Status check_size(const PictureSize& size, int64_t unit);
 // "8G", "512M": more than 0 bytes. kInvalidArgument names `flag`.
 Expected<uint64_t> parse_memory(std::string_view flag, const std::string& text);
 
+// "auto" (nullopt: the model decides), "float" or "int8".
+Expected<std::optional<AttentionScores>> parse_attention(std::string_view text);
+
 // A whole number that fits 64 bits.
 Expected<uint64_t> parse_seed(const std::string& text);
 
@@ -58,6 +63,9 @@ Expected<std::string> read_prompt(const std::string& argument);
 // the installation's share/intaglio/models/mini, models/mini in the source tree). kNotFound lists
 // the places tried.
 Expected<std::filesystem::path> resolve_model(const std::string& argument);
+
+// The model of `argument`: "synthetic:NAME" (ModelSource::synthetic), else a folder as resolve_model finds it.
+Expected<std::shared_ptr<const ModelSource>> open_model(const std::string& argument);
 
 // Success if a file can be made in the folder of `file`; kIo otherwise.
 Status check_writable(const std::filesystem::path& file);

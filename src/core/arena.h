@@ -40,6 +40,7 @@ class Arena {
     return pointer;
   }
 
+  const void* data() const { return buffer_.data(); }
   size_t capacity() const { return buffer_.size(); }
   size_t used() const { return used_; }
   size_t peak() const { return peak_; }

@@ -16,6 +16,14 @@ constexpr uint64_t kStagingBytes = 5;
 constexpr uint64_t kSessionGranules = 15 * (uint64_t{2} << 20);  // their blocks are rounded up
 constexpr int64_t kMostTokens = int64_t{1} << 26;  // of a picture; beyond that products overflow
 
+uint64_t sum_of(const std::vector<uint64_t>& bytes) {
+  return std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
+}
+
+uint64_t largest_of(const std::vector<uint64_t>& bytes) {
+  return bytes.empty() ? 0 : *std::max_element(bytes.begin(), bytes.end());
+}
+
 uint64_t room_left(uint64_t limit, uint64_t taken) { return limit > taken ? limit - taken : 0; }
 
 // What the transformers find taken in the phase that leaves them least.
@@ -49,7 +57,7 @@ void share_layers(const MemoryNeeds& n, uint64_t left, MemoryPlan& plan) {
   plan.unconditional_budget = std::max<uint64_t>(1, room_left(left, first.resident_bytes));
   const StreamingChoice second =
       choose_streamed(n.unconditional.layer_bytes, plan.unconditional_budget);
-  plan.pinned_bytes = first.streamed_bytes + second.streamed_bytes;
+  plan.pinned_bytes += first.streamed_bytes + second.streamed_bytes;
   plan.transformer_bytes += first.resident_bytes + second.resident_bytes;
 }
 
@@ -57,14 +65,17 @@ Status place_transformers(const MemoryNeeds& n, const MemoryLimits& limits, Memo
   const uint64_t fixed = n.conditional.fixed_bytes + n.unconditional.fixed_bytes;
   const uint64_t layers = n.conditional.all_layers() + n.unconditional.all_layers();
   const uint64_t beside = beside_transformers(n, staging_of(n, false));
+  plan.slot_bytes = std::max(n.conditional.largest_once(), n.unconditional.largest_once());
+  plan.slots = plan.slot_bytes > 0 ? kStreamSlots : 0;
+  plan.pinned_bytes = sum_of(n.conditional.once_bytes) + sum_of(n.unconditional.once_bytes);
   plan.transformer_room = room_left(limits.bytes, beside);
-  if (fixed + layers <= plan.transformer_room) {
-    plan.transformer_bytes = fixed + layers;
-    return {};
-  }
-  if (!limits.stream) return refuse(fixed + layers + beside, limits);
+  plan.transformer_bytes = fixed + layers + plan.slots * plan.slot_bytes;
+  if (plan.transformer_bytes <= plan.transformer_room) return {};
+  if (!limits.stream) return refuse(plan.transformer_bytes + beside, limits);
+  plan.streams = true;
   plan.slots = kStreamSlots;
-  plan.slot_bytes = std::max(n.conditional.largest_layer(), n.unconditional.largest_layer());
+  plan.slot_bytes =
+      std::max({plan.slot_bytes, n.conditional.largest_layer(), n.unconditional.largest_layer()});
   const uint64_t streaming = beside_transformers(n, staging_of(n, true));
   plan.transformer_room = room_left(limits.bytes, streaming);
   plan.transformer_bytes = fixed + plan.slots * plan.slot_bytes;
@@ -91,7 +102,7 @@ Status place_text(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& 
   plan.text_phase = beside + n.text.staging_bytes +
                     (budget == 0 ? all : n.text.fixed_bytes + budget + n.text.largest_layer());
   plan.keep_text = false;
-  if (budget != 0 || plan.slots > 0) return {};
+  if (budget != 0 || plan.streams) return {};
   // Later prompts are read while everything is loaded.
   const uint64_t later = plan.transformer_bytes + n.vae_weights + beside;
   const uint64_t phases =
@@ -106,14 +117,27 @@ Status place_text(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& 
   return {};
 }
 
+// Sessions and recorded passes stay where they are if one arena for all phases fits beside them. It goes when a text encoder that was dropped comes back.
+void place_sessions(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& plan) {
+  const uint64_t text = plan.keep_text ? n.text.fixed_bytes + n.text.all_layers() : 0;
+  const uint64_t scratch =
+      std::max({plan.keep_text ? n.text_scratch : 0, n.transformer_scratch, n.vae_scratch});
+  const uint64_t kept = plan.transformer_bytes + n.vae_weights + text + n.sessions + scratch;
+  if (!n.records || plan.streams || kept + n.features > limits.bytes) return;
+  plan.kept_scratch = scratch;
+  plan.prepare_phase = kept + n.features;
+  plan.denoise_phase = plan.decode_phase = kept;
+  if (plan.keep_text) plan.text_phase = std::max(plan.text_phase, kept + n.features);
+}
+
 uint64_t transformer_fixed_bytes(const TransformerConfig& config, const LayerSelection& selection,
                                  bool with_text) {
   constexpr std::string_view kWeight = ".weight";
   uint64_t bytes = 0;
   for (const auto& [name, shape] : transformer_tensor_shapes(config, with_text)) {
-    const bool in_layer = name.find(".attention.to_") != std::string::npos ||
-                          name.find(".feed_forward.") != std::string::npos;
-    if (in_layer) continue;
+    const auto has = [&](std::string_view part) { return name.find(part) != std::string::npos; };
+    if (has(".attention.to_") || has(".feed_forward.")) continue;                  // of a layer
+    if (name.starts_with("layers.") && has(".adaln_modulation.weight")) continue;  // once_bytes
     if (shape.rank != 2) {
       bytes += device_bytes(static_cast<uint64_t>(shape.count()) * sizeof(float));
       continue;
@@ -128,13 +152,9 @@ uint64_t transformer_fixed_bytes(const TransformerConfig& config, const LayerSel
 
 }  // namespace
 
-uint64_t ModelWeights::all_layers() const {
-  return std::accumulate(layer_bytes.begin(), layer_bytes.end(), uint64_t{0});
-}
-
-uint64_t ModelWeights::largest_layer() const {
-  return layer_bytes.empty() ? 0 : *std::max_element(layer_bytes.begin(), layer_bytes.end());
-}
+uint64_t ModelWeights::all_layers() const { return sum_of(layer_bytes); }
+uint64_t ModelWeights::largest_layer() const { return largest_of(layer_bytes); }
+uint64_t ModelWeights::largest_once() const { return largest_of(once_bytes); }
 
 uint64_t MemoryPlan::peak_bytes() const {
   return std::max({text_phase, load_phase, prepare_phase, denoise_phase, decode_phase});
@@ -144,11 +164,12 @@ Expected<MemoryPlan> plan_memory(const MemoryNeeds& n, const MemoryLimits& limit
   MemoryPlan plan;
   INTAGLIO_TRY(place_transformers(n, limits, plan));
   const uint64_t weights = plan.transformer_bytes + n.vae_weights;
-  plan.load_phase = weights + n.features + staging_of(n, plan.slots > 0);
+  plan.load_phase = weights + n.features + staging_of(n, plan.streams);
   plan.prepare_phase = weights + n.features + n.sessions + n.transformer_scratch;
   plan.denoise_phase = weights + n.sessions + n.transformer_scratch;
   plan.decode_phase = weights + n.vae_scratch;
   INTAGLIO_TRY(place_text(n, limits, plan));
+  place_sessions(n, limits, plan);
   return plan;
 }
 
@@ -174,8 +195,15 @@ ModelWeights transformer_weights(const TransformerConfig& config, const LayerSel
       weights.fixed_bytes += scale_bytes(linear);
   }
   weights.layer_bytes = transformer_layer_bytes(config, selection);
+  weights.once_bytes = transformer_modulation_bytes(config, selection);
   weights.staging_bytes =
       kStagingBytes * static_cast<uint64_t>(config.intermediate * config.width());
+  return weights;
+}
+
+ModelWeights weights_on_cpu(ModelWeights weights) {
+  weights.fixed_bytes += sum_of(weights.once_bytes);
+  weights.once_bytes.clear();
   return weights;
 }
 
@@ -226,6 +254,10 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels&
   needs.text = text_encoder_weights(models.text, selection);
   needs.conditional = transformer_weights(models.transformer, selection, true);
   needs.unconditional = transformer_weights(models.transformer, selection, false);
+  if (context.gpu == nullptr) {
+    needs.conditional = weights_on_cpu(std::move(needs.conditional));
+    needs.unconditional = weights_on_cpu(std::move(needs.unconditional));
+  }
   INTAGLIO_ASSIGN(const TextEncoder text, TextEncoder::describe(context, models.text, selection));
   INTAGLIO_ASSIGN(const Transformer transformer,
                   Transformer::describe(context, models.transformer, {.selection = selection}));
@@ -235,6 +267,7 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels&
         std::max<uint64_t>(needs.transformer_scratch,
                            transformer.scratch_bytes(context, tokens, p.grid_h, p.grid_w, p.steps));
   }
+  needs.records = context.gpu != nullptr;
   const int64_t latents = p.grid_h * p.grid_w * models.transformer.channels;
   needs.sessions = transformer.session_bytes(p.text_tokens, p.grid_h, p.grid_w, p.steps) +
                    transformer.session_bytes(0, p.grid_h, p.grid_w, p.steps) +

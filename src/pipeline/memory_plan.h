@@ -5,8 +5,8 @@
 //   prepare   the transformers, features, sessions, activations
 //   denoise   the transformers, sessions, activations
 //   decode    the transformers, the VAE, its activations
-// The transformers and the VAE stay loaded from one picture to the next. The text encoder does if there is room. Activations come from one arena, which is
-// as large as the phase asks for.
+// The transformers and the VAE stay loaded from one picture to the next. If there is room the text encoder does, and so do the sessions with the recorded
+// passes, in which case activations come from one arena as large as the hungriest phase asks for; else the arena is as large as the phase at hand asks for.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +24,14 @@ namespace intaglio {
 struct ModelWeights {
   uint64_t fixed_bytes = 0;           // always on the device
   std::vector<uint64_t> layer_bytes;  // by layer: these may stream
+  // By layer: read once a picture, from pinned host memory through the slots. Empty on a CPU.
+  std::vector<uint64_t> once_bytes;
   uint64_t staging_bytes =
       0;  // the largest tensor of a layer on its way in, beside what it becomes
 
   uint64_t all_layers() const;
   uint64_t largest_layer() const;
+  uint64_t largest_once() const;
 };
 
 struct MemoryNeeds {
@@ -37,6 +40,7 @@ struct MemoryNeeds {
   uint64_t text_scratch = 0, transformer_scratch = 0, vae_scratch = 0;
   uint64_t features = 0;
   uint64_t sessions = 0;  // of both transformers, with latents and velocities
+  bool records = false;   // on a GPU: passes are recorded, and worth keeping
 };
 
 struct MemoryLimits {
@@ -48,10 +52,12 @@ struct MemoryPlan {
   bool keep_text = true;  // beside the transformers; false: dropped once the features are made
   // Bytes of the layers of each transformer that stay on the device (Transformer::LoadOptions::weight_budget). 0: all.
   uint64_t conditional_budget = 0, unconditional_budget = 0;
-  uint64_t slots = 0, slot_bytes = 0;  // that streamed layers are copied into
-  uint64_t pinned_bytes = 0;           // of host memory, what streams
+  bool streams = false;                // whether any layer does
+  uint64_t slots = 0, slot_bytes = 0;  // that weights are copied into from host memory
+  uint64_t pinned_bytes = 0;           // of host memory, those weights
   uint64_t transformer_bytes = 0;      // weights on the device and slots
   uint64_t transformer_room = 0;       // what they may take at most
+  uint64_t kept_scratch = 0;  // bytes of the one arena if sessions are kept; 0: they are not
 
   uint64_t text_phase = 0, load_phase = 0, prepare_phase = 0, denoise_phase = 0, decode_phase = 0;
   uint64_t peak_bytes() const;
@@ -64,9 +70,10 @@ Expected<MemoryPlan> plan_memory(const MemoryNeeds& needs, const MemoryLimits& l
 // time fits, or not all of them where `limits.stream` is false.
 Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, bool stream);
 
-// What the configs say of it.
+// What the configs say of it, on a GPU. On a CPU all of it is fixed: see weights_on_cpu.
 ModelWeights transformer_weights(const TransformerConfig& config, const LayerSelection& selection,
                                  bool with_text);
+ModelWeights weights_on_cpu(ModelWeights weights);
 ModelWeights text_encoder_weights(const TextEncoderConfig& config, const LayerSelection& selection);
 uint64_t vae_weight_bytes(const Flux2VaeConfig& config, DType compute);
 

@@ -9,14 +9,12 @@
 #include "core/memory.h"
 #include "core/memory_info.h"
 #include "core/philox.h"
-#include "io/json_config.h"
 #include "models/ideogram4/flux2_vae.h"
 #include "models/ideogram4/text_encoder.h"
 #include "models/ideogram4/transformer.h"
 #include "models/weight_streaming.h"
 #include "pipeline/finish_picture.h"
 #include "pipeline/memory_plan.h"
-#include "pipeline/read_model_info.h"
 #include "pipeline/sampler.h"
 #include "pipeline/schedule.h"
 #include "text/chat.h"
@@ -61,27 +59,25 @@ Expected<uint64_t> memory_limit_of(const Context& context, const PipelineOptions
 }  // namespace
 
 struct Pipeline::Impl {
-  ModelInfo info;
+  std::shared_ptr<const ModelSource> source;
   PipelineOptions options;
   std::shared_ptr<void> stream;
   Context context;
   Arena arena;
-  JsonConfig index;
-  Tokenizer tokenizer;
-  TransformerConfig transformer_config;
-  TextEncoderConfig text_config;
-  Flux2VaeConfig vae_config;
   std::optional<TextEncoder> text_encoder;
   std::shared_ptr<WeightStreamer> streamer;  // of both transformers
   std::optional<Transformer> conditional, unconditional;
   std::optional<Flux2VaeDecoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
+  Sampler sampler;
+  uint64_t kept_scratch = 0;  // of the plan at work: MemoryPlan::kept_scratch
   struct KeptText {
     std::vector<int32_t> ids;
     std::shared_ptr<const std::vector<float>> features;
   };
   std::deque<KeptText> kept_texts;  // the newest last
 
+  const ModelInfo& info() const { return source->info(); }
   DType vae_dtype() const { return Flux2VaeDecoder::compute_dtype(context, options.selection); }
   // Before anything is loaded the device's memory is what there is; later the loaded weights are part of the plan too.
   uint64_t memory_limit = 0;
@@ -90,7 +86,9 @@ struct Pipeline::Impl {
   Expected<MemoryPlan> plan(const PictureRequest& request, int64_t text_tokens) const;
   Status check_pinned(const MemoryPlan& plan) const;
   Status check_request(const PictureRequest& request) const;
+  Expected<std::vector<int32_t>> token_ids(const PictureRequest& request) const;
   Status reserve(size_t bytes);
+  void drop_activations();
   Status load_text_encoder(int64_t tokens);
   bool must_load_transformers(const MemoryPlan& plan) const {
     return !conditional || placed.transformer_bytes > plan.transformer_room;
@@ -100,8 +98,10 @@ struct Pipeline::Impl {
   Status load_vae();
   std::shared_ptr<const std::vector<float>> kept_features(const std::vector<int32_t>& ids) const;
   Expected<TextFeatures> encode(const std::vector<int32_t>& ids);
-  Expected<Sampler> prepare_sampler(const PictureRequest& request, TextFeatures& features,
-                                    std::span<const float> sigmas, Picture& picture);
+  Status prepare_sampler(const PictureRequest& request, TextFeatures& features,
+                         std::span<const float> sigmas, Picture& picture);
+  Status run_steps(const PictureRequest& request, std::span<const float> sigmas, Picture& picture,
+                   const ProgressCallback& progress);
   Status denoise(const PictureRequest& request, const MemoryPlan& plan, TextFeatures& features,
                  Picture& picture, const ProgressCallback& progress);
   Status decode(const PictureRequest& request, Picture& picture, const ProgressCallback& progress);
@@ -109,79 +109,35 @@ struct Pipeline::Impl {
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pipeline::~Pipeline() = default;
-const ModelInfo& Pipeline::info() const { return impl_->info; }
+const ModelInfo& Pipeline::info() const { return impl_->info(); }
 const Context& Pipeline::context() const { return impl_->context; }
 
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder,
                                                    const PipelineOptions& options) {
-  INTAGLIO_ASSIGN(JsonConfig index, JsonConfig::open(folder / "model_index.json"));
-  INTAGLIO_ASSIGN(ModelInfo info, read_model_info(folder, index));
-  INTAGLIO_ASSIGN(Tokenizer tokenizer, Tokenizer::open(folder / "tokenizer" / "tokenizer.json"));
-  INTAGLIO_ASSIGN(const JsonConfig transformer_json,
-                  JsonConfig::open(folder / "transformer" / "config.json"));
-  INTAGLIO_ASSIGN(const TransformerConfig transformer_config,
-                  parse_transformer_config(transformer_json));
-  INTAGLIO_ASSIGN(const JsonConfig text_json,
-                  JsonConfig::open(folder / "text_encoder" / "config.json"));
-  INTAGLIO_ASSIGN(const TextEncoderConfig text_config,
-                  parse_text_encoder_config(text_json, &index));
-  INTAGLIO_ASSIGN(const JsonConfig vae_json, JsonConfig::open(folder / "vae" / "config.json"));
-  INTAGLIO_ASSIGN(const Flux2VaeConfig vae_config, parse_flux2_vae_config(vae_json));
+  INTAGLIO_ASSIGN(std::shared_ptr<const ModelSource> source, ModelSource::open(folder));
+  return open(std::move(source), options);
+}
+
+Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const ModelSource> source,
+                                                   const PipelineOptions& options) {
   INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
   INTAGLIO_TRY(options.selection.check_device(device.context));
   INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
-  if (!options.selection.keep_bf16.empty()) {
-    INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(folder / "transformer"));
-    INTAGLIO_TRY(options.selection.check_keep_bf16(linear_names(*checkpoint)));
-  }
-  if (text_config.feature_dim() != transformer_config.text_dim) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the text encoder gives {} features a token ({} channels x {} taps), the "
-                      "transformer reads {} (llm_features_dim)",
-                      folder.string(), text_config.feature_dim(), text_config.hidden,
-                      text_config.taps.size(), transformer_config.text_dim);
-  }
-  if (vae_config.latent_channels * 4 != transformer_config.channels) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
-                      folder.string(), transformer_config.channels, vae_config.latent_channels * 4,
-                      vae_config.latent_channels);
-  }
-  info.pixels_per_token = 2 * vae_config.scale_factor();
-  info.latent_channels = transformer_config.channels;
-  auto impl = std::make_unique<Impl>(Impl{.info = std::move(info),
-                                          .options = options,
-                                          .stream = std::move(device.stream),
-                                          .context = device.context,
-                                          .arena = {},
-                                          .index = std::move(index),
-                                          .tokenizer = std::move(tokenizer),
-                                          .transformer_config = transformer_config,
-                                          .text_config = text_config,
-                                          .vae_config = vae_config,
-                                          .text_encoder = {},
-                                          .streamer = {},
-                                          .conditional = {},
-                                          .unconditional = {},
-                                          .vae = {},
-                                          .placed = {},
-                                          .kept_texts = {},
-                                          .memory_limit = memory_limit});
+  INTAGLIO_TRY(source->check_keep_bf16(options.selection));
+  auto impl = std::make_unique<Impl>();
+  impl->source = std::move(source);
+  impl->options = options;
+  impl->stream = std::move(device.stream);
+  impl->context = device.context;
   impl->context.scratch = &impl->arena;
+  impl->memory_limit = memory_limit;
   return std::unique_ptr<Pipeline>(new Pipeline(std::move(impl)));
 }
 
-Expected<std::string> Pipeline::model_hash() {
-  uint64_t hash = 0;
-  for (const char* part : {"text_encoder", "transformer", "unconditional_transformer", "vae"}) {
-    INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(impl_->info.folder / part));
-    hash = hash * 0x9E3779B97F4A7C15ULL + checkpoint->hash();
-  }
-  return fmt::format("{:016x}", hash);
-}
+Expected<std::string> Pipeline::model_hash() { return impl_->source->hash(); }
 
 Status Pipeline::Impl::check_request(const PictureRequest& r) const {
-  const int64_t unit = info.pixels_per_token;
+  const int64_t unit = info().pixels_per_token;
   if (r.width < unit || r.height < unit || r.width > kMaxSide || r.height > kMaxSide ||
       r.width % unit != 0 || r.height % unit != 0) {
     return make_error(ErrorCode::kInvalidArgument,
@@ -197,23 +153,23 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
                       r.guidance.size(), r.steps);
   }
   const int64_t tokens = (r.width / unit) * (r.height / unit);
-  if (r.noise && r.noise->size() != static_cast<size_t>(tokens * info.latent_channels)) {
+  if (r.noise && r.noise->size() != static_cast<size_t>(tokens * info().latent_channels)) {
     return make_error(ErrorCode::kShapeMismatch,
                       "noise has {} values; expected {} tokens x {} channels = {} for {}x{} pixels",
-                      r.noise->size(), tokens, info.latent_channels, tokens * info.latent_channels,
-                      r.width, r.height);
+                      r.noise->size(), tokens, info().latent_channels,
+                      tokens * info().latent_channels, r.width, r.height);
   }
   return {};
 }
 
 Expected<MemoryPlan> Pipeline::Impl::plan(const PictureRequest& r, int64_t text_tokens) const {
-  const PlannedModels models{transformer_config, text_config, vae_config, options.selection};
+  const PlannedModels models = source->planned(options.selection);
   const auto make = [&]() -> Expected<MemoryPlan> {
     INTAGLIO_ASSIGN(const MemoryNeeds needs,
                     picture_needs(context, models,
                                   {.text_tokens = text_tokens,
-                                   .grid_h = r.height / info.pixels_per_token,
-                                   .grid_w = r.width / info.pixels_per_token,
+                                   .grid_h = r.height / info().pixels_per_token,
+                                   .grid_w = r.width / info().pixels_per_token,
                                    .steps = r.steps}));
     return plan_memory(needs, {.bytes = memory_limit, .stream = streams()});
   };
@@ -239,17 +195,27 @@ Status Pipeline::Impl::check_pinned(const MemoryPlan& plan) const {
 
 Expected<uint64_t> Pipeline::planned_bytes(const PictureRequest& request) {
   INTAGLIO_TRY(impl_->check_request(request));
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids,
-                  tokenize_prompt(impl_->tokenizer, request.prompt));
+  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->token_ids(request));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl_->plan(request, static_cast<int64_t>(ids.size())));
   INTAGLIO_TRY(impl_->check_pinned(plan));
   return plan.peak_bytes();
 }
 
-// On a CPU the arena never shrinks, so a series of pictures allocates once. On a GPU it is as large as the phase asks for: the rest has other uses.
+Expected<std::vector<int32_t>> Pipeline::Impl::token_ids(const PictureRequest& r) const {
+  if (!r.token_ids) return source->tokenize(r.prompt);
+  if (r.token_ids->empty())
+    return make_error(ErrorCode::kInvalidArgument, "no text tokens were given");
+  INTAGLIO_TRY(check_prompt_tokens(static_cast<int64_t>(r.token_ids->size())));
+  return *r.token_ids;
+}
+
+// On a CPU, and on a GPU where sessions are kept, the arena never shrinks, so a series of pictures allocates once. Else it is as large as the phase asks
+// for: the rest has other uses.
 Status Pipeline::Impl::reserve(size_t bytes) {
+  bytes = std::max<size_t>(bytes, kept_scratch);
   const bool fits = bytes <= arena.capacity();
-  if (fits && (context.gpu == nullptr || bytes == arena.capacity())) return {};
+  const bool may_be_larger = context.gpu == nullptr || kept_scratch > 0;
+  if (fits && (may_be_larger || bytes == arena.capacity())) return {};
   arena = Arena();  // give the old block back first
   INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, bytes));
   arena = Arena(std::move(block));
@@ -260,16 +226,17 @@ Status Pipeline::Impl::reserve(size_t bytes) {
 Status Pipeline::Impl::load_text_encoder(int64_t tokens) {
   if (text_encoder && text_encoder->keeps_all_layers()) return {};
   text_encoder.reset();
-  INTAGLIO_TRY(reserve(0));  // a GPU has it free for weights
+  drop_activations();
   const LayerSelection& selection = options.selection;
   INTAGLIO_ASSIGN(const TextEncoder described,
-                  TextEncoder::describe(context, text_config, selection));
-  const ModelWeights weights = text_encoder_weights(text_config, selection);
+                  TextEncoder::describe(context, source->text_config(), selection));
+  const ModelWeights weights = text_encoder_weights(source->text_config(), selection);
   const auto budget = [&]() -> Expected<uint64_t> {
-    uint64_t taken = described.scratch_bytes(context, tokens) +
-                     static_cast<uint64_t>(tokens * text_config.feature_dim()) * sizeof(float);
+    uint64_t taken =
+        described.scratch_bytes(context, tokens) +
+        static_cast<uint64_t>(tokens * source->text_config().feature_dim()) * sizeof(float);
     if (conditional) taken += placed.transformer_bytes;
-    if (vae) taken += vae_weight_bytes(vae_config, vae_dtype());
+    if (vae) taken += vae_weight_bytes(source->vae_config(), vae_dtype());
     return text_weight_budget(weights, memory_limit - std::min(memory_limit, taken), streams());
   };
   Expected<uint64_t> bytes = budget();
@@ -278,12 +245,19 @@ Status Pipeline::Impl::load_text_encoder(int64_t tokens) {
     bytes = budget();
   }
   INTAGLIO_ASSIGN(const uint64_t weight_budget, std::move(bytes));
-  INTAGLIO_ASSIGN(text_encoder, TextEncoder::load(context, info.folder / "text_encoder", selection,
-                                                  &index, weight_budget));
+  INTAGLIO_ASSIGN(text_encoder, source->load_text_encoder(context, selection, weight_budget));
   return {};
 }
 
+// A GPU has their memory free for weights.
+void Pipeline::Impl::drop_activations() {
+  if (context.gpu == nullptr) return;
+  sampler = Sampler();
+  arena = Arena();
+}
+
 void Pipeline::Impl::drop_transformers() {
+  sampler = Sampler();  // its recordings refer to them
   conditional.reset();
   unconditional.reset();
   streamer.reset();
@@ -292,24 +266,27 @@ void Pipeline::Impl::drop_transformers() {
 Status Pipeline::Impl::load_transformers(const MemoryPlan& plan, bool with_unconditional) {
   if (must_load_transformers(plan)) {
     drop_transformers();
-    INTAGLIO_TRY(reserve(0));
+    drop_activations();
     placed = plan;
     if (plan.slots > 0) {
       INTAGLIO_ASSIGN(streamer, WeightStreamer::make(context, plan.slots, plan.slot_bytes));
     }
-    INTAGLIO_ASSIGN(conditional, Transformer::load(context, info.folder / "transformer",
-                                                   {.selection = options.selection,
-                                                    .with_text = true,
-                                                    .weight_budget = placed.conditional_budget,
-                                                    .streamer = streamer}));
+    INTAGLIO_ASSIGN(conditional,
+                    source->load_transformer(context, TransformerRole::kConditional,
+                                             {.selection = options.selection,
+                                              .with_text = true,
+                                              .scores = options.scores,
+                                              .weight_budget = placed.conditional_budget,
+                                              .streamer = streamer}));
   }
   if (with_unconditional && !unconditional) {
     INTAGLIO_ASSIGN(unconditional,
-                    Transformer::load(context, info.folder / "unconditional_transformer",
-                                      {.selection = options.selection,
-                                       .with_text = false,
-                                       .weight_budget = placed.unconditional_budget,
-                                       .streamer = streamer}));
+                    source->load_transformer(context, TransformerRole::kUnconditional,
+                                             {.selection = options.selection,
+                                              .with_text = false,
+                                              .scores = options.scores,
+                                              .weight_budget = placed.unconditional_budget,
+                                              .streamer = streamer}));
     if (unconditional->config().channels != conditional->config().channels) {
       return make_error(ErrorCode::kShapeMismatch,
                         "unconditional_transformer has {} channels a token, transformer has {}",
@@ -321,7 +298,7 @@ Status Pipeline::Impl::load_transformers(const MemoryPlan& plan, bool with_uncon
 
 Status Pipeline::Impl::load_vae() {
   if (vae) return {};
-  INTAGLIO_ASSIGN(vae, Flux2VaeDecoder::load(context, info.folder / "vae", vae_dtype()));
+  INTAGLIO_ASSIGN(vae, source->load_vae(context, vae_dtype()));
   return {};
 }
 
@@ -335,7 +312,7 @@ std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_features(
 // F32 [ids.size(), feature_dim], on the device too.
 Expected<TextFeatures> Pipeline::Impl::encode(const std::vector<int32_t>& ids) {
   INTAGLIO_TRY(reserve(text_encoder->scratch_bytes(context, static_cast<int64_t>(ids.size()))));
-  const size_t values = ids.size() * static_cast<size_t>(text_config.feature_dim());
+  const size_t values = ids.size() * static_cast<size_t>(source->text_config().feature_dim());
   INTAGLIO_ASSIGN(AlignedBuffer features, allocate(context, values * sizeof(float)));
   INTAGLIO_TRY(text_encoder->encode(context, ids, features.as<float>()));
   auto kept = std::make_shared<std::vector<float>>(values);
@@ -352,7 +329,7 @@ Expected<TextFeatures> Pipeline::Impl::encode(const std::vector<int32_t>& ids) {
 
 Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
                                                    std::vector<int32_t>* ids_out) {
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenize_prompt(impl_->tokenizer, prompt));
+  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->source->tokenize(prompt));
   INTAGLIO_TRY(impl_->load_text_encoder(static_cast<int64_t>(ids.size())));
   if (ids_out != nullptr) *ids_out = ids;
   INTAGLIO_ASSIGN(const TextFeatures features, impl_->encode(ids));
@@ -360,10 +337,10 @@ Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
 }
 
 // The text features are not needed on the device once this is done.
-Expected<Sampler> Pipeline::Impl::prepare_sampler(const PictureRequest& r, TextFeatures& features,
-                                                  std::span<const float> sigmas, Picture& picture) {
-  const int64_t grid_h = r.height / info.pixels_per_token;
-  const int64_t grid_w = r.width / info.pixels_per_token;
+Status Pipeline::Impl::prepare_sampler(const PictureRequest& r, TextFeatures& features,
+                                       std::span<const float> sigmas, Picture& picture) {
+  const int64_t grid_h = r.height / info().pixels_per_token;
+  const int64_t grid_w = r.width / info().pixels_per_token;
   const bool guided = is_guided(r);
   std::vector<float> times;
   for (int64_t i = 0; i < r.steps; ++i) times.push_back(1.0f - sigmas[static_cast<size_t>(i)]);
@@ -373,7 +350,7 @@ Expected<Sampler> Pipeline::Impl::prepare_sampler(const PictureRequest& r, TextF
     scratch = std::max(scratch, unconditional->scratch_bytes(context, 0, grid_h, grid_w, r.steps));
   }
   INTAGLIO_TRY(reserve(scratch));
-  picture.latents.resize(static_cast<size_t>(grid_h * grid_w * info.latent_channels));
+  picture.latents.resize(static_cast<size_t>(grid_h * grid_w * info().latent_channels));
   if (r.noise) {
     picture.latents = *r.noise;
   } else {
@@ -382,18 +359,17 @@ Expected<Sampler> Pipeline::Impl::prepare_sampler(const PictureRequest& r, TextF
   if (features.on_device.size() == 0) {
     INTAGLIO_ASSIGN(features.on_device, upload(context, *features.values));
   }
-  INTAGLIO_ASSIGN(Sampler sampler,
-                  Sampler::prepare(context, {.conditional = &*conditional,
-                                             .unconditional = guided ? &*unconditional : nullptr,
-                                             .text_features = features.on_device.as<float>(),
-                                             .text_tokens = picture.text_tokens,
-                                             .grid_h = grid_h,
-                                             .grid_w = grid_w,
-                                             .times = times}));
+  INTAGLIO_TRY(sampler.prepare(context, {.conditional = &*conditional,
+                                         .unconditional = guided ? &*unconditional : nullptr,
+                                         .text_features = features.on_device.as<float>(),
+                                         .text_tokens = picture.text_tokens,
+                                         .grid_h = grid_h,
+                                         .grid_w = grid_w,
+                                         .times = times}));
   INTAGLIO_TRY(sampler.set_latents(context, picture.latents));
   INTAGLIO_TRY(synchronize(context));
   features.on_device = AlignedBuffer();
-  return sampler;
+  return {};
 }
 
 Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan,
@@ -411,11 +387,18 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan,
   }
   start = Clock::now();
   const std::vector<float> sigmas = shifted_sigmas(
-      schedule_sigmas({.width = r.width, .height = r.height, .steps = r.steps}), info.shift);
-  INTAGLIO_ASSIGN(Sampler sampler, prepare_sampler(r, features, sigmas, picture));
+      schedule_sigmas({.width = r.width, .height = r.height, .steps = r.steps}), info().shift);
+  INTAGLIO_TRY(prepare_sampler(r, features, sigmas, picture));
   picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
 
   start = Clock::now();
+  INTAGLIO_TRY(run_steps(r, sigmas, picture, progress));
+  picture.phase_ms[static_cast<size_t>(Phase::kDenoise)] = elapsed_ms(start);
+  return {};
+}
+
+Status Pipeline::Impl::run_steps(const PictureRequest& r, std::span<const float> sigmas,
+                                 Picture& picture, const ProgressCallback& progress) {
   for (int64_t i = 0; i < r.steps; ++i) {
     const auto step_start = Clock::now();
     if (progress) progress({Phase::kDenoise, i, r.steps});
@@ -426,7 +409,6 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan,
   }
   INTAGLIO_TRY(sampler.get_latents(context, picture.latents));
   if (progress) progress({Phase::kDenoise, r.steps, r.steps});
-  picture.phase_ms[static_cast<size_t>(Phase::kDenoise)] = elapsed_ms(start);
   return {};
 }
 
@@ -436,8 +418,8 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
   INTAGLIO_TRY(load_vae());
   picture.phase_ms[static_cast<size_t>(Phase::kLoadVae)] = elapsed_ms(start);
   start = Clock::now();
-  const int64_t latent_h = r.height / vae_config.scale_factor();
-  const int64_t latent_w = r.width / vae_config.scale_factor();
+  const int64_t latent_h = r.height / source->vae_config().scale_factor();
+  const int64_t latent_w = r.width / source->vae_config().scale_factor();
   INTAGLIO_TRY(reserve(vae->scratch_bytes(context, latent_h, latent_w)));
   std::vector<float> latent(picture.latents.size());
   INTAGLIO_TRY(vae->denormalize_and_unpack(picture.latents.data(), latent_h / 2, latent_w / 2,
@@ -459,16 +441,17 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   Impl& impl = *impl_;
   impl.context.cancel = cancel;
   INTAGLIO_TRY(impl.check_request(request));
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenize_prompt(impl.tokenizer, request.prompt));
+  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl.token_ids(request));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl.plan(request, static_cast<int64_t>(ids.size())));
   INTAGLIO_TRY(impl.check_pinned(plan));
 
   Picture picture;
   picture.text_tokens = static_cast<int64_t>(ids.size());
-  picture.feature_dim = impl.text_config.feature_dim();
-  picture.latent_channels = impl.info.latent_channels;
-  picture.image_tokens =
-      (request.width / impl.info.pixels_per_token) * (request.height / impl.info.pixels_per_token);
+  picture.feature_dim = impl.source->text_config().feature_dim();
+  picture.latent_channels = impl.info().latent_channels;
+  picture.image_tokens = (request.width / impl.info().pixels_per_token) *
+                         (request.height / impl.info().pixels_per_token);
+  impl.kept_scratch = plan.keep_text ? plan.kept_scratch : 0;
   TextFeatures features{impl.kept_features(ids), {}};
   if (features.values == nullptr) {
     if (progress) progress({Phase::kLoadText, 0, 1});
@@ -482,8 +465,11 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   }
   if (request.keep_features) picture.features = *features.values;
   if (!plan.keep_text) impl.text_encoder.reset();
+  impl.kept_scratch = plan.kept_scratch;
   if (progress) progress({Phase::kLoadTransformers, 0, 1});
-  INTAGLIO_TRY(impl.denoise(request, plan, features, picture, progress));
+  const Status denoised = impl.denoise(request, plan, features, picture, progress);
+  if (plan.kept_scratch == 0) impl.sampler = Sampler();
+  INTAGLIO_TRY(denoised);
   INTAGLIO_TRY(check_cancelled(impl.context));
   INTAGLIO_TRY(impl.decode(request, picture, progress));
   return picture;

@@ -16,13 +16,16 @@
 #include "core/status.h"
 #include "io/png.h"
 #include "pipeline/device.h"
+#include "pipeline/model_source.h"
 #include "quant/precision.h"
 
 namespace intaglio {
 
 struct PipelineOptions {
   LayerSelection selection;
-  std::optional<int> gpu{};   // ordinal; nullopt: the CPU
+  std::optional<int> gpu{};  // ordinal; nullopt: the CPU
+  // Of the transformers' attention; nullopt: Transformer::LoadOptions::scores decides.
+  std::optional<AttentionScores> scores{};
   int threads = 0;            // 0: as many as the process may run on
   uint64_t memory_limit = 0;  // bytes of the device's memory; 0: what it has available
   // Bytes of a GPU's memory to work in: layers of the transformers that do not fit stream from pinned host memory, and the text encoder makes room for
@@ -30,20 +33,10 @@ struct PipelineOptions {
   uint64_t vram_budget = 0;
 };
 
-// What a model folder says about itself.
-struct ModelInfo {
-  std::filesystem::path folder;
-  int64_t default_width = 1024, default_height = 1024;
-  int64_t default_steps = 48;
-  std::vector<float>
-      default_guidance;           // empty: default_guidance(steps); else one value for all steps
-  int64_t pixels_per_token = 16;  // sides of a picture must be multiples of this
-  int64_t latent_channels = 0;    // of a token
-  double shift = 1.0;             // of the scheduler
-};
-
 struct PictureRequest {
   std::string prompt;
+  // Text tokens that take the prompt's place, 1 to kMaxPromptTokens.
+  std::optional<std::vector<int32_t>> token_ids;
   int64_t width = 0, height = 0, steps = 0;
   std::vector<float> guidance;  // one a step
   uint64_t seed = 0;
@@ -75,10 +68,14 @@ struct Picture {
 };
 
 // Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in the thread that opened it. The text features of the last
-// prompts are kept.
+// prompts are kept, and on a GPU with room for it the recorded passes of the last picture: another of the same size and prompt length replays them, one of
+// another length records anew, in the same memory where the lengths are near.
 class Pipeline {
  public:
-  // Reads the configs and the tokenizer; weights come with the first picture.
+  // Weights come with the first picture.
+  static Expected<std::unique_ptr<Pipeline>> open(std::shared_ptr<const ModelSource> source,
+                                                  const PipelineOptions& options);
+  // The same of a folder of the diffusers layout.
   static Expected<std::unique_ptr<Pipeline>> open(const std::filesystem::path& folder,
                                                   const PipelineOptions& options);
   ~Pipeline();

@@ -5,32 +5,53 @@
 
 namespace intaglio {
 
-Expected<Sampler> Sampler::prepare(const Context& context, const SamplerInputs& in) {
-  Sampler sampler;
-  sampler.values_ = in.grid_h * in.grid_w * in.conditional->config().channels;
-  sampler.state_ = std::make_shared<State>();
-  State& s = *sampler.state_;
+Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
+  State& s = *state_;
+  const bool guided = in.unconditional != nullptr;
+  const int64_t values = in.grid_h * in.grid_w * in.conditional->config().channels;
+  if (values != values_ || (guided && s.unguided.size() == 0)) {
+    const size_t bytes = static_cast<size_t>(values) * sizeof(float);
+    for (AlignedBuffer* buffer : {&s.x, &s.velocity, &s.unguided}) *buffer = AlignedBuffer();
+    values_ = 0;
+    INTAGLIO_ASSIGN(s.x, allocate(context, bytes));
+    INTAGLIO_ASSIGN(s.velocity, allocate(context, bytes));
+    if (guided) {
+      INTAGLIO_ASSIGN(s.unguided, allocate(context, bytes));
+    }
+    values_ = values;
+  }
   s.inputs = in;
-  INTAGLIO_ASSIGN(s.with_text, in.conditional->prepare(context, in.text_features, in.text_tokens,
-                                                       in.grid_h, in.grid_w, in.times));
-  const size_t bytes = static_cast<size_t>(sampler.values_) * sizeof(float);
-  INTAGLIO_ASSIGN(s.x, allocate(context, bytes));
-  INTAGLIO_ASSIGN(s.velocity, allocate(context, bytes));
-  const auto conditional = [&context, &s] {
-    return s.inputs.conditional->forward(context, s.with_text, s.x.as<float>(),
-                                         s.velocity.as<float>());
+  INTAGLIO_TRY(in.conditional->prepare(context, in.text_features, in.text_tokens, in.grid_h,
+                                       in.grid_w, in.times, s.with_text));
+  if (guided)
+    INTAGLIO_TRY(in.unconditional->prepare(context, nullptr, 0, in.grid_h, in.grid_w, in.times,
+                                           s.without_text));
+  const Places places{.conditional = in.conditional,
+                      .unconditional = in.unconditional,
+                      .with_text = s.with_text.placement(),
+                      .without_text = s.without_text.placement(),
+                      .scratch = context.scratch->data(),
+                      .x = s.x.data()};
+  if (places == places_ && plain_) return {};
+  places_ = places;
+  make_recordings(context);
+  return {};
+}
+
+void Sampler::make_recordings(const Context& context) {
+  State* const s = state_.get();
+  const auto conditional = [&context, s] {
+    return s->inputs.conditional->forward(context, s->with_text, s->x.as<float>(),
+                                          s->velocity.as<float>());
   };
-  sampler.plain_.emplace(conditional);
-  if (in.unconditional == nullptr) return sampler;
-  INTAGLIO_ASSIGN(s.without_text,
-                  in.unconditional->prepare(context, nullptr, 0, in.grid_h, in.grid_w, in.times));
-  INTAGLIO_ASSIGN(s.unguided, allocate(context, bytes));
-  sampler.guided_.emplace([&context, &s, conditional]() -> Status {
+  plain_.emplace(conditional);
+  guided_.reset();
+  if (s->inputs.unconditional == nullptr) return;
+  guided_.emplace([&context, s, conditional]() -> Status {
     INTAGLIO_TRY(conditional());
-    return s.inputs.unconditional->forward(context, s.without_text, s.x.as<float>(),
-                                           s.unguided.as<float>());
+    return s->inputs.unconditional->forward(context, s->without_text, s->x.as<float>(),
+                                            s->unguided.as<float>());
   });
-  return sampler;
 }
 
 Status Sampler::set_latents(const Context& context, std::span<const float> latents) {

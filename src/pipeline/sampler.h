@@ -26,8 +26,10 @@ struct SamplerInputs {
 
 class Sampler {
  public:
-  // The transformers and the context outlive the sampler; context.scratch stays the same, with room for a pass of each.
-  static Expected<Sampler> prepare(const Context& context, const SamplerInputs& inputs);
+  // Makes everything ready for a picture. What the last one left is used again: its memory where sizes are the same, its recordings where all that they
+  // refer to is at the same place. The transformers and the context outlive the sampler; context.scratch has room for a pass of each and stays as it is
+  // until the picture's last step. A sampler that this fails on is good for nothing but another call.
+  Status prepare(const Context& context, const SamplerInputs& inputs);
 
   // Host memory, [image_tokens, channels].
   Status set_latents(const Context& context, std::span<const float> latents);
@@ -43,8 +45,19 @@ class Sampler {
     TransformerSession with_text, without_text;
     AlignedBuffer x, velocity, unguided;  // F32 [image_tokens, channels]
   };
-  std::shared_ptr<State> state_;
+  // Where a recording found what it refers to.
+  struct Places {
+    const Transformer *conditional = nullptr, *unconditional = nullptr;
+    uint64_t with_text = 0, without_text = 0;  // TransformerSession::placement()
+    const void* scratch = nullptr;
+    const void* x = nullptr;
+    bool operator==(const Places&) const = default;
+  };
+  void make_recordings(const Context& context);
+
+  std::shared_ptr<State> state_ = std::make_shared<State>();
   int64_t values_ = 0;
+  Places places_;
   std::optional<Recording> plain_, guided_;  // the passes of a step without and with guidance
 };
 

@@ -20,13 +20,15 @@ Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer,
         static_cast<unsigned char>(prompt[*offset]), *offset, prompt.size());
   }
   INTAGLIO_ASSIGN(std::vector<int32_t> ids, tokenizer.encode(chat_form(prompt)));
-  const auto count = static_cast<int64_t>(ids.size());
-  if (count > kMaxPromptTokens) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "the prompt is {} tokens long in chat form; at most {} are allowed", count,
-                      kMaxPromptTokens);
-  }
+  INTAGLIO_TRY(check_prompt_tokens(static_cast<int64_t>(ids.size())));
   return ids;
+}
+
+Status check_prompt_tokens(int64_t tokens) {
+  if (tokens <= kMaxPromptTokens) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "the prompt is {} tokens long in chat form; at most {} are allowed", tokens,
+                    kMaxPromptTokens);
 }
 
 }  // namespace intaglio

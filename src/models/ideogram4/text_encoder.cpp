@@ -116,13 +116,14 @@ Expected<TextEncoder> TextEncoder::load(const Context& context, const std::files
 
 Expected<TextEncoder> TextEncoder::synthetic(const Context& context,
                                              const TextEncoderConfig& config,
-                                             const LayerSelection& selection, uint64_t seed) {
+                                             const LayerSelection& selection, uint64_t seed,
+                                             uint64_t weight_budget) {
   TextEncoder model;
   model.config_ = config;
   model.prefix_ = kPrefixes[0];
   model.dtype_ = selection.activation_dtype();
   model.selection_ = selection;
-  INTAGLIO_TRY(model.read_weights(context, std::make_shared<SyntheticSource>(seed), 0));
+  INTAGLIO_TRY(model.read_weights(context, std::make_shared<SyntheticSource>(seed), weight_budget));
   return model;
 }
 

@@ -33,7 +33,8 @@ class TextEncoder {
 
   // Random weights in the shapes of `config`, for benchmarks.
   static Expected<TextEncoder> synthetic(const Context& context, const TextEncoderConfig& config,
-                                         const LayerSelection& selection, uint64_t seed);
+                                         const LayerSelection& selection, uint64_t seed,
+                                         uint64_t weight_budget = 0);
   // Without weights, for plans: scratch_bytes says what it will say of the loaded model.
   static Expected<TextEncoder> describe(const Context& context, const TextEncoderConfig& config,
                                         const LayerSelection& selection);

@@ -1,6 +1,7 @@
 #include "models/ideogram4/transformer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "core/memory.h"
@@ -28,6 +29,21 @@ void fill_time_embedding(float time, int64_t width, float* out) {
     out[half + j] = static_cast<float>(std::cos(angle));
   }
   if (width % 2 != 0) out[width - 1] = 0.0f;
+}
+
+// Text tokens that a session has memory for: prompts of nearly the same length share it.
+int64_t text_capacity(int64_t text_tokens) {
+  constexpr int64_t kTextBucket = 256;
+  return (text_tokens + kTextBucket - 1) / kTextBucket * kTextBucket;
+}
+
+// `count` floats in `buffer`, uninitialised; the same memory if it has that size.
+Status hold_floats(const Context& context, int64_t count, AlignedBuffer& buffer) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+  if (buffer.size() == bytes) return {};
+  buffer = AlignedBuffer();  // give the old memory back first
+  INTAGLIO_ASSIGN(buffer, allocate(context, bytes));
+  return {};
 }
 
 BlockSizes block_sizes(const TransformerConfig& c, DType dtype, int64_t tokens) {
@@ -60,8 +76,8 @@ uint64_t Transformer::streamed_bytes() const {
 
 size_t Transformer::session_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w,
                                   int64_t steps) const {
-  const int64_t tokens = text_tokens + grid_h * grid_w;
-  const int64_t floats = text_tokens * config_.width() + tokens * config_.head_dim +
+  const int64_t text = text_capacity(text_tokens);
+  const int64_t floats = text * config_.width() + (text + grid_h * grid_w) * config_.head_dim +
                          (4 * config_.layers + 1) * (steps + 1) * config_.width();
   return static_cast<size_t>(floats) * sizeof(float);
 }
@@ -129,10 +145,9 @@ size_t Transformer::scratch_bytes(const Context& context, int64_t text_tokens, i
                   prepare_bytes(context, text_tokens, steps));
 }
 
-Expected<TransformerSession> Transformer::prepare(const Context& context,
-                                                  const float* text_features, int64_t text_tokens,
-                                                  int64_t grid_h, int64_t grid_w,
-                                                  std::span<const float> times) const {
+Status Transformer::prepare(const Context& context, const float* text_features, int64_t text_tokens,
+                            int64_t grid_h, int64_t grid_w, std::span<const float> times,
+                            TransformerSession& session) const {
   if (grid_h < 1 || grid_w < 1 || text_tokens < 0 || times.empty()) {
     return make_error(
         ErrorCode::kInvalidArgument,
@@ -144,28 +159,40 @@ Expected<TransformerSession> Transformer::prepare(const Context& context,
                       "transformer: {} text tokens given to a model loaded without text",
                       text_tokens);
   }
-  TransformerSession session;
+  const bool same = session.placement_ != 0 && session.text_tokens_ == text_tokens &&
+                    session.grid_h_ == grid_h && session.grid_w_ == grid_w;
   session.text_tokens_ = text_tokens;
   session.grid_h_ = grid_h;
   session.grid_w_ = grid_w;
   session.steps_ = static_cast<int64_t>(times.size());
-  const int64_t tokens = session.tokens();
-  const auto floats = [&](int64_t count) {
-    return allocate(context, static_cast<size_t>(count) * sizeof(float));
-  };
   const int64_t d = config_.width();
-  INTAGLIO_ASSIGN(session.text_rows_, floats(text_tokens * d));
-  INTAGLIO_ASSIGN(session.modulation_, floats(config_.layers * session.steps_ * 4 * d));
-  INTAGLIO_ASSIGN(session.final_scale_, floats(session.steps_ * d));
-  INTAGLIO_ASSIGN(session.now_, floats((4 * config_.layers + 1) * d));
-  const auto angles = static_cast<size_t>(tokens * config_.head_dim / 2);
-  std::vector<float> cosine(angles), sine(angles);
-  fill_image_rope(config_, text_tokens, grid_h, grid_w, cosine.data(), sine.data());
-  INTAGLIO_ASSIGN(session.rope_cos_, upload(context, cosine));
-  INTAGLIO_ASSIGN(session.rope_sin_, upload(context, sine));
+  INTAGLIO_TRY(hold_floats(context, config_.layers * session.steps_ * 4 * d, session.modulation_));
+  INTAGLIO_TRY(hold_floats(context, session.steps_ * d, session.final_scale_));
+  if (!same) INTAGLIO_TRY(place_session(context, session));
   INTAGLIO_TRY(embed_times(context, times, session));
   if (text_tokens > 0) INTAGLIO_TRY(embed_text(context, text_features, session));
-  return session;
+  return {};
+}
+
+// Memory for what `forward` reads, and the rope tables, which depend on the sizes alone.
+Status Transformer::place_session(const Context& context, TransformerSession& session) const {
+  static std::atomic<uint64_t> last_placement{0};
+  session.placement_ = 0;
+  const int64_t d = config_.width();
+  const int64_t text = text_capacity(session.text_tokens_);
+  const int64_t angles = config_.head_dim / 2;
+  INTAGLIO_TRY(hold_floats(context, text * d, session.text_rows_));
+  INTAGLIO_TRY(hold_floats(context, (4 * config_.layers + 1) * d, session.now_));
+  INTAGLIO_TRY(hold_floats(context, (text + session.image_tokens()) * angles, session.rope_cos_));
+  INTAGLIO_TRY(hold_floats(context, (text + session.image_tokens()) * angles, session.rope_sin_));
+  std::vector<float> cosine(static_cast<size_t>(session.tokens() * angles)), sine(cosine.size());
+  fill_image_rope(config_, session.text_tokens_, session.grid_h_, session.grid_w_, cosine.data(),
+                  sine.data());
+  const size_t bytes = cosine.size() * sizeof(float);
+  INTAGLIO_TRY(copy_in(context, session.rope_cos_.data(), cosine.data(), bytes));
+  INTAGLIO_TRY(copy_in(context, session.rope_sin_.data(), sine.data(), bytes));
+  session.placement_ = ++last_placement;
+  return {};
 }
 
 Status Transformer::embed_text(const Context& context, const float* text_features,
@@ -211,11 +238,16 @@ Status Transformer::embed_times(const Context& context, std::span<const float> t
   INTAGLIO_TRY(apply(adaln_proj_, x, y));
   INTAGLIO_TRY(silu_in_place(context, y, steps * config_.adaln_dim));
 
+  StreamPass stream(context, streamer_.get(), modulations_);
+  INTAGLIO_TRY(stream.begin());
   for (size_t i = 0; i < layers_.size(); ++i) {
     float* m = session.modulation_.as<float>() + static_cast<int64_t>(i) * steps * 4 * d;
+    if (!modulations_.empty()) INTAGLIO_TRY(stream.acquire());
     INTAGLIO_TRY(apply(layers_[i].modulation, y, m));
+    if (!modulations_.empty()) INTAGLIO_TRY(stream.release());
     INTAGLIO_TRY(tanh_gates(context, m, steps, d));
   }
+  INTAGLIO_TRY(stream.end());
   INTAGLIO_TRY(silu_in_place(context, y, steps * config_.adaln_dim));
   return apply(final_modulation_, y, session.final_scale_.as<float>());
 }
@@ -248,7 +280,8 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
                                      block_sizes(config_, options_.selection.activation_dtype(),
                                                  session.tokens())));
   float* const h_image = b.h + session.text_tokens_ * d;
-  INTAGLIO_TRY(copy_inside(context, b.h, session.text_rows_.data(), session.text_rows_.size()));
+  INTAGLIO_TRY(copy_inside(context, b.h, session.text_rows_.data(),
+                           static_cast<size_t>(session.text_tokens_ * d) * sizeof(float)));
   {
     INTAGLIO_ASSIGN(const Activation input,
                     as_linear_input(context, input_proj_, latents, DType::kF32, image_tokens,

@@ -24,17 +24,21 @@ namespace intaglio {
 
 struct BlockBuffers;
 
-// What does not depend on the step, made once per picture: projected text, rope tables, AdaLN modulations of all steps. Memory of the context's device.
+// What does not depend on the step, made once per picture: projected text, rope tables, AdaLN modulations of all steps. Memory of the context's device, in
+// sizes that prompts of nearly the same length share.
 class TransformerSession {
  public:
   int64_t text_tokens() const { return text_tokens_; }
   int64_t image_tokens() const { return grid_h_ * grid_w_; }
   int64_t tokens() const { return text_tokens_ + image_tokens(); }
   int64_t steps() const { return steps_; }
+  // Another number whenever sizes, or the places of what `forward` reads, are others than before: a recorded pass is good as long as it stays the same.
+  uint64_t placement() const { return placement_; }
 
  private:
   friend class Transformer;
   int64_t text_tokens_ = 0, grid_h_ = 0, grid_w_ = 0, steps_ = 0;
+  uint64_t placement_ = 0;
   AlignedBuffer text_rows_;  // F32 [text_tokens, width], projection and indicator added
   AlignedBuffer rope_cos_;   // F32 [tokens, head_dim / 2]
   AlignedBuffer rope_sin_;
@@ -55,6 +59,9 @@ std::array<LinearSizes, 4> transformer_layer_linears(const TransformerConfig& co
 // Bytes of their packed weights on a GPU, by layer, as they lie in a slot.
 std::vector<uint64_t> transformer_layer_bytes(const TransformerConfig& config,
                                               const LayerSelection& selection);
+// Bytes of the packed AdaLN weights on a GPU, by layer. `prepare` alone reads them, once a picture: they lie in pinned host memory and come through the slots.
+std::vector<uint64_t> transformer_modulation_bytes(const TransformerConfig& config,
+                                                   const LayerSelection& selection);
 
 class Transformer {
  public:
@@ -67,7 +74,7 @@ class Transformer {
     // Bytes of a GPU's memory for the packed weights of the layers; those that do not fit stream from host memory (models/weight_streaming.h).
     // 0: all fit. A CPU has no other memory and ignores it.
     uint64_t weight_budget = 0;
-    // Slots shared with another transformer, large enough for any layer of both; nullptr: slots of its own, if layers stream.
+    // Slots shared with another transformer, large enough for the AdaLN weights and the streamed layers of both; nullptr: slots of its own.
     std::shared_ptr<WeightStreamer> streamer{};
   };
 
@@ -87,11 +94,11 @@ class Transformer {
   bool uses_s8_scores(const Context& context, int64_t tokens) const {
     return attention_desc(context, tokens).scores == AttentionScores::kS8;
   }
-  // Prepared weights, without those used in place in the mapped file and those that stream.
+  // Prepared weights on the device, without those used in place in the mapped file and those that come from host memory.
   size_t weight_bytes() const;
   size_t streamed_layers() const { return streamed_.size(); }
   uint64_t streamed_bytes() const;  // of a pass, from pinned host memory
-  // nullptr if all layers are resident.
+  // nullptr on a CPU.
   const WeightStreamer* streamer() const { return streamer_.get(); }
   const std::vector<std::string>& unused_tensors() const { return unused_; }
 
@@ -103,7 +110,15 @@ class Transformer {
   // text_features: F32 [text_tokens, text_dim] in memory of the device, or nullptr with text_tokens = 0; times (host memory): model time of each step, 0 noise .. 1 picture.
   Expected<TransformerSession> prepare(const Context& context, const float* text_features,
                                        int64_t text_tokens, int64_t grid_h, int64_t grid_w,
-                                       std::span<const float> times) const;
+                                       std::span<const float> times) const {
+    TransformerSession session;
+    INTAGLIO_TRY(prepare(context, text_features, text_tokens, grid_h, grid_w, times, session));
+    return session;
+  }
+  // The same into `session`, whose memory is used again where its size is right. A session that this fails on is good for nothing but another call.
+  Status prepare(const Context& context, const float* text_features, int64_t text_tokens,
+                 int64_t grid_h, int64_t grid_w, std::span<const float> times,
+                 TransformerSession& session) const;
 
   // Makes `step` the one that `forward` computes. Apart from it, so that what forward does is the same for every step and can be recorded once.
   Status select_step(const Context& context, TransformerSession& session, int64_t step) const;
@@ -118,6 +133,7 @@ class Transformer {
     AlignedBuffer attention_norm1, attention_norm2, ffn_norm1, ffn_norm2, norm_q, norm_k;  // F32
     bool streams = false;
   };
+  Status place_session(const Context& context, TransformerSession& session) const;
   Status choose_streamed_layers(const Context& context);
   Status stream_if_chosen(const Context& context, const Layer& layer, LinearWeights& weights);
   Status read_weights(const Context& context, TensorSource& source);
@@ -142,7 +158,8 @@ class Transformer {
   std::shared_ptr<const void> keep_alive_;  // borrowed weights
   std::vector<Layer> layers_;
   std::shared_ptr<WeightStreamer> streamer_;
-  std::vector<StreamedLayer> streamed_;  // in the order of their layers
+  std::vector<StreamedLayer> streamed_;     // in the order of their layers
+  std::vector<StreamedLayer> modulations_;  // AdaLN weights of all layers; empty on a CPU
   LinearWeights input_proj_, text_proj_, time_in_, time_out_, adaln_proj_, final_modulation_,
       final_linear_;
   AlignedBuffer text_norm_;  // F32 [text_dim]

@@ -1,6 +1,8 @@
 // Weights of the Ideogram 4 transformer: names, shapes, preparation.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/ideogram4/transformer.h"
 #include "models/weights.h"
 
@@ -70,6 +72,18 @@ std::vector<uint64_t> transformer_layer_bytes(const TransformerConfig& config,
   return bytes;
 }
 
+std::vector<uint64_t> transformer_modulation_bytes(const TransformerConfig& config,
+                                                   const LayerSelection& selection) {
+  std::vector<uint64_t> bytes;
+  for (int64_t i = 0; i < config.layers; ++i) {
+    bytes.push_back(
+        packed_bytes({.kind = selection.kind_of(fmt::format("layers.{}.adaln_modulation", i)),
+                      .n = 4 * config.width(),
+                      .k = config.adaln_dim}));
+  }
+  return bytes;
+}
+
 Expected<Transformer> Transformer::describe(const Context& context, const TransformerConfig& config,
                                             const LoadOptions& options) {
   Transformer model;
@@ -102,17 +116,20 @@ Expected<Transformer> Transformer::describe(const Context& context, const Transf
   return model;
 }
 
-// Sets `streams` of every layer, and the slots.
+// Sets `streams` of every layer, and the slots, which the AdaLN weights need in any case.
 Status Transformer::choose_streamed_layers(const Context& context) {
   if (context.gpu == nullptr) return {};
   const StreamingChoice choice =
       choose_streamed(transformer_layer_bytes(config_, options_.selection), options_.weight_budget);
-  if (choice.count == 0) return {};
   for (size_t i = 0; i < layers_.size(); ++i) layers_[i].streams = choice.streams[i];
   streamed_.reserve(choice.count);
   streamer_ = options_.streamer;
   if (streamer_ != nullptr) return {};
-  INTAGLIO_ASSIGN(streamer_, WeightStreamer::make(context, kStreamSlots, choice.slot_bytes));
+  const std::vector<uint64_t> modulations =
+      transformer_modulation_bytes(config_, options_.selection);
+  const uint64_t slot_bytes =
+      std::max(choice.slot_bytes, *std::max_element(modulations.begin(), modulations.end()));
+  INTAGLIO_ASSIGN(streamer_, WeightStreamer::make(context, kStreamSlots, slot_bytes));
   return {};
 }
 
@@ -172,6 +189,10 @@ Status Transformer::read_layer(const Context& context, TensorSource& source, int
   INTAGLIO_TRY(stream_if_chosen(context, layer, layer.w2));
   INTAGLIO_ASSIGN(layer.modulation,
                   loader.linear({"adaln_modulation"}, {4 * d}, config_.adaln_dim, true));
+  if (streamer_ != nullptr) {
+    modulations_.push_back({.parts = {}, .slot = modulations_.size() % streamer_->slots()});
+    INTAGLIO_TRY(streamer_->take(context, layer.modulation, modulations_.back()));
+  }
   INTAGLIO_ASSIGN(layer.attention_norm1, loader.vector("attention_norm1.weight", Shape{d}));
   INTAGLIO_ASSIGN(layer.attention_norm2, loader.vector("attention_norm2.weight", Shape{d}));
   INTAGLIO_ASSIGN(layer.ffn_norm1, loader.vector("ffn_norm1.weight", Shape{d}));

@@ -1,9 +1,12 @@
-#include "pipeline/read_model_info.h"
+#include "pipeline/model_info.h"
 
 namespace intaglio {
 
 Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const JsonConfig& index) {
   ModelInfo info;
+  std::error_code ignored;
+  const std::filesystem::path canonical = std::filesystem::weakly_canonical(folder, ignored);
+  info.name = canonical.filename().empty() ? folder.string() : canonical.filename().string();
   info.folder = folder;
   if (index.contains("intaglio")) {
     INTAGLIO_ASSIGN(const JsonConfig own, index.object("intaglio"));
@@ -30,16 +33,6 @@ Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const J
     return make_error(ErrorCode::kBadFormat, "{}: shift is {}; expected a positive number",
                       scheduler.string(), info.shift);
   return info;
-}
-
-std::vector<std::string> linear_names(const Checkpoint& checkpoint) {
-  constexpr std::string_view kSuffix = ".weight";
-  std::vector<std::string> names;
-  for (const TensorEntry* entry : checkpoint.tensors()) {
-    if (entry->name.ends_with(kSuffix))
-      names.push_back(entry->name.substr(0, entry->name.size() - kSuffix.size()));
-  }
-  return names;
 }
 
 }  // namespace intaglio

@@ -1,0 +1,107 @@
+#include "models/ideogram4/model_sizes.h"
+
+namespace intaglio {
+namespace {
+
+ModelSizes ideogram4_sizes() {
+  return {.conditional = ideogram4_transformer_config(),
+          .unconditional = ideogram4_transformer_config(),
+          .text = ideogram4_text_config(),
+          .vae = ideogram4_vae_config(),
+          .default_side = 1024,
+          .default_steps = 48};
+}
+
+// models/mini, whose configs a test compares.
+ModelSizes mini_sizes() {
+  ModelSizes sizes;
+  TransformerConfig& c = sizes.conditional;
+  c.layers = 8;
+  c.heads = 6;
+  c.head_dim = 64;
+  c.intermediate = 1024;
+  c.adaln_dim = 64;
+  c.channels = 64;
+  c.text_dim = 768;
+  c.mrope_section = {12, 10, 10};
+  c.rope_theta = 1000.0;
+  c.norm_eps = 1e-5f;
+  TransformerConfig& u = sizes.unconditional;
+  u = c;
+  u.layers = 4;
+  u.heads = 4;
+  u.intermediate = 512;
+  u.text_dim = 16;
+  TextEncoderConfig& t = sizes.text;
+  t.layers = 4;
+  t.heads = 4;
+  t.kv_heads = 2;
+  t.head_dim = 64;
+  t.hidden = 192;
+  t.intermediate = 512;
+  t.vocab = 1490;
+  t.rope_theta = 1e4;
+  t.norm_eps = 1e-6f;
+  t.taps = {0, 1, 2, 3};
+  sizes.vae.latent_channels = 16;
+  sizes.vae.widths = {32, 64, 128, 128};
+  sizes.vae.layers_per_block = 1;
+  sizes.vae.norm_groups = 16;
+  sizes.vae.batch_norm_eps = 1e-4;
+  sizes.default_side = 256;
+  sizes.default_steps = 24;
+  return sizes;
+}
+
+}  // namespace
+
+TransformerConfig ideogram4_transformer_config() {
+  TransformerConfig config;
+  config.layers = 34;
+  config.heads = 18;
+  config.head_dim = 256;
+  config.intermediate = 12288;
+  config.adaln_dim = 512;
+  config.channels = 128;
+  config.text_dim = 53248;
+  config.mrope_section = {24, 20, 20};
+  config.rope_theta = 5e6;
+  config.norm_eps = 1e-5f;
+  return config;
+}
+
+TextEncoderConfig ideogram4_text_config() {
+  TextEncoderConfig config;
+  config.layers = 36;
+  config.heads = 32;
+  config.kv_heads = 8;
+  config.head_dim = 128;
+  config.hidden = 4096;
+  config.intermediate = 12288;
+  config.vocab = 151936;
+  config.rope_theta = 5e6;
+  config.norm_eps = 1e-6f;
+  for (int64_t layer = 0; layer <= 33; layer += 3) config.taps.push_back(layer);
+  config.taps.push_back(35);
+  return config;
+}
+
+Flux2VaeConfig ideogram4_vae_config() {
+  Flux2VaeConfig config;
+  config.latent_channels = 32;
+  config.widths = {128, 256, 512, 512};
+  config.layers_per_block = 2;
+  config.norm_groups = 32;
+  config.batch_norm_eps = 1e-4;
+  return config;
+}
+
+std::optional<ModelSizes> model_sizes(std::string_view name) {
+  if (name == "ideogram4") return ideogram4_sizes();
+  if (name == "mini") return mini_sizes();
+  return std::nullopt;
+}
+
+std::vector<std::string_view> model_size_names() { return {"ideogram4", "mini"}; }
+
+}  // namespace intaglio

@@ -1,0 +1,66 @@
+// Where the parts of a model come from: a folder of the diffusers layout, or random weights in the sizes of a known model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/context.h"
+#include "core/status.h"
+#include "models/ideogram4/flux2_vae.h"
+#include "models/ideogram4/text_encoder.h"
+#include "models/ideogram4/transformer.h"
+#include "pipeline/memory_plan.h"
+#include "pipeline/model_info.h"
+#include "quant/precision.h"
+
+namespace intaglio {
+
+enum class TransformerRole { kConditional, kUnconditional };
+
+class ModelSource {
+ public:
+  virtual ~ModelSource() = default;
+
+  // Reads configs and the tokenizer of `folder`, no weights. kBadFormat if the parts do not fit together.
+  static Expected<std::unique_ptr<ModelSource>> open(const std::filesystem::path& folder);
+  // Random weights in the sizes of "ideogram4" or "mini" (models/mini): pictures are noise, times and memory are those of the real model. A prompt has
+  // about as many tokens as a real tokenizer would give it. kNotFound lists the names.
+  static Expected<std::unique_ptr<ModelSource>> synthetic(std::string_view name);
+
+  const ModelInfo& info() const { return info_; }
+  // Sizes for a plan; both transformers are taken to be as large as the conditional one.
+  PlannedModels planned(const LayerSelection& selection) const {
+    return {transformer_, text_, vae_, selection};
+  }
+  const TextEncoderConfig& text_config() const { return text_; }
+  const Flux2VaeConfig& vae_config() const { return vae_; }
+
+  // kInvalidArgument for a pattern of `keep_bf16` that no linear's name matches.
+  virtual Status check_keep_bf16(const LayerSelection& selection) const = 0;
+  // Ids of the prompt in chat form.
+  virtual Expected<std::vector<int32_t>> tokenize(std::string_view prompt) const = 0;
+  // Hash of all weights, 16 hexadecimal digits.
+  virtual Expected<std::string> hash() const = 0;
+
+  virtual Expected<TextEncoder> load_text_encoder(const Context& context,
+                                                  const LayerSelection& selection,
+                                                  uint64_t weight_budget) const = 0;
+  virtual Expected<Transformer> load_transformer(const Context& context, TransformerRole role,
+                                                 const Transformer::LoadOptions& options) const = 0;
+  virtual Expected<Flux2VaeDecoder> load_vae(const Context& context, DType compute) const = 0;
+
+ protected:
+  // kBadFormat unless the parts fit together; sets what `info` says of tokens and latents.
+  Status join_parts(const std::string& where);
+
+  ModelInfo info_;
+  TransformerConfig transformer_;
+  TextEncoderConfig text_;
+  Flux2VaeConfig vae_;
+};
+
+}  // namespace intaglio
