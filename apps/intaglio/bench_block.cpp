@@ -71,7 +71,7 @@ Expected<std::unique_ptr<Block>> make_block(const BlockFlags& flags, Context& co
   }
   const float time = 0.5f;
   INTAGLIO_ASSIGN(TransformerSession session,
-                  model.prepare(context, nullptr, 0, rows, cols, std::span(&time, 1)));
+                  model.prepare(context, {}, rows, cols, std::span(&time, 1)));
   INTAGLIO_TRY(model.select_step(context, session, 0));
   auto block = std::make_unique<Block>(Block{std::move(model), std::move(session), {}, {}});
   block->velocity.resize(static_cast<size_t>(flags.tokens * block->model.config().channels));

@@ -85,7 +85,7 @@ Expected<PhaseTimes> time_picture(Pipeline& pipeline, const PictureRequest& requ
            phase(Phase::kLoadTransformers) + phase(Phase::kPrepare),
            phase(Phase::kDenoise),
            phase(Phase::kLoadVae) + phase(Phase::kDecode),
-           since_ms(png),
+           phase(Phase::kFinish) + since_ms(png),
            since_ms(begin)};
   return times;
 }

@@ -139,11 +139,12 @@ Status add_model(Bench& bench, const std::string& precision,
   const float time = 0.5f;
   INTAGLIO_ASSIGN(
       model->with_text,
-      model->transformer.prepare(context, bench.features.as<float>(), bench.flags.text_tokens,
-                                 bench.grid_h, bench.grid_w, std::span(&time, 1)));
-  INTAGLIO_ASSIGN(model->without_text,
-                  model->transformer.prepare(context, nullptr, 0, bench.grid_h, bench.grid_w,
-                                             std::span(&time, 1)));
+      model->transformer.prepare(
+          context, {.tokens = bench.flags.text_tokens, .features = bench.features.as<float>()},
+          bench.grid_h, bench.grid_w, std::span(&time, 1)));
+  INTAGLIO_ASSIGN(
+      model->without_text,
+      model->transformer.prepare(context, {}, bench.grid_h, bench.grid_w, std::span(&time, 1)));
   INTAGLIO_TRY(model->transformer.select_step(context, model->with_text, 0));
   INTAGLIO_TRY(model->transformer.select_step(context, model->without_text, 0));
   INTAGLIO_ASSIGN(model->velocity, allocate(context, bench.latents.size()));

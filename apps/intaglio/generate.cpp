@@ -145,6 +145,7 @@ std::string_view phase_label(Phase phase) {
     case Phase::kLoadVae:
       return "loading the VAE";
     case Phase::kDecode:
+    case Phase::kFinish:
       return "decoding";
   }
   return "working";

@@ -15,8 +15,8 @@
 
 namespace {
 
-constexpr uint64_t kPause = 100'000;     // ns
-constexpr size_t kLeastWork = 100;       // of a run that counts
+constexpr uint64_t kPause = 100'000;  // ns
+constexpr size_t kLeastWork = 100;    // of a run that counts
 constexpr size_t kBufferBytes = 8 << 20;
 
 struct Work {
@@ -74,7 +74,8 @@ void report() {
   if (g_works.empty()) return;
   const char* from = std::getenv("INTAGLIO_GAPS_FROM");
   const std::vector<Run> runs = find_runs();
-  const uint64_t first = runs.front().begin + static_cast<uint64_t>(1e9 * (from ? std::atof(from) : 0.0));
+  const uint64_t first =
+      runs.front().begin + static_cast<uint64_t>(1e9 * (from ? std::atof(from) : 0.0));
   std::printf("run,works,ms,idle_ms,idle_percent\n");
   double busy = 0.0, idle = 0.0;
   for (size_t i = 0; i < runs.size(); ++i) {

@@ -28,7 +28,7 @@ double elapsed_ms(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-// Text features that are worth keeping in host memory; the oldest go first.
+// Projected text that is worth keeping in host memory; the oldest goes first.
 constexpr size_t kTextCacheBytes = size_t{256} << 20;
 
 // Of a GPU's free memory, left to its driver: kernels and libraries are loaded when they are first used.
@@ -39,9 +39,11 @@ bool is_guided(const PictureRequest& request) {
                      [](float g) { return g != 1.0f; });
 }
 
-struct TextFeatures {
-  std::shared_ptr<const std::vector<float>> values;
-  AlignedBuffer on_device;  // the same, or empty
+// Ids and one of both: what the transformer made of an earlier picture's text, a twelfth of the features, or the features on the device.
+struct Text {
+  std::vector<int32_t> ids;
+  std::shared_ptr<const std::vector<float>> rows;
+  AlignedBuffer features;
 };
 
 // Bytes of the device that a pipeline may plan with.
@@ -73,7 +75,7 @@ struct Pipeline::Impl {
   uint64_t kept_scratch = 0;  // of the plan at work: MemoryPlan::kept_scratch
   struct KeptText {
     std::vector<int32_t> ids;
-    std::shared_ptr<const std::vector<float>> features;
+    std::shared_ptr<const std::vector<float>> rows;  // Transformer::text_rows
   };
   std::deque<KeptText> kept_texts;  // the newest last
 
@@ -96,13 +98,15 @@ struct Pipeline::Impl {
   void drop_transformers();
   Status load_transformers(const MemoryPlan& plan, bool with_unconditional);
   Status load_vae();
-  std::shared_ptr<const std::vector<float>> kept_features(const std::vector<int32_t>& ids) const;
-  Expected<TextFeatures> encode(const std::vector<int32_t>& ids);
-  Status prepare_sampler(const PictureRequest& request, TextFeatures& features,
-                         std::span<const float> sigmas, Picture& picture);
+  std::shared_ptr<const std::vector<float>> kept_rows(const std::vector<int32_t>& ids) const;
+  Status keep_rows(const std::vector<int32_t>& ids);
+  Expected<AlignedBuffer> encode(const std::vector<int32_t>& ids);
+  Expected<std::vector<float>> on_host(const AlignedBuffer& features) const;
+  Status prepare_sampler(const PictureRequest& request, Text& text, std::span<const float> sigmas,
+                         Picture& picture);
   Status run_steps(const PictureRequest& request, std::span<const float> sigmas, Picture& picture,
                    const ProgressCallback& progress);
-  Status denoise(const PictureRequest& request, const MemoryPlan& plan, TextFeatures& features,
+  Status denoise(const PictureRequest& request, const MemoryPlan& plan, Text& text,
                  Picture& picture, const ProgressCallback& progress);
   Status decode(const PictureRequest& request, Picture& picture, const ProgressCallback& progress);
 };
@@ -302,29 +306,38 @@ Status Pipeline::Impl::load_vae() {
   return {};
 }
 
-std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_features(
+std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_rows(
     const std::vector<int32_t>& ids) const {
   for (const KeptText& text : kept_texts)
-    if (text.ids == ids) return text.features;
+    if (text.ids == ids) return text.rows;
   return nullptr;
 }
 
-// F32 [ids.size(), feature_dim], on the device too.
-Expected<TextFeatures> Pipeline::Impl::encode(const std::vector<int32_t>& ids) {
+Status Pipeline::Impl::keep_rows(const std::vector<int32_t>& ids) {
+  INTAGLIO_ASSIGN(std::vector<float> rows, sampler.text_rows(context));
+  kept_texts.push_back({ids, std::make_shared<std::vector<float>>(std::move(rows))});
+  size_t bytes = 0;
+  for (const KeptText& text : kept_texts) bytes += text.rows->size() * sizeof(float);
+  while (kept_texts.size() > 1 && bytes > kTextCacheBytes) {
+    bytes -= kept_texts.front().rows->size() * sizeof(float);
+    kept_texts.pop_front();
+  }
+  return {};
+}
+
+// F32 [ids.size(), feature_dim], memory of the device.
+Expected<AlignedBuffer> Pipeline::Impl::encode(const std::vector<int32_t>& ids) {
   INTAGLIO_TRY(reserve(text_encoder->scratch_bytes(context, static_cast<int64_t>(ids.size()))));
   const size_t values = ids.size() * static_cast<size_t>(source->text_config().feature_dim());
   INTAGLIO_ASSIGN(AlignedBuffer features, allocate(context, values * sizeof(float)));
   INTAGLIO_TRY(text_encoder->encode(context, ids, features.as<float>()));
-  auto kept = std::make_shared<std::vector<float>>(values);
-  INTAGLIO_TRY(copy_out(context, kept->data(), features.data(), features.size()));
-  kept_texts.push_back({ids, kept});
-  size_t bytes = 0;
-  for (const KeptText& text : kept_texts) bytes += text.features->size() * sizeof(float);
-  while (kept_texts.size() > 1 && bytes > kTextCacheBytes) {
-    bytes -= kept_texts.front().features->size() * sizeof(float);
-    kept_texts.pop_front();
-  }
-  return TextFeatures{std::move(kept), std::move(features)};
+  return features;
+}
+
+Expected<std::vector<float>> Pipeline::Impl::on_host(const AlignedBuffer& features) const {
+  std::vector<float> values(features.size() / sizeof(float));
+  INTAGLIO_TRY(copy_out(context, values.data(), features.data(), features.size()));
+  return values;
 }
 
 Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
@@ -332,12 +345,12 @@ Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->source->tokenize(prompt));
   INTAGLIO_TRY(impl_->load_text_encoder(static_cast<int64_t>(ids.size())));
   if (ids_out != nullptr) *ids_out = ids;
-  INTAGLIO_ASSIGN(const TextFeatures features, impl_->encode(ids));
-  return *features.values;
+  INTAGLIO_ASSIGN(const AlignedBuffer features, impl_->encode(ids));
+  return impl_->on_host(features);
 }
 
 // The text features are not needed on the device once this is done.
-Status Pipeline::Impl::prepare_sampler(const PictureRequest& r, TextFeatures& features,
+Status Pipeline::Impl::prepare_sampler(const PictureRequest& r, Text& text,
                                        std::span<const float> sigmas, Picture& picture) {
   const int64_t grid_h = r.height / info().pixels_per_token;
   const int64_t grid_w = r.width / info().pixels_per_token;
@@ -356,25 +369,23 @@ Status Pipeline::Impl::prepare_sampler(const PictureRequest& r, TextFeatures& fe
   } else {
     fill_normal(r.seed, picture.latents.data(), static_cast<int64_t>(picture.latents.size()));
   }
-  if (features.on_device.size() == 0) {
-    INTAGLIO_ASSIGN(features.on_device, upload(context, *features.values));
-  }
   INTAGLIO_TRY(sampler.prepare(context, {.conditional = &*conditional,
                                          .unconditional = guided ? &*unconditional : nullptr,
-                                         .text_features = features.on_device.as<float>(),
-                                         .text_tokens = picture.text_tokens,
+                                         .text = {.tokens = picture.text_tokens,
+                                                  .features = text.features.as<float>(),
+                                                  .rows = text.rows ? text.rows->data() : nullptr},
                                          .grid_h = grid_h,
                                          .grid_w = grid_w,
                                          .times = times}));
+  if (text.rows == nullptr) INTAGLIO_TRY(keep_rows(text.ids));
   INTAGLIO_TRY(sampler.set_latents(context, picture.latents));
   INTAGLIO_TRY(synchronize(context));
-  features.on_device = AlignedBuffer();
+  text.features = AlignedBuffer();
   return {};
 }
 
-Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan,
-                               TextFeatures& features, Picture& picture,
-                               const ProgressCallback& progress) {
+Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan, Text& text,
+                               Picture& picture, const ProgressCallback& progress) {
   const bool guided = is_guided(r);
   auto start = Clock::now();
   INTAGLIO_TRY(load_transformers(plan, guided));
@@ -388,7 +399,7 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan,
   start = Clock::now();
   const std::vector<float> sigmas = shifted_sigmas(
       schedule_sigmas({.width = r.width, .height = r.height, .steps = r.steps}), info().shift);
-  INTAGLIO_TRY(prepare_sampler(r, features, sigmas, picture));
+  INTAGLIO_TRY(prepare_sampler(r, text, sigmas, picture));
   picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
 
   start = Clock::now();
@@ -430,8 +441,10 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
                            [&](int64_t done, int64_t total) {
                              if (progress) progress({Phase::kDecode, done, total});
                            }));
-  picture.image = finish_picture(context, r.width, r.height, picture.planar);
   picture.phase_ms[static_cast<size_t>(Phase::kDecode)] = elapsed_ms(start);
+  start = Clock::now();
+  picture.image = finish_picture(context, r.width, r.height, picture.planar);
+  picture.phase_ms[static_cast<size_t>(Phase::kFinish)] = elapsed_ms(start);
   return {};
 }
 
@@ -452,22 +465,26 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   picture.image_tokens = (request.width / impl.info().pixels_per_token) *
                          (request.height / impl.info().pixels_per_token);
   impl.kept_scratch = plan.keep_text ? plan.kept_scratch : 0;
-  TextFeatures features{impl.kept_features(ids), {}};
-  if (features.values == nullptr) {
+  Text text{.ids = ids, .rows = nullptr, .features = {}};
+  if (!request.keep_features) text.rows = impl.kept_rows(ids);
+  if (text.rows == nullptr) {
     if (progress) progress({Phase::kLoadText, 0, 1});
     auto start = Clock::now();
     INTAGLIO_TRY(impl.load_text_encoder(picture.text_tokens));
     INTAGLIO_TRY(synchronize(impl.context));
     picture.phase_ms[static_cast<size_t>(Phase::kLoadText)] = elapsed_ms(start);
     start = Clock::now();
-    INTAGLIO_ASSIGN(features, impl.encode(ids));
+    INTAGLIO_ASSIGN(text.features, impl.encode(ids));
+    if (request.keep_features) {
+      INTAGLIO_ASSIGN(picture.features, impl.on_host(text.features));
+    }
+    INTAGLIO_TRY(synchronize(impl.context));
     picture.phase_ms[static_cast<size_t>(Phase::kText)] = elapsed_ms(start);
   }
-  if (request.keep_features) picture.features = *features.values;
   if (!plan.keep_text) impl.text_encoder.reset();
   impl.kept_scratch = plan.kept_scratch;
   if (progress) progress({Phase::kLoadTransformers, 0, 1});
-  const Status denoised = impl.denoise(request, plan, features, picture, progress);
+  const Status denoised = impl.denoise(request, plan, text, picture, progress);
   if (plan.kept_scratch == 0) impl.sampler = Sampler();
   INTAGLIO_TRY(denoised);
   INTAGLIO_TRY(check_cancelled(impl.context));

@@ -44,9 +44,19 @@ struct PictureRequest {
   bool keep_features = false;               // whether the picture brings the text features along
 };
 
-enum class Phase { kLoadText, kText, kLoadTransformers, kPrepare, kDenoise, kLoadVae, kDecode };
-inline constexpr std::array<std::string_view, 7> kPhaseNames{
-    "load_text", "text", "load_transformers", "prepare", "denoise", "load_vae", "decode"};
+// kFinish: the decoder's floats become 8-bit pixels.
+enum class Phase {
+  kLoadText,
+  kText,
+  kLoadTransformers,
+  kPrepare,
+  kDenoise,
+  kLoadVae,
+  kDecode,
+  kFinish
+};
+inline constexpr std::array<std::string_view, 8> kPhaseNames{
+    "load_text", "text", "load_transformers", "prepare", "denoise", "load_vae", "decode", "finish"};
 
 struct PictureProgress {
   Phase phase = Phase::kLoadText;
@@ -67,8 +77,8 @@ struct Picture {
   std::vector<double> step_ms;
 };
 
-// Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in the thread that opened it. The text features of the last
-// prompts are kept, and on a GPU with room for it the recorded passes of the last picture: another of the same size and prompt length replays them, one of
+// Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in the thread that opened it. What the transformer reads of
+// the last prompts is kept, and on a GPU with room for it the recorded passes of the last picture: another of the same size and prompt length replays them, one of
 // another length records anew, in the same memory where the lengths are near.
 class Pipeline {
  public:

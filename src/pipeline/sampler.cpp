@@ -21,11 +21,11 @@ Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
     values_ = values;
   }
   s.inputs = in;
-  INTAGLIO_TRY(in.conditional->prepare(context, in.text_features, in.text_tokens, in.grid_h,
-                                       in.grid_w, in.times, s.with_text));
+  INTAGLIO_TRY(
+      in.conditional->prepare(context, in.text, in.grid_h, in.grid_w, in.times, s.with_text));
   if (guided)
-    INTAGLIO_TRY(in.unconditional->prepare(context, nullptr, 0, in.grid_h, in.grid_w, in.times,
-                                           s.without_text));
+    INTAGLIO_TRY(
+        in.unconditional->prepare(context, {}, in.grid_h, in.grid_w, in.times, s.without_text));
   const Places places{.conditional = in.conditional,
                       .unconditional = in.unconditional,
                       .with_text = s.with_text.placement(),

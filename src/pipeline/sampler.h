@@ -18,9 +18,8 @@ namespace intaglio {
 struct SamplerInputs {
   const Transformer* conditional = nullptr;
   const Transformer* unconditional = nullptr;  // nullptr: no guidance
-  // F32 [text_tokens, text_dim], memory of the device; not read any more once `prepare` is done.
-  const float* text_features = nullptr;
-  int64_t text_tokens = 0, grid_h = 0, grid_w = 0;
+  TextInput text;                              // not read any more once `prepare` is done
+  int64_t grid_h = 0, grid_w = 0;
   std::span<const float> times;  // model time of every step
 };
 
@@ -30,6 +29,11 @@ class Sampler {
   // refer to is at the same place. The transformers and the context outlive the sampler; context.scratch has room for a pass of each and stays as it is
   // until the picture's last step. A sampler that this fails on is good for nothing but another call.
   Status prepare(const Context& context, const SamplerInputs& inputs);
+
+  // Of the picture at work: Transformer::text_rows.
+  Expected<std::vector<float>> text_rows(const Context& context) const {
+    return state_->inputs.conditional->text_rows(context, state_->with_text);
+  }
 
   // Host memory, [image_tokens, channels].
   Status set_latents(const Context& context, std::span<const float> latents);

@@ -258,8 +258,10 @@ class Verifier {
     INTAGLIO_ASSIGN(const AlignedBuffer features, upload(context, text));
     INTAGLIO_ASSIGN(const AlignedBuffer x, upload(context, latents));
     INTAGLIO_ASSIGN(AlignedBuffer v, allocate(context, x.size()));
-    INTAGLIO_ASSIGN(TransformerSession session, model.prepare(context, features.as<float>(),
-                                                              text_shape[0], grid_h, grid_w, time));
+    INTAGLIO_ASSIGN(
+        TransformerSession session,
+        model.prepare(context, {.tokens = text_shape[0], .features = features.as<float>()}, grid_h,
+                      grid_w, time));
     INTAGLIO_TRY(model.select_step(context, session, 0));
     INTAGLIO_TRY(model.forward(context, session, x.as<float>(), v.as<float>()));
     std::vector<float> velocity(latents.size());

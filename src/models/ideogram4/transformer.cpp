@@ -145,23 +145,23 @@ size_t Transformer::scratch_bytes(const Context& context, int64_t text_tokens, i
                   prepare_bytes(context, text_tokens, steps));
 }
 
-Status Transformer::prepare(const Context& context, const float* text_features, int64_t text_tokens,
-                            int64_t grid_h, int64_t grid_w, std::span<const float> times,
+Status Transformer::prepare(const Context& context, const TextInput& text, int64_t grid_h,
+                            int64_t grid_w, std::span<const float> times,
                             TransformerSession& session) const {
-  if (grid_h < 1 || grid_w < 1 || text_tokens < 0 || times.empty()) {
+  if (grid_h < 1 || grid_w < 1 || text.tokens < 0 || times.empty()) {
     return make_error(
         ErrorCode::kInvalidArgument,
         "transformer: grid {} x {}, {} text tokens, {} steps; expected positive sizes", grid_h,
-        grid_w, text_tokens, times.size());
+        grid_w, text.tokens, times.size());
   }
-  if (text_tokens > 0 && !options_.with_text) {
+  if (text.tokens > 0 && !options_.with_text) {
     return make_error(ErrorCode::kInvalidArgument,
                       "transformer: {} text tokens given to a model loaded without text",
-                      text_tokens);
+                      text.tokens);
   }
-  const bool same = session.placement_ != 0 && session.text_tokens_ == text_tokens &&
+  const bool same = session.placement_ != 0 && session.text_tokens_ == text.tokens &&
                     session.grid_h_ == grid_h && session.grid_w_ == grid_w;
-  session.text_tokens_ = text_tokens;
+  session.text_tokens_ = text.tokens;
   session.grid_h_ = grid_h;
   session.grid_w_ = grid_w;
   session.steps_ = static_cast<int64_t>(times.size());
@@ -170,8 +170,18 @@ Status Transformer::prepare(const Context& context, const float* text_features, 
   INTAGLIO_TRY(hold_floats(context, session.steps_ * d, session.final_scale_));
   if (!same) INTAGLIO_TRY(place_session(context, session));
   INTAGLIO_TRY(embed_times(context, times, session));
-  if (text_tokens > 0) INTAGLIO_TRY(embed_text(context, text_features, session));
-  return {};
+  if (text.tokens == 0) return {};
+  if (text.rows == nullptr) return embed_text(context, text.features, session);
+  return copy_in(context, session.text_rows_.data(), text.rows,
+                 static_cast<size_t>(text.tokens * d) * sizeof(float));
+}
+
+Expected<std::vector<float>> Transformer::text_rows(const Context& context,
+                                                    const TransformerSession& session) const {
+  std::vector<float> rows(static_cast<size_t>(session.text_tokens_ * config_.width()));
+  INTAGLIO_TRY(
+      copy_out(context, rows.data(), session.text_rows_.data(), rows.size() * sizeof(float)));
+  return rows;
 }
 
 // Memory for what `forward` reads, and the rope tables, which depend on the sizes alone.

@@ -24,6 +24,14 @@ namespace intaglio {
 
 struct BlockBuffers;
 
+// The text of a picture.
+struct TextInput {
+  int64_t tokens = 0;               // 0: none
+  const float* features = nullptr;  // F32 [tokens, text_dim], memory of the device
+  // Instead of the features, what a session of the same transformer made of them (Transformer::text_rows): F32 [tokens, width], host memory.
+  const float* rows = nullptr;
+};
+
 // What does not depend on the step, made once per picture: projected text, rope tables, AdaLN modulations of all steps. Memory of the context's device, in
 // sizes that prompts of nearly the same length share.
 class TransformerSession {
@@ -107,18 +115,20 @@ class Transformer {
                        int64_t steps) const;
   size_t session_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w, int64_t steps) const;
 
-  // text_features: F32 [text_tokens, text_dim] in memory of the device, or nullptr with text_tokens = 0; times (host memory): model time of each step, 0 noise .. 1 picture.
-  Expected<TransformerSession> prepare(const Context& context, const float* text_features,
-                                       int64_t text_tokens, int64_t grid_h, int64_t grid_w,
+  // times (host memory): model time of each step, 0 noise .. 1 picture.
+  Expected<TransformerSession> prepare(const Context& context, const TextInput& text,
+                                       int64_t grid_h, int64_t grid_w,
                                        std::span<const float> times) const {
     TransformerSession session;
-    INTAGLIO_TRY(prepare(context, text_features, text_tokens, grid_h, grid_w, times, session));
+    INTAGLIO_TRY(prepare(context, text, grid_h, grid_w, times, session));
     return session;
   }
   // The same into `session`, whose memory is used again where its size is right. A session that this fails on is good for nothing but another call.
-  Status prepare(const Context& context, const float* text_features, int64_t text_tokens,
-                 int64_t grid_h, int64_t grid_w, std::span<const float> times,
-                 TransformerSession& session) const;
+  Status prepare(const Context& context, const TextInput& text, int64_t grid_h, int64_t grid_w,
+                 std::span<const float> times, TransformerSession& session) const;
+  // The projected text of a session: F32 [text_tokens, width].
+  Expected<std::vector<float>> text_rows(const Context& context,
+                                         const TransformerSession& session) const;
 
   // Makes `step` the one that `forward` computes. Apart from it, so that what forward does is the same for every step and can be recorded once.
   Status select_step(const Context& context, TransformerSession& session, int64_t step) const;
