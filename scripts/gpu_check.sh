@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]
 # BUILD_DIR: built with -DINTAGLIO_CUDA=ON -DINTAGLIO_BUILD_BENCH=ON (it may come from another machine). Each step writes OUT_DIR/<step>.log, those that measure a .json too.
-# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, pictures, step, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
+# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, pictures, step, map, gaps, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
 set -uo pipefail
 usage="usage: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]"
 build=$(cd "${1:?$usage}" && pwd)
@@ -48,7 +48,21 @@ if wanted step && [ -x "$intaglio" ]; then
   step step 300 "$intaglio" bench step --precision int8,bf16,fp8,int8-dequant,nf4 --json "$out/step.json" --profile "$out/trace.json"
   step step_sm80 100 env INTAGLIO_GPU_ISA=sm80 "$intaglio" bench step --precision int8 --json "$out/step_sm80.json"
 fi
-wanted image && [ -x "$intaglio" ] && step image 200 "$intaglio" bench image --json "$out/image.json"
+if wanted map && [ -x "$intaglio" ]; then
+  step map 400 "$intaglio" map --json "$out/map.json"
+  step map_mma 200 env INTAGLIO_GPU_ISA=sm80 "$intaglio" map --precision int8,bf16 --json "$out/map_mma.json"
+fi
+if wanted gaps && [ -x "$intaglio" ]; then
+  cuda=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")")
+  if g++ -O2 -std=c++20 -fPIC -shared -I"$cuda/include" -o "$out/libkernel_gaps.so" bench/cuda/kernel_gaps.cpp -L"$cuda/lib64" -lcupti -Wl,-rpath,"$cuda/lib64"; then
+    step gaps 120 env CUDA_INJECTION64_PATH="$out/libkernel_gaps.so" INTAGLIO_GAPS_JSON="$out/gaps.json" "$intaglio" bench step --precision int8
+  fi
+fi
+if wanted image && [ -x "$intaglio" ]; then
+  step image 200 "$intaglio" bench image --size 768x768,1024x1024,2048x2048 --count 1 --json "$out/image.json"
+  step image_text 100 "$intaglio" bench image --text-tokens 64,2000 --count 1 --json "$out/image_text.json"
+  step image_steps 100 "$intaglio" bench image --steps 4,12,24 --count 2 --json "$out/image_steps.json"
+fi
 if wanted bench_linear && [ -x "$build/bin/intaglio" ]; then
   step bench_linear 240 "$build/bin/intaglio" bench linear --device cuda --shapes bench/shapes/ideogram4.txt --json "$out/linear.json"
 fi

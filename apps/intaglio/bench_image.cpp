@@ -102,7 +102,8 @@ Expected<CaseResult> run_case(Pipeline& pipeline, const Case& c, int count, uint
   std::array<std::vector<double>, kPhases.size()> times;
   for (int i = 0; i <= count; ++i) {
     INTAGLIO_ASSIGN(const PictureRequest request, request_of(c, seed++));
-    INTAGLIO_ASSIGN(result.planned_bytes, pipeline.planned_bytes(request));
+    INTAGLIO_ASSIGN(const PicturePlan plan, pipeline.plan(request));
+    result.planned_bytes = plan.peak_bytes;
     INTAGLIO_ASSIGN(const PhaseTimes picture, time_picture(pipeline, request, file));
     if (i == 0) continue;  // the first one loads and warms up
     for (size_t p = 0; p < kPhases.size(); ++p) times[p].push_back(picture[p]);

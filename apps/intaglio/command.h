@@ -24,6 +24,7 @@ void add_verify(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_tune(CLI::App& app, int& exit_code);
+void add_map(CLI::App& app, int& exit_code);
 
 // The exit code an error stands for.
 int exit_code_of(const Error& error);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <random>
 
+#include "choose_precision.h"
 #include "command.h"
 #include "core/memory_info.h"
 #include "interrupt.h"
@@ -36,6 +37,7 @@ struct GenerateFlags {
 // Everything that can be known before the first weight is read.
 struct Plan {
   std::unique_ptr<Pipeline> pipeline;
+  Precision precision = Precision::kInt8;
   PictureRequest request;
   std::shared_ptr<const ModelSource> model;
   std::vector<fs::path> pictures;
@@ -74,7 +76,7 @@ void plan_files(const GenerateFlags& flags, Plan& plan, std::vector<Error>& erro
 // Size, steps and guidance: the flags, else the model's defaults.
 void plan_request(const GenerateFlags& flags, const std::optional<PictureSize>& size,
                   std::vector<float> guidance, Plan& plan, std::vector<Error>& errors) {
-  const ModelInfo& info = plan.pipeline->info();
+  const ModelInfo& info = plan.model->info();
   PictureRequest& request = plan.request;
   request.width = size ? size->width : info.default_width;
   request.height = size ? size->height : info.default_height;
@@ -96,6 +98,18 @@ void plan_request(const GenerateFlags& flags, const std::optional<PictureSize>& 
         (request.width / info.pixels_per_token) * (request.height / info.pixels_per_token);
     take(read_noise(flags.noise, tokens, info.latent_channels), request.noise, errors);
   }
+}
+
+// `--precision auto`.
+void choose(const PipelineOptions& options, Plan& plan, std::vector<Error>& errors) {
+  Expected<ChosenPrecision> chosen = choose_precision(plan.model, options, plan.request);
+  if (!chosen) {
+    errors.push_back(chosen.error());
+    return;
+  }
+  plan.pipeline = std::move(chosen->pipeline);
+  plan.precision = chosen->precision;
+  fmt::print(stderr, "precision {}\n", chosen->reason);
 }
 
 // Collects every problem, so that a user corrects them all at once.
@@ -122,11 +136,17 @@ Plan make_plan(const GenerateFlags& flags, std::vector<Error>& errors) {
     take(parse_memory("--vram-budget", *flags.vram_budget), options.vram_budget, errors);
   if (plan.model == nullptr) return plan;
 
-  options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kInt8);
+  plan_request(flags, size, std::move(guidance), plan, errors);
+  const std::optional<Precision> precision = precision_from_name(flags.run.precision);
+  options.selection.precision = precision.value_or(Precision::kInt8);
   options.selection.keep_bf16 = flags.run.keep_bf16;
   options.threads = flags.run.threads;
-  take(Pipeline::open(plan.model, options), plan.pipeline, errors);
-  if (plan.pipeline != nullptr) plan_request(flags, size, std::move(guidance), plan, errors);
+  plan.precision = options.selection.precision;
+  if (precision) {
+    take(Pipeline::open(plan.model, options), plan.pipeline, errors);
+  } else if (errors.empty()) {
+    choose(options, plan, errors);
+  }
   return plan;
 }
 
@@ -219,7 +239,8 @@ Status run_plan(const GenerateFlags& flags, Plan& plan, const std::string& hash,
     progress.clear();
     if (interrupted) return make_error(ErrorCode::kCancelled, "cancelled");
     const fs::path& file = plan.pictures[static_cast<size_t>(i)];
-    const PngText text = picture_text(request, plan.model->info().name, hash, flags.run.precision);
+    const PngText text =
+        picture_text(request, plan.model->info().name, hash, precision_name(plan.precision));
     INTAGLIO_TRY(write_png(file, picture.image, text));
     INTAGLIO_TRY(write_tensors(flags, text, picture, i));
     const double total_ms = since_ms(start);
@@ -245,7 +266,7 @@ int run_generate(const GenerateFlags& flags) {
   const double open_ms = since_ms(start);
 
   // The plan's memory is checked before the weights are read, also for the hash.
-  const Expected<uint64_t> planned = plan.pipeline->planned_bytes(plan.request);
+  const Expected<PicturePlan> planned = plan.pipeline->plan(plan.request);
   if (!planned) return fail(planned.error(), flags.run.json);
   Progress progress;
   progress.phase("hashing the weights");
@@ -273,7 +294,7 @@ int run_generate(const GenerateFlags& flags) {
   result["height"] = request.height;
   result["steps"] = request.steps;
   result["guidance"] = request.guidance;
-  result["precision"] = flags.run.precision;
+  result["precision"] = precision_name(plan.precision);
   result["device"] = device_name(plan.pipeline->context());
   if (context) {
     result["cpu"] = context->cpu.brand;
@@ -282,7 +303,7 @@ int run_generate(const GenerateFlags& flags) {
   }
   result["pictures"] = std::move(pictures);
   result["time_ms"] = {{"open", open_ms}, {"hash", hash_ms}, {"total", since_ms(start)}};
-  result["planned_memory_bytes"] = *planned;
+  result["planned_memory_bytes"] = planned->peak_bytes;
   result["peak_memory_bytes"] = peak_resident_bytes();
   print_json(result);
   return kExitOk;
@@ -339,7 +360,7 @@ void add_generate(CLI::App& app, int& exit_code) {
                    "Memory of the GPU to work in: layers that do not fit stream from the host's, "
                    "which takes as much of it; by default all weights are on the GPU")
       ->type_name("SIZE");
-  add_run_flags(*command, flags->run);
+  add_run_flags(*command, flags->run, AutoPrecision::kOffered);
   command->footer(
       "Examples:\n"
       "  intaglio generate --prompt \"a red circle on white\" --output circle.png\n"

@@ -39,6 +39,7 @@ int run(int argc, char** argv) {
   add_inspect(app, exit_code);
   add_bench(app, exit_code);
   add_tune(app, exit_code);
+  add_map(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -30,18 +30,22 @@ bool parse_number(std::string_view text, T& value) {
 
 }  // namespace
 
-void add_precision_flag(CLI::App& command, std::string& precision) {
-  const std::span<const std::string_view> names = precision_names();
-  command
-      .add_option("--precision", precision,
-                  "Arithmetic of the large linears; fp8 needs a GPU of compute capability 8.9 or "
-                  "newer, nf4 a GPU")
-      ->check(CLI::IsMember(std::vector<std::string>(names.begin(), names.end())))
+void add_precision_flag(CLI::App& command, std::string& precision, AutoPrecision automatic) {
+  std::vector<std::string> names(precision_names().begin(), precision_names().end());
+  std::string text =
+      "Arithmetic of the large linears; fp8 needs a GPU of compute capability 8.9 or newer, nf4 a "
+      "GPU";
+  if (automatic == AutoPrecision::kOffered) {
+    names.emplace_back("auto");
+    text += "; auto takes the fastest that fits, as `intaglio map` measured it or as modelled";
+  }
+  command.add_option("--precision", precision, text)
+      ->check(CLI::IsMember(names))
       ->capture_default_str();
 }
 
-void add_run_flags(CLI::App& command, RunFlags& flags) {
-  add_precision_flag(command, flags.precision);
+void add_run_flags(CLI::App& command, RunFlags& flags, AutoPrecision automatic) {
+  add_precision_flag(command, flags.precision, automatic);
   command
       .add_option("--keep-bf16", flags.keep_bf16,
                   "Linears that stay bf16 at int8, int8-dequant, fp8 and nf4: names with * for any "

@@ -27,8 +27,12 @@ struct RunFlags {
   bool json = false;
 };
 
-void add_precision_flag(CLI::App& command, std::string& precision);
-void add_run_flags(CLI::App& command, RunFlags& flags);  // all of RunFlags
+enum class AutoPrecision { kNo, kOffered };  // whether "auto" is among the choices
+void add_precision_flag(CLI::App& command, std::string& precision,
+                        AutoPrecision automatic = AutoPrecision::kNo);
+// All of RunFlags.
+void add_run_flags(CLI::App& command, RunFlags& flags,
+                   AutoPrecision automatic = AutoPrecision::kNo);
 
 // "cuda" or "cuda:N"; kInvalidArgument otherwise.
 Expected<int> parse_cuda_device(const std::string& text);

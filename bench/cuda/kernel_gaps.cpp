@@ -3,7 +3,8 @@
 //   CUDA_INJECTION64_PATH=./libkernel_gaps.so intaglio bench step --precision int8 ...
 // At the end of the program it prints, for every kernel, copy and fill on the device in the order of their begin, the share of time in which none ran. Stretches
 // of `kPause` or more without work are the host's doing (a benchmark between two passes) and separate runs: they are no gaps. Tracing by itself costs
-// time between kernels, so what it finds is an upper bound. INTAGLIO_GAPS_FROM=seconds leaves out what began earlier, e.g. loading.
+// time between kernels, so what it finds is an upper bound. INTAGLIO_GAPS_FROM=seconds leaves out what began earlier, e.g. loading; INTAGLIO_GAPS_JSON=file
+// writes the runs there.
 #include <cupti.h>
 
 #include <algorithm>
@@ -68,6 +69,22 @@ std::vector<Run> find_runs() {
   return runs;
 }
 
+// [{"works", "ms", "idle_ms"}, ...]
+void write_json(const char* path, const std::vector<Run>& runs) {
+  std::FILE* const file = std::fopen(path, "w");
+  if (file == nullptr) {
+    std::perror(path);
+    return;
+  }
+  std::fprintf(file, "{\n  \"benchmark\": \"kernel_gaps\",\n  \"runs\": [\n");
+  for (size_t i = 0; i < runs.size(); ++i)
+    std::fprintf(file, "    {\"works\": %zu, \"ms\": %.4f, \"idle_ms\": %.4f}%s\n", runs[i].works,
+                 1e-6 * static_cast<double>(runs[i].end - runs[i].begin),
+                 1e-6 * static_cast<double>(runs[i].idle), i + 1 < runs.size() ? "," : "");
+  std::fprintf(file, "  ]\n}\n");
+  std::fclose(file);
+}
+
 void report() {
   cuptiActivityFlushAll(1);
   const std::lock_guard lock(g_mutex);
@@ -76,11 +93,14 @@ void report() {
   const std::vector<Run> runs = find_runs();
   const uint64_t first =
       runs.front().begin + static_cast<uint64_t>(1e9 * (from ? std::atof(from) : 0.0));
+  std::vector<Run> counted;
+  for (const Run& run : runs)
+    if (run.works >= kLeastWork && run.begin >= first) counted.push_back(run);
+  if (const char* path = std::getenv("INTAGLIO_GAPS_JSON")) write_json(path, counted);
   std::printf("run,works,ms,idle_ms,idle_percent\n");
   double busy = 0.0, idle = 0.0;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const Run& r = runs[i];
-    if (r.works < kLeastWork || r.begin < first) continue;
+  for (size_t i = 0; i < counted.size(); ++i) {
+    const Run& r = counted[i];
     const double ms = 1e-6 * static_cast<double>(r.end - r.begin);
     const double idle_ms = 1e-6 * static_cast<double>(r.idle);
     std::printf("%zu,%zu,%.3f,%.3f,%.2f\n", i, r.works, ms, idle_ms, 100.0 * idle_ms / ms);

@@ -57,7 +57,8 @@ void share_layers(const MemoryNeeds& n, uint64_t left, MemoryPlan& plan) {
   plan.unconditional_budget = std::max<uint64_t>(1, room_left(left, first.resident_bytes));
   const StreamingChoice second =
       choose_streamed(n.unconditional.layer_bytes, plan.unconditional_budget);
-  plan.pinned_bytes += first.streamed_bytes + second.streamed_bytes;
+  plan.streamed_bytes = first.streamed_bytes + second.streamed_bytes;
+  plan.pinned_bytes += plan.streamed_bytes;
   plan.transformer_bytes += first.resident_bytes + second.resident_bytes;
 }
 
@@ -171,6 +172,16 @@ Expected<MemoryPlan> plan_memory(const MemoryNeeds& n, const MemoryLimits& limit
   INTAGLIO_TRY(place_text(n, limits, plan));
   place_sessions(n, limits, plan);
   return plan;
+}
+
+uint64_t least_resident_bytes(const MemoryNeeds& n) {
+  const uint64_t slots =
+      kStreamSlots * std::max(n.conditional.largest_once(), n.unconditional.largest_once());
+  const uint64_t transformers = n.conditional.fixed_bytes + n.conditional.all_layers() +
+                                n.unconditional.fixed_bytes + n.unconditional.all_layers() + slots;
+  const uint64_t text = n.text.fixed_bytes + n.text.all_layers() + n.text.staging_bytes;
+  return std::max(transformers + beside_transformers(n, staging_of(n, false)),
+                  text + n.features + n.text_scratch);
 }
 
 Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, bool stream) {

@@ -55,6 +55,7 @@ struct MemoryPlan {
   bool streams = false;                // whether any layer does
   uint64_t slots = 0, slot_bytes = 0;  // that weights are copied into from host memory
   uint64_t pinned_bytes = 0;           // of host memory, those weights
+  uint64_t streamed_bytes = 0;         // of them, what both passes of a step copy
   uint64_t transformer_bytes = 0;      // weights on the device and slots
   uint64_t transformer_room = 0;       // what they may take at most
   uint64_t kept_scratch = 0;  // bytes of the one arena if sessions are kept; 0: they are not
@@ -65,6 +66,9 @@ struct MemoryPlan {
 
 // kOutOfMemory with what is needed at least and what there is.
 Expected<MemoryPlan> plan_memory(const MemoryNeeds& needs, const MemoryLimits& limits);
+
+// The least bytes with which no layer streams.
+uint64_t least_resident_bytes(const MemoryNeeds& needs);
 
 // Bytes of the text encoder's layers that may stay on the device if it is given `room` bytes for its weights; 0: all. kOutOfMemory if not even a layer at a
 // time fits, or not all of them where `limits.stream` is false.

@@ -197,12 +197,16 @@ Status Pipeline::Impl::check_pinned(const MemoryPlan& plan) const {
                     available);
 }
 
-Expected<uint64_t> Pipeline::planned_bytes(const PictureRequest& request) {
+Expected<PicturePlan> Pipeline::plan(const PictureRequest& request) {
   INTAGLIO_TRY(impl_->check_request(request));
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->token_ids(request));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl_->plan(request, static_cast<int64_t>(ids.size())));
   INTAGLIO_TRY(impl_->check_pinned(plan));
-  return plan.peak_bytes();
+  const int64_t unit = info().pixels_per_token;
+  return PicturePlan{.text_tokens = static_cast<int64_t>(ids.size()),
+                     .image_tokens = (request.width / unit) * (request.height / unit),
+                     .peak_bytes = plan.peak_bytes(),
+                     .streamed_bytes = plan.streamed_bytes};
 }
 
 Expected<std::vector<int32_t>> Pipeline::Impl::token_ids(const PictureRequest& r) const {

@@ -77,6 +77,12 @@ struct Picture {
   std::vector<double> step_ms;
 };
 
+struct PicturePlan {
+  int64_t text_tokens = 0, image_tokens = 0;
+  uint64_t peak_bytes = 0;      // of the device's memory, weights included
+  uint64_t streamed_bytes = 0;  // that a step copies to the GPU
+};
+
 // Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in the thread that opened it. What the transformer reads of
 // the last prompts is kept, and on a GPU with room for it the recorded passes of the last picture: another of the same size and prompt length replays them, one of
 // another length records anew, in the same memory where the lengths are near.
@@ -105,8 +111,8 @@ class Pipeline {
   Expected<std::vector<float>> encode_text(std::string_view prompt,
                                            std::vector<int32_t>* ids = nullptr);
 
-  // Bytes of the device's memory that a picture of this request is planned to take at its peak, weights included. kOutOfMemory as generate().
-  Expected<uint64_t> planned_bytes(const PictureRequest& request);
+  // Without doing anything; kOutOfMemory as generate().
+  Expected<PicturePlan> plan(const PictureRequest& request);
 
  private:
   struct Impl;

@@ -105,6 +105,15 @@ TEST(MemoryPlan, WithoutBudgetNothingStreams) {
   EXPECT_NE(plan.error().message.find("16.0 GiB"), std::string::npos) << plan.error().message;
 }
 
+TEST(MemoryPlan, TheLeastResidentBytesSufficeAndNoByteLess) {
+  for (const Precision precision : {Precision::kInt8, Precision::kBf16}) {
+    const MemoryNeeds n = full_size(precision);
+    const uint64_t least = least_resident_bytes(n);
+    EXPECT_TRUE(plan_memory(n, {.bytes = least}));
+    EXPECT_FALSE(plan_memory(n, {.bytes = least - 1}));
+  }
+}
+
 // What the loader makes of the budgets is what the plan counts.
 void expect_honest(const MemoryNeeds& n, const MemoryPlan& plan, uint64_t budget) {
   const StreamingChoice c = choose_streamed(n.conditional.layer_bytes, plan.conditional_budget);

@@ -111,9 +111,9 @@ TEST(ModelSource, APipelineMakesTheSamePictureWhateverCameBefore) {
 TEST(ModelSource, NoTextTokensAreRefused) {
   const auto pipeline = Pipeline::open(ModelSource::synthetic("mini").value(), {}).value();
   PictureRequest request = small_request(1, 0);
-  EXPECT_EQ(pipeline->planned_bytes(request).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(pipeline->plan(request).error().code, ErrorCode::kInvalidArgument);
   request.token_ids->resize(kMaxPromptTokens + 1);
-  EXPECT_EQ(pipeline->planned_bytes(request).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(pipeline->plan(request).error().code, ErrorCode::kInvalidArgument);
 }
 
 }  // namespace
