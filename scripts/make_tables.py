@@ -288,6 +288,13 @@ def gaps_table(_):
     return rows
 
 
+def two_streams_table(_):
+    rows = ["| pixels | how | one stream, a step | two streams | |", "| --- | --- | --- | --- | --- |"]
+    for r in read("h100_two_streams")["runs"]:
+        rows.append(f"| {r['size']} | {r['how']} | {r['one_ms']:.1f} ms | {r['two_ms']:.1f} ms | {r['one_ms'] / r['two_ms']:.2f}x |")
+    return rows
+
+
 def row_ops_table(_):
     data = read("h100_row_ops")
     rows = [f"| pass | size | us (least to greatest) | GB/s | share of a copy's {data['copy_gb_s']:.0f} GB/s |", "| --- | --- | --- | --- | --- |"]
@@ -310,6 +317,7 @@ kTables = {
     "step_ops": step_ops_table,
     "image": image_table,
     "gaps": gaps_table,
+    "two_streams": two_streams_table,
     "same_picture": same_picture_table,
     "streaming": streaming_table,
     "row_ops": row_ops_table,

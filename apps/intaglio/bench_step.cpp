@@ -33,6 +33,7 @@ struct StepFlags {
   int rounds = 7, threads = 0;
   std::string json, profile;
   std::optional<std::string> vram_budget;
+  bool two_streams = false;
 };
 
 constexpr int64_t kPixelsPerToken = kIdeogram4PixelsPerToken;
@@ -79,6 +80,11 @@ struct Bench {
   double copy_rate = 0.0;    // bytes a second from pinned host memory, if layers may stream
   AlignedBuffer latents, features;
   std::vector<std::unique_ptr<Model>> models;
+  // Of --two-streams: where the unconditional pass runs beside the conditional one.
+  DeviceContext second;
+  Arena second_arena;
+  AlignedBuffer second_velocity;
+  std::unique_ptr<Recording> beside;
 
   Context& context() { return device.context; }
   int64_t image_tokens() const { return grid_h * grid_w; }
@@ -184,6 +190,35 @@ std::vector<Candidate> make_candidates(Bench& bench) {
     }
   }
   return candidates;
+}
+
+// Both passes of a step by the first model: one after the other on a stream, and each on a stream of its own.
+Status add_two_streams(Bench& bench, std::vector<Candidate>& candidates) {
+  Model* const m = bench.models.front().get();
+  INTAGLIO_ASSIGN(bench.second, open_device(bench.context().gpu->ordinal, bench.flags.threads));
+  Context& second = bench.second.context;
+  second.scratch = &bench.second_arena;
+  INTAGLIO_ASSIGN(AlignedBuffer block, allocate(second, bench.arena.capacity()));
+  bench.second_arena = Arena(std::move(block));
+  INTAGLIO_ASSIGN(bench.second_velocity, allocate(second, bench.latents.size()));
+  bench.beside = std::make_unique<Recording>([&bench, m] {
+    return m->transformer.forward(bench.second.context, m->without_text, bench.latents.as<float>(),
+                                  bench.second_velocity.as<float>());
+  });
+  const auto add = [&](const char* name, Recording* unconditional, Context& context) {
+    Candidate candidate;
+    candidate.name = m->precision + name;
+    candidate.run = [&bench, m, unconditional, &context]() -> Status {
+      INTAGLIO_TRY(m->conditional->run(bench.context()));
+      INTAGLIO_TRY(unconditional->run(context));
+      INTAGLIO_TRY(synchronize(context));
+      return synchronize(bench.context());
+    };
+    candidates.push_back(std::move(candidate));
+  };
+  add(" both, one stream", m->unconditional.get(), bench.context());
+  add(" both, two streams", bench.beside.get(), second);
+  return {};
 }
 
 PassSizes sizes_of(const Bench& bench, const Model& model, int64_t text_tokens) {
@@ -292,13 +327,24 @@ Status run_step(const StepFlags& flags) {
   make_recordings(bench);
 
   std::vector<Candidate> candidates = make_candidates(bench);
+  if (flags.two_streams && context.gpu != nullptr) INTAGLIO_TRY(add_two_streams(bench, candidates));
   INTAGLIO_TRY(run_interleaved(candidates, flags.rounds));
   std::FILE* const out = flags.json == "-" ? stderr : stdout;
   fmt::print(out, "one pass, {} layers of width {}, {}x{} pixels, on {}\n", flags.layers,
              config.width(), size.width, size.height, device_name(context));
   fmt::print(out, "{:<28} {:>10} {:>22} {:>10}\n", "pass", "median ms", "min .. max", "TOP/s");
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
-  for (size_t i = 0; i < candidates.size(); ++i) {
+  nlohmann::ordered_json steps = nlohmann::ordered_json::array();
+  for (size_t i = 2 * bench.models.size(); i < candidates.size(); ++i) {
+    const Spread spread = spread_of(candidates[i].times_ms);
+    fmt::print(out, "{:<28} {:>10.2f} {:>22}\n", candidates[i].name, spread.median,
+               fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max));
+    steps.push_back({{"step", candidates[i].name},
+                     {"median_ms", spread.median},
+                     {"min_ms", spread.min},
+                     {"max_ms", spread.max}});
+  }
+  for (size_t i = 0; i < 2 * bench.models.size(); ++i) {
     const Model& model = *bench.models[i / 2];
     const int64_t text_tokens = i % 2 == 0 ? flags.text_tokens : 0;
     const Spread spread = spread_of(candidates[i].times_ms);
@@ -327,6 +373,7 @@ Status run_step(const StepFlags& flags) {
     json["host_to_device_bytes_per_second"] = bench.copy_rate;
   }
   json["results"] = std::move(results);
+  if (!steps.empty()) json["steps"] = std::move(steps);
   json["profiles"] = std::move(profiles);
   return write_result(flags.json, json);
 }
@@ -366,6 +413,8 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
                    "Memory of the GPU that a whole picture may take: of each precision, as many "
                    "layers stream from host memory as `generate` would let")
       ->type_name("SIZE");
+  command->add_flag("--two-streams", flags->two_streams,
+                    "On a GPU also time both passes of a step, on one stream and on two");
   command->add_option("--profile", flags->profile,
                       "Write a Chrome trace of the first precision's pass to a file");
   command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout");

@@ -14,6 +14,9 @@ namespace {
 // An element of the largest tensor on its way in: as it lies in the file, at most F32, and its int8 form.
 constexpr uint64_t kStagingBytes = 5;
 constexpr uint64_t kSessionGranules = 15 * (uint64_t{2} << 20);  // their blocks are rounded up
+// Tokens up to which both passes of a step take less time beside each other than one after the other (docs/kernels.md, H100): a small pass leaves the card
+// idle at its kernels' ends, a large one fills it.
+constexpr int64_t kMostTokensBeside = 2048;
 constexpr int64_t kMostTokens = int64_t{1} << 26;  // of a picture; beyond that products overflow
 
 uint64_t sum_of(const std::vector<uint64_t>& bytes) {
@@ -121,10 +124,15 @@ Status place_text(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& 
 // Sessions and recorded passes stay where they are if one arena for all phases fits beside them. It goes when a text encoder that was dropped comes back.
 void place_sessions(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& plan) {
   const uint64_t text = plan.keep_text ? n.text.fixed_bytes + n.text.all_layers() : 0;
-  const uint64_t scratch =
+  const uint64_t one_stream =
       std::max({plan.keep_text ? n.text_scratch : 0, n.transformer_scratch, n.vae_scratch});
-  const uint64_t kept = plan.transformer_bytes + n.vae_weights + text + n.sessions + scratch;
-  if (!n.records || plan.streams || kept + n.features > limits.bytes) return;
+  const uint64_t two_streams = std::max(one_stream, n.transformer_scratch + n.beside_scratch);
+  const uint64_t others = plan.transformer_bytes + n.vae_weights + text + n.sessions + n.features;
+  if (!n.records || plan.streams || others + one_stream > limits.bytes) return;
+  const bool two = n.beside_scratch > 0 && others + two_streams <= limits.bytes;
+  const uint64_t scratch = two ? two_streams : one_stream;
+  const uint64_t kept = others - n.features + scratch;
+  if (two) plan.beside_scratch = n.beside_scratch;
   plan.kept_scratch = scratch;
   plan.prepare_phase = kept + n.features;
   plan.denoise_phase = plan.decode_phase = kept;
@@ -136,7 +144,10 @@ uint64_t transformer_fixed_bytes(const TransformerConfig& config, const LayerSel
   constexpr std::string_view kWeight = ".weight";
   uint64_t bytes = 0;
   for (const auto& [name, shape] : transformer_tensor_shapes(config, with_text)) {
-    const auto has = [&](std::string_view part) { return name.find(part) != std::string::npos; };
+    const std::string_view in_name = name;
+    const auto has = [in_name](std::string_view part) {
+      return in_name.find(part) != std::string_view::npos;
+    };
     if (has(".attention.to_") || has(".feed_forward.")) continue;                  // of a layer
     if (name.starts_with("layers.") && has(".adaln_modulation.weight")) continue;  // once_bytes
     if (shape.rank != 2) {
@@ -279,6 +290,8 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels&
                            transformer.scratch_bytes(context, tokens, p.grid_h, p.grid_w, p.steps));
   }
   needs.records = context.gpu != nullptr;
+  if (needs.records && p.text_tokens + p.grid_h * p.grid_w <= kMostTokensBeside)
+    needs.beside_scratch = transformer.scratch_bytes(context, 0, p.grid_h, p.grid_w, p.steps);
   const int64_t latents = p.grid_h * p.grid_w * models.transformer.channels;
   needs.sessions = transformer.session_bytes(p.text_tokens, p.grid_h, p.grid_w, p.steps) +
                    transformer.session_bytes(0, p.grid_h, p.grid_w, p.steps) +

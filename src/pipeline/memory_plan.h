@@ -6,7 +6,8 @@
 //   denoise   the transformers, sessions, activations
 //   decode    the transformers, the VAE, its activations
 // The transformers and the VAE stay loaded from one picture to the next. If there is room the text encoder does, and so do the sessions with the recorded
-// passes, in which case activations come from one arena as large as the hungriest phase asks for; else the arena is as large as the phase at hand asks for.
+// passes, in which case activations come from one arena as large as the hungriest phase asks for; else the arena is as large as the phase at hand asks for. Both
+// passes of a step of a small picture then run at the same time.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +39,8 @@ struct MemoryNeeds {
   ModelWeights text, conditional, unconditional;
   uint64_t vae_weights = 0;
   uint64_t text_scratch = 0, transformer_scratch = 0, vae_scratch = 0;
+  uint64_t beside_scratch =
+      0;  // of the unconditional pass, if it runs at the same time as the other one
   uint64_t features = 0;
   uint64_t sessions = 0;  // of both transformers, with latents and velocities
   bool records = false;   // on a GPU: passes are recorded, and worth keeping
@@ -59,6 +62,8 @@ struct MemoryPlan {
   uint64_t transformer_bytes = 0;      // weights on the device and slots
   uint64_t transformer_room = 0;       // what they may take at most
   uint64_t kept_scratch = 0;  // bytes of the one arena if sessions are kept; 0: they are not
+  uint64_t beside_scratch =
+      0;  // of it, for an unconditional pass beside the conditional one; 0: one after the other
 
   uint64_t text_phase = 0, load_phase = 0, prepare_phase = 0, denoise_phase = 0, decode_phase = 0;
   uint64_t peak_bytes() const;

@@ -72,7 +72,7 @@ struct Pipeline::Impl {
   std::optional<Flux2VaeDecoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
   Sampler sampler;
-  uint64_t kept_scratch = 0;  // of the plan at work: MemoryPlan::kept_scratch
+  uint64_t kept_scratch = 0, beside_scratch = 0;  // of the plan at work: see MemoryPlan
   struct KeptText {
     std::vector<int32_t> ids;
     std::shared_ptr<const std::vector<float>> rows;  // Transformer::text_rows
@@ -366,6 +366,10 @@ Status Pipeline::Impl::prepare_sampler(const PictureRequest& r, Text& text,
   if (guided) {
     scratch = std::max(scratch, unconditional->scratch_bytes(context, 0, grid_h, grid_w, r.steps));
   }
+  // Layers that stream, of a tighter plan before this one, share their slots.
+  const bool streams = picture.streamed_layers > 0;
+  const uint64_t beside = guided && !streams ? beside_scratch : 0;
+  scratch += beside;
   INTAGLIO_TRY(reserve(scratch));
   picture.latents.resize(static_cast<size_t>(grid_h * grid_w * info().latent_channels));
   if (r.noise) {
@@ -380,7 +384,8 @@ Status Pipeline::Impl::prepare_sampler(const PictureRequest& r, Text& text,
                                                   .rows = text.rows ? text.rows->data() : nullptr},
                                          .grid_h = grid_h,
                                          .grid_w = grid_w,
-                                         .times = times}));
+                                         .times = times,
+                                         .beside_bytes = beside}));
   if (text.rows == nullptr) INTAGLIO_TRY(keep_rows(text.ids));
   INTAGLIO_TRY(sampler.set_latents(context, picture.latents));
   INTAGLIO_TRY(synchronize(context));
@@ -487,6 +492,7 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   }
   if (!plan.keep_text) impl.text_encoder.reset();
   impl.kept_scratch = plan.kept_scratch;
+  impl.beside_scratch = plan.beside_scratch;
   if (progress) progress({Phase::kLoadTransformers, 0, 1});
   const Status denoised = impl.denoise(request, plan, text, picture, progress);
   if (plan.kept_scratch == 0) impl.sampler = Sampler();

@@ -26,12 +26,16 @@ Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
   if (guided)
     INTAGLIO_TRY(
         in.unconditional->prepare(context, {}, in.grid_h, in.grid_w, in.times, s.without_text));
+  if (guided && in.beside_bytes > 0 && s.side == nullptr) {
+    INTAGLIO_ASSIGN(s.side, make_side_stream(context));
+  }
   const Places places{.conditional = in.conditional,
                       .unconditional = in.unconditional,
                       .with_text = s.with_text.placement(),
                       .without_text = s.without_text.placement(),
                       .scratch = context.scratch->data(),
-                      .x = s.x.data()};
+                      .x = s.x.data(),
+                      .beside_bytes = in.beside_bytes};
   if (places == places_ && plain_) return {};
   places_ = places;
   make_recordings(context);
@@ -40,18 +44,42 @@ Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
 
 void Sampler::make_recordings(const Context& context) {
   State* const s = state_.get();
-  const auto conditional = [&context, s] {
+  plain_.emplace([&context, s] {
     return s->inputs.conditional->forward(context, s->with_text, s->x.as<float>(),
                                           s->velocity.as<float>());
-  };
-  plain_.emplace(conditional);
+  });
   guided_.reset();
   if (s->inputs.unconditional == nullptr) return;
-  guided_.emplace([&context, s, conditional]() -> Status {
-    INTAGLIO_TRY(conditional());
-    return s->inputs.unconditional->forward(context, s->without_text, s->x.as<float>(),
-                                            s->unguided.as<float>());
-  });
+  guided_.emplace([&context, s] { return run_both(context, *s); });
+}
+
+// Both passes of a guided step.
+Status Sampler::run_both(const Context& context, State& s) {
+  if (s.inputs.beside_bytes > 0) {
+    INTAGLIO_TRY(s.side->fork(context));
+    // The streams are joined whatever happens: a recording that is given up must not leave one of them in it.
+    const Status passes = run_beside(context, s, s.inputs.beside_bytes);
+    const Status joined = s.side->join(context);
+    return passes ? joined : passes;
+  }
+  INTAGLIO_TRY(
+      s.inputs.conditional->forward(context, s.with_text, s.x.as<float>(), s.velocity.as<float>()));
+  return s.inputs.unconditional->forward(context, s.without_text, s.x.as<float>(),
+                                         s.unguided.as<float>());
+}
+
+Status Sampler::run_beside(const Context& context, State& s, size_t bytes) {
+  const Arena::Scope scope(*context.scratch);
+  INTAGLIO_ASSIGN(std::byte* const block,
+                  context.scratch->take<std::byte>(static_cast<int64_t>(bytes)));
+  Arena arena(AlignedBuffer::adopt(block, bytes, [](void*) {}));
+  Context beside = context;
+  beside.stream = s.side->stream();
+  beside.scratch = &arena;
+  INTAGLIO_TRY(s.inputs.unconditional->forward(beside, s.without_text, s.x.as<float>(),
+                                               s.unguided.as<float>()));
+  return s.inputs.conditional->forward(context, s.with_text, s.x.as<float>(),
+                                       s.velocity.as<float>());
 }
 
 Status Sampler::set_latents(const Context& context, std::span<const float> latents) {

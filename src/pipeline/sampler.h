@@ -10,6 +10,7 @@
 #include "core/aligned_buffer.h"
 #include "core/context.h"
 #include "core/recording.h"
+#include "core/side_stream.h"
 #include "core/status.h"
 #include "models/ideogram4/transformer.h"
 
@@ -21,6 +22,9 @@ struct SamplerInputs {
   TextInput text;                              // not read any more once `prepare` is done
   int64_t grid_h = 0, grid_w = 0;
   std::span<const float> times;  // model time of every step
+  // Bytes of context.scratch, beside what a pass takes, in which the unconditional pass runs at the same time as the conditional one, on a stream of its
+  // own. 0, and on a CPU: one after the other. Layers that stream share their slots, so 0 then too.
+  size_t beside_bytes = 0;
 };
 
 class Sampler {
@@ -48,6 +52,7 @@ class Sampler {
     SamplerInputs inputs;
     TransformerSession with_text, without_text;
     AlignedBuffer x, velocity, unguided;  // F32 [image_tokens, channels]
+    std::unique_ptr<SideStream> side;
   };
   // Where a recording found what it refers to.
   struct Places {
@@ -55,9 +60,12 @@ class Sampler {
     uint64_t with_text = 0, without_text = 0;  // TransformerSession::placement()
     const void* scratch = nullptr;
     const void* x = nullptr;
+    size_t beside_bytes = 0;
     bool operator==(const Places&) const = default;
   };
   void make_recordings(const Context& context);
+  static Status run_both(const Context& context, State& state);
+  static Status run_beside(const Context& context, State& state, size_t bytes);
 
   std::shared_ptr<State> state_ = std::make_shared<State>();
   int64_t values_ = 0;

@@ -28,6 +28,7 @@ MemoryNeeds full_size(Precision precision) {
   n.vae_weights = vae_weight_bytes(ideogram4_vae_config(), DType::kBF16);
   n.text_scratch = 160 * kMiB;
   n.transformer_scratch = (precision == Precision::kInt8 ? 512 : 768) * kMiB;
+  n.beside_scratch = n.transformer_scratch - 64 * kMiB;
   n.vae_scratch = 1664 * kMiB;
   n.features = uint64_t{512} * 53248 * 4;
   n.sessions = 320 * kMiB;
@@ -91,6 +92,7 @@ TEST(MemoryPlan, SessionsStayWhereThereIsRoom) {
   const auto without = plan_memory(n, {.bytes = kept + n.features - 1});
   ASSERT_TRUE(with && without);
   EXPECT_EQ(with->kept_scratch, n.vae_scratch);
+  EXPECT_EQ(with->beside_scratch, n.beside_scratch);  // in what the VAE leaves
   EXPECT_EQ(with->decode_phase, kept);
   EXPECT_EQ(with->prepare_phase, kept + n.features);
   EXPECT_EQ(without->kept_scratch, 0u);
@@ -103,6 +105,23 @@ TEST(MemoryPlan, WithoutBudgetNothingStreams) {
   ASSERT_FALSE(plan);
   EXPECT_EQ(plan.error().code, ErrorCode::kOutOfMemory);
   EXPECT_NE(plan.error().message.find("16.0 GiB"), std::string::npos) << plan.error().message;
+}
+
+// Where both passes need more than the VAE, they run at the same time only if there is room for it.
+TEST(MemoryPlan, PassesRunBesideEachOtherWhereThereIsRoom) {
+  MemoryNeeds n = full_size(Precision::kInt8);
+  n.transformer_scratch = 1500 * kMiB;
+  n.beside_scratch = 1400 * kMiB;
+  const auto large = plan_memory(n, {.bytes = 79 * kGiB});
+  ASSERT_TRUE(large);
+  EXPECT_EQ(large->kept_scratch, 2900 * kMiB);
+  EXPECT_EQ(large->beside_scratch, n.beside_scratch);
+  EXPECT_LE(large->peak_bytes(), 79 * kGiB);
+  const uint64_t others = large->denoise_phase - large->kept_scratch + n.features;
+  const auto tight = plan_memory(n, {.bytes = others + 2900 * kMiB - 1});
+  ASSERT_TRUE(tight);
+  EXPECT_EQ(tight->beside_scratch, 0u);
+  EXPECT_EQ(tight->kept_scratch, n.vae_scratch);
 }
 
 TEST(MemoryPlan, TheLeastResidentBytesSufficeAndNoByteLess) {
