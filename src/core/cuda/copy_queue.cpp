@@ -1,22 +1,17 @@
 #include "core/cuda/copy_queue.h"
 
-#include <cuda_runtime_api.h>
-
 #include <vector>
 
 #include "core/cuda/device_memory.h"
 #include "core/cuda/event.h"
-#include "core/cuda/stream.h"
+#include "core/cuda/side_stream.h"
 
 namespace intaglio::cuda {
 namespace {
 
 class StreamCopyQueue : public CopyQueue {
  public:
-  StreamCopyQueue(std::shared_ptr<void> stream, Event forked, Event joined)
-      : stream_(std::move(stream)), forked_(std::move(forked)), joined_(std::move(joined)) {}
-  // What is still under way reads memory that its owner may free next.
-  ~StreamCopyQueue() override { cudaStreamSynchronize(static_cast<cudaStream_t>(stream_.get())); }
+  explicit StreamCopyQueue(std::unique_ptr<SideStream> side) : side_(std::move(side)) {}
 
   Status add_slots(size_t slots) {
     for (size_t i = 0; i < slots; ++i) {
@@ -28,40 +23,30 @@ class StreamCopyQueue : public CopyQueue {
     return {};
   }
 
-  Status fork(const Context& context) override {
-    INTAGLIO_TRY(forked_.record(context.stream));
-    return forked_.wait(stream_.get());
-  }
-  Status join(const Context& context) override {
-    INTAGLIO_TRY(joined_.record(stream_.get()));
-    return joined_.wait(context.stream);
-  }
+  Status fork(const Context& context) override { return side_->fork(context); }
+  Status join(const Context& context) override { return side_->join(context); }
   Status copy(void* target, const void* host, size_t bytes) override {
-    return copy_to_device(target, host, bytes, stream_.get());
+    return copy_to_device(target, host, bytes, side_->stream());
   }
-  Status mark_full(size_t slot) override { return full_[slot].record(stream_.get()); }
+  Status mark_full(size_t slot) override { return full_[slot].record(side_->stream()); }
   Status wait_full(const Context& context, size_t slot) override {
     return full_[slot].wait(context.stream);
   }
   Status mark_free(const Context& context, size_t slot) override {
     return free_[slot].record(context.stream);
   }
-  Status wait_free(size_t slot) override { return free_[slot].wait(stream_.get()); }
+  Status wait_free(size_t slot) override { return free_[slot].wait(side_->stream()); }
 
  private:
-  std::shared_ptr<void> stream_;
-  Event forked_, joined_;
-  std::vector<Event> full_, free_;  // one a slot
+  std::vector<Event> full_, free_;    // one a slot
+  std::unique_ptr<SideStream> side_;  // goes first: it waits for what is under way
 };
 
 }  // namespace
 
 Expected<std::unique_ptr<CopyQueue>> make_copy_queue(size_t slots) {
-  INTAGLIO_ASSIGN(std::shared_ptr<void> stream, make_stream());
-  INTAGLIO_ASSIGN(Event forked, Event::make());
-  INTAGLIO_ASSIGN(Event joined, Event::make());
-  auto queue =
-      std::make_unique<StreamCopyQueue>(std::move(stream), std::move(forked), std::move(joined));
+  INTAGLIO_ASSIGN(std::unique_ptr<SideStream> side, make_side_stream());
+  auto queue = std::make_unique<StreamCopyQueue>(std::move(side));
   INTAGLIO_TRY(queue->add_slots(slots));
   return std::unique_ptr<CopyQueue>(std::move(queue));
 }
