@@ -291,7 +291,7 @@ def gaps_table(_):
 def two_streams_table(_):
     rows = ["| pixels | how | one stream, a step | two streams | |", "| --- | --- | --- | --- | --- |"]
     for r in read("h100_two_streams")["runs"]:
-        rows.append(f"| {r['size']} | {r['how']} | {r['one_ms']:.1f} ms | {r['two_ms']:.1f} ms | {r['one_ms'] / r['two_ms']:.2f}x |")
+        rows.append(f"| {r['size']} | {r['how']} | {r['one_ms']:.2f} ms | {r['two_ms']:.2f} ms | {r['one_ms'] / r['two_ms']:.2f}x |")
     return rows
 
 

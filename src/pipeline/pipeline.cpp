@@ -4,18 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
 
 #include "core/memory.h"
 #include "core/memory_info.h"
 #include "core/philox.h"
-#include "models/ideogram4/flux2_vae.h"
-#include "models/ideogram4/text_encoder.h"
-#include "models/ideogram4/transformer.h"
-#include "models/weight_streaming.h"
 #include "pipeline/finish_picture.h"
-#include "pipeline/memory_plan.h"
-#include "pipeline/sampler.h"
+#include "pipeline/pipeline_impl.h"
 #include "pipeline/schedule.h"
 #include "text/chat.h"
 
@@ -39,13 +33,6 @@ bool is_guided(const PictureRequest& request) {
                      [](float g) { return g != 1.0f; });
 }
 
-// Ids and one of both: what the transformer made of an earlier picture's text, a twelfth of the features, or the features on the device.
-struct Text {
-  std::vector<int32_t> ids;
-  std::shared_ptr<const std::vector<float>> rows;
-  AlignedBuffer features;
-};
-
 // Bytes of the device that a pipeline may plan with.
 Expected<uint64_t> memory_limit_of(const Context& context, const PipelineOptions& options) {
   uint64_t limit = options.memory_limit;
@@ -59,57 +46,6 @@ Expected<uint64_t> memory_limit_of(const Context& context, const PipelineOptions
 }
 
 }  // namespace
-
-struct Pipeline::Impl {
-  std::shared_ptr<const ModelSource> source;
-  PipelineOptions options;
-  std::shared_ptr<void> stream;
-  Context context;
-  Arena arena;
-  std::optional<TextEncoder> text_encoder;
-  std::shared_ptr<WeightStreamer> streamer;  // of both transformers
-  std::optional<Transformer> conditional, unconditional;
-  std::optional<Flux2VaeDecoder> vae;
-  MemoryPlan placed;  // how the transformers were loaded
-  Sampler sampler;
-  uint64_t kept_scratch = 0, beside_scratch = 0;  // of the plan at work: see MemoryPlan
-  struct KeptText {
-    std::vector<int32_t> ids;
-    std::shared_ptr<const std::vector<float>> rows;  // Transformer::text_rows
-  };
-  std::deque<KeptText> kept_texts;  // the newest last
-
-  const ModelInfo& info() const { return source->info(); }
-  DType vae_dtype() const { return Flux2VaeDecoder::compute_dtype(context, options.selection); }
-  // Before anything is loaded the device's memory is what there is; later the loaded weights are part of the plan too.
-  uint64_t memory_limit = 0;
-
-  bool streams() const { return context.gpu != nullptr && options.vram_budget > 0; }
-  Expected<MemoryPlan> plan(const PictureRequest& request, int64_t text_tokens) const;
-  Status check_pinned(const MemoryPlan& plan) const;
-  Status check_request(const PictureRequest& request) const;
-  Expected<std::vector<int32_t>> token_ids(const PictureRequest& request) const;
-  Status reserve(size_t bytes);
-  void drop_activations();
-  Status load_text_encoder(int64_t tokens);
-  bool must_load_transformers(const MemoryPlan& plan) const {
-    return !conditional || placed.transformer_bytes > plan.transformer_room;
-  }
-  void drop_transformers();
-  Status load_transformers(const MemoryPlan& plan, bool with_unconditional);
-  Status load_vae();
-  std::shared_ptr<const std::vector<float>> kept_rows(const std::vector<int32_t>& ids) const;
-  Status keep_rows(const std::vector<int32_t>& ids);
-  Expected<AlignedBuffer> encode(const std::vector<int32_t>& ids);
-  Expected<std::vector<float>> on_host(const AlignedBuffer& features) const;
-  Status prepare_sampler(const PictureRequest& request, Text& text, std::span<const float> sigmas,
-                         Picture& picture);
-  Status run_steps(const PictureRequest& request, std::span<const float> sigmas, Picture& picture,
-                   const ProgressCallback& progress);
-  Status denoise(const PictureRequest& request, const MemoryPlan& plan, Text& text,
-                 Picture& picture, const ProgressCallback& progress);
-  Status decode(const PictureRequest& request, Picture& picture, const ProgressCallback& progress);
-};
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pipeline::~Pipeline() = default;
@@ -217,99 +153,6 @@ Expected<std::vector<int32_t>> Pipeline::Impl::token_ids(const PictureRequest& r
   return *r.token_ids;
 }
 
-// On a CPU, and on a GPU where sessions are kept, the arena never shrinks, so a series of pictures allocates once. Else it is as large as the phase asks
-// for: the rest has other uses.
-Status Pipeline::Impl::reserve(size_t bytes) {
-  bytes = std::max<size_t>(bytes, kept_scratch);
-  const bool fits = bytes <= arena.capacity();
-  const bool may_be_larger = context.gpu == nullptr || kept_scratch > 0;
-  if (fits && (may_be_larger || bytes == arena.capacity())) return {};
-  arena = Arena();  // give the old block back first
-  INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, bytes));
-  arena = Arena(std::move(block));
-  return {};
-}
-
-// For a prompt of `tokens`. The transformers go if even a layer at a time does not fit beside them.
-Status Pipeline::Impl::load_text_encoder(int64_t tokens) {
-  if (text_encoder && text_encoder->keeps_all_layers()) return {};
-  text_encoder.reset();
-  drop_activations();
-  const LayerSelection& selection = options.selection;
-  INTAGLIO_ASSIGN(const TextEncoder described,
-                  TextEncoder::describe(context, source->text_config(), selection));
-  const ModelWeights weights = text_encoder_weights(source->text_config(), selection);
-  const auto budget = [&]() -> Expected<uint64_t> {
-    uint64_t taken =
-        described.scratch_bytes(context, tokens) +
-        static_cast<uint64_t>(tokens * source->text_config().feature_dim()) * sizeof(float);
-    if (conditional) taken += placed.transformer_bytes;
-    if (vae) taken += vae_weight_bytes(source->vae_config(), vae_dtype());
-    return text_weight_budget(weights, memory_limit - std::min(memory_limit, taken), streams());
-  };
-  Expected<uint64_t> bytes = budget();
-  if (!bytes && conditional) {
-    drop_transformers();
-    bytes = budget();
-  }
-  INTAGLIO_ASSIGN(const uint64_t weight_budget, std::move(bytes));
-  INTAGLIO_ASSIGN(text_encoder, source->load_text_encoder(context, selection, weight_budget));
-  return {};
-}
-
-// A GPU has their memory free for weights.
-void Pipeline::Impl::drop_activations() {
-  if (context.gpu == nullptr) return;
-  sampler = Sampler();
-  arena = Arena();
-}
-
-void Pipeline::Impl::drop_transformers() {
-  sampler = Sampler();  // its recordings refer to them
-  conditional.reset();
-  unconditional.reset();
-  streamer.reset();
-}
-
-Status Pipeline::Impl::load_transformers(const MemoryPlan& plan, bool with_unconditional) {
-  if (must_load_transformers(plan)) {
-    drop_transformers();
-    drop_activations();
-    placed = plan;
-    if (plan.slots > 0) {
-      INTAGLIO_ASSIGN(streamer, WeightStreamer::make(context, plan.slots, plan.slot_bytes));
-    }
-    INTAGLIO_ASSIGN(conditional,
-                    source->load_transformer(context, TransformerRole::kConditional,
-                                             {.selection = options.selection,
-                                              .with_text = true,
-                                              .scores = options.scores,
-                                              .weight_budget = placed.conditional_budget,
-                                              .streamer = streamer}));
-  }
-  if (with_unconditional && !unconditional) {
-    INTAGLIO_ASSIGN(unconditional,
-                    source->load_transformer(context, TransformerRole::kUnconditional,
-                                             {.selection = options.selection,
-                                              .with_text = false,
-                                              .scores = options.scores,
-                                              .weight_budget = placed.unconditional_budget,
-                                              .streamer = streamer}));
-    if (unconditional->config().channels != conditional->config().channels) {
-      return make_error(ErrorCode::kShapeMismatch,
-                        "unconditional_transformer has {} channels a token, transformer has {}",
-                        unconditional->config().channels, conditional->config().channels);
-    }
-  }
-  return {};
-}
-
-Status Pipeline::Impl::load_vae() {
-  if (vae) return {};
-  INTAGLIO_ASSIGN(vae, source->load_vae(context, vae_dtype()));
-  return {};
-}
-
 std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_rows(
     const std::vector<int32_t>& ids) const {
   for (const KeptText& text : kept_texts)
@@ -318,6 +161,7 @@ std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_rows(
 }
 
 Status Pipeline::Impl::keep_rows(const std::vector<int32_t>& ids) {
+  if (kept_rows(ids) != nullptr) return {};  // encoded again for its features
   INTAGLIO_ASSIGN(std::vector<float> rows, sampler.text_rows(context));
   kept_texts.push_back({ids, std::make_shared<std::vector<float>>(std::move(rows))});
   size_t bytes = 0;
@@ -474,7 +318,7 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
   picture.image_tokens = (request.width / impl.info().pixels_per_token) *
                          (request.height / impl.info().pixels_per_token);
   impl.kept_scratch = plan.keep_text ? plan.kept_scratch : 0;
-  Text text{.ids = ids, .rows = nullptr, .features = {}};
+  Impl::Text text{.ids = ids, .rows = nullptr, .features = {}};
   if (!request.keep_features) text.rows = impl.kept_rows(ids);
   if (text.rows == nullptr) {
     if (progress) progress({Phase::kLoadText, 0, 1});
