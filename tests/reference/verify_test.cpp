@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <map>
 
+#include "support/source_folder.h"
+
 namespace intaglio {
 namespace {
 
@@ -13,7 +15,7 @@ class Verify : public testing::TestWithParam<Precision> {};
 
 TEST_P(Verify, PublishedTensors) {
   const auto results = verify_directory(
-      std::string(INTAGLIO_SOURCE_DIR) + "/tests/reference/data",
+      test::source_path("tests/reference/data"),
       {.selection = LayerSelection{.precision = GetParam(), .keep_bf16 = {}}, .threads = 2}, {});
   ASSERT_TRUE(results) << results.error().message;
   std::map<std::string, int> passed;

@@ -12,13 +12,14 @@
 
 #include "io/checkpoint.h"
 #include "io/safetensors.h"
+#include "support/source_folder.h"
 
 namespace intaglio {
 namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kData = fs::path(INTAGLIO_SOURCE_DIR) / "tests" / "reference" / "data";
+const fs::path kData = fs::path(test::source_path("tests/reference/data"));
 const fs::path kVae = kData / "tiny" / "vae";
 
 struct Case {

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "ops/cuda/tuning/s8_gemm_names.h"
+#include "support/source_folder.h"
 
 namespace intaglio {
 namespace {
@@ -27,8 +28,7 @@ std::string line_of(const ModelLinear& l) {
 // The files that benchmarks read are those of the models' configs.
 TEST(LinearShapes, FilesOfShapesAreTheModels) {
   for (const std::string& name : public_transformer_names()) {
-    const auto text =
-        read_file(std::string(INTAGLIO_SOURCE_DIR) + "/bench/shapes/" + name + ".txt");
+    const auto text = read_file(test::source_path("bench/shapes/") + name + ".txt");
     ASSERT_TRUE(text) << text.error().message;
     std::vector<std::string> stored;
     std::istringstream lines(*text);

@@ -7,6 +7,7 @@
 #include "io/json_config.h"
 #include "models/ideogram4/model_sizes.h"
 #include "pipeline/cost_model.h"
+#include "support/source_folder.h"
 
 namespace intaglio {
 namespace {
@@ -88,8 +89,7 @@ TEST(DeploymentMap, WithoutAMapTheModelRanks) {
 // The model holds against every map that was measured: what it says is within a quarter of each pass.
 TEST(CostModel, AgreesWithEveryMeasuredPass) {
   int passes = 0;
-  for (const auto& item :
-       std::filesystem::directory_iterator(INTAGLIO_SOURCE_DIR "/bench/results")) {
+  for (const auto& item : std::filesystem::directory_iterator(test::source_path("bench/results"))) {
     const std::string name = item.path().filename().string();
     if (!name.starts_with("map_")) continue;
     const auto text = read_file(item.path());

@@ -5,13 +5,14 @@
 #include "models/ideogram4/model_sizes.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/schedule.h"
+#include "support/source_folder.h"
 #include "text/chat.h"
 
 namespace intaglio {
 namespace {
 
 Expected<JsonConfig> bundled(const char* part) {
-  return JsonConfig::open(std::filesystem::path(INTAGLIO_SOURCE_DIR "/models/mini") / part);
+  return JsonConfig::open(std::filesystem::path(test::source_path("models/mini")) / part);
 }
 
 void expect_same(const TransformerConfig& a, const TransformerConfig& b) {

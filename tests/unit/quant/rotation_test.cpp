@@ -14,6 +14,7 @@
 #include "core/dtype.h"
 #include "io/safetensors.h"
 #include "ops/cpu/quantize_kernels.h"
+#include "support/source_folder.h"
 
 namespace intaglio {
 namespace {
@@ -98,8 +99,8 @@ void comfy_quantize_row(const float* x, int64_t cols, int8_t* q) {
 class ComfyInt8 : public testing::Test {
  protected:
   void SetUp() override {
-    auto file = SafetensorsFile::open(std::string(INTAGLIO_SOURCE_DIR) +
-                                      "/tests/reference/data/cases/comfy_int8_linear.safetensors");
+    auto file = SafetensorsFile::open(
+        test::source_path("tests/reference/data/cases/comfy_int8_linear.safetensors"));
     ASSERT_TRUE(file.has_value());
     file_ = *file;
   }

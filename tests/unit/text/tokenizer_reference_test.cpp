@@ -7,6 +7,7 @@
 #include <random>
 
 #include "io/json_config.h"
+#include "support/source_folder.h"
 #include "text/bpe.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -18,7 +19,7 @@ namespace intaglio::test {
 namespace {
 
 const std::filesystem::path kData =
-    std::filesystem::path(INTAGLIO_SOURCE_DIR) / "tests/reference/data";
+    std::filesystem::path(test::source_path("tests/reference/data"));
 
 class TokenizerReference : public testing::Test {
  protected:

@@ -10,6 +10,7 @@
 
 #include "gpus.h"
 #include "ops/cuda/tuning/s8_gemm_heuristic.h"
+#include "support/source_folder.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -20,7 +21,7 @@ using Measured = std::map<std::tuple<int64_t, int64_t, int64_t>, std::map<std::s
 // `tile_of`: the tile that a candidate's name says, empty for others.
 Measured read_measured(const std::string& file,
                        const std::function<std::string(const std::string&)>& tile_of) {
-  std::ifstream stream(std::string(INTAGLIO_SOURCE_DIR) + "/bench/results/" + file + ".json");
+  std::ifstream stream(test::source_path("bench/results/") + file + ".json");
   Measured measured;
   const nlohmann::json all = nlohmann::json::parse(stream);
   for (const auto& r : all["results"]) {

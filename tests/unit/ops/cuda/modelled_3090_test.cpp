@@ -12,6 +12,7 @@
 #include "io/json_config.h"
 #include "ops/cuda/tuning/s8_gemm_heuristic.h"
 #include "pipeline/deployment_map.h"
+#include "support/source_folder.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -165,7 +166,7 @@ PassTimes pass_times(const CudaDevice& device, const CardRates& rates, int64_t t
 
 // Both passes at 1024 x 1024 by mma.sync, as `intaglio map` measured them on an H100.
 std::string measured_ms(int64_t tokens) {
-  const auto text = read_file(INTAGLIO_SOURCE_DIR "/bench/results/map_h100_mma.json");
+  const auto text = read_file(test::source_path("bench/results/map_h100_mma.json"));
   const auto map = parse_deployment_map(text.value_or(""), "map_h100_mma.json");
   if (!map) return "no result";
   for (const MapEntry& e : map->entries) {
@@ -253,7 +254,7 @@ std::string make_page() {
 }
 
 TEST(Modelled3090, PageIsWhatTheModelSays) {
-  const std::string path = INTAGLIO_SOURCE_DIR "/docs/modelled-3090.md";
+  const std::string path = test::source_path("docs/modelled-3090.md");
   const std::string page = make_page();
   if (std::getenv("INTAGLIO_WRITE_DOCS") != nullptr) {
     const Status written = write_file_atomic(path, page);

@@ -1,0 +1,7 @@
+#include "support/source_folder.h"
+
+namespace intaglio::test {
+
+std::string source_path(const std::string& path) { return INTAGLIO_SOURCE_DIR "/" + path; }
+
+}  // namespace intaglio::test
