@@ -10,27 +10,51 @@
 
 namespace intaglio {
 
-// Writes go to a temporary file in the target's folder; commit() moves it over the target. Without
-// commit the destructor removes it.
+// Where the system allows it the file has no name until it is whole, so that nothing is left however
+// the process ends. Elsewhere it has a temporary one in the target's folder, which the destructor
+// and `remove_temporary_files` remove.
+//
+// A link is written through. A character device or a pipe takes the bytes as they come; everything
+// else that is no regular file is refused, never replaced.
 class AtomicFile {
  public:
+  enum class Temporary { kNameless, kNamed };
+
   // Errors: kIo with the system's reason (folder missing, not writable, ...).
-  static Expected<AtomicFile> create(const std::filesystem::path& target);
+  static Expected<AtomicFile> create(const std::filesystem::path& target,
+                                     Temporary temporary = Temporary::kNameless);
 
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
 
   Status write(std::span<const std::byte> bytes);
-  // Flushes to the disk and renames. Call once.
+  // Flushes to the disk and gives the file its name. Call once.
   Status commit();
 
  private:
-  AtomicFile(std::filesystem::path target, std::filesystem::path temporary, int descriptor)
-      : target_(std::move(target)), temporary_(std::move(temporary)), descriptor_(descriptor) {}
-  std::filesystem::path target_;
-  std::filesystem::path temporary_;
+  // kDirect: the target itself, which is no regular file.
+  enum class Kind { kNameless, kNamed, kDirect };
+
+  AtomicFile(std::filesystem::path target, Kind kind) : target_(std::move(target)), kind_(kind) {}
+  static Expected<AtomicFile> open_direct(const std::filesystem::path& target);
+  Status open_nameless();
+  Status open_named();
+  // Points `temporary_` to the next free name and `slot_` to its place among those to remove.
+  void take_name();
+  void drop_name();
+  Status flush_and_close();
+  tl::unexpected<Error> failure(int error) const;
+
+  std::filesystem::path target_;     // where the bytes go, links resolved
+  std::filesystem::path temporary_;  // empty: there is none
+  Kind kind_ = Kind::kNamed;
+  int slot_ = -1;
   int descriptor_ = -1;
 };
+
+// Removes the temporary files of all AtomicFiles that have one. Async-signal-safe, for a handler that
+// ends the process: nothing may be written afterwards.
+void remove_temporary_files() noexcept;
 
 }  // namespace intaglio
