@@ -20,6 +20,9 @@ git ls-files 'src/core/*.cpp' ':!src/core/cuda' 'src/io/*.cpp' 'src/text/*.cpp' 
 echo "lint: tables"
 scripts/make_tables.py --check
 
+echo "lint: pages"
+scripts/check_pages.py
+
 echo "lint: shell scripts parse"
 git ls-files '*.sh' .ci/run | xargs -n 1 bash -n
 echo "lint: clean"

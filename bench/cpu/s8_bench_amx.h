@@ -24,7 +24,7 @@ inline std::string tuning_name(const S8AmxTuning& t) {
       t.slice_panels, t.pack_a, t.stream_a, t.prefetch_a, t.prefetch_w);
 }
 
-// The candidates of docs/kernels.md. "rows" is the first version: rows of A as they are, pieces of 16 steps.
+// The candidates of docs/kernels/cpu_s8_gemm.md. "rows" is the first version: rows of A as they are, pieces of 16 steps.
 inline std::vector<NamedTuning> amx_candidates() {
   return {
       {"rows", {.piece_steps = 16, .slice_panels = 8, .pack_a = false}},

@@ -14,7 +14,7 @@ namespace {
 // An element of the largest tensor on its way in: as it lies in the file, at most F32, and its int8 form.
 constexpr uint64_t kStagingBytes = 5;
 constexpr uint64_t kSessionGranules = 15 * (uint64_t{2} << 20);  // their blocks are rounded up
-// Tokens up to which both passes of a step take less time beside each other than one after the other (docs/kernels.md, H100): a small pass leaves the card
+// Tokens up to which both passes of a step take less time beside each other than one after the other (docs/kernels/whole_pass.md, H100): a small pass leaves the card
 // idle at its kernels' ends, a large one fills it.
 constexpr int64_t kMostTokensBeside = 2048;
 constexpr int64_t kMostTokens = int64_t{1} << 26;  // of a picture; beyond that products overflow

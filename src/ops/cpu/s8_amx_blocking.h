@@ -1,4 +1,4 @@
-// Blocking of the AMX int8 GEMM as pure functions; the loops are in amx/amx_s8_gemm_kernel.h, the arithmetic behind the figures in docs/kernels.md.
+// Blocking of the AMX int8 GEMM as pure functions; the loops are in amx/amx_s8_gemm_kernel.h, the arithmetic behind the figures in docs/kernels/cpu_s8_gemm.md.
 #pragma once
 
 #include "ops/cpu/s8_amx_task.h"

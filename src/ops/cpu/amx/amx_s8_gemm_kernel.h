@@ -8,7 +8,7 @@
 //          +-------+-------+        A step is 7 loads, two of them lines that were just read, and 6 products: 96 cycles, 56 of loads.
 //      a1  | acc 2 | acc 3 |        1 group (the last rows): 16 x 32.
 //          +-------+-------+
-//      a2  | acc 4 | acc 5 |        Which blocking reads how much of what from which cache: docs/kernels.md.
+//      a2  | acc 4 | acc 5 |        Which blocking reads how much of what from which cache: docs/kernels/cpu_s8_gemm.md.
 //          +-------+-------+
 //
 // The M block of A stays in L2; the panels of a task stream past it from L3 or memory, prefetched. k is cut into pieces of piece_steps: a piece of a panel

@@ -41,7 +41,7 @@
 // So on sm_90 shared memory is 70 to 94% busy and L2 is near its limit; on sm_80 it is 56 to 75%, on sm_86 28 to 38%. Larger warp tiles pay: 96 x 64 is
 // the largest whose 192 accumulators and fragments fit 255 registers.
 // Measured on an H100 (bench/cuda/check_sm80_s8_gemm.cu, bench/results/h100_sm80_s8_gemm.json): 838 to 944 TOP/s on Ideogram 4's linears; versions,
-// predictions and outcomes are in docs/kernels.md.
+// predictions and outcomes are in docs/kernels/s8_gemm.md.
 #pragma once
 
 #include <cstdint>
