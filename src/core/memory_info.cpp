@@ -11,20 +11,15 @@
 #include <fstream>
 #include <limits>
 
+#include "core/control_group.h"
+
 namespace intaglio {
 namespace {
 
 constexpr uint64_t kUnlimited = std::numeric_limits<uint64_t>::max();
 
-std::optional<uint64_t> read_number(const char* path) {
-  std::ifstream file(path);
-  uint64_t value = 0;
-  if (file >> value) return value;
-  return std::nullopt;
-}
-
-uint64_t system_available() {
-  std::ifstream file("/proc/meminfo");
+uint64_t system_available(const std::filesystem::path& root) {
+  std::ifstream file(root / "proc/meminfo");
   std::string key;
   uint64_t kilobytes = 0;
   std::string unit;
@@ -35,34 +30,29 @@ uint64_t system_available() {
          static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-// Control groups, version 2 then version 1; the file says "max" (no number) when there is no limit.
-uint64_t group_available() {
-  constexpr std::array<std::array<const char*, 2>, 2> kFiles{{
-      {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-      {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-       "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
-  }};
-  for (const auto& [limit_path, used_path] : kFiles) {
-    const auto limit = read_number(limit_path);
-    if (limit) return *limit - std::min(*limit, read_number(used_path).value_or(0));
-  }
-  return kUnlimited;
-}
-
-uint64_t address_space_available() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
-  std::ifstream file("/proc/self/statm");
-  uint64_t pages = 0;
-  file >> pages;
-  const uint64_t used = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  return limit.rlim_cur - std::min<uint64_t>(limit.rlim_cur, used);
+// Of RLIMIT_AS and RLIMIT_DATA, less what is used of them: fields 1 and 6 of statm.
+uint64_t limits_available(const std::filesystem::path& root) {
+  std::ifstream file(root / "proc/self/statm");
+  std::array<uint64_t, 6> pages{};
+  for (uint64_t& field : pages)
+    if (!(file >> field)) break;
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t available = kUnlimited;
+  const auto keep_least = [&](int resource, uint64_t used) {
+    rlimit limit{};
+    if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+    available = std::min<uint64_t>(available, limit.rlim_cur - std::min(limit.rlim_cur, used));
+  };
+  keep_least(RLIMIT_AS, pages[0] * page);
+  keep_least(RLIMIT_DATA, pages[5] * page);
+  return available;
 }
 
 }  // namespace
 
-uint64_t available_memory_bytes() {
-  return std::min({system_available(), group_available(), address_space_available()});
+uint64_t available_memory_bytes(const std::filesystem::path& root) {
+  return std::min({system_available(root), limits_available(root),
+                   control_group_limits(root).memory_left.value_or(kUnlimited)});
 }
 
 uint64_t peak_resident_bytes() {

@@ -3,14 +3,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 
 namespace intaglio {
 
-// Bytes that can be taken without swapping: the least of the system's available memory, the control group's limit and the address-space limit.
-uint64_t available_memory_bytes();
+// Bytes that can be taken without swapping: the least of the system's available memory, what the control groups leave, and the limits on address space
+// and data. `root` is the folder that proc and the mounted groups lie in.
+uint64_t available_memory_bytes(const std::filesystem::path& root = "/");
 
 // Highest resident size of this process so far.
 uint64_t peak_resident_bytes();

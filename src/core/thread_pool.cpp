@@ -1,14 +1,27 @@
 #include "core/thread_pool.h"
 
+#include <sched.h>
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <string>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
+#include "core/control_group.h"
+#include "core/memory_info.h"
+
 namespace intaglio {
 namespace {
 
+// Address space of a thread's stack. The system's default (8 MiB) would be most of what a process with many threads and a limit on it needs.
+constexpr size_t kStackBytes = size_t{2} << 20;
 constexpr int kMaxWorkers = 1023;
 // About 50 to 150 us of waiting: longer than the serial code between two loops of a forward pass, shorter than anybody would notice on an idle machine.
 constexpr int kSpins = 3000;
@@ -17,8 +30,24 @@ void pause() {
 #if defined(__x86_64__)
   _mm_pause();
 #else
-  std::this_thread::yield();
+  sched_yield();
 #endif
+}
+
+// Every limit that there is, since the system does not say which one it was.
+std::string thread_limits() {
+  std::string text;
+  if (const auto threads = control_group_limits().threads)
+    text += fmt::format("; the control group allows {} threads at once (pids.max)", *threads);
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    text +=
+        fmt::format("; this user may have {} threads and processes (ulimit -u)", limit.rlim_cur);
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    text += fmt::format("; this process may have {} of address space (ulimit -v)",
+                        format_bytes(limit.rlim_cur));
+  }
+  return text;
 }
 
 }  // namespace
@@ -32,21 +61,56 @@ ThreadPool::~ThreadPool() {
   stopping_.store(true);
   wake_.fetch_add(1);
   wake_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  for (const pthread_t worker : workers_) pthread_join(worker, nullptr);
 }
 
-void ThreadPool::grow(int workers) {
-  workers = std::min(workers, kMaxWorkers);
-  while (static_cast<int>(workers_.size()) < workers) {
-    const int index = static_cast<int>(workers_.size()) + 1;
-    workers_.emplace_back([this, index] { work(index); });
+int ThreadPool::grow(int workers) {
+  const std::lock_guard lock(growing_);
+  try {
+    workers_.reserve(static_cast<size_t>(std::max(workers, 0)));
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
   }
+  pthread_attr_t attributes;
+  if (const int error = pthread_attr_init(&attributes); error != 0) return error;
+  int error = pthread_attr_setstacksize(&attributes, kStackBytes);
+  while (error == 0 && static_cast<int>(workers_.size()) < workers) {
+    pthread_t thread{};
+    error = pthread_create(
+        &thread, &attributes,
+        [](void* self) -> void* {
+          auto* const pool = static_cast<ThreadPool*>(self);
+          pool->work(pool->next_index_.fetch_add(1));
+          return nullptr;
+        },
+        this);
+    if (error == 0) workers_.push_back(thread);
+  }
+  pthread_attr_destroy(&attributes);
+  started_.store(static_cast<int>(workers_.size()));
+  may_not_grow_.store(error != 0);
+  return error;
+}
+
+Status ThreadPool::start(int threads) {
+  const int workers = std::min(threads - 1, kMaxWorkers);
+  if (started_.load() >= workers) return {};
+  const int error = grow(workers);
+  if (error == 0) return {};
+  return make_error(ErrorCode::kUnsupported, "thread {} of {} cannot start: {}{}",
+                    started_.load() + 2, threads, std::strerror(error), thread_limits());
 }
 
 void ThreadPool::take_pieces(int thread) {
-  for (int64_t piece = next_.fetch_add(1, std::memory_order_relaxed); piece < pieces_;
-       piece = next_.fetch_add(1, std::memory_order_relaxed)) {
-    fn_(context_, piece, thread);
+  try {
+    for (int64_t piece = next_.fetch_add(1, std::memory_order_relaxed); piece < pieces_;
+         piece = next_.fetch_add(1, std::memory_order_relaxed)) {
+      fn_(context_, piece, thread);
+    }
+  } catch (...) {
+    next_.store(pieces_, std::memory_order_relaxed);
+    // Read by the caller after this thread has left the loop.
+    if (!failed_.exchange(true)) failure_ = std::current_exception();
   }
 }
 
@@ -55,7 +119,8 @@ void ThreadPool::run(int threads, int64_t pieces, PieceFunction fn, void* contex
     for (int64_t piece = 0; piece < pieces; ++piece) fn(context, piece, 0);
     return;
   }
-  grow(threads - 1);
+  if (started_.load() < std::min(threads - 1, kMaxWorkers) && !may_not_grow_.load())
+    (void)grow(std::min(threads - 1, kMaxWorkers));  // with fewer the loop is slower, not wrong
   limit_ = threads;
   pieces_ = pieces;
   fn_ = fn;
@@ -73,11 +138,17 @@ void ThreadPool::run(int threads, int64_t pieces, PieceFunction fn, void* contex
     if (spins < kSpins) {
       pause();
     } else {
-      std::this_thread::
-          yield();  // a worker was descheduled inside its piece; let it have this core
+      sched_yield();  // a worker was descheduled inside its piece; let it have this core
     }
   }
+  if (!failed_.load()) {
+    busy_.store(false, std::memory_order_release);
+    return;
+  }
+  const std::exception_ptr failure = std::exchange(failure_, nullptr);
+  failed_.store(false);
   busy_.store(false, std::memory_order_release);
+  std::rethrow_exception(failure);
 }
 
 void ThreadPool::work(int index) {

@@ -5,10 +5,15 @@
 // started on a piece: if the others do not come, it does the work alone.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
-#include <thread>
+#include <exception>
+#include <mutex>
 #include <vector>
+
+#include "core/status.h"
 
 namespace intaglio {
 
@@ -22,10 +27,15 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   // Calls fn(context, piece, thread) once for every piece of [0, pieces); `thread` is in [0, threads), 0 being the caller, and no two pieces run at once
-  // with the same `thread`. Returns when all are done. fn must not throw. A call from inside a loop, or while another caller's loop runs, runs serially.
+  // with the same `thread`. Returns when all are done. A call from inside a loop, or while another caller's loop runs, runs serially. If a piece throws
+  // (memory may run out anywhere), pieces that have not begun are left out and the caller gets the first exception once no piece runs any more.
   void run(int threads, int64_t pieces, PieceFunction fn, void* context);
 
-  // The pool of this process. Threads start when first needed.
+  // Starts the threads that loops of `threads` need, the caller's own being one of them. kUnsupported says how many could be started and what limits them;
+  // loops then run with those. `run` starts what is missing, and says nothing.
+  Status start(int threads);
+
+  // The pool of this process.
   static ThreadPool& global();
 
  private:
@@ -34,12 +44,17 @@ class ThreadPool {
   static constexpr uint64_t kInsideMask = kOpen - 1;
   static constexpr int kGenerationShift = 16;
 
-  void grow(int workers);
+  // 0, or what the system said (errno).
+  int grow(int workers);
   void work(int index);
   void take_pieces(int thread);
 
   std::atomic<bool> busy_{false};  // a loop is running
-  std::vector<std::thread> workers_;
+  std::mutex growing_;             // guards workers_
+  std::vector<pthread_t> workers_;
+  std::atomic<int> started_{0};            // workers_.size()
+  std::atomic<int> next_index_{1};         // of the worker that comes to life next
+  std::atomic<bool> may_not_grow_{false};  // the system refused a thread: loops do not ask again
   std::atomic<bool> stopping_{false};
   std::atomic<int> wake_{0};  // changes whenever a loop opens: what sleeping workers wait on
   std::atomic<int> sleepers_{0};
@@ -50,6 +65,8 @@ class ThreadPool {
   int64_t pieces_ = 0;
   PieceFunction fn_ = nullptr;
   void* context_ = nullptr;
+  std::atomic<bool> failed_{false};
+  std::exception_ptr failure_;  // of the piece that set failed_
 };
 
 }  // namespace intaglio

@@ -1,12 +1,12 @@
 #include "pipeline/device.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
-#include <algorithm>
-#include <thread>
+#include <atomic>
 
+#include "core/log.h"
 #include "core/memory_info.h"
+#include "core/processors.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "core/cuda/device.h"
 #include "core/cuda/stream.h"
@@ -14,19 +14,28 @@
 #endif
 
 namespace intaglio {
+namespace {
+
+// Once a process: every command asks for its context more than once.
+void note_crowd(int threads, int usable) {
+  static std::atomic<bool> noted{false};
+  if (noted.exchange(true)) return;
+  log(LogLevel::kWarning,
+      "{} threads on {} processor{} that this process may use: more threads than processors make "
+      "it "
+      "slower",
+      threads, usable, usable == 1 ? "" : "s");
+}
+
+}  // namespace
 
 Expected<Context> host_context(int threads) {
   Context context;
   INTAGLIO_ASSIGN(context.cpu, selected_cpu_features());
-  if (threads > 0) {
-    context.threads = threads;
-  } else {
-    cpu_set_t set;
-    context.threads = sched_getaffinity(0, sizeof set, &set) == 0
-                          ? CPU_COUNT(&set)
-                          : static_cast<int>(std::thread::hardware_concurrency());
-    context.threads = std::max(context.threads, 1);
-  }
+  const int usable = usable_processors();
+  context.threads = threads > 0 ? threads : usable;
+  if (context.threads > usable) note_crowd(context.threads, usable);
+  INTAGLIO_TRY(ThreadPool::global().start(context.threads));
   return context;
 }
 

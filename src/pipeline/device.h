@@ -15,7 +15,8 @@ struct DeviceContext {
   std::shared_ptr<void> stream;  // what context.stream points to
 };
 
-// A context for this machine: thread count (0 = as many as the process may use) and INTAGLIO_CPU_ISA applied.
+// A context for this machine: thread count (0 = as many as affinity and control groups let the process use; a warning if it is more) and
+// INTAGLIO_CPU_ISA applied. Its threads are started; kUnsupported if they cannot all be.
 Expected<Context> host_context(int threads);
 
 // `gpu`: its ordinal, which becomes the calling thread's current device; nullopt: the CPU.

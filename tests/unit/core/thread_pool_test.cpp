@@ -1,8 +1,11 @@
 #include "core/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <fstream>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -75,6 +78,61 @@ TEST(ThreadPool, SleepingWorkersWakeUp) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));  // longer than the spin: they sleep
   }
   EXPECT_EQ(runs.load(), 15);
+}
+
+// What a piece throws, in whichever thread, reaches the caller, and the pool goes on.
+TEST(ThreadPool, AnExceptionReachesTheCaller) {
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<int> thrown{0}, run{0};
+    try {
+      parallel_for(3, 50, 1, [&](int64_t begin, int64_t, int) {
+        run.fetch_add(1);
+        if (begin % 7 == round % 7) {
+          thrown.fetch_add(1);
+          throw std::bad_alloc();
+        }
+      });
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const std::bad_alloc&) {
+      EXPECT_GE(thrown.load(), 1);
+      EXPECT_LE(run.load(), 50);
+    }
+    std::atomic<int> sum{0};
+    parallel_for(3, 50, 1, [&](int64_t begin, int64_t end, int) {
+      sum.fetch_add(static_cast<int>(end - begin));
+    });
+    ASSERT_EQ(sum.load(), 50);
+  }
+}
+
+TEST(ThreadPool, AThreadThatCannotStartIsAnErrorWithItsCause) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer needs the address space itself";
+#else
+  uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit small{.rlim_cur = pages * 4096 + (uint64_t{40} << 20), .rlim_max = before.rlim_max};
+  ThreadPool pool;
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &small), 0);
+  const Status status = pool.start(200);
+  setrlimit(RLIMIT_AS, &before);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(status.error().message.find("of 200 cannot start: "), std::string::npos)
+      << status.error().message;
+  EXPECT_NE(status.error().message.find("of address space (ulimit -v)"), std::string::npos)
+      << status.error().message;
+  // Loops run with those that did start.
+  std::atomic<int> runs{0};
+  pool.run(
+      200, 1000,
+      [](void* context, int64_t, int) { static_cast<std::atomic<int>*>(context)->fetch_add(1); },
+      &runs);
+  EXPECT_EQ(runs.load(), 1000);
+  EXPECT_TRUE(pool.start(200));  // and later ones may start
+#endif
 }
 
 }  // namespace
