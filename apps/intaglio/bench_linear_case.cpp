@@ -111,7 +111,7 @@ Status Builder::add_s8() {
         shared_buffer(AlignedBuffer::allocate(static_cast<size_t>(s.m * s.n) * sizeof(int32_t)));
     if (!packed || !out) return no_memory();
     gemm.pack(data->b.as<int8_t>(), s.n, s.k, packed->data());
-    INTAGLIO_TRY(reserve(gemm.scratch_bytes(desc, context.threads)));
+    INTAGLIO_TRY(reserve(gemm.scratch_bytes(desc, context)));
     const S8GemmArgs args{.a = data->a.as<int8_t>(),
                           .lda = s.k,
                           .a_scale_row = data->a_scale.data(),
@@ -125,7 +125,7 @@ Status Builder::add_s8() {
     INTAGLIO_TRY(gemm.run(context, desc, args));
     candidate.error = integer_error(*data, out->as<int32_t>());
     desc.out_dtype = DType::kBF16;
-    INTAGLIO_TRY(reserve(gemm.scratch_bytes(desc, context.threads)));
+    INTAGLIO_TRY(reserve(gemm.scratch_bytes(desc, context)));
     INTAGLIO_TRY(gemm.run(context, desc, args));
     candidate.error = std::max(candidate.error, epilogue_error(*data, out->data()));
     candidate.extra = {

@@ -123,8 +123,7 @@ inline void make_problem(const Options& options, const BenchShape& shape, Proble
   p.packed = keep<std::byte>(p.memory, static_cast<int64_t>(p.gemm->packed_bytes(n, k)));
   p.gemm->pack(p.w, n, k, p.packed);
   auto arena = Arena::with_capacity(
-      p.gemm->scratch_bytes({m, n, k, GemmEpilogue::kNone, DType::kF32}, options.threads) +
-      (64 << 20));
+      p.gemm->scratch_bytes({m, n, k, GemmEpilogue::kNone, DType::kF32}, p.context) + (64 << 20));
   if (!arena) fail(arena.error().message);
   p.arena = std::move(*arena);
 }

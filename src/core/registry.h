@@ -22,27 +22,52 @@ inline Refusal refuse_device(DeviceKind kind, const Context& context) {
   return kind == DeviceKind::kCpu ? nullptr : "runs on a GPU";
 }
 
+inline DeviceKind device_kind(const Context& context) {
+  return context.gpu != nullptr ? DeviceKind::kGpu : DeviceKind::kCpu;
+}
+
+// An op in the trace ("float_gemm") and in messages to a user ("a matrix product").
+struct OpName {
+  std::string_view traced;
+  std::string_view words;
+};
+
+// Logs a decision the first time it is made: which op, of what shape, by whom, and who refused why.
+void trace_decision(std::string_view line);
+
+// kUnsupported: the op, its shape and the device, with the reason of the implementation that takes
+// most. No implementation is named: that is the trace's part.
+tl::unexpected<Error> no_implementation_error(const OpName& op, std::string_view shape,
+                                              const Context& context, Refusal reason);
+
 // First implementation of `list` (elements have `name`, `device` and `can_run(desc, context)`) that accepts; logs the choice under INTAGLIO_TRACE=dispatch.
-// `describe(desc)` is called only when traced.
+// The last one for a device takes most of all. `describe(desc)` and refusals are put into words only
+// when they are read.
 template <typename Implementation, typename Desc, typename Describe>
-Expected<const Implementation*> choose(std::string_view op, std::span<const Implementation> list,
+Expected<const Implementation*> choose(const OpName& op, std::span<const Implementation> list,
                                        const Desc& desc, const Context& context,
                                        Describe&& describe) {
   static const bool traced = trace_enabled("dispatch");
+  const Implementation* chosen = nullptr;
   std::string refusals;
+  Refusal last = nullptr;
   for (const Implementation& implementation : list) {
     Refusal refusal = refuse_device(implementation.device, context);
-    if (refusal == nullptr) refusal = implementation.can_run(desc, context);
+    const bool is_here = refusal == nullptr;
+    if (is_here) refusal = implementation.can_run(desc, context);
     if (refusal == nullptr) {
-      if (traced)
-        log(LogLevel::kInfo, "dispatch {} {}: {}{}", op, describe(desc), implementation.name,
-            refusals);
-      return &implementation;
+      chosen = &implementation;
+      break;
     }
-    refusals += fmt::format("; {} refused: {}", implementation.name, refusal);
+    if (is_here) last = refusal;
+    if (traced) refusals += fmt::format("; {} refused: {}", implementation.name, refusal);
   }
-  return make_error(ErrorCode::kUnsupported, "no implementation of {} for {}{}", op, describe(desc),
-                    refusals);
+  if (traced) {
+    trace_decision(fmt::format("dispatch {} {}: {}{}", op.traced, describe(desc),
+                               chosen != nullptr ? chosen->name : "none", refusals));
+  }
+  if (chosen != nullptr) return chosen;
+  return no_implementation_error(op, describe(desc), context, last);
 }
 
 }  // namespace intaglio

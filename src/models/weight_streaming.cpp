@@ -8,7 +8,7 @@ namespace intaglio {
 
 uint64_t packed_bytes(const LinearSizes& linear) {
   const auto elements = static_cast<uint64_t>(linear.n * linear.k);
-  switch (kind_at_size(linear.kind, linear.n, linear.k)) {
+  switch (kind_at_size(DeviceKind::kGpu, linear.kind, linear.n, linear.k)) {
     case LinearKind::kF32:
       return device_bytes(4 * elements);
     case LinearKind::kBF16:
@@ -25,7 +25,7 @@ uint64_t packed_bytes(const LinearSizes& linear) {
 
 uint64_t scale_bytes(const LinearSizes& linear) {
   const auto rows = static_cast<uint64_t>(linear.n);
-  switch (kind_at_size(linear.kind, linear.n, linear.k)) {
+  switch (kind_at_size(DeviceKind::kGpu, linear.kind, linear.n, linear.k)) {
     case LinearKind::kF32:
     case LinearKind::kBF16:
       return 0;

@@ -176,7 +176,8 @@ std::span<const AttentionImplementation> attention_implementations() { return kI
 Expected<const AttentionImplementation*> choose_attention(const AttentionDesc& desc,
                                                           const Context& context) {
   INTAGLIO_TRY(check_attention_desc(desc));
-  return choose("attention", attention_implementations(), desc, context, describe);
+  return choose(OpName{"attention", "attention"}, attention_implementations(), desc, context,
+                describe);
 }
 
 size_t attention_scratch_bytes(const Context& context, const AttentionDesc& desc) {

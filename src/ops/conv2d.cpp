@@ -119,11 +119,13 @@ std::span<const Conv2dImplementation> conv2d_implementations() {
 
 Expected<const Conv2dImplementation*> choose_conv2d(const Conv2dDesc& desc,
                                                     const Context& context) {
-  return choose("conv2d", conv2d_implementations(), desc, context, describe);
+  return choose(OpName{"conv2d", "a convolution"}, conv2d_implementations(), desc, context,
+                describe);
 }
 
 Expected<Conv2dWeights> make_conv2d(const Context& context, DType dtype, TensorView w,
                                     TensorView bias, bool upsample) {
+  INTAGLIO_TRY(check_cancelled(context));  // loading stops between tensors
   const Shape& s = w.shape;
   if (w.data == nullptr || !is_float(w.dtype) || s.rank != 4 || s[2] != s[3] ||
       (s[2] != 1 && s[2] != 3)) {
@@ -177,8 +179,8 @@ Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeight
                       dtype_name(weights.dtype), weights.upsample ? " upsampled" : "");
   }
   if (const Refusal refusal = weights.implementation->can_run(desc, context)) {
-    return make_error(ErrorCode::kUnsupported, "conv2d: {} cannot run {}: {}",
-                      weights.implementation->name, describe(desc), refusal);
+    return make_error(ErrorCode::kUnsupported, "a convolution of {} cannot run: {}", describe(desc),
+                      refusal);
   }
   return weights.implementation->run(context, desc, weights, x, add, y);
 }

@@ -111,11 +111,12 @@ std::span<const FloatGemmImplementation> float_gemm_implementations() {
 
 Expected<const FloatGemmImplementation*> choose_float_gemm(const FloatGemmDesc& desc,
                                                            const Context& context) {
-  return choose(
-      "float_gemm", float_gemm_implementations(), desc, context, [](const FloatGemmDesc& d) {
-        return fmt::format("m={} n={} k={} {}->{}{}", d.m, d.n, d.k, dtype_name(d.in_dtype),
-                           dtype_name(d.out_dtype), d.has_bias ? " bias" : "");
-      });
+  return choose(OpName{"float_gemm", "a matrix product"}, float_gemm_implementations(), desc,
+                context, [](const FloatGemmDesc& d) {
+                  return fmt::format("m={} n={} k={} {}->{}{}", d.m, d.n, d.k,
+                                     dtype_name(d.in_dtype), dtype_name(d.out_dtype),
+                                     d.has_bias ? " bias" : "");
+                });
 }
 
 }  // namespace intaglio

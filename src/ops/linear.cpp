@@ -38,8 +38,8 @@ void* advance(void* out, DType dtype, int64_t elements) {
 Status run_float_gemm(const Context& context, const FloatGemmImplementation& gemm,
                       const FloatGemmDesc& desc, const FloatGemmArgs& args) {
   if (const Refusal refusal = gemm.can_run(desc, context)) {
-    return make_error(ErrorCode::kUnsupported,
-                      "linear: {} was chosen for these weights but cannot run: {}", gemm.name,
+    return make_error(ErrorCode::kUnsupported, "a linear of m={} n={} k={} {}->{} cannot run: {}",
+                      desc.m, desc.n, desc.k, dtype_name(desc.in_dtype), dtype_name(desc.out_dtype),
                       refusal);
   }
   return gemm.run(context, desc, args);
@@ -189,12 +189,15 @@ Refusal linear_kind_refusal(LinearKind kind, const Context& context) {
   return nullptr;
 }
 
-LinearKind kind_at_size(LinearKind kind, int64_t n, int64_t k) {
+LinearKind kind_at_size(DeviceKind device, LinearKind kind, int64_t n, int64_t k) {
   constexpr int64_t kFp8Multiple = 16;  // cuBLASLt: rows of operands at multiples of 16 bytes
   constexpr int64_t kNf4Multiple = 64;  // no block of an absmax crosses a row
+  constexpr int64_t kS8Multiple = 16;   // a GPU's rows of int8 begin at multiples of 16 bytes
+  const bool s8 = kind == LinearKind::kS8 || kind == LinearKind::kS8Dequant;
   const bool fits = kind == LinearKind::kF8    ? n % kFp8Multiple == 0 && k % kFp8Multiple == 0
                     : kind == LinearKind::kNf4 ? k % kNf4Multiple == 0
-                                               : true;
+                    : s8 && device == DeviceKind::kGpu ? k % kS8Multiple == 0
+                                                       : true;
   return fits ? kind : LinearKind::kBF16;
 }
 
@@ -203,7 +206,7 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
   if (m <= 0) return 0;
   if (weights.kind == LinearKind::kS8)
     return scratch_size(
-        weights.s8_gemm->scratch_bytes(s8_desc(weights, m, out_dtype), context.threads));
+        weights.s8_gemm->scratch_bytes(s8_desc(weights, m, out_dtype), context));
 #if defined(INTAGLIO_HAS_CUDA)
   if (context.gpu != nullptr) return cuda::op::linear_scratch_bytes(context, weights, m, out_dtype);
 #endif

@@ -30,8 +30,9 @@ std::string_view linear_kind_name(LinearKind kind);
 // nullptr if the context's device has products of this kind, else the reason.
 Refusal linear_kind_refusal(LinearKind kind, const Context& context);
 
-// What runs in place of `kind` at this size: bf16 where fp8 (n and k in multiples of 16) or NF4 (k in multiples of 64) has no product.
-LinearKind kind_at_size(LinearKind kind, int64_t n, int64_t k);
+// What runs in place of `kind` at this size: bf16 where fp8 (n and k in multiples of 16), NF4 (k in multiples of 64) or, on a GPU, an int8 kind (k in
+// multiples of 16) has no product.
+LinearKind kind_at_size(DeviceKind device, LinearKind kind, int64_t n, int64_t k);
 
 // Weights of one or several linears that read the same input, laid side by side: w = [w_0; w_1; ...] along n.
 struct LinearWeights {

@@ -21,14 +21,14 @@ Expected<LinearWeights> describe_linear(const Context& context, const LinearSize
   if (const Refusal refusal = linear_kind_refusal(sizes.kind, context))
     return make_error(ErrorCode::kUnsupported, "describe_linear: {}", refusal);
   LinearWeights weights;
-  weights.kind = kind_at_size(sizes.kind, sizes.n, sizes.k);
+  weights.kind = kind_at_size(device_kind(context), sizes.kind, sizes.n, sizes.k);
   weights.epilogue = sizes.epilogue;
   weights.n = sizes.n;
   weights.k = sizes.k;
   weights.input = input_of(context, weights.kind);
   if (is_interleaved(weights))
     weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(sizes.n / 2), kSwigluGroup));
-  if (sizes.kind == LinearKind::kS8) {
+  if (weights.kind == LinearKind::kS8) {
     INTAGLIO_ASSIGN(
         weights.s8_gemm,
         choose_s8_gemm(

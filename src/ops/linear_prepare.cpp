@@ -221,11 +221,12 @@ Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, Gem
                                     const std::vector<TensorView>& parts,
                                     const std::vector<TensorView>& biases,
                                     std::span<const float> added_bias) {
+  INTAGLIO_TRY(check_cancelled(context));  // loading stops between tensors
   INTAGLIO_ASSIGN(const LinearShape shape, check_linear(epilogue, parts, biases));
   if (const Refusal refusal = linear_kind_refusal(kind, context))
     return make_error(ErrorCode::kUnsupported, "make_linear: {}", refusal);
   LinearWeights weights;
-  weights.kind = kind_at_size(kind, shape.n, shape.k);
+  weights.kind = kind_at_size(device_kind(context), kind, shape.n, shape.k);
   if (weights.kind != kind) {
     log(LogLevel::kWarning,
         "a linear of {} x {} weights runs in {}: {} has no product of that size", shape.n, shape.k,

@@ -140,8 +140,9 @@ Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) 
   INTAGLIO_TRY(check_out(desc, args.out));
   if (desc.rows == 0) return {};
   if (args.x == nullptr) return make_error(ErrorCode::kInvalidArgument, "norm: x is null");
-  INTAGLIO_ASSIGN(const NormImplementation* chosen,
-                  choose("norm", norm_implementations(), desc, context, describe));
+  INTAGLIO_ASSIGN(
+      const NormImplementation* chosen,
+      choose(OpName{"norm", "a norm"}, norm_implementations(), desc, context, describe));
   return chosen->norm(context, desc, args);
 }
 
@@ -175,7 +176,8 @@ Status gated_residual(const Context& context, const NormDesc& desc, const GatedR
                       "gated_residual: h, y, weight and gate must not be null");
   }
   INTAGLIO_ASSIGN(const NormImplementation* chosen,
-                  choose("gated_residual", norm_implementations(), desc, context, describe));
+                  choose(OpName{"gated_residual", "a gated residual"}, norm_implementations(), desc,
+                         context, describe));
   const Refusal refusal = next_desc == nullptr ? nullptr : chosen->can_run(*next_desc, context);
   if (refusal != nullptr)
     return make_error(ErrorCode::kUnsupported, "gated_residual: the next norm, {}: {}",

@@ -113,7 +113,8 @@ Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkN
                       "heads must not be null");
   }
   INTAGLIO_ASSIGN(const QkNormRopeImplementation* chosen,
-                  choose("qk_norm_rope", qk_norm_rope_implementations(), desc, context, describe));
+                  choose(OpName{"qk_norm_rope", "norm and rope of the heads"},
+                         qk_norm_rope_implementations(), desc, context, describe));
   return chosen->run(context, desc, args);
 }
 

@@ -96,9 +96,10 @@ Status quantize_rows(const Context& context, TensorView x, Activation out) {
                       dtype_name(out.dtype));
   }
   if (out.dtype == DType::kF8E4M3) return to_e4m3(context, x, out);
-  INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
-                  choose("quantize_rows", quantize_rows_implementations(), x.dtype, context,
-                         [](DType dtype) { return std::string(dtype_name(dtype)); }));
+  INTAGLIO_ASSIGN(
+      const QuantizeRowsImplementation* implementation,
+      choose(OpName{"quantize_rows", "int8 quantization"}, quantize_rows_implementations(), x.dtype,
+             context, [](DType dtype) { return std::string(dtype_name(dtype)); }));
   return implementation->run(context, x.data, x.dtype, out.cols, out.rows, out.cols,
                              out.as<int8_t>(), out.scale_row);
 }
@@ -109,8 +110,9 @@ void quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float
   const int64_t k = w.shape[1];
   const auto* bytes = static_cast<const unsigned char*>(w.data);
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(w.dtype);
-  const auto choice = choose("quantize_weight_rows", quantize_rows_implementations(), DType::kF32,
-                             context, [](DType dtype) { return std::string(dtype_name(dtype)); });
+  const auto choice =
+      choose(OpName{"quantize_weight_rows", "int8 quantization"}, quantize_rows_implementations(),
+             DType::kF32, context, [](DType dtype) { return std::string(dtype_name(dtype)); });
   Context serial = context;
   serial.threads = 1;
   const int64_t grain = std::max<int64_t>(1, kPieceElements / k);

@@ -113,11 +113,12 @@ std::span<const S8GemmImplementation> s8_gemm_implementations() {
 
 Expected<const S8GemmImplementation*> choose_s8_gemm(const S8GemmDesc& desc,
                                                      const Context& context) {
-  return choose("s8_gemm", s8_gemm_implementations(), desc, context, [](const S8GemmDesc& d) {
-    return fmt::format("m={} n={} k={} epilogue={} out={}", d.m, d.n, d.k,
-                       d.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "none",
-                       dtype_name(d.out_dtype));
-  });
+  return choose(OpName{"s8_gemm", "an int8 matrix product"}, s8_gemm_implementations(), desc,
+                context, [](const S8GemmDesc& d) {
+                  return fmt::format("m={} n={} k={} epilogue={} out={}", d.m, d.n, d.k,
+                                     d.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "none",
+                                     dtype_name(d.out_dtype));
+                });
 }
 
 }  // namespace intaglio

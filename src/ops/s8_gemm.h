@@ -50,7 +50,7 @@ struct S8GemmImplementation {
   // Inverse of pack, rows [first, first + count) of w into out [count, k]; for int8-dequant and for inspection.
   void (*unpack_rows)(const void* packed, int64_t n, int64_t k, int64_t first, int64_t count,
                       int8_t* out);
-  size_t (*scratch_bytes)(const S8GemmDesc&, int threads);
+  size_t (*scratch_bytes)(const S8GemmDesc&, const Context&);
   Status (*run)(const Context&, const S8GemmDesc&, const S8GemmArgs&);
   DeviceKind device = DeviceKind::kCpu;
 };

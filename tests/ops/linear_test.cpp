@@ -231,14 +231,20 @@ TEST(linear, fp8_and_nf4_have_no_form_on_a_cpu) {
 }
 
 TEST(linear, sizes_without_a_product_run_in_bf16) {
-  EXPECT_EQ(kind_at_size(LinearKind::kF8, 48, 160), LinearKind::kF8);
-  EXPECT_EQ(kind_at_size(LinearKind::kF8, 40, 160), LinearKind::kBF16);
-  EXPECT_EQ(kind_at_size(LinearKind::kF8, 48, 168), LinearKind::kBF16);
-  EXPECT_EQ(kind_at_size(LinearKind::kNf4, 7, 128), LinearKind::kNf4);
-  EXPECT_EQ(kind_at_size(LinearKind::kNf4, 64, 96), LinearKind::kBF16);
+  EXPECT_EQ(kind_at_size(DeviceKind::kGpu, LinearKind::kF8, 48, 160), LinearKind::kF8);
+  EXPECT_EQ(kind_at_size(DeviceKind::kGpu, LinearKind::kF8, 40, 160), LinearKind::kBF16);
+  EXPECT_EQ(kind_at_size(DeviceKind::kGpu, LinearKind::kF8, 48, 168), LinearKind::kBF16);
+  EXPECT_EQ(kind_at_size(DeviceKind::kGpu, LinearKind::kNf4, 7, 128), LinearKind::kNf4);
+  EXPECT_EQ(kind_at_size(DeviceKind::kGpu, LinearKind::kNf4, 64, 96), LinearKind::kBF16);
   for (LinearKind kind :
        {LinearKind::kF32, LinearKind::kBF16, LinearKind::kS8, LinearKind::kS8Dequant})
-    EXPECT_EQ(kind_at_size(kind, 3, 5), kind);
+    EXPECT_EQ(kind_at_size(DeviceKind::kCpu, kind, 3, 5), kind);
+  for (LinearKind kind : {LinearKind::kS8, LinearKind::kS8Dequant}) {
+    EXPECT_EQ(kind_at_size(DeviceKind::kGpu, kind, 3, 48), kind);
+    EXPECT_EQ(kind_at_size(DeviceKind::kGpu, kind, 3, 60), LinearKind::kBF16);
+  }
+  EXPECT_EQ(kind_at_size(DeviceKind::kGpu, LinearKind::kF32, 3, 5), LinearKind::kF32);
+  EXPECT_EQ(kind_at_size(DeviceKind::kGpu, LinearKind::kBF16, 3, 5), LinearKind::kBF16);
 }
 
 TEST(linear, refuses_what_does_not_fit) {

@@ -31,9 +31,8 @@ S8Output run_implementation(const S8GemmImplementation& implementation, const S8
   EXPECT_TRUE(packed.has_value());
   std::memset(packed->data(), 0x33, packed->size());
   implementation.pack(c.w.data(), c.n, c.k, packed->data());
-  return run_s8_case(c, desc, context, packed->data(),
-                     implementation.scratch_bytes(desc, context.threads), with_bias,
-                     implementation.run);
+  return run_s8_case(c, desc, context, packed->data(), implementation.scratch_bytes(desc, context),
+                     with_bias, implementation.run);
 }
 
 void compare_with_reference(const S8Case& c, GemmEpilogue epilogue) {

@@ -60,10 +60,10 @@ class TransformerSession {
 // Every tensor of transformer/ and its shape; without the text projection if `with_text` is false.
 TensorShapes transformer_tensor_shapes(const TransformerConfig& config, bool with_text);
 
-// The linears of a layer that may stream: qkv, out, w13 and w2.
+// The linears of a layer that may stream: qkv, out, w13 and w2, as they are on a device.
 std::array<LinearSizes, 4> transformer_layer_linears(const TransformerConfig& config,
-                                                     const LayerSelection& selection,
-                                                     int64_t layer);
+                                                     const LayerSelection& selection, int64_t layer,
+                                                     DeviceKind device = DeviceKind::kGpu);
 // Bytes of their packed weights on a GPU, by layer, as they lie in a slot.
 std::vector<uint64_t> transformer_layer_bytes(const TransformerConfig& config,
                                               const LayerSelection& selection);

@@ -39,8 +39,8 @@ constexpr size_t kQkv = 0, kOut = 1, kW13 = 2, kW2 = 3;
 }  // namespace
 
 std::array<LinearSizes, 4> transformer_layer_linears(const TransformerConfig& config,
-                                                     const LayerSelection& selection,
-                                                     int64_t layer) {
+                                                     const LayerSelection& selection, int64_t layer,
+                                                     DeviceKind device) {
   const int64_t d = config.width();
   const auto kind = [&](const std::vector<std::string>& names) {
     std::vector<std::string> full;
@@ -49,9 +49,10 @@ std::array<LinearSizes, 4> transformer_layer_linears(const TransformerConfig& co
   };
   const LinearKind w13 = kind({"feed_forward.w1", "feed_forward.w3"});
   // The int8 kernels read gate and up in turns of a group of rows.
-  const auto hidden = static_cast<int64_t>(
-      w13 == LinearKind::kS8 ? align_up(static_cast<size_t>(config.intermediate), kSwigluGroup)
-                             : static_cast<size_t>(config.intermediate));
+  const auto hidden =
+      static_cast<int64_t>(kind_at_size(device, w13, 2 * config.intermediate, d) == LinearKind::kS8
+                               ? align_up(static_cast<size_t>(config.intermediate), kSwigluGroup)
+                               : static_cast<size_t>(config.intermediate));
   return {
       LinearSizes{
           .kind = kind({"attention.to_q", "attention.to_k", "attention.to_v"}), .n = 3 * d, .k = d},
@@ -106,7 +107,8 @@ Expected<Transformer> Transformer::describe(const Context& context, const Transf
   model.layers_.resize(static_cast<size_t>(config.layers));
   for (int64_t i = 0; i < config.layers; ++i) {
     Layer& layer = model.layers_[static_cast<size_t>(i)];
-    const auto linears = transformer_layer_linears(config, options.selection, i);
+    const auto linears =
+        transformer_layer_linears(config, options.selection, i, device_kind(context));
     INTAGLIO_ASSIGN(layer.qkv, describe_linear(context, linears[kQkv]));
     INTAGLIO_ASSIGN(layer.out, describe_linear(context, linears[kOut]));
     INTAGLIO_ASSIGN(layer.w13, describe_linear(context, linears[kW13]));

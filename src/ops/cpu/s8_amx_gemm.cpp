@@ -117,8 +117,8 @@ Refusal can_run(const S8GemmDesc& desc, const Context& context) {
   return refuse_s8_gemm_desc(desc);
 }
 
-size_t scratch_bytes(const S8GemmDesc& desc, int threads) {
-  return s8_amx_scratch_bytes(desc, threads, S8AmxTuning{});
+size_t scratch_bytes(const S8GemmDesc& desc, const Context& context) {
+  return s8_amx_scratch_bytes(desc, context.threads, S8AmxTuning{});
 }
 
 Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {

@@ -187,8 +187,8 @@ Refusal vnni_can_run(const S8GemmDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "needs AVX512-VNNI";
   return refuse_s8_gemm_desc(desc);
 }
-size_t vnni_scratch(const S8GemmDesc& desc, int threads) {
-  return scratch_bytes(kVnniKernel, desc, threads);
+size_t vnni_scratch(const S8GemmDesc& desc, const Context& context) {
+  return scratch_bytes(kVnniKernel, desc, context.threads);
 }
 Status vnni_run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
   PanelKernel kernel = kVnniKernel;
@@ -200,8 +200,8 @@ Refusal avx2_can_run(const S8GemmDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx2) return "needs AVX2";
   return refuse_s8_gemm_desc(desc);
 }
-size_t avx2_scratch(const S8GemmDesc& desc, int threads) {
-  return scratch_bytes(kAvx2Kernel, desc, threads);
+size_t avx2_scratch(const S8GemmDesc& desc, const Context& context) {
+  return scratch_bytes(kAvx2Kernel, desc, context.threads);
 }
 Status avx2_run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
   return run(kAvx2Kernel, context, desc, args);

@@ -52,14 +52,6 @@ GroupNormParams group_norm_params(const GroupNormDesc& desc) {
   return p;
 }
 
-template <auto kRefusal, auto kLaunch>
-Status run(const Context& context, const Conv2dParams& p, const char* name) {
-  if (const char* reason = kRefusal(p))
-    return make_error(ErrorCode::kUnsupported, "{} {}x{} {}->{}: {}", name, p.width, p.height,
-                      p.in_channels, p.out_channels, reason);
-  return device_status(kLaunch(p, stream_of(context)), name);
-}
-
 }  // namespace
 
 Expected<AlignedBuffer> pack_conv2d(const Context& context, const Conv2dDesc& desc,
@@ -83,20 +75,30 @@ Refusal sm80_conv2d_refusal(const Conv2dDesc& desc, const Context& context) {
   return context.gpu->compute_capability >= 80 ? nullptr : "needs compute capability 8.0";
 }
 
+Status run_plain_conv2d(const Context& context, const Conv2dDesc& desc,
+                        const Conv2dWeights& weights, const void* x, const void* add, void* y) {
+  const Conv2dParams p = params(desc, weights, x, add, y);
+  if (const char* reason = cuda::plain_conv2d_refusal(p))
+    return make_error(ErrorCode::kUnsupported, "a convolution of {}x{} {}->{}: {}", p.width,
+                      p.height, p.in_channels, p.out_channels, reason);
+  return device_status(plain_conv2d(p, stream_of(context)), "a convolution");
+}
+
+// Both read the same packed weights: what the faster one cannot do after all the plain one does.
 Status run_sm80_conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
                        const void* x, const void* add, void* y) {
-  return run<static_cast<const char* (*)(const Conv2dParams&)>(cuda::sm80_conv2d_refusal),
-             sm80_conv2d>(context, params(desc, weights, x, add, y), "sm80_conv2d");
+  const Conv2dParams p = params(desc, weights, x, add, y);
+  if (const char* reason = cuda::sm80_conv2d_refusal(p)) {
+    if (trace_enabled("dispatch"))
+      trace_decision(fmt::format("dispatch conv2d {}x{} {}->{}: plain_conv2d instead; {}", p.width,
+                                 p.height, p.in_channels, p.out_channels, reason));
+    return run_plain_conv2d(context, desc, weights, x, add, y);
+  }
+  return device_status(sm80_conv2d(p, stream_of(context)), "a convolution");
 }
 
 Refusal plain_conv2d_refusal(const Conv2dDesc& desc, const Context& context) {
   return refuse(desc, context);
-}
-
-Status run_plain_conv2d(const Context& context, const Conv2dDesc& desc,
-                        const Conv2dWeights& weights, const void* x, const void* add, void* y) {
-  return run<static_cast<const char* (*)(const Conv2dParams&)>(cuda::plain_conv2d_refusal),
-             plain_conv2d>(context, params(desc, weights, x, add, y), "plain_conv2d");
 }
 
 size_t group_norm_scratch_bytes(const GroupNormDesc& desc) {

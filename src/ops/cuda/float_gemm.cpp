@@ -3,6 +3,7 @@
 #include "core/cuda/device.h"
 #include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/conv2d.h"
+#include "ops/cuda/launch/plain_gemm.h"
 #include "ops/cuda/lt_products.h"
 
 namespace intaglio::cuda::op {
@@ -21,11 +22,17 @@ Refusal refuse_sizes(const FloatGemmDesc& desc, const Context& context) {
   return nullptr;
 }
 
-Status check_dense(const FloatGemmDesc& desc, const FloatGemmArgs& args) {
-  if (args.lda == desc.k && args.ldo == desc.n) return {};
-  return make_error(ErrorCode::kUnsupported,
-                    "float_gemm on a GPU: rows of {} and {} elements, expected {} and {}", args.lda,
-                    args.ldo, desc.k, desc.n);
+bool is_dense(const FloatGemmDesc& desc, const FloatGemmArgs& args) {
+  return args.lda == desc.k && args.ldo == desc.n;
+}
+
+// What a faster product cannot do after all, for its operands or since the library has none for the shape: slower, never silent, and no hole.
+Status run_plain_instead(const Context& context, const FloatGemmDesc& desc,
+                         const FloatGemmArgs& args, std::string_view reason) {
+  if (trace_enabled("dispatch"))
+    trace_decision(fmt::format("dispatch float_gemm m={} n={} k={}: plain_gemm instead; {}", desc.m,
+                               desc.n, desc.k, reason));
+  return run_plain_gemm(context, desc, args);
 }
 
 // A linear as a convolution of kernel 1 over a picture of one column.
@@ -68,12 +75,13 @@ size_t cublaslt_gemm_scratch_bytes(const FloatGemmDesc&, int) { return lt_produc
 
 Status run_cublaslt_gemm(const Context& context, const FloatGemmDesc& desc,
                          const FloatGemmArgs& args) {
-  INTAGLIO_TRY(check_dense(desc, args));
   if (desc.m == 0) return {};
-  return run_lt_product(
-      context, lt_kind(desc),
-      {static_cast<int>(desc.m), static_cast<int>(desc.n), static_cast<int>(desc.k)},
-      {.a = args.a, .w = args.w, .out = args.out, .bias = args.bias});
+  if (!is_dense(desc, args)) return run_plain_instead(context, desc, args, "rows are not dense");
+  const LtShape shape{static_cast<int>(desc.m), static_cast<int>(desc.n), static_cast<int>(desc.k)};
+  if (const Status has = prepare_lt_product(context, lt_kind(desc), shape, {}); !has)
+    return run_plain_instead(context, desc, args, has.error().message);
+  return run_lt_product(context, lt_kind(desc), shape,
+                        {.a = args.a, .w = args.w, .out = args.out, .bias = args.bias});
 }
 
 Refusal sm80_bf16_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {
@@ -85,33 +93,45 @@ Refusal sm80_bf16_gemm_refusal(const FloatGemmDesc& desc, const Context& context
 
 Status run_sm80_bf16_gemm(const Context& context, const FloatGemmDesc& desc,
                           const FloatGemmArgs& args) {
-  INTAGLIO_TRY(check_dense(desc, args));
   if (desc.m == 0) return {};
+  if (!is_dense(desc, args)) return run_plain_instead(context, desc, args, "rows are not dense");
   const Conv2dParams p = as_conv(desc, args);
   if (const char* reason = cuda::sm80_conv2d_refusal(p))
-    return make_error(ErrorCode::kUnsupported, "sm80_bf16_gemm {}x{}x{}: {}", desc.m, desc.n,
-                      desc.k, reason);
-  return device_status(sm80_conv2d(p, stream_of(context)), "sm80_bf16_gemm");
+    return run_plain_instead(context, desc, args, reason);
+  return device_status(sm80_conv2d(p, stream_of(context)), "a matrix product");
 }
 
-Refusal plain_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {
-  if (const Refusal refusal = refuse_sizes(desc, context)) return refusal;
-  if (desc.in_dtype == DType::kF32 && desc.out_dtype != DType::kF32)
-    return "no F32 product with a BF16 result";
-  return desc.k * static_cast<int64_t>(dtype_size(desc.in_dtype)) % 16 == 0
-             ? nullptr
-             : "rows are no multiples of 16 bytes";
+Refusal plain_gemm_refusal(const FloatGemmDesc&, const Context& context) {
+  return refuse_device(DeviceKind::kGpu, context);
 }
 
 Status run_plain_gemm(const Context& context, const FloatGemmDesc& desc,
                       const FloatGemmArgs& args) {
-  INTAGLIO_TRY(check_dense(desc, args));
   if (desc.m == 0) return {};
-  const Conv2dParams p = as_conv(desc, args);
-  if (const char* reason = cuda::plain_conv2d_refusal(p))
-    return make_error(ErrorCode::kUnsupported, "plain_gemm {}x{}x{}: {}", desc.m, desc.n, desc.k,
-                      reason);
-  return device_status(plain_conv2d(p, stream_of(context)), "plain_gemm");
+  // Larger tiles, where rows are whole pieces of 16 bytes.
+  const bool pieces = desc.k * static_cast<int64_t>(dtype_size(desc.in_dtype)) % 16 == 0;
+  const bool same_types = desc.in_dtype == DType::kBF16 || desc.out_dtype == DType::kF32;
+  if (pieces && same_types && is_dense(desc, args) && refuse_sizes(desc, context) == nullptr) {
+    const Conv2dParams conv = as_conv(desc, args);
+    if (cuda::plain_conv2d_refusal(conv) == nullptr)
+      return device_status(plain_conv2d(conv, stream_of(context)), "a matrix product");
+  }
+  const PlainGemmParams p{.a = args.a,
+                          .w = args.w,
+                          .bias = args.bias,
+                          .out = args.out,
+                          .lda = args.lda,
+                          .ldw = desc.k,
+                          .ldo = args.ldo,
+                          .m = desc.m,
+                          .n = desc.n,
+                          .k = desc.k,
+                          .type = row_type(desc.in_dtype),
+                          .out_type = row_type(desc.out_dtype)};
+  if (const char* reason = cuda::plain_gemm_refusal(p))
+    return make_error(ErrorCode::kUnsupported, "a matrix product of {}x{}x{}: {}", desc.m, desc.n,
+                      desc.k, reason);
+  return device_status(plain_gemm(p, stream_of(context)), "a matrix product");
 }
 
 }  // namespace intaglio::cuda::op

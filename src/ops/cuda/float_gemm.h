@@ -16,7 +16,7 @@ Refusal sm80_bf16_gemm_refusal(const FloatGemmDesc& desc, const Context& context
 Status run_sm80_bf16_gemm(const Context& context, const FloatGemmDesc& desc,
                           const FloatGemmArgs& args);
 
-// The same on CUDA cores, slow: k in multiples of 16 bytes.
+// On CUDA cores, slow: any sizes, types and strides.
 Refusal plain_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
 Status run_plain_gemm(const Context& context, const FloatGemmDesc& desc, const FloatGemmArgs& args);
 

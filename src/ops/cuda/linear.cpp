@@ -60,11 +60,6 @@ Status prepare_float(const Context& context, const std::vector<TensorView>& part
 Status prepare_s8(const Context& context, const std::vector<TensorView>& parts,
                   LinearWeights& weights) {
   const int64_t k = weights.k;
-  if (k % kS8KMultiple != 0) {
-    return make_error(ErrorCode::kUnsupported,
-                      "int8 linears on a GPU need input columns in multiples of {}, found {}",
-                      kS8KMultiple, k);
-  }
   const bool interleaved = is_interleaved(weights);
   INTAGLIO_ASSIGN(weights.packed, allocate(context, static_cast<size_t>(weights.n * k)));
   const std::vector<float> least(static_cast<size_t>(weights.n), kMinQuantScale);
@@ -188,14 +183,12 @@ void s8_unpack_rows(const void* packed, int64_t, int64_t k, int64_t first, int64
   std::memcpy(out, static_cast<const int8_t*>(packed) + first * k, s8_packed_bytes(count, k));
 }
 
-size_t s8_workspace_bytes(const S8GemmDesc& desc) {
-  const auto device = current_device();
-  if (!device) return 0;
-  const auto bytes = int8_gemm_workspace(s8_params(desc), *device);
+size_t s8_workspace_bytes(const S8GemmDesc& desc, const Context& context) {
+  const auto bytes = int8_gemm_workspace(s8_params(desc), context.gpu->ordinal);
   return bytes ? *bytes : 0;
 }
-size_t s8_scratch_bytes(const S8GemmDesc& desc, int) {
-  return workspace_scratch_bytes(s8_workspace_bytes(desc));
+size_t s8_scratch_bytes(const S8GemmDesc& desc, const Context& context) {
+  return workspace_scratch_bytes(s8_workspace_bytes(desc, context));
 }
 
 Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
@@ -209,7 +202,7 @@ Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& 
   p.out = args.out;
   p.ldo = args.ldo;
   const Arena::Scope scope(*context.scratch);
-  const size_t bytes = s8_workspace_bytes(desc);
+  const size_t bytes = s8_workspace_bytes(desc, context);
   INTAGLIO_ASSIGN(void* const workspace, take_workspace(context, bytes));
   return int8_gemm(p, context.gpu->ordinal, {workspace, bytes}, context.stream);
 }

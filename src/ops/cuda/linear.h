@@ -9,7 +9,7 @@
 namespace intaglio::cuda::op {
 
 // Fills in packed, scale_col and the chosen product of `weights`, whose sizes, kind, epilogue and bias are set. Parts are quantized on the device.
-// int8 kinds need k in multiples of 16: kUnsupported otherwise. fp8 and NF4 have the sizes of kind_at_size.
+// The kind is kind_at_size's.
 Status prepare_linear(const Context& context, const std::vector<TensorView>& parts,
                       LinearWeights& weights);
 

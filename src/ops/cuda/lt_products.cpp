@@ -6,63 +6,55 @@
 #include <tuple>
 
 #include "core/cuda/device.h"
+#include "core/per_device.h"
 #include "ops/cuda/device_types.h"
 
 namespace intaglio::cuda::op {
 namespace {
 
+// What the library said of the shapes of one device. A shape that it has no product for is remembered too.
 class Products {
  public:
-  static Products& instance() {
-    static Products products;
-    return products;
-  }
-
-  std::mutex& mutex() { return mutex_; }
-
-  // With the mutex held.
-  Expected<LtProduct*> find(const Context& context, LtKind kind, const LtShape& shape,
-                            const LtScales& scales) {
-    const auto key = std::tuple(context.gpu->ordinal, kind, shape.m, shape.n, shape.k);
-    std::unique_ptr<LtProduct>& product = products_[key];
-    if (product == nullptr) {
-      std::string error;
-      product = LtProduct::make(kind, shape, scales, error);
-      if (product == nullptr)
-        return make_error(ErrorCode::kDevice, "product of {}x{}x{}: {}", shape.m, shape.n, shape.k,
-                          error);
-    }
-    return product.get();
+  Expected<const LtProduct*> find(LtKind kind, const LtShape& shape, const LtScales& scales) {
+    // Held while the library is asked, not while a product runs.
+    const std::scoped_lock lock(mutex_);
+    const auto [at, is_new] = entries_.try_emplace({kind, shape.m, shape.n, shape.k});
+    Entry& entry = at->second;
+    if (is_new) entry.product = LtProduct::make(kind, shape, scales, entry.error);
+    if (entry.product == nullptr)
+      return make_error(ErrorCode::kUnsupported, "a product of {}x{}x{}: {}", shape.m, shape.n,
+                        shape.k, entry.error);
+    return entry.product.get();
   }
 
  private:
+  struct Entry {
+    std::unique_ptr<LtProduct> product;
+    std::string error;
+  };
   std::mutex mutex_;
-  std::map<std::tuple<int, LtKind, int, int, int>, std::unique_ptr<LtProduct>> products_;
+  std::map<std::tuple<LtKind, int, int, int>, Entry> entries_;
 };
+
+Products& products_of(const Context& context) {
+  static PerDevice<Products> products;
+  return products.get(context.gpu->ordinal, [] { return std::make_unique<Products>(); });
+}
 
 }  // namespace
 
 Status prepare_lt_product(const Context& context, LtKind kind, const LtShape& shape,
                           const LtScales& scales) {
-  Products& products = Products::instance();
-  const std::scoped_lock lock(products.mutex());
-  return products.find(context, kind, shape, scales).map([](LtProduct*) {});
+  return products_of(context).find(kind, shape, scales).map([](const LtProduct*) {});
 }
 
 Status run_lt_product(const Context& context, LtKind kind, const LtShape& shape,
                       const LtCall& call) {
   const Arena::Scope scope(*context.scratch);
   INTAGLIO_ASSIGN(void* const workspace, take_workspace(context, LtProduct::kWorkspaceBytes));
-  Products& products = Products::instance();
-  const std::scoped_lock lock(products.mutex());
-  INTAGLIO_ASSIGN(LtProduct* const product, products.find(context, kind, shape, call.scales));
-  const bool accepted =
-      call.scales.a != nullptr ? product->set_scales(call.scales) : product->set_bias(call.bias);
-  if (!accepted)
-    return make_error(ErrorCode::kDevice, "cuBLASLt: the {} refused",
-                      call.scales.a != nullptr ? "scales were" : "bias was");
-  return device_status(product->run(call.a, call.w, call.out, workspace, stream_of(context)),
-                       "cublasLtMatmul");
+  INTAGLIO_ASSIGN(const LtProduct* const product,
+                  products_of(context).find(kind, shape, call.scales));
+  return device_status(product->run(call, workspace, stream_of(context)), "a matrix product");
 }
 
 }  // namespace intaglio::cuda::op

@@ -7,20 +7,12 @@
 
 namespace intaglio::cuda::op {
 
-struct LtCall {
-  const void* a = nullptr;      // [m, k]
-  const void* w = nullptr;      // [n, k]
-  void* out = nullptr;          // [m, n]
-  const float* bias = nullptr;  // [n], float products with f32 outputs
-  LtScales scales{};            // e4m3 products
-};
-
 // What run_lt_product takes from context.scratch.
 constexpr size_t lt_product_scratch_bytes() {
   return workspace_scratch_bytes(LtProduct::kWorkspaceBytes);
 }
 
-// kDevice with the library's word if it has no such product. The scales are only looked at for their alignment.
+// kUnsupported with the library's word if it has no such product. The scales are only looked at for their alignment.
 Status prepare_lt_product(const Context& context, LtKind kind, const LtShape& shape,
                           const LtScales& scales);
 

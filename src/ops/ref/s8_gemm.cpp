@@ -22,7 +22,7 @@ void unpack_rows(const void* packed, int64_t, int64_t k, int64_t first, int64_t 
   std::memcpy(out, static_cast<const int8_t*>(packed) + first * k, packed_bytes(count, k));
 }
 
-size_t scratch_bytes(const S8GemmDesc&, int) { return 0; }
+size_t scratch_bytes(const S8GemmDesc&, const Context&) { return 0; }
 
 Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
   INTAGLIO_TRY(check_s8_gemm(desc, args));

@@ -5,6 +5,7 @@
 #include "ops/cuda/kernels/plain_conv2d.cuh"
 #include "ops/cuda/kernels/sm80_conv2d_configs.cuh"
 #include "ops/cuda/launch/conv2d.h"
+#include "ops/cuda/launch/dynamic_shared.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -33,9 +34,7 @@ using LaunchFunction = cudaError_t (*)(const Sm80Conv2dArgs&, int blocks, cudaSt
 
 template <class C>
 cudaError_t launch_config(const Sm80Conv2dArgs& args, int blocks, cudaStream_t stream) {
-  // Per device and cheap; above 48 KB a launch fails without it.
-  const cudaError_t status = cudaFuncSetAttribute(
-      sm80_conv2d_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSmemBytes);
+  const cudaError_t status = allow_dynamic_shared(sm80_conv2d_kernel<C>, C::kSmemBytes);
   if (status != cudaSuccess) return status;
   sm80_conv2d_kernel<C><<<blocks, C::kThreads, C::kSmemBytes, stream>>>(args);
   return cudaPeekAtLastError();

@@ -1,4 +1,5 @@
 #include "ops/cuda/kernels/norm_rows.cuh"
+#include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/norm_rows.h"
 
 namespace intaglio::cuda {
@@ -68,11 +69,9 @@ cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
   if constexpr (kUpdate == RowUpdate::kNone) {
     constexpr int kThreads = kStreamedNormThreads<true>;
     const int64_t bytes = p.cols * int64_t{sizeof(float)};
-    if (bytes <= shared_limit()) {
-      // Per device and cheap; above 48 KB a launch fails without it.
+    if (const int64_t most = shared_limit(); bytes <= most) {
       constexpr auto* kKernel = streamed_norm_rows<kUpdate, YType, true, true, kOut>;
-      const cudaError_t status = cudaFuncSetAttribute(
-          kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+      const cudaError_t status = allow_dynamic_shared(kKernel, static_cast<int>(most));
       if (status != cudaSuccess) return status;
       kKernel<<<rows, kThreads, static_cast<size_t>(bytes), stream>>>(p);
       return cudaPeekAtLastError();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/cuda/device.h"
+#include "core/per_device.h"
 #include "ops/cuda/launch/sm75_s8_gemm.h"
 #include "ops/cuda/launch/sm80_s8_gemm.h"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
@@ -99,12 +100,8 @@ class Chooser {
 };
 
 Chooser& chooser_of(const CudaDevice& device) {
-  static std::mutex mutex;
-  static std::map<int, std::unique_ptr<Chooser>> choosers;
-  const std::scoped_lock lock(mutex);
-  auto& chooser = choosers[device.ordinal];
-  if (!chooser) chooser = std::make_unique<Chooser>(device);
-  return *chooser;
+  static PerDevice<Chooser> choosers;
+  return choosers.get(device.ordinal, [&] { return std::make_unique<Chooser>(device); });
 }
 
 bool strides_aligned(const S8GemmParams& p) {

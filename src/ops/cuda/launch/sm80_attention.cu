@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "ops/cuda/kernels/sm80_attention.cuh"
+#include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/sm80_attention.h"
 
 namespace intaglio::cuda {
@@ -35,9 +36,7 @@ using LaunchFunction = cudaError_t (*)(const AttentionParams&, int head_group, c
 
 template <class C>
 cudaError_t launch_config(const AttentionParams& p, int head_group, cudaStream_t stream) {
-  // Per device and cheap; above 48 KB a launch fails without it.
-  const cudaError_t status = cudaFuncSetAttribute(
-      sm80_attention_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSmemBytes);
+  const cudaError_t status = allow_dynamic_shared(sm80_attention_kernel<C>, C::kSmemBytes);
   if (status != cudaSuccess) return status;
   const Sm80AttentionArgs args = sm80_attention_args<C>(p, head_group);
   sm80_attention_kernel<C><<<args.tiles_q * p.heads, C::kThreads, C::kSmemBytes, stream>>>(args);

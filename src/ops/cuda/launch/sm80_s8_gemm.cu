@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "ops/cuda/kernels/sm80_s8_gemm_configs.cuh"
+#include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/sm80_s8_gemm.h"
 
 namespace intaglio::cuda {
@@ -60,9 +61,7 @@ using LaunchFunction = cudaError_t (*)(const Sm80S8GemmArgs&, int blocks, cudaSt
 
 template <class C>
 cudaError_t launch_config(const Sm80S8GemmArgs& args, int blocks, cudaStream_t stream) {
-  // Per device and cheap; above 48 KB a launch fails without it.
-  const cudaError_t status = cudaFuncSetAttribute(
-      sm80_s8_gemm_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSmemBytes);
+  const cudaError_t status = allow_dynamic_shared(sm80_s8_gemm_kernel<C>, C::kSmemBytes);
   if (status != cudaSuccess) return status;
   sm80_s8_gemm_kernel<C><<<blocks, C::kThreads, C::kSmemBytes, stream>>>(args);
   return cudaPeekAtLastError();

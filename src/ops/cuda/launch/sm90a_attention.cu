@@ -3,6 +3,7 @@
 #include <array>
 
 #include "ops/cuda/kernels/sm90a_attention.cuh"
+#include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/sm90a_attention.h"
 #include "ops/cuda/launch/tensor_map.h"
 
@@ -46,9 +47,9 @@ cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
                                    .causal = p.causal};
 
   const auto kernel = sm90a_attention<Config>;
-  static const cudaError_t raised =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Config::kSmemBytes);
-  if (raised != cudaSuccess) return raised;
+  if (const cudaError_t status = allow_dynamic_shared(kernel, Config::kSmemBytes);
+      status != cudaSuccess)
+    return status;
   cudaLaunchConfig_t settings{};
   settings.gridDim = dim3(static_cast<unsigned>(schedule.blocks()));
   settings.blockDim = dim3(Config::kThreads);

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "ops/cuda/kernels/sm90a_s8_gemm.cuh"
+#include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/s8_gemm_config.h"
 #include "ops/cuda/launch/sm90a_s8_gemm.h"
 #include "ops/cuda/launch/tensor_map.h"
@@ -66,9 +67,9 @@ cudaError_t launch(const S8GemmParams& p, const Launch& l, cudaStream_t stream) 
   const int blocks = static_cast<int>(needed < most ? needed : most);
 
   const auto kernel = sm90a_s8_gemm<Config>;
-  static const cudaError_t raised =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Config::kSmemBytes);
-  if (raised != cudaSuccess) return raised;
+  if (const cudaError_t status = allow_dynamic_shared(kernel, Config::kSmemBytes);
+      status != cudaSuccess)
+    return status;
   cudaLaunchConfig_t settings{};
   settings.gridDim = dim3(blocks);
   settings.blockDim = dim3(Config::kThreads);

@@ -80,57 +80,100 @@ const Library& library() {
   return loaded;
 }
 
+// What a kind is to the library.
+struct KindTypes {
+  cudaDataType in, out, scale;
+  cublasComputeType_t compute;
+  bool fp8, rowwise;
+};
+
+KindTypes types_of(LtKind kind) {
+  const bool s8 = kind == LtKind::kS8;
+  const bool rowwise = kind == LtKind::kFP8Rowwise || kind == LtKind::kFP8RowwiseToF32;
+  const bool fp8 = rowwise || kind == LtKind::kFP8Tensorwise;
+  const bool f32_out =
+      kind == LtKind::kF32 || kind == LtKind::kBF16ToF32 || kind == LtKind::kFP8RowwiseToF32;
+  return {.in = s8                     ? CUDA_R_8I
+                : fp8                  ? CUDA_R_8F_E4M3
+                : kind == LtKind::kF32 ? CUDA_R_32F
+                                       : CUDA_R_16BF,
+          .out = s8        ? CUDA_R_32I
+                 : f32_out ? CUDA_R_32F
+                           : CUDA_R_16BF,
+          .scale = s8 ? CUDA_R_32I : CUDA_R_32F,
+          .compute = s8 ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F,
+          .fp8 = fp8,
+          .rowwise = rowwise};
+}
+
+// The operation of one call: made and freed by it, so that calls share nothing that they write.
+class Operation {
+ public:
+  Operation() = default;
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
+  ~Operation() {
+    if (desc_) library().desc_destroy(desc_);
+  }
+
+  cublasStatus_t make(const KindTypes& types, const LtCall& call) {
+    status_ = library().desc_create(&desc_, types.compute, types.scale);
+    // Column-major library: out^T [n, m] = W [n, k] A^T, both operands stored k first.
+    set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N);
+    if (call.bias != nullptr) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias);
+    }
+    if (types.fp8) {
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, call.scales.w);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, call.scales.a);
+    }
+    if (types.rowwise) {
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, kScaleOfEachRow);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, kScaleOfEachRow);
+    } else if (types.fp8) {
+      set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
+    }
+    return status_;
+  }
+  cublasLtMatmulDesc_t get() const { return desc_; }
+
+ private:
+  template <typename Value>
+  void set(cublasLtMatmulDescAttributes_t attribute, Value value) {
+    if (status_ == CUBLAS_STATUS_SUCCESS)
+      status_ = library().desc_set(desc_, attribute, &value, sizeof(value));
+  }
+
+  cublasLtMatmulDesc_t desc_ = nullptr;
+  cublasStatus_t status_ = CUBLAS_STATUS_SUCCESS;
+};
+
 class Product final : public LtProduct {
  public:
   ~Product() override {
     if (c_) library().layout_destroy(c_);
     if (b_) library().layout_destroy(b_);
     if (a_) library().layout_destroy(a_);
-    if (desc_) library().desc_destroy(desc_);
     if (handle_) library().destroy(handle_);
   }
 
   cublasStatus_t prepare(LtKind kind, const LtShape& shape, const LtScales& scales) {
     const Library& lt = library();
-    const bool s8 = kind == LtKind::kS8;
-    const bool rowwise = kind == LtKind::kFP8Rowwise || kind == LtKind::kFP8RowwiseToF32;
-    const bool fp8 = rowwise || kind == LtKind::kFP8Tensorwise;
-    const bool f32_out =
-        kind == LtKind::kF32 || kind == LtKind::kBF16ToF32 || kind == LtKind::kFP8RowwiseToF32;
-    const cudaDataType in = s8                     ? CUDA_R_8I
-                            : fp8                  ? CUDA_R_8F_E4M3
-                            : kind == LtKind::kF32 ? CUDA_R_32F
-                                                   : CUDA_R_16BF;
-    const cudaDataType out = s8 ? CUDA_R_32I : f32_out ? CUDA_R_32F : CUDA_R_16BF;
-    const cudaDataType scale = s8 ? CUDA_R_32I : CUDA_R_32F;
+    types_ = types_of(kind);
+    keep_scales(scales);
     const auto rows = [](int count) { return static_cast<uint64_t>(count); };
     cublasStatus_t status = lt.create(&handle_);
     const auto then = [&](auto&& call) {
       if (status == CUBLAS_STATUS_SUCCESS) status = call();
     };
-    const auto set = [&](cublasLtMatmulDescAttributes_t attribute, auto value) {
-      then([&] { return lt.desc_set(desc_, attribute, &value, sizeof(value)); });
-    };
-    then([&] {
-      return lt.desc_create(&desc_, s8 ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, scale);
-    });
-    // Column-major library: out^T [n, m] = W [n, k] A^T, both operands stored k first.
-    set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
-    set(CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N);
-    if (fp8) {
-      set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, static_cast<const void*>(scales.w));
-      set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, static_cast<const void*>(scales.a));
-      if (rowwise) {
-        set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, kScaleOfEachRow);
-        set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, kScaleOfEachRow);
-      } else {
-        set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
-      }
-    }
+    Operation operation;
+    then([&] { return operation.make(types_, {.scales = scales}); });
     const uint64_t m = rows(shape.m), n = rows(shape.n), k = rows(shape.k);
-    then([&] { return lt.layout_create(&a_, in, k, n, shape.k); });
-    then([&] { return lt.layout_create(&b_, in, k, m, shape.k); });
-    then([&] { return lt.layout_create(&c_, out, n, m, shape.n); });
+    then([&] { return lt.layout_create(&a_, types_.in, k, n, shape.k); });
+    then([&] { return lt.layout_create(&b_, types_.in, k, m, shape.k); });
+    then([&] { return lt.layout_create(&c_, types_.out, n, m, shape.n); });
     cublasLtMatmulPreference_t preference{};
     then([&] { return lt.preference_create(&preference); });
     then([&] {
@@ -138,47 +181,32 @@ class Product final : public LtProduct {
                                &kWorkspaceBytes, sizeof(kWorkspaceBytes));
     });
     then([&] {
-      return lt.heuristic(handle_, desc_, a_, b_, c_, c_, preference, kMostAlgorithms, results_,
-                          &found_);
+      return lt.heuristic(handle_, operation.get(), a_, b_, c_, c_, preference, kMostAlgorithms,
+                          results_, &found_);
     });
     if (preference) lt.preference_destroy(preference);
     if (status == CUBLAS_STATUS_SUCCESS) keep_good();
     if (status == CUBLAS_STATUS_SUCCESS && found_ == 0) status = CUBLAS_STATUS_NOT_SUPPORTED;
-    s8_ = s8;
     return status;
   }
 
   int algorithms() const override { return found_; }
   void use_algorithm(int index) override { used_ = std::clamp(index, 0, found_ - 1); }
 
-  bool set_bias(const float* bias) override {
-    const cublasLtEpilogue_t epilogue =
-        bias != nullptr ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    const Library& lt = library();
-    return lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)) ==
-               CUBLAS_STATUS_SUCCESS &&
-           lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)) ==
-               CUBLAS_STATUS_SUCCESS;
-  }
-
-  bool set_scales(const LtScales& scales) override {
-    const Library& lt = library();
-    return lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &scales.w, sizeof(scales.w)) ==
-               CUBLAS_STATUS_SUCCESS &&
-           lt.desc_set(desc_, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &scales.a, sizeof(scales.a)) ==
-               CUBLAS_STATUS_SUCCESS;
-  }
-
   using LtProduct::run;
-  cudaError_t run(const void* a, const void* w, void* out, void* workspace,
-                  cudaStream_t stream) override {
+  cudaError_t run(const LtCall& call, void* workspace, cudaStream_t stream) const override {
     const float one = 1.0f, zero = 0.0f;
     const int32_t one_s32 = 1, zero_s32 = 0;
-    const void* alpha = s8_ ? static_cast<const void*>(&one_s32) : &one;
-    const void* beta = s8_ ? static_cast<const void*>(&zero_s32) : &zero;
-    const cublasStatus_t status =
-        library().matmul(handle_, desc_, alpha, w, a_, a, b_, beta, out, c_, out, c_,
-                         &results_[used_].algo, workspace, kWorkspaceBytes, stream);
+    const bool s8 = types_.scale == CUDA_R_32I;
+    const void* alpha = s8 ? static_cast<const void*>(&one_s32) : &one;
+    const void* beta = s8 ? static_cast<const void*>(&zero_s32) : &zero;
+    Operation operation;
+    cublasStatus_t status = operation.make(types_, call);
+    if (status == CUBLAS_STATUS_SUCCESS) {
+      status = library().matmul(handle_, operation.get(), alpha, call.w, a_, call.a, b_, beta,
+                                call.out, c_, call.out, c_, &results_[used_].algo, workspace,
+                                kWorkspaceBytes, stream);
+    }
     if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
     return status == CUBLAS_STATUS_NOT_SUPPORTED ? cudaErrorNotSupported : cudaErrorUnknown;
   }
@@ -192,12 +220,11 @@ class Product final : public LtProduct {
     found_ = static_cast<int>(end - results_);
   }
 
+  KindTypes types_{};
   cublasLtHandle_t handle_ = nullptr;
-  cublasLtMatmulDesc_t desc_ = nullptr;
   cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, c_ = nullptr;
   cublasLtMatmulHeuristicResult_t results_[kMostAlgorithms]{};
   int found_ = 0, used_ = 0;
-  bool s8_ = false;
 };
 
 }  // namespace
@@ -209,7 +236,7 @@ cudaError_t LtProduct::run(const void* a, const void* w, void* out, cudaStream_t
     if (status != cudaSuccess) return status;
     own_workspace_ = std::shared_ptr<void>(data, [](void* p) { cudaFree(p); });
   }
-  return run(a, w, out, own_workspace_.get(), stream);
+  return run({.a = a, .w = w, .out = out, .scales = own_scales_}, own_workspace_.get(), stream);
 }
 
 std::string cublaslt_version(std::string& error) {

@@ -30,6 +30,15 @@ struct LtScales {
   const float* w = nullptr;
 };
 
+// Device memory of one call.
+struct LtCall {
+  const void* a = nullptr;      // [m, k]
+  const void* w = nullptr;      // [n, k]
+  void* out = nullptr;          // [m, n]
+  const float* bias = nullptr;  // [n] added to products with f32 outputs, or nullptr
+  LtScales scales{};            // e4m3 products
+};
+
 // "13.0.2" of the library that is loaded; empty, with the reason in `error`, if there is none.
 std::string cublaslt_version(std::string& error);
 
@@ -47,19 +56,16 @@ class LtProduct {
   virtual int algorithms() const = 0;
   virtual void use_algorithm(int index) = 0;
 
-  // f32 outputs: adds bias [n], memory of the device, or nothing if it is null. For all runs from now on.
-  virtual bool set_bias(const float* bias) = 0;
-
-  // fp8: scales in other places than those it was made with. For all runs from now on.
-  virtual bool set_scales(const LtScales& scales) = 0;
-
-  // `workspace`: kWorkspaceBytes, at a multiple of 256 bytes. Capturable.
-  virtual cudaError_t run(const void* a, const void* w, void* out, void* workspace,
-                          cudaStream_t stream) = 0;
-  // In a workspace of the product's own, allocated by the first call.
+  // `workspace`: kWorkspaceBytes, at a multiple of 256 bytes. Capturable. Threads may run one product at the same time: nothing of a call is kept.
+  virtual cudaError_t run(const LtCall& call, void* workspace, cudaStream_t stream) const = 0;
+  // With the scales it was made with, in a workspace of the product's own that the first call allocates: for benchmarks, one thread.
   cudaError_t run(const void* a, const void* w, void* out, cudaStream_t stream);
 
+ protected:
+  void keep_scales(const LtScales& scales) { own_scales_ = scales; }
+
  private:
+  LtScales own_scales_{};
   std::shared_ptr<void> own_workspace_;
 };
 

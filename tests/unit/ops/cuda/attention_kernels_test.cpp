@@ -356,7 +356,8 @@ void run_plain(const Problem& z) {
   PlainAttentionArgs args{};
   args.p = z.p;
   args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(z.shape.head_dim)));
-  args.tiles_q = (z.shape.tokens + kPlainTileQ - 1) / kPlainTileQ;
+  constexpr int kTileQ = kPlainWarps * plain_rows(kPieces);
+  args.tiles_q = (z.shape.tokens + kTileQ - 1) / kTileQ;
   run_grid(args.tiles_q * z.shape.heads, 32 * kPlainWarps,
            [&] { plain_attention_kernel<Elements, kPieces>(args); });
 }
@@ -377,6 +378,31 @@ TEST(PlainAttentionTest, AgreesWithPlainLoops) {
         pieces == 1   ? run_plain<BF16Elements, 1>(z)
         : pieces == 2 ? run_plain<BF16Elements, 2>(z)
                       : run_plain<BF16Elements, 4>(z);
+      }
+      expect_right(z, expected(z), "plain_attention");
+    }
+  }
+}
+
+// Heads of no whole fours, and beyond what the fast reads hold.
+TEST(PlainAttentionTest, AnyHeadSizeIsRight) {
+  uint32_t seed = 40;
+  for (const Shape& shape :
+       {Shape{5, 1, 1, 2, false}, Shape{19, 2, 1, 6, true}, Shape{21, 3, 1, 126, false},
+        Shape{18, 1, 1, 130, true}, Shape{9, 1, 1, 510, true}, Shape{7, 2, 2, 514, false},
+        Shape{6, 1, 1, 1024, true}}) {
+    SCOPED_TRACE(shape.head_dim);
+    for (const Kind kind : {Kind::kF32, Kind::kBF16}) {
+      const Problem z = make_problem(kind, shape, 1.0, seed++);
+      const int pieces = shape.head_dim <= 128 ? 1 : shape.head_dim <= 512 ? 4 : 8;
+      if (kind == Kind::kF32) {
+        pieces == 1   ? run_plain<AnyF32Elements, 1>(z)
+        : pieces == 4 ? run_plain<AnyF32Elements, 4>(z)
+                      : run_plain<AnyF32Elements, 8>(z);
+      } else {
+        pieces == 1   ? run_plain<AnyBF16Elements, 1>(z)
+        : pieces == 4 ? run_plain<AnyBF16Elements, 4>(z)
+                      : run_plain<AnyBF16Elements, 8>(z);
       }
       expect_right(z, expected(z), "plain_attention");
     }
