@@ -102,7 +102,8 @@ Expected<uint64_t> layer_budget(const Bench& bench, const LayerSelection& select
   if (bench.vram_budget == 0 || context.gpu == nullptr) return 0;
   INTAGLIO_ASSIGN(const MemoryNeeds needs,
                   picture_needs(context,
-                                {.transformer = ideogram4_config(bench.flags.layers),
+                                {.conditional = ideogram4_config(bench.flags.layers),
+                                 .unconditional = ideogram4_config(bench.flags.layers),
                                  .text = ideogram4_text_config(),
                                  .vae = ideogram4_vae_config(),
                                  .selection = selection},

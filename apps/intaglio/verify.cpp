@@ -16,7 +16,7 @@ namespace {
 
 struct VerifyFlags {
   RunFlags run{.precision = "fp32", .keep_bf16 = {}};
-  std::string folder;
+  std::string folder, tensors_out;
 };
 
 std::string_view verdict_name(Verdict verdict) {
@@ -43,6 +43,7 @@ int run_verify(const VerifyFlags& flags) {
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kFp32);
   options.selection.keep_bf16 = flags.run.keep_bf16;
   options.threads = flags.run.threads;
+  options.tensors_out = flags.tensors_out;
   const Expected<std::optional<int>> gpu = parse_device(flags.run.device);
   if (!gpu) return fail(gpu.error(), flags.run.json);
   options.gpu = *gpu;
@@ -87,6 +88,10 @@ void add_verify(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("verify", "Compare the engine with reference tensors");
   command->add_option("folder", flags->folder, "Folder with cases/ and their checkpoints")
       ->required()
+      ->check(CLI::ExistingDirectory);
+  command
+      ->add_option("--tensors-out", flags->tensors_out,
+                   "Folder for what was computed, as <case>.<tensor>.f32")
       ->check(CLI::ExistingDirectory);
   add_run_flags(*command, flags->run);
   command->footer(

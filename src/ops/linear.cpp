@@ -205,8 +205,7 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
                             DType out_dtype) {
   if (m <= 0) return 0;
   if (weights.kind == LinearKind::kS8)
-    return scratch_size(
-        weights.s8_gemm->scratch_bytes(s8_desc(weights, m, out_dtype), context));
+    return scratch_size(weights.s8_gemm->scratch_bytes(s8_desc(weights, m, out_dtype), context));
 #if defined(INTAGLIO_HAS_CUDA)
   if (context.gpu != nullptr) return cuda::op::linear_scratch_bytes(context, weights, m, out_dtype);
 #endif

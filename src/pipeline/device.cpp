@@ -53,6 +53,10 @@ Expected<DeviceContext> open_device(std::optional<int> gpu, int threads) {
   return device;
 }
 
+Status make_current(const Context& context) {
+  return context.gpu != nullptr ? cuda::use_device(context.gpu->ordinal) : Status{};
+}
+
 std::optional<int> default_gpu() {
   for (int ordinal = 0; cuda::find_device(ordinal); ++ordinal)
     if (cuda::check_device(ordinal)) return ordinal;
@@ -74,6 +78,8 @@ Expected<DeviceContext> open_device(std::optional<int> gpu, int threads) {
   INTAGLIO_ASSIGN(device.context, host_context(threads));
   return device;
 }
+
+Status make_current(const Context&) { return {}; }
 
 std::optional<int> default_gpu() { return std::nullopt; }
 

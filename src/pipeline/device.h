@@ -23,6 +23,9 @@ Expected<Context> host_context(int threads);
 // kNotFound if there is no such GPU, kUnsupported if it is too old or this build has no CUDA.
 Expected<DeviceContext> open_device(std::optional<int> gpu, int threads);
 
+// Makes the context's GPU the calling thread's current device, as ops expect it.
+Status make_current(const Context& context);
+
 // The first GPU that this build has kernels for; nullopt if there is none.
 std::optional<int> default_gpu();
 

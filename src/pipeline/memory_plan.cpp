@@ -13,7 +13,9 @@ namespace {
 
 // An element of the largest tensor on its way in: as it lies in the file, at most F32, and its int8 form.
 constexpr uint64_t kStagingBytes = 5;
-constexpr uint64_t kSessionGranules = 15 * (uint64_t{2} << 20);  // their blocks are rounded up
+// Blocks of the device are rounded up to so much at most.
+constexpr uint64_t kGranule = uint64_t{2} << 20;
+constexpr uint64_t kSessionBlocks = 6;  // of a TransformerSession
 // Tokens up to which both passes of a step take less time beside each other than one after the other (docs/kernels/whole_pass.md, H100): a small pass leaves the card
 // idle at its kernels' ends, a large one fills it.
 constexpr int64_t kMostTokensBeside = 2048;
@@ -174,6 +176,7 @@ uint64_t MemoryPlan::peak_bytes() const {
 
 Expected<MemoryPlan> plan_memory(const MemoryNeeds& n, const MemoryLimits& limits) {
   MemoryPlan plan;
+  plan.has_unconditional = n.has_unconditional;
   INTAGLIO_TRY(place_transformers(n, limits, plan));
   const uint64_t weights = plan.transformer_bytes + n.vae_weights;
   plan.load_phase = weights + n.features + staging_of(n, plan.streams);
@@ -264,6 +267,31 @@ uint64_t vae_weight_bytes(const Flux2VaeConfig& c, DType compute) {
   return static_cast<uint64_t>(values) * dtype_size(compute) * 5 / 4;
 }
 
+namespace {
+
+// Of one transformer's passes of a picture.
+struct PassNeeds {
+  ModelWeights weights;
+  uint64_t scratch = 0;
+  uint64_t session = 0;  // with its velocity
+};
+
+Expected<PassNeeds> pass_needs(const Context& context, const TransformerConfig& config,
+                               const Transformer::LoadOptions& options, const PlannedPicture& p) {
+  const int64_t text_tokens = options.with_text ? p.text_tokens : 0;
+  INTAGLIO_ASSIGN(const Transformer transformer, Transformer::describe(context, config, options));
+  PassNeeds needs;
+  needs.weights = transformer_weights(config, options.selection, options.with_text);
+  if (context.gpu == nullptr) needs.weights = weights_on_cpu(std::move(needs.weights));
+  needs.scratch = transformer.scratch_bytes(context, text_tokens, p.grid_h, p.grid_w, p.steps);
+  const int64_t velocity = p.grid_h * p.grid_w * config.channels;
+  needs.session = transformer.session_bytes(text_tokens, p.grid_h, p.grid_w, p.steps) +
+                  static_cast<uint64_t>(velocity) * sizeof(float) + (kSessionBlocks + 1) * kGranule;
+  return needs;
+}
+
+}  // namespace
+
 Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels& models,
                                     const PlannedPicture& p) {
   if (p.grid_h > kMostTokens / p.grid_w) {
@@ -274,28 +302,28 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels&
   const LayerSelection& selection = models.selection;
   MemoryNeeds needs;
   needs.text = text_encoder_weights(models.text, selection);
-  needs.conditional = transformer_weights(models.transformer, selection, true);
-  needs.unconditional = transformer_weights(models.transformer, selection, false);
-  if (context.gpu == nullptr) {
-    needs.conditional = weights_on_cpu(std::move(needs.conditional));
-    needs.unconditional = weights_on_cpu(std::move(needs.unconditional));
-  }
   INTAGLIO_ASSIGN(const TextEncoder text, TextEncoder::describe(context, models.text, selection));
-  INTAGLIO_ASSIGN(const Transformer transformer,
-                  Transformer::describe(context, models.transformer, {.selection = selection}));
   needs.text_scratch = text.scratch_bytes(context, p.text_tokens);
-  for (const int64_t tokens : {p.text_tokens, int64_t{0}}) {
-    needs.transformer_scratch =
-        std::max<uint64_t>(needs.transformer_scratch,
-                           transformer.scratch_bytes(context, tokens, p.grid_h, p.grid_w, p.steps));
-  }
   needs.records = context.gpu != nullptr;
-  if (needs.records && p.text_tokens + p.grid_h * p.grid_w <= kMostTokensBeside)
-    needs.beside_scratch = transformer.scratch_bytes(context, 0, p.grid_h, p.grid_w, p.steps);
-  const int64_t latents = p.grid_h * p.grid_w * models.transformer.channels;
-  needs.sessions = transformer.session_bytes(p.text_tokens, p.grid_h, p.grid_w, p.steps) +
-                   transformer.session_bytes(0, p.grid_h, p.grid_w, p.steps) +
-                   3 * static_cast<uint64_t>(latents) * sizeof(float) + kSessionGranules;
+  needs.has_unconditional = models.unconditional.has_value();
+  INTAGLIO_ASSIGN(const PassNeeds conditional,
+                  pass_needs(context, models.conditional, {.selection = selection}, p));
+  needs.conditional = conditional.weights;
+  needs.transformer_scratch = conditional.scratch;
+  needs.sessions = conditional.session;
+  if (models.unconditional) {
+    INTAGLIO_ASSIGN(const PassNeeds unconditional,
+                    pass_needs(context, *models.unconditional,
+                               {.selection = selection, .with_text = false}, p));
+    needs.unconditional = unconditional.weights;
+    needs.transformer_scratch = std::max(needs.transformer_scratch, unconditional.scratch);
+    needs.sessions += unconditional.session;
+    if (needs.records && p.text_tokens + p.grid_h * p.grid_w <= kMostTokensBeside)
+      needs.beside_scratch = unconditional.scratch;
+  }
+  // The latents themselves.
+  const int64_t latents = p.grid_h * p.grid_w * models.conditional.channels;
+  needs.sessions += static_cast<uint64_t>(latents) * sizeof(float) + kGranule;
   needs.features = static_cast<uint64_t>(p.text_tokens * models.text.feature_dim()) * sizeof(float);
   const DType vae_dtype = Flux2VaeDecoder::compute_dtype(context, selection);
   const int64_t pixels = 2 * models.vae.scale_factor();

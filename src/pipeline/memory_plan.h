@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/context.h"
@@ -36,7 +37,9 @@ struct ModelWeights {
 };
 
 struct MemoryNeeds {
-  ModelWeights text, conditional, unconditional;
+  ModelWeights text, conditional;
+  ModelWeights unconditional;  // nothing where the picture has no unconditional passes
+  bool has_unconditional = true;
   uint64_t vae_weights = 0;
   uint64_t text_scratch = 0, transformer_scratch = 0, vae_scratch = 0;
   uint64_t beside_scratch =
@@ -52,6 +55,7 @@ struct MemoryLimits {
 };
 
 struct MemoryPlan {
+  bool has_unconditional = true;  // whether there is room for it in the plan
   bool keep_text = true;  // beside the transformers; false: dropped once the features are made
   // Bytes of the layers of each transformer that stay on the device (Transformer::LoadOptions::weight_budget). 0: all.
   uint64_t conditional_budget = 0, unconditional_budget = 0;
@@ -86,8 +90,11 @@ ModelWeights weights_on_cpu(ModelWeights weights);
 ModelWeights text_encoder_weights(const TextEncoderConfig& config, const LayerSelection& selection);
 uint64_t vae_weight_bytes(const Flux2VaeConfig& config, DType compute);
 
+// Parts as their own configs say: no two of them need to be of one size.
 struct PlannedModels {
-  TransformerConfig transformer;  // both of them
+  TransformerConfig conditional;
+  // nullopt: the model has none, or the picture does not need it; nothing is planned for it.
+  std::optional<TransformerConfig> unconditional;
   TextEncoderConfig text;
   Flux2VaeConfig vae;
   LayerSelection selection;

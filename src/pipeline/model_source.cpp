@@ -36,6 +36,9 @@ class FolderSource final : public ModelSource {
     INTAGLIO_ASSIGN(const JsonConfig transformer,
                     JsonConfig::open(folder / "transformer" / "config.json"));
     INTAGLIO_ASSIGN(transformer_, parse_transformer_config(transformer));
+    INTAGLIO_ASSIGN(const JsonConfig unconditional,
+                    JsonConfig::open(folder / "unconditional_transformer" / "config.json"));
+    INTAGLIO_ASSIGN(unconditional_, parse_transformer_config(unconditional));
     INTAGLIO_ASSIGN(const JsonConfig text,
                     JsonConfig::open(folder / "text_encoder" / "config.json"));
     INTAGLIO_ASSIGN(text_, parse_text_encoder_config(text, &index_));
@@ -87,9 +90,10 @@ class FolderSource final : public ModelSource {
 
 class RandomSource final : public ModelSource {
  public:
-  RandomSource(ModelInfo info, const ModelSizes& sizes) : unconditional_(sizes.unconditional) {
+  RandomSource(ModelInfo info, const ModelSizes& sizes) {
     info_ = std::move(info);
     transformer_ = sizes.conditional;
+    unconditional_ = sizes.unconditional;
     text_ = sizes.text;
     vae_ = sizes.vae;
   }
@@ -130,16 +134,13 @@ class RandomSource final : public ModelSource {
   Expected<Transformer> load_transformer(const Context& context, TransformerRole role,
                                          const Transformer::LoadOptions& options) const override {
     const bool conditional = role == TransformerRole::kConditional;
-    return Transformer::synthetic(context, conditional ? transformer_ : unconditional_, options,
+    return Transformer::synthetic(context, conditional ? transformer_ : *unconditional_, options,
                                   conditional ? 2 : 3);
   }
 
   Expected<Flux2VaeDecoder> load_vae(const Context& context, DType compute) const override {
     return Flux2VaeDecoder::synthetic(context, vae_, compute, 4);
   }
-
- private:
-  TransformerConfig unconditional_;
 };
 
 }  // namespace

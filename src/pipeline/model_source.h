@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,9 +33,9 @@ class ModelSource {
   static Expected<std::unique_ptr<ModelSource>> synthetic(std::string_view name);
 
   const ModelInfo& info() const { return info_; }
-  // Sizes for a plan; both transformers are taken to be as large as the conditional one.
+  // Sizes of the parts, for a plan.
   PlannedModels planned(const LayerSelection& selection) const {
-    return {transformer_, text_, vae_, selection};
+    return {transformer_, unconditional_, text_, vae_, selection};
   }
   const TextEncoderConfig& text_config() const { return text_; }
   const Flux2VaeConfig& vae_config() const { return vae_; }
@@ -59,6 +60,7 @@ class ModelSource {
 
   ModelInfo info_;
   TransformerConfig transformer_;
+  std::optional<TransformerConfig> unconditional_;
   TextEncoderConfig text_;
   Flux2VaeConfig vae_;
 };

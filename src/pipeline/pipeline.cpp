@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "core/memory_info.h"
 #include "core/philox.h"
+#include "ops/elementwise.h"
 #include "pipeline/finish_picture.h"
 #include "pipeline/pipeline_impl.h"
 #include "pipeline/schedule.h"
@@ -31,6 +32,24 @@ constexpr uint64_t kDriverBytes = uint64_t{256} << 20;
 bool is_guided(const PictureRequest& request) {
   return std::any_of(request.guidance.begin(), request.guidance.end(),
                      [](float g) { return g != 1.0f; });
+}
+
+// What of a step holds an Inf or a NaN: a transformer's velocity, or the latents that a finite one led to.
+tl::unexpected<Error> not_finite_error(uint32_t bits, const PictureRequest& r, int64_t step,
+                                       Precision precision) {
+  const std::string where = fmt::format("step {} of {}", step + 1, r.steps);
+  if ((bits & (kConditionalNotFinite | kUnconditionalNotFinite)) != 0) {
+    const bool conditional = (bits & kConditionalNotFinite) != 0;
+    return make_error(
+        ErrorCode::kUnsupported,
+        "{}: the {} computed values that are not finite (an Inf or a NaN); its weights "
+        "may hold one, or its numbers are too large for {}",
+        where, conditional ? "transformer" : "unconditional transformer",
+        precision_name(precision));
+  }
+  return make_error(ErrorCode::kUnsupported,
+                    "{}: the latents are not finite (an Inf or a NaN) at guidance {}", where,
+                    r.guidance[static_cast<size_t>(step)]);
 }
 
 // Bytes of the device that a pipeline may plan with.
@@ -103,8 +122,9 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
 }
 
 Expected<MemoryPlan> Pipeline::Impl::plan(const PictureRequest& r, int64_t text_tokens) const {
-  const PlannedModels models = source->planned(options.selection);
-  const auto make = [&]() -> Expected<MemoryPlan> {
+  const auto make = [&](bool with_unconditional) -> Expected<MemoryPlan> {
+    PlannedModels models = source->planned(options.selection);
+    if (!with_unconditional) models.unconditional.reset();
     INTAGLIO_ASSIGN(const MemoryNeeds needs,
                     picture_needs(context, models,
                                   {.text_tokens = text_tokens,
@@ -113,7 +133,10 @@ Expected<MemoryPlan> Pipeline::Impl::plan(const PictureRequest& r, int64_t text_
                                    .steps = r.steps}));
     return plan_memory(needs, {.bytes = memory_limit, .stream = streams()});
   };
-  Expected<MemoryPlan> plan = make();
+  const bool guided = is_guided(r);
+  // What an earlier picture loaded may stay if it fits.
+  Expected<MemoryPlan> plan = make(guided || unconditional.has_value());
+  if (!plan && !guided && unconditional) plan = make(false);
   if (plan) return plan;
   const bool may_stream = context.gpu != nullptr && !streams();
   return make_error(plan.error().code, "a {}x{} picture at {}: {}{}", r.width, r.height,
@@ -134,6 +157,7 @@ Status Pipeline::Impl::check_pinned(const MemoryPlan& plan) const {
 }
 
 Expected<PicturePlan> Pipeline::plan(const PictureRequest& request) {
+  INTAGLIO_TRY(make_current(impl_->context));
   INTAGLIO_TRY(impl_->check_request(request));
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->token_ids(request));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl_->plan(request, static_cast<int64_t>(ids.size())));
@@ -190,6 +214,7 @@ Expected<std::vector<float>> Pipeline::Impl::on_host(const AlignedBuffer& featur
 
 Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
                                                    std::vector<int32_t>* ids_out) {
+  INTAGLIO_TRY(make_current(impl_->context));
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->source->tokenize(prompt));
   INTAGLIO_TRY(impl_->load_text_encoder(static_cast<int64_t>(ids.size())));
   if (ids_out != nullptr) *ids_out = ids;
@@ -212,7 +237,9 @@ Status Pipeline::Impl::prepare_sampler(const PictureRequest& r, Text& text,
   }
   // Layers that stream, of a tighter plan before this one, share their slots.
   const bool streams = picture.streamed_layers > 0;
-  const uint64_t beside = guided && !streams ? beside_scratch : 0;
+  const uint64_t beside = guided && !streams && beside_scratch > 0
+                              ? unconditional->scratch_bytes(context, 0, grid_h, grid_w, r.steps)
+                              : 0;
   scratch += beside;
   INTAGLIO_TRY(reserve(scratch));
   picture.latents.resize(static_cast<size_t>(grid_h * grid_w * info().latent_channels));
@@ -268,7 +295,8 @@ Status Pipeline::Impl::run_steps(const PictureRequest& r, std::span<const float>
     if (progress) progress({Phase::kDenoise, i, r.steps});
     INTAGLIO_TRY(sampler.step(context, i, r.guidance[static_cast<size_t>(i)],
                               sigmas[static_cast<size_t>(i) + 1] - sigmas[static_cast<size_t>(i)]));
-    INTAGLIO_TRY(synchronize(context));
+    INTAGLIO_ASSIGN(const uint32_t not_finite, sampler.finish_step(context));
+    if (not_finite != 0) return not_finite_error(not_finite, r, i, options.selection.precision);
     picture.step_ms.push_back(elapsed_ms(step_start));
   }
   INTAGLIO_TRY(sampler.get_latents(context, picture.latents));
@@ -305,6 +333,7 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
                                      const ProgressCallback& progress,
                                      const std::atomic<bool>* cancel) {
   Impl& impl = *impl_;
+  INTAGLIO_TRY(make_current(impl.context));
   impl.context.cancel = cancel;
   INTAGLIO_TRY(impl.check_request(request));
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl.token_ids(request));

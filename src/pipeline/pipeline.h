@@ -83,7 +83,7 @@ struct PicturePlan {
   uint64_t streamed_bytes = 0;  // that a step copies to the GPU
 };
 
-// Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in the thread that opened it. What the transformer reads of
+// Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in any thread. What the transformer reads of
 // the last prompts is kept, and on a GPU with room for it the recorded passes of the last picture: another of the same size and prompt length replays them, one of
 // another length records anew, in the same memory where the lengths are near.
 class Pipeline {

@@ -54,9 +54,7 @@ struct Pipeline::Impl {
   Status reserve(size_t bytes);
   void drop_activations();
   Status load_text_encoder(int64_t tokens);
-  bool must_load_transformers(const MemoryPlan& plan) const {
-    return !conditional || placed.transformer_bytes > plan.transformer_room;
-  }
+  bool must_load_transformers(const MemoryPlan& plan) const;
   void drop_transformers();
   Status load_transformers(const MemoryPlan& plan, bool with_unconditional);
   Status load_vae();

@@ -60,6 +60,14 @@ void Pipeline::Impl::drop_transformers() {
   streamer.reset();
 }
 
+// The unconditional transformer comes to the other one, as it lies, only if that one keeps its place.
+bool Pipeline::Impl::must_load_transformers(const MemoryPlan& plan) const {
+  if (!conditional || placed.transformer_bytes > plan.transformer_room) return true;
+  if (placed.has_unconditional == plan.has_unconditional) return false;
+  return placed.has_unconditional || placed.streams || plan.streams ||
+         placed.slot_bytes < plan.slot_bytes;
+}
+
 Status Pipeline::Impl::load_transformers(const MemoryPlan& plan, bool with_unconditional) {
   if (must_load_transformers(plan)) {
     drop_transformers();
@@ -77,6 +85,10 @@ Status Pipeline::Impl::load_transformers(const MemoryPlan& plan, bool with_uncon
                                               .streamer = streamer}));
   }
   if (with_unconditional && !unconditional) {
+    if (!placed.has_unconditional) {
+      drop_activations();
+      placed = plan;
+    }
     INTAGLIO_ASSIGN(unconditional,
                     source->load_transformer(context, TransformerRole::kUnconditional,
                                              {.selection = options.selection,

@@ -20,6 +20,9 @@ Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
     }
     values_ = values;
   }
+  if (s.not_finite.size() == 0) {
+    INTAGLIO_ASSIGN(s.not_finite, allocate(context, sizeof(uint32_t)));
+  }
   s.inputs = in;
   INTAGLIO_TRY(
       in.conditional->prepare(context, in.text, in.grid_h, in.grid_w, in.times, s.with_text));
@@ -107,12 +110,20 @@ Status Sampler::step(const Context& context, int64_t step, float guidance, float
   INTAGLIO_TRY(s.inputs.conditional->select_step(context, s.with_text, step));
   if (guided) INTAGLIO_TRY(s.inputs.unconditional->select_step(context, s.without_text, step));
   INTAGLIO_TRY((guided ? *guided_ : *plain_).run(context));
+  INTAGLIO_TRY(fill_zero(context, s.not_finite.data(), sizeof(uint32_t)));
   return euler_step(context,
                     {.conditional = s.velocity.as<float>(),
                      .unconditional = guided ? s.unguided.as<float>() : nullptr,
                      .guidance = guidance,
-                     .delta = delta},
+                     .delta = delta,
+                     .not_finite = s.not_finite.as<uint32_t>()},
                     s.x.as<float>(), values_);
+}
+
+Expected<uint32_t> Sampler::finish_step(const Context& context) const {
+  uint32_t bits = 0;
+  INTAGLIO_TRY(copy_out(context, &bits, state_->not_finite.data(), sizeof(bits)));
+  return bits;
 }
 
 }  // namespace intaglio

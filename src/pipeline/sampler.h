@@ -45,6 +45,8 @@ class Sampler {
 
   // Latents of step + 1 from those of `step`; delta: sigma of the next step minus that of this one. On a GPU the work is only given to it.
   Status step(const Context& context, int64_t step, float guidance, float delta);
+  // Waits for the step and says what of it holds an Inf or a NaN: bits of EulerStep::not_finite, 0 where all is well.
+  Expected<uint32_t> finish_step(const Context& context) const;
 
  private:
   // What the passes read and write, at a place of its own: recordings refer to it.
@@ -52,6 +54,7 @@ class Sampler {
     SamplerInputs inputs;
     TransformerSession with_text, without_text;
     AlignedBuffer x, velocity, unguided;  // F32 [image_tokens, channels]
+    AlignedBuffer not_finite;             // a word, EulerStep::not_finite of the step at work
     std::unique_ptr<SideStream> side;
   };
   // Where a recording found what it refers to.

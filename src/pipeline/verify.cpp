@@ -112,6 +112,14 @@ class Verifier {
     results_.push_back(std::move(result));
   }
 
+  // What a case computed, for whoever asked for it.
+  Status keep(const std::string& stem, const char* tensor, const std::vector<float>& values) {
+    if (options_.tensors_out.empty()) return {};
+    return write_file_atomic(
+        options_.tensors_out / fmt::format("{}.{}.f32", stem, tensor),
+        {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  }
+
   void run_file(const fs::path& file) {
     const std::string stem = file.stem().string();
     struct Stage {
@@ -180,6 +188,7 @@ class Verifier {
     INTAGLIO_ASSIGN(Pipeline* const model, pipeline());
     std::vector<int32_t> ids;
     INTAGLIO_ASSIGN(const std::vector<float> features, model->encode_text(prompt, &ids));
+    INTAGLIO_TRY(keep(stem, "features", features));
     const TensorEntry* entry = file->find("ids");
     if (entry != nullptr && entry->view.dtype == DType::kI64) {
       std::vector<int64_t> wanted(static_cast<size_t>(entry->view.shape.count()));
@@ -266,6 +275,7 @@ class Verifier {
     INTAGLIO_TRY(model.forward(context, session, x.as<float>(), v.as<float>()));
     std::vector<float> velocity(latents.size());
     INTAGLIO_TRY(copy_out(context, velocity.data(), v.data(), v.size()));
+    INTAGLIO_TRY(keep(stem, "velocity", velocity));
     add(judge("transformer", stem + " velocity", relative_error(velocity, expected),
               tolerances_.velocity));
     return {};
@@ -293,6 +303,7 @@ class Verifier {
     const int64_t scale = vae.config().scale_factor();
     std::vector<float> image(static_cast<size_t>(3 * shape[1] * shape[2] * scale * scale));
     INTAGLIO_TRY(vae.decode(context, latent.data(), shape[1], shape[2], image.data(), {}));
+    INTAGLIO_TRY(keep(stem, "image", image));
     add(judge("vae_decode", stem, relative_error(image, expected), tolerances_.vae));
     return {};
   }
@@ -321,6 +332,8 @@ class Verifier {
     INTAGLIO_ASSIGN(const std::vector<float> image, read_floats(*file, "image"));
     INTAGLIO_ASSIGN(Pipeline* const model, pipeline());
     INTAGLIO_ASSIGN(const Picture picture, model->generate(request, {}, nullptr));
+    INTAGLIO_TRY(keep(stem, "latents", picture.latents));
+    INTAGLIO_TRY(keep(stem, "image", picture.planar));
     // The file holds the latents after every step; the last ones carry all errors.
     const size_t count = picture.latents.size();
     const std::vector<float> last(

@@ -28,6 +28,8 @@ struct VerifyOptions {
   LayerSelection selection;
   std::optional<int> gpu{};  // ordinal; nullopt: the CPU
   int threads = 0;
+  // Not empty: what each case computed is kept in this folder as <case>.<tensor>.f32, plain float32.
+  std::filesystem::path tensors_out{};
 };
 
 // Runs the cases of `folder`/cases against the checkpoint `folder`/tiny (or `folder` itself if it holds model_index.json, or the one other subfolder that

@@ -36,6 +36,16 @@ void free_event(void* event) {
   if (event != nullptr) cudaEventDestroy(static_cast<cudaEvent_t>(event));
 }
 
+bool has_happened(void* event) {
+  return cudaEventQuery(static_cast<cudaEvent_t>(event)) != cudaErrorNotReady;
+}
+
+bool is_recording(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status) == cudaSuccess &&
+         status != cudaStreamCaptureStatusNone;
+}
+
 Expected<Graph> Graph::record(void* stream, const std::function<Status()>& work) {
   auto* const queue = static_cast<cudaStream_t>(stream);
   // Of this thread only: another thread's allocations do not spoil the recording.

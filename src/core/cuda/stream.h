@@ -19,6 +19,11 @@ Expected<std::shared_ptr<void>> make_stream();
 void* record_event(void* stream);
 Expected<double> elapsed_ms(void* begin, void* end);
 void free_event(void* event);
+// Whether the device is past the event. True as well if that cannot be told: the error shows at the next call that waits.
+bool has_happened(void* event);
+
+// Whether work that is put on the stream is only recorded.
+bool is_recording(void* stream);
 
 // Work recorded once and given to the device again with one call.
 class Graph {

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "core/memory.h"
+#include "core/pace.h"
 #include "core/parallel.h"
 #include "models/ideogram4/flux2_vae.h"
 #include "models/ideogram4/flux2_vae_weights.h"
@@ -64,6 +65,7 @@ class Walk {
                       context_.scratch->take<std::byte>(static_cast<int64_t>(plan.slots[i])));
     }
     running_ = true;
+    pace_.emplace(context_);
     step_ = &step;
     profile_ = profile;
     INTAGLIO_TRY(forward(&latent, h, w));
@@ -84,7 +86,7 @@ class Walk {
     ++plan_.steps;
     if (!running_) return {};
     if (*step_) (*step_)();
-    return check_cancelled(context_);
+    return pace_->next();
   }
 
   // The slot that is neither of the two.
@@ -283,6 +285,7 @@ class Walk {
   const Context& context_;
   bool running_ = false;
   const std::function<void()>* step_ = nullptr;
+  std::optional<Pace> pace_;  // of the tile at work
   Profile* profile_ = nullptr;
   Plan plan_;
   std::array<std::byte*, 3> slots_{};

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/memory.h"
+#include "core/pace.h"
 #include "models/block_buffers.h"
 #include "models/ideogram4/rope.h"
 #include "models/weight_streaming.h"
@@ -253,8 +254,9 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
 
   const auto taps = static_cast<int64_t>(config_.taps.size());
   int64_t tap = 0;
+  Pace pace(context);
   for (int64_t i = 0; i < active_layers(); ++i) {
-    INTAGLIO_TRY(check_cancelled(context));
+    INTAGLIO_TRY(pace.next());
     if (i < kept_) {
       INTAGLIO_TRY(run_layer(context, layers_[static_cast<size_t>(i)], tokens, cos, sin, b));
     } else {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/memory.h"
+#include "core/pace.h"
 #include "models/block_buffers.h"
 #include "models/ideogram4/rope.h"
 #include "ops/elementwise.h"
@@ -311,8 +312,9 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
                        .modulation = modulation_of(session, 0),
                        .out = first_input}));
   }
+  Pace pace(context);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    INTAGLIO_TRY(check_cancelled(context));
+    INTAGLIO_TRY(pace.next());
     if (layers_[i].streams) {
       const ProfileScope part(context, profile, ProfilePart::kOther, "wait for weights");
       INTAGLIO_TRY(stream.acquire());

@@ -6,6 +6,11 @@
 #include "ops/cuda/launch/elementwise.h"
 
 namespace intaglio::cuda::op {
+
+static_assert(intaglio::kConditionalNotFinite == cuda::kConditionalNotFinite &&
+              intaglio::kUnconditionalNotFinite == cuda::kUnconditionalNotFinite &&
+              intaglio::kLatentsNotFinite == cuda::kLatentsNotFinite);
+
 Status convert_elements(const Context& context, const void* source, DType source_dtype,
                         void* target, DType target_dtype, int64_t count) {
   if (source_dtype == target_dtype) {
@@ -54,7 +59,8 @@ Status euler_step(const Context& context, const EulerStep& step, float* x, int64
                                          .unconditional = step.unconditional,
                                          .guidance = numbers,
                                          .delta = numbers + 1,
-                                         .count = count},
+                                         .count = count,
+                                         .not_finite = step.not_finite},
                                         stream_of(context)),
                        "euler_step");
 }

@@ -19,7 +19,12 @@ struct FlatParams {
   int64_t count = 0;
   const float* guidance = nullptr;  // device memory, one value
   const float* delta = nullptr;     // device memory, one value
+  uint32_t* not_finite = nullptr;   // device memory, one word
 };
+
+// Bits of EulerStepParams::not_finite.
+inline constexpr uint32_t kConditionalNotFinite = 1, kUnconditionalNotFinite = 2,
+                          kLatentsNotFinite = 4;
 
 // x[i] -= delta * v[i]; v = guidance * conditional + (1 - guidance) * unconditional, or conditional where there is no unconditional.
 // guidance and delta are read when the pass runs: a captured graph serves every step.
@@ -30,6 +35,9 @@ struct EulerStepParams {
   const float* guidance = nullptr;       // device memory, one value; unused without unconditional
   const float* delta = nullptr;          // device memory, one value
   int64_t count = 0;
+  // Device memory, one word, or nullptr: bits are added for a velocity, and for new latents, that
+  // hold an Inf or a NaN. Nothing is written where all is well.
+  uint32_t* not_finite = nullptr;
 };
 
 // x[r * ld + c] = tanh(x[r * ld + c]). AdaLN's gates, parts 1 and 3 of m [steps, 4, width]: x = m + width, rows = 2 * steps, cols = width, ld = 2 * width.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/memory_info.h"
 #include "models/ideogram4/model_sizes.h"
@@ -251,7 +252,8 @@ TEST(MemoryPlan, ActivationsAreThoseOfTheLoadedModels) {
 TEST(MemoryPlan, NeedsOfAPictureGrowWithIt) {
   Context context;
   context.cpu = *selected_cpu_features();
-  const PlannedModels models{small_config(), ideogram4_text_config(), ideogram4_vae_config(), {}};
+  const PlannedModels models{
+      small_config(), small_config(), ideogram4_text_config(), ideogram4_vae_config(), {}};
   const auto small =
       picture_needs(context, models, {.text_tokens = 8, .grid_h = 8, .grid_w = 8, .steps = 4});
   const auto large =
@@ -264,6 +266,166 @@ TEST(MemoryPlan, NeedsOfAPictureGrowWithIt) {
       context, models, {.text_tokens = 8, .grid_h = 1 << 16, .grid_w = 1 << 16, .steps = 4});
   ASSERT_FALSE(absurd);
   EXPECT_EQ(absurd.error().code, ErrorCode::kOutOfMemory);
+}
+
+// Deeper, wider inside and with other heads than small_config, so that its passes take more of everything.
+TransformerConfig larger_config() {
+  TransformerConfig c = small_config();
+  c.layers = 5;
+  c.heads = 3;
+  c.intermediate = 448;
+  c.adaln_dim = 96;
+  return c;
+}
+
+Context cpu_context() {
+  Context context;
+  context.cpu = *selected_cpu_features();
+  return context;
+}
+
+constexpr PlannedPicture kSmallPicture{.text_tokens = 7, .grid_h = 4, .grid_w = 6, .steps = 5};
+
+Expected<MemoryNeeds> needs_of(const Context& context, const TransformerConfig& conditional,
+                               const std::optional<TransformerConfig>& unconditional,
+                               const LayerSelection& selection) {
+  return picture_needs(
+      context,
+      {conditional, unconditional, ideogram4_text_config(), ideogram4_vae_config(), selection},
+      kSmallPicture);
+}
+
+uint64_t weights_of(const ModelWeights& w) { return w.fixed_bytes + w.all_layers(); }
+
+// What a pass of `config` really takes of the arena, run with random weights.
+size_t arena_peak_of(const TransformerConfig& config, const LayerSelection& selection,
+                     bool with_text, size_t planned) {
+  Context context = cpu_context();
+  Arena arena = *Arena::with_capacity(planned);
+  context.scratch = &arena;
+  const auto model =
+      Transformer::synthetic(context, config, {.selection = selection, .with_text = with_text}, 1);
+  const int64_t text_tokens = with_text ? kSmallPicture.text_tokens : 0;
+  const std::vector<float> features(static_cast<size_t>(text_tokens * config.text_dim), 0.5f);
+  const std::vector<float> times(static_cast<size_t>(kSmallPicture.steps), 0.5f);
+  auto session = model->prepare(context, {.tokens = text_tokens, .features = features.data()},
+                                kSmallPicture.grid_h, kSmallPicture.grid_w, times);
+  EXPECT_TRUE(session) << session.error().message;
+  if (!session) return SIZE_MAX;
+  const auto values =
+      static_cast<size_t>(kSmallPicture.grid_h * kSmallPicture.grid_w * config.channels);
+  const std::vector<float> latents(values, 0.25f);
+  std::vector<float> velocity(values);
+  EXPECT_TRUE(model->select_step(context, *session, 0));
+  const Status done = model->forward(context, *session, latents.data(), velocity.data());
+  EXPECT_TRUE(done) << done.error().message;
+  return arena.peak();
+}
+
+TEST(MemoryPlan, EachTransformerIsPlannedFromItsOwnConfig) {
+  const Context context = cpu_context();
+  for (const Precision precision :
+       {Precision::kFp32, Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant}) {
+    LayerSelection selection;
+    selection.precision = precision;
+    for (const bool conditional_is_larger : {false, true}) {
+      const TransformerConfig c = conditional_is_larger ? larger_config() : small_config();
+      const TransformerConfig u = conditional_is_larger ? small_config() : larger_config();
+      const auto needs = needs_of(context, c, u, selection);
+      ASSERT_TRUE(needs) << needs.error().message;
+      const auto own = [&](const TransformerConfig& config, bool with_text) {
+        return weights_of(weights_on_cpu(transformer_weights(config, selection, with_text)));
+      };
+      EXPECT_EQ(weights_of(needs->conditional), own(c, true)) << precision_name(precision);
+      EXPECT_EQ(weights_of(needs->unconditional), own(u, false)) << precision_name(precision);
+
+      const auto text = Transformer::describe(context, c, {.selection = selection});
+      const auto none =
+          Transformer::describe(context, u, {.selection = selection, .with_text = false});
+      ASSERT_TRUE(text && none);
+      const auto& p = kSmallPicture;
+      EXPECT_GE(needs->sessions,
+                text->session_bytes(p.text_tokens, p.grid_h, p.grid_w, p.steps) +
+                    none->session_bytes(0, p.grid_h, p.grid_w, p.steps) +
+                    3 * sizeof(float) * static_cast<uint64_t>(p.grid_h * p.grid_w * c.channels));
+      const size_t with_text =
+          text->scratch_bytes(context, p.text_tokens, p.grid_h, p.grid_w, p.steps);
+      const size_t without = none->scratch_bytes(context, 0, p.grid_h, p.grid_w, p.steps);
+      EXPECT_GE(needs->transformer_scratch, std::max(with_text, without));
+      EXPECT_LE(arena_peak_of(c, selection, true, with_text), with_text);
+      EXPECT_LE(arena_peak_of(u, selection, false, without), without);
+    }
+  }
+}
+
+// The weights a GPU holds, at its precisions too.
+TEST(MemoryPlan, UnequalTransformersShareACard) {
+  for (const Precision precision : {Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant,
+                                    Precision::kFp8, Precision::kNf4}) {
+    for (const bool conditional_is_larger : {false, true}) {
+      MemoryNeeds n = full_size(precision);
+      TransformerConfig other = ideogram4_transformer_config();
+      other.layers = 48;
+      other.intermediate = 15360;
+      LayerSelection selection;
+      selection.precision = precision;
+      (conditional_is_larger ? n.conditional : n.unconditional) =
+          transformer_weights(other, selection, conditional_is_larger);
+      const uint64_t least = least_resident_bytes(n);
+      const auto resident = plan_memory(n, {.bytes = least});
+      ASSERT_TRUE(resident) << resident.error().message;
+      EXPECT_GE(resident->transformer_bytes,
+                weights_of(n.conditional) + weights_of(n.unconditional));
+      EXPECT_FALSE(plan_memory(n, {.bytes = least - 1}));
+      const auto streamed = plan_memory(n, {.bytes = 8 * kGiB, .stream = true});
+      ASSERT_TRUE(streamed) << streamed.error().message;
+      EXPECT_GE(streamed->slot_bytes,
+                std::max(n.conditional.largest_layer(), n.unconditional.largest_layer()));
+      const StreamingChoice c =
+          choose_streamed(n.conditional.layer_bytes, streamed->conditional_budget);
+      const StreamingChoice u =
+          choose_streamed(n.unconditional.layer_bytes, streamed->unconditional_budget);
+      EXPECT_EQ(streamed->transformer_bytes,
+                n.conditional.fixed_bytes + n.unconditional.fixed_bytes + c.resident_bytes +
+                    u.resident_bytes + streamed->slots * streamed->slot_bytes);
+      EXPECT_LE(streamed->peak_bytes(), 8 * kGiB);
+    }
+  }
+}
+
+// Guidance 1 everywhere, or a model of one branch.
+TEST(MemoryPlan, APictureOfOneBranchTakesNothingForTheOther) {
+  const Context context = cpu_context();
+  const auto both = needs_of(context, small_config(), larger_config(), {});
+  const auto one = needs_of(context, small_config(), std::nullopt, {});
+  ASSERT_TRUE(both && one);
+  EXPECT_TRUE(both->has_unconditional);
+  EXPECT_FALSE(one->has_unconditional);
+  EXPECT_EQ(weights_of(one->unconditional), 0u);
+  EXPECT_EQ(one->beside_scratch, 0u);
+  EXPECT_EQ(weights_of(one->conditional), weights_of(both->conditional));
+  EXPECT_LT(one->sessions, both->sessions);
+
+  MemoryNeeds n = full_size(Precision::kInt8);
+  const auto guided = plan_memory(n, {.bytes = 79 * kGiB});
+  n.unconditional = {};
+  n.beside_scratch = 0;
+  n.has_unconditional = false;
+  const auto plain = plan_memory(n, {.bytes = 79 * kGiB});
+  ASSERT_TRUE(guided && plain);
+  EXPECT_TRUE(guided->has_unconditional);
+  EXPECT_FALSE(plain->has_unconditional);
+  EXPECT_EQ(plain->beside_scratch, 0u);
+  EXPECT_NEAR(static_cast<double>(plain->transformer_bytes),
+              0.5 * static_cast<double>(guided->transformer_bytes), 0.3e9);
+  // It streams by itself as well.
+  const auto streamed = plan_memory(n, {.bytes = 4 * kGiB, .stream = true});
+  ASSERT_TRUE(streamed) << streamed.error().message;
+  const StreamingChoice c =
+      choose_streamed(n.conditional.layer_bytes, streamed->conditional_budget);
+  EXPECT_EQ(streamed->transformer_bytes,
+            n.conditional.fixed_bytes + c.resident_bytes + streamed->slots * streamed->slot_bytes);
+  EXPECT_EQ(streamed->streamed_bytes, c.streamed_bytes);
 }
 
 }  // namespace

@@ -17,6 +17,11 @@ inline constexpr int kElementsOfBlock = kElementThreads * kElementUnroll * kRowP
 
 __device__ __forceinline__ float silu(float x) { return __fdiv_rn(x, __fadd_rn(1.0f, expf(-x))); }
 
+__device__ __forceinline__ bool is_finite(float x) {
+  constexpr uint32_t kExponent = 0x7f800000u;
+  return (__float_as_uint(x) & kExponent) != kExponent;
+}
+
 // --- flat passes ---
 
 // An operation names the types it reads and writes (void: not read) and makes one element.
@@ -26,6 +31,7 @@ struct ConvertElements {
   using B = void;
   using C = void;
   using Out = To;
+  static constexpr bool kChecks = false;
   struct Scalars {};
   static __device__ __forceinline__ Scalars scalars(const FlatParams&) { return {}; }
   static __device__ __forceinline__ float value(const Scalars&, float a, float, float) { return a; }
@@ -51,6 +57,7 @@ struct EulerElements {
   using B = F32;
   using C = std::conditional_t<kGuided, F32, void>;
   using Out = F32;
+  static constexpr bool kChecks = true;
   struct Scalars {
     float delta, guidance, rest;
   };
@@ -64,6 +71,15 @@ struct EulerElements {
     if constexpr (kGuided)
       v = __fadd_rn(__fmul_rn(s.guidance, conditional), __fmul_rn(s.rest, unconditional));
     return __fsub_rn(x, __fmul_rn(s.delta, v));
+  }
+  // Whatever is wrong with an operand is wrong with `x` too: one comparison an element where all is well.
+  static __device__ __forceinline__ uint32_t check(float x, float conditional,
+                                                   float unconditional) {
+    if (is_finite(x)) return 0;
+    uint32_t bits = kLatentsNotFinite;
+    if (!is_finite(conditional)) bits |= kConditionalNotFinite;
+    if (kGuided && !is_finite(unconditional)) bits |= kUnconditionalNotFinite;
+    return bits;
   }
 };
 
@@ -109,6 +125,7 @@ __device__ __forceinline__ void flat_block(const FlatParams& p, int64_t first) {
   load_operand<kWhole>(raw_b, p.b, first, p.count);
   load_operand<kWhole>(raw_c, p.c, first, p.count);
   const auto scalars = Op::scalars(p);
+  uint32_t found = 0;
 #pragma unroll
   for (int u = 0; u < kElementUnroll; ++u) {
     const int64_t at = first + u * int64_t{kElementThreads * kRowPiece};
@@ -118,7 +135,15 @@ __device__ __forceinline__ void flat_block(const FlatParams& p, int64_t first) {
     unpack_operand(raw_c, u, c);
 #pragma unroll
     for (int i = 0; i < kRowPiece; ++i) v[i] = Op::value(scalars, a[i], b[i], c[i]);
+    if constexpr (Op::kChecks) {
+      // Past the end all operands are zeros.
+#pragma unroll
+      for (int i = 0; i < kRowPiece; ++i) found |= Op::check(v[i], b[i], c[i]);
+    }
     store_row_piece<kWhole, typename Op::Out>(p.out, at, kWhole ? kRowPiece : p.count - at, v);
+  }
+  if constexpr (Op::kChecks) {
+    if (found != 0 && p.not_finite != nullptr) atomicOr(p.not_finite, found);
   }
 }
 

@@ -175,7 +175,7 @@ const char* euler_step_refusal(const EulerStepParams& p) {
     return "x, conditional and delta must be given";
   if (p.unconditional != nullptr && p.guidance == nullptr)
     return "an unconditional velocity needs guidance";
-  return all_aligned({p.x, p.conditional, p.unconditional, p.guidance, p.delta}, 4)
+  return all_aligned({p.x, p.conditional, p.unconditional, p.guidance, p.delta, p.not_finite}, 4)
              ? nullptr
              : "a pointer is not aligned to its type";
 }
@@ -189,6 +189,7 @@ cudaError_t euler_step(const EulerStepParams& e, cudaStream_t stream) {
   p.count = e.count;
   p.guidance = e.guidance;
   p.delta = e.delta;
+  p.not_finite = e.not_finite;
   return e.unconditional != nullptr ? launch_flat<EulerElements<true>>(p, stream)
                                     : launch_flat<EulerElements<false>>(p, stream);
 }

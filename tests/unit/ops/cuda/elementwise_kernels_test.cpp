@@ -127,6 +127,49 @@ TEST_F(Elementwise, EulerStepReadsItsScalarsFromMemory) {
   });
 }
 
+// One word tells which operand held an Inf or a NaN, wherever it lay; nothing is written where all is well.
+TEST_F(Elementwise, EulerStepTellsWhatIsNotFinite) {
+  each_count([&](int64_t count, int shift) {
+    Memory<float> x(count, shift), conditional(count, shift), unconditional(count, shift);
+    Memory<float> scalars(2);
+    Memory<uint32_t> word(1);
+    scalars[1] = -0.5f;
+    FlatParams p;
+    p.a = p.out = x.data();
+    p.b = conditional.data();
+    p.count = count;
+    p.guidance = scalars.data();
+    p.delta = scalars.data() + 1;
+    p.not_finite = word.data();
+    const auto found = [&](bool guided, float in_x, float in_c, float in_u, float guidance) {
+      for (int64_t i = 0; i < count; ++i) x[i] = conditional[i] = unconditional[i] = 0.25f;
+      const int64_t at = static_cast<int64_t>(random_() % static_cast<unsigned>(count));
+      x[at] = in_x, conditional[at] = in_c, unconditional[at] = in_u;
+      scalars[0] = guidance;
+      word[0] = 64;
+      p.c = guided ? unconditional.data() : nullptr;
+      guided ? run_flat<EulerElements<true>>(p, shift == 0)
+             : run_flat<EulerElements<false>>(p, shift == 0);
+      return word[0] - 64;
+    };
+    const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
+    EXPECT_EQ(found(true, 1, 1, 1, 7), 0u);
+    EXPECT_EQ(found(true, 1, -inf, 1, 7), kConditionalNotFinite | kLatentsNotFinite);
+    EXPECT_EQ(found(true, 1, nan, 1, 0), kConditionalNotFinite | kLatentsNotFinite);
+    EXPECT_EQ(found(true, 1, 1, nan, 7), kUnconditionalNotFinite | kLatentsNotFinite);
+    EXPECT_EQ(found(true, 1, 1, inf, 1), kUnconditionalNotFinite | kLatentsNotFinite);
+    EXPECT_EQ(found(true, 1, inf, inf, 7),
+              kConditionalNotFinite | kUnconditionalNotFinite | kLatentsNotFinite);
+    EXPECT_EQ(found(true, 1, 3e38f, 1, 7), kLatentsNotFinite);
+    EXPECT_EQ(found(true, nan, 1, 1, 7), kLatentsNotFinite);
+    EXPECT_EQ(found(false, 1, 1, nan, 7), 0u);  // not read
+    EXPECT_EQ(found(false, 1, inf, 1, 7), kConditionalNotFinite | kLatentsNotFinite);
+    p.not_finite = nullptr;
+    EXPECT_EQ(found(false, 1, inf, 1, 7), 0u);
+    EXPECT_TRUE(x.guards_are_whole() && word.guards_are_whole());
+  });
+}
+
 TEST_F(Elementwise, TanhOfTheGates) {
   for (int width : {4, 12, 1030, 5000}) {
     const int steps = 3;

@@ -52,6 +52,13 @@ void __stcs(T* to, T value) {
   *to = value;
 }
 
+// Lanes take turns: nothing comes between the read and the write.
+inline uint32_t atomicOr(uint32_t* at, uint32_t bits) {
+  const uint32_t before = *at;
+  *at |= bits;
+  return before;
+}
+
 inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
