@@ -336,6 +336,53 @@ def torch_table():
     return Table([f"{blocks['layers']} blocks, {blocks['tokens']} tokens, torch.compile", "ms (least to greatest)", "faster than bf16 by", "weights"], rows)
 
 
+# ---------------------------------------------------------------- what results lack
+
+
+def walk(value):
+    """Every object inside a result."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from walk(item)
+
+
+def lacks(data, of_gpu):
+    """What a reader needs to repeat a result, or to trust it, and does not find in its file."""
+    objects = list(walk(data))
+    has = lambda *names: any(name in o for o in objects for name in names)
+    missing = [] if has("card", "gpu", "device", "name", "cpu") else ["card or CPU"]
+    if of_gpu and not has("driver"):
+        missing.append("driver")
+    if not has("date"):
+        missing.append("date")
+    if not has("command", "psnr_command"):
+        missing.append("command")
+    commits = [o[name] for o in objects for name in ("commit", "weights_commit") if name in o]
+    if not commits:
+        missing.append("commit")
+    elif any(" " in commit for commit in commits):
+        missing.append("exact commit: a working tree after " + ", ".join(sorted({c.split()[-1] for c in commits if " " in c})))
+    timed = [o for o in objects if any(name.startswith(("min_", "max_")) or name.endswith(("_min", "_max")) for name in o)]
+    alone = [o for o in timed if "min_ms" in o and o["min_ms"] == o.get("max_ms")]
+    if not timed:
+        missing.append("spread")
+    elif len(alone) > 0:
+        missing.append(f"spread of {len(alone)} of {len(timed)} times, each taken once")
+    return missing
+
+
+def lacking_table():
+    rows = []
+    for path in sorted(glob.glob("bench/results/*.json")):
+        name = path.split("/")[-1]
+        with open(path) as file:
+            missing = lacks(json.load(file), of_gpu=name.startswith(("h100", "h200", "map_h")))
+        if missing:
+            rows.append([f"`{name}`", "; ".join(missing)])
+    return Table(["result", "does not say"], rows)
+
+
 # ---------------------------------------------------------------- the bundled model, README
 
 
@@ -345,6 +392,14 @@ def quality_table():
         wrong = "".join(f", `{word}`" for word in r.get("wrong_at_first_reading", []))
         rows.append([r["what"], r["goal"], f"{r['measured']}{'; not ' + wrong[2:] if wrong else ''}"])
     return Table(["what", "goal", "measured"], rows)
+
+
+def vocabulary_table():
+    """What the bundled model can draw, for its card."""
+    with open("models/mini/vocabulary.json") as file:
+        sections = json.load(file)["sections"]
+    text = lambda values: ("; " if any("," in value for value in values) else ", ").join(values)
+    return Table(["what", "words"], [[s["title"], text(s["values"])] for s in sections if not s["title"].startswith("examples")])
 
 
 def headline_table():

@@ -8,8 +8,6 @@ import json
 import random
 from pathlib import Path
 
-import numpy as np
-
 from bpe import Tokenizer
 from palette import kBackgrounds, kBackgroundWords, kColors, kFonts, kLight, kNoArticle, kStyles, kStyleWords
 
@@ -44,6 +42,8 @@ def contrast(a, b):
 
 
 def empty_batch(n):
+    import numpy as np  # here, so that what only reads captions does without it
+
     return {
         "background": np.zeros((n, 3), np.float32),
         "sprite": np.full((n, kMaxSprites), -1, np.int64),
@@ -62,7 +62,7 @@ class SceneMaker:
         self.objects = objects or load_objects()
         self.words = words or (kHere / "words.txt").read_text().split()
         self.short_words = [w for w in self.words if len(w) <= 5] or self.words
-        self.advances = np.asarray(advances).tolist()
+        self.advances = [[float(a) for a in row] for row in advances]
         self.rng = random.Random(0)
         self.progress = 1.0
 
@@ -457,6 +457,8 @@ def make_scenes(job):
     maker, tokenizer = kWorker["maker"], kWorker["tokenizer"]
     maker.rng = random.Random(seed)
     maker.progress = progress[0] if progress else 1.0
+    import numpy as np
+
     batch = empty_batch(count)
     batch["ids"] = np.zeros((count, kMaxTokens), np.int16)
     batch["length"] = np.zeros(count, np.int16)

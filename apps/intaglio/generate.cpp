@@ -363,7 +363,7 @@ void add_generate(CLI::App& app, int& exit_code) {
   add_run_flags(*command, flags->run, AutoPrecision::kOffered);
   command->footer(
       "Examples:\n"
-      "  intaglio generate --prompt \"a red circle on white\" --output circle.png\n"
+      "  intaglio generate --prompt \"a red fox on white\" --output fox.png\n"
       "  intaglio generate --model ideogram-4 --prompt @poster.json --size 1024x1536 --seed 7\n"
       "  intaglio generate --prompt \"a cat\" --seed 1 --count 4 --output pictures/ --json > "
       "result.json\n"

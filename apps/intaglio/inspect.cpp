@@ -18,6 +18,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr size_t kHelpColumns = 80;
+
 struct InspectFlags {
   std::string path;
   bool json = false;
@@ -156,6 +158,9 @@ int print_report(const InspectReport& report, bool all) {
                format_bytes(bytes));
   }
   for (const PartReport& part : report.parts) print_part(part, all);
+  if (report.prompt_help) {
+    fmt::print("{}", prompt_help_text(*report.prompt_help, kHelpColumns));
+  }
   std::fflush(stdout);
   for (const Error& error : report.errors) print_error(error.message);
   return report.errors.empty() ? kExitOk : kExitFailure;
@@ -198,12 +203,14 @@ int print_report_json(const InspectReport& report) {
     print_error(error.message);
     errors.push_back({{"code", error_code_name(error.code)}, {"message", error.message}});
   }
-  print_json({{"status", report.errors.empty() ? "ok" : "error"},
-              {"path", report.path.string()},
-              {"kind", report.kind},
-              {"detail", report.detail},
-              {"parts", parts},
-              {"errors", errors}});
+  ordered_json result{{"status", report.errors.empty() ? "ok" : "error"},
+                      {"path", report.path.string()},
+                      {"kind", report.kind},
+                      {"detail", report.detail},
+                      {"parts", parts}};
+  if (report.prompt_help) result["prompt_help"] = prompt_help_json(*report.prompt_help);
+  result["errors"] = errors;
+  print_json(result);
   return report.errors.empty() ? kExitOk : kExitFailure;
 }
 
@@ -234,9 +241,9 @@ void add_inspect(CLI::App& app, int& exit_code) {
   command->add_flag("--json", flags->json, "Print one JSON result on stdout");
   command->footer(
       "Examples:\n"
-      "  intaglio inspect models/mini\n"
+      "  intaglio inspect mini\n"
       "  intaglio inspect models/mini/transformer --all\n"
-      "  intaglio inspect circle.png");
+      "  intaglio inspect fox.png");
   command->callback([flags, &exit_code] { exit_code = run_inspect(*flags); });
 }
 

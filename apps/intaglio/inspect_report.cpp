@@ -211,6 +211,12 @@ Expected<InspectReport> inspect_model(const fs::path& folder) {
     if (key.find('/') != std::string::npos || key == ".." || key == ".") continue;
     inspect_folder_part(folder / key, index.json(), report);
   }
+  Expected<std::optional<PromptHelp>> help = read_prompt_help(folder);
+  if (help) {
+    report.prompt_help = std::move(*help);
+  } else {
+    report.errors.push_back(help.error());
+  }
   return report;
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/status.h"
 #include "io/safetensors.h"
+#include "prompt_help.h"
 
 namespace intaglio::cli {
 
@@ -32,7 +33,8 @@ struct InspectReport {
   std::string kind = {};  // "model", "part", "folder", "file"
   std::string detail = {};
   std::vector<PartReport> parts = {};
-  std::vector<Error> errors = {};  // of parts that could not be read
+  std::optional<PromptHelp> prompt_help = {};  // of a model that says what it draws
+  std::vector<Error> errors = {};              // of parts that could not be read
 };
 
 // Errors: kNotFound for a missing path, kBadFormat for a file of no known kind. Parts of a folder

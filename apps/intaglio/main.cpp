@@ -26,7 +26,7 @@ int run(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   app.footer(
       "Examples:\n"
-      "  intaglio generate --model mini --prompt \"a red circle\" --output circle.png\n"
+      "  intaglio generate --model mini --prompt \"a red fox on white\" --output fox.png\n"
       "  intaglio inspect models/mini\n"
       "  intaglio verify tests/reference/data\n"
       "  intaglio bench linear --m 4096 --n 4608 --k 4608\n"
