@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]
 # BUILD_DIR: built with -DINTAGLIO_CUDA=ON -DINTAGLIO_BUILD_BENCH=ON (it may come from another machine). Each step writes OUT_DIR/<step>.log, those that measure a .json too.
-# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, pictures, step, map, gaps, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
+# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, cancel, devices, pictures, step, map, gaps, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
 set -uo pipefail
 usage="usage: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]"
 build=$(cd "${1:?$usage}" && pwd)
@@ -41,9 +41,17 @@ intaglio=$build/bin/intaglio
 if wanted verify && [ -x "$intaglio" ]; then
   for precision in fp32 bf16 int8 int8-dequant fp8 nf4; do
     step "verify_$precision" 60 "$intaglio" verify tests/reference/data --device cuda --precision $precision
+    # Models of other shapes, against the float32 oracle.
+    step "oracle_$precision" 60 tests/e2e/oracle_test.sh "$intaglio" . cuda $precision
   done
 fi
 wanted pictures && [ -x "$intaglio" ] && step pictures 200 scripts/check_pictures.py "$intaglio" --json "$out/pictures.json"
+if wanted cancel && [ -x "$build/bin/check_cancel" ]; then
+  step cancel 200 "$build/bin/check_cancel" 2048 2048 int8 --json "$out/cancel.json"
+fi
+if wanted devices && [ -x "$build/bin/check_devices" ] && [ "$(nvidia-smi -L | wc -l)" -gt 1 ]; then
+  step devices 200 "$build/bin/check_devices" models/mini --json "$out/devices.json"
+fi
 if wanted step && [ -x "$intaglio" ]; then
   step step 300 "$intaglio" bench step --precision int8,bf16,fp8,int8-dequant,nf4 --json "$out/step.json" --profile "$out/trace.json"
   step step_sm80 100 env INTAGLIO_GPU_ISA=sm80 "$intaglio" bench step --precision int8 --json "$out/step_sm80.json"
