@@ -59,18 +59,35 @@ AttentionParams params(const AttentionDesc& desc, const AttentionArgs& args) {
   return p;
 }
 
+AttentionType plain_type(const AttentionDesc& desc) {
+  return desc.dtype == DType::kF32 ? AttentionType::kF32 : AttentionType::kBF16;
+}
+
+Status run_plain_kernel(const Context& context, const AttentionDesc& desc,
+                        const AttentionArgs& args) {
+  const AttentionParams p = params(desc, args);
+  const AttentionType type = plain_type(desc);
+  if (const char* reason = plain_attention_refusal(p, type))
+    return make_error(ErrorCode::kUnsupported, "attention of {} heads x {}: {}", desc.heads,
+                      desc.head_dim, reason);
+  return device_status(plain_attention(p, type, stream_of(context)), "attention");
+}
+
+// What a faster kernel cannot do after all, the plain one does; it knows no int8 scores.
 template <auto kRefusal, auto kLaunch>
 Status run(const Context& context, const AttentionDesc& desc, const AttentionArgs& args,
            const char* name) {
   const AttentionParams p = params(desc, args);
-  if (const char* reason = kRefusal(p))
-    return make_error(ErrorCode::kUnsupported, "{}: {} tokens, {} heads x {}: {}", name,
+  const char* const reason = kRefusal(p);
+  if (reason == nullptr) return device_status(kLaunch(p, stream_of(context)), "attention");
+  if (desc.scores == AttentionScores::kS8)
+    return make_error(ErrorCode::kUnsupported, "attention of {} tokens, {} heads x {}: {}",
                       desc.tokens, desc.heads, desc.head_dim, reason);
-  return device_status(kLaunch(p, stream_of(context)), name);
-}
-
-AttentionType plain_type(const AttentionDesc& desc) {
-  return desc.dtype == DType::kF32 ? AttentionType::kF32 : AttentionType::kBF16;
+  if (trace_enabled("dispatch"))
+    trace_decision(fmt::format(
+        "dispatch attention tokens={} heads={} x {}: plain_attention instead; {} refused: {}",
+        desc.tokens, desc.heads, desc.head_dim, name, reason));
+  return run_plain_kernel(context, desc, args);
 }
 
 QkNormRopeParams rope_params(const AttentionDesc& desc) {
@@ -125,12 +142,7 @@ Refusal plain_refusal(const AttentionDesc& desc, const Context& context) {
   return desc.scores == AttentionScores::kS8 ? "the scores are int8" : nullptr;
 }
 Status run_plain(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
-  const AttentionParams p = params(desc, args);
-  const AttentionType type = plain_type(desc);
-  if (const char* reason = plain_attention_refusal(p, type))
-    return make_error(ErrorCode::kUnsupported, "plain_attention: {} heads x {}: {}", desc.heads,
-                      desc.head_dim, reason);
-  return device_status(plain_attention(p, type, stream_of(context)), "plain_attention");
+  return run_plain_kernel(context, desc, args);
 }
 
 Refusal qk_norm_rope_refusal(const AttentionDesc&, const Context& context) {
@@ -166,9 +178,9 @@ Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkN
                                      static_cast<int64_t>(qk_norm_rope_workspace_bytes(p))));
   }
   if (const char* reason = cuda::qk_norm_rope_refusal(p))
-    return make_error(ErrorCode::kUnsupported, "qk_norm_rope: {} tokens, {} heads x {}: {}",
+    return make_error(ErrorCode::kUnsupported, "norm and rope of {} tokens, {} heads x {}: {}",
                       desc.tokens, desc.heads, desc.head_dim, reason);
-  return device_status(cuda::qk_norm_rope(p, stream_of(context)), "qk_norm_rope");
+  return device_status(cuda::qk_norm_rope(p, stream_of(context)), "norm and rope of the heads");
 }
 
 }  // namespace intaglio::cuda::op

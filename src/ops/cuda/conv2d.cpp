@@ -117,9 +117,9 @@ Status group_norm(const Context& context, const GroupNormDesc& desc, const void*
   INTAGLIO_ASSIGN(p.workspace, context.scratch->take<std::byte>(
                                    static_cast<int64_t>(group_norm_workspace_bytes(p))));
   if (const char* reason = group_norm_refusal(p))
-    return make_error(ErrorCode::kUnsupported, "group_norm: {} pixels x {}: {}", desc.pixels,
+    return make_error(ErrorCode::kUnsupported, "a group norm of {} pixels x {}: {}", desc.pixels,
                       desc.channels, reason);
-  return device_status(cuda::group_norm(p, stream_of(context)), "group_norm");
+  return device_status(cuda::group_norm(p, stream_of(context)), "a group norm");
 }
 
 }  // namespace intaglio::cuda::op

@@ -19,23 +19,23 @@ Status convert_elements(const Context& context, const void* source, DType source
   }
   return device_status(cuda::convert_elements(source, row_type(source_dtype), target,
                                               row_type(target_dtype), count, stream_of(context)),
-                       "convert_elements");
+                       "a conversion");
 }
 
 Status silu_in_place(const Context& context, float* x, int64_t count) {
-  return device_status(cuda::silu_in_place(x, count, stream_of(context)), "silu_in_place");
+  return device_status(cuda::silu_in_place(x, count, stream_of(context)), "SiLU");
 }
 
 Status tanh_gates(const Context& context, float* modulation, int64_t rows, int64_t width) {
   return device_status(
       tanh_rows({.x = modulation + width, .rows = 2 * rows, .cols = width, .ld = 2 * width},
                 stream_of(context)),
-      "tanh_rows");
+      "AdaLN gates");
 }
 
 Status add_in_place(const Context& context, float* h, const void* y, DType y_dtype, int64_t count) {
   return device_status(cuda::add_in_place(h, y, row_type(y_dtype), count, stream_of(context)),
-                       "add_in_place");
+                       "a sum");
 }
 
 Status scatter_tap(const Context& context, const float* h, const ScatterTap& s, float* features) {
@@ -46,7 +46,7 @@ Status scatter_tap(const Context& context, const float* h, const ScatterTap& s, 
                                           .taps = static_cast<int32_t>(s.taps),
                                           .tap = static_cast<int32_t>(s.tap)},
                                          stream_of(context)),
-                       "scatter_tap");
+                       "text features");
 }
 
 Status euler_step(const Context& context, const EulerStep& step, float* x, int64_t count) {
@@ -62,7 +62,7 @@ Status euler_step(const Context& context, const EulerStep& step, float* x, int64
                                          .count = count,
                                          .not_finite = step.not_finite},
                                         stream_of(context)),
-                       "euler_step");
+                       "a sampling step");
 }
 
 Status softmax_rows(const Context& context, const SoftmaxRows& s, float* scores, void* out) {
@@ -73,7 +73,7 @@ Status softmax_rows(const Context& context, const SoftmaxRows& s, float* scores,
                                            .scale = s.scale,
                                            .out_type = row_type(s.out_dtype)},
                                           stream_of(context)),
-                       "softmax_rows");
+                       "a softmax");
 }
 
 Status place_tile(const Context& context, const PlaceTile& s, const float* tile, float* picture) {
@@ -88,7 +88,7 @@ Status place_tile(const Context& context, const PlaceTile& s, const float* tile,
                                       .first_row = s.first_row,
                                       .first_column = s.first_column},
                                      stream_of(context)),
-                       "place_picture");
+                       "a tile of the picture");
 }
 
 }  // namespace intaglio::cuda::op

@@ -148,9 +148,10 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
   p.k = static_cast<int32_t>(weights.k);
   p.format = weights.kind == LinearKind::kNf4 ? WeightFormat::kNf4 : WeightFormat::kI8;
   if (const char* reason = dequantize_weights_refusal(p))
-    return make_error(ErrorCode::kUnsupported, "dequantize_weights [{}, {}]: {}", weights.n,
+    return make_error(ErrorCode::kUnsupported, "dequantization of [{}, {}] weights: {}", weights.n,
                       weights.k, reason);
-  INTAGLIO_TRY(device_status(dequantize_weights(p, stream_of(context)), "dequantize_weights"));
+  INTAGLIO_TRY(
+      device_status(dequantize_weights(p, stream_of(context)), "dequantization of weights"));
   return run_float(context, weights, x, w, out, out_dtype, ldo);
 }
 
@@ -237,7 +238,7 @@ Status prepare_linear(const Context& context, const std::vector<TensorView>& par
                       choose_float_gemm(float_desc(weights, kRowHint, DType::kBF16), context));
       return prepare_nf4(context, parts, weights);
   }
-  return make_error(ErrorCode::kUnsupported, "linear: this kind has no GPU form");
+  return make_error(ErrorCode::kUnsupported, "a linear of this kind has no GPU form");
 }
 
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,

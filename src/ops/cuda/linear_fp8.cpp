@@ -39,7 +39,7 @@ Status add_bias(const Context& context, const LinearWeights& weights, int64_t ro
                             .rows = rows,
                             .cols = weights.n,
                             .type = row_type(type)};
-  return device_status(add_bias_rows(p, stream_of(context)), "add_bias_rows");
+  return device_status(add_bias_rows(p, stream_of(context)), "a bias");
 }
 
 }  // namespace
@@ -48,7 +48,8 @@ Status quantize_e4m3_rows(const Context& context, const TensorView& x, const E4m
   const int64_t rows = x.shape[0], cols = x.shape[1];
   if (!is_float(x.dtype) || x.dtype == DType::kF64)
     return make_error(ErrorCode::kUnsupported,
-                      "e4m3_rows: the input is {}, expected F32, BF16 or F16", dtype_name(x.dtype));
+                      "fp8 quantization: the input is {}, expected F32, BF16 or F16",
+                      dtype_name(x.dtype));
   const E4m3RowsParams p{.x = x.data,
                          .ldx = cols,
                          .q = out.q,
@@ -57,8 +58,9 @@ Status quantize_e4m3_rows(const Context& context, const TensorView& x, const E4m
                          .cols = static_cast<int32_t>(cols),
                          .type = row_type(x.dtype)};
   if (const char* reason = e4m3_rows_refusal(p))
-    return make_error(ErrorCode::kUnsupported, "e4m3_rows [{}, {}]: {}", rows, cols, reason);
-  return device_status(e4m3_rows(p, stream_of(context)), "e4m3_rows");
+    return make_error(ErrorCode::kUnsupported, "fp8 quantization of [{}, {}]: {}", rows, cols,
+                      reason);
+  return device_status(e4m3_rows(p, stream_of(context)), "fp8 quantization");
 }
 
 Status prepare_fp8(const Context& context, const std::vector<TensorView>& parts,

@@ -38,7 +38,7 @@ Status prepare_nf4(const Context& context, const std::vector<TensorView>& parts,
     INTAGLIO_ASSIGN(const AlignedBuffer staged, stage_bf16(context, part));
     const Matrix rows{.data = staged.data(), .rows = part.shape[0], .cols = k, .ld = k};
     INTAGLIO_TRY(
-        device_status(quantize_nf4(rows, codes, absmax, stream_of(context)), "quantize_nf4"));
+        device_status(quantize_nf4(rows, codes, absmax, stream_of(context)), "NF4 quantization"));
     INTAGLIO_TRY(synchronize(context));  // `staged` goes
     codes += nf4_code_bytes(part.shape.count());
     absmax += nf4_blocks(part.shape.count());

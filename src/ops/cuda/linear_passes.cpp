@@ -21,7 +21,7 @@ Status run_swiglu(const Context& context, const SwigluPass& pass) {
                                     .x_type = row_type(pass.product_dtype),
                                     .out_type = row_type(pass.out_dtype)},
                                    stream_of(context)),
-                       "swiglu_rows");
+                       "SwiGLU");
 }
 
 }  // namespace intaglio::cuda::op

@@ -33,8 +33,8 @@ Refusal norm_refusal(const NormDesc&, const Context& context) {
 Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) {
   const NormRowsParams p{
       .x = args.x, .rows = desc.rows, .cols = desc.cols, .norm = row_norm(desc, args)};
-  if (const char* reason = norm_rows_refusal(p)) return refused("norm", desc, reason);
-  return device_status(norm_rows(p, stream_of(context)), "norm_rows");
+  if (const char* reason = norm_rows_refusal(p)) return refused("a norm of", desc, reason);
+  return device_status(norm_rows(p, stream_of(context)), "a norm");
 }
 
 Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
@@ -50,8 +50,9 @@ Status gated_residual(const Context& context, const NormDesc& desc, const GatedR
                        .cols = desc.cols,
                        .next = {}};
   if (next != nullptr) p.next = row_norm(*next_desc, *next);
-  if (const char* reason = residual_rows_refusal(p)) return refused("gated_residual", desc, reason);
-  return device_status(residual_rows(p, stream_of(context)), "residual_rows");
+  if (const char* reason = residual_rows_refusal(p))
+    return refused("a gated residual of", desc, reason);
+  return device_status(residual_rows(p, stream_of(context)), "a gated residual");
 }
 
 }  // namespace intaglio::cuda::op

@@ -59,9 +59,10 @@ Status int8_quantize_rows(const Int8RowsCall& call, void* stream) {
   params.cols = call.cols;
   params.type = row_type(call.x_type);
   if (const char* reason = quantize_rows_refusal(params))
-    return make_error(ErrorCode::kUnsupported, "quantize_rows [{}, {}]: {}", call.rows, call.cols,
-                      reason);
-  return device_status(quantize_rows(params, static_cast<cudaStream_t>(stream)), "quantize_rows");
+    return make_error(ErrorCode::kUnsupported, "int8 quantization of [{}, {}]: {}", call.rows,
+                      call.cols, reason);
+  return device_status(quantize_rows(params, static_cast<cudaStream_t>(stream)),
+                       "int8 quantization");
 }
 
 Expected<size_t> int8_gemm_workspace(const S8GemmParams& params, int device) {

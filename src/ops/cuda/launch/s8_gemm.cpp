@@ -161,7 +161,7 @@ Expected<S8GemmChoice> choose_s8_gemm(const S8GemmParams& p, const CudaDevice& d
   if (choice.config.empty())
     return make_error(
         ErrorCode::kUnsupported,
-        "no int8 kernel of this build runs m {}, n {}, k {} on {} (compute capability {}.{})", p.m,
+        "this build has no int8 product of m {}, n {}, k {} for {} (compute capability {}.{})", p.m,
         p.n, p.k, device.name, device.compute_capability / 10, device.compute_capability % 10);
   return choice;
 }
