@@ -51,6 +51,10 @@ Expected<TensorView> SyntheticSource::tensor(const std::string& name, const Shap
     for (int64_t i = 0; i < kNoise; ++i)
       out[i] = BFloat16(mean + deviation * noise[static_cast<size_t>(i)]);
     for (int64_t i = kNoise; i < block.most + kNoise; i += kNoise) {
+      if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed)) {
+        block.values = AlignedBuffer();
+        return make_error(ErrorCode::kCancelled, "stopped on request");
+      }
       std::memcpy(
           out + i, out,
           static_cast<size_t>(std::min(kNoise, block.most + kNoise - i)) * sizeof(BFloat16));

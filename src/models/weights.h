@@ -1,6 +1,7 @@
 // Reading a model's modules from a source of tensors: linears prepared for their kernels, small vectors as float.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <span>
@@ -48,7 +49,11 @@ class CheckpointSource : public TensorSource {
 // largest tensor.
 class SyntheticSource : public TensorSource {
  public:
-  explicit SyntheticSource(uint64_t seed) : seed_(seed), blocks_(std::make_shared<Blocks>()) {}
+  // `cancel`, if not null, ends `tensor` with kCancelled: a large matrix takes a second to make.
+  explicit SyntheticSource(uint64_t seed, const std::atomic<bool>* cancel = nullptr)
+      : seed_(seed), cancel_(cancel), blocks_(std::make_shared<Blocks>()) {}
+  // For a source that outlives the call whose flag it looks at.
+  void forget_cancel() { cancel_ = nullptr; }
   Status check(const TensorShapes& shapes) override;
   Expected<TensorView> tensor(const std::string& name, const Shape& shape) override;
   std::shared_ptr<const void> keep_alive() const override { return blocks_; }
@@ -63,6 +68,7 @@ class SyntheticSource : public TensorSource {
   static int64_t key_of(const Shape& shape) { return shape.rank >= 2 ? shape[shape.rank - 1] : 0; }
 
   uint64_t seed_;
+  const std::atomic<bool>* cancel_;
   std::shared_ptr<Blocks> blocks_;
 };
 

@@ -274,7 +274,7 @@ Expected<Flux2VaeDecoder> Flux2VaeDecoder::synthetic(const Context& context,
   Flux2VaeDecoder decoder;
   decoder.compute_ = compute;
   decoder.config_ = config;
-  SyntheticSource source(seed);
+  SyntheticSource source(seed, context.cancel);
   INTAGLIO_TRY(decoder.read_weights(context, source));
   return decoder;
 }

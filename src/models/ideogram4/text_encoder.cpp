@@ -124,7 +124,9 @@ Expected<TextEncoder> TextEncoder::synthetic(const Context& context,
   model.prefix_ = kPrefixes[0];
   model.dtype_ = selection.activation_dtype();
   model.selection_ = selection;
-  INTAGLIO_TRY(model.read_weights(context, std::make_shared<SyntheticSource>(seed), weight_budget));
+  const auto source = std::make_shared<SyntheticSource>(seed, context.cancel);
+  INTAGLIO_TRY(model.read_weights(context, source, weight_budget));
+  source->forget_cancel();
   return model;
 }
 

@@ -27,7 +27,7 @@ Expected<Transformer> Transformer::synthetic(const Context& context,
   Transformer model;
   model.options_ = options;
   model.config_ = config;
-  SyntheticSource source(seed);
+  SyntheticSource source(seed, context.cancel);
   INTAGLIO_TRY(model.read_weights(context, source));
   return model;
 }

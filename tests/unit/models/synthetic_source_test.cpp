@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 
 #include "models/weights.h"
@@ -42,6 +43,21 @@ TEST(SyntheticSource, TheSameSeedAndNameGiveTheSameNumbers) {
   const auto a = bytes(*one.tensor("w", Shape{32, 64}));
   EXPECT_EQ(a, bytes(*two.tensor("w", Shape{32, 64})));
   EXPECT_NE(a, bytes(*other.tensor("w", Shape{32, 64})));
+}
+
+TEST(SyntheticSource, StopsWhileALargeMatrixIsMade) {
+  std::atomic<bool> cancel = true;
+  SyntheticSource source(5, &cancel);
+  const Shape shape{600, 4096};
+  ASSERT_TRUE(source.check({{"w", shape}}));
+  const auto stopped = source.tensor("w", shape);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
+  cancel = false;
+  EXPECT_TRUE(source.tensor("w", shape));
+  cancel = true;
+  source.forget_cancel();
+  EXPECT_TRUE(source.tensor("w", shape));
 }
 
 TEST(SyntheticSource, WhatWasNotAnnouncedIsRefused) {
