@@ -313,8 +313,8 @@ Expected<std::shared_ptr<const LinearData>> make_linear_data(const Context& cont
   data->b_scale.resize(static_cast<size_t>(shape.n));
   INTAGLIO_TRY(quantize_rows(context, {data->x.data(), DType::kBF16, {shape.m, shape.k}},
                              {DType::kI8, data->a.data(), shape.m, shape.k, data->a_scale.data()}));
-  quantize_weight_rows(context, {data->w.data(), DType::kBF16, {shape.n, shape.k}},
-                       data->b.as<int8_t>(), data->b_scale.data());
+  INTAGLIO_TRY(quantize_weight_rows(context, {data->w.data(), DType::kBF16, {shape.n, shape.k}},
+                                    data->b.as<int8_t>(), data->b_scale.data()));
   data->rows = {0, shape.m / 3, shape.m * 2 / 3, shape.m - 1};
   data->rows.erase(std::unique(data->rows.begin(), data->rows.end()), data->rows.end());
   fill_products(context, *data);

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/cpu/float_row_driver.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/elementwise.h"
@@ -21,9 +21,9 @@ constexpr int64_t kGrain =
 // fn(i) for every i in [0, count) by the threads of the context.
 template <typename Fn>
 Status for_each(const Context& context, int64_t count, Fn&& fn) {
-  parallel_for(context.threads, count, kGrain, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, count, kGrain, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) fn(i);
-  });
+  }));
   return {};
 }
 
@@ -59,7 +59,7 @@ Status convert_elements(const Context& context, const void* source, DType source
   if (context.gpu != nullptr)
     return cuda::op::convert_elements(context, source, source_dtype, target, target_dtype, count);
 #endif
-  parallel_for(context.threads, count, kGrain, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, count, kGrain, [&](int64_t begin, int64_t end, int) {
     if (source_dtype == target_dtype) {
       const size_t size = dtype_size(source_dtype);
       std::memcpy(static_cast<std::byte*>(target) + static_cast<size_t>(begin) * size,
@@ -74,7 +74,7 @@ Status convert_elements(const Context& context, const void* source, DType source
       auto* to = static_cast<float*>(target);
       for (int64_t i = begin; i < end; ++i) to[i] = static_cast<float>(from[i]);
     }
-  });
+  }));
   return {};
 }
 
@@ -138,13 +138,13 @@ Status softmax_rows(const Context& context, const SoftmaxRows& s, float* scores,
 #endif
   const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
   const bool bf16 = s.out_dtype == DType::kBF16;
-  parallel_for(context.threads, s.rows, 4, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, s.rows, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       auto* const target = static_cast<std::byte*>(out) +
                            row * s.cols * static_cast<int64_t>(dtype_size(s.out_dtype));
       kernels.softmax(scores + row * s.cols, s.cols, s.scale, target, bf16);
     }
-  });
+  }));
   return {};
 }
 
@@ -152,7 +152,7 @@ Status place_tile(const Context& context, const PlaceTile& s, const float* tile,
 #if defined(INTAGLIO_HAS_CUDA)
   if (context.gpu != nullptr) return cuda::op::place_tile(context, s, tile, picture);
 #endif
-  parallel_for(context.threads, s.tile_height, 16, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, s.tile_height, 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t y = begin; y < end; ++y) {
       for (int64_t c = 0; c < 3; ++c) {
         float* const line = picture + (c * s.height + s.first_row + y) * s.width + s.first_column;
@@ -160,7 +160,7 @@ Status place_tile(const Context& context, const PlaceTile& s, const float* tile,
           line[x] += s.row_share[y] * s.column_share[x] * tile[(y * s.tile_width + x) * 3 + c];
       }
     }
-  });
+  }));
   return {};
 }
 

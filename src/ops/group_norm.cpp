@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/conv2d.h"
 #include "ops/cpu/float_row_driver.h"
 #include "ops/ref/conv2d.h"
@@ -104,7 +104,7 @@ Status group_norm(const Context& context, const GroupNormDesc& d, const void* x,
   if (context.gpu != nullptr) return cuda::op::group_norm(context, d, x, weight, bias, y);
 #endif
 #if defined(INTAGLIO_X86)
-  if (context.cpu.isa == CpuIsa::kRef) return ref::group_norm(d, x, weight, bias, y);
+  if (context.cpu.isa == CpuIsa::kRef) return ref::group_norm(context, d, x, weight, bias, y);
 #endif
   if (context.scratch == nullptr)
     return make_error(ErrorCode::kInvalidArgument, "group_norm: context.scratch is null");
@@ -118,16 +118,16 @@ Status group_norm(const Context& context, const GroupNormDesc& d, const void* x,
   float* const shift = scale + d.channels;
   // Sums about the first pixel: a large mean then costs no digits of the variance.
   convert_to_f32(x, d.dtype, center, static_cast<size_t>(d.channels));
-  parallel_for(context.threads, chunks, 1, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, chunks, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       double* const sum = sums + chunk * 2 * d.channels;
       sum_chunk(kernels, d, x, chunk, center, partial + chunk * 2 * d.channels, sum,
                 sum + d.channels);
     }
-  });
+  }));
   fold(d, center, sums, weight, bias, scale, shift);
   const int64_t grain = std::max<int64_t>(1, 16384 / d.channels);
-  parallel_for(context.threads, d.pixels, grain, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, d.pixels, grain, [&](int64_t begin, int64_t end, int) {
     kernels.scale_shift({.x = row_at(d, x, begin),
                          .y = const_cast<std::byte*>(row_at(d, y, begin)),
                          .bf16 = d.dtype == DType::kBF16,
@@ -136,7 +136,7 @@ Status group_norm(const Context& context, const GroupNormDesc& d, const void* x,
                          .scale = scale,
                          .shift = shift,
                          .silu = d.silu});
-  });
+  }));
   return {};
 }
 

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/norm_implementations.h"
 #if defined(INTAGLIO_X86)
 #include "ops/cpu/norm_kernels.h"
@@ -39,11 +39,11 @@ NormRowArgs row_args(const NormDesc& desc, const NormArgs& args, const float* x,
 
 template <void (*kNormRow)(const NormRowArgs&)>
 Status norm_by_rows(const Context& context, const NormDesc& desc, const NormArgs& args) {
-  parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
-               [&](int64_t begin, int64_t end, int) {
-                 for (int64_t row = begin; row < end; ++row)
-                   kNormRow(row_args(desc, args, args.x + row * desc.cols, row));
-               });
+  INTAGLIO_TRY(parallel_tasks(context, desc.rows, norm_grain(desc.cols),
+                              [&](int64_t begin, int64_t end, int) {
+                                for (int64_t row = begin; row < end; ++row)
+                                  kNormRow(row_args(desc, args, args.x + row * desc.cols, row));
+                              }));
   return {};
 }
 
@@ -52,22 +52,22 @@ template <void (*kResidualRow)(const ResidualRowArgs&), void (*kNormRow)(const N
 Status gated_residual_by_rows(const Context& context, const NormDesc& desc,
                               const GatedResidualArgs& args, const NormArgs* next,
                               const NormDesc* next_desc) {
-  parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
-               [&](int64_t begin, int64_t end, int) {
-                 for (int64_t row = begin; row < end; ++row) {
-                   ResidualRowArgs r;
-                   r.h = args.h + row * desc.cols;
-                   r.y = static_cast<const std::byte*>(args.y) +
-                         static_cast<size_t>(row * desc.cols) * dtype_size(args.y_dtype);
-                   r.y_bf16 = args.y_dtype == DType::kBF16;
-                   r.weight = args.weight;
-                   r.gate = args.gate;
-                   r.cols = desc.cols;
-                   r.eps = desc.eps;
-                   kResidualRow(r);
-                   if (next != nullptr) kNormRow(row_args(*next_desc, *next, r.h, row));
-                 }
-               });
+  INTAGLIO_TRY(parallel_tasks(
+      context, desc.rows, norm_grain(desc.cols), [&](int64_t begin, int64_t end, int) {
+        for (int64_t row = begin; row < end; ++row) {
+          ResidualRowArgs r;
+          r.h = args.h + row * desc.cols;
+          r.y = static_cast<const std::byte*>(args.y) +
+                static_cast<size_t>(row * desc.cols) * dtype_size(args.y_dtype);
+          r.y_bf16 = args.y_dtype == DType::kBF16;
+          r.weight = args.weight;
+          r.gate = args.gate;
+          r.cols = desc.cols;
+          r.eps = desc.eps;
+          kResidualRow(r);
+          if (next != nullptr) kNormRow(row_args(*next_desc, *next, r.h, row));
+        }
+      }));
   return {};
 }
 

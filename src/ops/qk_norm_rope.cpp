@@ -1,6 +1,6 @@
 #include <array>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/attention_implementations.h"
 #if defined(INTAGLIO_X86)
 #include "ops/cpu/norm_kernels.h"
@@ -25,25 +25,26 @@ constexpr int64_t kTokensAtOnce = 4;
 template <void (*kHeads)(const HeadsNormRopeArgs&)>
 Status norm_rope_by_tokens(const Context& context, const AttentionDesc& desc,
                            const QkNormRopeArgs& args) {
-  parallel_for(context.threads, desc.tokens, kTokensAtOnce, [&](int64_t begin, int64_t end, int) {
-    for (int64_t token = begin; token < end; ++token) {
-      const size_t offset = static_cast<size_t>(token * args.ld) * dtype_size(desc.dtype);
-      HeadsNormRopeArgs h;
-      h.bf16 = desc.dtype == DType::kBF16;
-      h.head_dim = desc.head_dim;
-      h.cosine = args.rope.cos + token * (desc.head_dim / 2);
-      h.sine = args.rope.sin + token * (desc.head_dim / 2);
-      h.eps = args.eps;
-      h.x = static_cast<std::byte*>(args.q) + offset;
-      h.heads = desc.heads;
-      h.weight = args.q_weight;
-      kHeads(h);
-      h.x = static_cast<std::byte*>(args.k) + offset;
-      h.heads = desc.kv_heads;
-      h.weight = args.k_weight;
-      kHeads(h);
-    }
-  });
+  INTAGLIO_TRY(
+      parallel_tasks(context, desc.tokens, kTokensAtOnce, [&](int64_t begin, int64_t end, int) {
+        for (int64_t token = begin; token < end; ++token) {
+          const size_t offset = static_cast<size_t>(token * args.ld) * dtype_size(desc.dtype);
+          HeadsNormRopeArgs h;
+          h.bf16 = desc.dtype == DType::kBF16;
+          h.head_dim = desc.head_dim;
+          h.cosine = args.rope.cos + token * (desc.head_dim / 2);
+          h.sine = args.rope.sin + token * (desc.head_dim / 2);
+          h.eps = args.eps;
+          h.x = static_cast<std::byte*>(args.q) + offset;
+          h.heads = desc.heads;
+          h.weight = args.q_weight;
+          kHeads(h);
+          h.x = static_cast<std::byte*>(args.k) + offset;
+          h.heads = desc.kv_heads;
+          h.weight = args.k_weight;
+          kHeads(h);
+        }
+      }));
   return {};
 }
 

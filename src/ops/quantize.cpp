@@ -3,6 +3,7 @@
 #include <array>
 #include <vector>
 
+#include "core/parallel_tasks.h"
 #include "ops/cpu/quantize_kernels.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
@@ -24,13 +25,13 @@ Status run(const Context& context, const void* x, DType x_dtype, int64_t ldx, in
            int64_t cols, int8_t* q, float* scale) {
   const int64_t grain = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, cols));
   const int threads = rows * cols <= kSerialElements ? 1 : context.threads;
-  parallel_for(threads, rows, grain, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, threads, rows, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       scale[r] = x_dtype == DType::kF32
                      ? kF32Row(static_cast<const float*>(x) + r * ldx, cols, q + r * cols)
                      : kBF16Row(static_cast<const uint16_t*>(x) + r * ldx, cols, q + r * cols);
     }
-  });
+  }));
   return {};
 }
 
@@ -104,27 +105,28 @@ Status quantize_rows(const Context& context, TensorView x, Activation out) {
                              out.as<int8_t>(), out.scale_row);
 }
 
-void quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale) {
-  if (w.shape.rank != 2 || w.shape[0] < 1 || w.shape[1] < 1) return;
+Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale) {
+  if (w.shape.rank != 2 || w.shape[0] < 1 || w.shape[1] < 1) return {};
   const int64_t n = w.shape[0];
   const int64_t k = w.shape[1];
   const auto* bytes = static_cast<const unsigned char*>(w.data);
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(w.dtype);
-  const auto choice =
-      choose(OpName{"quantize_weight_rows", "int8 quantization"}, quantize_rows_implementations(),
-             DType::kF32, context, [](DType dtype) { return std::string(dtype_name(dtype)); });
+  INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
+                  choose(OpName{"quantize_weight_rows", "int8 quantization"},
+                         quantize_rows_implementations(), DType::kF32, context, [](DType dtype) { return std::string(dtype_name(dtype)); }));
   Context serial = context;
   serial.threads = 1;
   const int64_t grain = std::max<int64_t>(1, kPieceElements / k);
-  parallel_for(context.threads, n, grain, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, n, grain, [&](int64_t begin, int64_t end, int) {
     // Weights come in any float type and unaligned; a row at a time goes through float.
     std::vector<float> row(static_cast<size_t>(k));
     for (int64_t r = begin; r < end; ++r) {
       convert_to_f32(bytes + static_cast<size_t>(r) * row_bytes, w.dtype, row.data(), row.size());
       static_cast<void>(
-          (*choice)->run(serial, row.data(), DType::kF32, k, 1, k, q + r * k, scale + r));
+          implementation->run(serial, row.data(), DType::kF32, k, 1, k, q + r * k, scale + r));
     }
-  });
+  }));
+  return {};
 }
 
 }  // namespace intaglio

@@ -34,6 +34,6 @@ std::span<const QuantizeRowsImplementation> quantize_rows_implementations();
 Status quantize_rows(const Context& context, TensorView x, Activation out);
 
 // On the CPU. Symmetric per-output-channel weight quantization: w [n, k] float -> q [n, k], scale [n]; same formula, row by row.
-void quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale);
+Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale);
 
 }  // namespace intaglio

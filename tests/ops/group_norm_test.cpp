@@ -55,7 +55,8 @@ void check(const CpuFeatures& cpu, const GroupNormDesc& desc, float mean, bool i
   for (size_t i = 0; i < source.floats.size(); ++i) source.floats[i] = x.at(i);
   GroupNormDesc exact = desc;
   exact.dtype = DType::kF32;
-  ASSERT_TRUE(ref::group_norm(exact, source.data(), weight.data(), bias.data(), expected.data()));
+  ASSERT_TRUE(ref::group_norm({.threads = 2, .cpu = {}}, exact, source.data(), weight.data(),
+                              bias.data(), expected.data()));
 
   auto arena = Arena::with_capacity(group_norm_scratch_bytes({}, desc));
   ASSERT_TRUE(arena);

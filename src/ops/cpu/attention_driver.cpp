@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/attention_implementations.h"
 
 namespace intaglio {
@@ -102,24 +102,27 @@ Status run_attention_kernel(const AttentionKernel& kernel, const Context& contex
   for (int64_t first = 0; first < desc.kv_heads; first += plan.kv_heads_at_once) {
     const int64_t kv_heads = std::min(plan.kv_heads_at_once, desc.kv_heads - first);
 
-    parallel_for(threads, kv_heads * 2 * pack_chunks, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t chunk = i % pack_chunks;
-        const int64_t head = i / pack_chunks / 2;
-        const bool is_v = (i / pack_chunks) % 2 == 1;
-        AttentionPackArgs pack;
-        pack.source = head_start(is_v ? args.v : args.k, first + head, desc);
-        pack.ld = is_v ? args.ldv : args.ldk;
-        pack.begin = chunk * kPackTokens;
-        pack.end = std::min(desc.tokens, pack.begin + kPackTokens);
-        pack.packed = scratch + static_cast<size_t>(head) * head_bytes + (is_v ? plan.k_bytes : 0);
-        (is_v ? kernel.pack_v : kernel.pack_k)(g, pack);
-      }
-    });
+    INTAGLIO_TRY(parallel_tasks(
+        context, threads, kv_heads * 2 * pack_chunks, 1, [&](int64_t begin, int64_t end, int) {
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t chunk = i % pack_chunks;
+            const int64_t head = i / pack_chunks / 2;
+            const bool is_v = (i / pack_chunks) % 2 == 1;
+            AttentionPackArgs pack;
+            pack.source = head_start(is_v ? args.v : args.k, first + head, desc);
+            pack.ld = is_v ? args.ldv : args.ldk;
+            pack.begin = chunk * kPackTokens;
+            pack.end = std::min(desc.tokens, pack.begin + kPackTokens);
+            pack.packed =
+                scratch + static_cast<size_t>(head) * head_bytes + (is_v ? plan.k_bytes : 0);
+            (is_v ? kernel.pack_v : kernel.pack_k)(g, pack);
+          }
+        }));
 
     const int64_t tasks_per_kv_head = plan.query_blocks * plan.group;
-    parallel_for(
-        threads, kv_heads * tasks_per_kv_head, 1, [&](int64_t begin, int64_t end, int thread) {
+    INTAGLIO_TRY(parallel_tasks(
+        context, threads, kv_heads * tasks_per_kv_head, 1,
+        [&](int64_t begin, int64_t end, int thread) {
           std::byte* own = thread_scratch + static_cast<size_t>(thread) * plan.thread_bytes();
           for (int64_t i = begin; i < end; ++i) {
             const int64_t kv_head = i / tasks_per_kv_head;
@@ -143,7 +146,7 @@ Status run_attention_kernel(const AttentionKernel& kernel, const Context& contex
                                                        plan.scores_bytes + plan.sums_bytes);
             kernel.block(g, block);
           }
-        });
+        }));
   }
   return {};
 }

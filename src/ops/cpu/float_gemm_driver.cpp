@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/aligned_buffer.h"
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 
 namespace intaglio::cpu {
 namespace {
@@ -109,9 +109,9 @@ size_t float_gemm_scratch_bytes(const FloatGemmKernels& kernels, const FloatGemm
          static_cast<size_t>(std::max(threads, 1));
 }
 
-void run_float_dot(const FloatGemmKernels& kernels, const Context& context,
-                   const FloatGemmDesc& desc, const FloatGemmArgs& args) {
-  parallel_for(context.threads, desc.n, 32, [&](int64_t begin, int64_t end, int) {
+Status run_float_dot(const FloatGemmKernels& kernels, const Context& context,
+                     const FloatGemmDesc& desc, const FloatGemmArgs& args) {
+  INTAGLIO_TRY(parallel_tasks(context, desc.n, 32, [&](int64_t begin, int64_t end, int) {
     kernels.dot({.a = args.a,
                  .lda = args.lda,
                  .w = offset(args.w, begin * desc.k, desc.in_dtype),
@@ -123,15 +123,15 @@ void run_float_dot(const FloatGemmKernels& kernels, const Context& context,
                  .out = offset(args.out, begin, desc.out_dtype),
                  .ld_out = args.ldo,
                  .bf16_out = desc.out_dtype == DType::kBF16});
-  });
+  }));
+  return {};
 }
 
 Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context,
                       const FloatGemmDesc& desc, const FloatGemmArgs& args) {
   if (desc.m <= 0 || desc.n <= 0) return {};
   if (desc.m <= kDotRows) {
-    run_float_dot(kernels, context, desc, args);
-    return {};
+    return run_float_dot(kernels, context, desc, args);
   }
   if (context.scratch == nullptr) {
     return make_error(ErrorCode::kInvalidArgument, "float_gemm: context.scratch is null");
@@ -141,12 +141,12 @@ Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context,
   const auto bytes = static_cast<int64_t>(blocking.thread_bytes());
   INTAGLIO_ASSIGN(std::byte* const scratch,
                   context.scratch->take<std::byte>(bytes * std::max(context.threads, 1)));
-  parallel_for(context.threads, blocking.chunks * blocking.panels, 1,
-               [&](int64_t begin, int64_t end, int thread) {
-                 for (int64_t task = begin; task < end; ++task) {
-                   run_task(kernels, desc, args, blocking, task, scratch + thread * bytes);
-                 }
-               });
+  INTAGLIO_TRY(parallel_tasks(
+      context, blocking.chunks * blocking.panels, 1, [&](int64_t begin, int64_t end, int thread) {
+        for (int64_t task = begin; task < end; ++task) {
+          run_task(kernels, desc, args, blocking, task, scratch + thread * bytes);
+        }
+      }));
   return {};
 }
 

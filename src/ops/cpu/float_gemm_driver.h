@@ -16,8 +16,8 @@ Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context,
                       const FloatGemmDesc& desc, const FloatGemmArgs& args);
 
 // The dot product path alone; needs no scratch.
-void run_float_dot(const FloatGemmKernels& kernels, const Context& context,
-                   const FloatGemmDesc& desc, const FloatGemmArgs& args);
+Status run_float_dot(const FloatGemmKernels& kernels, const Context& context,
+                     const FloatGemmDesc& desc, const FloatGemmArgs& args);
 
 // The kernels for this type on this machine, or null below AVX2.
 const FloatGemmKernels* select_float_gemm_kernels(const Context& context, DType in_dtype);

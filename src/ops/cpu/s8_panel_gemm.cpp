@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "core/parallel_tasks.h"
 #include "ops/cpu/s8_pack.h"
 #include "ops/s8_gemm_implementations.h"
 
@@ -153,19 +154,20 @@ Status run(const PanelKernel& kernel, const Context& context, const S8GemmDesc& 
                   context.scratch->take<int32_t>(acc_elements(plan, context.threads)));
 
   const int pack_threads = desc.m * desc.k <= kSerialPackBytes ? 1 : plan.threads;
-  parallel_for(pack_threads, plan.tiles, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t row = run_begin(desc.m, plan.tiles, t);
-      const int64_t rows = run_begin(desc.m, plan.tiles, t + 1) - row;
-      kernel.pack_rows(args.a + row * args.lda, args.lda, static_cast<int>(rows), desc.k,
-                       a_packed + row * plan.a_row_bytes, a_init + row);
-    }
-  });
+  INTAGLIO_TRY(
+      parallel_tasks(context, pack_threads, plan.tiles, 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t row = run_begin(desc.m, plan.tiles, t);
+          const int64_t rows = run_begin(desc.m, plan.tiles, t + 1) - row;
+          kernel.pack_rows(args.a + row * args.lda, args.lda, static_cast<int>(rows), desc.k,
+                           a_packed + row * plan.a_row_bytes, a_init + row);
+        }
+      }));
 
   const S8Epilogue epilogue = make_s8_epilogue(desc, args);
   const int64_t tasks_per_block = (plan.panels + plan.panels_per_task - 1) / plan.panels_per_task;
-  parallel_for(
-      plan.threads, plan.m_blocks * tasks_per_block, 1,
+  INTAGLIO_TRY(parallel_tasks(
+      context, plan.threads, plan.m_blocks * tasks_per_block, 1,
       [&](int64_t begin, int64_t end, int thread) {
         const Operands operands{a_packed, a_init, static_cast<const uint8_t*>(args.w_packed),
                                 acc + thread * plan.acc_rows * kS8PanelCols};
@@ -179,7 +181,7 @@ Status run(const PanelKernel& kernel, const Context& context, const S8GemmDesc& 
             }
           }
         }
-      });
+      }));
   return {};
 }
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/attention_implementations.h"
 
 namespace intaglio {
@@ -55,18 +55,18 @@ Status ref_attention(const Context& context, const AttentionDesc& desc, const At
   const int64_t stride = desc.tokens + desc.head_dim;
   INTAGLIO_ASSIGN(double* scratch,
                   context.scratch->take<double>(usable_threads(context.threads) * stride));
-  parallel_for(context.threads, desc.tokens * desc.heads, 1,
-               [&](int64_t begin, int64_t end, int thread) {
-                 double* row = scratch + thread * stride;
-                 double* sums = row + desc.tokens;
-                 for (int64_t i = begin; i < end; ++i) {
-                   if (desc.dtype == DType::kBF16) {
-                     attend<BFloat16>(desc, args, i / desc.heads, i % desc.heads, row, sums);
-                   } else {
-                     attend<float>(desc, args, i / desc.heads, i % desc.heads, row, sums);
-                   }
-                 }
-               });
+  INTAGLIO_TRY(parallel_tasks(
+      context, desc.tokens * desc.heads, 1, [&](int64_t begin, int64_t end, int thread) {
+        double* row = scratch + thread * stride;
+        double* sums = row + desc.tokens;
+        for (int64_t i = begin; i < end; ++i) {
+          if (desc.dtype == DType::kBF16) {
+            attend<BFloat16>(desc, args, i / desc.heads, i % desc.heads, row, sums);
+          } else {
+            attend<float>(desc, args, i / desc.heads, i % desc.heads, row, sums);
+          }
+        }
+      }));
   return {};
 }
 

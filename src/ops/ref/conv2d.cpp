@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 
 namespace intaglio::ref {
 namespace {
+
+constexpr int64_t kPixelsAtOnce = 64;
 
 template <typename T>
 double read(const void* data, int64_t index) {
@@ -13,16 +15,19 @@ double read(const void* data, int64_t index) {
 }
 
 template <typename T, typename Out>
-void convolve(const Context& context, const Conv2dDesc& d, const Conv2dWeights& weights,
-              const void* x, const void* add, void* y) {
+Status convolve(const Context& context, const Conv2dDesc& d, const Conv2dWeights& weights,
+                const void* x, const void* add, void* y) {
   const int64_t pad = (d.kernel - 1) / 2;
   const int64_t shrink = d.upsample ? 2 : 1;
   const int64_t source_width = d.width / shrink;
   const auto* w = weights.packed.as<float>();
   const auto* bias = weights.bias.as<float>();
-  parallel_for(context.threads, d.height, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t oy = begin; oy < end; ++oy) {
-      for (int64_t ox = 0; ox < d.width; ++ox) {
+  const int64_t pieces = (d.width + kPixelsAtOnce - 1) / kPixelsAtOnce;
+  INTAGLIO_TRY(parallel_tasks(context, d.height * pieces, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t oy = piece / pieces;
+      const int64_t first = piece % pieces * kPixelsAtOnce;
+      for (int64_t ox = first; ox < std::min(d.width, first + kPixelsAtOnce); ++ox) {
         for (int64_t o = 0; o < d.out_channels; ++o) {
           double sum = static_cast<double>(bias[o]);
           for (int64_t dy = 0; dy < d.kernel; ++dy) {
@@ -45,7 +50,8 @@ void convolve(const Context& context, const Conv2dDesc& d, const Conv2dWeights& 
         }
       }
     }
-  });
+  }));
+  return {};
 }
 
 }  // namespace
@@ -60,14 +66,11 @@ Expected<AlignedBuffer> pack_conv2d(const Context&, const Conv2dDesc& desc, cons
 
 Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
               const void* x, const void* add, void* y) {
-  if (desc.dtype == DType::kBF16 && !desc.f32_out) {
-    convolve<BFloat16, BFloat16>(context, desc, weights, x, add, y);
-  } else if (desc.dtype == DType::kBF16) {
-    convolve<BFloat16, float>(context, desc, weights, x, add, y);
-  } else {
-    convolve<float, float>(context, desc, weights, x, add, y);
-  }
-  return {};
+  if (desc.dtype == DType::kBF16 && !desc.f32_out)
+    return convolve<BFloat16, BFloat16>(context, desc, weights, x, add, y);
+  if (desc.dtype == DType::kBF16)
+    return convolve<BFloat16, float>(context, desc, weights, x, add, y);
+  return convolve<float, float>(context, desc, weights, x, add, y);
 }
 
 }  // namespace intaglio::ref

@@ -1,15 +1,15 @@
 #include "ops/ref/float_gemm.h"
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 
 namespace intaglio::ref {
 namespace {
 
 template <typename T>
-void multiply(const Context& context, const FloatGemmDesc& desc, const FloatGemmArgs& args) {
+Status multiply(const Context& context, const FloatGemmDesc& desc, const FloatGemmArgs& args) {
   const auto* a = static_cast<const T*>(args.a);
   const auto* w = static_cast<const T*>(args.w);
-  parallel_for(context.threads, desc.m, 1, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, desc.m, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t m = begin; m < end; ++m) {
       for (int64_t n = 0; n < desc.n; ++n) {
         double sum = args.bias != nullptr ? static_cast<double>(args.bias[n]) : 0.0;
@@ -25,18 +25,15 @@ void multiply(const Context& context, const FloatGemmDesc& desc, const FloatGemm
         }
       }
     }
-  });
+  }));
+  return {};
 }
 
 }  // namespace
 
 Status float_gemm(const Context& context, const FloatGemmDesc& desc, const FloatGemmArgs& args) {
-  if (desc.in_dtype == DType::kBF16) {
-    multiply<BFloat16>(context, desc, args);
-  } else {
-    multiply<float>(context, desc, args);
-  }
-  return {};
+  if (desc.in_dtype == DType::kBF16) return multiply<BFloat16>(context, desc, args);
+  return multiply<float>(context, desc, args);
 }
 
 }  // namespace intaglio::ref

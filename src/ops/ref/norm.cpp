@@ -1,7 +1,7 @@
 // Row norms in plain loops: statistics and elements in float64, each element rounded to float once.
 #include <cmath>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/norm_implementations.h"
 #include "ops/quantize.h"
 
@@ -79,19 +79,19 @@ void norm_row(const NormDesc& desc, const NormArgs& args, const float* x, int64_
 }  // namespace
 
 Status ref_norm(const Context& context, const NormDesc& desc, const NormArgs& args) {
-  parallel_for(context.threads, desc.rows, norm_grain(desc.cols),
-               [&](int64_t begin, int64_t end, int) {
-                 for (int64_t row = begin; row < end; ++row)
-                   norm_row(desc, args, args.x + row * desc.cols, row);
-               });
+  INTAGLIO_TRY(parallel_tasks(context, desc.rows, norm_grain(desc.cols),
+                              [&](int64_t begin, int64_t end, int) {
+                                for (int64_t row = begin; row < end; ++row)
+                                  norm_row(desc, args, args.x + row * desc.cols, row);
+                              }));
   return {};
 }
 
 Status ref_gated_residual(const Context& context, const NormDesc& desc,
                           const GatedResidualArgs& args, const NormArgs* next,
                           const NormDesc* next_desc) {
-  parallel_for(
-      context.threads, desc.rows, norm_grain(desc.cols), [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(
+      context, desc.rows, norm_grain(desc.cols), [&](int64_t begin, int64_t end, int) {
         for (int64_t row = begin; row < end; ++row) {
           const int64_t offset = row * desc.cols;
           const auto y = [&](int64_t c) {
@@ -109,7 +109,7 @@ Status ref_gated_residual(const Context& context, const NormDesc& desc,
           }
           if (next != nullptr) norm_row(*next_desc, *next, h, row);
         }
-      });
+      }));
   return {};
 }
 

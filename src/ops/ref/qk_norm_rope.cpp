@@ -2,7 +2,7 @@
 // buffer's type once.
 #include <cmath>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/attention_implementations.h"
 
 namespace intaglio {
@@ -50,7 +50,7 @@ void token_norm_rope(const AttentionDesc& desc, const QkNormRopeArgs& args, int6
 
 Status ref_qk_norm_rope(const Context& context, const AttentionDesc& desc,
                         const QkNormRopeArgs& args) {
-  parallel_for(context.threads, desc.tokens, 4, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, desc.tokens, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t token = begin; token < end; ++token) {
       if (desc.dtype == DType::kBF16) {
         token_norm_rope<BFloat16>(desc, args, token);
@@ -58,7 +58,7 @@ Status ref_qk_norm_rope(const Context& context, const AttentionDesc& desc,
         token_norm_rope<float>(desc, args, token);
       }
     }
-  });
+  }));
   return {};
 }
 

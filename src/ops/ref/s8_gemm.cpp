@@ -2,6 +2,7 @@
 #include <array>
 #include <cstring>
 
+#include "core/parallel_tasks.h"
 #include "ops/s8_gemm_implementations.h"
 
 namespace intaglio {
@@ -28,7 +29,7 @@ Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& arg
   INTAGLIO_TRY(check_s8_gemm(desc, args));
   const S8Epilogue epilogue = make_s8_epilogue(desc, args);
   const auto* w = static_cast<const int8_t*>(args.w_packed);
-  parallel_for(context.threads, desc.m, 1, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, desc.m, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       const int8_t* a = args.a + row * args.lda;
       for (int64_t col0 = 0; col0 < desc.n; col0 += kS8PanelCols) {
@@ -43,7 +44,7 @@ Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& arg
         s8_epilogue_row_scalar(epilogue, acc.data(), row, col0);
       }
     }
-  });
+  }));
   return {};
 }
 
