@@ -44,6 +44,11 @@ Expected<std::function<Status()>> onednn_matmul(DType dtype, int64_t m, int64_t 
     const memory::desc w_any({k, n}, in_type, memory::format_tag::any);
     const dnnl::matmul::primitive_desc desc(dnnl::matmul::desc(a_desc, w_any, out_desc),
                                             product->engine);
+    const std::string_view kernel = desc.impl_info_str();
+    if (is_reference_kernel(kernel)) {
+      return make_error(ErrorCode::kUnsupported, "oneDNN has only its reference kernel, {}",
+                        kernel);
+    }
     product->primitive = dnnl::matmul(desc);
     product->a = memory(a_desc, product->engine, const_cast<void*>(a));
     product->out = memory(out_desc, product->engine, out);

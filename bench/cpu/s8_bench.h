@@ -137,7 +137,7 @@ inline void quantize(Problem& p, DType in) {
   if (!status) fail(status.error().message);
 }
 
-inline void multiply(Problem& p, DType out, const S8AmxTuning* tuning = nullptr) {
+inline void multiply(Problem& p, DType out, const AmxTuning* tuning = nullptr) {
   const auto [m, n, k] = p.shape;
   Context context = p.context;
   context.scratch = &p.arena;

@@ -12,10 +12,10 @@ namespace intaglio {
 
 struct NamedTuning {
   std::string name;
-  S8AmxTuning tuning;
+  AmxTuning tuning;
 };
 
-inline std::string tuning_name(const S8AmxTuning& t) {
+inline std::string tuning_name(const AmxTuning& t) {
   return fmt::format(
       "groups {} piece {} x {} k_block {} a_kib {} rows {} slice_panels {} pack {} stream {} "
       "prefetch_a "
@@ -42,7 +42,7 @@ inline std::vector<NamedTuning> amx_candidates() {
 // A wider search around them.
 inline std::vector<NamedTuning> amx_search() {
   std::vector<NamedTuning> all;
-  const auto add = [&](const S8AmxTuning& t) { all.push_back({tuning_name(t), t}); };
+  const auto add = [&](const AmxTuning& t) { all.push_back({tuning_name(t), t}); };
   for (int64_t piece : {4, 6, 8, 10, 12, 16, 24, 1024}) {
     add({.piece_steps = piece});
     add({.piece_steps = piece, .block_rows = 128});
@@ -128,7 +128,7 @@ inline void verify_tuning(Problem& p, const NamedTuning& named) {
 inline nlohmann::json search_amx(Problem& p, const Options& options) {
   std::vector<Variant> variants;
   for (const NamedTuning& named : amx_search()) {
-    const S8AmxTuning t = named.tuning;
+    const AmxTuning t = named.tuning;
     variants.push_back({named.name, [&p, t] { multiply(p, DType::kBF16, &t); }, {}});
   }
   time_variants(variants, std::min(options.rounds, 5), options.max_seconds);

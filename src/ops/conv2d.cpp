@@ -3,15 +3,12 @@
 #include <vector>
 
 #include "core/memory.h"
+#include "ops/cpu/bf16_amx_conv2d.h"
 #include "ops/cpu/conv2d_driver.h"
 #include "ops/ref/conv2d.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/conv2d.h"
 #endif
-#if defined(INTAGLIO_HAS_ONEDNN)
-#include "ops/cpu/onednn/onednn_ops.h"
-#endif
-
 namespace intaglio {
 namespace {
 
@@ -29,23 +26,20 @@ Refusal check(const Conv2dDesc& d) {
 size_t no_scratch(const Conv2dDesc&, int) { return 0; }
 Refusal can_run_reference(const Conv2dDesc& desc, const Context&) { return check(desc); }
 
-#if defined(INTAGLIO_HAS_ONEDNN)
-Refusal can_run_onednn(const Conv2dDesc& desc, const Context& context) {
-  if (const Refusal refusal = onednn::refusal(context, desc.dtype)) return refusal;
-  if (desc.upsample) return "oneDNN does not read through an upsampling";
+#if defined(INTAGLIO_X86)
+Refusal can_run_amx(const Conv2dDesc& desc, const Context& context) {
+  if (desc.dtype != DType::kBF16) return "pictures are not BF16";
+  if (!context.cpu.amx_bf16) return "needs AMX-BF16";
   return check(desc);
 }
-#endif
 
-#if defined(INTAGLIO_X86)
-bool onednn_has_tiles([[maybe_unused]] const Conv2dDesc& desc,
-                      [[maybe_unused]] const Context& context) {
-#if defined(INTAGLIO_HAS_ONEDNN)
-  return desc.dtype == DType::kBF16 && context.cpu.amx_bf16 &&
-         can_run_onednn(desc, context) == nullptr;
-#else
-  return false;
-#endif
+size_t amx_scratch_bytes(const Conv2dDesc& desc, int threads) {
+  return bf16_amx_conv2d_scratch_bytes(desc, threads, {});
+}
+
+Status run_amx(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
+               const void* x, const void* add, void* y) {
+  return run_bf16_amx_conv2d(context, desc, weights, {x, add, y}, {});
 }
 
 template <const cpu::FloatGemmKernels* kKernels>
@@ -68,19 +62,16 @@ Status run_kernel(const Context& context, const Conv2dDesc& desc, const Conv2dWe
 Refusal can_run_avx512bf16(const Conv2dDesc& desc, const Context& context) {
   if (desc.dtype != DType::kBF16) return "pictures are not BF16";
   if (!context.cpu.avx512_bf16) return "needs AVX-512 BF16";
-  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 
 Refusal can_run_avx512(const Conv2dDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "needs AVX-512";
-  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 
 Refusal can_run_avx2(const Conv2dDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx2) return "needs AVX2 and FMA";
-  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 #endif
@@ -101,16 +92,13 @@ std::span<const Conv2dImplementation> conv2d_implementations() {
      cuda::op::run_plain_conv2d, DeviceKind::kGpu},
 #endif
 #if defined(INTAGLIO_X86)
+    {"amx_bf16_conv2d", can_run_amx, pack_bf16_amx_conv2d, amx_scratch_bytes, run_amx},
     {"avx512bf16_conv2d", can_run_avx512bf16, pack_kernel<&cpu::kAvx512Bf16Gemm>,
      kernel_scratch_bytes<&cpu::kAvx512Bf16Gemm>, run_kernel<&cpu::kAvx512Bf16Gemm>},
     {"avx512_f32_conv2d", can_run_avx512, pack_kernel<&cpu::kAvx512FloatGemm>,
      kernel_scratch_bytes<&cpu::kAvx512FloatGemm>, run_kernel<&cpu::kAvx512FloatGemm>},
     {"avx2_f32_conv2d", can_run_avx2, pack_kernel<&cpu::kAvx2FloatGemm>,
      kernel_scratch_bytes<&cpu::kAvx2FloatGemm>, run_kernel<&cpu::kAvx2FloatGemm>},
-#endif
-#if defined(INTAGLIO_HAS_ONEDNN)
-    {"onednn_conv2d", can_run_onednn, onednn::pack_conv2d, onednn::conv2d_scratch_bytes,
-     onednn::conv2d},
 #endif
     {"ref_conv2d", can_run_reference, ref::pack_conv2d, no_scratch, ref::conv2d},
   };

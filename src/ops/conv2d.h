@@ -39,7 +39,7 @@ struct Conv2dWeights {
 
 struct Conv2dImplementation {
   const char*
-      name;  // "sm80_conv2d", "plain_conv2d", "avx512bf16_conv2d", "avx512_f32_conv2d", "avx2_f32_conv2d", "onednn_conv2d", "ref_conv2d"
+      name;  // "sm80_conv2d", "plain_conv2d", "amx_bf16_conv2d", "avx512bf16_conv2d", "avx512_f32_conv2d", "avx2_f32_conv2d", "ref_conv2d"
   Refusal (*can_run)(const Conv2dDesc&, const Context&);
   Expected<AlignedBuffer> (*pack)(const Context&, const Conv2dDesc&,
                                   const float* w);  // w: [out, in, kernel, kernel]

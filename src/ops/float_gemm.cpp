@@ -1,14 +1,11 @@
 #include "ops/float_gemm.h"
 
+#include "ops/cpu/bf16_amx_gemm.h"
 #include "ops/cpu/float_gemm_driver.h"
 #include "ops/ref/float_gemm.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/float_gemm.h"
 #endif
-#if defined(INTAGLIO_HAS_ONEDNN)
-#include "ops/cpu/onednn/onednn_ops.h"
-#endif
-
 namespace intaglio {
 namespace {
 
@@ -29,14 +26,20 @@ Status nothing_to_pack(const FloatGemmDesc&, const void*, void*) { return {}; }
 Refusal can_run_reference(const FloatGemmDesc& desc, const Context&) { return check(desc); }
 
 #if defined(INTAGLIO_X86)
-bool onednn_has_tiles([[maybe_unused]] const FloatGemmDesc& desc,
-                      [[maybe_unused]] const Context& context) {
-#if defined(INTAGLIO_HAS_ONEDNN)
-  return desc.in_dtype == DType::kBF16 && context.cpu.amx_bf16 &&
-         onednn::refusal(context, desc.in_dtype) == nullptr;
-#else
-  return false;
-#endif
+Refusal can_run_amx(const FloatGemmDesc& desc, const Context& context) {
+  if (desc.in_dtype != DType::kBF16) return "operands are not BF16";
+  if (!context.cpu.amx_bf16) return "needs AMX-BF16";
+  return check(desc);
+}
+
+// A few rows would not fill a tile.
+size_t amx_scratch_bytes(const FloatGemmDesc& desc, int threads) {
+  return desc.m <= cpu::kDotRows ? 0 : bf16_amx_scratch_bytes(desc, threads, AmxTuning{});
+}
+
+Status run_amx(const Context& context, const FloatGemmDesc& desc, const FloatGemmArgs& args) {
+  if (desc.m > cpu::kDotRows) return bf16_amx_run(context, desc, args, {}, AmxTuning{});
+  return cpu::run_float_gemm(cpu::kAvx512Bf16Gemm, context, desc, args);
 }
 
 template <const cpu::FloatGemmKernels* kKernels>
@@ -52,35 +55,23 @@ Status run_kernel(const Context& context, const FloatGemmDesc& desc, const Float
 Refusal can_run_avx512bf16(const FloatGemmDesc& desc, const Context& context) {
   if (desc.in_dtype != DType::kBF16) return "operands are not BF16";
   if (!context.cpu.avx512_bf16) return "needs AVX-512 BF16";
-  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 
 Refusal can_run_avx512(const FloatGemmDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "needs AVX-512";
-  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
   return check(desc);
 }
 
 Refusal can_run_avx2(const FloatGemmDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx2) return "needs AVX2 and FMA";
-  if (onednn_has_tiles(desc, context)) return "oneDNN has AMX tiles for this";
-  return check(desc);
-}
-#endif
-
-#if defined(INTAGLIO_HAS_ONEDNN)
-Refusal can_run_onednn(const FloatGemmDesc& desc, const Context& context) {
-  if (const Refusal refusal = onednn::refusal(context, desc.in_dtype)) return refusal;
-  if (desc.in_dtype == DType::kF32 && desc.out_dtype != DType::kF32)
-    return "oneDNN has no F32 product with a BF16 result";
   return check(desc);
 }
 #endif
 
 }  // namespace
 
-// All of them read the weights as they lie: the own kernels pack each panel as they go, 2 % of the
+// All of them read the weights as they lie: the vector kernels pack each panel as they go, 2 % of the
 // time at 384 rows.
 std::span<const FloatGemmImplementation> float_gemm_implementations() {
   static constexpr FloatGemmImplementation kImplementations[] = {
@@ -93,16 +84,13 @@ std::span<const FloatGemmImplementation> float_gemm_implementations() {
      cuda::op::run_plain_gemm, DeviceKind::kGpu},
 #endif
 #if defined(INTAGLIO_X86)
+    {"amx_bf16_gemm", can_run_amx, no_packing, nothing_to_pack, amx_scratch_bytes, run_amx},
     {"avx512bf16_gemm", can_run_avx512bf16, no_packing, nothing_to_pack,
      kernel_scratch_bytes<&cpu::kAvx512Bf16Gemm>, run_kernel<&cpu::kAvx512Bf16Gemm>},
     {"avx512_f32_gemm", can_run_avx512, no_packing, nothing_to_pack,
      kernel_scratch_bytes<&cpu::kAvx512FloatGemm>, run_kernel<&cpu::kAvx512FloatGemm>},
     {"avx2_f32_gemm", can_run_avx2, no_packing, nothing_to_pack,
      kernel_scratch_bytes<&cpu::kAvx2FloatGemm>, run_kernel<&cpu::kAvx2FloatGemm>},
-#endif
-#if defined(INTAGLIO_HAS_ONEDNN)
-    {"onednn_gemm", can_run_onednn, no_packing, nothing_to_pack, onednn::gemm_scratch_bytes,
-     onednn::gemm},
 #endif
     {"ref_float_gemm", can_run_reference, no_packing, nothing_to_pack, no_scratch, ref::float_gemm},
   };

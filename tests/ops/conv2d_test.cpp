@@ -100,6 +100,7 @@ void check(const Conv2dImplementation& implementation, const Context& base, cons
   const Status status = conv2d(context, desc, weights, x.as(desc.dtype), added, y.as(out_dtype));
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_EQ(arena->used(), 0u);
+  EXPECT_EQ(arena->peak(), arena->capacity()) << "the plan is not what ran";
   for (size_t i = 0; i < expected.floats.size(); ++i) {
     // fp32 sums of `window` products of unit size. bf16 results add half a unit of their last
     // place; folding the taps of an upsampling in bf16 rounds each weight once more, 2^-9 of it.

@@ -98,6 +98,7 @@ void check(const FloatGemmImplementation& implementation, const Context& base,
   const Status status = implementation.run(context, desc, args);
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_EQ(arena->used(), 0u);
+  EXPECT_EQ(arena->peak(), arena->capacity()) << "the plan is not what ran";
 
   for (int64_t r = 0; r < desc.m; ++r) {
     for (int64_t c = 0; c < out.ld; ++c) {

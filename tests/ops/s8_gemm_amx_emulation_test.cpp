@@ -3,8 +3,9 @@
 
 #include <cstring>
 
-#include "ops/cpu/amx/amx_s8_gemm_kernel.h"
+#include "ops/cpu/amx/amx_gemm_kernel.h"
 #include "ops/cpu/s8_amx_gemm.h"
+#include "ops/emulated_tiles.h"
 #include "ops/first_on_cpu.h"
 #include "ops/s8_gemm_cases.h"
 #include "ops/s8_gemm_implementations.h"
@@ -20,42 +21,11 @@ using testing::run_s8_case;
 using testing::S8Case;
 using testing::S8Output;
 
-// What the instructions do, in plain loops. A tile is 16 rows of 64 bytes.
-struct EmulatedOps {
+// What tdpbssd does, in plain loops.
+struct EmulatedOps : testing::EmulatedTiles {
+  using Task = S8AmxTask;
+  using Epilogue = S8Epilogue;
   struct Columns {};
-  struct Tile {
-    alignas(64) uint8_t bytes[16][64];
-  };
-  static inline thread_local Tile tiles[8];
-  static inline thread_local bool configured = false;
-
-  static void configure() {
-    configured = true;
-    std::memset(tiles, 0, sizeof(tiles));
-  }
-  static void release() {
-    configured = false;
-    std::memset(tiles, 0xee, sizeof(tiles));
-  }
-  template <int kTile>
-  static void zero() {
-    EXPECT_TRUE(configured);
-    std::memset(&tiles[kTile], 0, sizeof(Tile));
-  }
-  template <int kTile>
-  static void load(const void* p, int64_t stride) {
-    for (int r = 0; r < 16; ++r)
-      std::memcpy(tiles[kTile].bytes[r], static_cast<const uint8_t*>(p) + r * stride, 64);
-  }
-  template <int kTile>
-  static void load_stream(const void* p, int64_t stride) {
-    load<kTile>(p, stride);
-  }
-  template <int kTile>
-  static void store(void* p, int64_t stride) {
-    for (int r = 0; r < 16; ++r)
-      std::memcpy(static_cast<uint8_t*>(p) + r * stride, tiles[kTile].bytes[r], 64);
-  }
   template <int kAcc, int kA, int kW>
   static void dot() {
     for (int r = 0; r < 16; ++r) {
@@ -70,8 +40,6 @@ struct EmulatedOps {
       std::memcpy(tiles[kAcc].bytes[r], acc, 64);
     }
   }
-  static void prefetch_l1(const void*) {}
-  static void prefetch_l2(const void*) {}
   static Columns columns(const S8Epilogue&, int64_t) { return {}; }
   static void epilogue_row(const S8Epilogue& epilogue, const Columns&, const int32_t* acc,
                            int64_t row, int64_t col0) {
@@ -87,7 +55,7 @@ const S8GemmImplementation& amx_implementation() {
   return first;
 }
 
-void compare(const S8Case& c, GemmEpilogue epilogue, DType out, const S8AmxTuning& tuning,
+void compare(const S8Case& c, GemmEpilogue epilogue, DType out, const AmxTuning& tuning,
              int threads) {
   SCOPED_TRACE(fmt::format("{}x{}x{} out {} groups {} pieces of {} blocks of {} threads {}", c.m,
                            c.n, c.k, dtype_name(out), tuning.tile_groups, tuning.piece_steps,
@@ -152,13 +120,13 @@ TEST(S8GemmAmxEmulation, CopiesOfAServeSeveralTasks) {
   const S8Case c = make_s8_case(81, 1000, 500);
   for (int64_t tile_groups : {2, 3}) {
     for (int64_t k_block : {256, 512}) {
-      const S8AmxTuning tuning{.tile_groups = tile_groups,
-                               .piece_steps = 3,
-                               .k_block = k_block,
-                               .block_rows = 48,
-                               .pack_bytes = 1};
+      const AmxTuning tuning{.tile_groups = tile_groups,
+                             .piece_steps = 3,
+                             .k_block = k_block,
+                             .block_rows = 48,
+                             .pack_bytes = 1};
       const S8GemmDesc desc{c.m, c.n, c.k, GemmEpilogue::kNone, DType::kI32};
-      const S8AmxPlan plan = s8_amx_plan(desc, 1, tuning);
+      const AmxPlan plan = amx_plan({desc.m, desc.n, desc.k}, 1, tuning);
       EXPECT_GT(plan.pack_bytes, 0);
       EXPECT_GT(plan.tasks_per_block, 1);
       EXPECT_GT(plan.m_blocks, 1);
@@ -172,8 +140,7 @@ TEST(S8GemmAmxEmulation, PlansStayWithinTheCaches) {
     for (int64_t n : {384, 4608, 12288, 24576}) {
       for (int64_t k : {384, 4608, 12288}) {
         for (int threads : {1, 2, 16}) {
-          const S8GemmDesc desc{m, n, k, GemmEpilogue::kNone, DType::kBF16};
-          const S8AmxPlan plan = s8_amx_plan(desc, threads, S8AmxTuning{});
+          const AmxPlan plan = amx_plan({m, n, k}, threads, AmxTuning{});
           SCOPED_TRACE(fmt::format("{}x{}x{} on {}", m, n, k, threads));
           EXPECT_GE(plan.m_blocks * plan.tasks_per_block,
                     std::min<int64_t>(plan.threads, plan.panels));

@@ -4,7 +4,8 @@
 #include <cstring>
 #include <optional>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
+#include "ops/cpu/conv2d_weights.h"
 #include "ops/cpu/float_row_driver.h"
 
 namespace intaglio::cpu {
@@ -58,25 +59,6 @@ Geometry make_geometry(const FloatGemmKernels& kernels, const Conv2dDesc& d, int
   g.band = std::clamp<int64_t>(std::min(fitting, shared), 1, std::max<int64_t>(1, g.height));
   g.bands = (g.height + g.band - 1) / g.band;
   return g;
-}
-
-// Which taps of the 3-tap window fall on tap `t` of the 2-tap window of outputs of parity `phase`.
-bool folds_on(int64_t phase, int64_t t, int64_t tap) {
-  return phase == 0 ? (tap == 0) == (t == 0) : (tap == 2) == (t == 1);
-}
-
-// The weight of (output o, window row ty, window column tx, channel c) of one phase.
-float folded_weight(const Conv2dDesc& d, const float* w, int64_t phase, int64_t o, int64_t ty,
-                    int64_t tx, int64_t c) {
-  const float* window = w + (o * d.in_channels + c) * d.kernel * d.kernel;
-  if (!d.upsample) return window[ty * d.kernel + tx];
-  float sum = 0.0f;
-  for (int64_t y = 0; y < 3; ++y) {
-    for (int64_t x = 0; x < 3; ++x) {
-      if (folds_on(phase / 2, ty, y) && folds_on(phase % 2, tx, x)) sum += window[y * 3 + x];
-    }
-  }
-  return sum;
 }
 
 // Source rows [first - pad, first + rows + pad) with zeros around the picture, in the type of the
@@ -164,8 +146,8 @@ Expected<AlignedBuffer> pack_conv2d(const FloatGemmKernels& kernels, const Conte
   INTAGLIO_ASSIGN(const AlignedBuffer rows,
                   AlignedBuffer::allocate(static_cast<size_t>(threads * kPanelColumns * g.depth) *
                                           sizeof(float)));
-  parallel_for(
-      context.threads, g.phases * g.panels, 1, [&](int64_t begin, int64_t end, int thread) {
+  INTAGLIO_TRY(
+      parallel_tasks(context, g.phases * g.panels, 1, [&](int64_t begin, int64_t end, int thread) {
         float* const matrix = rows.as<float>() + thread * kPanelColumns * g.depth;
         for (int64_t task = begin; task < end; ++task) {
           const int64_t phase = task / g.panels;
@@ -186,7 +168,7 @@ Expected<AlignedBuffer> pack_conv2d(const FloatGemmKernels& kernels, const Conte
               packed.as<std::byte>() +
                   (phase * g.phase_elements + panel_elements(column, g.depth)) * g.element);
         }
-      });
+      }));
   return packed;
 }
 
@@ -209,7 +191,7 @@ Status run_conv2d(const FloatGemmKernels& kernels, const Context& context, const
                     context.scratch->take<std::byte>(bytes * std::max(context.threads, 1)));
   }
   const FloatRowKernels& row_kernels = select_float_row_kernels(context);
-  parallel_for(context.threads, g.bands, 1, [&](int64_t begin, int64_t end, int thread) {
+  INTAGLIO_TRY(parallel_tasks(context, g.bands, 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first = task * g.band;
       const int64_t rows = std::min(g.band, g.height - first);
@@ -222,7 +204,7 @@ Status run_conv2d(const FloatGemmKernels& kernels, const Context& context, const
       }
       multiply_band(kernels, d, g, weights, band, first, rows, add, y);
     }
-  });
+  }));
   return {};
 }
 

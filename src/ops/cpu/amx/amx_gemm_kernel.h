@@ -1,6 +1,8 @@
-// int8 GEMM on AMX tiles, written over a policy `Ops` so that emulated tiles run the same blocking in tests.
+// The matrix product on AMX tiles, int8 or bf16, written over a policy `Ops` so that emulated tiles run the same blocking in tests. All sizes along k are
+// bytes: a step is 64 of them, 64 int8 or 32 bf16, and a dword of a tile holds 4 or 2.
 //
-//   tdpbssd acc[16 rows][16 cols] += a[16 rows][64 k] * w[16 rows of 4 k][16 cols][4 k]       s8 x s8, exact in int32
+//   tdpbssd   acc[16 rows][16 cols] += a[16 rows][64 k] * w[16 rows of 4 k][16 cols][4 k]     s8 x s8, exact in int32
+//   tdpbf16ps acc[16 rows][16 cols] += a[16 rows][32 k] * w[16 rows of 2 k][16 cols][2 k]     bf16 x bf16, sums in fp32
 //
 //             w0       w1           2 groups of rows: tiles 0..3 accumulate 32 x 32 outputs, 4 and 5 hold A, 6 and 7 hold W. A step (64 k) is
 //          +-------+-------+        4 tile loads and 4 products: 64 cycles of products, 32 of loads (two 64-byte rows a cycle from L1).
@@ -19,11 +21,16 @@
 // one stream, which L1 prefetchers follow, a page serves four tiles instead of a few lines, and no stride maps all rows to the same sets.
 //
 // The epilogue of a finished tile is spread over the steps of the next one, where the vector units are idle.
+//
+// A row of A may lie in segments (AmxTask::segment_steps): the rows of a convolution's window in a padded picture. Rows may overlap.
+//
+// Ops: Task (an AmxTask), Epilogue, Columns; configure, release; zero, load, load_stream, store, dot on tile numbers; prefetch_l1, prefetch_l2;
+// columns(epilogue, col0) and epilogue_row(epilogue, columns, acc, row, col0).
 #pragma once
 
 #include <cstdint>
 
-#include "ops/cpu/s8_amx_task.h"
+#include "ops/cpu/amx_task.h"
 
 namespace intaglio {
 namespace {
@@ -42,9 +49,9 @@ struct PendingBlock {
   int64_t end = 0;
 
   // Not inlined, like run_pass: the loop over steps needs its registers for addresses.
-  __attribute__((noinline)) void write(const S8Epilogue& epilogue, int64_t rows) {
+  __attribute__((noinline)) void write(const typename Ops::Epilogue& epilogue, int64_t rows) {
     for (; rows > 0 && next < end; --rows, ++next) {
-      Ops::epilogue_row(epilogue, columns, acc + next * kS8PanelCols, row0 + next, col0);
+      Ops::epilogue_row(epilogue, columns, acc + next * kAmxPanelCols, row0 + next, col0);
     }
   }
 };
@@ -53,8 +60,9 @@ struct PendingBlock {
 struct Pass {
   const int8_t* a[kAmxMaxGroups];
   int64_t stride[kAmxMaxGroups];
-  int64_t a_step;  // bytes from one step of a group to the next
-  int8_t* copy;    // kCopy: where [step][group] tiles go
+  int64_t a_step;        // bytes from one step of a group to the next
+  int64_t segment_left;  // steps until A jumps to its next segment, once every segment_steps
+  int8_t* copy;          // kCopy: where [step][group] tiles go
   const uint8_t* w;
   int64_t steps;
   const uint8_t* w_next;         // what is prefetched, or nullptr
@@ -106,7 +114,7 @@ void run_step(const int8_t* const* a, const int64_t* stride, const uint8_t* w, i
 
 template <typename Ops, int kGroup>
 void begin_group(const int32_t* acc, bool first) {
-  const int32_t* const group = acc + kGroup * kAmxRows * kS8PanelCols;
+  const int32_t* const group = acc + kGroup * kAmxRows * kAmxPanelCols;
   if (first) {
     Ops::template zero<2 * kGroup>();
     Ops::template zero<2 * kGroup + 1>();
@@ -118,13 +126,13 @@ void begin_group(const int32_t* acc, bool first) {
 
 template <typename Ops, int kGroup>
 void end_group(int32_t* acc) {
-  int32_t* const group = acc + kGroup * kAmxRows * kS8PanelCols;
+  int32_t* const group = acc + kGroup * kAmxRows * kAmxPanelCols;
   Ops::template store<2 * kGroup>(group, kAmxAccStride);
   Ops::template store<2 * kGroup + 1>(group + 16, kAmxAccStride);
 }
 
 template <typename Ops, AmxA kA, int kGroups>
-__attribute__((noinline)) void run_pass(const S8AmxTask& task, const Pass& pass,
+__attribute__((noinline)) void run_pass(const typename Ops::Task& task, const Pass& pass,
                                         PendingBlock<Ops>& pending) {
   begin_group<Ops, 0>(pass.acc, pass.first);
   if constexpr (kGroups > 1) begin_group<Ops, 1>(pass.acc, pass.first);
@@ -136,6 +144,7 @@ __attribute__((noinline)) void run_pass(const S8AmxTask& task, const Pass& pass,
   const uint8_t* w = pass.w;
   const uint8_t* w_next = pass.w_next;
   int8_t* copy = pass.copy;
+  int64_t segment_left = pass.segment_left;
   for (int64_t s = 0; s < pass.steps; ++s) {
     run_step<Ops, kA, kGroups>(a, pass.stride, w, copy);
     if (w_next != nullptr) {
@@ -154,6 +163,10 @@ __attribute__((noinline)) void run_pass(const S8AmxTask& task, const Pass& pass,
       }
       a[g] += pass.a_step;
     }
+    if (--segment_left == 0) {
+      for (int g = 0; g < kGroups; ++g) a[g] += task.segment_jump;
+      segment_left = task.segment_steps;
+    }
     w += kAmxStepWBytes;
     if constexpr (kA == AmxA::kCopy) copy += kGroups * kAmxTileBytes;
     if (pending_rows > 0) pending.write(task.epilogue, pending_rows);
@@ -165,7 +178,7 @@ __attribute__((noinline)) void run_pass(const S8AmxTask& task, const Pass& pass,
 }
 
 template <typename Ops, AmxA kA>
-void run_groups(const S8AmxTask& task, const Pass& pass, PendingBlock<Ops>& pending,
+void run_groups(const typename Ops::Task& task, const Pass& pass, PendingBlock<Ops>& pending,
                 int64_t groups) {
   if (groups == 3) {
     run_pass<Ops, kA, 3>(task, pass, pending);
@@ -187,8 +200,8 @@ struct Piece {
 };
 
 // Where groups [group, group + groups) of A are read, and where a copy of them goes.
-inline void place_a(const S8AmxTask& task, const Piece& piece, int64_t group, int64_t groups,
-                    Pass& pass) {
+template <typename Task>
+void place_a(const Task& task, const Piece& piece, int64_t group, int64_t groups, Pass& pass) {
   const int64_t copy_step = groups * kAmxTileBytes;
   pass.copy = task.a_pack;
   if (task.a_pack != nullptr) {
@@ -197,6 +210,10 @@ inline void place_a(const S8AmxTask& task, const Piece& piece, int64_t group, in
   }
   const bool from_copy = task.a_pack != nullptr && piece.a != AmxA::kCopy;
   pass.a_step = from_copy ? copy_step : kAmxStepK;
+  const bool jumps = !from_copy && task.segment_steps > 0;
+  pass.segment_left = jumps ? task.segment_steps - piece.begin % task.segment_steps : INT64_MAX;
+  const int64_t offset =
+      piece.begin * kAmxStepK + (jumps ? piece.begin / task.segment_steps * task.segment_jump : 0);
   for (int64_t g = 0; g < groups; ++g) {
     if (from_copy) {
       pass.a[g] = pass.copy + g * kAmxTileBytes;
@@ -205,17 +222,17 @@ inline void place_a(const S8AmxTask& task, const Piece& piece, int64_t group, in
     }
     const bool tail = group + g == task.a_tail_group;
     pass.stride[g] = tail ? task.a_tail_stride : task.lda;
-    pass.a[g] =
-        (tail ? task.a_tail : task.a + (group + g) * kAmxRows * task.lda) + piece.begin * kAmxStepK;
+    pass.a[g] = (tail ? task.a_tail : task.a + (group + g) * kAmxRows * task.lda) + offset;
   }
 }
 
-inline int64_t row_tiles_of(const S8AmxTask& task) {
+template <typename Task>
+int64_t row_tiles_of(const Task& task) {
   return (task.group_end - task.group_begin + task.tile_groups - 1) / task.tile_groups;
 }
 
 template <typename Ops>
-void run_piece(const S8AmxTask& task, const Piece& piece, PendingBlock<Ops>& pending) {
+void run_piece(const typename Ops::Task& task, const Piece& piece, PendingBlock<Ops>& pending) {
   constexpr int64_t kStepLines = kAmxStepWBytes / 64;
   const int64_t row_tiles = row_tiles_of(task);
   const int64_t lines = (kStepLines + row_tiles - 1) / row_tiles;
@@ -246,10 +263,10 @@ void run_piece(const S8AmxTask& task, const Piece& piece, PendingBlock<Ops>& pen
       run_groups<Ops, AmxA::kPlain>(task, pass, pending, groups);
     }
     if (piece.begin + piece.count == task.k_steps) {
-      pending.columns = Ops::columns(task.epilogue, piece.panel * kS8PanelCols);
+      pending.columns = Ops::columns(task.epilogue, piece.panel * kAmxPanelCols);
       pending.acc = pass.acc;
       pending.row0 = group * kAmxRows;
-      pending.col0 = piece.panel * kS8PanelCols;
+      pending.col0 = piece.panel * kAmxPanelCols;
       pending.next = 0;
       const int64_t rows = groups * kAmxRows;
       pending.end = pending.row0 + rows <= task.m ? rows : task.m - pending.row0;
@@ -260,7 +277,8 @@ void run_piece(const S8AmxTask& task, const Piece& piece, PendingBlock<Ops>& pen
 // The weights to prefetch during a piece, each row tile its share of them: the piece that comes next, or, when the row tiles come in several runs, the same
 // piece of the next panel. With a single row tile a pass is short and the whole product waits for memory: then at most kAmxAheadSteps ahead, so that
 // little is read without a prefetch at the start of a task.
-inline const uint8_t* next_weights(const S8AmxTask& task, const Piece& piece) {
+template <typename Task>
+const uint8_t* next_weights(const Task& task, const Piece& piece) {
   if (!task.prefetch_w) return nullptr;
   const uint8_t* const w = task.w + piece.panel * task.panel_bytes + piece.begin * kAmxStepWBytes;
   const int64_t row_tiles = row_tiles_of(task);
@@ -276,7 +294,7 @@ inline const uint8_t* next_weights(const S8AmxTask& task, const Piece& piece) {
 
 // All pieces of a k block of one panel, for some row tiles.
 template <typename Ops>
-void run_pieces(const S8AmxTask& task, Piece piece, PendingBlock<Ops>& pending) {
+void run_pieces(const typename Ops::Task& task, Piece piece, PendingBlock<Ops>& pending) {
   const int64_t end = piece.block + piece.block_steps;
   for (piece.begin = piece.block; piece.begin < end; piece.begin += piece.count) {
     piece.count = end - piece.begin < task.piece_steps ? end - piece.begin : task.piece_steps;
@@ -286,7 +304,7 @@ void run_pieces(const S8AmxTask& task, Piece piece, PendingBlock<Ops>& pending) 
 }
 
 template <typename Ops>
-void run_task(const S8AmxTask& task) {
+void run_task(const typename Ops::Task& task) {
   PendingBlock<Ops> pending;
   const int64_t row_tiles = row_tiles_of(task);
   Ops::configure();

@@ -1,6 +1,6 @@
 #if defined(INTAGLIO_X86)
 
-#include "ops/cpu/s8_amx_blocking.h"
+#include "ops/cpu/amx_blocking.h"
 
 #include <algorithm>
 
@@ -19,25 +19,25 @@ constexpr int64_t kPackPanels = 4;
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Blocks of acc a task needs: the sums of whatever is waiting for its next piece of k.
-int64_t acc_blocks(const S8AmxPlan& plan, int64_t row_tiles, int64_t panels) {
+int64_t acc_blocks(const AmxPlan& plan, int64_t row_tiles, int64_t panels) {
   if (plan.k_steps > plan.k_block_steps) return row_tiles * panels;
   return plan.k_steps > plan.piece_steps ? row_tiles : 1;
 }
 
 }  // namespace
 
-S8AmxPlan s8_amx_plan(const S8GemmDesc& desc, int threads, const S8AmxTuning& tuning) {
-  S8AmxPlan plan;
+AmxPlan amx_plan(const AmxSizes& sizes, int threads, const AmxTuning& tuning) {
+  AmxPlan plan;
   plan.tile_groups = std::clamp<int64_t>(tuning.tile_groups, 2, kAmxMaxGroups);
-  plan.groups = divide_up(desc.m, kAmxRows);
+  plan.groups = divide_up(sizes.m, kAmxRows);
   plan.row_tiles = divide_up(plan.groups, plan.tile_groups);
-  plan.panels = divide_up(desc.n, kS8PanelCols);
-  plan.k_steps = divide_up(desc.k, kAmxStepK);
-  const int64_t macs = plan.groups * kAmxRows * desc.n * desc.k;
+  plan.panels = divide_up(sizes.n, kAmxPanelCols);
+  plan.k_steps = divide_up(sizes.k_bytes, kAmxStepK);
+  const int64_t macs = plan.groups * kAmxRows * sizes.n * sizes.k_bytes;
   plan.threads = macs <= kSerialMacs ? 1 : std::max(threads, 1);
 
   // Equal slices of k, and equal pieces of a slice.
-  const int64_t k_blocks = divide_up(desc.k, std::max<int64_t>(tuning.k_block, kAmxStepK));
+  const int64_t k_blocks = divide_up(sizes.k_bytes, std::max<int64_t>(tuning.k_block, kAmxStepK));
   plan.k_block_steps = divide_up(plan.k_steps, k_blocks);
   const int64_t pieces = divide_up(plan.k_block_steps, std::max<int64_t>(tuning.piece_steps, 1));
   plan.piece_steps = divide_up(plan.k_block_steps, pieces);

@@ -1,13 +1,20 @@
-// Blocking of the AMX int8 GEMM as pure functions; the loops are in amx/amx_s8_gemm_kernel.h, the arithmetic behind the figures in docs/kernels/cpu_s8_gemm.md.
+// Blocking of the AMX matrix products as pure functions; the loops are in amx/amx_gemm_kernel.h, the arithmetic behind the figures in docs/kernels/cpu_s8_gemm.md.
 #pragma once
 
-#include "ops/cpu/s8_amx_task.h"
-#include "ops/s8_gemm.h"
+#include <cstddef>
+#include <cstdint>
+
+#include "ops/cpu/amx_task.h"
 
 namespace intaglio {
 
+// One product; k in bytes, so that an int8 and a bf16 product of the same bytes are blocked alike.
+struct AmxSizes {
+  int64_t m = 0, n = 0, k_bytes = 0;
+};
+
 // The defaults are what runs when nobody says otherwise.
-struct S8AmxTuning {
+struct AmxTuning {
   int64_t tile_groups = 2;     // groups of 16 rows accumulated at once: 2 or 3
   int64_t piece_steps = 1024;  // most k steps (of 64) between loads and stores of the sums
   int64_t piece_tiles = 1024;  // row tiles that share a piece of the weights before the next piece
@@ -23,7 +30,7 @@ struct S8AmxTuning {
   bool prefetch_w = true;  // the next piece of the weights from L3 to L2
 };
 
-struct S8AmxPlan {
+struct AmxPlan {
   int64_t groups = 0;  // of 16 rows
   int64_t tile_groups = 0;
   int64_t row_tiles = 0;
@@ -38,10 +45,10 @@ struct S8AmxPlan {
   int threads = 1;
 };
 
-S8AmxPlan s8_amx_plan(const S8GemmDesc& desc, int threads, const S8AmxTuning& tuning);
+AmxPlan amx_plan(const AmxSizes& sizes, int threads, const AmxTuning& tuning);
 
 // The first item of run i when `count` items are cut into `parts` nearly equal runs.
-inline constexpr int64_t s8_amx_run_begin(int64_t count, int64_t parts, int64_t i) {
+inline constexpr int64_t amx_run_begin(int64_t count, int64_t parts, int64_t i) {
   const int64_t rest = count % parts;
   return i * (count / parts) + (i < rest ? i : rest);
 }
