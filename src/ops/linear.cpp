@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/cpu/float_row_driver.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
@@ -46,15 +46,16 @@ Status run_float_gemm(const Context& context, const FloatGemmImplementation& gem
 }
 
 // gate_up: [m, 2 * outputs] -> out [m, outputs], row stride ldo.
-void swiglu_rows(const Context& context, const float* gate_up, int64_t m, int64_t outputs,
-                 void* out, DType out_dtype, int64_t ldo) {
+Status swiglu_rows(const Context& context, const float* gate_up, int64_t m, int64_t outputs,
+                   void* out, DType out_dtype, int64_t ldo) {
   const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
-  parallel_for(context.threads, m, 4, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, m, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       kernels.swiglu(gate_up + row * 2 * outputs, outputs, outputs,
                      advance(out, out_dtype, row * ldo), out_dtype == DType::kBF16);
     }
-  });
+  }));
+  return {};
 }
 
 Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
@@ -75,8 +76,8 @@ Status run_float(const Context& context, const LinearWeights& weights, const Act
     INTAGLIO_TRY(run_float_gemm(
         context, *weights.float_gemm, float_desc(weights, rows, weights.n, out_dtype),
         {.a = a, .lda = x.cols, .w = w, .bias = bias, .out = gate_up, .ldo = weights.n}));
-    swiglu_rows(context, gate_up, rows, weights.n / 2, advance(out, out_dtype, row * ldo),
-                out_dtype, ldo);
+    INTAGLIO_TRY(swiglu_rows(context, gate_up, rows, weights.n / 2,
+                             advance(out, out_dtype, row * ldo), out_dtype, ldo));
   }
   return {};
 }
@@ -89,15 +90,16 @@ int64_t dequant_columns(const LinearWeights& weights) {
   return std::min(weights.out_cols(), std::max<int64_t>(64, columns));
 }
 
-void dequantize_rows(const Context& context, const int8_t* q, const float* scale, int64_t rows,
-                     int64_t cols, BFloat16* out) {
+Status dequantize_rows(const Context& context, const int8_t* q, const float* scale, int64_t rows,
+                       int64_t cols, BFloat16* out) {
   const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
-  parallel_for(context.threads, rows, 16, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, rows, 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       kernels.dequantize(q + row * cols, scale[row], cols,
                          reinterpret_cast<uint16_t*>(out + row * cols));
     }
-  });
+  }));
+  return {};
 }
 
 Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x,
@@ -111,16 +113,15 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
   INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(step * (swiglu ? 2 : 1) * k));
   INTAGLIO_ASSIGN(float* const gate_up,
                   context.scratch->take<float>(swiglu ? x.rows * 2 * step : 0));
-  INTAGLIO_ASSIGN(float* const bias, context.scratch->take<float>(
-                                         weights.bias.size() == 0 ? 0 : step * (swiglu ? 2 : 1)));
-  dequantize_rows(context, x.as<int8_t>(), x.scale_row, x.rows, k, a);
+  INTAGLIO_ASSIGN(float* const bias, context.scratch->take<float>(step * (swiglu ? 2 : 1)));
+  INTAGLIO_TRY(dequantize_rows(context, x.as<int8_t>(), x.scale_row, x.rows, k, a));
   for (int64_t column = 0; column < weights.out_cols(); column += step) {
     const int64_t columns = std::min(step, weights.out_cols() - column);
     const int64_t parts = swiglu ? 2 : 1;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t first = column + part * weights.out_cols();
-      dequantize_rows(context, q + first * k, weights.scale_col.as<float>() + first, columns, k,
-                      w + part * columns * k);
+      INTAGLIO_TRY(dequantize_rows(context, q + first * k, weights.scale_col.as<float>() + first,
+                                   columns, k, w + part * columns * k));
       if (weights.bias.size() > 0)
         std::copy_n(weights.bias.as<float>() + first, columns, bias + part * columns);
     }
@@ -133,7 +134,8 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
                                  .bias = weights.bias.size() == 0 ? nullptr : bias,
                                  .out = swiglu ? gate_up : target,
                                  .ldo = swiglu ? columns * 2 : ldo}));
-    if (swiglu) swiglu_rows(context, gate_up, x.rows, columns, target, out_dtype, ldo);
+    if (swiglu)
+      INTAGLIO_TRY(swiglu_rows(context, gate_up, x.rows, columns, target, out_dtype, ldo));
   }
   return {};
 }
@@ -224,7 +226,7 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
     const int64_t parts = swiglu ? 2 : 1;
     return arena_bytes<BFloat16>(m * weights.k) + arena_bytes<BFloat16>(step * parts * weights.k) +
            arena_bytes<float>(swiglu ? m * 2 * step : 0) +
-           arena_bytes<float>(weights.bias.size() == 0 ? 0 : step * parts) +
+           arena_bytes<float>(step * parts) +  // a bias, which a plan does not know of
            gemm_bytes(weights.out_cols(), step,
                       [&](int64_t n) { return float_desc(weights, m, n * parts, out_dtype); });
   }

@@ -5,8 +5,6 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kRowHint = 4096;
-
 DType input_of(const Context& context, LinearKind kind) {
   if (kind == LinearKind::kF32) return DType::kF32;
   if (kind == LinearKind::kS8) return DType::kI8;
@@ -28,23 +26,8 @@ Expected<LinearWeights> describe_linear(const Context& context, const LinearSize
   weights.input = input_of(context, weights.kind);
   if (is_interleaved(weights))
     weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(sizes.n / 2), kSwigluGroup));
-  if (weights.kind == LinearKind::kS8) {
-    INTAGLIO_ASSIGN(
-        weights.s8_gemm,
-        choose_s8_gemm(
-            {.m = kRowHint, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue},
-            context));
-    return weights;
-  }
   if (weights.kind == LinearKind::kF8) return weights;  // its product is the library's
-  const DType dtype = sizes.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
-  INTAGLIO_ASSIGN(weights.float_gemm,
-                  choose_float_gemm({.m = kRowHint,
-                                     .n = weights.n,
-                                     .k = weights.k,
-                                     .in_dtype = dtype,
-                                     .out_dtype = context.gpu != nullptr ? dtype : DType::kF32},
-                                    context));
+  INTAGLIO_TRY(choose_products(context, weights));
   return weights;
 }
 

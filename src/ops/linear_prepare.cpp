@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "core/memory.h"
-#include "core/parallel.h"
+#include "core/parallel_tasks.h"
 #include "ops/quantize.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
@@ -13,7 +13,7 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kRowHint = 256;  // rows for which the implementation is chosen
+constexpr int64_t kRowHint = 4096;  // rows for which the implementation is chosen
 
 const std::byte* row_data(const TensorView& part, int64_t row) {
   return static_cast<const std::byte*>(part.data) +
@@ -71,11 +71,29 @@ Status prepare_bias(const Context& context, const std::vector<TensorView>& parts
 
 }  // namespace
 
-void convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
-                         std::byte* target) {
+Status choose_products(const Context& context, LinearWeights& weights) {
+  if (weights.kind == LinearKind::kS8) {
+    const S8GemmDesc desc{
+        .m = kRowHint, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue};
+    INTAGLIO_ASSIGN(weights.s8_gemm, choose_s8_gemm(desc, context));
+    return {};
+  }
+  const DType dtype = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
+  INTAGLIO_ASSIGN(weights.float_gemm,
+                  choose_float_gemm({.m = kRowHint,
+                                     .n = weights.n,
+                                     .k = weights.k,
+                                     .in_dtype = dtype,
+                                     .out_dtype = context.gpu != nullptr ? dtype : DType::kF32},
+                                    context));
+  return {};
+}
+
+Status convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
+                           std::byte* target) {
   const int64_t k = part.shape[1];
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(dtype);
-  parallel_for(context.threads, part.shape[0], 16, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, part.shape[0], 16, [&](int64_t begin, int64_t end, int) {
     std::vector<float> values(static_cast<size_t>(dtype == DType::kBF16 ? k : 0));
     for (int64_t row = begin; row < end; ++row) {
       std::byte* out = target + static_cast<size_t>(row) * row_bytes;
@@ -90,19 +108,16 @@ void convert_weight_rows(const Context& context, const TensorView& part, DType d
           reinterpret_cast<BFloat16*>(out)[c] = BFloat16(values[static_cast<size_t>(c)]);
       }
     }
-  });
+  }));
+  return {};
 }
 
 namespace {
 
 Status prepare_float(const Context& context, DType dtype, const std::vector<TensorView>& parts,
                      LinearWeights& weights) {
-  const FloatGemmDesc desc{.m = kRowHint,
-                           .n = weights.n,
-                           .k = weights.k,
-                           .in_dtype = dtype,
-                           .has_bias = weights.bias.size() > 0};
-  INTAGLIO_ASSIGN(weights.float_gemm, choose_float_gemm(desc, context));
+  INTAGLIO_TRY(choose_products(context, weights));
+  const FloatGemmDesc desc{.m = kRowHint, .n = weights.n, .k = weights.k, .in_dtype = dtype};
   const size_t packed_bytes = weights.float_gemm->packed_bytes(desc);
   const TensorView& first = parts.front();
   const bool as_it_lies = parts.size() == 1 && first.dtype == dtype && is_aligned(first);
@@ -117,7 +132,7 @@ Status prepare_float(const Context& context, DType dtype, const std::vector<Tens
                                                     dtype_size(dtype)));
     auto* target = joined.as<std::byte>();
     for (const TensorView& part : parts) {
-      convert_weight_rows(context, part, dtype, target);
+      INTAGLIO_TRY(convert_weight_rows(context, part, dtype, target));
       target += static_cast<size_t>(part.shape.count()) * dtype_size(dtype);
     }
     source = joined.data();
@@ -147,22 +162,16 @@ Status prepare_s8(const Context& context, LinearKind kind, const std::vector<Ten
     for (int64_t row = 0; row < n; row += step) {
       const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i), row) : first + row;
       const TensorView rows{row_data(parts[i], row), parts[i].dtype, {std::min(step, n - row), k}};
-      quantize_weight_rows(context, rows, q.as<int8_t>() + at * k, scale + at);
+      INTAGLIO_TRY(quantize_weight_rows(context, rows, q.as<int8_t>() + at * k, scale + at));
     }
     first += n;
   }
   if (kind == LinearKind::kS8Dequant) {
-    const FloatGemmDesc desc{.m = kRowHint,
-                             .n = weights.n,
-                             .k = k,
-                             .in_dtype = DType::kBF16,
-                             .has_bias = weights.bias.size() > 0};
-    INTAGLIO_ASSIGN(weights.float_gemm, choose_float_gemm(desc, context));
+    INTAGLIO_TRY(choose_products(context, weights));
     weights.packed = std::move(q);
     return {};
   }
-  const S8GemmDesc desc{.m = kRowHint, .n = weights.n, .k = k, .epilogue = weights.epilogue};
-  INTAGLIO_ASSIGN(weights.s8_gemm, choose_s8_gemm(desc, context));
+  INTAGLIO_TRY(choose_products(context, weights));
   INTAGLIO_ASSIGN(weights.packed,
                   AlignedBuffer::allocate(weights.s8_gemm->packed_bytes(weights.n, k)));
   weights.s8_gemm->pack(q.as<int8_t>(), weights.n, k, weights.packed.data());

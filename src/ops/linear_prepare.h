@@ -17,9 +17,13 @@ struct LinearShape {
 Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<TensorView>& parts,
                                    const std::vector<TensorView>& biases);
 
+// The product that will run with weights of this kind, epilogue and size: one choice for the weights
+// and for a plan that knows no weights. Not for kF8.
+Status choose_products(const Context& context, LinearWeights& weights);
+
 // Rows of a float tensor in host memory as `dtype` (F32 or BF16).
-void convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
-                         std::byte* target);
+Status convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
+                           std::byte* target);
 
 // The int8 kernels read the two parts of SwiGLU in turns of 16 rows.
 inline bool is_interleaved(const LinearWeights& weights) {

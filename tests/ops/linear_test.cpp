@@ -77,7 +77,8 @@ std::vector<double> quantized_values(const Context& context, const Tensor& tenso
   std::vector<float> floats(tensor.values.begin(), tensor.values.end());
   std::vector<int8_t> q(floats.size());
   std::vector<float> scale(static_cast<size_t>(rows));
-  quantize_weight_rows(context, {floats.data(), DType::kF32, {rows, cols}}, q.data(), scale.data());
+  EXPECT_TRUE(quantize_weight_rows(context, {floats.data(), DType::kF32, {rows, cols}}, q.data(),
+                                   scale.data()));
   std::vector<double> values;
   for (size_t i = 0; i < q.size(); ++i) {
     values.push_back(static_cast<double>(q[i]) *
@@ -126,7 +127,16 @@ void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
     wv[1] = quantized_values(context, w1);
   }
 
-  auto arena = Arena::with_capacity(linear_scratch_bytes(context, *weights, c.m, c.out_dtype));
+  const size_t planned = linear_scratch_bytes(context, *weights, c.m, c.out_dtype);
+  // A plan made before there are weights says the same.
+  const auto described = describe_linear(
+      context, {.kind = c.kind, .epilogue = c.epilogue, .n = 2 * c.part_n, .k = c.k});
+  ASSERT_TRUE(described) << described.error().message;
+  EXPECT_EQ(linear_scratch_bytes(context, *described, c.m, c.out_dtype), planned);
+  EXPECT_EQ(described->float_gemm, weights->float_gemm);
+  EXPECT_EQ(described->s8_gemm, weights->s8_gemm);
+  EXPECT_EQ(described->input_dtype(), weights->input_dtype());
+  auto arena = Arena::with_capacity(planned);
   ASSERT_TRUE(arena);
   context.scratch = &*arena;
   const int64_t ldo = cols + 3;

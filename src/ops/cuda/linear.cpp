@@ -47,7 +47,7 @@ Status prepare_float(const Context& context, const std::vector<TensorView>& part
       INTAGLIO_TRY(copy_in(context, target, part.data, bytes));
     } else {
       INTAGLIO_ASSIGN(const AlignedBuffer converted, AlignedBuffer::allocate(bytes));
-      convert_weight_rows(context, part, dtype, converted.as<std::byte>());
+      INTAGLIO_TRY(convert_weight_rows(context, part, dtype, converted.as<std::byte>()));
       INTAGLIO_TRY(copy_in(context, target, converted.data(), bytes));
       INTAGLIO_TRY(synchronize(context));
     }

@@ -19,7 +19,7 @@ Expected<AlignedBuffer> stage_bf16(const Context& context, const TensorView& par
     return staged;
   }
   INTAGLIO_ASSIGN(const AlignedBuffer converted, AlignedBuffer::allocate(bytes));
-  convert_weight_rows(context, part, DType::kBF16, converted.as<std::byte>());
+  INTAGLIO_TRY(convert_weight_rows(context, part, DType::kBF16, converted.as<std::byte>()));
   INTAGLIO_TRY(copy_in(context, staged.data(), converted.data(), bytes));
   return staged;
 }
