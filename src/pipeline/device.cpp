@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "core/log.h"
@@ -20,11 +21,8 @@ namespace {
 void note_crowd(int threads, int usable) {
   static std::atomic<bool> noted{false};
   if (noted.exchange(true)) return;
-  log(LogLevel::kWarning,
-      "{} threads on {} processor{} that this process may use: more threads than processors make "
-      "it "
-      "slower",
-      threads, usable, usable == 1 ? "" : "s");
+  log(LogLevel::kWarning, "{} threads asked for, {} used: this process may use {} processor{}",
+      threads, usable, usable, usable == 1 ? "" : "s");
 }
 
 }  // namespace
@@ -33,8 +31,9 @@ Expected<Context> host_context(int threads) {
   Context context;
   INTAGLIO_ASSIGN(context.cpu, selected_cpu_features());
   const int usable = usable_processors();
-  context.threads = threads > 0 ? threads : usable;
-  if (context.threads > usable) note_crowd(context.threads, usable);
+  // More threads than processors would only take turns, and wait for one another while they do.
+  context.threads = threads > 0 ? std::min(threads, usable) : usable;
+  if (threads > usable) note_crowd(threads, usable);
   INTAGLIO_TRY(ThreadPool::global().start(context.threads));
   return context;
 }
