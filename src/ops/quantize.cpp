@@ -111,9 +111,10 @@ Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, flo
   const int64_t k = w.shape[1];
   const auto* bytes = static_cast<const unsigned char*>(w.data);
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(w.dtype);
-  INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
-                  choose(OpName{"quantize_weight_rows", "int8 quantization"},
-                         quantize_rows_implementations(), DType::kF32, context, [](DType dtype) { return std::string(dtype_name(dtype)); }));
+  INTAGLIO_ASSIGN(
+      const QuantizeRowsImplementation* implementation,
+      choose(OpName{"quantize_weight_rows", "int8 quantization"}, quantize_rows_implementations(),
+             DType::kF32, context, [](DType dtype) { return std::string(dtype_name(dtype)); }));
   Context serial = context;
   serial.threads = 1;
   const int64_t grain = std::max<int64_t>(1, kPieceElements / k);
