@@ -79,8 +79,7 @@ Status write_result(const std::string& target, const nlohmann::ordered_json& res
     print_json(result);
     return {};
   }
-  return write_file_atomic(
-      target, result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  return write_file_atomic(target, json_text(result) + "\n");
 }
 
 Expected<std::vector<std::string>> parse_precisions(const std::string& text,
@@ -100,7 +99,7 @@ Expected<std::vector<std::string>> parse_precisions(const std::string& text,
   return names;
 }
 
-void add_bench(CLI::App& app, int& exit_code) {
+void add_bench(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("bench", "Time parts of the engine");
   command->require_subcommand(1);
   command->footer(
@@ -109,10 +108,10 @@ void add_bench(CLI::App& app, int& exit_code) {
       "  intaglio bench block --tokens 1024\n"
       "  intaglio bench step --size 1024x1024 --text-tokens 512\n"
       "`intaglio bench linear --help` and so on describe each.");
-  add_bench_linear(*command, exit_code);
-  add_bench_block(*command, exit_code);
-  add_bench_step(*command, exit_code);
-  add_bench_image(*command, exit_code);
+  add_bench_linear(*command, action);
+  add_bench_block(*command, action);
+  add_bench_step(*command, action);
+  add_bench_image(*command, action);
 }
 
 }  // namespace intaglio::cli

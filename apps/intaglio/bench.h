@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "command.h"
 #include "core/context.h"
 #include "core/status.h"
 #include "spread.h"
@@ -17,10 +18,10 @@ class App;
 
 namespace intaglio::cli {
 
-void add_bench_linear(CLI::App& bench, int& exit_code);
-void add_bench_block(CLI::App& bench, int& exit_code);
-void add_bench_step(CLI::App& bench, int& exit_code);
-void add_bench_image(CLI::App& bench, int& exit_code);
+void add_bench_linear(CLI::App& bench, Action& action);
+void add_bench_block(CLI::App& bench, Action& action);
+void add_bench_step(CLI::App& bench, Action& action);
+void add_bench_image(CLI::App& bench, Action& action);
 
 // One thing to time.
 struct Candidate {

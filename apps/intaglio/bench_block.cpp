@@ -7,12 +7,16 @@
 #include <memory>
 #include <random>
 
+#include "argument_values.h"
 #include "bench.h"
+#include "bench_memory.h"
 #include "command.h"
+#include "console.h"
 #include "interrupt.h"
 #include "models/ideogram4/transformer.h"
 #include "options.h"
 #include "pipeline/pipeline.h"
+#include "run_files.h"
 
 namespace intaglio::cli {
 namespace {
@@ -78,6 +82,25 @@ Expected<std::unique_ptr<Block>> make_block(const BlockFlags& flags, Context& co
   return block;
 }
 
+// All blocks stay loaded beside each other.
+Status check_memory_of(const Context& context, const BlockFlags& flags,
+                       const std::vector<std::string>& precisions) {
+  const auto [rows, cols] = grid_of(flags.tokens);
+  uint64_t all = 0, scratch = 0;
+  for (const std::string& precision : precisions) {
+    Transformer::LoadOptions options;
+    options.selection.precision = *precision_from_name(precision);
+    INTAGLIO_ASSIGN(const TransformerBytes bytes,
+                    transformer_bytes(context, block_config(flags), options, 0, rows, cols));
+    all += bytes.weights + bytes.sessions;
+    scratch = std::max(scratch, std::max(bytes.scratch, bytes.staging));
+  }
+  return check_memory(
+      context,
+      fmt::format("{} layers of {} tokens at {}", flags.layers, flags.tokens, flags.precisions),
+      all + scratch);
+}
+
 nlohmann::ordered_json parts_json(const Profile& profile, double passes) {
   nlohmann::ordered_json parts;
   for (size_t i = 0; i < kProfilePartNames.size(); ++i)
@@ -86,6 +109,7 @@ nlohmann::ordered_json parts_json(const Profile& profile, double passes) {
 }
 
 Status run_block(const BlockFlags& flags) {
+  INTAGLIO_TRY(check_files({.outputs = {{"--json", flags.json}}, .inputs = {}}));
   INTAGLIO_ASSIGN(const std::vector<std::string> precisions,
                   parse_precisions(flags.precisions, {"fp32", "bf16", "int8", "int8-dequant"}));
   if (flags.head_dim % 2 != 0)
@@ -93,6 +117,7 @@ Status run_block(const BlockFlags& flags) {
                       flags.head_dim);
   INTAGLIO_ASSIGN(Context context, host_context(flags.threads));
   context.cancel = &interrupted;
+  INTAGLIO_TRY(check_memory_of(context, flags, precisions));
   Arena arena;
   std::vector<float> latents(static_cast<size_t>(flags.tokens * block_config(flags).channels));
   std::mt19937 random(1);
@@ -120,14 +145,14 @@ Status run_block(const BlockFlags& flags) {
   }
   INTAGLIO_TRY(run_interleaved(candidates, flags.rounds));
 
-  std::FILE* out = flags.json == "-" ? stderr : stdout;
+  Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
   // The same weights at every precision: the first one listed is the yardstick of the others'
   // results.
-  fmt::print(out, "{} block{} of width {} ({} heads x {}), FFN {}, {} tokens; {}, {} threads\n",
-             flags.layers, flags.layers == 1 ? "" : "s", flags.heads * flags.head_dim, flags.heads,
-             flags.head_dim, flags.ffn, flags.tokens, context.cpu.brand, context.threads);
-  fmt::print(out, "{:<14} {:>10} {:>20} {:>10}  parts (ms)\n", "precision", "median ms",
-             "min .. max", "vs first");
+  print(out, "{} block{} of width {} ({} heads x {}), FFN {}, {} tokens; {}, {} threads\n",
+        flags.layers, flags.layers == 1 ? "" : "s", flags.heads * flags.head_dim, flags.heads,
+        flags.head_dim, flags.ffn, flags.tokens, context.cpu.brand, context.threads);
+  print(out, "{:<14} {:>10} {:>20} {:>10}  parts (ms)\n", "precision", "median ms", "min .. max",
+        "vs first");
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   for (size_t i = 0; i < candidates.size(); ++i) {
     const Spread spread = spread_of(candidates[i].times_ms);
@@ -139,8 +164,8 @@ Status run_block(const BlockFlags& flags) {
     for (const auto& [name, time] : parts.items()) {
       if (time.get<double>() > 0) text += fmt::format("{} {:.1f}  ", name, time.get<double>());
     }
-    fmt::print(out, "{:<14} {:>10.2f} {:>20} {:>10.2e}  {}\n", candidates[i].name, spread.median,
-               fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max), difference, text);
+    print(out, "{:<14} {:>10.2f} {:>20} {:>10.2e}  {}\n", candidates[i].name, spread.median,
+          fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max), difference, text);
     results.push_back({{"precision", candidates[i].name},
                        {"median_ms", spread.median},
                        {"min_ms", spread.min},
@@ -164,44 +189,37 @@ Status run_block(const BlockFlags& flags) {
 
 }  // namespace
 
-void add_bench_block(CLI::App& bench, int& exit_code) {
+void add_bench_block(CLI::App& bench, Action& action) {
   auto flags = std::make_shared<BlockFlags>();
   CLI::App* command =
       bench.add_subcommand("block", "One random transformer block, precisions side by side");
-  command->add_option("--heads", flags->heads, "Attention heads")
-      ->check(CLI::Range(1, 256))
+  limit(command->add_option("--heads", flags->heads, "Attention heads"), 1, 256)
       ->capture_default_str();
-  command->add_option("--head-dim", flags->head_dim, "Channels of a head")
-      ->check(CLI::Range(8, 1024))
+  limit(command->add_option("--head-dim", flags->head_dim, "Channels of a head"), 8, 1024)
       ->capture_default_str();
-  command->add_option("--ffn", flags->ffn, "Width of the feed-forward")
-      ->check(CLI::Range(16, 1 << 17))
+  limit(command->add_option("--ffn", flags->ffn, "Width of the feed-forward"), 16, 1 << 17)
       ->capture_default_str();
-  command->add_option("--tokens", flags->tokens, "Image tokens")
-      ->check(CLI::Range(1, 1 << 20))
+  limit(command->add_option("--tokens", flags->tokens, "Image tokens"), 1, 1 << 20)
       ->capture_default_str();
-  command->add_option("--layers", flags->layers, "Blocks")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
+  limit(command->add_option("--layers", flags->layers, "Blocks"), 1, 64)->capture_default_str();
   command->add_option("--precision", flags->precisions, "Precisions to compare")
       ->type_name("P[,P...]")
       ->capture_default_str();
-  command->add_option("--rounds", flags->rounds, "Timed rounds")
-      ->check(CLI::Range(1, 1000))
+  limit(command->add_option("--rounds", flags->rounds, "Timed rounds"), 1, 1000)
       ->capture_default_str();
-  command->add_option("--threads", flags->threads, "Threads; by default all")
-      ->check(CLI::Range(1, 1024));
+  add_threads_flag(*command, flags->threads);
   command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
-      ->type_name("FILE");
+      ->type_name("FILE|-");
   command->footer(
       "The default widths are those of Ideogram 4 at 1024x1024 pixels. Times include the input and "
       "output projections.\n"
       "Example:\n"
       "  intaglio bench block --tokens 1024 --precision bf16,int8 --json block.json");
-  command->callback([flags, &exit_code] {
-    install_interrupt_handler();
-    const Status status = run_block(*flags);
-    exit_code = status ? kExitOk : fail(status.error(), false);
+  command->callback([flags, &action] {
+    action = [flags] {
+      const Status status = run_block(*flags);
+      return status ? kExitOk : fail(status.error(), false);
+    };
   });
 }
 

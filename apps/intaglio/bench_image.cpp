@@ -9,13 +9,16 @@
 #include <filesystem>
 #include <memory>
 
+#include "argument_values.h"
 #include "bench.h"
 #include "command.h"
+#include "console.h"
 #include "core/memory_info.h"
 #include "interrupt.h"
 #include "options.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/schedule.h"
+#include "run_files.h"
 
 namespace intaglio::cli {
 namespace {
@@ -119,12 +122,11 @@ Expected<uint64_t> taken_bytes(const Context& context, uint64_t free_before) {
   return free_before - std::min(free_before, free_after);
 }
 
-void print_case(std::FILE* out, const Case& c, const CaseResult& r) {
-  fmt::print(out, "{:>11} {:>6} {:>6}", fmt::format("{}x{}", c.size.width, c.size.height),
-             c.text_tokens, c.steps);
-  for (const Spread& spread : r.phases) fmt::print(out, " {:>10.1f}", spread.median);
-  fmt::print(out, "  {:>9} {:>9}\n", format_bytes(r.planned_bytes), format_bytes(r.taken_bytes));
-  std::fflush(out);
+void print_case(Stream out, const Case& c, const CaseResult& r) {
+  print(out, "{:>11} {:>6} {:>6}", fmt::format("{}x{}", c.size.width, c.size.height), c.text_tokens,
+        c.steps);
+  for (const Spread& spread : r.phases) print(out, " {:>10.1f}", spread.median);
+  print(out, "  {:>9} {:>9}\n", format_bytes(r.planned_bytes), format_bytes(r.taken_bytes));
 }
 
 nlohmann::ordered_json case_json(const Case& c, const CaseResult& r) {
@@ -156,12 +158,12 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
                  const std::filesystem::path& file) {
   INTAGLIO_ASSIGN(const uint64_t free_before, available_device_bytes(pipeline.context()));
   uint64_t seed = 0;
-  std::FILE* const out = flags.json == "-" ? stderr : stdout;
-  fmt::print(out, "{} at {}, on {}; medians of {} pictures after one more, ms\n",
-             pipeline.info().name, flags.precision, device_name(pipeline.context()), flags.count);
-  fmt::print(out, "{:>11} {:>6} {:>6}", "pixels", "text", "steps");
-  for (const char* phase : kPhases) fmt::print(out, " {:>10}", phase);
-  fmt::print(out, "  {:>9} {:>9}\n", "planned", "taken");
+  Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
+  print(out, "{} at {}, on {}; medians of {} pictures after one more, ms\n", pipeline.info().name,
+        flags.precision, device_name(pipeline.context()), flags.count);
+  print(out, "{:>11} {:>6} {:>6}", "pixels", "text", "steps");
+  for (const char* phase : kPhases) print(out, " {:>10}", phase);
+  print(out, "  {:>9} {:>9}\n", "planned", "taken");
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   for (const Case& c : cases) {
     INTAGLIO_ASSIGN(CaseResult result, run_case(pipeline, c, flags.count, seed, file));
@@ -183,6 +185,10 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
 
 Status run_image(const ImageFlags& flags) {
   INTAGLIO_ASSIGN(const std::shared_ptr<const ModelSource> model, open_model(flags.model));
+  NamedFiles files{.outputs = {{"--json", flags.json}}, .inputs = {}};
+  for (const std::filesystem::path& file : model->files())
+    files.inputs.emplace_back("a file of the model", file.string());
+  INTAGLIO_TRY(check_files(files));
   INTAGLIO_ASSIGN(const std::vector<Case> cases, cases_of(flags, model->info()));
   INTAGLIO_ASSIGN(const PipelineOptions options, pipeline_options(flags));
   INTAGLIO_ASSIGN(const std::unique_ptr<Pipeline> pipeline, Pipeline::open(model, options));
@@ -196,13 +202,14 @@ Status run_image(const ImageFlags& flags) {
 
 }  // namespace
 
-void add_bench_image(CLI::App& bench, int& exit_code) {
+void add_bench_image(CLI::App& bench, Action& action) {
   auto flags = std::make_shared<ImageFlags>();
   CLI::App* command =
       bench.add_subcommand("image", "Whole pictures with random weights, phase by phase");
   command
       ->add_option("--device", flags->device,
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
+      ->type_name("DEVICE")
       ->capture_default_str();
   command
       ->add_option("--model", flags->model,
@@ -212,41 +219,43 @@ void add_bench_image(CLI::App& bench, int& exit_code) {
   command
       ->add_option("--attention", flags->attention,
                    "Scores of attention: float, int8, or auto, what a picture takes")
+      ->type_name("SCORES")
       ->capture_default_str();
   command->add_option("--size", flags->sizes, "Pixels; several by commas")
       ->delimiter(',')
       ->type_name("WxH")
       ->capture_default_str();
-  command->add_option("--text-tokens", flags->text_tokens, "Of the prompt; several by commas")
+  limit(
+      command->add_option("--text-tokens", flags->text_tokens, "Of the prompt; several by commas"),
+      1, 2048)
       ->delimiter(',')
-      ->check(CLI::Range(1, 2048))
       ->capture_default_str();
-  command->add_option("--steps", flags->steps, "Sampling steps; several by commas")
+  limit(command->add_option("--steps", flags->steps, "Sampling steps; several by commas"), 1, 1000)
       ->delimiter(',')
-      ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--count", flags->count, "Timed pictures of each kind")
-      ->check(CLI::Range(1, 1000))
+  limit(command->add_option("--count", flags->count, "Timed pictures of each kind"), 1, 1000)
       ->capture_default_str();
   command
       ->add_option("--vram-budget", flags->vram_budget,
                    "Memory of the GPU to work in, as for `generate`")
       ->type_name("SIZE");
-  command->add_option("--threads", flags->threads, "CPU threads; by default all");
-  command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout");
+  add_threads_flag(*command, flags->threads);
+  command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
+      ->type_name("FILE|-");
   command->footer(
       "Every picture has a prompt of its own, so its text is encoded. The pictures are noise; "
       "their "
       "times are those of real ones.\n"
       "Examples:\n"
       "  intaglio bench image\n"
-      "  intaglio bench image --size 768x768,1024x1024,2048x2048 --text-tokens 64,512,2000\n"
+      "  intaglio bench image --size 768x768,1024x1024 --text-tokens 64,512\n"
       "  intaglio bench image --steps 12,24,48 --json image.json\n"
-      "  intaglio bench image --device cpu --model synthetic:mini --size 256x256 --steps 4");
-  command->callback([flags, &exit_code] {
-    install_interrupt_handler();
-    const Status status = run_image(*flags);
-    exit_code = status ? kExitOk : fail(status.error(), flags->json == "-");
+      "  intaglio bench image --model synthetic:mini --size 256x256 --steps 4");
+  command->callback([flags, &action] {
+    action = [flags] {
+      const Status status = run_image(*flags);
+      return status ? kExitOk : fail(status.error(), flags->json == "-");
+    };
   });
 }
 

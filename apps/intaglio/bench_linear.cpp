@@ -6,14 +6,18 @@
 #include <cstdio>
 #include <memory>
 
+#include "argument_values.h"
 #include "bench.h"
 #include "bench_linear_case.h"
 #include "bench_linear_cuda.h"
+#include "bench_memory.h"
 #include "command.h"
+#include "console.h"
 #include "interrupt.h"
 #include "io/printable.h"
 #include "options.h"
 #include "pipeline/pipeline.h"
+#include "run_files.h"
 #include "shape_file.h"
 
 namespace intaglio::cli {
@@ -55,9 +59,20 @@ nlohmann::ordered_json candidate_json(const Candidate& candidate, double operati
   return json;
 }
 
+// Inputs in bf16 and int8, and of every implementation a packed copy of the weights and an output; all stay until the shape is done.
+Status check_memory_of(const Context& context, const LinearShape& s,
+                       const std::vector<std::string>& precisions) {
+  constexpr uint64_t kImplementations = 4;  // of one precision, at most
+  const auto inputs = static_cast<uint64_t>(s.m * s.k + s.n * s.k);
+  const uint64_t each = static_cast<uint64_t>(s.n * s.k) * 2 + static_cast<uint64_t>(s.m * s.n) * 4;
+  const bool with_f32 = std::find(precisions.begin(), precisions.end(), "fp32") != precisions.end();
+  return check_memory(context, fmt::format("m {}, n {}, k {}", s.m, s.n, s.k),
+                      inputs * (with_f32 ? 7 : 3) + each * kImplementations * precisions.size());
+}
+
 // Checks, times and prints one shape; its JSON joins `results`. False if a candidate was wrong.
 Expected<bool> run_shape(const LinearFlags& flags, Context& context, const LinearShape& shape,
-                         const std::vector<std::string>& precisions, std::FILE* out,
+                         const std::vector<std::string>& precisions, Stream out,
                          nlohmann::ordered_json& results) {
   Arena arena;
   context.scratch = &arena;
@@ -75,16 +90,16 @@ Expected<bool> run_shape(const LinearFlags& flags, Context& context, const Linea
 
   const double operations = 2.0 * static_cast<double>(shape.m) * static_cast<double>(shape.n) *
                             static_cast<double>(shape.k);
-  fmt::print(out, "{}{}m {}, n {}, k {}: {:.1f} G operations\n", shape.name,
-             shape.name.empty() ? "" : ": ", shape.m, shape.n, shape.k, operations * 1e-9);
-  fmt::print(out, "  {:<28} {:>10} {:>22} {:>10} {:>10}\n", "implementation", "median ms",
-             "min .. max", "GOP/s", "error");
+  print(out, "{}{}m {}, n {}, k {}: {:.1f} G operations\n", shape.name,
+        shape.name.empty() ? "" : ": ", shape.m, shape.n, shape.k, operations * 1e-9);
+  print(out, "  {:<28} {:>10} {:>22} {:>10} {:>10}\n", "implementation", "median ms", "min .. max",
+        "GOP/s", "error");
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const Candidate& candidate : right) {
     const Spread spread = spread_of(candidate.times_ms);
-    fmt::print(out, "  {:<28} {:>10.3f} {:>22} {:>10.1f} {:>10.1e}\n", candidate.name,
-               spread.median, fmt::format("{:.3f} .. {:.3f}", spread.min, spread.max),
-               operations / spread.median * 1e-6, candidate.error);
+    print(out, "  {:<28} {:>10.3f} {:>22} {:>10.1f} {:>10.1e}\n", candidate.name, spread.median,
+          fmt::format("{:.3f} .. {:.3f}", spread.min, spread.max),
+          operations / spread.median * 1e-6, candidate.error);
     list.push_back(candidate_json(candidate, operations));
   }
   for (const Candidate& candidate : wrong) {
@@ -92,8 +107,7 @@ Expected<bool> run_shape(const LinearFlags& flags, Context& context, const Linea
                             candidate.name, candidate.error, candidate.tolerance));
     list.push_back(candidate_json(candidate, operations));
   }
-  for (const std::string& text : skipped) fmt::print(out, "  not run: {}\n", text);
-  std::fflush(out);
+  for (const std::string& text : skipped) print(out, "  not run: {}\n", text);
   results.push_back({{"name", shape.name},
                      {"m", shape.m},
                      {"n", shape.n},
@@ -104,6 +118,8 @@ Expected<bool> run_shape(const LinearFlags& flags, Context& context, const Linea
 }
 
 Expected<bool> run_linear(const LinearFlags& flags) {
+  INTAGLIO_TRY(
+      check_files({.outputs = {{"--json", flags.json}}, .inputs = {{"--shapes", flags.shapes}}}));
   INTAGLIO_ASSIGN(const int ordinal, device_of(flags.device));
   const bool on_cpu = ordinal < 0;
   const std::vector<std::string> known =
@@ -131,9 +147,10 @@ Expected<bool> run_linear(const LinearFlags& flags) {
   }
   INTAGLIO_ASSIGN(Context context, host_context(flags.threads));
   context.cancel = &interrupted;
-  std::FILE* out = flags.json == "-" ? stderr : stdout;
-  fmt::print(out, "{}, {}, {} threads, {} rounds\n", context.cpu.brand,
-             cpu_isa_name(context.cpu.isa), context.threads, flags.rounds);
+  for (const LinearShape& s : shapes) INTAGLIO_TRY(check_memory_of(context, s, precisions));
+  Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
+  print(out, "{}, {}, {} threads, {} rounds\n", context.cpu.brand, cpu_isa_name(context.cpu.isa),
+        context.threads, flags.rounds);
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   bool correct = true;
   for (const LinearShape& shape : shapes) {
@@ -152,13 +169,15 @@ Expected<bool> run_linear(const LinearFlags& flags) {
 
 }  // namespace
 
-void add_bench_linear(CLI::App& bench, int& exit_code) {
+void add_bench_linear(CLI::App& bench, Action& action) {
   auto flags = std::make_shared<LinearFlags>();
   CLI::App* command = bench.add_subcommand(
       "linear", "Every implementation of a linear layer, and oneDNN or cuBLASLt");
-  command->add_option("--m", flags->m, "Rows: tokens")->capture_default_str();
-  command->add_option("--n", flags->n, "Columns of the output")->capture_default_str();
-  command->add_option("--k", flags->k, "Columns of the input")->capture_default_str();
+  limit(command->add_option("--m", flags->m, "Rows: tokens"), 1, 1 << 20)->capture_default_str();
+  limit(command->add_option("--n", flags->n, "Columns of the output"), 1, 1 << 20)
+      ->capture_default_str();
+  limit(command->add_option("--k", flags->k, "Columns of the input"), 1, 130000)
+      ->capture_default_str();
   command->add_option("--shapes", flags->shapes, "Lines of \"[name] m n k\" instead of --m --n --k")
       ->type_name("FILE")
       ->excludes("--m", "--n", "--k");
@@ -172,13 +191,11 @@ void add_bench_linear(CLI::App& bench, int& exit_code) {
       ->add_option("--device", flags->device, "auto (a GPU if there is one), cpu, cuda or cuda:N")
       ->type_name("DEVICE")
       ->capture_default_str();
-  command->add_option("--rounds", flags->rounds, "Timed rounds")
-      ->check(CLI::Range(1, 1000))
+  limit(command->add_option("--rounds", flags->rounds, "Timed rounds"), 1, 1000)
       ->capture_default_str();
-  command->add_option("--threads", flags->threads, "Threads of the CPU; by default all")
-      ->check(CLI::Range(1, 1024));
+  add_threads_flag(*command, flags->threads);
   command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
-      ->type_name("FILE");
+      ->type_name("FILE|-");
   command->footer(
       "Each implementation is checked against exact sums of four rows before it is timed; a wrong "
       "one fails the run.\n"
@@ -188,13 +205,13 @@ void add_bench_linear(CLI::App& bench, int& exit_code) {
       "w^T on some rows. \"linear int8\" quantizes its input, \"gemm int8\" has it quantized.\n"
       "Examples:\n"
       "  intaglio bench linear --m 4096 --n 13824 --k 4608\n"
-      "  intaglio bench linear --device cuda --shapes bench/shapes/ideogram4.txt --json gpu.json\n"
-      "  intaglio bench linear --shapes bench/shapes/ideogram4.txt --precision int8 --json "
-      "linear.json");
-  command->callback([flags, &exit_code] {
-    install_interrupt_handler();
-    const Expected<bool> correct = run_linear(*flags);
-    exit_code = !correct ? fail(correct.error(), false) : *correct ? kExitOk : kExitFailure;
+      "  intaglio bench linear --device cuda --shapes bench/shapes/ideogram4.txt\n"
+      "  intaglio bench linear --shapes bench/shapes/flux2.txt --json linear.json");
+  command->callback([flags, &action] {
+    action = [flags] {
+      const Expected<bool> correct = run_linear(*flags);
+      return !correct ? fail(correct.error(), false) : *correct ? kExitOk : kExitFailure;
+    };
   });
 }
 

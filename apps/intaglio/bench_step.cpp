@@ -7,8 +7,11 @@
 #include <optional>
 #include <string_view>
 
+#include "argument_values.h"
 #include "bench.h"
+#include "bench_memory.h"
 #include "command.h"
+#include "console.h"
 #include "core/memory.h"
 #include "core/memory_info.h"
 #include "core/philox.h"
@@ -20,6 +23,7 @@
 #include "options.h"
 #include "pipeline/device.h"
 #include "pipeline/memory_plan.h"
+#include "run_files.h"
 #include "step_ops.h"
 #include "step_streaming.h"
 
@@ -160,6 +164,31 @@ Status add_model(Bench& bench, const std::string& precision,
   return {};
 }
 
+// All models stay loaded beside each other. With a budget the layers that do not fit stream.
+Status check_memory_of(const Bench& bench, const std::vector<std::string>& precisions,
+                       const std::vector<std::optional<AttentionScores>>& attentions) {
+  const Context& context = bench.device.context;
+  if (bench.vram_budget > 0) return {};
+  const TransformerConfig config = ideogram4_config(bench.flags.layers);
+  uint64_t all = 0, scratch = 0;
+  for (const auto& scores : attentions) {
+    for (const std::string& precision : precisions) {
+      Transformer::LoadOptions options;
+      options.selection.precision = *precision_from_name(precision);
+      options.scores = scores;
+      INTAGLIO_ASSIGN(const TransformerBytes bytes,
+                      transformer_bytes(context, config, options, bench.flags.text_tokens,
+                                        bench.grid_h, bench.grid_w));
+      all += bytes.weights + bytes.sessions;
+      scratch = std::max(scratch, std::max(bytes.scratch, bytes.staging));
+    }
+  }
+  const auto features = static_cast<uint64_t>(bench.flags.text_tokens * config.text_dim);
+  return check_memory(context,
+                      fmt::format("{} layers at {}", bench.flags.layers, bench.flags.precisions),
+                      all + scratch + features * sizeof(float));
+}
+
 // Recordings refer to the arena's memory, so they are made when it has its final size.
 void make_recordings(Bench& bench) {
   for (const auto& owner : bench.models) {
@@ -232,7 +261,7 @@ PassSizes sizes_of(const Bench& bench, const Model& model, int64_t text_tokens) 
 }
 
 // Compute and copies of both kinds of pass, each from a pass that is not recorded.
-Status report_streaming(Bench& bench, std::FILE* out, nlohmann::ordered_json& results) {
+Status report_streaming(Bench& bench, Stream out, nlohmann::ordered_json& results) {
   for (size_t i = 0; i < 2 * bench.models.size(); ++i) {
     const Model& m = *bench.models[i / 2];
     const uint64_t bytes = m.transformer.streamed_bytes();
@@ -240,8 +269,8 @@ Status report_streaming(Bench& bench, std::FILE* out, nlohmann::ordered_json& re
     json["streamed_layers"] = m.transformer.streamed_layers();
     json["streamed_bytes"] = bytes;
     if (i % 2 == 0)
-      fmt::print(out, "{}{}: {} of {} layers stream, {} a pass\n", i == 0 ? "\n" : "", m.precision,
-                 m.transformer.streamed_layers(), bench.flags.layers, format_bytes(bytes));
+      print(out, "{}{}: {} of {} layers stream, {} a pass\n", i == 0 ? "\n" : "", m.precision,
+            m.transformer.streamed_layers(), bench.flags.layers, format_bytes(bytes));
     if (bytes == 0) continue;
     Profile profile;
     INTAGLIO_TRY(m.transformer.forward(bench.context(), i % 2 == 0 ? m.with_text : m.without_text,
@@ -249,19 +278,19 @@ Status report_streaming(Bench& bench, std::FILE* out, nlohmann::ordered_json& re
                                        &profile));
     INTAGLIO_TRY(collect_gpu_spans(bench.context(), profile));
     const StreamedPass pass = streamed_pass(profile, bytes, bench.copy_rate);
-    fmt::print(out, "  {:<26} compute {:.2f} ms, copies {:.2f} ms: at least {:.2f} ms\n",
-               json["pass"].get<std::string>(), pass.compute_ms, pass.copy_ms, pass.least_ms());
+    print(out, "  {:<26} compute {:.2f} ms, copies {:.2f} ms: at least {:.2f} ms\n",
+          json["pass"].get<std::string>(), pass.compute_ms, pass.copy_ms, pass.least_ms());
     json["slot_bytes"] = m.transformer.streamer()->device_bytes();
     json["compute_ms"] = pass.compute_ms;
     json["copy_ms"] = pass.copy_ms;
     json["least_ms"] = pass.least_ms();
   }
-  fmt::print(out, "large copies from pinned host memory: {:.1f} GB/s\n", bench.copy_rate * 1e-9);
+  print(out, "large copies from pinned host memory: {:.1f} GB/s\n", bench.copy_rate * 1e-9);
   return {};
 }
 
 // Device time of each kind of op in one pass that is not recorded, and the trace of the first model.
-Status profile_models(Bench& bench, std::FILE* out, nlohmann::ordered_json& json) {
+Status profile_models(Bench& bench, Stream out, nlohmann::ordered_json& json) {
   for (const auto& owner : bench.models) {
     Profile profile;
     INTAGLIO_TRY(owner->transformer.forward(bench.context(), owner->with_text,
@@ -272,15 +301,15 @@ Status profile_models(Bench& bench, std::FILE* out, nlohmann::ordered_json& json
         op_times(profile, sizes_of(bench, *owner, bench.flags.text_tokens));
     double total = 0.0;
     for (const OpTime& op : ops) total += op.time_ms;
-    fmt::print(out, "\n{}, one pass with {} text tokens\n{:<18} {:>6} {:>10} {:>7}\n",
-               owner->precision, bench.flags.text_tokens, "op", "calls", "ms", "share");
+    print(out, "\n{}, one pass with {} text tokens\n{:<18} {:>6} {:>10} {:>7}\n", owner->precision,
+          bench.flags.text_tokens, "op", "calls", "ms", "share");
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const OpTime& op : ops) {
       std::string rate;
       if (op.operations > 0) rate = fmt::format("{:.0f} TOP/s", op.operations / op.time_ms * 1e-9);
       if (op.bytes > 0) rate = fmt::format("{:.0f} GB/s", op.bytes / op.time_ms * 1e-6);
-      fmt::print(out, "{:<18} {:>6} {:>10.3f} {:>6.1f}%  {}\n", op.name, op.calls, op.time_ms,
-                 100.0 * op.time_ms / total, rate);
+      print(out, "{:<18} {:>6} {:>10.3f} {:>6.1f}%  {}\n", op.name, op.calls, op.time_ms,
+            100.0 * op.time_ms / total, rate);
       list.push_back({{"op", op.name},
                       {"calls", op.calls},
                       {"time_ms", op.time_ms},
@@ -295,6 +324,8 @@ Status profile_models(Bench& bench, std::FILE* out, nlohmann::ordered_json& json
 }
 
 Status run_step(const StepFlags& flags) {
+  INTAGLIO_TRY(check_files(
+      {.outputs = {{"--json", flags.json}, {"--profile", flags.profile}}, .inputs = {}}));
   INTAGLIO_ASSIGN(const std::vector<std::string> precisions,
                   parse_precisions(flags.precisions, precisions_known()));
   INTAGLIO_ASSIGN(const auto attentions, parse_attentions(flags.attention));
@@ -318,6 +349,7 @@ Status run_step(const StepFlags& flags) {
   if (bench.vram_budget > 0) {
     INTAGLIO_ASSIGN(bench.copy_rate, host_copy_rate(context));
   }
+  INTAGLIO_TRY(check_memory_of(bench, precisions, attentions));
   INTAGLIO_ASSIGN(bench.latents,
                   normal_values(context, bench.image_tokens() * config.channels, 11));
   INTAGLIO_ASSIGN(bench.features, normal_values(context, flags.text_tokens * config.text_dim, 12));
@@ -330,16 +362,16 @@ Status run_step(const StepFlags& flags) {
   std::vector<Candidate> candidates = make_candidates(bench);
   if (flags.two_streams && context.gpu != nullptr) INTAGLIO_TRY(add_two_streams(bench, candidates));
   INTAGLIO_TRY(run_interleaved(candidates, flags.rounds));
-  std::FILE* const out = flags.json == "-" ? stderr : stdout;
-  fmt::print(out, "one pass, {} layers of width {}, {}x{} pixels, on {}\n", flags.layers,
-             config.width(), size.width, size.height, device_name(context));
-  fmt::print(out, "{:<28} {:>10} {:>22} {:>10}\n", "pass", "median ms", "min .. max", "TOP/s");
+  Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
+  print(out, "one pass, {} layers of width {}, {}x{} pixels, on {}\n", flags.layers, config.width(),
+        size.width, size.height, device_name(context));
+  print(out, "{:<28} {:>10} {:>22} {:>10}\n", "pass", "median ms", "min .. max", "TOP/s");
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   nlohmann::ordered_json steps = nlohmann::ordered_json::array();
   for (size_t i = 2 * bench.models.size(); i < candidates.size(); ++i) {
     const Spread spread = spread_of(candidates[i].times_ms);
-    fmt::print(out, "{:<28} {:>10.2f} {:>22}\n", candidates[i].name, spread.median,
-               fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max));
+    print(out, "{:<28} {:>10.2f} {:>22}\n", candidates[i].name, spread.median,
+          fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max));
     steps.push_back({{"step", candidates[i].name},
                      {"median_ms", spread.median},
                      {"min_ms", spread.min},
@@ -350,8 +382,8 @@ Status run_step(const StepFlags& flags) {
     const int64_t text_tokens = i % 2 == 0 ? flags.text_tokens : 0;
     const Spread spread = spread_of(candidates[i].times_ms);
     const double rate = pass_operations(sizes_of(bench, model, text_tokens)) / spread.median * 1e-9;
-    fmt::print(out, "{:<28} {:>10.2f} {:>22} {:>10.0f}\n", candidates[i].name, spread.median,
-               fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max), rate);
+    print(out, "{:<28} {:>10.2f} {:>22} {:>10.0f}\n", candidates[i].name, spread.median,
+          fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max), rate);
     results.push_back({{"pass", candidates[i].name},
                        {"text_tokens", text_tokens},
                        {"image_tokens", bench.image_tokens()},
@@ -381,34 +413,34 @@ Status run_step(const StepFlags& flags) {
 
 }  // namespace
 
-void add_bench_step(CLI::App& bench, int& exit_code) {
+void add_bench_step(CLI::App& bench, Action& action) {
   auto flags = std::make_shared<StepFlags>();
   CLI::App* command = bench.add_subcommand(
       "step", "One pass of Ideogram 4's transformer with random weights, and its parts");
   command
       ->add_option("--device", flags->device,
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
+      ->type_name("DEVICE")
       ->capture_default_str();
   command
       ->add_option("--precision", flags->precisions,
                    "Precisions to compare, of fp32, bf16, int8, int8-dequant, fp8 and nf4")
+      ->type_name("P[,P...]")
       ->capture_default_str();
   command
       ->add_option(
           "--attention", flags->attention,
           "Scores of attention, several by commas: float, int8, or auto, what a picture takes")
+      ->type_name("SCORES")
       ->capture_default_str();
   command->add_option("--size", flags->size, "Pixels")->type_name("WxH")->capture_default_str();
-  command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text")
-      ->check(CLI::Range(1, 2048))
+  limit(command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text"), 1, 2048)
       ->capture_default_str();
-  command->add_option("--layers", flags->layers, "Layers; Ideogram 4 has 34")
-      ->check(CLI::Range(1, 200))
+  limit(command->add_option("--layers", flags->layers, "Layers; Ideogram 4 has 34"), 1, 200)
       ->capture_default_str();
-  command->add_option("--rounds", flags->rounds, "Timed rounds")
-      ->check(CLI::Range(1, 1000))
+  limit(command->add_option("--rounds", flags->rounds, "Timed rounds"), 1, 1000)
       ->capture_default_str();
-  command->add_option("--threads", flags->threads, "Threads on a CPU; by default all");
+  add_threads_flag(*command, flags->threads);
   command
       ->add_option("--vram-budget", flags->vram_budget,
                    "Memory of the GPU that a whole picture may take: of each precision, as many "
@@ -416,9 +448,12 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
       ->type_name("SIZE");
   command->add_flag("--two-streams", flags->two_streams,
                     "On a GPU also time both passes of a step, on one stream and on two");
-  command->add_option("--profile", flags->profile,
-                      "Write a Chrome trace of the first precision's pass to a file");
-  command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout");
+  command
+      ->add_option("--profile", flags->profile,
+                   "Write a Chrome trace of the first precision's pass to a file")
+      ->type_name("FILE");
+  command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
+      ->type_name("FILE|-");
   command->footer(
       "Weights are random, so every precision runs the same shapes without a download. On a GPU a "
       "pass is recorded as a graph and replayed; the table of ops comes from one pass that is "
@@ -428,10 +463,11 @@ void add_bench_step(CLI::App& bench, int& exit_code) {
       "  intaglio bench step --precision int8 --vram-budget 12G\n"
       "  intaglio bench step --size 2048x2048 --precision int8 --attention float\n"
       "  intaglio bench step --device cpu --layers 1 --size 256x256 --text-tokens 16");
-  command->callback([flags, &exit_code] {
-    install_interrupt_handler();
-    const Status status = run_step(*flags);
-    exit_code = status ? kExitOk : fail(status.error(), flags->json == "-");
+  command->callback([flags, &action] {
+    action = [flags] {
+      const Status status = run_step(*flags);
+      return status ? kExitOk : fail(status.error(), flags->json == "-");
+    };
   });
 }
 

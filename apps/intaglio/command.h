@@ -1,7 +1,9 @@
 // What every subcommand shares: exit codes, errors on stderr, one JSON result on stdout.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,27 +18,35 @@ namespace intaglio::cli {
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailure = 1;
 inline constexpr int kExitUsage = 2;
-inline constexpr int kExitCancelled = 130;
 
-// Each adds its subcommand to `app`; when chosen, it runs and stores its exit code.
-void add_generate(CLI::App& app, int& exit_code);
-void add_verify(CLI::App& app, int& exit_code);
-void add_inspect(CLI::App& app, int& exit_code);
-void add_bench(CLI::App& app, int& exit_code);
-void add_tune(CLI::App& app, int& exit_code);
-void add_map(CLI::App& app, int& exit_code);
+// What the command line asks for; returns the exit code.
+using Action = std::function<int()>;
+
+// Each adds its subcommand to `app`, which sets `action` when it is chosen.
+void add_generate(CLI::App& app, Action& action);
+void add_verify(CLI::App& app, Action& action);
+void add_inspect(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
+void add_tune(CLI::App& app, Action& action);
+void add_map(CLI::App& app, Action& action);
 
 // The exit code an error stands for.
 int exit_code_of(const Error& error);
 
 // "error: ..." on stderr; a message of several lines stays one problem.
 void print_error(std::string_view message);
+void print_warning(std::string_view message);
 
-// Prints `result` and a newline on stdout. Called at most once in a process.
+// `value` as indented JSON without a byte that a terminal obeys: what escaped() (core/escape.h) would not show is \uXXXX.
+std::string json_text(const nlohmann::ordered_json& value);
+// Prints json_text and a newline on stdout. Called at most once in a process.
 void print_json(const nlohmann::ordered_json& result);
 
-// Reports the failure of a command: every problem on stderr and, with `json`, {"status": "error",
-// "errors": [...]} on stdout. Returns the exit code of the first.
+// {"status": "error" or "cancelled", "errors": [{"code", "message"}, ...]}.
+nlohmann::ordered_json failure_json(const std::vector<Error>& errors);
+// Every problem on stderr.
+void print_errors(const std::vector<Error>& errors);
+// Reports the failure of a command on stderr and, with `json`, on stdout. Returns the exit code of the first.
 int fail(const std::vector<Error>& errors, bool json);
 int fail(const Error& error, bool json);
 

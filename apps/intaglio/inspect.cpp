@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "command.h"
+#include "console.h"
 #include "core/memory_info.h"
 #include "inspect_report.h"
 #include "io/printable.h"
@@ -94,8 +95,8 @@ void print_tensors(const std::vector<const TensorEntry*>& tensors, bool all) {
   for (const TensorLine& line : lines)
     width = std::max(width, std::min<size_t>(printable(line.name).size(), 72));
   for (const TensorLine& line : lines) {
-    fmt::print("    {:<{}}  {:<7} {}{}\n", printable(line.name), width, line.type, line.shape,
-               line.count > 1 ? fmt::format("  x {}", line.count) : "");
+    print(Stream::kOut, "    {:<{}}  {:<7} {}{}\n", printable(line.name), width, line.type,
+          line.shape, line.count > 1 ? fmt::format("  x {}", line.count) : "");
   }
 }
 
@@ -115,34 +116,34 @@ std::string short_json(const ordered_json& value) {
 }
 
 void print_part(const PartReport& part, bool all) {
-  fmt::print("{}: {}{}{}\n", printable(part.name), part.kind, part.detail.empty() ? "" : ", ",
-             printable(part.detail));
+  print(Stream::kOut, "{}: {}{}{}\n", printable(part.name), part.kind,
+        part.detail.empty() ? "" : ", ", printable(part.detail));
   if (part.kind == "weights") {
-    fmt::print("  {} tensors, {} parameters, {} in {} file{} ({})\n", part.tensors.size(),
-               format_count(part.parameters), format_bytes(part.file_bytes), part.files.size(),
-               part.files.size() == 1 ? "" : "s", types_text(part.tensors));
+    print(Stream::kOut, "  {} tensors, {} parameters, {} in {} file{} ({})\n", part.tensors.size(),
+          format_count(part.parameters), format_bytes(part.file_bytes), part.files.size(),
+          part.files.size() == 1 ? "" : "s", types_text(part.tensors));
   } else {
-    fmt::print("  {}\n", format_bytes(part.file_bytes));
+    print(Stream::kOut, "  {}\n", format_bytes(part.file_bytes));
   }
   for (const auto& [key, value] : part.facts.items()) {
     if (value.is_object() && key != "intaglio") {
       for (const auto& [name, item] : value.items()) {
-        fmt::print("  {}.{}: {}\n", printable(key), printable(name), short_json(item));
+        print(Stream::kOut, "  {}.{}: {}\n", printable(key), printable(name), short_json(item));
       }
     } else {
-      fmt::print("  {}: {}\n", printable(key), short_json(value));
+      print(Stream::kOut, "  {}: {}\n", printable(key), short_json(value));
     }
   }
   if (!part.tensors.empty()) {
-    fmt::print("  tensors:\n");
+    print(Stream::kOut, "  tensors:\n");
     print_tensors(part.tensors, all);
   }
   if (!part.unused.empty()) {
-    fmt::print("  not used by the engine ({} of {} tensors):\n", part.unused.size(),
-               part.tensors.size());
+    print(Stream::kOut, "  not used by the engine ({} of {} tensors):\n", part.unused.size(),
+          part.tensors.size());
     print_tensors(part.unused, all);
   }
-  fmt::print("\n");
+  print(Stream::kOut, "\n");
 }
 
 int print_report(const InspectReport& report, bool all) {
@@ -152,16 +153,15 @@ int print_report(const InspectReport& report, bool all) {
     parameters += part.parameters;
   }
   if (report.kind != "file") {
-    fmt::print("{}: {}{}{}\n", report.path.string(), report.kind, report.detail.empty() ? "" : ", ",
-               printable(report.detail));
-    fmt::print("  {} parts, {} parameters, {}\n\n", report.parts.size(), format_count(parameters),
-               format_bytes(bytes));
+    print(Stream::kOut, "{}: {}{}{}\n", report.path.string(), report.kind,
+          report.detail.empty() ? "" : ", ", printable(report.detail));
+    print(Stream::kOut, "  {} parts, {} parameters, {}\n\n", report.parts.size(),
+          format_count(parameters), format_bytes(bytes));
   }
   for (const PartReport& part : report.parts) print_part(part, all);
   if (report.prompt_help) {
-    fmt::print("{}", prompt_help_text(*report.prompt_help, kHelpColumns));
+    print(Stream::kOut, "{}", OwnLines{prompt_help_text(*report.prompt_help, kHelpColumns)});
   }
-  std::fflush(stdout);
   for (const Error& error : report.errors) print_error(error.message);
   return report.errors.empty() ? kExitOk : kExitFailure;
 }
@@ -228,14 +228,15 @@ int run_inspect(const InspectFlags& flags) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app, int& exit_code) {
+void add_inspect(CLI::App& app, Action& action) {
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a model or a file holds");
   command
       ->add_option(
           "path", flags->path,
           "Folder of a model or of one part, a .safetensors, .json or .png file, or \"mini\"")
-      ->required();
+      ->required()
+      ->type_name("FILE|DIR|NAME");
   command->add_flag("--all", flags->all,
                     "List every tensor, also those that differ only in a layer's number");
   command->add_flag("--json", flags->json, "Print one JSON result on stdout");
@@ -244,7 +245,7 @@ void add_inspect(CLI::App& app, int& exit_code) {
       "  intaglio inspect mini\n"
       "  intaglio inspect models/mini/transformer --all\n"
       "  intaglio inspect fox.png");
-  command->callback([flags, &exit_code] { exit_code = run_inspect(*flags); });
+  command->callback([flags, &action] { action = [flags] { return run_inspect(*flags); }; });
 }
 
 }  // namespace intaglio::cli

@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "io/atomic_file.h"
 
 namespace intaglio::cli {
 
@@ -12,21 +12,51 @@ static_assert(std::atomic<bool>::is_always_lock_free, "used in a signal handler"
 
 namespace {
 
-void on_signal(int) {
-  if (interrupted.exchange(true)) ::_exit(kExitCancelled);
+constexpr int kSignalExit = 128;
+
+std::atomic<int> first_signal{0};
+
+void on_stop(int signal) {
+  int none = 0;
+  first_signal.compare_exchange_strong(none, signal);
+  if (!interrupted.exchange(true)) return;
+  remove_temporary_files();
+  ::_exit(kSignalExit + signal);
+}
+
+// Installed for one delivery: raising it again ends the process as it would have without us.
+void on_end(int signal) {
+  remove_temporary_files();
+  ::raise(signal);
+}
+
+// Leaves a signal alone that someone else handles or ignores.
+void install(int signal, void (*handler)(int), int flags) {
+  struct sigaction present {};
+  if (::sigaction(signal, nullptr, &present) != 0 || present.sa_handler != SIG_DFL) return;
+  struct sigaction action {};
+  action.sa_handler = handler;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = flags;
+  ::sigaction(signal, &action, nullptr);
 }
 
 }  // namespace
 
-void install_interrupt_handler() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;  // a write in progress goes on and is whole
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-  // Writing to a closed pipe is an error of that write, not the end of the picture.
+int interrupt_exit_code() {
+  const int signal = first_signal;
+  return kSignalExit + (signal != 0 ? signal : SIGINT);
+}
+
+void install_signal_handlers() {
+  // With SA_RESTART a write in progress goes on and is whole.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) install(signal, on_stop, SA_RESTART);
+  for (const int signal : {SIGQUIT, SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGPOLL, SIGPROF,
+                           SIGSEGV, SIGSYS, SIGTRAP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU}) {
+    install(signal, on_end, static_cast<int>(SA_RESETHAND) | SA_NODEFER);
+  }
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace intaglio::cli

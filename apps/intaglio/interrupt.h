@@ -1,14 +1,19 @@
-// Ctrl-C and SIGTERM as a flag that long work looks at.
+// Signals that ask the program to stop, as a flag that long work looks at.
 #pragma once
 
 #include <atomic>
 
 namespace intaglio::cli {
 
-// Set by SIGINT or SIGTERM after install_interrupt_handler().
+// Set by the first SIGINT, SIGTERM or SIGHUP.
 extern std::atomic<bool> interrupted;
 
-// The first signal sets the flag; a second one ends the process at once with exit code 130.
-void install_interrupt_handler();
+// 128 and the number of the signal that asked to stop: 130, 143, 129; 130 without one.
+int interrupt_exit_code();
+
+// The first SIGINT, SIGTERM or SIGHUP sets the flag; the next ends the process at once. One that is ignored already (nohup, background jobs of a shell)
+// stays ignored. No signal that a process can see leaves a temporary file. Writing to a closed pipe or beyond the limit of a file's size is an error of that
+// write, not the end of the process.
+void install_signal_handlers();
 
 }  // namespace intaglio::cli

@@ -1,68 +1,100 @@
 // The command line: parses, hands over to one subcommand, returns its exit code.
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <exception>
 
+#include "argument_check.h"
 #include "command.h"
+#include "console.h"
 #include "core/log.h"
+#include "help_text.h"
+#include "interrupt.h"
 
 namespace {
 
+using namespace intaglio::cli;
+
 void print_log(intaglio::LogLevel level, std::string_view message) {
-  const char* prefix = level == intaglio::LogLevel::kError     ? "error: "
-                       : level == intaglio::LogLevel::kWarning ? "warning: "
-                                                               : "";
-  if (level != intaglio::LogLevel::kDebug) fmt::print(stderr, "{}{}\n", prefix, message);
+  if (level == intaglio::LogLevel::kError) print_error(message);
+  if (level == intaglio::LogLevel::kWarning) print_warning(message);
+  if (level == intaglio::LogLevel::kInfo) {
+    print(Stream::kErr, "{}\n",
+          intaglio::OwnLines{intaglio::escaped(message, intaglio::LineBreaks::kIndented)});
+  }
+}
+
+int fail_usage(const CLI::App& command, const std::vector<intaglio::Error>& errors) {
+  print_errors(errors);
+  std::string name = command.get_name();
+  for (const CLI::App* a = command.get_parent(); a != nullptr; a = a->get_parent())
+    name = a->get_name() + " " + name;
+  print(Stream::kErr, "`{} --help` lists what is possible.\n", name);
+  return kExitUsage;
 }
 
 int run(int argc, char** argv) {
-  using namespace intaglio::cli;
   CLI::App app{"Intaglio makes pictures from text with diffusion transformers in INT8.",
                "intaglio"};
-  app.set_version_flag("--version", fmt::format("intaglio {}", INTAGLIO_VERSION));
+  app.set_version_flag("--version", fmt::format("intaglio {}", INTAGLIO_VERSION), "Print it");
+  app.set_help_flag("-h,--help", "Print this");
   app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
+  app.formatter(std::make_shared<HelpText>());
   app.footer(
       "Examples:\n"
-      "  intaglio generate --model mini --prompt \"a red fox on white\" --output fox.png\n"
-      "  intaglio inspect models/mini\n"
+      "  intaglio generate --prompt \"a red fox on white\" --output fox.png\n"
+      "  intaglio inspect mini\n"
       "  intaglio verify tests/reference/data\n"
-      "  intaglio bench linear --m 4096 --n 4608 --k 4608\n"
+      "  intaglio bench linear --m 1024 --n 4608 --k 4608\n"
       "\n"
-      "Exit codes: 0 success, 1 failure, 2 wrong usage, 130 cancelled.\n"
+      "Environment:\n"
+      "  INTAGLIO_MODELS    folder with the bundled model \"mini\", before others\n"
+      "  INTAGLIO_TRACE     dispatch: which kernel runs each op, and who refused why\n"
+      "  INTAGLIO_CPU_ISA   ref, avx2, avx512vnni, amx: no more than this of the CPU\n"
+      "  INTAGLIO_GPU_ISA   sm80: an H100 runs the kernels of an Ampere GPU\n"
+      "  XDG_CACHE_HOME     what `tune` and `map` keep is in its folder intaglio;\n"
+      "                     without it in $HOME/.cache/intaglio\n"
+      "  NO_COLOR           no colours on a terminal\n"
+      "  TERM               dumb: no line that is drawn again\n"
+      "\n"
+      "Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.\n"
       "`intaglio COMMAND --help` describes a command.");
-  int exit_code = kExitOk;
-  add_generate(app, exit_code);
-  add_verify(app, exit_code);
-  add_inspect(app, exit_code);
-  add_bench(app, exit_code);
-  add_tune(app, exit_code);
-  add_map(app, exit_code);
+  Action action;
+  add_generate(app, action);
+  add_verify(app, action);
+  add_inspect(app, action);
+  add_bench(app, action);
+  add_tune(app, action);
+  add_map(app, action);
+
+  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  const ArgumentCheck check = check_arguments(app, words);
+  if (!check.errors.empty()) return fail_usage(*check.command, check.errors);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::CallForVersion&) {
+    write_text(Stream::kOut, app.version() + "\n");
+    return kExitOk;
+  } catch (const CLI::CallForHelp&) {
+    write_text(Stream::kOut, app.help());
+    return kExitOk;
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    print_error(error.what());
-    fmt::print(
-        stderr, "`intaglio{} --help` lists what is possible.\n",
-        app.get_subcommands().empty() ? "" : " " + app.get_subcommands().front()->get_name());
-    return kExitUsage;
+    return fail_usage(*check.command, {argument_error(error)});
   }
-  return exit_code;
+  return action();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_missing_streams();
+  install_signal_handlers();
   intaglio::set_log_callback(print_log);
+  int exit_code = kExitFailure;
   try {
-    return run(argc, argv);
+    exit_code = run(argc, argv);
   } catch (const std::bad_alloc&) {
-    intaglio::cli::print_error("out of memory");
+    print_error("out of memory");
   } catch (const std::exception& exception) {
-    intaglio::cli::print_error(exception.what());
+    print_error(intaglio::escaped(exception.what()));
   }
-  return intaglio::cli::kExitFailure;
+  return finish_output(exit_code);
 }

@@ -1,12 +1,16 @@
 // `intaglio map`: every precision on the card at hand, at several sizes, and which is the fastest that fits.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 
+#include "argument_values.h"
 #include "bench.h"
+#include "bench_memory.h"
 #include "command.h"
+#include "console.h"
 #include "core/memory.h"
 #include "core/memory_info.h"
 #include "core/philox.h"
@@ -20,6 +24,7 @@
 #include "pipeline/deployment_map.h"
 #include "pipeline/device.h"
 #include "pipeline/memory_plan.h"
+#include "run_files.h"
 #include "step_ops.h"
 
 #if defined(INTAGLIO_HAS_CUDA)
@@ -139,20 +144,35 @@ Expected<uint64_t> picture_bytes(Mapper& m, const LayerSelection& selection,
   return least_resident_bytes(needs);
 }
 
-Status map_precision(Mapper& m, Precision precision, std::FILE* out) {
+Status map_precision(Mapper& m, Precision precision, Stream out) {
   Context& context = m.context();
   LayerSelection selection;
   selection.precision = precision;
   const std::string name(precision_name(precision));
   if (const Status has = selection.check_device(context); !has) {
-    fmt::print(out, "{:<13} left out: {}\n", name, has.error().message);
+    print(out, "{:<13} left out: {}\n", name, has.error().message);
     return {};
   }
   m.arena = Arena();
+  const PictureSize largest = *std::max_element(
+      m.sizes.begin(), m.sizes.end(),
+      [](const auto& a, const auto& b) { return a.width * a.height < b.width * b.height; });
+  INTAGLIO_ASSIGN(const TransformerBytes need,
+                  transformer_bytes(context, m.config(), {.selection = selection},
+                                    m.flags.text_tokens, largest.height / kIdeogram4PixelsPerToken,
+                                    largest.width / kIdeogram4PixelsPerToken));
+  if (const Status fits =
+          check_memory(context, fmt::format("{} layers", m.flags.layers),
+                       need.weights + need.sessions + std::max(need.scratch, need.staging));
+      !fits) {
+    if (fits.error().code != ErrorCode::kOutOfMemory) return fits;
+    print(out, "{:<13} left out: {}\n", name, fits.error().message);
+    return {};
+  }
   Expected<Transformer> transformer =
       Transformer::synthetic(context, m.config(), {.selection = selection}, 1);
   if (!transformer && transformer.error().code == ErrorCode::kOutOfMemory) {
-    fmt::print(out, "{:<13} left out: {}\n", name, transformer.error().message);
+    print(out, "{:<13} left out: {}\n", name, transformer.error().message);
     return {};
   }
   if (!transformer) return tl::unexpected<Error>(transformer.error());
@@ -168,10 +188,9 @@ Status map_precision(Mapper& m, Precision precision, std::FILE* out) {
                     time_pass(m, *transformer, size, m.flags.text_tokens));
     INTAGLIO_ASSIGN(const TimedPass without_text, time_pass(m, *transformer, size, 0));
     INTAGLIO_ASSIGN(const uint64_t bytes, picture_bytes(m, selection, size));
-    fmt::print(out, "{:<13} {:>9} {:>9.2f} + {:>8.2f} ms {:>10}{}\n", name,
-               fmt::format("{}x{}", size.width, size.height), with_text.spread.median,
-               without_text.spread.median, format_bytes(bytes), rates_of(with_text));
-    std::fflush(out);
+    print(out, "{:<13} {:>9} {:>9.2f} + {:>8.2f} ms {:>10}{}\n", name,
+          fmt::format("{}x{}", size.width, size.height), with_text.spread.median,
+          without_text.spread.median, format_bytes(bytes), rates_of(with_text));
     m.results.push_back({{"precision", name},
                          {"width", size.width},
                          {"height", size.height},
@@ -185,7 +204,7 @@ Status map_precision(Mapper& m, Precision precision, std::FILE* out) {
 }
 
 // For each size the fastest precision, and the fastest that the card holds without streaming.
-void print_choice(const Mapper& m, const DeploymentMap& map, uint64_t available, std::FILE* out) {
+void print_choice(const Mapper& m, const DeploymentMap& map, uint64_t available, Stream out) {
   for (const PictureSize& size : m.sizes) {
     const MapEntry *best = nullptr, *resident = nullptr;
     for (const MapEntry& e : map.entries) {
@@ -195,10 +214,9 @@ void print_choice(const Mapper& m, const DeploymentMap& map, uint64_t available,
       if (resident == nullptr || e.step_ms() < resident->step_ms()) resident = &e;
     }
     if (best == nullptr) continue;
-    fmt::print(
-        out, "{}x{}: fastest {}, {:.1f} ms a step; fastest that fits into {}: {}\n", size.width,
-        size.height, precision_name(best->precision), best->step_ms(), format_bytes(available),
-        resident == nullptr ? "none without streaming" : precision_name(resident->precision));
+    print(out, "{}x{}: fastest {}, {:.1f} ms a step; fastest that fits into {}: {}\n", size.width,
+          size.height, precision_name(best->precision), best->step_ms(), format_bytes(available),
+          resident == nullptr ? "none without streaming" : precision_name(resident->precision));
   }
 }
 
@@ -207,6 +225,16 @@ std::string_view kernels_of(const Context& context) {
   if (context.gpu != nullptr) return cuda::may_use_wgmma(*context.gpu) ? "wgmma" : "mma.sync";
 #endif
   return cpu_isa_name(context.cpu.isa);
+}
+
+// Where a whole map of a GPU is kept, unless --json has another place for it.
+Expected<std::string> place_of_map(const MapFlags& flags, const Context& context) {
+  if (!flags.json.empty()) return flags.json;
+  if (context.gpu == nullptr || flags.layers != MapFlags().layers) return std::string();
+  INTAGLIO_ASSIGN(const std::filesystem::path file, deployment_map_file(context.gpu->name));
+  std::error_code ignored;
+  std::filesystem::create_directories(file.parent_path(), ignored);
+  return file.string();
 }
 
 Status measure(const MapFlags& flags) {
@@ -220,18 +248,26 @@ Status measure(const MapFlags& flags) {
     m.sizes.push_back(size);
   }
   INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(flags.device));
+  INTAGLIO_TRY(check_files({.outputs = {{"--json", flags.json}}, .inputs = {}}));
   INTAGLIO_ASSIGN(m.device, open_device(gpu, flags.threads));
   Context& context = m.context();
+  INTAGLIO_ASSIGN(const std::string place, place_of_map(flags, context));
+  INTAGLIO_TRY(check_files({.outputs = {{"the map", place}}, .inputs = {}}));
   context.cancel = &interrupted;
   context.scratch = &m.arena;
   INTAGLIO_ASSIGN(const uint64_t available, available_device_bytes(context));
   INTAGLIO_ASSIGN(m.features, normal_values(context, flags.text_tokens * m.config().text_dim, 12));
-  std::FILE* const out = flags.json == "-" ? stderr : stdout;
-  fmt::print(out, "{} layers of Ideogram 4's transformer, {} text tokens + none, on {}\n",
-             flags.layers, flags.text_tokens, device_name(context));
+  Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
+  print(out, "{} layers of Ideogram 4's transformer, {} text tokens + none, on {}\n", flags.layers,
+        flags.text_tokens, device_name(context));
   for (const std::string& name : precisions)
     INTAGLIO_TRY(map_precision(m, *precision_from_name(name), out));
 
+  if (m.results.empty()) {
+    return make_error(ErrorCode::kUnsupported,
+                      "nothing was measured: every precision of {} is left out",
+                      fmt::join(precisions, ", "));
+  }
   const std::string card = context.gpu != nullptr ? context.gpu->name : context.cpu.brand;
   nlohmann::ordered_json json{{"benchmark", "map"}, {"machine", machine_json(context)}};
   json["device"] = device_name(context);
@@ -243,46 +279,44 @@ Status measure(const MapFlags& flags) {
   json["results"] = m.results;
   INTAGLIO_ASSIGN(const DeploymentMap map, parse_deployment_map(json.dump(), "the map"));
   print_choice(m, map, available, out);
-  if (!flags.json.empty()) return write_result(flags.json, json);
-  if (context.gpu == nullptr || flags.layers != MapFlags().layers) return {};
-  INTAGLIO_ASSIGN(const std::filesystem::path file, deployment_map_file(card));
-  std::error_code ignored;
-  std::filesystem::create_directories(file.parent_path(), ignored);
-  INTAGLIO_TRY(write_result(file.string(), json));
-  fmt::print(out, "kept in {}; `generate --precision auto` uses it\n", file.string());
+  if (place.empty()) return {};
+  INTAGLIO_TRY(write_result(place, json));
+  if (flags.json.empty()) print(out, "kept in {}; `generate --precision auto` uses it\n", place);
   return {};
 }
 
 }  // namespace
 
-void add_map(CLI::App& app, int& exit_code) {
+void add_map(CLI::App& app, Action& action) {
   auto flags = std::make_shared<MapFlags>();
   CLI::App* command = app.add_subcommand(
       "map", "Measure every precision on this machine and name the fastest that fits");
   command
       ->add_option("--device", flags->device,
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
+      ->type_name("DEVICE")
       ->capture_default_str();
   command->add_option("--precision", flags->precisions, "Precisions to measure, by commas")
+      ->type_name("P[,P...]")
       ->capture_default_str();
   command->add_option("--size", flags->sizes, "Pixels; several by commas")
       ->delimiter(',')
       ->type_name("WxH")
       ->capture_default_str();
-  command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text")
-      ->check(CLI::Range(1, 2048))
+  limit(command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text"), 1, 2048)
       ->capture_default_str();
+  limit(command->add_option(
+            "--layers", flags->layers,
+            "Layers; Ideogram 4 has 34. Of fewer nothing is kept: a look at slow machines"),
+        1, 34)
+      ->capture_default_str();
+  limit(command->add_option("--rounds", flags->rounds, "Timed rounds"), 1, 1000)
+      ->capture_default_str();
+  add_threads_flag(*command, flags->threads);
   command
-      ->add_option("--layers", flags->layers,
-                   "Layers; Ideogram 4 has 34. Of fewer nothing is kept: a look at slow machines")
-      ->check(CLI::Range(1, 34))
-      ->capture_default_str();
-  command->add_option("--rounds", flags->rounds, "Timed rounds")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  command->add_option("--threads", flags->threads, "Threads on a CPU; by default all");
-  command->add_option("--json", flags->json,
-                      "Write the map to a file instead of keeping it; - for stdout");
+      ->add_option("--json", flags->json,
+                   "Write the map to a file instead of keeping it; - for stdout")
+      ->type_name("FILE|-");
   command
       ->add_option("--docs", flags->docs,
                    "Measure nothing: write deployment-map.md and its charts into this folder")
@@ -294,13 +328,15 @@ void add_map(CLI::App& app, int& exit_code) {
       "Weights are random, so nothing is downloaded. Memory is that of a whole picture.\n"
       "Examples:\n"
       "  intaglio map\n"
-      "  intaglio map --json bench/results/map_my_card.json && intaglio map --docs docs\n"
-      "  intaglio map --device cpu --layers 1 --size 512x512 --precision int8,bf16 --rounds 2");
-  command->callback([flags, &exit_code] {
-    install_interrupt_handler();
-    const Status status =
-        flags->docs.empty() ? measure(*flags) : write_map_docs(flags->results, flags->docs);
-    exit_code = status ? kExitOk : fail(status.error(), flags->json == "-");
+      "  intaglio map --json bench/results/map_my_card.json\n"
+      "  intaglio map --docs docs\n"
+      "  intaglio map --device cpu --layers 1 --size 512x512 --precision int8,bf16");
+  command->callback([flags, &action] {
+    action = [flags] {
+      const Status status =
+          flags->docs.empty() ? measure(*flags) : write_map_docs(flags->results, flags->docs);
+      return status ? kExitOk : fail(status.error(), flags->json == "-");
+    };
   });
 }
 

@@ -264,8 +264,12 @@ Expected<std::string> steps_svg(const fs::path& file) {
             1e-3 * r.at("phases").at("total").at("median_ms").get<double>();
       }
     }
-  } catch (const nlohmann::json::exception& error) {
-    return make_error(ErrorCode::kBadFormat, "{}: {}", file.string(), error.what());
+  } catch (const nlohmann::json::exception&) {
+    return make_error(
+        ErrorCode::kBadFormat,
+        "{}: not a result of `intaglio bench image`: a value is missing or of another "
+        "type than expected",
+        file.string());
   }
   for (const auto& [name, points] : lines)
     if (points.size() > 1) chart.lines.push_back({name, {points.begin(), points.end()}});

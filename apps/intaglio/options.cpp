@@ -1,15 +1,15 @@
 #include "options.h"
 
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <random>
 
+#include "argument_values.h"
 #include "core/memory_info.h"
-#include "io/json_config.h"
 #include "io/printable.h"
 #include "pipeline/device.h"
 #include "quant/precision.h"
@@ -20,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxSide = 16384;
-constexpr size_t kMaxPromptBytes = size_t{1} << 20;
 
 template <typename T>
 bool parse_number(std::string_view text, T& value) {
@@ -39,9 +38,8 @@ void add_precision_flag(CLI::App& command, std::string& precision, AutoPrecision
     names.emplace_back("auto");
     text += "; auto takes the fastest that fits, as `intaglio map` measured it or as modelled";
   }
-  command.add_option("--precision", precision, text)
-      ->check(CLI::IsMember(names))
-      ->capture_default_str();
+  text += fmt::format("; one of {}", fmt::join(names, ", "));
+  choose_from(command.add_option("--precision", precision, text), names)->capture_default_str();
 }
 
 void add_run_flags(CLI::App& command, RunFlags& flags, AutoPrecision automatic) {
@@ -57,9 +55,7 @@ void add_run_flags(CLI::App& command, RunFlags& flags, AutoPrecision automatic) 
                   "Where to compute: cpu, cuda, cuda:N, or auto, the first GPU if there is one")
       ->type_name("DEVICE")
       ->capture_default_str();
-  command
-      .add_option("--threads", flags.threads, "Threads; by default all cores this process may use")
-      ->check(CLI::Range(1, 1024));
+  add_threads_flag(command, flags.threads);
   command.add_flag("--json", flags.json, "Print one JSON result on stdout");
 }
 
@@ -73,7 +69,7 @@ Expected<int> parse_cuda_device(const std::string& text) {
   }
   if (text == "cuda") return 0;
   return make_error(ErrorCode::kInvalidArgument, "--device: expected cuda or cuda:N, found \"{}\"",
-                    text);
+                    printable(text, 60));
 }
 
 Expected<std::optional<int>> parse_device(const std::string& text) {
@@ -128,12 +124,16 @@ Expected<std::optional<AttentionScores>> parse_attention(std::string_view text) 
                     "--attention: expected auto, float or int8, found \"{}\"", printable(text, 60));
 }
 
+uint64_t random_seed() { return std::random_device{}(); }
+
 Expected<uint64_t> parse_seed(const std::string& text) {
   uint64_t seed = 0;
+  if (text == "-1") return random_seed();
   if (parse_number(text, seed)) return seed;
-  return make_error(ErrorCode::kInvalidArgument,
-                    "--seed: expected a whole number from 0 to 2^64 - 1, found \"{}\"",
-                    printable(text, 60));
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      "--seed: expected a whole number from 0 to 2^64 - 1, or -1 for a random one, found \"{}\"",
+      printable(text, 60));
 }
 
 Expected<std::vector<float>> parse_guidance(const std::string& text) {
@@ -153,32 +153,6 @@ Expected<std::vector<float>> parse_guidance(const std::string& text) {
   return values;
 }
 
-Expected<std::string> read_prompt(const std::string& argument) {
-  std::string prompt = argument;
-  std::string source = "--prompt";
-  if (!argument.empty() && argument.front() == '@') {
-    const fs::path path = argument.substr(1);
-    INTAGLIO_ASSIGN(prompt, read_file(path, kMaxPromptBytes));
-    source = path.string();
-    if (prompt.starts_with("\xef\xbb\xbf"))
-      prompt.erase(0, 3);  // the byte order mark of some editors
-    while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == '\r')) prompt.pop_back();
-  }
-  if (prompt.find_first_not_of(" \t\r\n") == std::string::npos) {
-    return make_error(ErrorCode::kInvalidArgument, "{}: the prompt is empty", source);
-  }
-  if (prompt.find('\0') != std::string::npos) {
-    return make_error(ErrorCode::kInvalidArgument, "{}: the prompt holds a zero byte", source);
-  }
-  // JSON strings must be UTF-8, so the parser of configs decides.
-  try {
-    static_cast<void>(nlohmann::json(prompt).dump());
-  } catch (const std::exception&) {
-    return make_error(ErrorCode::kInvalidArgument, "{}: the prompt is not UTF-8 text", source);
-  }
-  return prompt;
-}
-
 Expected<fs::path> resolve_model(const std::string& argument) {
   std::error_code ignored;
   std::vector<std::string> tried;
@@ -190,11 +164,11 @@ Expected<fs::path> resolve_model(const std::string& argument) {
     const fs::path folder = argument;
     if (is_model(folder)) return folder;
     if (!fs::exists(folder, ignored))
-      return make_error(ErrorCode::kNotFound, "--model {}: no such folder", argument);
+      return make_error(ErrorCode::kNotFound, "--model {}: no such folder", printable(argument));
     return make_error(
         ErrorCode::kNotFound,
         "--model {}: no model_index.json in it; expected a folder of the diffusers layout",
-        argument);
+        printable(argument));
   }
   if (const char* root = std::getenv("INTAGLIO_MODELS"); root != nullptr && *root != '\0') {
     if (const fs::path folder = fs::path(root) / "mini"; is_model(folder)) return folder;
@@ -226,22 +200,6 @@ Expected<std::shared_ptr<const ModelSource>> open_model(const std::string& argum
   INTAGLIO_ASSIGN(const fs::path folder, resolve_model(argument));
   INTAGLIO_ASSIGN(std::unique_ptr<ModelSource> source, ModelSource::open(folder));
   return std::shared_ptr<const ModelSource>(std::move(source));
-}
-
-Status check_writable(const fs::path& file) {
-  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  std::error_code ignored;
-  if (!fs::is_directory(folder, ignored)) {
-    return make_error(ErrorCode::kIo, "{}: cannot write: there is no folder {}", file.string(),
-                      folder.string());
-  }
-  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
-    return make_error(ErrorCode::kIo, "{}: cannot write: the folder {} is not writable",
-                      file.string(), folder.string());
-  }
-  if (fs::is_directory(file, ignored))
-    return make_error(ErrorCode::kIo, "{}: cannot write: is a folder", file.string());
-  return {};
 }
 
 }  // namespace intaglio::cli

@@ -53,15 +53,13 @@ Expected<uint64_t> parse_memory(std::string_view flag, const std::string& text);
 // "auto" (nullopt: the model decides), "float" or "int8".
 Expected<std::optional<AttentionScores>> parse_attention(std::string_view text);
 
-// A whole number that fits 64 bits.
+// A new seed at every call.
+uint64_t random_seed();
+// A whole number that fits 64 bits; -1: a random one.
 Expected<uint64_t> parse_seed(const std::string& text);
 
 // "7" or "7,7,3"; kInvalidArgument names the value that is no finite number.
 Expected<std::vector<float>> parse_guidance(const std::string& text);
-
-// The text itself, or with a leading '@' the contents of the file without its last line break. Must
-// be UTF-8 and not blank.
-Expected<std::string> read_prompt(const std::string& argument);
 
 // The folder of a model: `argument` itself, or for "mini" the bundled one ($INTAGLIO_MODELS/mini,
 // the installation's share/intaglio/models/mini, models/mini in the source tree). kNotFound lists
@@ -70,8 +68,5 @@ Expected<std::filesystem::path> resolve_model(const std::string& argument);
 
 // The model of `argument`: "synthetic:NAME" (ModelSource::synthetic), else a folder as resolve_model finds it.
 Expected<std::shared_ptr<const ModelSource>> open_model(const std::string& argument);
-
-// Success if a file can be made in the folder of `file`; kIo otherwise.
-Status check_writable(const std::filesystem::path& file);
 
 }  // namespace intaglio::cli

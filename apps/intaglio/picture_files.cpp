@@ -7,6 +7,8 @@
 #include <cmath>
 
 #include "core/dtype.h"
+#include "core/escape.h"
+#include "io/printable.h"
 #include "io/safetensors.h"
 
 namespace intaglio::cli {
@@ -22,22 +24,21 @@ std::string lower(std::string text) {
 
 }  // namespace
 
-Expected<std::vector<fs::path>> picture_paths(const std::string& output, uint64_t seed,
-                                              int64_t count) {
-  std::vector<fs::path> paths;
+Expected<fs::path> picture_path(const PictureName& name) {
   std::error_code ignored;
-  const bool folder = output.empty() || output.back() == '/' || fs::is_directory(output, ignored);
-  if (!folder && lower(fs::path(output).extension().string()) != ".png") {
+  const bool folder =
+      name.output.empty() || name.output.back() == '/' || fs::is_directory(name.output, ignored);
+  if (folder) {
+    const std::string prompt = name.prompt ? fmt::format("{:04}-", *name.prompt + 1) : "";
+    return fs::path(name.output) / fmt::format("intaglio-{}{}.png", prompt, name.seed);
+  }
+  if (lower(fs::path(name.output).extension().string()) != ".png") {
     return make_error(ErrorCode::kInvalidArgument,
-                      "--output {}: expected a file name that ends in .png or an existing folder",
-                      output);
+                      "--output {}: expected a file name that ends in .png, an existing folder or "
+                      "a new one with a slash at its end",
+                      printable(name.output));
   }
-  for (int64_t i = 0; i < count; ++i) {
-    paths.push_back(folder ? fs::path(output) /
-                                 fmt::format("intaglio-{}.png", seed + static_cast<uint64_t>(i))
-                           : numbered(output, i, count));
-  }
-  return paths;
+  return numbered(name.output, name.index, name.count);
 }
 
 fs::path numbered(const fs::path& path, int64_t index, int64_t count) {
@@ -53,8 +54,9 @@ std::string guidance_text(const std::vector<float>& guidance) {
   return fmt::format("{}", fmt::join(guidance, ","));
 }
 
-PngText picture_text(const PictureRequest& request, const std::string& model,
+PngText picture_text(const PictureRequest& request, const std::string& model_name,
                      const std::string& model_hash, std::string_view precision) {
+  const std::string model = escaped(model_name);  // a folder's name may be any bytes
   const std::string guidance = guidance_text(request.guidance);
   const std::string software = fmt::format("Intaglio {}", INTAGLIO_VERSION);
   const std::string seed = request.noise ? "none" : std::to_string(request.seed);
@@ -65,7 +67,7 @@ PngText picture_text(const PictureRequest& request, const std::string& model,
       request.prompt, request.steps, scale, seed, request.width, request.height, model_hash, model,
       precision, software);
   return {{"parameters", parameters},
-          {"prompt", request.prompt},
+          {"Description", request.prompt},
           {"seed", seed},
           {"steps", std::to_string(request.steps)},
           {"guidance", guidance},

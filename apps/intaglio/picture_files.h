@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,16 @@
 
 namespace intaglio::cli {
 
-// Files of `count` pictures with seeds seed, seed + 1, ...: `output` empty or a folder gives
-// intaglio-<seed>.png in it; a file name is used as it is for one picture, with _0001, _0002, ...
-// before its extension for more. kInvalidArgument if a file does not end in .png.
-Expected<std::vector<std::filesystem::path>> picture_paths(const std::string& output, uint64_t seed,
-                                                           int64_t count);
+// What the name of a picture's file is made of.
+struct PictureName {
+  std::string output;  // empty, a folder (with a slash at its end or there already), or a file
+  uint64_t seed = 0;
+  int64_t index = 0, count = 1;  // among the pictures of one file name
+  std::optional<size_t> prompt;  // its place, where a run has several
+};
+// In a folder intaglio-<seed>.png, or intaglio-<prompt>-<seed>.png; a file name as it is for one picture, with _0001, _0002, ... before its extension for
+// more. kInvalidArgument if the file does not end in .png.
+Expected<std::filesystem::path> picture_path(const PictureName& name);
 
 // `path` with _0001 (index 0) before its extension, unless `count` is 1.
 std::filesystem::path numbered(const std::filesystem::path& path, int64_t index, int64_t count);
@@ -24,8 +30,8 @@ std::filesystem::path numbered(const std::filesystem::path& path, int64_t index,
 // "7", or "7,7,3": one value if all are equal, else one a step; what --guidance takes.
 std::string guidance_text(const std::vector<float>& guidance);
 
-// The settings of a picture for its PNG: single keywords, and "parameters" in the form that picture
-// tools read.
+// The settings of a picture for its PNG: single keywords, and "parameters" in the form that picture tools read. The prompt is the "Description": other tools
+// parse a chunk named "prompt" as a graph of theirs.
 PngText picture_text(const PictureRequest& request, const std::string& model,
                      const std::string& model_hash, std::string_view precision);
 

@@ -1,8 +1,9 @@
 #include "shape_file.h"
 
-#include <CLI/CLI.hpp>
 #include <sstream>
 
+#include "argument_values.h"
+#include "core/escape.h"
 #include "io/json_config.h"
 #include "io/printable.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
@@ -56,10 +57,14 @@ Expected<std::vector<ShapeLine>> read_shape_file(const std::string& path) {
       item.name = printable(words.front(), 40);
       words.erase(words.begin());
     }
-    const std::string where = fmt::format("{}:{}", path, number);
+    const std::string where = message_of("{}:{}", path, number);
     int64_t* const sizes[] = {&item.shape.m, &item.shape.n, &item.shape.k};
     bool good = words.size() == 3;
-    for (size_t i = 0; good && i < 3; ++i) good = CLI::detail::lexical_cast(words[i], *sizes[i]);
+    for (size_t i = 0; good && i < 3; ++i) {
+      const std::optional<int64_t> size = whole_number(words[i]);
+      good = size.has_value();
+      *sizes[i] = size.value_or(0);
+    }
     if (!good) {
       return make_error(ErrorCode::kInvalidArgument,
                         "{}: expected \"[name] m n k [swiglu] [bf16]\", found \"{}\"", where,

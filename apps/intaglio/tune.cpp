@@ -7,14 +7,18 @@
 #include <cstdio>
 #include <memory>
 
+#include "argument_values.h"
 #include "command.h"
+#include "console.h"
 #include "interrupt.h"
+#include "io/printable.h"
 #include "models/linear_shapes.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
 #include "ops/cuda/tuning/tuner.h"
 #include "ops/cuda/tuning/tuning_device.h"
 #include "options.h"
 #include "progress.h"
+#include "run_files.h"
 #include "shape_file.h"
 #include "tune_tables.h"
 
@@ -39,13 +43,14 @@ Status parse_text_tokens(const std::string& text, TokenCounts& tokens) {
   const size_t dash = text.find('-');
   const std::string first = text.substr(0, dash);
   const std::string last = dash == std::string::npos ? first : text.substr(dash + 1);
-  if (CLI::detail::lexical_cast(first, tokens.first_text) &&
-      CLI::detail::lexical_cast(last, tokens.last_text) && tokens.first_text >= 1 &&
-      tokens.first_text <= tokens.last_text && tokens.last_text <= kMaxTextTokens)
+  tokens.first_text = whole_number(first).value_or(0);
+  tokens.last_text = whole_number(last).value_or(0);
+  if (tokens.first_text >= 1 && tokens.first_text <= tokens.last_text &&
+      tokens.last_text <= kMaxTextTokens)
     return {};
   return make_error(ErrorCode::kInvalidArgument,
                     "--text-tokens: expected FIRST-LAST within 1-{}, found \"{}\"", kMaxTextTokens,
-                    text);
+                    printable(text, 60));
 }
 
 Expected<std::vector<NamedShape>> shapes_of_model(const TuneFlags& flags) {
@@ -140,11 +145,10 @@ void print_shape(const cuda::TunedShape& shape) {
         text += fmt::format(", {:.2f}x untuned", shape.heuristic_ms / shape.median_ms);
     }
   }
-  fmt::print("{}\n  {}\n", cuda::describe(shape.shape), text);
+  print(Stream::kOut, "{}\n  {}\n", cuda::describe(shape.shape), text);
   for (const cuda::TunedCandidate& c : shape.candidates) {
     if (!c.problem.empty()) print_error(fmt::format("{}: {}", cuda::describe(c.choice), c.problem));
   }
-  std::fflush(stdout);
 }
 
 // Tunes `shapes` on `gpu`. False if a shape failed.
@@ -156,8 +160,8 @@ Expected<bool> run_tuning(const TuneFlags& flags, cuda::TuningDevice& gpu,
   }
   const cuda::TuningKey key = cuda::tuning_key(gpu.device());
   cuda::TuningCache cache = cuda::TuningCache::open(key, cuda::default_tuning_folder());
-  for (const std::string& note : cache.notes()) fmt::print(stderr, "warning: {}\n", note);
-  if (!flags.json) fmt::print("{}, {} kernels\n", cuda::describe(key), configs.size());
+  for (const std::string& note : cache.notes()) print_warning(note);
+  if (!flags.json) print(Stream::kOut, "{}, {} kernels\n", cuda::describe(key), configs.size());
 
   Progress progress;
   cuda::TunerOptions options;
@@ -202,27 +206,28 @@ Expected<bool> run_tuning(const TuneFlags& flags, cuda::TuningDevice& gpu,
     good = good && !wrong && shape.state != cuda::TunedState::kFailed;
     out["shapes"].push_back(shape_json(shape));
   }
-  if (!flags.json) fmt::print("kept in {}\n", cache.file().string());
+  if (!flags.json) print(Stream::kOut, "kept in {}\n", cache.file().string());
   return good;
 }
 
 Status run_list(const TuneFlags& flags, nlohmann::ordered_json& out) {
   INTAGLIO_ASSIGN(const fs::path folder, tuning_folder());
   const cuda::TuningFiles files = cuda::list_tuning_files(folder);
-  for (const std::string& note : files.notes) fmt::print(stderr, "warning: {}\n", note);
+  for (const std::string& note : files.notes) print_warning(note);
   out["tables"] = nlohmann::ordered_json::array();
-  if (!flags.json && files.tables.empty()) fmt::print("{}: no tuning results\n", folder.string());
+  if (!flags.json && files.tables.empty())
+    print(Stream::kOut, "{}: no tuning results\n", folder.string());
   for (const auto& [path, table] : files.tables) {
     if (table.key.card.find(flags.card) == std::string::npos) continue;
     nlohmann::ordered_json item = key_json(table.key);
     item["file"] = path.string();
     item["entries"] = nlohmann::ordered_json::array();
-    if (!flags.json) fmt::print("{}\n  {}\n", cuda::describe(table.key), path.string());
+    if (!flags.json) print(Stream::kOut, "{}\n  {}\n", cuda::describe(table.key), path.string());
     for (const cuda::TuningEntry& entry : table.entries()) {
       item["entries"].push_back(entry_json(entry));
       if (!flags.json) {
-        fmt::print("  {:<48} {:<46} {:.4f} ms\n", cuda::describe(entry.shape),
-                   cuda::describe(entry.choice), entry.median_ms);
+        print(Stream::kOut, "  {:<48} {:<46} {:.4f} ms\n", cuda::describe(entry.shape),
+              cuda::describe(entry.choice), entry.median_ms);
       }
     }
     out["tables"].push_back(std::move(item));
@@ -236,6 +241,9 @@ Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
     return make_error(ErrorCode::kInvalidArgument,
                       "nothing to do: expected --model, --shapes, --list, --export or --import");
   }
+  INTAGLIO_TRY(
+      check_files({.outputs = {{"--export", flags.export_file}},
+                   .inputs = {{"--import", flags.import_file}, {"--shapes", flags.shapes}}}));
   INTAGLIO_ASSIGN(const int ordinal, parse_cuda_device(flags.device));
   std::vector<cuda::S8GemmShape> shapes;
   if (flags.tunes()) {
@@ -248,10 +256,10 @@ Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
   bool good = true;
   if (!flags.import_file.empty()) {
     INTAGLIO_ASSIGN(const ImportedTable imported, import_table(flags.import_file, key));
-    for (const std::string& note : imported.notes) fmt::print(stderr, "warning: {}\n", note);
+    for (const std::string& note : imported.notes) print_warning(note);
     if (!flags.json) {
-      fmt::print("imported {} results of {} into {}\n", imported.table.size(),
-                 cuda::describe(imported.table.key), imported.file.string());
+      print(Stream::kOut, "imported {} results of {} into {}\n", imported.table.size(),
+            cuda::describe(imported.table.key), imported.file.string());
     }
     out["imported"] = {{"results", imported.table.size()}, {"cache", imported.file.string()}};
   }
@@ -262,8 +270,8 @@ Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
     INTAGLIO_ASSIGN(const cuda::TuningTable table,
                     export_table(flags.export_file, key, flags.card));
     if (!flags.json) {
-      fmt::print("exported {} results of {} to {}\n", table.size(), cuda::describe(table.key),
-                 flags.export_file);
+      print(Stream::kOut, "exported {} results of {} to {}\n", table.size(),
+            cuda::describe(table.key), flags.export_file);
     }
     out["exported"] = {{"results", table.size()}, {"file", flags.export_file}};
   }
@@ -273,7 +281,7 @@ Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
 
 }  // namespace
 
-void add_tune(CLI::App& app, int& exit_code) {
+void add_tune(CLI::App& app, Action& action) {
   auto flags = std::make_shared<TuneFlags>();
   CLI::App* command =
       app.add_subcommand("tune", "Find the fastest int8 kernels of this GPU for a model's sizes");
@@ -297,11 +305,11 @@ void add_tune(CLI::App& app, int& exit_code) {
   command->add_option("--device", flags->device, "The GPU")
       ->type_name("cuda:N")
       ->capture_default_str();
-  command->add_option("--rounds", flags->rounds, "Timed rounds of a shape")
-      ->check(CLI::Range(1, 1000))
+  limit(command->add_option("--rounds", flags->rounds, "Timed rounds of a shape"), 1, 1000)
       ->capture_default_str();
-  command->add_option("--candidates", flags->candidates, "Kernels tried, the most promising first")
-      ->check(CLI::Range(1, 1000))
+  limit(command->add_option("--candidates", flags->candidates,
+                            "Kernels tried, the most promising first"),
+        1, 1000)
       ->capture_default_str();
   command->add_flag("--again", flags->again, "Tune what is tuned already as well");
   command->add_option("--import", flags->import_file, "Add results that --export wrote")
@@ -323,17 +331,15 @@ void add_tune(CLI::App& app, int& exit_code) {
       "  intaglio tune --model ideogram4\n"
       "  intaglio tune --shapes bench/shapes/flux2.txt --export rtx3090.json\n"
       "  intaglio tune --import rtx3090.json --list");
-  command->callback([flags, &exit_code] {
-    install_interrupt_handler();
-    nlohmann::ordered_json out{{"status", "ok"}};
-    const Expected<bool> good = run_tune(*flags, out);
-    if (!good) {
-      exit_code = fail(good.error(), flags->json);
-      return;
-    }
-    if (!*good) out["status"] = "failed";
-    if (flags->json) print_json(out);
-    exit_code = *good ? kExitOk : kExitFailure;
+  command->callback([flags, &action] {
+    action = [flags] {
+      nlohmann::ordered_json out{{"status", "ok"}};
+      const Expected<bool> good = run_tune(*flags, out);
+      if (!good) return fail(good.error(), flags->json);
+      if (!*good) out["status"] = "failed";
+      if (flags->json) print_json(out);
+      return *good ? kExitOk : kExitFailure;
+    };
   });
 }
 

@@ -4,10 +4,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "command.h"
+#include "console.h"
 #include "io/printable.h"
 #include "options.h"
 
@@ -31,14 +32,27 @@ std::string_view verdict_name(Verdict verdict) {
   return "fail";
 }
 
-void print_case(std::FILE* stream, const VerifyResult& result) {
-  fmt::print(stream, "{:<8} {:<14} {:<34} error {:<10.3g} tolerance {:<8.2g}{}{}\n",
-             verdict_name(result.verdict), result.stage, printable(result.name), result.error,
-             result.tolerance, result.detail.empty() ? "" : "  ", printable(result.detail, 1000));
-  std::fflush(stream);
+void print_case(Stream stream, const VerifyResult& result) {
+  print(stream, "{:<8} {:<14} {:<34} error {:<10.3g} tolerance {:<8.2g}{}{}\n",
+        verdict_name(result.verdict), result.stage, printable(result.name), result.error,
+        result.tolerance, result.detail.empty() ? "" : "  ", printable(result.detail, 1000));
+}
+
+Status check_folder(std::string_view name, const std::string& folder) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(folder, ignored)) return {};
+  return make_error(ErrorCode::kInvalidArgument, "{}: expected a folder, found {} {}", name,
+                    std::filesystem::exists(folder, ignored) ? "a file" : "nothing at",
+                    printable(folder));
 }
 
 int run_verify(const VerifyFlags& flags) {
+  if (const Status status = check_folder("folder", flags.folder); !status)
+    return fail(status.error(), flags.run.json);
+  if (!flags.tensors_out.empty()) {
+    if (const Status status = check_folder("--tensors-out", flags.tensors_out); !status)
+      return fail(status.error(), flags.run.json);
+  }
   VerifyOptions options;
   options.selection.precision = precision_from_name(flags.run.precision).value_or(Precision::kFp32);
   options.selection.keep_bf16 = flags.run.keep_bf16;
@@ -47,7 +61,7 @@ int run_verify(const VerifyFlags& flags) {
   const Expected<std::optional<int>> gpu = parse_device(flags.run.device);
   if (!gpu) return fail(gpu.error(), flags.run.json);
   options.gpu = *gpu;
-  std::FILE* stream = flags.run.json ? stderr : stdout;
+  Stream stream = flags.run.json ? Stream::kErr : Stream::kOut;
   const Expected<std::vector<VerifyResult>> results = verify_directory(
       flags.folder, options, [&](const VerifyResult& result) { print_case(stream, result); });
   if (!results) return fail(results.error(), flags.run.json);
@@ -68,7 +82,7 @@ int run_verify(const VerifyFlags& flags) {
   const int64_t skipped = counts[static_cast<size_t>(Verdict::kSkipped)];
   // Nothing compared is nothing verified.
   const bool good = failed == 0 && passed > 0;
-  fmt::print(stream, "{} passed, {} failed, {} skipped\n", passed, failed, skipped);
+  print(stream, "{} passed, {} failed, {} skipped\n", passed, failed, skipped);
   if (passed + failed == 0) print_error(fmt::format("{}: no case was compared", flags.folder));
   if (flags.run.json) {
     print_json({{"status", good ? "ok" : "failed"},
@@ -83,16 +97,16 @@ int run_verify(const VerifyFlags& flags) {
 
 }  // namespace
 
-void add_verify(CLI::App& app, int& exit_code) {
+void add_verify(CLI::App& app, Action& action) {
   auto flags = std::make_shared<VerifyFlags>();
   CLI::App* command = app.add_subcommand("verify", "Compare the engine with reference tensors");
   command->add_option("folder", flags->folder, "Folder with cases/ and their checkpoints")
       ->required()
-      ->check(CLI::ExistingDirectory);
+      ->type_name("DIR");
   command
       ->add_option("--tensors-out", flags->tensors_out,
                    "Folder for what was computed, as <case>.<tensor>.f32")
-      ->check(CLI::ExistingDirectory);
+      ->type_name("DIR");
   add_run_flags(*command, flags->run);
   command->footer(
       "Prints a line per case: verdict, stage, case, relative error, tolerance. Exit code 1 if any "
@@ -100,7 +114,7 @@ void add_verify(CLI::App& app, int& exit_code) {
       "Examples:\n"
       "  intaglio verify tests/reference/data\n"
       "  intaglio verify tests/reference/data --precision int8 --json");
-  command->callback([flags, &exit_code] { exit_code = run_verify(*flags); });
+  command->callback([flags, &action] { action = [flags] { return run_verify(*flags); }; });
 }
 
 }  // namespace intaglio::cli

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/escape.h"
 #include "io/json_config.h"
 #include "io/printable.h"
 
@@ -67,7 +68,7 @@ Expected<Shards> open_shards(const std::filesystem::path& index_path) {
   }
   if (!missing.empty()) {
     return make_error(ErrorCode::kBadFormat, "{}: tensors missing from their shards:\n  {}",
-                      index_path.string(), join_lines(missing));
+                      index_path.string(), OwnLines{join_lines(missing)});
   }
   for (auto& [name, file] : opened) shards.files.push_back(std::move(file));
   return shards;

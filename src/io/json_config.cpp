@@ -4,10 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <new>
 
 #include "io/atomic_file.h"
 #include "io/printable.h"
@@ -53,6 +55,14 @@ int json_depth(std::string_view text) {
     }
   }
   return deepest;
+}
+
+// Where the byte with the number `byte`, counted from 1, lies for people.
+std::string place_in(std::string_view text, size_t byte) {
+  const std::string_view before = text.substr(0, byte > 0 ? byte - 1 : 0);
+  const size_t line = before.rfind('\n');
+  return fmt::format("line {}, column {}", 1 + std::count(before.begin(), before.end(), '\n'),
+                     before.size() - (line == std::string_view::npos ? 0 : line + 1) + 1);
 }
 
 std::string found(const nlohmann::json& value) {
@@ -122,9 +132,15 @@ Expected<nlohmann::json> parse_json(std::string_view text, const std::string& na
   }
   try {
     return nlohmann::json::parse(text);
-  } catch (const std::exception& exception) {
-    return make_error(ErrorCode::kBadFormat, "{}: not valid JSON: {}", name,
-                      printable(exception.what(), 300));
+  } catch (const nlohmann::json::parse_error& error) {
+    return make_error(ErrorCode::kBadFormat, "{}: not valid JSON at {}", name,
+                      place_in(text, error.byte));
+  } catch (const nlohmann::json::out_of_range&) {
+    return make_error(ErrorCode::kBadFormat, "{}: not valid JSON: a number is too large", name);
+  } catch (const std::bad_alloc&) {
+    return make_error(ErrorCode::kOutOfMemory, "{}: not enough memory to read it", name);
+  } catch (const std::exception&) {
+    return make_error(ErrorCode::kBadFormat, "{}: not valid JSON", name);
   }
 }
 

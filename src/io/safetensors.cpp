@@ -147,9 +147,9 @@ Status write_safetensors(const std::filesystem::path& path, std::span<const Tens
       offset = end;
     }
     header = json.dump();
-  } catch (const std::exception& exception) {  // a name or a metadata text that is not UTF-8
-    return make_error(ErrorCode::kInvalidArgument, "{}: {}", path.string(),
-                      printable(exception.what()));
+  } catch (const std::exception&) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}: a tensor's name or a text of the metadata is not UTF-8", path.string());
   }
   header.resize((header.size() + 7) / 8 * 8, ' ');
   if (header.size() > kMaxHeaderBytes) {

@@ -75,9 +75,11 @@ Expected<DeploymentMap> parse_deployment_map(std::string_view text, const std::s
                           name);
       map.entries.push_back(e);
     }
-  } catch (const nlohmann::json::exception& error) {
-    return make_error(ErrorCode::kBadFormat, "{}: not a map of `intaglio map`: {}", where,
-                      error.what());
+  } catch (const nlohmann::json::exception&) {
+    return make_error(
+        ErrorCode::kBadFormat,
+        "{}: not a map of `intaglio map`: a value is missing or of another type than expected",
+        where);
   }
   return map;
 }

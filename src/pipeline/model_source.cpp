@@ -47,6 +47,18 @@ class FolderSource final : public ModelSource {
     return join_parts(folder.string());
   }
 
+  // The index and all that lies in the folders of its parts.
+  std::vector<std::filesystem::path> files() const override {
+    std::vector<std::filesystem::path> files{info_.folder / "model_index.json"};
+    for (const char* part : {"transformer", "unconditional_transformer", "text_encoder", "vae",
+                             "tokenizer", "scheduler"}) {
+      std::error_code ignored;
+      for (const auto& entry : std::filesystem::directory_iterator(info_.folder / part, ignored))
+        files.push_back(entry.path());
+    }
+    return files;
+  }
+
   Status check_keep_bf16(const LayerSelection& selection) const override {
     if (selection.keep_bf16.empty()) return {};
     INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(info_.folder / "transformer"));

@@ -40,6 +40,9 @@ class ModelSource {
   const TextEncoderConfig& text_config() const { return text_; }
   const Flux2VaeConfig& vae_config() const { return vae_; }
 
+  // Everything on disk that the model is read from, also what a hash or a later load reads: no output of a run may replace one of these.
+  virtual std::vector<std::filesystem::path> files() const { return {}; }
+
   // kInvalidArgument for a pattern of `keep_bf16` that no linear's name matches.
   virtual Status check_keep_bf16(const LayerSelection& selection) const = 0;
   // Ids of the prompt in chat form.

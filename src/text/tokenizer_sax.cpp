@@ -145,12 +145,8 @@ bool TokenizerSax::end_array() {
   return close();
 }
 
-bool TokenizerSax::parse_error(size_t position, const std::string&, const Json::exception& error) {
-  // The exception's text starts with the parser's own name in brackets.
-  std::string_view text = error.what();
-  if (const size_t bracket = text.find("] "); bracket != std::string_view::npos)
-    text.remove_prefix(bracket + 2);
-  return fail(fmt::format("not JSON: {}", text.substr(0, std::min<size_t>(text.size(), 300))));
+bool TokenizerSax::parse_error(size_t position, const std::string&, const Json::exception&) {
+  return fail(fmt::format("not JSON at byte {}", position));
 }
 
 }  // namespace intaglio

@@ -31,7 +31,7 @@ struct Run {
   const CudaLinearFlags& flags;
   const CudaDevice& device;
   const GpuSensors& sensors;
-  std::FILE* out = stdout;
+  Stream out = Stream::kOut;
   cuda::PeakRates sheet{};
   double measured_int8 = 0;
   nlohmann::ordered_json samples = nlohmann::ordered_json::array();
@@ -39,8 +39,8 @@ struct Run {
   void sample(const std::string& when) {
     nlohmann::ordered_json taken = sensors.sample(when);
     if (taken.contains("sm_mhz") && taken.contains("power_w")) {
-      fmt::print(out, "{}: {} MHz, {:.0f} W\n", when, taken["sm_mhz"].get<unsigned>(),
-                 taken["power_w"].get<double>());
+      print(out, "{}: {} MHz, {:.0f} W\n", when, taken["sm_mhz"].get<unsigned>(),
+            taken["power_w"].get<double>());
     }
     samples.push_back(std::move(taken));
   }
@@ -93,12 +93,12 @@ Expected<std::string> too_large(const Run& run, const LinearShape& shape) {
 Expected<bool> run_shape(Run& run, const LinearShape& shape, nlohmann::ordered_json& results) {
   const double operations = 2.0 * static_cast<double>(shape.m) * static_cast<double>(shape.n) *
                             static_cast<double>(shape.k);
-  fmt::print(run.out, "{}: {:.1f} G operations\n", title(shape), operations * 1e-9);
+  print(run.out, "{}: {:.1f} G operations\n", title(shape), operations * 1e-9);
   nlohmann::ordered_json json{{"name", shape.name}, {"m", shape.m}, {"n", shape.n}, {"k", shape.k}};
   json["implementations"] = nlohmann::ordered_json::array();
   INTAGLIO_ASSIGN(const std::string reason, too_large(run, shape));
   if (!reason.empty()) {
-    fmt::print(run.out, "  not run: {}\n", reason);
+    print(run.out, "  not run: {}\n", reason);
     json["not_run"] = {reason};
     results.push_back(std::move(json));
     return true;
@@ -120,15 +120,14 @@ Expected<bool> run_shape(Run& run, const LinearShape& shape, nlohmann::ordered_j
                     .extra = candidate.extra});
   }
   if (!rows.empty()) {
-    for (const std::string& line : table_lines(rows, kOurGemm)) fmt::print(run.out, "{}\n", line);
+    for (const std::string& line : table_lines(rows, kOurGemm)) print(run.out, "{}\n", line);
   }
   for (const LinearRow& row : rows)
     json["implementations"].push_back(row_json(row, rows, kOurGemm));
-  for (const std::string& text : linear->not_run) fmt::print(run.out, "  not run: {}\n", text);
+  for (const std::string& text : linear->not_run) print(run.out, "  not run: {}\n", text);
   for (const std::string& text : linear->wrong) print_error(text + "; not timed");
   json["not_run"] = linear->not_run;
   json["wrong"] = linear->wrong;
-  std::fflush(run.out);
   results.push_back(std::move(json));
   return linear->wrong.empty();
 }
@@ -156,10 +155,10 @@ Expected<bool> run_linear_cuda(const CudaLinearFlags& flags,
   INTAGLIO_TRY(device_status(cudaSetDevice(flags.ordinal), "cudaSetDevice"));
   const GpuSensors sensors(flags.ordinal);
   Run run{.flags = flags, .device = *device, .sensors = sensors};
-  if (flags.json == "-") run.out = stderr;
+  if (flags.json == "-") run.out = Stream::kErr;
   const nlohmann::ordered_json machine = gpu_json(run);
-  fmt::print(run.out, "{}, {} multiprocessors, cuBLASLt {}, {} rounds\n", device->name,
-             device->multiprocessors, machine["cublaslt"].get<std::string>(), flags.rounds);
+  print(run.out, "{}, {} multiprocessors, cuBLASLt {}, {} rounds\n", device->name,
+        device->multiprocessors, machine["cublaslt"].get<std::string>(), flags.rounds);
   bool any = false;
   for (const LinearShape& shape : shapes) {
     INTAGLIO_ASSIGN(const std::string reason, too_large(run, shape));
@@ -178,11 +177,10 @@ Expected<bool> run_linear_cuda(const CudaLinearFlags& flags,
   INTAGLIO_ASSIGN(const MeasuredPeaks measured, measure_peaks(*device));
   run.measured_int8 = measured.best();
   run.sample("after the peaks");
-  fmt::print(run.out,
-             "int8 at most {:.0f} TOP/s by {}; measured {:.0f} by mma.sync, {:.0f} by wgmma\n",
-             run.sheet.int8_tops, run.sheet.data_sheet ? "the data sheet" : "clock and size",
-             measured.mma_tops, measured.wgmma_tops);
-  for (const std::string& text : measured.not_run) fmt::print(run.out, "not run: {}\n", text);
+  print(run.out, "int8 at most {:.0f} TOP/s by {}; measured {:.0f} by mma.sync, {:.0f} by wgmma\n",
+        run.sheet.int8_tops, run.sheet.data_sheet ? "the data sheet" : "clock and size",
+        measured.mma_tops, measured.wgmma_tops);
+  for (const std::string& text : measured.not_run) print(run.out, "not run: {}\n", text);
 
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   bool correct = true;

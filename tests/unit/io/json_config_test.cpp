@@ -83,7 +83,9 @@ TEST(JsonConfig, RefusesWhatIsNotAJsonObject) {
 TEST(ParseJson, TakesAnyValue) {
   EXPECT_EQ(parse_json("[1, 2]", "x")->size(), 2u);
   EXPECT_EQ(*parse_json("3", "x"), 3);
-  expect_error(parse_json("[1,", "x"), "x: not valid JSON");
+  expect_error(parse_json("[1,", "x"), "x: not valid JSON at line 1, column 4");
+  expect_error(parse_json("{\n  \"a\": 1,\n  b\n}", "x"), "x: not valid JSON at line 3, column 3");
+  expect_error(parse_json("[1e999]", "x"), "x: not valid JSON: a number is too large");
   expect_error(parse_json(std::string(101, '['), "x"), "nested");
 }
 

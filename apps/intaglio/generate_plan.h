@@ -1,0 +1,55 @@
+// What `intaglio generate` is asked for, and everything of it that can be known before the first weight is read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "options.h"
+#include "pipeline/pipeline.h"
+#include "prompts.h"
+#include "run_files.h"
+
+namespace intaglio::cli {
+
+struct GenerateFlags {
+  RunFlags run;
+  std::string model = "mini";
+  std::optional<std::string> prompt, prompts;
+  PictureSettings settings;  // of all pictures; lines of --prompts may have their own
+  std::string noise, latents_out, features_out;
+  std::string memory_limit;
+  int64_t count = 1;
+  std::optional<std::string> vram_budget;
+  bool no_overwrite = false, quiet = false;
+};
+
+// The picture goes to stdout.
+inline constexpr const char* kStdoutPicture = "-";
+
+struct PictureJob {
+  PictureRequest request;
+  std::filesystem::path file;               // or kStdoutPicture
+  std::filesystem::path latents, features;  // empty: not asked for
+};
+
+struct GeneratePlan {
+  std::shared_ptr<const ModelSource> model;
+  std::unique_ptr<Pipeline> pipeline;
+  Precision precision = Precision::kInt8;
+  std::string precision_reason;  // of --precision auto, for people
+  std::vector<PictureJob> jobs;  // in their order
+  size_t prompts = 1;
+  RunFiles files;
+  uint64_t peak_bytes = 0;  // of the largest picture
+};
+
+// Reads prompts, model and noise, checks every setting and output, and plans the memory of every picture. Collects every problem, so that a user corrects
+// them all at once.
+GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& errors);
+
+}  // namespace intaglio::cli

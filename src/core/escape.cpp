@@ -1,0 +1,42 @@
+#include "core/escape.h"
+
+#include <utf8proc.h>
+
+namespace intaglio {
+
+bool is_escaped(int32_t code_point) {
+  constexpr int32_t kNonJoiner = 0x200c, kJoiner = 0x200d;
+  switch (utf8proc_category(code_point)) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return true;
+    case UTF8PROC_CATEGORY_CF:
+      return code_point != kNonJoiner && code_point != kJoiner;
+    default:
+      return false;
+  }
+}
+
+std::string escaped(std::string_view text, LineBreaks line_breaks) {
+  std::string result;
+  result.reserve(text.size());
+  while (!text.empty()) {
+    utf8proc_int32_t code_point = -1;
+    const utf8proc_ssize_t read =
+        utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                         static_cast<utf8proc_ssize_t>(text.size()), &code_point);
+    const std::string_view bytes = text.substr(0, read > 0 ? static_cast<size_t>(read) : 1);
+    const bool own_break = line_breaks == LineBreaks::kIndented && text.substr(0, 3) == "\n  ";
+    if (read > 0 && (own_break || !is_escaped(code_point))) {
+      result += bytes;
+    } else {
+      for (const char byte : bytes)
+        result += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+    }
+    text.remove_prefix(bytes.size());
+  }
+  return result;
+}
+
+}  // namespace intaglio

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# What the command line says of words that are wrong, and its help.
+#   arguments_test.sh INTAGLIO_BINARY REFERENCE_DATA_FOLDER
+. "$(dirname "$0")/common.sh"
+
+wrong() {  # MESSAGE ARGUMENTS...: exit code 2, said in our words
+  local message=$1
+  shift
+  expect 2 "refuses $*" "$@"
+  stderr_has "error: $message"
+  stderr_has "--help\` lists what is possible."
+  grep -qE 'CLI|std::|exception|json\.|not in range|Could not|required but|ExistingDirectory|INT|UINT' err.txt
+  [ $? -ne 0 ]; pass_or_fail $? "no text of a library: $*"
+  [ ! -s out.txt ]; pass_or_fail $? "nothing on stdout: $*"
+}
+commands="generate, verify, inspect, bench, tune, map"
+wrong "no command, expected one of $commands"
+wrong "unknown command \"paint\", expected one of $commands" paint
+wrong "unknown command \"generat\", expected one of $commands, nearest: generate" generat --prompt x
+wrong "no command, expected one of linear, block, step, image" bench
+wrong 'unknown command "lienar", expected one of linear, block, step, image, nearest: linear' bench lienar
+wrong "unknown option --promt, nearest: --prompt" generate --promt cat
+[ "$(grep -c '^error: ' err.txt)" -eq 1 ]; pass_or_fail $? "one problem is told once"
+wrong "unknown option --colour" generate --prompt x --colour
+wrong "unknown option --sede, nearest: --seed" generate --prompt x --sede=3
+wrong "unknown option -p" generate -p cat
+wrong "unknown option --modle, nearest: --model" generate --prompt cat --modle mini --size 63x64
+wrong 'unexpected "cat": this command takes options only' generate cat
+wrong 'unexpected "b": this command takes no more words' inspect a b
+wrong "path: missing, expected FILE|DIR|NAME" inspect
+wrong "folder: missing, expected DIR" verify
+wrong "--prompt: expected TEXT|@FILE|-, found the end of the line" generate --prompt
+wrong "--prompt: expected TEXT|@FILE|-, found --seed; a value that begins with -- is written --prompt=VALUE" generate --prompt --seed 3
+wrong "--seed: given 2 times, expected once" generate --prompt cat --seed 1 --seed 2
+wrong '--json: takes no value, found "yes"' generate --prompt cat --json=yes
+wrong "--m: cannot be given together with --shapes" bench linear --shapes x --m 3
+for flag in --model --size --steps --guidance --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --precision --keep-bf16 --device --threads; do
+  wrong "$flag: expected " generate --prompt cat $flag ''
+  stderr_has "found an empty value"
+  wrong "$flag: expected " generate --prompt cat $flag=
+  wrong "$flag: expected " generate --prompt cat $flag
+done
+# Whole numbers, everywhere.
+number() {  # EXPECTED ARGUMENTS... FLAG: the flag's value is refused where it is none
+  local range=$1
+  shift
+  for value in -3 0 0x10 1e3 three 99999999999999999999 ' 4' 4.0 +4; do
+    wrong "${*: -1}: expected a whole number from $range, found \"$value\"" "$@" "$value"
+  done
+}
+number "1 to 1024" generate --prompt cat --threads
+number "1 to 1024" verify "$data" --threads
+number "1 to 1024" map --threads
+number "1 to 1024" bench linear --threads
+number "1 to 1024" bench block --threads
+number "1 to 1024" bench step --threads
+number "1 to 1024" bench image --threads
+number "1 to 9999" generate --prompt cat --count
+number "1 to 1000" bench image --steps
+number "1 to 34" map --layers
+number "1 to 1048576" bench linear --m
+number "1 to 1000" tune --list --rounds
+expect 2 "steps" generate "${tiny[@]}" --prompt cat --steps 1e3; stderr_has '--steps: expected a whole number from 1 to 1000, found "1e3"'
+expect 0 "010 is ten" generate "${tiny[@]}" --size 64x64 --prompt cat --seed 1 --steps 010 --count 01 --output ten.png --json
+stdout_has '"steps": 10'
+# One of several.
+wrong '--precision: expected one of fp32, bf16, int8, ' generate --prompt cat --precision int4
+wrong '--precision: expected one of ' generate --prompt cat --precision bf61; stderr_has 'found "bf61", nearest: bf16'
+expect 2 "precisions of a benchmark" bench step --precision int8,bf61; stderr_has '--precision'
+# A broken file is a failure, not a wrong argument.
+cp -r "$data/tiny" broken && chmod -R u+w broken && echo '{"a": }' >broken/transformer/config.json
+expect 1 "a broken model" generate --model broken --prompt cat --output x.png
+stderr_has "broken/transformer/config.json: not valid JSON at line 1, column 7"
+expect 1 "map that measures nothing" map --device cpu --layers 1 --size 32x32 --rounds 1 --precision nf4
+stderr_has "nothing was measured"
+
+# Help in 80 columns, of every command, with what the environment changes.
+for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" tune map; do
+  # shellcheck disable=SC2086
+  expect 0 "help of $command" $command --help
+  long=$(python3 -c 'import sys; print([l for l in open("out.txt", encoding="utf-8").read().split("\n") if len(l) > 80])')
+  [ "$long" = "[]" ]; pass_or_fail $? "help of \"$command\" fits 80 columns: $long"
+  stdout_has "xample"
+  [ ! -s err.txt ]; pass_or_fail $? "help says nothing on stderr"
+done
+expect 0 "help" --help
+for name in $(cd "$here/../.." && grep -rhoE 'getenv\("[A-Z_]+"\)|variable\("[A-Z_]+"\)' src apps | grep -oE '[A-Z_]{3,}' | sort -u); do stdout_has "$name"; done
+expect 0 "version" --version; grep -qE '^intaglio [0-9.]+$' out.txt; pass_or_fail $? "one line of a version"
+
+finish
