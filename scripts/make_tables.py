@@ -38,12 +38,16 @@ def read(name):
         return json.load(file)
 
 
+def all_results(pattern):
+    for path in sorted(glob.glob(f"bench/results/{pattern}.json")):
+        with open(path) as file:
+            yield path.split("/")[-1], json.load(file)
+
+
 def cpu_results(part):
     """(machine's name, that part of its result) of every CPU."""
-    for path in sorted(glob.glob("bench/results/cpu_*.json")):
-        with open(path) as file:
-            result = json.load(file)
-        if part in result:
+    for name, result in all_results("cpu_*"):
+        if part in result and not name.startswith("cpu_check_"):
             m = result["machine"]
             yield f"{m['cpu']}, {m['threads']} threads, {m['isa']}", result[part]
 
@@ -104,6 +108,28 @@ def amx_table():
         ratios = [f"{own['speedup_over_onednn_s8']:.2f}x", f"{own['speedup_over_onednn_bf16']:.2f}x"]
         rows.append([f"{shape['m']} x {shape['n']} x {shape['k']}", f"{own['gops']:.0f} GOP/s", f"{s8['gops']:.0f}", f"{bf16['gops']:.0f}", *ratios])
     return Table(["M x N x K", *kAgainstOneDnn], rows)
+
+
+def cpu_levels_table():
+    """Of scripts/cpu_check.sh: a step and the decoder at every level of a processor."""
+    least_to_most = lambda r: f"{r['median_ms']:.0f} ms ({r['least_ms']:.0f} to {r['most_ms']:.0f})"
+    rows = []
+    for _, result in all_results("cpu_check_*"):
+        for size, levels in result["timed"].items():
+            for level, phases in levels.items():
+                rows.append([result["machine"]["name"], size, level, least_to_most(phases["denoise"]), least_to_most(phases["decode"])])
+    return Table(["processor", "pixels", "level", "a step", "decoder"], rows, key=3)
+
+
+def cpu_sizes_table():
+    """Of the same: every size through the whole pipeline at every level."""
+    rows = []
+    for _, result in all_results("cpu_check_*"):
+        for size, pictures in result["pictures"].items():
+            made = [(level, pictures[level]) for level in reversed(result["levels"]) if level in pictures]
+            cells = [f"{level} {p['total_s']:.1f} s" + (f", {p['psnr_db']:.1f} dB" if "psnr_db" in p else "") for level, p in made]
+            rows.append([result["machine"]["name"], size, str(max(p["steps"] for _, p in made)), "; ".join(cells)])
+    return Table(["processor", "pixels", "steps", "whole process; nearness to the highest level's picture"], rows, key=2)
 
 
 # ---------------------------------------------------------------- int8 products on a GPU
@@ -330,6 +356,22 @@ def two_streams_table():
     return Table(["pixels", "how", "one stream, a step", "two streams", ""], rows, key=2)
 
 
+def stops_table():
+    data = read("h100_cancel")
+    rows = [[m["moment"], f"{1000 * m['returned_s']:.1f} ms", f"{1000 * m['drained_s']:.1f} ms"] for m in data["moments"]]
+    return Table([f"{data['width']}x{data['height']}, {data['precision']}, stopped while or in", "returns after", "the card is idle after"], rows)
+
+
+def verified_table():
+    """Cases passed of each set at each precision, and the largest error as a share of its tolerance."""
+    sets, precisions = {}, []
+    for r in read("h100_verify")["sets"]:
+        share = max(s["largest_error"] / s["tolerance"] for s in r["stages"].values() if s["tolerance"] > 0)
+        sets.setdefault(r["set"], {})[r["precision"]] = f"{r['passed']} of {r['passed'] + r['failed']} ({share:.2f})"
+        precisions += [r["precision"]] if r["precision"] not in precisions else []
+    return Table(["set", *precisions], [[f"`{name}`", *(cells.get(p, "") for p in precisions)] for name, cells in sets.items()])
+
+
 def torch_table():
     blocks = read("h100_torch")["bench"]["blocks"]
     rows = [[name, spread(v, digits=2), f"{v['speedup_over_bf16']:.2f}x", f"{v['weights_mib']:.0f} MiB"] for name, v in blocks["variants"].items()]
@@ -363,21 +405,20 @@ def lacks(data, of_gpu):
         missing.append("commit")
     elif any(" " in commit for commit in commits):
         missing.append("exact commit: a working tree after " + ", ".join(sorted({c.split()[-1] for c in commits if " " in c})))
-    timed = [o for o in objects if any(name.startswith(("min_", "max_")) or name.endswith(("_min", "_max")) for name in o)]
+    timed = [o for o in objects if any(name.startswith(("min_", "max_", "least_")) or name.endswith(("_min", "_max")) for name in o)]
     alone = [o for o in timed if "min_ms" in o and o["min_ms"] == o.get("max_ms")]
-    if not timed:
+    is_timed = any(re.search(r"(_ms|_us|_s|_seconds|tops)$", name) for o in objects for name in o)
+    if is_timed and not timed:
         missing.append("spread")
-    elif len(alone) > 0:
+    elif alone:
         missing.append(f"spread of {len(alone)} of {len(timed)} times, each taken once")
     return missing
 
 
 def lacking_table():
     rows = []
-    for path in sorted(glob.glob("bench/results/*.json")):
-        name = path.split("/")[-1]
-        with open(path) as file:
-            missing = lacks(json.load(file), of_gpu=name.startswith(("h100", "h200", "map_h")))
+    for name, result in all_results("*"):
+        missing = lacks(result, of_gpu=name.startswith(("h100", "h200", "map_h")))
         if missing:
             rows.append([f"`{name}`", "; ".join(missing)])
     return Table(["result", "does not say"], rows)
@@ -454,7 +495,8 @@ def main():
             if not args.check:
                 with open(path, "w") as file:
                     file.write(fresh)
-    if unused := sorted(kTables.keys() - home.keys()):
+    # A table of results that nobody stored yet needs no page.
+    if unused := sorted(name for name in kTables.keys() - home.keys() if kTables[name]().rows):
         sys.exit(f"no page shows {', '.join(unused)}")
     if args.check and stale:
         sys.exit(f"tables are out of date in {', '.join(stale)}; run make tables")

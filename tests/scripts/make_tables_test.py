@@ -43,7 +43,7 @@ class PagesTest(unittest.TestCase):
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
-        for pattern in (*load_script().kPages, "bench/results/*.json"):
+        for pattern in (*load_script().kPages, "bench/results/*.json", "models/*/vocabulary.json"):
             for page in kTop.glob(pattern):
                 copy = self.folder / page.relative_to(kTop)
                 copy.parent.mkdir(parents=True, exist_ok=True)
