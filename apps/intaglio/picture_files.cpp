@@ -93,8 +93,7 @@ Expected<std::vector<float>> read_noise(const fs::path& path, int64_t tokens, in
                       path.string(), tokens, channels, dtype_name(view.dtype),
                       to_string(view.shape));
   }
-  std::vector<float> values(static_cast<size_t>(view.shape.count()));
-  convert_to_f32(view.data, view.dtype, values.data(), values.size());
+  INTAGLIO_ASSIGN(std::vector<float> values, read_floats(*entry));
   if (!std::all_of(values.begin(), values.end(),
                    [](float value) { return std::isfinite(value); })) {
     return make_error(ErrorCode::kInvalidArgument, "--noise {}: holds values that are not finite",

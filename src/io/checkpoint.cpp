@@ -126,9 +126,17 @@ std::vector<const TensorEntry*> Checkpoint::tensors() const {
   return result;
 }
 
-uint64_t Checkpoint::hash() const {
+Expected<uint64_t> Checkpoint::hash(const std::atomic<bool>* cancel) const {
+  constexpr uint64_t kPieceBytes = uint64_t{4}
+                                   << 20;  // a few milliseconds between looks at `cancel`
   HashState hash;
-  if (hash.state == nullptr) return 0;
+  if (hash.state == nullptr)
+    return make_error(ErrorCode::kOutOfMemory, "out of memory for the weights' hash");
+  uint64_t largest = 0;
+  for (const auto& [name, entry] : tensors_)
+    largest = std::max<uint64_t>(largest, entry->view.size_bytes());
+  INTAGLIO_ASSIGN(const AlignedBuffer piece,
+                  AlignedBuffer::allocate(std::min(largest, kPieceBytes)));
   const auto add = [&](const void* data, size_t size) {
     XXH3_64bits_update(hash.state, data, size);
   };
@@ -143,16 +151,25 @@ uint64_t Checkpoint::hash() const {
     const int64_t rank = entry->view.shape.rank;
     add(&rank, sizeof(rank));
     add(entry->view.shape.dims.data(), static_cast<size_t>(rank) * sizeof(int64_t));
-    add(entry->view.data, entry->view.size_bytes());
+    const uint64_t size = entry->view.size_bytes();
+    for (uint64_t done = 0; done < size;) {
+      if (cancel != nullptr && cancel->load(std::memory_order_relaxed))
+        return make_error(ErrorCode::kCancelled, "stopped on request");
+      const std::span<std::byte> bytes(piece.as<std::byte>(),
+                                       std::min<uint64_t>(piece.size(), size - done));
+      INTAGLIO_TRY(read_tensor_bytes(*entry, done, bytes));
+      add(bytes.data(), bytes.size());
+      done += bytes.size();
+    }
   }
   return XXH3_64bits_digest(hash.state);
 }
 
-TensorView WeightReader::require(const std::string& name, const Shape& shape) {
+const TensorEntry* WeightReader::require(const std::string& name, const Shape& shape) {
   const TensorEntry* entry = checkpoint_->find(name);
   if (entry == nullptr) {
     problems_.push_back(fmt::format("{}: missing, expected {}", printable(name), to_string(shape)));
-    return {};
+    return nullptr;
   }
   used_.insert(name);
   if (!is_float(entry->view.dtype) || entry->view.dtype == DType::kF64 ||
@@ -160,9 +177,9 @@ TensorView WeightReader::require(const std::string& name, const Shape& shape) {
     problems_.push_back(fmt::format("{}: found {} {}, expected F32, F16 or BF16 {}",
                                     printable(name), dtype_name(entry->view.dtype),
                                     to_string(entry->view.shape), to_string(shape)));
-    return {};
+    return nullptr;
   }
-  return entry->view;
+  return entry;
 }
 
 Status WeightReader::finish() const {

@@ -1,6 +1,7 @@
 // The weights of one part of a model (a folder of the diffusers layout): one safetensors file or shards with an index.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -24,8 +25,8 @@ class Checkpoint {
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
   const TensorEntry* find(std::string_view name) const;  // nullptr if absent
   std::vector<const TensorEntry*> tensors() const;       // sorted by name
-  // xxh3-64 of names, types, shapes and data; the identity of the weights.
-  uint64_t hash() const;
+  // xxh3-64 of names, types, shapes and data; the identity of the weights. `cancel` may be null; once it is set the call returns kCancelled soon.
+  Expected<uint64_t> hash(const std::atomic<bool>* cancel = nullptr) const;
 
  private:
   std::filesystem::path folder_;
@@ -39,8 +40,8 @@ class WeightReader {
   explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint)
       : checkpoint_(std::move(checkpoint)) {}
 
-  // The tensor `name` as a float tensor (F32, F16, BF16) of exactly `shape`. On any mismatch records the problem and returns a view with data == nullptr.
-  TensorView require(const std::string& name, const Shape& shape);
+  // The tensor `name` as a float tensor (F32, F16, BF16) of exactly `shape`. On any mismatch records the problem and returns nullptr.
+  const TensorEntry* require(const std::string& name, const Shape& shape);
   bool contains(std::string_view name) const { return checkpoint_->find(name) != nullptr; }
   // kShapeMismatch listing every missing, mis-shaped or wrong-typed tensor with found and expected; success if there was none.
   Status finish() const;

@@ -1,17 +1,13 @@
 #include "io/json_config.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <new>
 
+#include "core/out_of_memory.h"
 #include "io/atomic_file.h"
+#include "io/input_file.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -21,20 +17,6 @@ constexpr size_t kMaxJsonBytes = size_t{1} << 28;
 // Configs nest four deep; a bound keeps hostile nesting from using memory far beyond the file's
 // size.
 constexpr int kMaxJsonDepth = 100;
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return value_; }
-
- private:
-  int value_;
-};
 
 // Deepest nesting of brackets outside strings; an upper bound for valid JSON, and invalid JSON
 // fails in the parser.
@@ -85,44 +67,29 @@ std::optional<int64_t> as_integer(const nlohmann::json& value) {
 }  // namespace
 
 Expected<std::string> read_file(const std::filesystem::path& path, size_t max_bytes) {
-  // O_NONBLOCK: opening a pipe must not wait for its writer.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat status {};
-  if (file.get() < 0 || ::fstat(file.get(), &status) != 0) {
-    const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
-    return make_error(code, "{}: cannot read: {}", path.string(), std::strerror(errno));
-  }
-  if (!S_ISREG(status.st_mode)) {
-    return make_error(ErrorCode::kIo, "{}: cannot read: {}", path.string(),
-                      S_ISDIR(status.st_mode) ? "is a folder" : "not a regular file");
-  }
-  if (static_cast<uint64_t>(status.st_size) > max_bytes) {
+  INTAGLIO_ASSIGN(const std::shared_ptr<const InputFile> file, InputFile::open(path));
+  if (file->size() > max_bytes) {
     return make_error(ErrorCode::kBadFormat, "{}: file of {} bytes, at most {} expected",
-                      path.string(), status.st_size, max_bytes);
+                      path.string(), file->size(), max_bytes);
   }
-  std::string bytes(static_cast<size_t>(status.st_size), '\0');
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count = ::read(file.get(), bytes.data() + done, bytes.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0)
-      return make_error(ErrorCode::kIo, "{}: cannot read: {}", path.string(), std::strerror(errno));
-    if (count == 0) break;  // truncated while we read
-    done += static_cast<size_t>(count);
-  }
-  bytes.resize(done);
+  std::string bytes(file->size(), '\0');
+  INTAGLIO_TRY(file->read(0, std::as_writable_bytes(std::span(bytes))));
   return bytes;
 }
 
 Status write_file_atomic(const std::filesystem::path& path, std::string_view bytes) {
-  INTAGLIO_ASSIGN(AtomicFile file, AtomicFile::create(path));
-  INTAGLIO_TRY(file.write(std::as_bytes(std::span(bytes.data(), bytes.size()))));
-  return file.commit();
+  return guard_file_memory(path, "writing", [&]() -> Status {
+    INTAGLIO_ASSIGN(AtomicFile file, AtomicFile::create(path));
+    INTAGLIO_TRY(file.write(std::as_bytes(std::span(bytes.data(), bytes.size()))));
+    return file.commit();
+  });
 }
 
 Expected<JsonConfig> JsonConfig::open(const std::filesystem::path& path) {
-  INTAGLIO_ASSIGN(const std::string text, read_file(path, kMaxJsonBytes));
-  return parse(text, path.string());
+  return guard_file_memory(path, "reading", [&]() -> Expected<JsonConfig> {
+    INTAGLIO_ASSIGN(const std::string text, read_file(path, kMaxJsonBytes));
+    return parse(text, path.string());
+  });
 }
 
 Expected<nlohmann::json> parse_json(std::string_view text, const std::string& name) {

@@ -1,17 +1,13 @@
 #include "io/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/out_of_memory.h"
 #include "io/atomic_file.h"
 #include "io/printable.h"
 #include "io/safetensors_header.h"
@@ -26,61 +22,12 @@ constexpr uint64_t kLengthBytes = 8;
 static_assert(std::endian::native == std::endian::little,
               "tensor bytes are used in place and are little-endian");
 
-struct Mapping {
-  void* data = MAP_FAILED;
-  size_t size = 0;
-  ~Mapping() {
-    if (data != MAP_FAILED) ::munmap(data, size);
-  }
-};
-
-Expected<std::shared_ptr<Mapping>> map_file(const std::filesystem::path& path) {
-  // O_NONBLOCK: opening a pipe must not wait for its writer.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) {
-    const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
-    return make_error(code, "{}: cannot open: {}", path.string(), std::strerror(errno));
-  }
-  struct Closer {
-    int descriptor;
-    ~Closer() { ::close(descriptor); }  // the mapping keeps the file
-  } closer{descriptor};
-  struct stat status {};
-  if (::fstat(descriptor, &status) != 0) {
-    return make_error(ErrorCode::kIo, "{}: cannot open: {}", path.string(), std::strerror(errno));
-  }
-  if (!S_ISREG(status.st_mode))
-    return make_error(ErrorCode::kIo, "{}: cannot open: not a regular file", path.string());
-  auto mapping = std::make_shared<Mapping>();
-  mapping->size = static_cast<size_t>(status.st_size);
-  if (mapping->size == 0)
-    return make_error(ErrorCode::kBadFormat, "{}: empty file, not safetensors", path.string());
-  mapping->data = ::mmap(nullptr, mapping->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-  if (mapping->data == MAP_FAILED) {
-    return make_error(ErrorCode::kIo, "{}: cannot map: {}", path.string(), std::strerror(errno));
-  }
-  return mapping;
-}
-
-}  // namespace
-
-Expected<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::open(
-    const std::filesystem::path& path) {
-  INTAGLIO_ASSIGN(const std::shared_ptr<Mapping> mapping, map_file(path));
-  INTAGLIO_ASSIGN(
-      const std::shared_ptr<const SafetensorsFile> parsed,
-      parse({static_cast<const std::byte*>(mapping->data), mapping->size}, path.string()));
-  auto file = std::make_shared<SafetensorsFile>(*parsed);
-  file->path_ = path;
-  file->mapping_ = mapping;
-  return file;
-}
-
-Expected<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::parse(
-    std::span<const std::byte> bytes, const std::string& name) {
-  if (bytes.size() < kLengthBytes) {
+// The length of the header, checked against the file's size.
+Expected<uint64_t> header_length(std::span<const std::byte> bytes, uint64_t file_bytes,
+                                 const std::string& name) {
+  if (file_bytes < kLengthBytes) {
     return make_error(ErrorCode::kBadFormat, "{}: {} bytes, too short for safetensors", name,
-                      bytes.size());
+                      file_bytes);
   }
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), kLengthBytes);
@@ -89,29 +36,103 @@ Expected<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::parse(
                       "{}: header of {} bytes, at most {} expected; not safetensors?", name,
                       header_bytes, kMaxHeaderBytes);
   }
-  if (header_bytes > bytes.size() - kLengthBytes) {
+  if (header_bytes > file_bytes - kLengthBytes) {
     return make_error(ErrorCode::kBadFormat,
                       "{}: header of {} bytes does not fit the file of {} bytes; truncated?", name,
-                      header_bytes, bytes.size());
+                      header_bytes, file_bytes);
   }
-  const std::string_view json(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes,
-                              header_bytes);
+  return header_bytes;
+}
+
+Expected<SafetensorsHeader> read_header(std::string_view json, uint64_t data_bytes,
+                                        const std::string& name) {
   if (json.empty() || json.front() != '{') {
     return make_error(ErrorCode::kBadFormat,
                       "{}: header does not start with '{{'; not safetensors?", name);
   }
-  const std::span<const std::byte> data = bytes.subspan(kLengthBytes + header_bytes);
-  INTAGLIO_ASSIGN(SafetensorsHeader header, parse_safetensors_header(json, data.size(), name));
+  return parse_safetensors_header(json, data_bytes, name);
+}
 
+}  // namespace
+
+Expected<Tensor> read_tensor(const TensorEntry& entry) {
+  if (entry.file == nullptr) return Tensor{entry.view, {}};
+  INTAGLIO_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(entry.view.size_bytes()));
+  INTAGLIO_TRY(read_tensor_bytes(entry, 0, {memory.as<std::byte>(), memory.size()}));
+  TensorView view = entry.view;
+  view.data = memory.data();
+  return Tensor{view, std::move(memory)};
+}
+
+Expected<std::vector<float>> read_floats(const TensorEntry& entry) {
+  if (!is_float(entry.view.dtype)) {
+    return make_error(ErrorCode::kBadFormat, "tensor \"{}\" is {}, expected floats",
+                      printable(entry.name), dtype_name(entry.view.dtype));
+  }
+  INTAGLIO_ASSIGN(const Tensor tensor, read_tensor(entry));
+  std::vector<float> values(static_cast<size_t>(entry.view.shape.count()));
+  convert_to_f32(tensor.view.data, entry.view.dtype, values.data(), values.size());
+  return values;
+}
+
+Status read_tensor_bytes(const TensorEntry& entry, uint64_t offset, std::span<std::byte> target) {
+  if (entry.file != nullptr) return entry.file->read(entry.at + offset, target);
+  if (!target.empty()) {
+    std::memcpy(target.data(), static_cast<const std::byte*>(entry.view.data) + offset,
+                target.size());
+  }
+  return {};
+}
+
+Expected<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::open(
+    const std::filesystem::path& path) {
+  return guard_file_memory(path, "reading", [&] { return open_file(path); });
+}
+
+Expected<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::open_file(
+    const std::filesystem::path& path) {
+  INTAGLIO_ASSIGN(const std::shared_ptr<const InputFile> input, InputFile::open(path));
+  std::array<std::byte, kLengthBytes> length{};
+  if (input->size() >= kLengthBytes) INTAGLIO_TRY(input->read(0, length));
+  INTAGLIO_ASSIGN(const uint64_t header_bytes, header_length(length, input->size(), path.string()));
+  std::string json(header_bytes, '\0');
+  INTAGLIO_TRY(input->read(kLengthBytes, std::as_writable_bytes(std::span(json))));
+  const uint64_t begin = kLengthBytes + header_bytes;
+  INTAGLIO_ASSIGN(SafetensorsHeader header,
+                  read_header(json, input->size() - begin, path.string()));
   auto file = std::make_shared<SafetensorsFile>();
-  file->path_ = name;
-  file->metadata_ = std::move(header.metadata);
-  file->tensors_.reserve(header.records.size());
-  for (SafetensorsRecord& record : header.records) {
-    file->tensors_.push_back(
-        {std::move(record.name), {data.data() + record.begin, record.dtype, record.shape}});
+  file->path_ = path;
+  file->input_ = input;
+  file->take(std::move(header), nullptr);
+  for (TensorEntry& entry : file->tensors_) {
+    entry.file = input.get();
+    entry.at += begin;
   }
   return file;
+}
+
+Expected<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::parse(
+    std::span<const std::byte> bytes, const std::string& name) {
+  INTAGLIO_ASSIGN(const uint64_t header_bytes, header_length(bytes, bytes.size(), name));
+  const std::string_view json(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes,
+                              header_bytes);
+  const std::span<const std::byte> data = bytes.subspan(kLengthBytes + header_bytes);
+  INTAGLIO_ASSIGN(SafetensorsHeader header, read_header(json, data.size(), name));
+  auto file = std::make_shared<SafetensorsFile>();
+  file->path_ = name;
+  file->take(std::move(header), data.data());
+  return file;
+}
+
+void SafetensorsFile::take(SafetensorsHeader header, const std::byte* data) {
+  metadata_ = std::move(header.metadata);
+  tensors_.reserve(header.records.size());
+  for (SafetensorsRecord& record : header.records) {
+    const std::byte* const bytes = data == nullptr ? nullptr : data + record.begin;
+    tensors_.push_back({.name = std::move(record.name),
+                        .view = {bytes, record.dtype, record.shape},
+                        .at = record.begin});
+  }
 }
 
 const TensorEntry* SafetensorsFile::find(std::string_view name) const {
@@ -121,8 +142,10 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
   return found != tensors_.end() && found->name == name ? &*found : nullptr;
 }
 
-Status write_safetensors(const std::filesystem::path& path, std::span<const TensorEntry> tensors,
-                         const std::map<std::string, std::string>& metadata) {
+namespace {
+
+Status write_all(const std::filesystem::path& path, std::span<const TensorEntry> tensors,
+                 const std::map<std::string, std::string>& metadata) {
   std::string header;
   try {
     nlohmann::ordered_json json = nlohmann::ordered_json::object();
@@ -147,6 +170,8 @@ Status write_safetensors(const std::filesystem::path& path, std::span<const Tens
       offset = end;
     }
     header = json.dump();
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception&) {
     return make_error(ErrorCode::kInvalidArgument,
                       "{}: a tensor's name or a text of the metadata is not UTF-8", path.string());
@@ -166,6 +191,13 @@ Status write_safetensors(const std::filesystem::path& path, std::span<const Tens
         file.write({static_cast<const std::byte*>(tensor.view.data), tensor.view.size_bytes()}));
   }
   return file.commit();
+}
+
+}  // namespace
+
+Status write_safetensors(const std::filesystem::path& path, std::span<const TensorEntry> tensors,
+                         const std::map<std::string, std::string>& metadata) {
+  return guard_file_memory(path, "writing", [&] { return write_all(path, tensors, metadata); });
 }
 
 }  // namespace intaglio

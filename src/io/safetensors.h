@@ -1,4 +1,5 @@
-// The safetensors format: 8-byte little-endian header length, JSON header, tensor bytes. Files are untrusted and memory-mapped.
+// The safetensors format: 8-byte little-endian header length, JSON header, tensor bytes. Files are untrusted, and others may write to them while they are
+// read.
 #pragma once
 
 #include <cstddef>
@@ -10,20 +11,40 @@
 #include <string_view>
 #include <vector>
 
+#include "core/aligned_buffer.h"
 #include "core/status.h"
 #include "core/tensor.h"
+#include "io/input_file.h"
 
 namespace intaglio {
 
+struct SafetensorsHeader;
+
 struct TensorEntry {
   std::string name;
-  TensorView view;  // into the mapping; may be unaligned for its element type
+  // Of a tensor in memory; may be unaligned for its element type. Of one in a file without data: read_tensor brings it.
+  TensorView view;
+  const InputFile* file = nullptr;  // lives as long as the SafetensorsFile
+  uint64_t at = 0;                  // bytes from the file's begin
 };
 
-// An open file. Entries point into the mapping and live as long as this object.
+// A tensor and the memory it lies in, if that is its own.
+struct Tensor {
+  TensorView view;
+  AlignedBuffer memory;
+};
+
+// The tensor of an entry, read from its file; one in memory stays where it is. kIo if the file has changed since it was opened.
+Expected<Tensor> read_tensor(const TensorEntry& entry);
+// The same as floats; kBadFormat for a type that is none.
+Expected<std::vector<float>> read_floats(const TensorEntry& entry);
+// Bytes of it from `offset` on.
+Status read_tensor_bytes(const TensorEntry& entry, uint64_t offset, std::span<std::byte> target);
+
+// An open file. Entries live as long as this object.
 class SafetensorsFile {
  public:
-  // Errors: kIo (cannot open or map), kBadFormat (header, offsets, overlaps, sizes that do not match, more than kMaxRank dimensions,
+  // Errors: kIo (cannot open or read), kBadFormat (header, offsets, overlaps, sizes that do not match, more than kMaxRank dimensions,
   // unknown types, duplicate names), each naming the file and the tensor.
   static Expected<std::shared_ptr<const SafetensorsFile>> open(const std::filesystem::path& path);
   // The same over bytes in memory, which must outlive the object; for tests and fuzzing. `name` stands for the path in messages.
@@ -36,8 +57,12 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
+  static Expected<std::shared_ptr<const SafetensorsFile>> open_file(
+      const std::filesystem::path& path);
+  void take(SafetensorsHeader header, const std::byte* data);
+
   std::filesystem::path path_;
-  std::shared_ptr<const void> mapping_;
+  std::shared_ptr<const InputFile> input_;
   std::vector<TensorEntry> tensors_;
   std::map<std::string, std::string> metadata_;
 };

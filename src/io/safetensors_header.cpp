@@ -215,6 +215,8 @@ Expected<SafetensorsHeader> parse_safetensors_header(std::string_view json, uint
       return make_error(ErrorCode::kBadFormat, "{}: {}", file, handler.problem());
     }
     header = handler.take();
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception& exception) {
     return make_error(ErrorCode::kBadFormat, "{}: header: {}", file, printable(exception.what()));
   }

@@ -19,13 +19,16 @@ namespace intaglio {
 // Names and shapes of the tensors a model needs, in the order they are read.
 using TensorShapes = std::vector<std::pair<std::string, Shape>>;
 
-// Where tensors come from. The views stay valid as long as `keep_alive()` is held.
+// Where tensors come from. Views without memory of their own stay valid as long as `keep_alive()` is held.
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
   // Checks that every tensor is there in its shape; lists all that are not.
   virtual Status check(const TensorShapes& shapes) = 0;
-  virtual Expected<TensorView> tensor(const std::string& name, const Shape& shape) = 0;
+  virtual Expected<Tensor> tensor(const std::string& name, const Shape& shape) = 0;
+  // Rows of a matrix, as floats one after the other.
+  virtual Status rows(const std::string& name, const Shape& shape, std::span<const int64_t> which,
+                      float* out) = 0;
   virtual std::shared_ptr<const void> keep_alive() const = 0;
 };
 
@@ -35,11 +38,15 @@ class CheckpointSource : public TensorSource {
   explicit CheckpointSource(std::shared_ptr<const Checkpoint> checkpoint)
       : checkpoint_(std::move(checkpoint)), reader_(checkpoint_) {}
   Status check(const TensorShapes& shapes) override;
-  Expected<TensorView> tensor(const std::string& name, const Shape& shape) override;
+  Expected<Tensor> tensor(const std::string& name, const Shape& shape) override;
+  Status rows(const std::string& name, const Shape& shape, std::span<const int64_t> which,
+              float* out) override;
   std::shared_ptr<const void> keep_alive() const override { return checkpoint_; }
   std::vector<std::string> unused() const { return reader_.unused(); }
 
  private:
+  Expected<const TensorEntry*> entry(const std::string& name, const Shape& shape);
+
   std::shared_ptr<const Checkpoint> checkpoint_;
   WeightReader reader_;
 };
@@ -55,7 +62,9 @@ class SyntheticSource : public TensorSource {
   // For a source that outlives the call whose flag it looks at.
   void forget_cancel() { cancel_ = nullptr; }
   Status check(const TensorShapes& shapes) override;
-  Expected<TensorView> tensor(const std::string& name, const Shape& shape) override;
+  Expected<Tensor> tensor(const std::string& name, const Shape& shape) override;
+  Status rows(const std::string& name, const Shape& shape, std::span<const int64_t> which,
+              float* out) override;
   std::shared_ptr<const void> keep_alive() const override { return blocks_; }
 
  private:

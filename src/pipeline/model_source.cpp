@@ -75,7 +75,8 @@ class FolderSource final : public ModelSource {
     uint64_t hash = 0;
     for (const char* part : {"text_encoder", "transformer", "unconditional_transformer", "vae"}) {
       INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(info_.folder / part));
-      hash = hash * 0x9E3779B97F4A7C15ULL + checkpoint->hash();
+      INTAGLIO_ASSIGN(const uint64_t of_part, checkpoint->hash());
+      hash = hash * 0x9E3779B97F4A7C15ULL + of_part;
     }
     return fmt::format("{:016x}", hash);
   }

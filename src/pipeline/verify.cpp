@@ -29,9 +29,7 @@ Expected<std::vector<float>> read_floats(const SafetensorsFile& file, const char
     return make_error(ErrorCode::kBadFormat, "{} has no float tensor '{}'", file.path().string(),
                       name);
   }
-  std::vector<float> values(static_cast<size_t>(entry->view.shape.count()));
-  convert_to_f32(entry->view.data, entry->view.dtype, values.data(), values.size());
-  return values;
+  return read_floats(*entry);
 }
 
 Expected<Shape> read_shape(const SafetensorsFile& file, const char* name, int rank) {
@@ -192,7 +190,7 @@ class Verifier {
     const TensorEntry* entry = file->find("ids");
     if (entry != nullptr && entry->view.dtype == DType::kI64) {
       std::vector<int64_t> wanted(static_cast<size_t>(entry->view.shape.count()));
-      std::memcpy(wanted.data(), entry->view.data, entry->view.size_bytes());
+      INTAGLIO_TRY(read_tensor_bytes(*entry, 0, std::as_writable_bytes(std::span(wanted))));
       if (!std::equal(ids.begin(), ids.end(), wanted.begin(), wanted.end())) {
         return make_error(ErrorCode::kShapeMismatch, "token ids differ: {} found, {} expected",
                           ids.size(), wanted.size());

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/out_of_memory.h"
 #include "io/json_config.h"
 #include "io/printable.h"
 #include "text/added_tokens.h"
@@ -135,8 +136,10 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Expected<Tokenizer> Tokenizer::open(const std::filesystem::path& tokenizer_json) {
-  INTAGLIO_ASSIGN(const std::string json, read_file(tokenizer_json, kMaxTokenizerBytes));
-  return parse(json, tokenizer_json.string());
+  return guard_file_memory(tokenizer_json, "reading", [&]() -> Expected<Tokenizer> {
+    INTAGLIO_ASSIGN(const std::string json, read_file(tokenizer_json, kMaxTokenizerBytes));
+    return parse(json, tokenizer_json.string());
+  });
 }
 
 Expected<Tokenizer> Tokenizer::parse(std::string_view json, const std::string& name) {

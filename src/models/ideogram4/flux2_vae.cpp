@@ -64,32 +64,36 @@ class Loader {
 
  private:
   // The tensor, if weights are being prepared now.
-  std::optional<TensorView> fetch(const std::string& name, const Shape& shape) {
+  Expected<std::optional<Tensor>> fetch(const std::string& name, const Shape& shape) {
     if (mode_ == Mode::kDeclare) declared_.emplace_back(name, shape);
     if (mode_ != Mode::kPrepare) return std::nullopt;
-    const auto view = source_->tensor(name, shape);
-    return view ? std::optional(*view) : std::nullopt;  // checked before: all are there
+    INTAGLIO_TRY(check_cancelled(context_));
+    return source_->tensor(name, shape).map([](Tensor&& tensor) {
+      return std::optional(std::move(tensor));
+    });
   }
 
-  void fetch_floats(const std::string& name, int64_t count, std::vector<float>& out) {
-    if (const auto view = fetch(name, {count})) {
-      out.resize(static_cast<size_t>(count));
-      convert_to_f32(view->data, view->dtype, out.data(), out.size());
-    }
+  Status fetch_floats(const std::string& name, int64_t count, std::vector<float>& out) {
+    INTAGLIO_ASSIGN(const std::optional<Tensor> tensor, fetch(name, {count}));
+    if (!tensor) return {};
+    out.resize(static_cast<size_t>(count));
+    convert_to_f32(tensor->view.data, tensor->view.dtype, out.data(), out.size());
+    return {};
   }
 
   // The same in memory of the device.
   Status fetch_vector(const std::string& name, int64_t count, AlignedBuffer& out) {
     std::vector<float> values;
-    fetch_floats(name, count, values);
+    INTAGLIO_TRY(fetch_floats(name, count, values));
     INTAGLIO_ASSIGN(out, upload(context_, values));
     return {};
   }
 
   Status load_statistics(Flux2VaeWeights& weights) {
     std::vector<float> variance;
-    fetch_floats("bn.running_mean", 4 * config_.latent_channels, weights.latent_shift);
-    fetch_floats("bn.running_var", 4 * config_.latent_channels, variance);
+    const int64_t count = 4 * config_.latent_channels;
+    INTAGLIO_TRY(fetch_floats("bn.running_mean", count, weights.latent_shift));
+    INTAGLIO_TRY(fetch_floats("bn.running_var", count, variance));
     for (size_t i = 0; i < variance.size(); ++i) {
       const double v = static_cast<double>(variance[i]) + config_.batch_norm_eps;
       if (!(v >= 0.0))
@@ -107,11 +111,13 @@ class Loader {
 
   Status load_conv(const std::string& name, int64_t in, int64_t out, int64_t kernel, bool upsample,
                    Conv2dWeights& conv) {
-    return prepare_conv(fetch(name + ".weight", {out, in, kernel, kernel}),
-                        fetch(name + ".bias", {out}), upsample, in, out, kernel, conv);
+    INTAGLIO_ASSIGN(const std::optional<Tensor> w,
+                    fetch(name + ".weight", {out, in, kernel, kernel}));
+    INTAGLIO_ASSIGN(const std::optional<Tensor> bias, fetch(name + ".bias", {out}));
+    return prepare_conv(w, bias, upsample, in, out, kernel, conv);
   }
 
-  Status prepare_conv(const std::optional<TensorView>& w, const std::optional<TensorView>& bias,
+  Status prepare_conv(const std::optional<Tensor>& w, const std::optional<Tensor>& bias,
                       bool upsample, int64_t in, int64_t out, int64_t kernel, Conv2dWeights& conv) {
     if (mode_ == Mode::kShapes) {
       conv = {.in_channels = in,
@@ -131,15 +137,16 @@ class Loader {
       INTAGLIO_ASSIGN(conv.implementation, choose_conv2d(desc, context_));
     }
     if (!w || !bias) return {};
-    INTAGLIO_ASSIGN(conv, make_conv2d(context_, compute_, *w, *bias, upsample));
+    INTAGLIO_ASSIGN(conv, make_conv2d(context_, compute_, w->view, bias->view, upsample));
     return {};
   }
 
   // A linear as a convolution of kernel 1.
   Status load_linear(const std::string& name, int64_t channels, Conv2dWeights& conv) {
-    auto w = fetch(name + ".weight", {channels, channels});
-    if (w) w->shape = {channels, channels, 1, 1};
-    return prepare_conv(w, fetch(name + ".bias", {channels}), false, channels, channels, 1, conv);
+    INTAGLIO_ASSIGN(std::optional<Tensor> w, fetch(name + ".weight", {channels, channels}));
+    if (w) w->view.shape = {channels, channels, 1, 1};
+    INTAGLIO_ASSIGN(const std::optional<Tensor> bias, fetch(name + ".bias", {channels}));
+    return prepare_conv(w, bias, false, channels, channels, 1, conv);
   }
 
   Status load_resnet(const std::string& name, int64_t in, int64_t out,
@@ -159,10 +166,12 @@ class Loader {
     INTAGLIO_TRY(load_linear(name + ".to_k", channels, attention.k));
     INTAGLIO_TRY(load_linear(name + ".to_out.0", channels, attention.out));
     INTAGLIO_TRY(fetch_vector(name + ".to_v.bias", channels, attention.v_bias));
-    if (const auto v = fetch(name + ".to_v.weight", {channels, channels})) {
+    INTAGLIO_ASSIGN(const std::optional<Tensor> v,
+                    fetch(name + ".to_v.weight", {channels, channels}));
+    if (v) {
       const auto count = static_cast<size_t>(channels * channels);
       std::vector<float> floats(count);
-      convert_to_f32(v->data, v->dtype, floats.data(), count);
+      convert_to_f32(v->view.data, v->view.dtype, floats.data(), count);
       const size_t bytes = count * dtype_size(compute_);
       INTAGLIO_ASSIGN(attention.v, allocate(context_, bytes));
       const std::vector<BFloat16> rounded(floats.begin(), floats.end());

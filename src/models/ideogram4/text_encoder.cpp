@@ -149,8 +149,6 @@ Status TextEncoder::read_weights(const Context& context, std::shared_ptr<TensorS
   INTAGLIO_TRY(source->check(tensor_shapes(config_, prefix_, active_layers())));
   keep_alive_ = source->keep_alive();
   source_ = std::move(source);
-  INTAGLIO_ASSIGN(embeddings_, source_->tensor(prefix_ + "embed_tokens.weight",
-                                               Shape{config_.vocab, config_.hidden}));
   const std::vector<uint64_t> bytes = text_layer_bytes(config_, selection_);
   const bool all = context.gpu == nullptr || weight_budget == 0;
   uint64_t sum = 0;
@@ -238,8 +236,7 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
   INTAGLIO_ASSIGN(BlockBuffers b,
                   take_block_buffers(*context.scratch, block_sizes(config_, dtype_, tokens)));
 
-  std::vector<float> embedded(static_cast<size_t>(tokens * config_.hidden));
-  const size_t row_bytes = static_cast<size_t>(config_.hidden) * dtype_size(embeddings_.dtype);
+  std::vector<int64_t> rows;
   for (int64_t t = 0; t < tokens; ++t) {
     const int32_t id = ids[static_cast<size_t>(t)];
     if (id < 0 || id >= config_.vocab) {
@@ -247,11 +244,11 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
                         "text encoder: token {} has id {}; expected 0 .. {}", t, id,
                         config_.vocab - 1);
     }
-    convert_to_f32(
-        static_cast<const std::byte*>(embeddings_.data) + static_cast<size_t>(id) * row_bytes,
-        embeddings_.dtype, embedded.data() + t * config_.hidden,
-        static_cast<size_t>(config_.hidden));
+    rows.push_back(id);
   }
+  std::vector<float> embedded(static_cast<size_t>(tokens * config_.hidden));
+  INTAGLIO_TRY(source_->rows(prefix_ + "embed_tokens.weight", Shape{config_.vocab, config_.hidden},
+                             rows, embedded.data()));
   INTAGLIO_TRY(copy_in(context, b.h, embedded.data(), embedded.size() * sizeof(float)));
 
   const auto taps = static_cast<int64_t>(config_.taps.size());

@@ -70,7 +70,6 @@ class TextEncoder {
   std::shared_ptr<TensorSource> source_;
   std::shared_ptr<const void> keep_alive_;
   std::string prefix_;         // of the language model's weight names
-  TensorView embeddings_;      // [vocab, hidden], in place
   std::vector<Layer> layers_;  // from `kept_` on only described
   int64_t kept_ = 0;
   std::vector<std::string> unused_;

@@ -33,7 +33,7 @@ TEST(Checkpoint, OpensASingleFileUnderEitherName) {
     EXPECT_EQ((*checkpoint)->files().size(), 1u);
     ASSERT_EQ((*checkpoint)->tensors().size(), 2u);
     EXPECT_EQ((*checkpoint)->tensors()[0]->name, "a");
-    EXPECT_EQ((*checkpoint)->find("b")->view.as<float>()[1], 6.0f);
+    EXPECT_EQ(read_floats(*(*checkpoint)->find("b"))->at(1), 6.0f);
     EXPECT_EQ((*checkpoint)->find("c"), nullptr);
   }
 }
@@ -56,19 +56,19 @@ TEST(Checkpoint, OpensShards) {
   const auto sharded = Checkpoint::open(folder.path());
   ASSERT_TRUE(sharded) << sharded.error().message;
   EXPECT_EQ((*sharded)->files().size(), 2u);
-  EXPECT_EQ((*sharded)->find("b")->view.as<float>()[0], 5.0f);
+  EXPECT_EQ(read_floats(*(*sharded)->find("b"))->at(0), 5.0f);
   // The same weights in one file are the same weights.
   write(whole / "model.safetensors", {entry("b", kB, {2}), entry("a", kA, {2, 2})});
   const auto single = Checkpoint::open(whole.path());
   ASSERT_TRUE(single);
-  EXPECT_EQ((*sharded)->hash(), (*single)->hash());
+  EXPECT_EQ(*(*sharded)->hash(), *(*single)->hash());
 }
 
 TEST(Checkpoint, HashSeesNamesTypesShapesAndData) {
   const auto hash = [](const TensorEntry& tensor) {
     const TempFolder folder;
     write(folder / "model.safetensors", {tensor});
-    return (*Checkpoint::open(folder.path()))->hash();
+    return *(*Checkpoint::open(folder.path()))->hash();
   };
   const float other[] = {1, 2, 3, 5};
   const uint64_t base = hash(entry("a", kA, {2, 2}));
@@ -129,13 +129,13 @@ TEST(WeightReader, CollectsEveryProblem) {
                                        {"c", {integers, DType::kI32, {1}}},
                                        entry("unused", kB, {1})});
   WeightReader reader(*Checkpoint::open(folder.path()));
-  EXPECT_EQ(reader.require("a", {2, 2}).as<float>()[3], 4.0f);
+  EXPECT_EQ(read_floats(*reader.require("a", {2, 2}))->at(3), 4.0f);
   EXPECT_TRUE(reader.finish());
   EXPECT_TRUE(reader.contains("b"));
   EXPECT_FALSE(reader.contains("d"));
-  EXPECT_EQ(reader.require("b", {2, 1}).data, nullptr);
-  EXPECT_EQ(reader.require("c", {1}).data, nullptr);
-  EXPECT_EQ(reader.require("d", {7}).data, nullptr);
+  EXPECT_EQ(reader.require("b", {2, 1}), nullptr);
+  EXPECT_EQ(reader.require("c", {1}), nullptr);
+  EXPECT_EQ(reader.require("d", {7}), nullptr);
   const Status status = reader.finish();
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, ErrorCode::kShapeMismatch);
@@ -145,6 +145,36 @@ TEST(WeightReader, CollectsEveryProblem) {
   EXPECT_THAT(status.error().message, HasSubstr("c: found I32 [1]"));
   EXPECT_THAT(status.error().message, HasSubstr("d: missing, expected [7]"));
   EXPECT_THAT(reader.unused(), ElementsAre("unused"));
+}
+
+TEST(Checkpoint, AFileThatChangesWhileItIsReadIsAnErrorThatNamesIt) {
+  const TempFolder folder;
+  const std::vector<float> values(3'000'000, 1.0f);  // more than is read at once
+  const std::filesystem::path path = folder / "model.safetensors";
+  write(path, {entry("a", values.data(), {3'000'000}), entry("b", values.data(), {2})});
+  const auto checkpoint = Checkpoint::open(folder.path());
+  ASSERT_TRUE(checkpoint);
+  ASSERT_TRUE((*checkpoint)->hash());
+  std::filesystem::resize_file(path, 1'000'000);
+  for (const Status& status :
+       {(*checkpoint)->hash().map([](uint64_t) {}),
+        read_tensor(*(*checkpoint)->find("a")).map([](const Tensor&) {}),
+        read_floats(*(*checkpoint)->find("b")).map([](const std::vector<float>&) {})}) {
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code, ErrorCode::kIo);
+    EXPECT_EQ(status.error().message.find(path.string() + ": changed while it was read"), 0u)
+        << status.error().message;
+  }
+}
+
+TEST(Checkpoint, HashingStopsOnRequest) {
+  const TempFolder folder;
+  const float value = 1;
+  write(folder / "model.safetensors", {entry("a", &value, {1})});
+  const auto checkpoint = Checkpoint::open(folder.path());
+  ASSERT_TRUE(checkpoint);
+  const std::atomic<bool> cancel{true};
+  EXPECT_EQ((*checkpoint)->hash(&cancel).error().code, ErrorCode::kCancelled);
 }
 
 }  // namespace

@@ -204,11 +204,16 @@ TEST(Safetensors, WritesWhatItReads) {
     ASSERT_NE(found, nullptr) << expected.name;
     EXPECT_EQ(found->view.dtype, expected.view.dtype);
     EXPECT_EQ(found->view.shape, expected.view.shape);
-    EXPECT_EQ(std::memcmp(found->view.data, expected.view.data, expected.view.size_bytes()), 0);
+    const auto tensor = read_tensor(*found);
+    ASSERT_TRUE(tensor) << tensor.error().message;
+    EXPECT_EQ(std::memcmp(tensor->view.data, expected.view.data, expected.view.size_bytes()), 0);
   }
-  // The first tensor given is the first of the data, which starts 8-byte aligned in a page-aligned
-  // mapping.
-  EXPECT_EQ(reinterpret_cast<uintptr_t>((*file)->find("z.weight")->view.data) % 8, 0u);
+  // The first tensor given is the first of the data, which starts 8-byte aligned in the file.
+  EXPECT_EQ((*file)->find("z.weight")->at % 8, 0u);
+  const auto floats = read_floats(*(*file)->find("z.weight"));
+  ASSERT_TRUE(floats);
+  EXPECT_EQ(*floats, std::vector<float>(values, values + 3));
+  EXPECT_FALSE(read_floats(*(*file)->find("nothing")));
 }
 
 TEST(Safetensors, WriterRefusesWhatReadersWould) {
@@ -234,6 +239,9 @@ TEST(Safetensors, OpenExplainsWhatIsNotAFile) {
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
   EXPECT_EQ(SafetensorsFile::open(folder / "pipe").error().code,
             ErrorCode::kIo);  // and does not wait
+  EXPECT_EQ(SafetensorsFile::open("/dev/zero").error().code, ErrorCode::kIo);
+  EXPECT_EQ(SafetensorsFile::open("/proc/self/status").error().message,
+            "/proc/self/status: 0 bytes, too short for safetensors");
 }
 
 }  // namespace

@@ -36,10 +36,8 @@ Case read_case(int index) {
   const TensorEntry* image = (*file)->find("image");
   c.h = latent->view.shape[1];
   c.w = latent->view.shape[2];
-  c.latent.resize(static_cast<size_t>(latent->view.shape.count()));
-  c.image.resize(static_cast<size_t>(image->view.shape.count()));
-  convert_to_f32(latent->view.data, latent->view.dtype, c.latent.data(), c.latent.size());
-  convert_to_f32(image->view.data, image->view.dtype, c.image.data(), c.image.size());
+  c.latent = *read_floats(*latent);
+  c.image = *read_floats(*image);
   return c;
 }
 
@@ -220,10 +218,8 @@ TEST(flux2_vae, denormalizes_and_unpacks_by_the_formula) {
   ASSERT_TRUE(vae);
   const auto checkpoint = Checkpoint::open(kVae);
   ASSERT_TRUE(checkpoint);
-  std::vector<float> mean(16), variance(16);
-  convert_to_f32((*checkpoint)->find("bn.running_mean")->view.data, DType::kBF16, mean.data(), 16);
-  convert_to_f32((*checkpoint)->find("bn.running_var")->view.data, DType::kBF16, variance.data(),
-                 16);
+  const std::vector<float> mean = *read_floats(*(*checkpoint)->find("bn.running_mean"));
+  const std::vector<float> variance = *read_floats(*(*checkpoint)->find("bn.running_var"));
   constexpr int64_t kH = 2, kW = 3, kC = 4;
   std::vector<float> x;
   for (int i = 0; i < kH * kW * 4 * kC; ++i) x.push_back(static_cast<float>(i) * 0.25f - 7.0f);

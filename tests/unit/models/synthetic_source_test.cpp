@@ -27,18 +27,18 @@ TEST(SyntheticSource, MatricesHaveTheDeviationOfTheirColumns) {
   const auto b = source.tensor("b", Shape{100, 64});
   ASSERT_TRUE(a && b);
   // 19,200 and 6,400 numbers: the deviation of a deviation is 0.5% and 0.9%.
-  EXPECT_NEAR(deviation_of(*a), 1.0 / 8, 0.03 / 8);
-  EXPECT_NEAR(deviation_of(*b), 1.0 / 8, 0.04 / 8);
-  EXPECT_NE(a->data, b->data) << "two tensors at one place of the noise";
+  EXPECT_NEAR(deviation_of(a->view), 1.0 / 8, 0.03 / 8);
+  EXPECT_NEAR(deviation_of(b->view), 1.0 / 8, 0.04 / 8);
+  EXPECT_NE(a->view.data, b->view.data) << "two tensors at one place of the noise";
 }
 
 TEST(SyntheticSource, TheSameSeedAndNameGiveTheSameNumbers) {
   const TensorShapes shapes{{"w", Shape{32, 64}}};
   SyntheticSource one(5), two(5), other(6);
   for (SyntheticSource* source : {&one, &two, &other}) ASSERT_TRUE(source->check(shapes));
-  const auto bytes = [](const TensorView& view) {
-    const auto* begin = static_cast<const uint8_t*>(view.data);
-    return std::vector<uint8_t>(begin, begin + view.size_bytes());
+  const auto bytes = [](const Tensor& tensor) {
+    const auto* begin = static_cast<const uint8_t*>(tensor.view.data);
+    return std::vector<uint8_t>(begin, begin + tensor.view.size_bytes());
   };
   const auto a = bytes(*one.tensor("w", Shape{32, 64}));
   EXPECT_EQ(a, bytes(*two.tensor("w", Shape{32, 64})));
@@ -58,6 +58,22 @@ TEST(SyntheticSource, StopsWhileALargeMatrixIsMade) {
   cancel = true;
   source.forget_cancel();
   EXPECT_TRUE(source.tensor("w", shape));
+}
+
+TEST(SyntheticSource, RowsAreThoseOfTheTensor) {
+  SyntheticSource source(5);
+  const Shape shape{40, 24};
+  ASSERT_TRUE(source.check({{"w", shape}}));
+  const auto all = source.tensor("w", shape);
+  ASSERT_TRUE(all);
+  const std::vector<int64_t> which{39, 0, 7, 7};
+  std::vector<float> rows(which.size() * 24);
+  ASSERT_TRUE(source.rows("w", shape, which, rows.data()));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i],
+              static_cast<float>(
+                  all->view.as<BFloat16>()[static_cast<size_t>(which[i / 24]) * 24 + i % 24]));
+  }
 }
 
 TEST(SyntheticSource, WhatWasNotAnnouncedIsRefused) {

@@ -109,19 +109,15 @@ class ComfyInt8 : public testing::Test {
     if (entry == nullptr) throw std::runtime_error("no tensor " + name);
     return *entry;
   }
-  std::vector<float> floats(const std::string& name) const {
-    const TensorEntry& entry = tensor(name);
-    std::vector<float> values(static_cast<size_t>(entry.view.shape.count()));
-    convert_to_f32(entry.view.data, entry.view.dtype, values.data(), values.size());
-    return values;
-  }
+  std::vector<float> floats(const std::string& name) const { return *read_floats(tensor(name)); }
   // Rotates and quantizes rows [rows, 1024] and compares with the tensors of `prefix`.
   void compare(const std::string& source, const std::string& q_name, const std::string& scale_name,
                int64_t group) const {
     constexpr int64_t kCols = 1024;
     std::vector<float> x = floats(source);
     const std::vector<float> scale = floats(scale_name);
-    const auto* expected = static_cast<const int8_t*>(tensor(q_name).view.data);
+    const Tensor wanted = *read_tensor(tensor(q_name));
+    const auto* expected = wanted.view.as<int8_t>();
     const auto rows = static_cast<int64_t>(x.size()) / kCols;
     int64_t own_apart = 0, comfy_apart = 0;
     for (int64_t r = 0; r < rows; ++r) {
