@@ -10,6 +10,7 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <stdexcept>
 
 #include "core/control_group.h"
 
@@ -77,7 +78,7 @@ std::optional<uint64_t> parse_bytes(std::string_view text) {
   double value = 0.0;
   try {
     value = std::stod(std::string(text), &used);
-  } catch (const std::exception&) {
+  } catch (const std::logic_error&) {  // no number, or too large a one
     return std::nullopt;
   }
   std::string unit(text.substr(used));

@@ -3,9 +3,11 @@
 #include <png.h>
 
 #include <csetjmp>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 
+#include "core/out_of_memory.h"
 #include "io/atomic_file.h"
 #include "io/json_config.h"
 #include "io/printable.h"
@@ -24,7 +26,17 @@ constexpr uint64_t kMaxDeflateRatio = 1032;
 
 struct PngError {
   char message[256] = "";
+  // libpng goes on without what it had no memory for, e.g. a text.
+  bool out_of_memory = false;
 };
+
+png_voidp take_memory(png_structp png, png_alloc_size_t size) {
+  png_voidp memory = std::malloc(size);
+  if (memory == nullptr) static_cast<PngError*>(png_get_mem_ptr(png))->out_of_memory = true;
+  return memory;
+}
+
+void drop_memory(png_structp, png_voidp memory) { std::free(memory); }
 
 [[noreturn]] void on_error(png_structp png, png_const_charp message) {
   auto* error = static_cast<PngError*>(png_get_error_ptr(png));
@@ -125,7 +137,9 @@ void append_bytes(png_structp png, png_bytep data, png_size_t size) {
   } catch (...) {
     failed = true;
   }
-  if (failed) png_error(png, "out of memory");
+  if (!failed) return;
+  static_cast<PngError*>(png_get_error_ptr(png))->out_of_memory = true;
+  png_error(png, "out of memory");
 }
 
 struct Source {
@@ -233,22 +247,26 @@ Expected<std::vector<uint8_t>> encode_png(const RgbImage& image, const PngText& 
   PngError error;
   std::vector<uint8_t> bytes;
   WriteStruct writer;
-  writer.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, on_error, on_warning);
+  writer.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &error, on_error, on_warning,
+                                         &error, take_memory, drop_memory);
   if (writer.png != nullptr) writer.info = png_create_info_struct(writer.png);
   if (writer.info == nullptr)
-    return make_error(ErrorCode::kOutOfMemory, "PNG: no memory for the encoder");
+    return make_error(ErrorCode::kOutOfMemory, "PNG: out of memory for the encoder");
   png_set_write_fn(writer.png, &bytes, append_bytes, nullptr);
   png_set_user_limits(writer.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-  if (!run_encode(writer.png, writer.info, image, records.data(),
-                  static_cast<int>(records.size()))) {
-    return make_error(ErrorCode::kInternal, "PNG: {}", error.message);
-  }
+  const bool encoded =
+      run_encode(writer.png, writer.info, image, records.data(), static_cast<int>(records.size()));
+  if (error.out_of_memory)
+    return make_error(ErrorCode::kOutOfMemory, "PNG: out of memory for the encoder");
+  if (!encoded) return make_error(ErrorCode::kInternal, "PNG: {}", error.message);
   return bytes;
 }
 
 Status write_png(const std::filesystem::path& path, const RgbImage& image, const PngText& text) {
-  INTAGLIO_ASSIGN(const std::vector<uint8_t> bytes, encode_png(image, text));
-  return write_file_atomic(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  return guard_file_memory(path, "writing", [&]() -> Status {
+    INTAGLIO_ASSIGN(const std::vector<uint8_t> bytes, encode_png(image, text));
+    return write_file_atomic(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  });
 }
 
 Expected<std::pair<RgbImage, PngText>> read_png(const std::filesystem::path& path) {
@@ -259,20 +277,26 @@ Expected<std::pair<RgbImage, PngText>> read_png(const std::filesystem::path& pat
   PngError error;
   Source source{bytes.data(), bytes.size()};
   ReadStruct reader;
-  reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &error, on_error, on_warning);
+  reader.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &error, on_error, on_warning, &error,
+                                        take_memory, drop_memory);
   if (reader.png != nullptr) {
     reader.info = png_create_info_struct(reader.png);
     reader.end_info = png_create_info_struct(reader.png);
   }
   if (reader.info == nullptr || reader.end_info == nullptr) {
-    return make_error(ErrorCode::kOutOfMemory, "{}: no memory for the decoder", path.string());
+    return make_error(ErrorCode::kOutOfMemory, "{}: out of memory for the decoder", path.string());
   }
   png_set_read_fn(reader.png, &source, take_bytes);
   png_set_user_limits(reader.png, static_cast<png_uint_32>(kMaxPixels),
                       static_cast<png_uint_32>(kMaxPixels));
-  if (!run_read_header(reader.png, reader.info)) {
+  const auto failure = [&]() -> tl::unexpected<Error> {
+    if (error.out_of_memory) {
+      return make_error(ErrorCode::kOutOfMemory, "{}: out of memory for the decoder",
+                        path.string());
+    }
     return make_error(ErrorCode::kBadFormat, "{}: {}", path.string(), printable(error.message));
-  }
+  };
+  if (!run_read_header(reader.png, reader.info)) return failure();
 
   RgbImage image{.width = png_get_image_width(reader.png, reader.info),
                  .height = png_get_image_height(reader.png, reader.info),
@@ -288,9 +312,8 @@ Expected<std::pair<RgbImage, PngText>> read_png(const std::filesystem::path& pat
   std::vector<png_bytep> rows(static_cast<size_t>(image.height));
   for (size_t y = 0; y < rows.size(); ++y)
     rows[y] = image.pixels.data() + y * static_cast<size_t>(image.width) * 3;
-  if (!run_read_pixels(reader.png, reader.end_info, rows.data())) {
-    return make_error(ErrorCode::kBadFormat, "{}: {}", path.string(), printable(error.message));
-  }
+  if (!run_read_pixels(reader.png, reader.end_info, rows.data()) || error.out_of_memory)
+    return failure();
   PngText text;
   append_text(reader.png, reader.info, text);
   append_text(reader.png, reader.end_info, text);

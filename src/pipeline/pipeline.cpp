@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "core/memory_info.h"
+#include "core/out_of_memory.h"
 #include "core/philox.h"
 #include "ops/elementwise.h"
 #include "pipeline/finish_picture.h"
@@ -73,27 +74,33 @@ const Context& Pipeline::context() const { return impl_->context; }
 
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder,
                                                    const PipelineOptions& options) {
-  INTAGLIO_ASSIGN(std::shared_ptr<const ModelSource> source, ModelSource::open(folder));
-  return open(std::move(source), options);
+  return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
+    INTAGLIO_ASSIGN(std::shared_ptr<const ModelSource> source, ModelSource::open(folder));
+    return open(std::move(source), options);
+  });
 }
 
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const ModelSource> source,
                                                    const PipelineOptions& options) {
-  INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
-  INTAGLIO_TRY(options.selection.check_device(device.context));
-  INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
-  INTAGLIO_TRY(source->check_keep_bf16(options.selection));
-  auto impl = std::make_unique<Impl>();
-  impl->source = std::move(source);
-  impl->options = options;
-  impl->stream = std::move(device.stream);
-  impl->context = device.context;
-  impl->context.scratch = &impl->arena;
-  impl->memory_limit = memory_limit;
-  return std::unique_ptr<Pipeline>(new Pipeline(std::move(impl)));
+  return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
+    INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
+    INTAGLIO_TRY(options.selection.check_device(device.context));
+    INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
+    INTAGLIO_TRY(source->check_keep_bf16(options.selection));
+    auto impl = std::make_unique<Impl>();
+    impl->source = std::move(source);
+    impl->options = options;
+    impl->stream = std::move(device.stream);
+    impl->context = device.context;
+    impl->context.scratch = &impl->arena;
+    impl->memory_limit = memory_limit;
+    return std::unique_ptr<Pipeline>(new Pipeline(std::move(impl)));
+  });
 }
 
-Expected<std::string> Pipeline::model_hash() { return impl_->source->hash(); }
+Expected<std::string> Pipeline::model_hash() {
+  return guard_memory("hashing the weights", [&] { return impl_->source->hash(); });
+}
 
 Status Pipeline::Impl::check_request(const PictureRequest& r) const {
   const int64_t unit = info().pixels_per_token;
@@ -157,11 +164,15 @@ Status Pipeline::Impl::check_pinned(const MemoryPlan& plan) const {
 }
 
 Expected<PicturePlan> Pipeline::plan(const PictureRequest& request) {
-  INTAGLIO_TRY(make_current(impl_->context));
-  INTAGLIO_TRY(impl_->check_request(request));
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->token_ids(request));
-  INTAGLIO_ASSIGN(const MemoryPlan plan, impl_->plan(request, static_cast<int64_t>(ids.size())));
-  INTAGLIO_TRY(impl_->check_pinned(plan));
+  return guard_memory("planning the picture", [&] { return impl_->plan(request); });
+}
+
+Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const {
+  INTAGLIO_TRY(make_current(context));
+  INTAGLIO_TRY(check_request(request));
+  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, token_ids(request));
+  INTAGLIO_ASSIGN(const MemoryPlan plan, this->plan(request, static_cast<int64_t>(ids.size())));
+  INTAGLIO_TRY(check_pinned(plan));
   const int64_t unit = info().pixels_per_token;
   return PicturePlan{.text_tokens = static_cast<int64_t>(ids.size()),
                      .image_tokens = (request.width / unit) * (request.height / unit),
@@ -214,12 +225,14 @@ Expected<std::vector<float>> Pipeline::Impl::on_host(const AlignedBuffer& featur
 
 Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
                                                    std::vector<int32_t>* ids_out) {
-  INTAGLIO_TRY(make_current(impl_->context));
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->source->tokenize(prompt));
-  INTAGLIO_TRY(impl_->load_text_encoder(static_cast<int64_t>(ids.size())));
-  if (ids_out != nullptr) *ids_out = ids;
-  INTAGLIO_ASSIGN(const AlignedBuffer features, impl_->encode(ids));
-  return impl_->on_host(features);
+  return guard_memory("reading the prompt", [&]() -> Expected<std::vector<float>> {
+    INTAGLIO_TRY(make_current(impl_->context));
+    INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->source->tokenize(prompt));
+    INTAGLIO_TRY(impl_->load_text_encoder(static_cast<int64_t>(ids.size())));
+    if (ids_out != nullptr) *ids_out = ids;
+    INTAGLIO_ASSIGN(const AlignedBuffer features, impl_->encode(ids));
+    return impl_->on_host(features);
+  });
 }
 
 // The text features are not needed on the device once this is done.
@@ -332,7 +345,14 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
 Expected<Picture> Pipeline::generate(const PictureRequest& request,
                                      const ProgressCallback& progress,
                                      const std::atomic<bool>* cancel) {
-  Impl& impl = *impl_;
+  return guard_memory("making the picture",
+                      [&] { return impl_->generate(request, progress, cancel); });
+}
+
+Expected<Picture> Pipeline::Impl::generate(const PictureRequest& request,
+                                           const ProgressCallback& progress,
+                                           const std::atomic<bool>* cancel) {
+  Impl& impl = *this;
   INTAGLIO_TRY(make_current(impl.context));
   impl.context.cancel = cancel;
   INTAGLIO_TRY(impl.check_request(request));
