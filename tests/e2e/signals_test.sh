@@ -21,7 +21,7 @@ ends_with() {  # exit code, what
 
 # A background job of a shell without job control ignores SIGINT: python3 takes that away, as a terminal does.
 foreground() { exec python3 -c 'import os,signal,sys
-for s in (signal.SIGINT, signal.SIGHUP): signal.signal(s, signal.SIG_DFL)
+for s in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP): signal.signal(s, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])' "$@"; }
 for signal in INT:130 TERM:143 HUP:129; do
   start foreground "${draw[@]}" --json

@@ -12,7 +12,7 @@ TEST(nearest_word, forgives_one_letter_in_three) {
   EXPECT_EQ(nearest_word("--promt", kNames), "--prompt");  // left out
   EXPECT_EQ(nearest_word("--prompt", kNames), "--prompt");
   EXPECT_EQ(nearest_word("--prommpt", kNames), "--prompt");  // added
-  EXPECT_EQ(nearest_word("--porompst", kNames), "--prompts");
+  EXPECT_EQ(nearest_word("--promptss", kNames), "--prompts");
   EXPECT_EQ(nearest_word("--sede", kNames), "--seed");  // swapped
   EXPECT_EQ(nearest_word("--SEED", kNames), "--seed");
   EXPECT_EQ(nearest_word("--prec", kNames), "--precision");  // the beginning of one alone

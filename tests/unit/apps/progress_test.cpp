@@ -43,7 +43,7 @@ TEST(bar_line, keeps_what_matters) {
       bar_line(text, 80, false), "sampling " + [] {
         std::string bar;
         for (int i = 0; i < 19; ++i) bar += "━";
-        for (int i = 0; i < 19; ++i) bar += "·";
+        for (int i = 0; i < 20; ++i) bar += "·";
         return bar;
       }() + " 12/24  1.00 s/step, 12.0 s left");
   EXPECT_EQ(bar_line(text, 40, false), "sampling 12/24  1.00 s/step, 12.0 s left");
