@@ -5,11 +5,11 @@
 #include <fmt/chrono.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <ctime>
 
 #include "../bench.h"
 #include "../command.h"
+#include "../console.h"
 #include "../interrupt.h"
 #include "../linear_report.h"
 #include "core/cuda/device.h"
