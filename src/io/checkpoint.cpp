@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 
 #include "core/escape.h"
@@ -74,6 +75,50 @@ Expected<Shards> open_shards(const std::filesystem::path& index_path) {
   return shards;
 }
 
+constexpr const char* kStems[] = {"diffusion_pytorch_model", "model"};
+
+// Whether `name` is "<stem>.<variant>.safetensors", "<stem>.<variant>.safetensors.index.json" or "<stem>.safetensors.index.<variant>.json".
+bool has_variant(std::string_view name) {
+  const auto is_variant = [](std::string_view text) {
+    return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+      return c == '_' || std::isalnum(static_cast<unsigned char>(c)) != 0;
+    });
+  };
+  const auto cut = [](std::string_view text, std::string_view begin, std::string_view end) {
+    const bool fits =
+        text.size() > begin.size() + end.size() && text.starts_with(begin) && text.ends_with(end);
+    return fits ? text.substr(begin.size(), text.size() - begin.size() - end.size())
+                : std::string_view();
+  };
+  return std::any_of(std::begin(kStems), std::end(kStems), [&](const std::string& stem) {
+    return is_variant(cut(name, stem + ".", ".safetensors")) ||
+           is_variant(cut(name, stem + ".", ".safetensors.index.json")) ||
+           is_variant(cut(name, stem + ".safetensors.index.", ".json"));
+  });
+}
+
+// The file or the index of the weights in `folder`.
+Expected<std::filesystem::path> weights_in(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(folder, ignored))
+    return make_error(ErrorCode::kNotFound, "{}: no such folder; expected weights in it",
+                      folder.string());
+  std::vector<std::string> tried;
+  for (const char* stem : kStems) {
+    for (const char* end : {"safetensors", "safetensors.index.json"}) {
+      tried.push_back(fmt::format("{}.{}", stem, end));
+      if (std::filesystem::exists(folder / tried.back(), ignored)) return folder / tried.back();
+    }
+  }
+  std::vector<std::filesystem::path> variants;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+    if (has_variant(entry.path().filename().string())) variants.push_back(entry.path());
+  if (variants.size() == 1) return variants.front();
+  return make_error(ErrorCode::kNotFound, "{}: {}; looked for {}; there is {}", folder.string(),
+                    variants.empty() ? "no weights" : "more than one variant of the weights",
+                    fmt::join(tried, ", "), folder_contents(folder));
+}
+
 struct HashState {
   HashState() : state(XXH3_createState()) {
     if (state != nullptr) XXH3_64bits_reset(state);
@@ -86,32 +131,49 @@ struct HashState {
 
 }  // namespace
 
-Expected<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::filesystem::path& folder) {
+Expected<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::filesystem::path& path) {
   auto checkpoint = std::make_shared<Checkpoint>();
-  checkpoint->folder_ = folder;
-  std::vector<std::string> tried;
-  for (const char* stem : {"diffusion_pytorch_model", "model"}) {
-    const std::filesystem::path single = folder / fmt::format("{}.safetensors", stem);
-    const std::filesystem::path index = folder / fmt::format("{}.safetensors.index.json", stem);
-    std::error_code ignored;
-    if (std::filesystem::exists(single, ignored)) {
-      INTAGLIO_ASSIGN(auto file, SafetensorsFile::open(single));
-      for (const TensorEntry& entry : file->tensors())
-        checkpoint->tensors_.emplace(entry.name, &entry);
-      checkpoint->files_.push_back(std::move(file));
-      return checkpoint;
-    }
-    if (std::filesystem::exists(index, ignored)) {
-      INTAGLIO_ASSIGN(Shards shards, open_shards(index));
-      checkpoint->files_ = std::move(shards.files);
-      checkpoint->tensors_ = std::move(shards.tensors);
-      return checkpoint;
-    }
-    tried.push_back(single.filename().string());
-    tried.push_back(index.filename().string());
+  std::error_code ignored;
+  checkpoint->path_ = path;
+  const bool names_a_file = path.extension() == ".safetensors" || path.extension() == ".json";
+  if (std::filesystem::is_directory(path, ignored) || !names_a_file) {
+    INTAGLIO_ASSIGN(checkpoint->path_, weights_in(path));
   }
-  return make_error(ErrorCode::kNotFound, "{}: no weights; looked for {}", folder.string(),
-                    fmt::join(tried, ", "));
+  if (checkpoint->path_.extension() == ".json") {
+    INTAGLIO_ASSIGN(Shards shards, open_shards(checkpoint->path_));
+    checkpoint->files_ = std::move(shards.files);
+    checkpoint->tensors_ = std::move(shards.tensors);
+    return checkpoint;
+  }
+  INTAGLIO_ASSIGN(auto file, SafetensorsFile::open(checkpoint->path_));
+  for (const TensorEntry& entry : file->tensors()) checkpoint->tensors_.emplace(entry.name, &entry);
+  checkpoint->files_.push_back(std::move(file));
+  return checkpoint;
+}
+
+std::string folder_contents(const std::filesystem::path& folder) {
+  constexpr size_t kMaxNames = 10;
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    std::error_code ignored;
+    const bool dangles = entry.is_symlink(ignored) && !entry.exists(ignored);
+    names.push_back(printable(entry.path().filename().string(), 100) +
+                    (dangles ? " (a link to nothing)" : ""));
+  }
+  if (names.empty()) return "nothing";
+  std::sort(names.begin(), names.end());
+  const size_t shown = std::min(names.size(), kMaxNames);
+  std::string text = fmt::format(
+      "{}", fmt::join(names.begin(), names.begin() + static_cast<ptrdiff_t>(shown), ", "));
+  if (shown < names.size()) text += fmt::format(" and {} more", names.size() - shown);
+  return text;
+}
+
+std::string Checkpoint::file_of(const TensorEntry& tensor) const {
+  for (const auto& file : files_)
+    if (file->find(tensor.name) == &tensor) return file->path().filename().string();
+  return path_.filename().string();
 }
 
 const TensorEntry* Checkpoint::find(std::string_view name) const {
@@ -147,6 +209,7 @@ Expected<uint64_t> Checkpoint::hash(const std::atomic<bool>* cancel) const {
   };
   for (const auto& [name, entry] : tensors_) {
     add_text(name);
+    if (!entry->foreign.empty()) add_text(entry->foreign);
     add_text(dtype_name(entry->view.dtype));
     const int64_t rank = entry->view.shape.rank;
     add(&rank, sizeof(rank));
@@ -172,11 +235,17 @@ const TensorEntry* WeightReader::require(const std::string& name, const Shape& s
     return nullptr;
   }
   used_.insert(name);
-  if (!is_float(entry->view.dtype) || entry->view.dtype == DType::kF64 ||
+  if (!entry->foreign.empty() || !is_float(entry->view.dtype) || entry->view.dtype == DType::kF64 ||
       entry->view.shape != shape) {
-    problems_.push_back(fmt::format("{}: found {} {}, expected F32, F16 or BF16 {}",
-                                    printable(name), dtype_name(entry->view.dtype),
-                                    to_string(entry->view.shape), to_string(shape)));
+    const std::string found =
+        !entry->foreign.empty()
+            ? entry->foreign
+            : fmt::format("{} {}", dtype_name(entry->view.dtype), to_string(entry->view.shape));
+    const std::string file = checkpoint_->files().size() > 1
+                                 ? fmt::format(" in {}", printable(checkpoint_->file_of(*entry)))
+                                 : "";
+    problems_.push_back(fmt::format("{}: found {}{}, expected F32, F16 or BF16 {}", printable(name),
+                                    found, file, to_string(shape)));
     return nullptr;
   }
   return entry;
@@ -185,7 +254,7 @@ const TensorEntry* WeightReader::require(const std::string& name, const Shape& s
 Status WeightReader::finish() const {
   if (problems_.empty()) return {};
   return make_error(ErrorCode::kShapeMismatch, "{}: {} tensor{} not as the model needs:\n  {}",
-                    checkpoint_->folder().string(), problems_.size(),
+                    checkpoint_->path().string(), problems_.size(),
                     problems_.size() == 1 ? "" : "s", fmt::join(problems_, "\n  "));
 }
 

@@ -15,24 +15,43 @@
 
 namespace intaglio {
 
+// The files of a part: its config and its weights, which may lie apart.
+struct PartFiles {
+  std::filesystem::path config;   // config.json
+  std::filesystem::path weights;  // what Checkpoint::open takes
+
+  // Both in one folder.
+  static PartFiles in(const std::filesystem::path& folder) {
+    return {folder / "config.json", folder};
+  }
+};
+
 class Checkpoint {
  public:
-  // Opens `<folder>/<stem>.safetensors` or `<folder>/<stem>.safetensors.index.json` with its shards, for the first stem that exists of
-  // "diffusion_pytorch_model" and "model". Shard names must stay inside the folder. A tensor of the index missing from its shard is an error.
-  static Expected<std::shared_ptr<const Checkpoint>> open(const std::filesystem::path& folder);
+  // `path`: a safetensors file, the index of shards, or a folder. In a folder: "<stem>.safetensors" or "<stem>.safetensors.index.json" with its shards, for
+  // the first stem that exists of "diffusion_pytorch_model" and "model"; else the only file with a variant in its name ("<stem>.fp16.safetensors",
+  // "<stem>.safetensors.index.fp16.json"); else kNotFound says what lies there. Shard names must stay inside the folder. A tensor of the index missing from
+  // its shard is an error.
+  static Expected<std::shared_ptr<const Checkpoint>> open(const std::filesystem::path& path);
 
-  const std::filesystem::path& folder() const { return folder_; }
+  // The file, or the index of the shards.
+  const std::filesystem::path& path() const { return path_; }
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
   const TensorEntry* find(std::string_view name) const;  // nullptr if absent
   std::vector<const TensorEntry*> tensors() const;       // sorted by name
+  // The name of the file that holds a tensor of this checkpoint.
+  std::string file_of(const TensorEntry& tensor) const;
   // xxh3-64 of names, types, shapes and data; the identity of the weights. `cancel` may be null; once it is set the call returns kCancelled soon.
   Expected<uint64_t> hash(const std::atomic<bool>* cancel = nullptr) const;
 
  private:
-  std::filesystem::path folder_;
+  std::filesystem::path path_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::map<std::string, const TensorEntry*, std::less<>> tensors_;
 };
+
+// The names in a folder, for a message: "a.bin, b.json", at most ten, and links to nothing marked; "nothing" for an empty folder.
+std::string folder_contents(const std::filesystem::path& folder);
 
 // Fetches tensors by name while collecting every problem, so that a user sees all of them at once.
 class WeightReader {

@@ -29,6 +29,8 @@ class JsonConfig {
   static Expected<JsonConfig> parse(std::string_view text, const std::string& name);
 
   const nlohmann::json& json() const { return json_; }
+  // What messages about a key start with: the file, the key path of a nested object, ": " between them and the key.
+  const std::string& where() const { return name_; }
   bool contains(std::string_view key) const {
     return json_.contains(key) && !json_.at(key).is_null();
   }

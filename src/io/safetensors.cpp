@@ -46,7 +46,8 @@ Expected<uint64_t> header_length(std::span<const std::byte> bytes, uint64_t file
 
 Expected<SafetensorsHeader> read_header(std::string_view json, uint64_t data_bytes,
                                         const std::string& name) {
-  if (json.empty() || json.front() != '{') {
+  const size_t start = json.find_first_not_of(" \t\r\n");
+  if (start == std::string_view::npos || json[start] != '{') {
     return make_error(ErrorCode::kBadFormat,
                       "{}: header does not start with '{{'; not safetensors?", name);
   }
@@ -131,7 +132,8 @@ void SafetensorsFile::take(SafetensorsHeader header, const std::byte* data) {
     const std::byte* const bytes = data == nullptr ? nullptr : data + record.begin;
     tensors_.push_back({.name = std::move(record.name),
                         .view = {bytes, record.dtype, record.shape},
-                        .at = record.begin});
+                        .at = record.begin,
+                        .foreign = std::move(record.foreign)});
   }
 }
 

@@ -26,6 +26,9 @@ struct TensorEntry {
   TensorView view;
   const InputFile* file = nullptr;  // lives as long as the SafetensorsFile
   uint64_t at = 0;                  // bytes from the file's begin
+  // Of a tensor that this reader has no type for, or of more than kMaxRank dimensions: type and shape in the file's words, e.g. "F6_E2M3 [4, 8]"; `view` is
+  // its bytes then. Nothing can use it, and its being there harms nothing.
+  std::string foreign = {};
 };
 
 // A tensor and the memory it lies in, if that is its own.
@@ -44,8 +47,9 @@ Status read_tensor_bytes(const TensorEntry& entry, uint64_t offset, std::span<st
 // An open file. Entries live as long as this object.
 class SafetensorsFile {
  public:
-  // Errors: kIo (cannot open or read), kBadFormat (header, offsets, overlaps, sizes that do not match, more than kMaxRank dimensions,
-  // unknown types, duplicate names), each naming the file and the tensor.
+  // Errors: kIo (cannot open or read), kBadFormat (header, offsets, overlaps, sizes that do not match, duplicate names), each naming the file and the
+  // tensor. As lenient as the published reader: white space around the header, keys it does not know, any order, tensors without elements, and types
+  // that neither knows.
   static Expected<std::shared_ptr<const SafetensorsFile>> open(const std::filesystem::path& path);
   // The same over bytes in memory, which must outlive the object; for tests and fuzzing. `name` stands for the path in messages.
   static Expected<std::shared_ptr<const SafetensorsFile>> parse(std::span<const std::byte> bytes,

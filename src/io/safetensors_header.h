@@ -17,6 +17,7 @@ struct SafetensorsRecord {
   std::string name;
   DType dtype = DType::kF32;
   Shape shape;
+  std::string foreign = {};  // as TensorEntry::foreign; dtype and shape are those of its bytes then
   uint64_t begin = 0,
            end = 0;  // bytes from the start of the data; end - begin is exactly shape x dtype
 };

@@ -1,14 +1,32 @@
 #include "models/weights.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <functional>
 
 #include "core/memory.h"
 #include "core/philox.h"
+#include "io/printable.h"
 
 namespace intaglio {
+
+Status refuse_layers_beyond(const Checkpoint& checkpoint, std::string_view prefix, int64_t count,
+                            std::string_view key) {
+  for (const TensorEntry* entry : checkpoint.tensors()) {
+    if (!entry->name.starts_with(prefix)) continue;
+    const char* const end = entry->name.data() + entry->name.size();
+    int64_t layer = -1;
+    const auto [rest, error] = std::from_chars(entry->name.data() + prefix.size(), end, layer);
+    if (error != std::errc() || rest == end || *rest != '.' || layer < count) continue;
+    return make_error(ErrorCode::kShapeMismatch,
+                      "{}: holds {}, beyond the {} of the config ({}); the config is not that of "
+                      "these weights",
+                      checkpoint.path().string(), printable(entry->name), count, key);
+  }
+  return {};
+}
 
 Status CheckpointSource::check(const TensorShapes& shapes) {
   for (const auto& [name, shape] : shapes) reader_.require(name, shape);
@@ -19,7 +37,7 @@ Expected<const TensorEntry*> CheckpointSource::entry(const std::string& name, co
   const TensorEntry* const found = reader_.require(name, shape);
   if (found == nullptr) {
     return make_error(ErrorCode::kShapeMismatch, "tensor {} of shape {} is not in {}", name,
-                      to_string(shape), checkpoint_->folder().string());
+                      to_string(shape), checkpoint_->path().string());
   }
   return found;
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,11 @@ namespace intaglio {
 
 // Names and shapes of the tensors a model needs, in the order they are read.
 using TensorShapes = std::vector<std::pair<std::string, Shape>>;
+
+// kShapeMismatch if `checkpoint` has a tensor "<prefix><number>." with a number of `count` or more: the config, which has `count` under `key`, is not that of
+// these weights.
+Status refuse_layers_beyond(const Checkpoint& checkpoint, std::string_view prefix, int64_t count,
+                            std::string_view key);
 
 // Where tensors come from. Views without memory of their own stay valid as long as `keep_alive()` is held.
 class TensorSource {

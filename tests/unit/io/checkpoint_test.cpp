@@ -46,6 +46,78 @@ TEST(Checkpoint, NamesTheFilesItLookedFor) {
   EXPECT_THAT(checkpoint.error().message, HasSubstr("model.safetensors.index.json"));
 }
 
+TEST(Checkpoint, OpensAFileOrAnIndexByName) {
+  const TempFolder folder;
+  write(folder / "any name.safetensors", {entry("a", kA, {4})});
+  const auto file = Checkpoint::open(folder / "any name.safetensors");
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_EQ(read_floats(*(*file)->find("a"))->at(0), 1.0f);
+  EXPECT_EQ((*file)->path(), folder / "any name.safetensors");
+  folder.write("x.json", R"({"weight_map":{"a":"any name.safetensors"}})");
+  EXPECT_TRUE(Checkpoint::open(folder / "x.json"));
+  EXPECT_EQ(Checkpoint::open(folder / "gone.safetensors").error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(Checkpoint::open(folder / "gone").error().message, HasSubstr("no such folder"));
+}
+
+TEST(Checkpoint, AVariantIsTakenWhenItIsTheOnlyOne) {
+  for (const char* name : {"diffusion_pytorch_model.fp16.safetensors", "model.bf16.safetensors",
+                           "model.non_ema.safetensors"}) {
+    const TempFolder folder;
+    write(folder / name, {entry("a", kA, {4})});
+    folder.write("config.json", "{}");
+    folder.write("modelling.fp16.safetensors", "");
+    folder.write("model.fp16-00001-of-00002.safetensors", "");
+    const auto checkpoint = Checkpoint::open(folder.path());
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    EXPECT_EQ((*checkpoint)->path().filename(), name);
+  }
+  for (const char* name : {"model.safetensors.index.fp16.json", "model.fp16.safetensors.index.json",
+                           "diffusion_pytorch_model.safetensors.index.bf16.json"}) {
+    const TempFolder folder;
+    write(folder / "model.fp16-00001-of-00001.safetensors", {entry("a", kA, {4})});
+    folder.write(name, R"({"weight_map":{"a":"model.fp16-00001-of-00001.safetensors"}})");
+    EXPECT_TRUE(Checkpoint::open(folder.path())) << name;
+  }
+  const TempFolder folder;
+  write(folder / "model.fp16.safetensors", {entry("a", kA, {4})});
+  write(folder / "model.fp8.safetensors", {entry("a", kA, {4})});
+  const auto two = Checkpoint::open(folder.path());
+  ASSERT_FALSE(two);
+  EXPECT_THAT(two.error().message, HasSubstr("more than one variant"));
+  EXPECT_THAT(two.error().message,
+              HasSubstr("there is model.fp16.safetensors, model.fp8.safetensors"));
+  write(folder / "model.safetensors", {entry("b", kA, {4})});
+  EXPECT_NE((*Checkpoint::open(folder.path()))->find("b"), nullptr);
+}
+
+TEST(Checkpoint, SaysWhatLiesThere) {
+  const TempFolder folder;
+  EXPECT_THAT(Checkpoint::open(folder.path()).error().message, HasSubstr("there is nothing"));
+  folder.write("pytorch_model.bin", "x");
+  std::filesystem::create_symlink(folder / "gone", folder / "model.weights");
+  EXPECT_THAT(Checkpoint::open(folder.path()).error().message,
+              HasSubstr("there is model.weights (a link to nothing), pytorch_model.bin"));
+}
+
+// A tensor that nothing asks for may be of any type; one that is asked for may not.
+TEST(Checkpoint, ForeignTensorsHarmOnlyWhoNeedsThem) {
+  const TempFolder folder;
+  const std::string header =
+      R"({"a":{"dtype":"F4","shape":[2,4],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})";
+  std::string bytes(8, '\0');
+  bytes[0] = static_cast<char>(header.size());
+  folder.write("model.safetensors", bytes + header + std::string(8, 'x'));
+  const auto checkpoint = Checkpoint::open(folder.path());
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  WeightReader reader(*checkpoint);
+  EXPECT_NE(reader.require("b", {1}), nullptr);
+  EXPECT_TRUE(reader.finish());
+  EXPECT_EQ(reader.require("a", {4}), nullptr);
+  EXPECT_THAT(reader.finish().error().message,
+              HasSubstr("a: found F4 [2, 4], expected F32, F16 or BF16 [4]"));
+  EXPECT_THAT(reader.finish().error().message, HasSubstr("model.safetensors: 1 tensor"));
+}
+
 TEST(Checkpoint, OpensShards) {
   const TempFolder folder, whole;
   write(folder / "part-1.safetensors", {entry("a", kA, {2, 2})});
@@ -57,6 +129,11 @@ TEST(Checkpoint, OpensShards) {
   ASSERT_TRUE(sharded) << sharded.error().message;
   EXPECT_EQ((*sharded)->files().size(), 2u);
   EXPECT_EQ(read_floats(*(*sharded)->find("b"))->at(0), 5.0f);
+  EXPECT_EQ((*sharded)->file_of(*(*sharded)->find("b")), "part-2.safetensors");
+  WeightReader reader(*sharded);
+  EXPECT_EQ(reader.require("b", {3}), nullptr);
+  EXPECT_THAT(reader.finish().error().message,
+              HasSubstr("b: found F32 [2] in part-2.safetensors, expected F32, F16 or BF16 [3]"));
   // The same weights in one file are the same weights.
   write(whole / "model.safetensors", {entry("b", kB, {2}), entry("a", kA, {2, 2})});
   const auto single = Checkpoint::open(whole.path());
