@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/memory.h"
+#include "models/ideogram4/config_keys.h"
 #include "models/ideogram4/flux2_vae_weights.h"
 #include "models/weights.h"
 
@@ -190,46 +191,53 @@ class Loader {
   TensorShapes declared_;
 };
 
-Status check_supported(const JsonConfig& json) {
-  INTAGLIO_ASSIGN(const std::string activation, json.string_or("act_fn", "silu"));
-  if (activation != "silu")
-    return make_error(ErrorCode::kUnsupported, "VAE config: act_fn is '{}', expected silu",
-                      activation);
-  INTAGLIO_ASSIGN(const int64_t out_channels, json.integer_or("out_channels", 3, 1, 1024));
-  if (out_channels != 3)
-    return make_error(ErrorCode::kUnsupported, "VAE config: out_channels is {}, expected 3",
-                      out_channels);
-  if (json.contains("patch_size")) {
-    INTAGLIO_ASSIGN(const std::vector<int64_t> patch, json.integers("patch_size", 1, 64, 2));
-    if (patch != std::vector<int64_t>{2, 2})
-      return make_error(ErrorCode::kUnsupported, "VAE config: patch_size is not [2, 2]");
-  }
-  return {};
+// One up block a width, of resnets and an upsampler.
+Status check_up_blocks(const JsonConfig& json, size_t widths) {
+  if (!json.contains("up_block_types")) return {};
+  const nlohmann::json& types = json.json().at("up_block_types");
+  const auto is_plain = [](const nlohmann::json& type) { return type == "UpDecoderBlock2D"; };
+  if (types.is_array() && types.size() == widths &&
+      std::all_of(types.begin(), types.end(), is_plain))
+    return {};
+  return make_error(ErrorCode::kUnsupported,
+                    "{}up_block_types: supported is one UpDecoderBlock2D for each of the {} widths",
+                    json.where(), widths);
 }
 
 }  // namespace
 
 Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json) {
-  INTAGLIO_TRY(check_supported(json));
+  INTAGLIO_TRY(check_known_keys(ConfigKind::kVae, json));
   Flux2VaeConfig config;
   const bool own_widths = json.contains("decoder_block_out_channels");
   INTAGLIO_ASSIGN(config.latent_channels, json.integer("latent_channels", 1, 4096));
-  INTAGLIO_ASSIGN(
-      config.widths,
-      json.integers(own_widths ? "decoder_block_out_channels" : "block_out_channels", 1, 16384, 8));
+  INTAGLIO_ASSIGN(config.widths, json.integers("block_out_channels", 1, 16384, 8));
+  if (own_widths) {
+    // The pipeline counts pixels a latent by the encoder's widths.
+    const size_t levels = config.widths.size();
+    INTAGLIO_ASSIGN(config.widths, json.integers("decoder_block_out_channels", 1, 16384, 8));
+    if (config.widths.size() != levels)
+      return make_error(ErrorCode::kUnsupported,
+                        "{}decoder_block_out_channels has {} widths, block_out_channels has {}; "
+                        "supported is the same number",
+                        json.where(), config.widths.size(), levels);
+  }
   INTAGLIO_ASSIGN(config.layers_per_block, json.integer("layers_per_block", 1, 64));
   INTAGLIO_ASSIGN(config.norm_groups, json.integer("norm_num_groups", 1, 16384));
   INTAGLIO_ASSIGN(config.batch_norm_eps, json.number_or("batch_norm_eps", 1e-4));
   INTAGLIO_ASSIGN(config.mid_attention, json.boolean_or("mid_block_add_attention", true));
   INTAGLIO_ASSIGN(config.post_quant_conv, json.boolean_or("use_post_quant_conv", true));
   if (config.widths.empty())
-    return make_error(ErrorCode::kBadFormat, "VAE config: no block widths");
+    return make_error(ErrorCode::kBadFormat, "{}block_out_channels: no block widths", json.where());
+  if (!(config.batch_norm_eps >= 0.0))
+    return make_error(ErrorCode::kBadFormat, "{}batch_norm_eps: expected 0 or more, found {}",
+                      json.where(), config.batch_norm_eps);
+  INTAGLIO_TRY(check_up_blocks(json, config.widths.size()));
   for (const int64_t width : config.widths) {
     if (width % config.norm_groups != 0) {
-      return make_error(
-          ErrorCode::kBadFormat,
-          "VAE config: a block of {} channels does not divide into norm_num_groups = {}", width,
-          config.norm_groups);
+      return make_error(ErrorCode::kBadFormat,
+                        "{}norm_num_groups: a block of {} channels does not divide into {} groups",
+                        json.where(), width, config.norm_groups);
     }
   }
   return config;
@@ -240,6 +248,25 @@ Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2
   Flux2VaeWeights weights;
   INTAGLIO_TRY(Loader(context, config, compute, Loader::Mode::kShapes).load(weights));
   return weights;
+}
+
+Status check_flux2_vae_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                               const Flux2VaeConfig& config) {
+  const auto blocks = static_cast<int64_t>(config.widths.size());
+  INTAGLIO_TRY(
+      refuse_layers_beyond(*checkpoint, "decoder.up_blocks.", blocks, "block_out_channels"));
+  for (int64_t i = 0; i < blocks; ++i) {
+    INTAGLIO_TRY(refuse_layers_beyond(*checkpoint, fmt::format("decoder.up_blocks.{}.resnets.", i),
+                                      config.layers_per_block + 1, "layers_per_block + 1"));
+  }
+  if (!config.mid_attention)
+    INTAGLIO_TRY(refuse_layers_beyond(*checkpoint, "decoder.mid_block.attentions.", 0,
+                                      "mid_block_add_attention"));
+  Flux2VaeWeights weights;
+  const Context no_device;
+  Loader declare(no_device, config, DType::kF32, Loader::Mode::kDeclare);
+  INTAGLIO_TRY(declare.load(weights));
+  return CheckpointSource(std::move(checkpoint)).check(declare.declared());
 }
 
 DType Flux2VaeDecoder::compute_dtype(const Context& context, const LayerSelection& selection) {
@@ -260,18 +287,18 @@ Status Flux2VaeDecoder::read_weights(const Context& context, TensorSource& sourc
   return {};
 }
 
-Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context,
-                                                const std::filesystem::path& folder,
+Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context, const PartFiles& files,
                                                 DType compute) {
   if (compute != DType::kF32 && compute != DType::kBF16) {
     return make_error(ErrorCode::kInvalidArgument,
                       "VAE: cannot compute in {}, expected F32 or BF16", dtype_name(compute));
   }
-  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
+  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
   Flux2VaeDecoder decoder;
   decoder.compute_ = compute;
   INTAGLIO_ASSIGN(decoder.config_, parse_flux2_vae_config(json));
-  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(folder));
+  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
+  INTAGLIO_TRY(check_flux2_vae_weights(checkpoint, decoder.config_));
   CheckpointSource source(std::move(checkpoint));
   INTAGLIO_TRY(decoder.read_weights(context, source));
   return decoder;

@@ -12,6 +12,7 @@
 #include "core/dtype.h"
 #include "core/profile.h"
 #include "core/status.h"
+#include "io/checkpoint.h"
 #include "io/json_config.h"
 #include "quant/precision.h"
 
@@ -35,6 +36,10 @@ struct Flux2VaeConfig {
 // Of `vae/config.json`.
 Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json);
 
+// kShapeMismatch unless `checkpoint` has the decoder of `config`, and no block of it more.
+Status check_flux2_vae_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                               const Flux2VaeConfig& config);
+
 struct Flux2VaeWeights;
 class TensorSource;
 
@@ -49,9 +54,9 @@ class Flux2VaeDecoder {
   // of one piece.
   static constexpr int64_t kDefaultTile = 128;
 
-  // Reads `folder`/config.json and the weights. `compute` is the type of activations and weights,
+  // Reads `files`. `compute` is the type of activations and weights,
   // kF32 or kBF16; sums are fp32. Errors list every missing or mis-shaped tensor.
-  static Expected<Flux2VaeDecoder> load(const Context& context, const std::filesystem::path& folder,
+  static Expected<Flux2VaeDecoder> load(const Context& context, const PartFiles& files,
                                         DType compute);
 
   // Random weights in the shapes of `config`, for benchmarks.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/finite.h"
 #include "core/memory.h"
 #include "core/pace.h"
 #include "models/block_buffers.h"
@@ -58,6 +59,27 @@ TensorShapes tensor_shapes(const TextEncoderConfig& c, const std::string& prefix
   return shapes;
 }
 
+std::string prefix_in(const Checkpoint& checkpoint) {
+  for (const char* prefix : kPrefixes)
+    if (checkpoint.find(std::string(prefix) + "embed_tokens.weight") != nullptr) return prefix;
+  return kPrefixes[0];
+}
+
+// What is added to a residual stream never makes it finite again, so the last layer's tells of all features, a small part of them.
+Status check_finite(const Context& context, const float* h, int64_t count) {
+  std::vector<float> copy;
+  std::span<const float> values(h, static_cast<size_t>(count));
+  if (context.gpu != nullptr) {
+    copy.resize(values.size());
+    INTAGLIO_TRY(copy_out(context, copy.data(), h, values.size_bytes()));
+    values = copy;
+  }
+  if (all_finite(values)) return {};
+  return make_error(ErrorCode::kUnsupported,
+                    "the text encoder computed values that are not finite (an Inf or a NaN); its "
+                    "weights may hold one, or its numbers are too large");
+}
+
 // qkv, out, gate_up and down of a layer.
 std::array<LinearSizes, 4> layer_linears(const TextEncoderConfig& c,
                                          const LayerSelection& selection, const std::string& prefix,
@@ -94,19 +116,24 @@ std::vector<uint64_t> text_layer_bytes(const TextEncoderConfig& config,
   return bytes;
 }
 
-Expected<TextEncoder> TextEncoder::load(const Context& context, const std::filesystem::path& folder,
+Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                                  const TextEncoderConfig& config) {
+  const std::string prefix = prefix_in(*checkpoint);
+  INTAGLIO_TRY(
+      refuse_layers_beyond(*checkpoint, prefix + "layers.", config.layers, "num_hidden_layers"));
+  return CheckpointSource(std::move(checkpoint))
+      .check(tensor_shapes(config, prefix, config.taps.back() + 1));
+}
+
+Expected<TextEncoder> TextEncoder::load(const Context& context, const PartFiles& files,
                                         const LayerSelection& selection,
                                         const JsonConfig* model_index, uint64_t weight_budget) {
   TextEncoder model;
-  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
+  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
   INTAGLIO_ASSIGN(model.config_, parse_text_encoder_config(json, model_index));
-  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(folder));
-  model.prefix_ = kPrefixes[0];
-  for (const char* prefix : kPrefixes) {
-    if (checkpoint->find(std::string(prefix) + "embed_tokens.weight") == nullptr) continue;
-    model.prefix_ = prefix;
-    break;
-  }
+  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
+  INTAGLIO_TRY(check_text_encoder_weights(checkpoint, model.config_));
+  model.prefix_ = prefix_in(*checkpoint);
   model.dtype_ = selection.activation_dtype();
   model.selection_ = selection;
   const auto source = std::make_shared<CheckpointSource>(std::move(checkpoint));
@@ -267,7 +294,7 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
     INTAGLIO_TRY(scatter_tap(context, b.h, {tokens, config_.hidden, taps, tap}, features));
     ++tap;
   }
-  return {};
+  return check_finite(context, b.h, tokens * config_.hidden);
 }
 
 Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_t tokens,

@@ -21,13 +21,17 @@ struct BlockBuffers;
 std::vector<uint64_t> text_layer_bytes(const TextEncoderConfig& config,
                                        const LayerSelection& selection);
 
+// kShapeMismatch unless `checkpoint` has the tensors of all layers up to the last tap, and no layer that the config does not know.
+Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                                  const TextEncoderConfig& config);
+
 class TextEncoder {
  public:
-  // Reads `folder` (config.json and safetensors). Only the layers up to the last tap are loaded; the vision tower is left alone.
+  // Reads `files`. Only the layers up to the last tap are loaded; the vision tower is left alone.
   // `model_index` may be null; its `text_activation_layers` overrides the taps.
   // `weight_budget`: bytes of a GPU's memory for the packed weights of layers that stay. The others are read from the file again in each call of `encode`,
   // one at a time: a prompt is one pass, so a copy of them in host memory would save nothing. 0: all stay. A CPU ignores it.
-  static Expected<TextEncoder> load(const Context& context, const std::filesystem::path& folder,
+  static Expected<TextEncoder> load(const Context& context, const PartFiles& files,
                                     const LayerSelection& selection, const JsonConfig* model_index,
                                     uint64_t weight_budget = 0);
 

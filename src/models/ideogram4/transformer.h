@@ -60,6 +60,10 @@ class TransformerSession {
 // Every tensor of transformer/ and its shape; without the text projection if `with_text` is false.
 TensorShapes transformer_tensor_shapes(const TransformerConfig& config, bool with_text);
 
+// kShapeMismatch unless `checkpoint` has all of these and no layer more.
+Status check_transformer_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                                 const TransformerConfig& config, bool with_text);
+
 // The linears of a layer that may stream: qkv, out, w13 and w2, as they are on a device.
 std::array<LinearSizes, 4> transformer_layer_linears(const TransformerConfig& config,
                                                      const LayerSelection& selection, int64_t layer,
@@ -86,8 +90,8 @@ class Transformer {
     std::shared_ptr<WeightStreamer> streamer{};
   };
 
-  // Reads `folder` (config.json and safetensors) and prepares every weight. Problems with tensors are listed together.
-  static Expected<Transformer> load(const Context& context, const std::filesystem::path& folder,
+  // Reads `files` and prepares every weight. Problems with tensors are listed together.
+  static Expected<Transformer> load(const Context& context, const PartFiles& files,
                                     const LoadOptions& options);
   // Random weights in the shapes of `config`, for benchmarks.
   static Expected<Transformer> synthetic(const Context& context, const TransformerConfig& config,

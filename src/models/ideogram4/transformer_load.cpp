@@ -8,13 +8,21 @@
 
 namespace intaglio {
 
-Expected<Transformer> Transformer::load(const Context& context, const std::filesystem::path& folder,
+Status check_transformer_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                                 const TransformerConfig& config, bool with_text) {
+  INTAGLIO_TRY(refuse_layers_beyond(*checkpoint, "layers.", config.layers, "num_layers"));
+  return CheckpointSource(std::move(checkpoint))
+      .check(transformer_tensor_shapes(config, with_text));
+}
+
+Expected<Transformer> Transformer::load(const Context& context, const PartFiles& files,
                                         const LoadOptions& options) {
   Transformer model;
   model.options_ = options;
-  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(folder / "config.json"));
+  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
   INTAGLIO_ASSIGN(model.config_, parse_transformer_config(json));
-  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(folder));
+  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
+  INTAGLIO_TRY(check_transformer_weights(checkpoint, model.config_, options.with_text));
   CheckpointSource source(std::move(checkpoint));
   INTAGLIO_TRY(model.read_weights(context, source));
   model.unused_ = source.unused();

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "models/ideogram4/config_keys.h"
+#include "support/source_folder.h"
+
 namespace intaglio {
 namespace {
 
@@ -51,6 +54,48 @@ TEST(TransformerConfig, RefusesWhatCannotBe) {
   }
 }
 
+// What would have to change the arithmetic and does not is refused; what says the same is not.
+TEST(TransformerConfig, SettingsOfOtherArithmeticAreRefused) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::json>>{
+           {"_class_name", "FluxTransformer2DModel"},
+           {"hidden_act", "gelu"},
+           {"norm_type", "layer_norm"},
+           {"qk_norm", false},
+           {"attention_bias", true},
+           {"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}}},
+           {"out_channels", 32},
+           {"norm_eps", -1e-5},
+           {"norm_eps", 2},
+           {"rope_theta", 0},
+           {"quantization_config", {{"quant_method", "bitsandbytes"}}},
+           {"guidance_embeds", true},
+           {"mrope_section", {6, 6, 5}},
+           {"mrope_section", {0, 7, 0}},
+           {"mrope_section", {0, 0, 6}},
+           {"mrope_section", {400, 300, 300}}}) {
+    const auto config = parse_with(key, value);
+    ASSERT_FALSE(config) << key << " = " << value;
+    EXPECT_NE(config.error().message.find("config.json: " + key), std::string::npos)
+        << config.error().message;
+  }
+  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::json>>{
+           {"_class_name", "Ideogram4Transformer2DModel"},
+           {"hidden_act", "silu"},
+           {"qk_norm", "rms_norm"},
+           {"rope_scaling", nullptr},
+           {"out_channels", 16},
+           {"_name_or_path", "x/y"},
+           {"mrope_section", {0, 5, 5}},
+           {"mrope_section", {4, 3, 3}},
+           {"something_new", 7}})
+    EXPECT_TRUE(parse_with(key, value)) << key << " = " << value;
+}
+
+TEST(TransformerConfig, NormEpsAndThetaAreHonoured) {
+  EXPECT_FLOAT_EQ(parse_with("norm_eps", 1e-3)->norm_eps, 1e-3f);
+  EXPECT_EQ(parse_with("rope_theta", 1e4)->rope_theta, 1e4);
+}
+
 constexpr const char* kText =
     R"({"text_config": {"num_hidden_layers": 36, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
   "hidden_size": 32, "intermediate_size": 64, "vocab_size": 1205, "rms_norm_eps": 1e-06, "rope_parameters": {"rope_theta": 5000000.0}}})";
@@ -83,6 +128,154 @@ TEST(TextEncoderConfig, RefusesWhatCannotBe) {
     json["text_config"][key] = value;
     EXPECT_FALSE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr))
         << key;
+  }
+}
+
+Expected<TextEncoderConfig> parse_text_with(const std::string& key, const nlohmann::json& value) {
+  nlohmann::json json = nlohmann::json::parse(kText);
+  json.at("text_config")[key] = value;
+  return parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr);
+}
+
+TEST(TextEncoderConfig, SettingsOfOtherArithmeticAreRefused) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::json>>{
+           {"hidden_act", "gelu_pytorch_tanh"},
+           {"attention_bias", true},
+           {"model_type", "qwen2"},
+           {"use_qk_norm", false},
+           {"sliding_window", 512},
+           {"layer_types", {"full_attention", "sliding_attention"}},
+           {"rope_parameters", {{"rope_theta", 1e4}, {"rope_type", "yarn"}, {"factor", 2.0}}},
+           {"rope_parameters", {{"rope_theta", 1e4}, {"type", "linear"}}},
+           {"rope_parameters", {{"rope_theta", 1e4}, {"mrope_section", {24, 20, 20}}}},
+           {"rope_parameters", {{"rope_theta", -1.0}}},
+           {"rope_theta", 1e4},  // beside another in rope_parameters
+           {"rms_norm_eps", 1.0},
+           {"num_experts", 8},
+           {"quantization_config", {{"quant_method", "gptq"}}}}) {
+    const auto config = parse_text_with(key, value);
+    ASSERT_FALSE(config) << key << " = " << value;
+    EXPECT_NE(config.error().message.find("config.json: text_config."), std::string::npos)
+        << config.error().message;
+    EXPECT_NE(config.error().message.find(key), std::string::npos) << config.error().message;
+  }
+  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::json>>{
+           {"tie_word_embeddings", true},
+           {"sliding_window", nullptr},
+           {"sliding_window", 4096},
+           {"layer_types", {"full_attention"}},
+           {"rope_theta", 5e6},
+           {"max_position_embeddings", 128},
+           {"rope_scaling", {{"rope_type", "default"}, {"mrope_section", {4, 2, 2}}}}})
+    EXPECT_TRUE(parse_text_with(key, value)) << key << " = " << value;
+}
+
+// A window that is switched off is none.
+TEST(TextEncoderConfig, AWindowMayBeSwitchedOff) {
+  nlohmann::json json = nlohmann::json::parse(kText);
+  json["text_config"]["sliding_window"] = 512;
+  json["text_config"]["use_sliding_window"] = false;
+  EXPECT_TRUE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr));
+}
+
+TEST(TextEncoderConfig, SettingsAroundTheTextAreNotTheOnesThatCount) {
+  nlohmann::json json = nlohmann::json::parse(kText);
+  json["hidden_act"] = "gelu";
+  json["vision_config"] = {{"hidden_act", "gelu"}, {"softcap", 3}};
+  EXPECT_TRUE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr));
+  json["architectures"] = {"Qwen2_5_VLModel"};
+  const auto other =
+      parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr);
+  ASSERT_FALSE(other);
+  EXPECT_NE(other.error().message.find("architectures"), std::string::npos);
+}
+
+Status check(ConfigKind kind, const nlohmann::json& json) {
+  return check_known_keys(kind, *JsonConfig::parse(json.dump(), "file.json"));
+}
+
+TEST(SchedulerConfig, OptionsThatChangeTheScheduleAreRefused) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::json>>{
+           {"_class_name", "EulerDiscreteScheduler"},
+           {"use_dynamic_shifting", true},
+           {"shift_terminal", 0.1},
+           {"invert_sigmas", true},
+           {"use_karras_sigmas", true},
+           {"use_exponential_sigmas", true},
+           {"use_beta_sigmas", true},
+           {"stochastic_sampling", true},
+           {"time_shift_type", "cubic"},
+           {"prediction_type", "epsilon"}}) {
+    const Status status = check(ConfigKind::kScheduler, {{key, value}});
+    ASSERT_FALSE(status) << key;
+    EXPECT_EQ(status.error().message.find("file.json: " + key), 0u) << status.error().message;
+  }
+  EXPECT_TRUE(check(ConfigKind::kScheduler, {{"time_shift_type", "linear"},
+                                             {"base_shift", 0.7},
+                                             {"shift_terminal", nullptr},
+                                             {"shift", 3.0}}));
+}
+
+TEST(TokenizerConfig, OptionsThatChangeTokensAreRefused) {
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, nlohmann::json>>{{"tokenizer_class", "T5TokenizerFast"},
+                                                           {"add_bos_token", true},
+                                                           {"add_eos_token", true},
+                                                           {"add_prefix_space", true}})
+    EXPECT_FALSE(check(ConfigKind::kTokenizer, {{key, value}})) << key;
+  EXPECT_TRUE(check(ConfigKind::kTokenizer,
+                    {{"tokenizer_class", "Qwen2Tokenizer"}, {"add_prefix_space", false}}));
+}
+
+TEST(ModelIndex, ClassesOfOtherModelsAreRefused) {
+  const auto pair = [](const char* name) { return nlohmann::json::array({"diffusers", name}); };
+  for (const auto& [part, name] : std::vector<std::pair<std::string, const char*>>{
+           {"transformer", "FluxTransformer2DModel"},
+           {"unconditional_transformer", "UNet2DConditionModel"},
+           {"text_encoder", "T5EncoderModel"},
+           {"vae", "AutoencoderKL"},
+           {"scheduler", "DDIMScheduler"},
+           {"tokenizer", "T5TokenizerFast"}}) {
+    const Status status = check(ConfigKind::kModelIndex, {{part, pair(name)}});
+    ASSERT_FALSE(status) << part;
+    EXPECT_NE(status.error().message.find("file.json: " + part + ": found " + name),
+              std::string::npos)
+        << status.error().message;
+  }
+  EXPECT_FALSE(check(ConfigKind::kModelIndex, {{"_class_name", "FluxPipeline"}}));
+  EXPECT_FALSE(check(ConfigKind::kModelIndex, {{"vae", "AutoencoderKLFlux2"}}));
+  EXPECT_TRUE(check(ConfigKind::kModelIndex,
+                    {{"_class_name", "Ideogram4Pipeline"},
+                     {"unconditional_transformer", nlohmann::json::array({nullptr, nullptr})},
+                     {"transformer", pair("Ideogram4Transformer2DModel")}}));
+}
+
+TEST(UnknownKeys, AreNamedByTheirPath) {
+  nlohmann::json json = nlohmann::json::parse(kText);
+  json["text_config"]["softcap"] = 30;
+  json["text_config"]["rope_parameters"]["ramp"] = 2;
+  json["novelty"] = 1;
+  const UnknownKeys unknown =
+      unknown_keys(ConfigKind::kTextEncoder, *JsonConfig::parse(json.dump(), "config.json"));
+  EXPECT_EQ(unknown.arithmetic, (std::vector<std::string>{"novelty", "text_config.softcap",
+                                                          "text_config.rope_parameters.ramp"}));
+}
+
+// The configs at hand have no key that this program does not know.
+TEST(UnknownKeys, NoneInTheModelsAtHand) {
+  for (const char* model : {"models/mini", "tests/reference/data/tiny"}) {
+    for (const auto& [kind, file] : std::vector<std::pair<ConfigKind, const char*>>{
+             {ConfigKind::kModelIndex, "model_index.json"},
+             {ConfigKind::kScheduler, "scheduler/scheduler_config.json"},
+             {ConfigKind::kTokenizer, "tokenizer/tokenizer_config.json"},
+             {ConfigKind::kTransformer, "transformer/config.json"},
+             {ConfigKind::kTextEncoder, "text_encoder/config.json"},
+             {ConfigKind::kVae, "vae/config.json"}}) {
+      const auto json = JsonConfig::open(std::filesystem::path(test::source_path(model)) / file);
+      ASSERT_TRUE(json) << file;
+      EXPECT_TRUE(check_known_keys(kind, *json)) << model << "/" << file;
+      EXPECT_EQ(unknown_keys(kind, *json).all, std::vector<std::string>{}) << model << "/" << file;
+    }
   }
 }
 

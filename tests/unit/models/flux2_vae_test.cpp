@@ -83,7 +83,7 @@ TEST(flux2_vae, gives_the_published_pictures) {
   for (const CpuFeatures& cpu : levels()) {
     const Context context{.threads = 2, .cpu = cpu};
     for (const DType compute : {DType::kF32, DType::kBF16}) {
-      const auto vae = Flux2VaeDecoder::load(context, kVae, compute);
+      const auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), compute);
       ASSERT_TRUE(vae) << vae.error().message;
       for (const int index : {0, 1}) {
         const Case c = read_case(index);
@@ -104,8 +104,8 @@ TEST(flux2_vae, gives_the_published_pictures) {
 
 TEST(flux2_vae, one_thread_gives_the_same_bits) {
   const Case c = read_case(1);
-  const auto vae =
-      Flux2VaeDecoder::load({.threads = 2, .cpu = host_cpu_features()}, kVae, DType::kF32);
+  const auto vae = Flux2VaeDecoder::load({.threads = 2, .cpu = host_cpu_features()},
+                                         PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   EXPECT_EQ(decode(*vae, {.threads = 1, .cpu = host_cpu_features()}, c.latent, c.h, c.w),
             decode(*vae, {.threads = 3, .cpu = host_cpu_features()}, c.latent, c.h, c.w));
@@ -132,7 +132,7 @@ TEST(flux2_vae, tiles_join_without_seams) {
   constexpr int64_t kH = 32, kW = 40, kTile = 16, kScale = 8;
   constexpr int64_t kRowStarts[] = {0, 8, 16}, kColumnStarts[] = {0, 12, 24};
   const Context context{.threads = 2, .cpu = host_cpu_features()};
-  auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
+  auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   const std::vector<float> latent = smooth_latent(kH, kW);
   const size_t whole_bytes = vae->scratch_bytes(context, kH, kW);
@@ -192,7 +192,7 @@ TEST(flux2_vae, tiles_join_without_seams) {
 
 TEST(flux2_vae, stops_on_request) {
   Context context{.threads = 2, .cpu = host_cpu_features()};
-  const auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
+  const auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   const Case c = read_case(0);
   std::vector<float> image(c.image.size());
@@ -214,7 +214,7 @@ TEST(flux2_vae, stops_on_request) {
 
 TEST(flux2_vae, denormalizes_and_unpacks_by_the_formula) {
   const Context context{.threads = 1, .cpu = host_cpu_features()};
-  const auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
+  const auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   const auto checkpoint = Checkpoint::open(kVae);
   ASSERT_TRUE(checkpoint);
@@ -252,7 +252,7 @@ TEST(flux2_vae, planned_bytes_are_those_of_the_decoder) {
   const auto config = parse_flux2_vae_config(*json);
   ASSERT_TRUE(config);
   EXPECT_EQ(config->scale_factor(), 8);
-  const auto vae = Flux2VaeDecoder::load(context, kVae, DType::kF32);
+  const auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   EXPECT_EQ(Flux2VaeDecoder::planned_bytes(context, *config, DType::kF32, 128, 160),
             vae->scratch_bytes(context, 16, 20));
@@ -266,7 +266,8 @@ TEST(flux2_vae, lists_every_missing_tensor) {
   const std::vector<TensorEntry> tensors{{"bn.running_mean", {zeros, DType::kF32, {16}}},
                                          {"bn.running_var", {zeros, DType::kF32, {15}}}};
   ASSERT_TRUE(write_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors));
-  const auto vae = Flux2VaeDecoder::load({.cpu = host_cpu_features()}, folder, DType::kF32);
+  const auto vae =
+      Flux2VaeDecoder::load({.cpu = host_cpu_features()}, PartFiles::in(folder), DType::kF32);
   ASSERT_FALSE(vae);
   EXPECT_EQ(vae.error().code, ErrorCode::kShapeMismatch);
   for (const char* name : {"bn.running_var", "decoder.conv_in.weight",
@@ -294,6 +295,21 @@ TEST(flux2_vae, refuses_configs_it_cannot_serve) {
       R"({"latent_channels":4,"block_out_channels":[16],"layers_per_block":1,"norm_num_groups":16,"act_fn":"relu"})"));
   EXPECT_FALSE(parse(
       R"({"latent_channels":4,"block_out_channels":[16],"layers_per_block":1,"norm_num_groups":16,"out_channels":4})"));
+  const std::string good =
+      R"("latent_channels":4,"block_out_channels":[16,32],"layers_per_block":1,"norm_num_groups":16)";
+  for (const char* same :
+       {R"("act_fn":"swish")", R"("scaling_factor":1.0,"shift_factor":0)", R"("patch_size":[2,2])",
+        R"("up_block_types":["UpDecoderBlock2D","UpDecoderBlock2D"])",
+        R"("decoder_block_out_channels":[32,32])", R"("_class_name":"AutoencoderKLFlux2")",
+        R"("down_block_types":["X"],"in_channels":4,"use_quant_conv":false)"})
+    EXPECT_TRUE(parse("{" + good + "," + same + "}")) << same;
+  for (const char* other :
+       {R"("scaling_factor":0.3611)", R"("shift_factor":0.1159)", R"("patch_size":[1,1])",
+        R"("up_block_types":["UpDecoderBlock2D"])",
+        R"("up_block_types":["UpDecoderBlock2D","AttnUpDecoderBlock2D"])",
+        R"("decoder_block_out_channels":[32])", R"("_class_name":"AutoencoderKL")",
+        R"("batch_norm_eps":-1)", R"("latents_mean":[0.1])", R"("norm_type":"spatial")"})
+    EXPECT_FALSE(parse("{" + good + "," + other + "}")) << other;
 }
 
 }  // namespace
