@@ -1,5 +1,6 @@
 # Writes a C++ source that holds text files as string literals:
-#   cmake -DFILES="a.json;b.json" -DOUT=tuning_data.cpp -P embed_text.cmake
+#   cmake -DFILES="a.json;b.json" -DOUT=tuning_data.cpp -DHEADER=ops/tuning_data.h -DNAMESPACE=intaglio -DFUNCTION=files -P embed_text.cmake
+# The header declares `std::span<const EmbeddedFile> NAMESPACE::FUNCTION()`.
 # A script of CMake, so that a build needs neither Python nor a generated file in the repository: the JSON stays the only copy.
 set(rows "")
 foreach(file IN LISTS FILES)
@@ -12,16 +13,16 @@ foreach(file IN LISTS FILES)
   string(APPEND rows "    {\"${name}\", R\"text(${text})text\"},\n")
 endforeach()
 file(WRITE "${OUT}.new" "// Made by cmake/embed_text.cmake; do not edit.
-#include \"ops/cuda/tuning/tuning_data.h\"
+#include \"${HEADER}\"
 
-namespace intaglio::cuda {
+namespace ${NAMESPACE} {
 
-std::span<const EmbeddedFile> tuning_data_files() {
+std::span<const EmbeddedFile> ${FUNCTION}() {
   static constexpr EmbeddedFile kFiles[] = {
 ${rows}  };
   return kFiles;
 }
 
-}  // namespace intaglio::cuda
+}  // namespace ${NAMESPACE}
 ")
 file(RENAME "${OUT}.new" "${OUT}")

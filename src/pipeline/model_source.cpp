@@ -3,17 +3,55 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
-
 #include "io/checkpoint.h"
+#include "io/printable.h"
+#include "models/ideogram4/config_keys.h"
 #include "models/ideogram4/model_sizes.h"
 #include "text/chat.h"
 
 namespace intaglio {
 namespace {
 
-constexpr const char* role_folder(TransformerRole role) {
-  return role == TransformerRole::kConditional ? "transformer" : "unconditional_transformer";
+// The errors of several checks, which are all made.
+class Problems {
+ public:
+  void note(const Status& status) {
+    if (status) return;
+    if (messages_.empty()) code_ = status.error().code;
+    messages_.push_back(status.error().message);
+  }
+  Status status() const {
+    if (messages_.empty()) return {};
+    return make_error(code_, "{}", fmt::join(messages_, "\n"));
+  }
+
+ private:
+  ErrorCode code_ = ErrorCode::kBadFormat;
+  std::vector<std::string> messages_;
+};
+
+// The config of a part; what it says that nobody reads joins `warnings`.
+Expected<JsonConfig> open_config(ConfigKind kind, const std::filesystem::path& path,
+                                 std::vector<std::string>& warnings) {
+  INTAGLIO_ASSIGN(JsonConfig config, JsonConfig::open(path));
+  const UnknownKeys unknown = unknown_keys(kind, config);
+  if (!unknown.arithmetic.empty())
+    warnings.push_back(fmt::format(
+        "{}{}: unknown settings, passed over; pictures may differ from what the model means",
+        config.where(), printable(fmt::format("{}", fmt::join(unknown.arithmetic, ", ")), 300)));
+  return config;
+}
+
+// Both ends of the chat form must be tokens, or every prompt would be read as another text.
+Status check_chat_tokens(const Tokenizer& tokenizer, const std::filesystem::path& file) {
+  for (const char* token : {"<|im_start|>", "<|im_end|>"}) {
+    INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenizer.encode(token));
+    if (ids.size() != 1)
+      return make_error(ErrorCode::kBadFormat,
+                        "{}: \"{}\" is no token of its own; the chat form of prompts needs it",
+                        file.string(), token);
+  }
+  return {};
 }
 
 std::vector<std::string> without_suffix(std::vector<std::string> names, std::string_view suffix) {
@@ -28,23 +66,28 @@ std::vector<std::string> without_suffix(std::vector<std::string> names, std::str
 
 class FolderSource final : public ModelSource {
  public:
-  FolderSource(JsonConfig index, Tokenizer tokenizer)
-      : index_(std::move(index)), tokenizer_(std::move(tokenizer)) {}
+  FolderSource(JsonConfig index, ModelParts parts, Tokenizer tokenizer)
+      : index_(std::move(index)), parts_(std::move(parts)), tokenizer_(std::move(tokenizer)) {}
 
-  Status read_configs(const std::filesystem::path& folder) {
-    INTAGLIO_ASSIGN(info_, read_model_info(folder, index_));
-    INTAGLIO_ASSIGN(const JsonConfig transformer,
-                    JsonConfig::open(folder / "transformer" / "config.json"));
-    INTAGLIO_ASSIGN(transformer_, parse_transformer_config(transformer));
-    INTAGLIO_ASSIGN(const JsonConfig unconditional,
-                    JsonConfig::open(folder / "unconditional_transformer" / "config.json"));
-    INTAGLIO_ASSIGN(unconditional_, parse_transformer_config(unconditional));
-    INTAGLIO_ASSIGN(const JsonConfig text,
-                    JsonConfig::open(folder / "text_encoder" / "config.json"));
-    INTAGLIO_ASSIGN(text_, parse_text_encoder_config(text, &index_));
-    INTAGLIO_ASSIGN(const JsonConfig vae, JsonConfig::open(folder / "vae" / "config.json"));
-    INTAGLIO_ASSIGN(vae_, parse_flux2_vae_config(vae));
-    return join_parts(folder.string());
+  Status read(const ModelPaths& paths) {
+    INTAGLIO_TRY(read_configs(paths));
+    Problems problems;
+    problems.note(join_parts(paths.folder.string()));
+    problems.note(check_chat_tokens(tokenizer_, parts_.tokenizer));
+    problems.note(check_weights(parts_.text_encoder, [&](auto checkpoint) {
+      return check_text_encoder_weights(std::move(checkpoint), text_);
+    }));
+    problems.note(check_weights(parts_.transformer, [&](auto checkpoint) {
+      return check_transformer_weights(std::move(checkpoint), transformer_, true);
+    }));
+    if (parts_.unconditional)
+      problems.note(check_weights(*parts_.unconditional, [&](auto checkpoint) {
+        return check_transformer_weights(std::move(checkpoint), *unconditional_, false);
+      }));
+    problems.note(check_weights(parts_.vae, [&](auto checkpoint) {
+      return check_flux2_vae_weights(std::move(checkpoint), vae_);
+    }));
+    return problems.status();
   }
 
   // The index and all that lies in the folders of its parts.
@@ -61,7 +104,7 @@ class FolderSource final : public ModelSource {
 
   Status check_keep_bf16(const LayerSelection& selection) const override {
     if (selection.keep_bf16.empty()) return {};
-    INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(info_.folder / "transformer"));
+    INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(parts_.transformer.weights));
     std::vector<std::string> names;
     for (const TensorEntry* entry : checkpoint->tensors()) names.push_back(entry->name);
     return selection.check_keep_bf16(without_suffix(std::move(names), ".weight"));
@@ -73,8 +116,11 @@ class FolderSource final : public ModelSource {
 
   Expected<std::string> hash() const override {
     uint64_t hash = 0;
-    for (const char* part : {"text_encoder", "transformer", "unconditional_transformer", "vae"}) {
-      INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(info_.folder / part));
+    std::vector<const PartFiles*> all{&parts_.text_encoder, &parts_.transformer};
+    if (parts_.unconditional) all.push_back(&*parts_.unconditional);
+    all.push_back(&parts_.vae);
+    for (const PartFiles* part : all) {
+      INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(part->weights));
       INTAGLIO_ASSIGN(const uint64_t of_part, checkpoint->hash());
       hash = hash * 0x9E3779B97F4A7C15ULL + of_part;
     }
@@ -83,21 +129,81 @@ class FolderSource final : public ModelSource {
 
   Expected<TextEncoder> load_text_encoder(const Context& context, const LayerSelection& selection,
                                           uint64_t weight_budget) const override {
-    return TextEncoder::load(context, info_.folder / "text_encoder", selection, &index_,
-                             weight_budget);
+    return TextEncoder::load(context, parts_.text_encoder, selection, &index_, weight_budget);
   }
 
   Expected<Transformer> load_transformer(const Context& context, TransformerRole role,
                                          const Transformer::LoadOptions& options) const override {
-    return Transformer::load(context, info_.folder / role_folder(role), options);
+    if (role == TransformerRole::kConditional)
+      return Transformer::load(context, parts_.transformer, options);
+    if (!parts_.unconditional)
+      return make_error(ErrorCode::kNotFound, "{} has no unconditional transformer", info_.name);
+    return Transformer::load(context, *parts_.unconditional, options);
   }
 
   Expected<Flux2VaeDecoder> load_vae(const Context& context, DType compute) const override {
-    return Flux2VaeDecoder::load(context, info_.folder / "vae", compute);
+    return Flux2VaeDecoder::load(context, parts_.vae, compute);
   }
 
  private:
+  Status read_configs(const ModelPaths& paths) {
+    INTAGLIO_ASSIGN(info_, read_model_info(paths.folder, index_, parts_.scheduler,
+                                           parts_.unconditional.has_value()));
+    note_other_parts(paths);
+    std::vector<std::string>& warnings = info_.warnings;
+    INTAGLIO_TRY(open_config(ConfigKind::kModelIndex, paths.folder / "model_index.json", warnings));
+    INTAGLIO_TRY(open_config(ConfigKind::kScheduler, parts_.scheduler, warnings));
+    const std::filesystem::path tokenizer =
+        parts_.tokenizer.parent_path() / "tokenizer_config.json";
+    std::error_code ignored;
+    if (std::filesystem::exists(tokenizer, ignored)) {
+      INTAGLIO_ASSIGN(const JsonConfig json,
+                      open_config(ConfigKind::kTokenizer, tokenizer, warnings));
+      INTAGLIO_TRY(check_known_keys(ConfigKind::kTokenizer, json));
+    }
+    Problems problems;
+    problems.note(read_transformer(parts_.transformer.config, transformer_));
+    if (parts_.unconditional)
+      problems.note(read_transformer(parts_.unconditional->config, unconditional_.emplace()));
+    problems.note(open_config(ConfigKind::kTextEncoder, parts_.text_encoder.config, warnings)
+                      .and_then([&](const JsonConfig& json) {
+                        return parse_text_encoder_config(json, &index_);
+                      })
+                      .map([&](TextEncoderConfig config) { text_ = std::move(config); }));
+    problems.note(open_config(ConfigKind::kVae, parts_.vae.config, warnings)
+                      .and_then(parse_flux2_vae_config)
+                      .map([&](Flux2VaeConfig config) { vae_ = std::move(config); }));
+    return problems.status();
+  }
+
+  Status read_transformer(const std::filesystem::path& path, TransformerConfig& config) {
+    INTAGLIO_ASSIGN(const JsonConfig json,
+                    open_config(ConfigKind::kTransformer, path, info_.warnings));
+    INTAGLIO_ASSIGN(config, parse_transformer_config(json));
+    return {};
+  }
+
+  void note_other_parts(const ModelPaths& paths) {
+    const auto note = [&](const char* part, bool given, const std::filesystem::path& place) {
+      if (given) info_.other_parts.emplace_back(part, place);
+    };
+    note("transformer", paths.transformer.has_value(), parts_.transformer.weights);
+    if (parts_.unconditional)
+      note("unconditional_transformer", paths.unconditional.has_value(),
+           parts_.unconditional->weights);
+    note("text_encoder", paths.text_encoder.has_value(), parts_.text_encoder.weights);
+    note("vae", paths.vae.has_value(), parts_.vae.weights);
+    note("tokenizer", paths.tokenizer.has_value(), parts_.tokenizer);
+  }
+
+  template <typename Check>
+  static Status check_weights(const PartFiles& part, Check check) {
+    INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(part.weights));
+    return check(std::move(checkpoint));
+  }
+
   JsonConfig index_;
+  ModelParts parts_;
   Tokenizer tokenizer_;
 };
 
@@ -171,16 +277,24 @@ Status ModelSource::join_parts(const std::string& where) {
                       "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
                       where, transformer_.channels, vae_.latent_channels * 4, vae_.latent_channels);
   }
+  if (unconditional_ && unconditional_->channels != transformer_.channels) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the transformer has {} channels a token, the unconditional one {} "
+                      "(in_channels)",
+                      where, transformer_.channels, unconditional_->channels);
+  }
   info_.pixels_per_token = 2 * vae_.scale_factor();
   info_.latent_channels = transformer_.channels;
   return {};
 }
 
-Expected<std::unique_ptr<ModelSource>> ModelSource::open(const std::filesystem::path& folder) {
-  INTAGLIO_ASSIGN(JsonConfig index, JsonConfig::open(folder / "model_index.json"));
-  INTAGLIO_ASSIGN(Tokenizer tokenizer, Tokenizer::open(folder / "tokenizer" / "tokenizer.json"));
-  auto source = std::make_unique<FolderSource>(std::move(index), std::move(tokenizer));
-  INTAGLIO_TRY(source->read_configs(folder));
+Expected<std::unique_ptr<ModelSource>> ModelSource::open(const ModelPaths& paths) {
+  INTAGLIO_ASSIGN(JsonConfig index, JsonConfig::open(paths.folder / "model_index.json"));
+  INTAGLIO_ASSIGN(ModelParts parts, find_model_parts(paths, index));
+  INTAGLIO_ASSIGN(Tokenizer tokenizer, Tokenizer::open(parts.tokenizer));
+  auto source =
+      std::make_unique<FolderSource>(std::move(index), std::move(parts), std::move(tokenizer));
+  INTAGLIO_TRY(source->read(paths));
   return source;
 }
 
@@ -194,6 +308,7 @@ Expected<std::unique_ptr<ModelSource>> ModelSource::synthetic(std::string_view n
   info.name = fmt::format("synthetic:{}", name);
   info.default_width = info.default_height = sizes->default_side;
   info.default_steps = sizes->default_steps;
+  INTAGLIO_ASSIGN(info.presets, published_presets());
   auto source = std::make_unique<RandomSource>(std::move(info), *sizes);
   INTAGLIO_TRY(source->join());
   return source;

@@ -16,6 +16,7 @@
 #include "models/ideogram4/transformer.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/model_info.h"
+#include "pipeline/model_parts.h"
 #include "quant/precision.h"
 
 namespace intaglio {
@@ -26,8 +27,12 @@ class ModelSource {
  public:
   virtual ~ModelSource() = default;
 
-  // Reads configs and the tokenizer of `folder`, no weights. kBadFormat if the parts do not fit together.
-  static Expected<std::unique_ptr<ModelSource>> open(const std::filesystem::path& folder);
+  // Reads configs, the tokenizer and the headers of all weights, but no weight: every problem of a model's files that can be seen without its numbers is
+  // found here, all of them at once, and names its file.
+  static Expected<std::unique_ptr<ModelSource>> open(const ModelPaths& paths);
+  static Expected<std::unique_ptr<ModelSource>> open(const std::filesystem::path& folder) {
+    return open(ModelPaths{.folder = folder});
+  }
   // Random weights in the sizes of "ideogram4" or "mini" (models/mini): pictures are noise, times and memory are those of the real model. A prompt has
   // about as many tokens as a real tokenizer would give it. kNotFound lists the names.
   static Expected<std::unique_ptr<ModelSource>> synthetic(std::string_view name);

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
+#include "core/finite.h"
 #include "core/memory.h"
 #include "core/memory_info.h"
 #include "core/out_of_memory.h"
@@ -118,6 +120,11 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
     return make_error(ErrorCode::kInvalidArgument, "guidance has {} values for {} steps",
                       r.guidance.size(), r.steps);
   }
+  INTAGLIO_TRY(check_guidance(info(), r.guidance));
+  if (!std::isfinite(r.mu) || !std::isfinite(r.std) || r.std <= 0.0) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "mu {}, std {}: expected a finite and a positive number", r.mu, r.std);
+  }
   const int64_t tokens = (r.width / unit) * (r.height / unit);
   if (r.noise && r.noise->size() != static_cast<size_t>(tokens * info().latent_channels)) {
     return make_error(ErrorCode::kShapeMismatch,
@@ -125,6 +132,8 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
                       r.noise->size(), tokens, info().latent_channels,
                       tokens * info().latent_channels, r.width, r.height);
   }
+  if (r.noise && !all_finite(*r.noise))
+    return make_error(ErrorCode::kInvalidArgument, "the noise holds a NaN or an Inf");
   return {};
 }
 
@@ -181,11 +190,19 @@ Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const 
 }
 
 Expected<std::vector<int32_t>> Pipeline::Impl::token_ids(const PictureRequest& r) const {
-  if (!r.token_ids) return source->tokenize(r.prompt);
-  if (r.token_ids->empty())
-    return make_error(ErrorCode::kInvalidArgument, "no text tokens were given");
-  INTAGLIO_TRY(check_prompt_tokens(static_cast<int64_t>(r.token_ids->size())));
-  return *r.token_ids;
+  INTAGLIO_ASSIGN(std::vector<int32_t> ids, r.token_ids
+                                                ? Expected<std::vector<int32_t>>(*r.token_ids)
+                                                : source->tokenize(r.prompt));
+  if (ids.empty()) return make_error(ErrorCode::kInvalidArgument, "no text tokens were given");
+  INTAGLIO_TRY(check_prompt_tokens(static_cast<int64_t>(ids.size())));
+  const int64_t vocab = source->text_config().vocab;
+  for (const int32_t id : ids) {
+    if (id >= 0 && id < vocab) continue;
+    return make_error(r.token_ids ? ErrorCode::kInvalidArgument : ErrorCode::kBadFormat,
+                      "text token {} is not in the text encoder's vocabulary of {}{}", id, vocab,
+                      r.token_ids ? "" : "; the tokenizer is not that of this text encoder");
+  }
+  return ids;
 }
 
 std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_rows(
@@ -291,7 +308,9 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan, 
   }
   start = Clock::now();
   const std::vector<float> sigmas = shifted_sigmas(
-      schedule_sigmas({.width = r.width, .height = r.height, .steps = r.steps}), info().shift);
+      schedule_sigmas(
+          {.width = r.width, .height = r.height, .steps = r.steps, .mu = r.mu, .std = r.std}),
+      info().shift);
   INTAGLIO_TRY(prepare_sampler(r, text, sigmas, picture));
   picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
 
@@ -337,7 +356,7 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
                            }));
   picture.phase_ms[static_cast<size_t>(Phase::kDecode)] = elapsed_ms(start);
   start = Clock::now();
-  picture.image = finish_picture(context, r.width, r.height, picture.planar);
+  INTAGLIO_ASSIGN(picture.image, finish_picture(context, r.width, r.height, picture.planar));
   picture.phase_ms[static_cast<size_t>(Phase::kFinish)] = elapsed_ms(start);
   return {};
 }

@@ -39,6 +39,7 @@ struct PictureRequest {
   std::optional<std::vector<int32_t>> token_ids;
   int64_t width = 0, height = 0, steps = 0;
   std::vector<float> guidance;  // one a step
+  double mu = 0.0, std = 1.5;   // of ScheduleOptions
   uint64_t seed = 0;
   std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
   bool keep_features = false;               // whether the picture brings the text features along

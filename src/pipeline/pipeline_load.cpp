@@ -96,11 +96,6 @@ Status Pipeline::Impl::load_transformers(const MemoryPlan& plan, bool with_uncon
                                               .scores = options.scores,
                                               .weight_budget = placed.unconditional_budget,
                                               .streamer = streamer}));
-    if (unconditional->config().channels != conditional->config().channels) {
-      return make_error(ErrorCode::kShapeMismatch,
-                        "unconditional_transformer has {} channels a token, transformer has {}",
-                        unconditional->config().channels, conditional->config().channels);
-    }
   }
   return {};
 }

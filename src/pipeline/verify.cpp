@@ -144,11 +144,23 @@ class Verifier {
     add({"other", stem, 0.0, 0.0, Verdict::kSkipped, "no stage of the pipeline has this name"});
   }
 
+  ModelPaths paths() const {
+    ModelPaths paths = options_.parts;
+    paths.folder = checkpoint_;
+    return paths;
+  }
+
+  Expected<ModelParts> parts() const {
+    INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(checkpoint_ / "model_index.json"));
+    return find_model_parts(paths(), index);
+  }
+
   Expected<Pipeline*> pipeline() {
     if (!pipeline_) {
-      INTAGLIO_ASSIGN(pipeline_, Pipeline::open(checkpoint_, {.selection = options_.selection,
-                                                              .gpu = options_.gpu,
-                                                              .threads = options_.threads}));
+      INTAGLIO_ASSIGN(std::shared_ptr<const ModelSource> source, ModelSource::open(paths()));
+      INTAGLIO_ASSIGN(pipeline_, Pipeline::open(std::move(source), {.selection = options_.selection,
+                                                                    .gpu = options_.gpu,
+                                                                    .threads = options_.threads}));
     }
     return pipeline_.get();
   }
@@ -156,8 +168,8 @@ class Verifier {
   Status run_tokenizer(const fs::path& file, const std::string& stem) {
     INTAGLIO_ASSIGN(const std::string text, read_file(file));
     INTAGLIO_ASSIGN(const nlohmann::json cases, parse_json(text, file.string()));
-    INTAGLIO_ASSIGN(const Tokenizer tokenizer,
-                    Tokenizer::open(checkpoint_ / "tokenizer" / "tokenizer.json"));
+    INTAGLIO_ASSIGN(const ModelParts parts, this->parts());
+    INTAGLIO_ASSIGN(const Tokenizer tokenizer, Tokenizer::open(parts.tokenizer));
     int64_t wrong = 0;
     std::string detail;
     for (const nlohmann::json& item : cases) {
@@ -203,7 +215,8 @@ class Verifier {
 
   Status run_schedule(const fs::path& path, const std::string& stem) {
     INTAGLIO_ASSIGN(const auto file, SafetensorsFile::open(path));
-    static const std::regex kName(R"(sigmas_(\d+)x(\d+)_n(\d+)_mu(-?[\d.]+)_std([\d.]+))");
+    static const std::regex kName(
+        R"(sigmas_(\d{1,7})x(\d{1,7})_n(\d{1,5})_mu(-?\d{1,4}(?:\.\d{1,9})?)_std(\d{1,4}(?:\.\d{1,9})?))");
     for (const TensorEntry& entry : file->tensors()) {
       std::smatch match;
       if (!std::regex_match(entry.name, match, kName)) {
@@ -240,14 +253,17 @@ class Verifier {
     INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "velocity"));
     INTAGLIO_ASSIGN(const Shape text_shape, read_shape(*file, "text_features", 2));
     const std::string which = stem.substr(12, stem.rfind('_') - 12);
-    const fs::path folder =
-        which == "small" ? checkpoint_ / "transformer" : folder_ / (which + "_transformer");
+    PartFiles files = PartFiles::in(folder_ / (which + "_transformer"));
+    if (which == "small") {
+      INTAGLIO_ASSIGN(const ModelParts parts, this->parts());
+      files = parts.transformer;
+    }
 
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
     Context& context = device.context;
     INTAGLIO_ASSIGN(
         const Transformer model,
-        Transformer::load(context, folder, {.selection = options_.selection, .with_text = true}));
+        Transformer::load(context, files, {.selection = options_.selection, .with_text = true}));
     const TransformerConfig& config = model.config();
     if (static_cast<int64_t>(latents.size()) != grid_h * grid_w * config.channels ||
         text_shape[1] != config.text_dim || time.size() != 1) {
@@ -284,11 +300,12 @@ class Verifier {
     INTAGLIO_ASSIGN(const Shape shape, read_shape(*file, "latent", 3));
     INTAGLIO_ASSIGN(const std::vector<float> latent, read_floats(*file, "latent"));
     INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "image"));
+    INTAGLIO_ASSIGN(const ModelParts parts, this->parts());
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
     Context& context = device.context;
     INTAGLIO_ASSIGN(
         const Flux2VaeDecoder vae,
-        Flux2VaeDecoder::load(context, checkpoint_ / "vae",
+        Flux2VaeDecoder::load(context, parts.vae,
                               Flux2VaeDecoder::compute_dtype(context, options_.selection)));
     if (shape[0] != vae.config().latent_channels) {
       return make_error(ErrorCode::kShapeMismatch, "latent of {}; expected {} channels",
@@ -324,6 +341,8 @@ class Verifier {
     } else {
       guidance = default_guidance(request.steps);
     }
+    INTAGLIO_ASSIGN(request.mu, note.number_or("mu", request.mu));
+    INTAGLIO_ASSIGN(request.std, note.number_or("std", request.std));
     INTAGLIO_ASSIGN(request.guidance, guidance_schedule(guidance, request.steps));
     INTAGLIO_ASSIGN(request.noise, read_floats(*file, "noise"));
     INTAGLIO_ASSIGN(const std::vector<float> all_latents, read_floats(*file, "latents"));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "pipeline/model_parts.h"
 #include "quant/precision.h"
 
 namespace intaglio {
@@ -30,6 +31,7 @@ struct VerifyOptions {
   int threads = 0;
   // Not empty: what each case computed is kept in this folder as <case>.<tensor>.f32, plain float32.
   std::filesystem::path tensors_out{};
+  ModelPaths parts{};  // in place of the checkpoint's own; the folder is set here
 };
 
 // Runs the cases of `folder`/cases against the checkpoint `folder`/tiny (or `folder` itself if it holds model_index.json, or the one other subfolder that

@@ -2,15 +2,12 @@
 #pragma once
 
 #include <span>
-#include <string_view>
+
+#include "core/embedded_file.h"
 
 namespace intaglio::cuda {
 
-struct EmbeddedFile {
-  std::string_view name;  // "sm86.json", "shipped_nvidia_h100_80gb_hbm3.json"
-  std::string_view text;
-};
-
+// "sm86.json", "shipped_nvidia_h100_80gb_hbm3.json", ...
 std::span<const EmbeddedFile> tuning_data_files();
 
 }  // namespace intaglio::cuda

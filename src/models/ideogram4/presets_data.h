@@ -1,0 +1,12 @@
+// The files of src/models/ideogram4/data/, compiled into the binary by cmake/embed_text.cmake.
+#pragma once
+
+#include <span>
+
+#include "core/embedded_file.h"
+
+namespace intaglio {
+
+std::span<const EmbeddedFile> ideogram4_data_files();
+
+}  // namespace intaglio

@@ -1,0 +1,192 @@
+#include "pipeline/presets.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "io/printable.h"
+#include "models/ideogram4/presets_data.h"
+#include "pipeline/model_info.h"
+#include "pipeline/schedule.h"
+
+namespace intaglio {
+namespace {
+
+template <typename T>
+bool parse_number(std::string_view text, T& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+bool same_letters(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
+    return std::tolower(static_cast<unsigned char>(x)) ==
+           std::tolower(static_cast<unsigned char>(y));
+  });
+}
+
+std::vector<std::string> names_of(const std::vector<Preset>& presets) {
+  std::vector<std::string> names;
+  for (const Preset& preset : presets) names.push_back(preset.name);
+  return names;
+}
+
+Expected<const Preset*> find_preset(const ModelInfo& model, std::string_view name) {
+  for (const Preset& preset : model.presets)
+    if (same_letters(preset.name, name)) return &preset;
+  return make_error(
+      ErrorCode::kInvalidArgument, "preset \"{}\": {} has {}", printable(name, 60), model.name,
+      model.presets.empty() ? "none" : fmt::format("{}", fmt::join(names_of(model.presets), ", ")));
+}
+
+// The preset that steps alone ask for.
+const Preset* preset_by_steps(const ModelInfo& model, const ScheduleRequest& r) {
+  if (!r.steps || r.mu || r.std || r.guidance || !model.presets_by_steps) return nullptr;
+  for (const Preset& preset : model.presets) {
+    const bool runs = check_guidance(model, preset.guidance).has_value();
+    if (preset.steps == *r.steps && runs) return &preset;
+  }
+  return nullptr;
+}
+
+std::vector<float> default_guidance_of(const ModelInfo& model, int64_t steps) {
+  if (!model.default_guidance.empty()) return model.default_guidance;
+  return model.has_unconditional ? default_guidance(steps) : std::vector<float>{1.0f};
+}
+
+Status check_numbers(const Schedule& s) {
+  if (!std::isfinite(s.mu))
+    return make_error(ErrorCode::kInvalidArgument, "mu: expected a finite number, found {}", s.mu);
+  if (!std::isfinite(s.std) || s.std <= 0.0)
+    return make_error(ErrorCode::kInvalidArgument, "std: expected a positive number, found {}",
+                      s.std);
+  return {};
+}
+
+}  // namespace
+
+Expected<std::vector<float>> parse_guidance(std::string_view what, std::string_view text) {
+  std::vector<float> values;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string_view item = text.substr(begin, end - begin);
+    const size_t x = item.find('x');
+    float value = 0.0f;
+    int64_t count = 1;
+    const bool counts = x == std::string_view::npos || parse_number(item.substr(x + 1), count);
+    if (!counts || !parse_number(item.substr(0, x), value) || !std::isfinite(value)) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "{}: expected numbers separated by commas, each with a count if it is of "
+                        "several steps (7x45,3x3), found \"{}\"",
+                        what, printable(item, 60));
+    }
+    if (count < 1 || count > kMaxSteps - static_cast<int64_t>(values.size())) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "{}: \"{}\" is a value x a count of steps; expected 1 to {} steps in all",
+                        what, printable(item, 60), kMaxSteps);
+    }
+    values.insert(values.end(), static_cast<size_t>(count), value);
+    begin = end + 1;
+  }
+  return values;
+}
+
+std::string guidance_text(std::span<const float> guidance) {
+  std::vector<std::string> items;
+  for (size_t i = 0; i < guidance.size();) {
+    size_t end = i + 1;
+    while (end < guidance.size() && guidance[end] == guidance[i]) ++end;
+    items.push_back(end - i == 1 ? fmt::format("{}", guidance[i])
+                                 : fmt::format("{}x{}", guidance[i], end - i));
+    i = end;
+  }
+  return fmt::format("{}", fmt::join(items, ","));
+}
+
+Expected<std::vector<Preset>> read_presets(const JsonConfig& table) {
+  std::vector<Preset> presets;
+  for (const auto& [name, value] : table.json().items()) {
+    INTAGLIO_ASSIGN(const JsonConfig entry, table.object(name));
+    Preset preset{.name = name};
+    INTAGLIO_ASSIGN(preset.steps, entry.integer("steps", 1, kMaxSteps));
+    INTAGLIO_ASSIGN(preset.mu, entry.number_or("mu", preset.mu));
+    INTAGLIO_ASSIGN(preset.std, entry.number_or("std", preset.std));
+    std::vector<float> guidance;
+    if (entry.contains("guidance") && entry.json().at("guidance").is_number()) {
+      INTAGLIO_ASSIGN(const double one, entry.number("guidance"));
+      guidance = {static_cast<float>(one)};
+    } else {
+      INTAGLIO_ASSIGN(const std::string text, entry.string_or("guidance", ""));
+      INTAGLIO_ASSIGN(guidance, parse_guidance(entry.where() + "guidance", text));
+    }
+    Expected<std::vector<float>> each = guidance_schedule(guidance, preset.steps);
+    if (!each)
+      return make_error(ErrorCode::kBadFormat, "{}{}", entry.where(), each.error().message);
+    preset.guidance = std::move(*each);
+    if (preset.std <= 0.0)
+      return make_error(ErrorCode::kBadFormat, "{}std: expected a positive number, found {}",
+                        entry.where(), preset.std);
+    presets.push_back(std::move(preset));
+  }
+  std::stable_sort(presets.begin(), presets.end(),
+                   [](const Preset& a, const Preset& b) { return a.steps > b.steps; });
+  return presets;
+}
+
+Expected<std::vector<Preset>> published_presets() {
+  for (const EmbeddedFile& file : ideogram4_data_files()) {
+    if (file.name != "presets.json") continue;
+    INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::parse(file.text, "presets.json"));
+    INTAGLIO_ASSIGN(const JsonConfig table, json.object("presets"));
+    return read_presets(table);
+  }
+  return make_error(ErrorCode::kInternal, "presets.json is not part of this program");
+}
+
+std::string Schedule::describe() const {
+  return fmt::format("{} step{}{}{}: mu {}, std {}, guidance {}", steps, steps == 1 ? "" : "s",
+                     preset.empty() ? "" : ", ", preset, mu, std, guidance_text(guidance));
+}
+
+Status check_guidance(const ModelInfo& model, std::span<const float> guidance) {
+  if (model.has_unconditional) return {};
+  const auto other =
+      std::find_if(guidance.begin(), guidance.end(), [](float g) { return g != 1.0f; });
+  if (other == guidance.end()) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "guidance {}: {} has no unconditional transformer (it is distilled), so only "
+                    "guidance 1 can be drawn",
+                    *other, model.name);
+}
+
+Expected<Schedule> choose_schedule(const ModelInfo& model, const ScheduleRequest& r) {
+  const Preset* base = preset_by_steps(model, r);
+  if (r.preset) {
+    INTAGLIO_ASSIGN(base, find_preset(model, *r.preset));
+    if (r.steps && *r.steps != base->steps)
+      return make_error(ErrorCode::kInvalidArgument, "{} steps, but the preset {} has {}", *r.steps,
+                        base->name, base->steps);
+  }
+  Schedule schedule;
+  schedule.steps = base != nullptr ? base->steps : r.steps.value_or(model.default_steps);
+  schedule.mu = r.mu.value_or(base != nullptr ? base->mu : model.default_mu);
+  schedule.std = r.std.value_or(base != nullptr ? base->std : model.default_std);
+  INTAGLIO_TRY(check_numbers(schedule));
+  const std::vector<float> guidance = r.guidance ? *r.guidance
+                                      : base != nullptr
+                                          ? base->guidance
+                                          : default_guidance_of(model, schedule.steps);
+  INTAGLIO_ASSIGN(schedule.guidance, guidance_schedule(guidance, schedule.steps));
+  INTAGLIO_TRY(check_guidance(model, schedule.guidance));
+  // The name of what runs, however it came about.
+  for (const Preset& preset : model.presets) {
+    if (preset.steps == schedule.steps && preset.mu == schedule.mu && preset.std == schedule.std &&
+        preset.guidance == schedule.guidance)
+      schedule.preset = preset.name;
+  }
+  return schedule;
+}
+
+}  // namespace intaglio

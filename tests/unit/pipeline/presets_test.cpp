@@ -1,0 +1,157 @@
+#include "pipeline/presets.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "pipeline/model_info.h"
+#include "pipeline/schedule.h"
+
+namespace intaglio {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<float> runs(std::initializer_list<std::pair<float, size_t>> list) {
+  std::vector<float> values;
+  for (const auto& [value, count] : list) values.insert(values.end(), count, value);
+  return values;
+}
+
+ModelInfo published() {
+  ModelInfo info;
+  info.name = "ideogram-4";
+  info.presets = published_presets().value();
+  return info;
+}
+
+TEST(Guidance, IsReadInTheOrderOfSampling) {
+  EXPECT_EQ(parse_guidance("g", "7").value(), runs({{7, 1}}));
+  EXPECT_EQ(parse_guidance("g", "7,7,3").value(), runs({{7, 2}, {3, 1}}));
+  EXPECT_EQ(parse_guidance("g", "7x45,3x3").value(), runs({{7, 45}, {3, 3}}));
+  EXPECT_EQ(parse_guidance("g", "2.5x2,-1,1e1x1").value(), runs({{2.5f, 2}, {-1, 1}, {10, 1}}));
+  EXPECT_EQ(parse_guidance("g", "1x10000")->size(), 10000u);
+  for (const char* bad :
+       {"", ",", "7,", "x", "7x", "x3", "7x0", "7x-1", "7x1.5", "7x3x3", "7 x 3", "nan", "inf",
+        "1e39", "7*3", "0x10001", "7x9999,3x2", "7x99999999999999999999"})
+    EXPECT_EQ(parse_guidance("--guidance", bad).error().message.find("--guidance: "), 0u) << bad;
+}
+
+TEST(Guidance, IsWrittenTheShortWay) {
+  EXPECT_EQ(guidance_text(runs({{7, 45}, {3, 3}})), "7x45,3x3");
+  EXPECT_EQ(guidance_text(runs({{7, 11}, {3, 1}})), "7x11,3");
+  EXPECT_EQ(guidance_text(runs({{4.5f, 1}})), "4.5");
+  for (const char* text : {"7x45,3x3", "1,2,1", "0.1x2"})
+    EXPECT_EQ(guidance_text(parse_guidance("g", text).value()), text);
+}
+
+TEST(Presets, ArePublishedOnes) {
+  const std::vector<Preset> presets = published_presets().value();
+  ASSERT_EQ(presets.size(), 3u);
+  EXPECT_EQ(presets[0].name, "QUALITY_48");
+  EXPECT_EQ(presets[0].steps, 48);
+  EXPECT_EQ(presets[0].mu, 0.0);
+  EXPECT_EQ(presets[0].std, 1.5);
+  EXPECT_EQ(presets[0].guidance, runs({{7, 45}, {3, 3}}));
+  EXPECT_EQ(presets[1].name, "DEFAULT_20");
+  EXPECT_EQ(presets[1].steps, 20);
+  EXPECT_EQ(presets[1].mu, 0.0);
+  EXPECT_EQ(presets[1].std, 1.75);
+  EXPECT_EQ(presets[1].guidance, runs({{7, 18}, {3, 2}}));
+  EXPECT_EQ(presets[2].name, "TURBO_12");
+  EXPECT_EQ(presets[2].steps, 12);
+  EXPECT_EQ(presets[2].mu, 0.5);
+  EXPECT_EQ(presets[2].std, 1.75);
+  EXPECT_EQ(presets[2].guidance, runs({{7, 11}, {3, 1}}));
+}
+
+TEST(Presets, OfAModelAreChecked) {
+  const auto read = [](const char* text) {
+    return read_presets(*JsonConfig::parse(text, "index"));
+  };
+  const auto own = read(
+      R"({"FAST": {"steps": 4, "guidance": 2}, "SLOW": {"steps": 6, "mu": -1, "std": 2, "guidance": "3x5,1"}})");
+  ASSERT_TRUE(own) << own.error().message;
+  EXPECT_EQ((*own)[1].guidance, runs({{2, 4}}));
+  EXPECT_EQ((*own)[0].guidance, runs({{3, 5}, {1, 1}}));
+  EXPECT_EQ((*own)[0].mu, -1.0);
+  for (const char* bad : {R"({"A": 5})", R"({"A": {"guidance": "7"}})", R"({"A": {"steps": 4}})",
+                          R"({"A": {"steps": 4, "guidance": "7x3"}})",
+                          R"({"A": {"steps": 4, "std": 0, "guidance": 7}})"})
+    EXPECT_THAT(read(bad).error().message, HasSubstr("index: A")) << bad;
+}
+
+TEST(Schedule, DefaultsAreThePublishedQuality) {
+  const Schedule schedule = choose_schedule(published(), {}).value();
+  EXPECT_EQ(schedule.preset, "QUALITY_48");
+  EXPECT_EQ(schedule.describe(), "48 steps, QUALITY_48: mu 0, std 1.5, guidance 7x45,3x3");
+}
+
+TEST(Schedule, AStepCountThatIsPublishedTakesItsPreset) {
+  const Schedule turbo = choose_schedule(published(), {.steps = 12}).value();
+  EXPECT_EQ(turbo.preset, "TURBO_12");
+  EXPECT_EQ(turbo.mu, 0.5);
+  EXPECT_EQ(turbo.std, 1.75);
+  EXPECT_EQ(turbo.guidance, runs({{7, 11}, {3, 1}}));
+  EXPECT_EQ(choose_schedule(published(), {.steps = 20})->preset, "DEFAULT_20");
+  // Any other number, and any other word about the schedule, is not a preset.
+  const Schedule ten = choose_schedule(published(), {.steps = 10}).value();
+  EXPECT_EQ(ten.describe(), "10 steps: mu 0, std 1.5, guidance 7x7,3x3");
+  EXPECT_EQ(choose_schedule(published(), {.steps = 12, .mu = 0.0})->std, 1.5);
+  EXPECT_EQ(choose_schedule(published(), {.steps = 12, .guidance = runs({{5, 1}})})->describe(),
+            "12 steps: mu 0, std 1.5, guidance 5x12");
+}
+
+TEST(Schedule, APresetIsNamedInLettersOfEitherCase) {
+  EXPECT_EQ(choose_schedule(published(), {.preset = "turbo_12"})->steps, 12);
+  EXPECT_EQ(choose_schedule(published(), {.preset = "Default_20", .steps = 20})->std, 1.75);
+  const auto unknown = choose_schedule(published(), {.preset = "ULTRA"});
+  EXPECT_EQ(unknown.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(unknown.error().message, HasSubstr("QUALITY_48, DEFAULT_20, TURBO_12"));
+  const auto other_steps = choose_schedule(published(), {.preset = "TURBO_12", .steps = 13});
+  EXPECT_EQ(other_steps.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(other_steps.error().message, HasSubstr("has 12"));
+  // Parts of it may be replaced; then it is no longer what its name says.
+  const Schedule replaced =
+      choose_schedule(published(), {.preset = "TURBO_12", .mu = 0.25}).value();
+  EXPECT_EQ(replaced.describe(), "12 steps: mu 0.25, std 1.75, guidance 7x11,3");
+}
+
+TEST(Schedule, AModelWithItsOwnDefaultsKeepsThem) {
+  ModelInfo info = published();
+  info.default_steps = 24;
+  info.default_guidance = {4.0f};
+  info.presets_by_steps = false;
+  EXPECT_EQ(choose_schedule(info, {})->describe(), "24 steps: mu 0, std 1.5, guidance 4x24");
+  EXPECT_EQ(choose_schedule(info, {.steps = 12})->describe(),
+            "12 steps: mu 0, std 1.5, guidance 4x12");
+  EXPECT_EQ(choose_schedule(info, {.preset = "TURBO_12"})->preset, "TURBO_12");
+}
+
+TEST(Schedule, ADistilledModelHasGuidanceOne) {
+  ModelInfo info = published();
+  info.has_unconditional = false;
+  info.default_steps = 20;
+  EXPECT_EQ(choose_schedule(info, {})->describe(), "20 steps: mu 0, std 1.5, guidance 1x20");
+  EXPECT_EQ(choose_schedule(info, {.steps = 12})->describe(),
+            "12 steps: mu 0, std 1.5, guidance 1x12");
+  for (const ScheduleRequest& request :
+       {ScheduleRequest{.preset = "TURBO_12"}, ScheduleRequest{.guidance = runs({{7, 1}})},
+        ScheduleRequest{.steps = 2, .guidance = runs({{1, 1}, {1.5f, 1}})}}) {
+    const auto refused = choose_schedule(info, request);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(refused.error().message, HasSubstr("no unconditional transformer"));
+  }
+  EXPECT_EQ(choose_schedule(info, {.preset = "TURBO_12", .guidance = runs({{1, 1}})})->std, 1.75);
+}
+
+TEST(Schedule, NumbersThatCannotBeAreRefused) {
+  const double inf = std::numeric_limits<double>::infinity();
+  for (const ScheduleRequest& request :
+       {ScheduleRequest{.mu = inf}, ScheduleRequest{.std = 0.0}, ScheduleRequest{.std = -1.0},
+        ScheduleRequest{.std = inf}, ScheduleRequest{.steps = 3, .guidance = runs({{7, 2}})}})
+    EXPECT_EQ(choose_schedule(published(), request).error().code, ErrorCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace intaglio
