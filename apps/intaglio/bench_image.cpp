@@ -15,6 +15,7 @@
 #include "console.h"
 #include "core/memory_info.h"
 #include "interrupt.h"
+#include "model_flags.h"
 #include "options.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/schedule.h"

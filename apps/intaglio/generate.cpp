@@ -11,6 +11,7 @@
 #include "core/memory_info.h"
 #include "generate_plan.h"
 #include "interrupt.h"
+#include "model_flags.h"
 #include "options.h"
 #include "picture_files.h"
 #include "progress.h"
@@ -79,6 +80,16 @@ ordered_json settings_json(const PictureRequest& request) {
           {"guidance", request.guidance}};
 }
 
+ordered_json schedule_json(const Schedule& schedule) {
+  ordered_json json{{"preset", nullptr}};
+  if (!schedule.preset.empty()) json["preset"] = schedule.preset;
+  json["steps"] = schedule.steps;
+  json["mu"] = schedule.mu;
+  json["std"] = schedule.std;
+  json["guidance"] = intaglio::guidance_text(schedule.guidance);
+  return json;
+}
+
 ordered_json picture_json(const PictureJob& job, const Picture& picture, double total_ms) {
   ordered_json phases;
   for (size_t i = 0; i < kPhaseNames.size(); ++i)
@@ -87,6 +98,7 @@ ordered_json picture_json(const PictureJob& job, const Picture& picture, double 
   ordered_json json{{"file", job.file.string()}};
   json["seed"] = request.noise ? ordered_json(nullptr) : ordered_json(request.seed);
   json.update(settings_json(request));
+  json["schedule"] = schedule_json(job.schedule);
   if (!job.latents.empty()) json["latents"] = job.latents.string();
   if (!job.features.empty()) json["features"] = job.features.string();
   json["text_tokens"] = picture.text_tokens;
@@ -175,7 +187,13 @@ void add_run_json(Run& run, ordered_json& result) {
   const ModelInfo& model = plan.model->info();
   result["version"] = INTAGLIO_VERSION;
   result["model"] = {{"name", model.name}, {"path", model.folder.string()}, {"hash", run.hash}};
-  if (plan.prompts == 1) result.update(settings_json(plan.jobs.front().request));
+  for (const auto& [part, place] : model.other_parts)
+    result["model"]["parts"][part] = place.string();
+  if (!model.warnings.empty()) result["warnings"] = model.warnings;
+  if (plan.prompts == 1) {
+    result.update(settings_json(plan.jobs.front().request));
+    result["schedule"] = schedule_json(plan.jobs.front().schedule);
+  }
   result["precision"] = precision_name(plan.precision);
   result["device"] = device_name(plan.pipeline->context());
   if (const Expected<Context> context = host_context(run.flags.run.threads)) {
@@ -203,6 +221,10 @@ int run_generate(const GenerateFlags& flags) {
   run.open_ms = since_ms(run.start);
   if (!run.plan.precision_reason.empty())
     run.progress.line("precision " + run.plan.precision_reason);
+  for (const std::string& warning : run.plan.model->info().warnings)
+    run.progress.line("warning: " + warning);
+  if (run.plan.prompts == 1)
+    run.progress.line("schedule: " + run.plan.jobs.front().schedule.describe());
 
   ordered_json result{{"status", "ok"}};
   int exit_code = kExitOk;
@@ -226,14 +248,7 @@ int run_generate(const GenerateFlags& flags) {
 void add_generate(CLI::App& app, Action& action) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::App* command = app.add_subcommand("generate", "Make pictures from a prompt");
-  command
-      ->add_option(
-          "--model", flags->model,
-          "Folder of a model (diffusers layout); \"mini\", the bundled one; or "
-          "\"synthetic:ideogram4\", \"synthetic:mini\": random weights in a model's sizes, "
-          "to see times and memory without its files")
-      ->type_name("DIR|NAME")
-      ->capture_default_str();
+  add_model_flags(*command, flags->model);
   command
       ->add_option("--prompt", flags->prompt,
                    "What to show; @FILE reads it from a file or a pipe, - or @- from standard "
@@ -242,8 +257,8 @@ void add_generate(CLI::App& app, Action& action) {
   command
       ->add_option("--prompts", flags->prompts,
                    "Many prompts instead, one a line, or a JSON object a line: \"prompt\" and, of "
-                   "its own, \"negative_prompt\", \"seed\", \"size\", \"steps\", \"guidance\", "
-                   "\"output\"; - for standard input")
+                   "its own, \"negative_prompt\", \"seed\", \"size\", \"preset\", \"steps\", "
+                   "\"mu\", \"std\", \"guidance\", \"output\"; - for standard input")
       ->type_name("FILE|-");
   command
       ->add_option("--negative-prompt", flags->settings.negative_prompt,
@@ -253,13 +268,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->add_option("--size", flags->settings.size,
                    "Width and height in pixels; by default the model's own")
       ->type_name("WxH");
-  command
-      ->add_option("--steps", flags->settings.steps, "Sampling steps; by default the model's own")
-      ->type_name("1..1000");
-  command
-      ->add_option("--guidance", flags->settings.guidance,
-                   "Guidance scale: one value, or one a step; by default the model's own")
-      ->type_name("G[,G...]");
+  add_schedule_flags(*command, flags->settings);
   command
       ->add_option("--seed", flags->settings.seed,
                    "Seed of the noise; -1, the default, is a random one")
@@ -302,7 +311,7 @@ void add_generate(CLI::App& app, Action& action) {
       "  intaglio generate --prompt \"a cat\" --seed 1 --count 4 --output pictures/\n"
       "  intaglio generate --prompts prompts.txt --output pictures/ --json\n"
       "  fortune | intaglio generate --prompt - --output - > fortune.png\n"
-      "  intaglio generate --prompt \"a cat\" --steps 4 --guidance 7,7,7,3\n"
+      "  intaglio generate --prompt \"a cat\" --steps 8 --guidance 5x6,3x2\n"
       "  intaglio generate --model ideogram-4 --prompt \"a cat\" --vram-budget 12G\n"
       "  intaglio generate --model synthetic:ideogram4 --prompt \"a cat\" --json");
   command->callback([flags, &action] { action = [flags] { return run_generate(*flags); }; });

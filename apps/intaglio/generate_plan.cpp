@@ -11,14 +11,12 @@
 #include "choose_precision.h"
 #include "console.h"
 #include "picture_files.h"
-#include "pipeline/schedule.h"
 
 namespace intaglio::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxCliSteps = 1000;
 constexpr size_t kMaxPictures = 1'000'000;
 
 // The error of `expected` joins the list; otherwise its value goes to `target`.
@@ -45,7 +43,8 @@ PictureSettings joined(const PictureSettings& flags, const PictureSettings& line
   settings.prompt = line.prompt;
   for (const auto member :
        {&PictureSettings::negative_prompt, &PictureSettings::seed, &PictureSettings::size,
-        &PictureSettings::steps, &PictureSettings::guidance, &PictureSettings::output}) {
+        &PictureSettings::output, &PictureSettings::preset, &PictureSettings::steps,
+        &PictureSettings::mu, &PictureSettings::std, &PictureSettings::guidance}) {
     if (line.*member) settings.*member = line.*member;
   }
   return settings;
@@ -80,8 +79,7 @@ std::vector<Entry> read_entries(const GenerateFlags& flags, std::vector<Error>& 
 // Settings that do not need the model.
 struct Parsed {
   std::optional<PictureSize> size;
-  std::optional<int64_t> steps;
-  std::vector<float> guidance;
+  ScheduleRequest schedule;
   uint64_t seed = 0;
 };
 
@@ -97,44 +95,37 @@ Parsed parse_settings(const PictureSettings& settings, uint64_t random_seed, int
   if (parsed.seed > std::numeric_limits<uint64_t>::max() - static_cast<uint64_t>(count - 1))
     wrong(errors, "--seed: too large for --count pictures");
   if (settings.size) take(parse_size(*settings.size), parsed.size, errors);
-  if (settings.steps) {
-    parsed.steps = whole_number(*settings.steps);
-    if (!parsed.steps || *parsed.steps < 1 || *parsed.steps > kMaxCliSteps) {
-      wrong(errors, message_of("--steps: expected a whole number from 1 to {}, found \"{}\"",
-                               kMaxCliSteps, settings.steps->substr(0, 60)));
-    }
-  }
-  if (settings.guidance) take(parse_guidance(*settings.guidance), parsed.guidance, errors);
+  take(parse_schedule({.preset = settings.preset,
+                       .steps = settings.steps,
+                       .mu = settings.mu,
+                       .std = settings.std,
+                       .guidance = settings.guidance}),
+       parsed.schedule, errors);
   return parsed;
 }
 
-// Size, steps and guidance: those asked for, else the model's defaults.
-PictureRequest request_of(const PictureSettings& settings, Parsed parsed, const ModelInfo& info,
-                          std::vector<Error>& errors) {
-  PictureRequest request;
+// Size and schedule: those asked for, else the model's defaults.
+PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const ModelInfo& info,
+                  std::vector<Error>& errors) {
+  PictureJob job;
+  PictureRequest& request = job.request;
   request.prompt = settings.prompt;
   request.seed = parsed.seed;
   request.width = parsed.size ? parsed.size->width : info.default_width;
   request.height = parsed.size ? parsed.size->height : info.default_height;
-  request.steps = parsed.steps.value_or(info.default_steps);
   note(check_size({request.width, request.height}, info.pixels_per_token), errors);
-  std::vector<float> guidance = std::move(parsed.guidance);
-  if (guidance.empty())
-    guidance =
-        info.default_guidance.empty() ? default_guidance(request.steps) : info.default_guidance;
-  if (guidance.size() != 1 && static_cast<int64_t>(guidance.size()) != request.steps) {
-    wrong(errors, fmt::format("--guidance: {} values for {} steps; expected 1, or one a step",
-                              guidance.size(), request.steps));
-  } else {
-    take(guidance_schedule(guidance, request.steps), request.guidance, errors);
-  }
+  take(choose_schedule(info, parsed.schedule), job.schedule, errors);
+  request.steps = job.schedule.steps;
+  request.mu = job.schedule.mu;
+  request.std = job.schedule.std;
+  request.guidance = job.schedule.guidance;
   if (settings.negative_prompt) {
     wrong(errors, message_of("--negative-prompt: {} takes none: what it steers away from is its "
                              "unconditional transformer, which reads no text; --guidance says how "
                              "far",
                              info.name));
   }
-  return request;
+  return job;
 }
 
 // The errors that came after `first` get the line's place in front.
@@ -304,11 +295,12 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
   for (const Entry& entry : entries) {
     const size_t first_error = errors.size();
     std::vector<Error> told;  // by the flags already
-    Parsed parsed = parse_settings(entry.settings, random, flags.count, flags_good ? errors : told);
+    const Parsed parsed =
+        parse_settings(entry.settings, random, flags.count, flags_good ? errors : told);
     PictureJob job;
     job.request.seed = parsed.seed;
     if (plan.model != nullptr && flags_good && errors.size() == first_error)
-      job.request = request_of(entry.settings, std::move(parsed), plan.model->info(), errors);
+      job = job_of(entry.settings, parsed, plan.model->info(), errors);
     name_place(entry.where, first_error, errors);
     for (int64_t i = 0; i < flags.count; ++i) {
       plan.jobs.push_back(job);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "model_flags.h"
 #include "options.h"
 #include "pipeline/pipeline.h"
 #include "prompts.h"
@@ -18,7 +19,7 @@ namespace intaglio::cli {
 
 struct GenerateFlags {
   RunFlags run;
-  std::string model = "mini";
+  ModelFlags model;
   std::optional<std::string> prompt, prompts;
   PictureSettings settings;  // of all pictures; lines of --prompts may have their own
   std::string noise, latents_out, features_out;
@@ -33,6 +34,7 @@ inline constexpr const char* kStdoutPicture = "-";
 
 struct PictureJob {
   PictureRequest request;
+  Schedule schedule;                        // of the request
   std::filesystem::path file;               // or kStdoutPicture
   std::filesystem::path latents, features;  // empty: not asked for
 };

@@ -10,7 +10,9 @@
 #include "console.h"
 #include "core/memory_info.h"
 #include "inspect_report.h"
+#include "io/hub_cache.h"
 #include "io/printable.h"
+#include "model_flags.h"
 #include "options.h"
 #include "progress.h"
 
@@ -23,6 +25,7 @@ constexpr size_t kHelpColumns = 80;
 
 struct InspectFlags {
   std::string path;
+  ModelFlags parts;
   bool json = false;
   bool all = false;
 };
@@ -61,6 +64,16 @@ std::string merged_name(std::string_view a, std::string_view b) {
   return fmt::format("{}", fmt::join(items, "."));
 }
 
+// Type and shape of a tensor as the file has them: "F6_E2M3 [4, 8]" of a foreign one is split at its bracket.
+std::string type_of(const TensorEntry& tensor) {
+  if (tensor.foreign.empty()) return std::string(dtype_name(tensor.view.dtype));
+  return tensor.foreign.substr(0, tensor.foreign.rfind(" ["));
+}
+std::string shape_of(const TensorEntry& tensor) {
+  if (tensor.foreign.empty()) return to_string(tensor.view.shape);
+  return tensor.foreign.substr(tensor.foreign.rfind(" [") + 1);
+}
+
 struct TensorLine {
   std::string name, type, shape;
   int64_t count = 0;
@@ -71,8 +84,7 @@ std::vector<TensorLine> tensor_lines(const std::vector<const TensorEntry*>& tens
   std::vector<TensorLine> lines;
   std::map<std::string, size_t> known;
   for (const TensorEntry* tensor : tensors) {
-    TensorLine line{tensor->name, std::string(dtype_name(tensor->view.dtype)),
-                    to_string(tensor->view.shape), 1};
+    TensorLine line{tensor->name, type_of(*tensor), shape_of(*tensor), 1};
     if (!all) {
       const auto [found, is_new] = known.try_emplace(
           fmt::format("{} {} {}", without_numbers(tensor->name), line.type, line.shape),
@@ -101,9 +113,8 @@ void print_tensors(const std::vector<const TensorEntry*>& tensors, bool all) {
 }
 
 std::string types_text(const std::vector<const TensorEntry*>& tensors) {
-  std::map<std::string_view, uint64_t> bytes;
-  for (const TensorEntry* tensor : tensors)
-    bytes[dtype_name(tensor->view.dtype)] += tensor->view.size_bytes();
+  std::map<std::string, uint64_t> bytes;
+  for (const TensorEntry* tensor : tensors) bytes[type_of(*tensor)] += tensor->view.size_bytes();
   std::vector<std::string> items;
   for (const auto& [name, size] : bytes)
     items.push_back(fmt::format("{} {}", name, format_bytes(size)));
@@ -170,11 +181,12 @@ ordered_json tensors_json(const std::vector<const TensorEntry*>& tensors) {
   ordered_json list = ordered_json::array();
   for (const TensorEntry* tensor : tensors) {
     const Shape& shape = tensor->view.shape;
-    list.push_back(
-        {{"name", tensor->name},
-         {"dtype", dtype_name(tensor->view.dtype)},
-         {"shape", std::vector<int64_t>(shape.dims.begin(), shape.dims.begin() + shape.rank)},
-         {"bytes", tensor->view.size_bytes()}});
+    ordered_json sizes(std::vector<int64_t>(shape.dims.begin(), shape.dims.begin() + shape.rank));
+    if (!tensor->foreign.empty()) sizes = shape_of(*tensor);
+    list.push_back({{"name", tensor->name},
+                    {"dtype", type_of(*tensor)},
+                    {"shape", std::move(sizes)},
+                    {"bytes", tensor->view.size_bytes()}});
   }
   return list;
 }
@@ -215,13 +227,17 @@ int print_report_json(const InspectReport& report) {
 }
 
 int run_inspect(const InspectFlags& flags) {
-  std::string path = flags.path;
-  if (path == "mini") {
-    const auto folder = resolve_model(path);
+  std::filesystem::path path = flags.path;
+  std::error_code ignored;
+  const bool is_named = flags.path == "mini" || is_hub_name(flags.path);
+  if (is_named && (flags.path == "mini" || !std::filesystem::exists(path, ignored))) {
+    const auto folder = resolve_model(flags.path);
     if (!folder) return fail(folder.error(), flags.json);
-    path = folder->string();
+    path = *folder;
   }
-  const Expected<InspectReport> report = inspect_path(path);
+  const Expected<ModelPaths> paths = part_paths(path, flags.parts);
+  if (!paths) return fail(paths.error(), flags.json);
+  const Expected<InspectReport> report = inspect_path(*paths);
   if (!report) return fail(report.error(), flags.json);
   return flags.json ? print_report_json(*report) : print_report(*report, flags.all);
 }
@@ -234,9 +250,11 @@ void add_inspect(CLI::App& app, Action& action) {
   command
       ->add_option(
           "path", flags->path,
-          "Folder of a model or of one part, a .safetensors, .json or .png file, or \"mini\"")
+          "Folder of a model or of one part, a .safetensors, .json or .png file, owner/name in the "
+          "Hugging Face cache, or \"mini\"")
       ->required()
       ->type_name("FILE|DIR|NAME");
+  add_part_flags(*command, flags->parts);
   command->add_flag("--all", flags->all,
                     "List every tensor, also those that differ only in a layer's number");
   command->add_flag("--json", flags->json, "Print one JSON result on stdout");

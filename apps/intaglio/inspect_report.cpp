@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
+#include "inspect_settings.h"
 #include "io/checkpoint.h"
 #include "io/json_config.h"
 #include "io/png.h"
@@ -83,12 +85,14 @@ std::string class_name(const json& config) {
   return "";
 }
 
-PartReport config_report(const fs::path& path, const json& config) {
+PartReport config_report(const fs::path& path, const JsonConfig& read) {
+  const json& config = read.json();
   PartReport part{.name = path.filename().string(), .kind = "config"};
   part.detail = class_name(config);
   part.facts = settings(config.contains("text_config") && config.at("text_config").is_object()
                             ? config.at("text_config")
                             : config);
+  add_settings_facts(read, part.facts);
   add_file(part, path);
   return part;
 }
@@ -127,7 +131,7 @@ Expected<PartReport> json_report(const fs::path& path) {
       config.json().at("model").contains("vocab")) {
     return tokenizer_report(path, config.json());
   }
-  return config_report(path, config.json());
+  return config_report(path, config);
 }
 
 Expected<PartReport> safetensors_report(const fs::path& path) {
@@ -153,9 +157,9 @@ Expected<PartReport> picture_report(const fs::path& path) {
 }
 
 // Weights that a checkpoint folder (or its index) names.
-Expected<PartReport> checkpoint_report(const fs::path& folder) {
-  INTAGLIO_ASSIGN(auto checkpoint, Checkpoint::open(folder));
-  PartReport part{.name = folder.filename().string(), .kind = "weights"};
+Expected<PartReport> checkpoint_report(const fs::path& weights) {
+  INTAGLIO_ASSIGN(auto checkpoint, Checkpoint::open(weights));
+  PartReport part{.name = weights.filename().string(), .kind = "weights"};
   for (const auto& file : checkpoint->files()) add_file(part, file->path());
   set_tensors(part, checkpoint->tensors());
   part.detail = part.files.size() > 1 ? fmt::format("{} shards", part.files.size()) : "safetensors";
@@ -163,11 +167,13 @@ Expected<PartReport> checkpoint_report(const fs::path& folder) {
   return part;
 }
 
-// A folder with config.json and weights.
-Expected<PartReport> part_report(const fs::path& folder, const json& model_index) {
-  INTAGLIO_ASSIGN(const JsonConfig config, JsonConfig::open(folder / "config.json"));
-  INTAGLIO_ASSIGN(PartReport part, checkpoint_report(folder));
-  PartReport summary = config_report(folder / "config.json", config.json());
+// A config and its weights.
+Expected<PartReport> part_report(const PartFiles& files, const std::string& name,
+                                 const json& model_index) {
+  INTAGLIO_ASSIGN(const JsonConfig config, JsonConfig::open(files.config));
+  INTAGLIO_ASSIGN(PartReport part, checkpoint_report(files.weights));
+  PartReport summary = config_report(files.config, config);
+  part.name = name;
   part.detail = summary.detail;
   part.facts = std::move(summary.facts);
   if (const auto used = used_tensors(part.name, config.json(), model_index)) {
@@ -179,11 +185,21 @@ Expected<PartReport> part_report(const fs::path& folder, const json& model_index
   return part;
 }
 
+void add_part(Expected<PartReport> part, const std::string& name, InspectReport& report) {
+  if (!part) {
+    report.errors.push_back(part.error());
+    return;
+  }
+  part->name = name;
+  report.parts.push_back(std::move(*part));
+}
+
 void inspect_folder_part(const fs::path& folder, const json& model_index, InspectReport& report) {
   std::error_code ignored;
+  const std::string name = folder.filename().string();
   Expected<PartReport> part = tl::unexpected<Error>(Error{});
   if (fs::exists(folder / "config.json", ignored)) {
-    part = part_report(folder, model_index);
+    part = part_report(PartFiles::in(folder), name, model_index);
   } else if (fs::exists(folder / "tokenizer.json", ignored)) {
     part = json_report(folder / "tokenizer.json");
   } else if (fs::exists(folder / "scheduler_config.json", ignored)) {
@@ -193,22 +209,38 @@ void inspect_folder_part(const fs::path& folder, const json& model_index, Inspec
                       "{}: no config.json, tokenizer.json or scheduler_config.json in it",
                       folder.string());
   }
-  if (!part) {
-    report.errors.push_back(part.error());
-    return;
-  }
-  part->name = folder.filename().string();
-  report.parts.push_back(std::move(*part));
+  add_part(std::move(part), name, report);
 }
 
-Expected<InspectReport> inspect_model(const fs::path& folder) {
+// Parts that come from elsewhere, and those that lie in the model's folder and are not among them.
+Expected<InspectReport> inspect_model(const ModelPaths& paths) {
+  const fs::path& folder = paths.folder;
   InspectReport report{.path = folder, .kind = "model"};
   INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(folder / "model_index.json"));
   report.detail = class_name(index.json());
+  const Expected<ModelParts> parts = find_model_parts(paths, index);
+  if (parts && report.detail == "Ideogram4Pipeline") {
+    report.parts.push_back(schedules_report(folder, index, *parts));
+    add_settings_facts(index, report.parts.back().facts);
+    add_file(report.parts.back(), folder / "model_index.json");
+  }
+  std::map<std::string, PartFiles> elsewhere;
+  if (paths.overrides()) {
+    if (!parts) return tl::unexpected<Error>(parts.error());
+    if (paths.transformer) elsewhere["transformer"] = parts->transformer;
+    if (paths.unconditional) elsewhere["unconditional_transformer"] = *parts->unconditional;
+    if (paths.text_encoder) elsewhere["text_encoder"] = parts->text_encoder;
+    if (paths.vae) elsewhere["vae"] = parts->vae;
+  }
+  for (const auto& [name, files] : elsewhere)
+    add_part(part_report(files, name, index.json()), name, report);
+  if (paths.tokenizer) add_part(json_report(parts->tokenizer), "tokenizer", report);
   for (const auto& [key, value] : index.json().items()) {
     // [library, class]; [null, null] is a part this model does without.
     if (!value.is_array() || value.size() != 2 || !value.at(0).is_string()) continue;
     if (key.find('/') != std::string::npos || key == ".." || key == ".") continue;
+    if (elsewhere.contains(key) || (key == "tokenizer" && paths.tokenizer)) continue;
+    if (key == "unconditional_transformer" && paths.without_unconditional) continue;
     inspect_folder_part(folder / key, index.json(), report);
   }
   Expected<std::optional<PromptHelp>> help = read_prompt_help(folder);
@@ -220,9 +252,15 @@ Expected<InspectReport> inspect_model(const fs::path& folder) {
   return report;
 }
 
-Expected<InspectReport> inspect_folder(const fs::path& folder) {
+Expected<InspectReport> inspect_folder(const ModelPaths& paths) {
+  const fs::path& folder = paths.folder;
   std::error_code error;
-  if (fs::exists(folder / "model_index.json", error)) return inspect_model(folder);
+  if (fs::exists(folder / "model_index.json", error)) return inspect_model(paths);
+  if (paths.overrides())
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}: no model (there is no model_index.json in it), so it has no parts that "
+                      "could come from elsewhere",
+                      folder.string());
   InspectReport report{.path = folder, .kind = "part"};
   // A part lies beside its model's index, which may change what is used of it.
   json model_index = json::object();
@@ -280,13 +318,21 @@ Expected<PartReport> inspect_file(const fs::path& path) {
 
 }  // namespace
 
-Expected<InspectReport> inspect_path(const fs::path& path) {
+Expected<InspectReport> inspect_path(const ModelPaths& paths) {
+  const fs::path& path = paths.folder;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status))
     return make_error(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
-  if (fs::is_directory(status))
-    return inspect_folder(path.has_filename() ? path : path.parent_path());
+  if (fs::is_directory(status)) {
+    ModelPaths named = paths;
+    if (!path.has_filename()) named.folder = path.parent_path();
+    return inspect_folder(named);
+  }
+  if (paths.overrides())
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}: is a file; only a model has parts that could come from elsewhere",
+                      path.string());
   InspectReport report{.path = path, .kind = "file"};
   INTAGLIO_ASSIGN(PartReport part, inspect_file(path));
   report.detail = part.kind;

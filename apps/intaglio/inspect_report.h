@@ -8,6 +8,7 @@
 
 #include "core/status.h"
 #include "io/safetensors.h"
+#include "pipeline/model_parts.h"
 #include "prompt_help.h"
 
 namespace intaglio::cli {
@@ -39,6 +40,7 @@ struct InspectReport {
 
 // Errors: kNotFound for a missing path, kBadFormat for a file of no known kind. Parts of a folder
 // that cannot be read join `errors`.
-Expected<InspectReport> inspect_path(const std::filesystem::path& path);
+// `paths.folder` may be a file or any folder; only a model has parts that can come from elsewhere.
+Expected<InspectReport> inspect_path(const ModelPaths& paths);
 
 }  // namespace intaglio::cli

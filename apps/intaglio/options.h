@@ -58,15 +58,4 @@ uint64_t random_seed();
 // A whole number that fits 64 bits; -1: a random one.
 Expected<uint64_t> parse_seed(const std::string& text);
 
-// "7" or "7,7,3"; kInvalidArgument names the value that is no finite number.
-Expected<std::vector<float>> parse_guidance(const std::string& text);
-
-// The folder of a model: `argument` itself, or for "mini" the bundled one ($INTAGLIO_MODELS/mini,
-// the installation's share/intaglio/models/mini, models/mini in the source tree). kNotFound lists
-// the places tried.
-Expected<std::filesystem::path> resolve_model(const std::string& argument);
-
-// The model of `argument`: "synthetic:NAME" (ModelSource::synthetic), else a folder as resolve_model finds it.
-Expected<std::shared_ptr<const ModelSource>> open_model(const std::string& argument);
-
 }  // namespace intaglio::cli

@@ -14,7 +14,8 @@ namespace intaglio::cli {
 // What a picture is asked for by, in the words of the flags: those of the command line, or of one line of --prompts.
 struct PictureSettings {
   std::string prompt;
-  std::optional<std::string> negative_prompt, seed, size, steps, guidance, output;
+  std::optional<std::string> negative_prompt, seed, size, output;
+  std::optional<std::string> preset, steps, mu, std, guidance;  // of the schedule
 };
 
 // The whole text of `path`, "-" being standard input. What is no regular file (a pipe, a terminal) is read to its end. kCancelled if a signal asks to stop

@@ -12,6 +12,7 @@
 #include "console.h"
 #include "interrupt.h"
 #include "io/printable.h"
+#include "model_flags.h"
 #include "models/linear_shapes.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
 #include "ops/cuda/tuning/tuner.h"

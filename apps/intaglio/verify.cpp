@@ -10,6 +10,7 @@
 #include "command.h"
 #include "console.h"
 #include "io/printable.h"
+#include "model_flags.h"
 #include "options.h"
 
 namespace intaglio::cli {
@@ -17,6 +18,7 @@ namespace {
 
 struct VerifyFlags {
   RunFlags run{.precision = "fp32", .keep_bf16 = {}};
+  ModelFlags parts;
   std::string folder, tensors_out;
 };
 
@@ -61,6 +63,9 @@ int run_verify(const VerifyFlags& flags) {
   const Expected<std::optional<int>> gpu = parse_device(flags.run.device);
   if (!gpu) return fail(gpu.error(), flags.run.json);
   options.gpu = *gpu;
+  const Expected<ModelPaths> parts = part_paths(flags.folder, flags.parts);
+  if (!parts) return fail(parts.error(), flags.run.json);
+  options.parts = *parts;
   Stream stream = flags.run.json ? Stream::kErr : Stream::kOut;
   const Expected<std::vector<VerifyResult>> results = verify_directory(
       flags.folder, options, [&](const VerifyResult& result) { print_case(stream, result); });
@@ -103,6 +108,7 @@ void add_verify(CLI::App& app, Action& action) {
   command->add_option("folder", flags->folder, "Folder with cases/ and their checkpoints")
       ->required()
       ->type_name("DIR");
+  add_part_flags(*command, flags->parts);
   command
       ->add_option("--tensors-out", flags->tensors_out,
                    "Folder for what was computed, as <case>.<tensor>.f32")

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/escape.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -41,7 +42,8 @@ Status check_config_keys(const JsonConfig& config, std::span<const ConfigKey> ta
                                    key.reason));
   }
   if (problems.empty()) return {};
-  return make_error(ErrorCode::kUnsupported, "{}", fmt::join(problems, "\n"));
+  return make_error(ErrorCode::kUnsupported, "{}",
+                    OwnLines{fmt::format("{}", fmt::join(problems, "\n  "))});
 }
 
 UnknownKeys unknown_config_keys(const JsonConfig& config, std::span<const ConfigKey> table,

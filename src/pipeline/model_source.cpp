@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "core/escape.h"
 #include "io/checkpoint.h"
 #include "io/printable.h"
 #include "models/ideogram4/config_keys.h"
@@ -22,7 +23,7 @@ class Problems {
   }
   Status status() const {
     if (messages_.empty()) return {};
-    return make_error(code_, "{}", fmt::join(messages_, "\n"));
+    return make_error(code_, "{}", OwnLines{fmt::format("{}", fmt::join(messages_, "\n  "))});
   }
 
  private:
@@ -90,13 +91,21 @@ class FolderSource final : public ModelSource {
     return problems.status();
   }
 
-  // The index and all that lies in the folders of its parts.
+  // The index, the configs, and all that lies beside the weights, the tokenizer and the scheduler's config.
   std::vector<std::filesystem::path> files() const override {
-    std::vector<std::filesystem::path> files{info_.folder / "model_index.json"};
-    for (const char* part : {"transformer", "unconditional_transformer", "text_encoder", "vae",
-                             "tokenizer", "scheduler"}) {
+    namespace fs = std::filesystem;
+    std::vector<fs::path> files{info_.folder / "model_index.json"};
+    std::vector<fs::path> folders{parts_.tokenizer.parent_path(), parts_.scheduler.parent_path()};
+    for (const PartFiles* part : weight_parts()) {
       std::error_code ignored;
-      for (const auto& entry : std::filesystem::directory_iterator(info_.folder / part, ignored))
+      files.push_back(part->config);
+      const bool is_folder = fs::is_directory(part->weights, ignored);
+      if (!is_folder) files.push_back(part->weights);
+      folders.push_back(is_folder ? part->weights : part->weights.parent_path());
+    }
+    for (const fs::path& folder : folders) {
+      std::error_code ignored;
+      for (const auto& entry : fs::directory_iterator(folder.empty() ? "." : folder, ignored))
         files.push_back(entry.path());
     }
     return files;
@@ -116,10 +125,7 @@ class FolderSource final : public ModelSource {
 
   Expected<std::string> hash() const override {
     uint64_t hash = 0;
-    std::vector<const PartFiles*> all{&parts_.text_encoder, &parts_.transformer};
-    if (parts_.unconditional) all.push_back(&*parts_.unconditional);
-    all.push_back(&parts_.vae);
-    for (const PartFiles* part : all) {
+    for (const PartFiles* part : weight_parts()) {
       INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(part->weights));
       INTAGLIO_ASSIGN(const uint64_t of_part, checkpoint->hash());
       hash = hash * 0x9E3779B97F4A7C15ULL + of_part;
@@ -181,6 +187,14 @@ class FolderSource final : public ModelSource {
                     open_config(ConfigKind::kTransformer, path, info_.warnings));
     INTAGLIO_ASSIGN(config, parse_transformer_config(json));
     return {};
+  }
+
+  // In the order of the hash.
+  std::vector<const PartFiles*> weight_parts() const {
+    std::vector<const PartFiles*> all{&parts_.text_encoder, &parts_.transformer};
+    if (parts_.unconditional) all.push_back(&*parts_.unconditional);
+    all.push_back(&parts_.vae);
+    return all;
   }
 
   void note_other_parts(const ModelPaths& paths) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/escape.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -399,7 +400,8 @@ Status check_part_classes(const JsonConfig& index) {
                                    fmt::join(part.classes, " or ")));
   }
   if (problems.empty()) return {};
-  return make_error(ErrorCode::kUnsupported, "{}", fmt::join(problems, "\n"));
+  return make_error(ErrorCode::kUnsupported, "{}",
+                    OwnLines{fmt::format("{}", fmt::join(problems, "\n  "))});
 }
 
 }  // namespace

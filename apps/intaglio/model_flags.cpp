@@ -1,0 +1,217 @@
+#include "model_flags.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
+#include "io/hub_cache.h"
+#include "io/printable.h"
+
+namespace intaglio::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSynthetic = "synthetic:";
+constexpr int64_t kMostSteps = 1000;
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+Expected<fs::path> find_bundled() {
+  std::error_code ignored;
+  std::vector<std::string> tried;
+  const auto is_model = [&](const fs::path& folder) {
+    tried.push_back(folder.string());
+    return is_there(folder / "model_index.json");
+  };
+  if (const char* root = std::getenv("INTAGLIO_MODELS"); root != nullptr && *root != '\0') {
+    if (const fs::path folder = fs::path(root) / "mini"; is_model(folder)) return folder;
+  }
+  const fs::path executable = fs::read_symlink("/proc/self/exe", ignored);
+  if (!executable.empty()) {
+    const fs::path bin = executable.parent_path();
+    if (const fs::path folder = (bin / "../share/intaglio/models/mini").lexically_normal();
+        is_model(folder))
+      return folder;
+    for (fs::path folder = bin; folder.has_relative_path(); folder = folder.parent_path()) {
+      if (is_model(folder / "models/mini")) return folder / "models/mini";
+    }
+  }
+  return make_error(ErrorCode::kNotFound, "the bundled model \"mini\" was not found; looked in {}",
+                    fmt::join(tried, ", "));
+}
+
+// A file or folder of this name, else a repository in the cache.
+Expected<fs::path> find_on_disk(std::string_view flag, const std::string& argument) {
+  if (is_there(argument)) return fs::path(argument);
+  if (is_hub_name(argument)) {
+    const Expected<fs::path> cached = find_in_hub_cache(argument);
+    if (cached) return cached;
+    return make_error(cached.error().code, "{} {}: no such folder, and {}", flag,
+                      printable(argument, 200), cached.error().message);
+  }
+  return make_error(ErrorCode::kNotFound, "{} {}: no such folder{}", flag, printable(argument, 200),
+                    flag == "--model" ? "; `hf download ideogram-ai/ideogram-v4` fetches Ideogram "
+                                        "4's weights, --model ideogram-ai/ideogram-v4 finds them"
+                                      : " or file");
+}
+
+template <typename T>
+bool parse_number(std::string_view text, T& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+Expected<double> parse_real(std::string_view flag, const std::string& text, bool positive) {
+  double value = 0.0;
+  if (parse_number(text, value) && std::isfinite(value) && (!positive || value > 0.0)) return value;
+  return make_error(ErrorCode::kInvalidArgument, "{}: expected a {}number, found \"{}\"", flag,
+                    positive ? "positive " : "", printable(text, 60));
+}
+
+}  // namespace
+
+void add_part_flags(CLI::App& command, ModelFlags& flags) {
+  const auto add = [&](const char* flag, std::optional<std::string>& value, const char* what) {
+    command.add_option(flag, value, fmt::format("{} from elsewhere than the model's folder", what))
+        ->type_name("DIR|FILE");
+  };
+  add("--transformer", flags.transformer,
+      "The transformer (a folder, a safetensors file or owner/name; others alike)");
+  command
+      .add_option("--unconditional", flags.unconditional,
+                  "The unconditional transformer from elsewhere; none: leave it out, for a "
+                  "distilled --transformer, which is drawn at guidance 1")
+      ->type_name("DIR|FILE|none");
+  add("--text-encoder", flags.text_encoder, "The text encoder");
+  add("--vae", flags.vae, "The VAE");
+  add("--tokenizer", flags.tokenizer, "The tokenizer");
+}
+
+void add_model_flags(CLI::App& command, ModelFlags& flags) {
+  command
+      .add_option(
+          "--model", flags.model,
+          "Folder of a model (diffusers layout); owner/name, which `hf download` has fetched; "
+          "\"mini\", the bundled one; or \"synthetic:ideogram4\", \"synthetic:mini\": random "
+          "weights in a model's sizes, to see times and memory without its files")
+      ->capture_default_str();
+  add_part_flags(command, flags);
+}
+
+Expected<fs::path> resolve_model(const std::string& argument) {
+  if (argument == "mini") return find_bundled();
+  INTAGLIO_ASSIGN(const fs::path folder, find_on_disk("--model", argument));
+  if (is_there(folder / "model_index.json")) return folder;
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored))
+    return make_error(ErrorCode::kNotFound,
+                      "--model {}: is a file; expected a folder of the diffusers layout (one part "
+                      "of a model: --transformer, --vae, ...)",
+                      printable(argument, 200));
+  return make_error(ErrorCode::kNotFound,
+                    "--model {}: no model_index.json in it; expected a folder of the diffusers "
+                    "layout; there is {}",
+                    printable(argument, 200), folder_contents(folder));
+}
+
+Expected<ModelPaths> part_paths(const fs::path& folder, const ModelFlags& flags) {
+  ModelPaths paths{.folder = folder};
+  const auto find = [](std::string_view flag, const std::optional<std::string>& value,
+                       std::optional<fs::path>& path) -> Status {
+    if (!value) return {};
+    INTAGLIO_ASSIGN(path, find_on_disk(flag, *value));
+    return {};
+  };
+  INTAGLIO_TRY(find("--transformer", flags.transformer, paths.transformer));
+  paths.without_unconditional = flags.unconditional == "none";
+  if (!paths.without_unconditional)
+    INTAGLIO_TRY(find("--unconditional", flags.unconditional, paths.unconditional));
+  INTAGLIO_TRY(find("--text-encoder", flags.text_encoder, paths.text_encoder));
+  INTAGLIO_TRY(find("--vae", flags.vae, paths.vae));
+  INTAGLIO_TRY(find("--tokenizer", flags.tokenizer, paths.tokenizer));
+  return paths;
+}
+
+Expected<std::shared_ptr<const ModelSource>> open_model(const ModelFlags& flags) {
+  if (flags.model.starts_with(kSynthetic)) {
+    if (flags.transformer || flags.unconditional || flags.text_encoder || flags.vae ||
+        flags.tokenizer)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--model {}: takes no parts from elsewhere, all of it is random",
+                        printable(flags.model, 60));
+    Expected<std::unique_ptr<ModelSource>> source =
+        ModelSource::synthetic(std::string_view(flags.model).substr(kSynthetic.size()));
+    if (!source)
+      return make_error(source.error().code, "--model {}", printable(source.error().message, 200));
+    return std::shared_ptr<const ModelSource>(std::move(*source));
+  }
+  INTAGLIO_ASSIGN(const fs::path folder, resolve_model(flags.model));
+  INTAGLIO_ASSIGN(const ModelPaths paths, part_paths(folder, flags));
+  INTAGLIO_ASSIGN(std::unique_ptr<ModelSource> source, ModelSource::open(paths));
+  return std::shared_ptr<const ModelSource>(std::move(source));
+}
+
+Expected<std::shared_ptr<const ModelSource>> open_model(const std::string& argument) {
+  ModelFlags flags;
+  flags.model = argument;
+  return open_model(flags);
+}
+
+void add_schedule_flags(CLI::App& command, PictureSettings& flags) {
+  command
+      .add_option("--preset", flags.preset,
+                  "A schedule of the model by its name (`intaglio inspect MODEL` lists them): "
+                  "steps, mu, std and guidance; other flags replace what they say")
+      ->type_name("NAME");
+  command
+      .add_option("--steps", flags.steps,
+                  "Sampling steps, 1 to 1000; by default the model's own. The number of a "
+                  "published preset and no other flag of the schedule takes that preset")
+      ->type_name("1..1000");
+  command
+      .add_option("--mu", flags.mu,
+                  "Where noise levels lie: more is noisier; by default the model's own")
+      ->type_name("NUMBER");
+  command
+      .add_option("--std", flags.std, "How wide noise levels spread; by default the model's own")
+      ->type_name("NUMBER");
+  command
+      .add_option("--guidance", flags.guidance,
+                  "Guidance scale: one value, or one a step in the order of sampling (others count "
+                  "from the end), 7x45,3x3 for 45 steps at 7 and then 3 at 3; by default the "
+                  "model's own")
+      ->type_name("G[xN][,...]");
+}
+
+Expected<ScheduleRequest> parse_schedule(const ScheduleFlags& flags) {
+  ScheduleRequest request;
+  request.preset = flags.preset;
+  if (flags.steps) {
+    int64_t steps = 0;
+    if (!parse_number(*flags.steps, steps) || steps < 1 || steps > kMostSteps)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--steps: expected a whole number from 1 to {}, found \"{}\"", kMostSteps,
+                        printable(*flags.steps, 60));
+    request.steps = steps;
+  }
+  if (flags.mu) {
+    INTAGLIO_ASSIGN(request.mu, parse_real("--mu", *flags.mu, false));
+  }
+  if (flags.std) {
+    INTAGLIO_ASSIGN(request.std, parse_real("--std", *flags.std, true));
+  }
+  if (flags.guidance) {
+    INTAGLIO_ASSIGN(request.guidance, parse_guidance("--guidance", *flags.guidance));
+  }
+  return request;
+}
+
+}  // namespace intaglio::cli
