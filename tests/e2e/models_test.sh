@@ -267,7 +267,7 @@ for bits in 0x7f80 0x7fc0; do  # Inf, NaN
     refused 1 "the VAE computed values that are not finite" "${draw[@]}" --precision $precision
   done
 done
-mkdir v && fresh && cp -r "$data/cases" v/ && mv m v/tiny && poison v/tiny/vae/diffusion_pytorch_model.safetensors decoder.conv_in.weight 0x7fc0
+mkdir v && fresh && cp -r "$data/cases" "$data/wide_transformer" v/ && mv m v/tiny && poison v/tiny/vae/diffusion_pytorch_model.safetensors decoder.conv_in.weight 0x7fc0
 expect 1 "verify reports" verify v
 stdout_has "not finite"
 stdout_has "pass     transformer"
