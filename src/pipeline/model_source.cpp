@@ -91,23 +91,26 @@ class FolderSource final : public ModelSource {
     return problems.status();
   }
 
-  // The index, the configs, and all that lies beside the weights, the tokenizer and the scheduler's config.
+  // The index, what is read, and all else that lies in the folders of parts. Around a file from elsewhere may lie anything: other files there are not the
+  // model's.
   std::vector<std::filesystem::path> files() const override {
     namespace fs = std::filesystem;
-    std::vector<fs::path> files{info_.folder / "model_index.json"};
-    std::vector<fs::path> folders{parts_.tokenizer.parent_path(), parts_.scheduler.parent_path()};
+    std::error_code ignored;
+    std::vector<fs::path> files{info_.folder / "model_index.json", parts_.tokenizer,
+                                parts_.tokenizer.parent_path() / "tokenizer_config.json"};
+    std::vector<fs::path> folders{info_.folder / "tokenizer", parts_.scheduler.parent_path()};
     for (const PartFiles* part : weight_parts()) {
-      std::error_code ignored;
       files.push_back(part->config);
-      const bool is_folder = fs::is_directory(part->weights, ignored);
-      if (!is_folder) files.push_back(part->weights);
-      folders.push_back(is_folder ? part->weights : part->weights.parent_path());
+      if (fs::is_directory(part->weights, ignored)) {
+        folders.push_back(part->weights);
+      } else if (const auto checkpoint = Checkpoint::open(part->weights)) {
+        files.push_back(part->weights);
+        for (const auto& file : (*checkpoint)->files()) files.push_back(file->path());
+      }
     }
-    for (const fs::path& folder : folders) {
-      std::error_code ignored;
-      for (const auto& entry : fs::directory_iterator(folder.empty() ? "." : folder, ignored))
+    for (const fs::path& folder : folders)
+      for (const auto& entry : fs::directory_iterator(folder, ignored))
         files.push_back(entry.path());
-    }
     return files;
   }
 

@@ -147,6 +147,12 @@ mv $conditional tuned.safetensors
 expect 0 "a file with the model's config" "${draw[@]}" --transformer tuned.safetensors --output tuned.png
 same_pixels tuned.png whole.png
 
+# No output replaces a part, wherever it lies; what lies beside it is not the model's.
+expect 0 "over an older picture" "${draw[@]}" --transformer tuned.safetensors --output tuned.png
+cp tuned.safetensors kept.safetensors
+expect 2 "latents over a part" "${draw[@]}" --transformer tuned.safetensors --output tuned.png --latents-out tuned.safetensors
+same tuned.safetensors kept.safetensors
+
 # A hub name is looked up in the cache of the Hugging Face tools.
 fresh
 mkdir -p hub/models--own--name/{refs,snapshots}

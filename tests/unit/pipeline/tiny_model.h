@@ -7,6 +7,7 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "../io/temp_folder.h"
 #include "io/json_config.h"
@@ -66,10 +67,11 @@ class TinyModel {
     std::vector<Tensor> tensors;
     {
       const auto file = SafetensorsFile::open(folder_ / name).value();
-      for (const TensorEntry& entry : file->tensors())
-        tensors.push_back(
-            {entry.name, entry.view.dtype, entry.view.shape,
-             std::string(static_cast<const char*>(entry.view.data), entry.view.size_bytes())});
+      for (const TensorEntry& entry : file->tensors()) {
+        std::string bytes(entry.view.size_bytes(), '\0');
+        ASSERT_TRUE(read_tensor_bytes(entry, 0, std::as_writable_bytes(std::span(bytes))));
+        tensors.push_back({entry.name, entry.view.dtype, entry.view.shape, std::move(bytes)});
+      }
     }
     change(tensors);
     std::vector<TensorEntry> entries;
