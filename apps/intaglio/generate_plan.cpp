@@ -114,7 +114,11 @@ PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const M
   request.width = parsed.size ? parsed.size->width : info.default_width;
   request.height = parsed.size ? parsed.size->height : info.default_height;
   note(check_size({request.width, request.height}, info.pixels_per_token), errors);
-  take(choose_schedule(info, parsed.schedule), job.schedule, errors);
+  // Its messages begin with the name of the setting.
+  take(choose_schedule(info, parsed.schedule).map_error([](Error error) {
+    return Error{error.code, "--" + error.message};
+  }),
+       job.schedule, errors);
   request.steps = job.schedule.steps;
   request.mu = job.schedule.mu;
   request.std = job.schedule.std;

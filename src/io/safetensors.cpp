@@ -26,8 +26,8 @@ static_assert(std::endian::native == std::endian::little,
 Expected<uint64_t> header_length(std::span<const std::byte> bytes, uint64_t file_bytes,
                                  const std::string& name) {
   if (file_bytes < kLengthBytes) {
-    return make_error(ErrorCode::kBadFormat, "{}: {} bytes, too short for safetensors", name,
-                      file_bytes);
+    return make_error(ErrorCode::kBadFormat, "{}: {}, too short for safetensors", name,
+                      file_bytes == 0 ? "empty file" : fmt::format("{} bytes", file_bytes));
   }
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), kLengthBytes);

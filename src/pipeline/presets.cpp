@@ -166,8 +166,8 @@ Expected<Schedule> choose_schedule(const ModelInfo& model, const ScheduleRequest
   if (r.preset) {
     INTAGLIO_ASSIGN(base, find_preset(model, *r.preset));
     if (r.steps && *r.steps != base->steps)
-      return make_error(ErrorCode::kInvalidArgument, "{} steps, but the preset {} has {}", *r.steps,
-                        base->name, base->steps);
+      return make_error(ErrorCode::kInvalidArgument, "steps: {}, but the preset {} has {}",
+                        *r.steps, base->name, base->steps);
   }
   Schedule schedule;
   schedule.steps = base != nullptr ? base->steps : r.steps.value_or(model.default_steps);
