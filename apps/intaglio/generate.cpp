@@ -213,8 +213,6 @@ int run_generate(const GenerateFlags& flags) {
   Run run{.flags = flags,
           .progress = Progress(flags.quiet ? Verbosity::kQuiet : Verbosity::kNormal)};
   std::vector<Error> errors;
-  if (!stdout_is_open())
-    return fail(Error{ErrorCode::kIo, "cannot write standard output: it is closed"}, false);
   run.plan = make_generate_plan(flags, errors);
   if (interrupted) return fail(Error{ErrorCode::kCancelled, "cancelled"}, flags.run.json);
   if (!errors.empty()) return fail(errors, flags.run.json);

@@ -79,6 +79,11 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return fail_usage(*check.command, {argument_error(error)});
   }
+  // Before any work; finish_output tells of a stream that fails later.
+  if (!stdout_is_open()) {
+    print_error("cannot write standard output: it is closed");
+    return kExitFailure;
+  }
   return action();
 }
 

@@ -61,7 +61,9 @@ mkfifo pipe
 : >err.txt
 foreground "$intaglio" generate "${small[@]}" --prompt @pipe --output cancelled/x.png >out.txt 2>err.txt &
 pid=$!
-sleep 1
+handles_sigint() { [ "$(cat /proc/$pid/comm)" != python3 ] && grep -q '^SigCgt:.*[2367abef]$' /proc/$pid/status; }
+for _ in $(seq 600); do handles_sigint && break; sleep 0.1; done
+sleep 0.5
 kill -INT $pid
 ends_with 130 "SIGINT while a pipe has no writer"
 

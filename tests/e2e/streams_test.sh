@@ -53,7 +53,6 @@ takes_nothing "${block[@]}"
 takes_nothing "${step[@]}" --json -
 takes_nothing "${image[@]}"
 takes_nothing "${map[@]}"
-takes_nothing "${map[@]}" --json -
 
 # A reader that goes away ends the program quietly.
 "$intaglio" inspect "$data/tiny" --all 2>err.txt | head -1 >out.txt
