@@ -142,8 +142,8 @@ TEST(ControlGroup, NamesWithBlanksAndColons) {
 
 TEST(ControlGroup, WhatCannotBeUnderstoodLimitsNothing) {
   for (const std::string text : {"", "\n", "max\n", "max 100000\n", "100000\n", "0 100000\n",
-                                  "100000 0\n", "x 100000\n", "1e5 100000\n", "-1 100000\n",
-                                  "100000 100000 100000\n", "99999999999999999999999 100000\n"}) {
+                                 "100000 0\n", "x 100000\n", "1e5 100000\n", "-1 100000\n",
+                                 "100000 100000 100000\n", "99999999999999999999999 100000\n"}) {
     Tree tree(kMountV2, "0::/\n");
     tree.write("cpu.max", text);
     EXPECT_FALSE(tree.limits().processors) << text;

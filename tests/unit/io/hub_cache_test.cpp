@@ -25,9 +25,9 @@ TEST(HubCache, KnowsNamesOfRepositories) {
 class HubCacheFolders : public ::testing::Test {
  protected:
   TempFolder home_;
-  test::ScopedEnvironment hub_cache_{"HF_HUB_CACHE", nullptr}, old_{"HUGGINGFACE_HUB_CACHE", nullptr},
-      hf_home_{"HF_HOME", nullptr}, xdg_{"XDG_CACHE_HOME", nullptr},
-      home_variable_{"HOME", home_.path().c_str()};
+  test::ScopedEnvironment hub_cache_{"HF_HUB_CACHE", nullptr},
+      old_{"HUGGINGFACE_HUB_CACHE", nullptr}, hf_home_{"HF_HOME", nullptr},
+      xdg_{"XDG_CACHE_HOME", nullptr}, home_variable_{"HOME", home_.path().c_str()};
 };
 
 TEST_F(HubCacheFolders, AreWhereTheEnvironmentSays) {
