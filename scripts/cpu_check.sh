@@ -23,9 +23,9 @@ if [ "${1:-}" = --pack ]; then
   strip --strip-unneeded "$folder"/lib/*
   cp -r "$here/models/mini" "$folder/models/"
   cp -r "$here/tests/reference/data" "$folder/tests/reference/"
-  mkdir -p "$folder/bench" "$folder/docs"
+  mkdir -p "$folder/bench"
   cp -r "$here/bench/results" "$here/bench/shapes" "$folder/bench/"
-  cp "$here"/docs/*.md "$folder/docs/"
+  cp -r "$here/src" "$here/docs" "$folder/"  # some tests read them
   cp "$here/scripts/cpu_check.sh" "$here/scripts/cpu_check.py" "$here/scripts/check_pictures.py" "$folder/scripts/"
   git -C "$here" rev-parse --short HEAD >"$folder/commit" 2>/dev/null || true
   tar -C "$folder" -cf - . | xz -T0 -2 >"$file"
