@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks and times everything that runs on this machine's processor; standard library only.
 
-cpu_check.py BUILD_DIR [--threads N] [--steps N] [--rounds N] [--only PART,...] [--json FILE]
+cpu_check.py BUILD_DIR [--threads N] [--steps N] [--timed-threads N] [--rounds N] [--only PART,...] [--json FILE]
   suite      the unit tests of every product, convolution and driver, which walk the levels themselves
   verify     the published code's tensors at fp32, bf16, int8 and int8-dequant, at every level
   pictures   every size below through the whole pipeline at every level, at int8 and, of the timed sizes, one step at fp32; each level against the
@@ -13,10 +13,12 @@ The exit code is the number of checks that failed.
 
 import argparse
 import concurrent.futures
+import datetime
 import json
 import os
 import platform
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -36,12 +38,12 @@ kLeastDecibels = {"int8": 30.0, "fp32": 60.0}
 kSlow = {"ref": 256 * 256}  # most pixels of a picture
 
 
-def run(command, level, timeout):
-    """(exit code, output) of a command at a level; None: the processor's own."""
+def run(command, level, timeout, processors=None):
+    """(exit code, output) of a command at a level, on the first `processors` of those that this process may use."""
     environment = dict(os.environ)
-    environment.pop("INTAGLIO_CPU_ISA", None)
-    if level:
-        environment["INTAGLIO_CPU_ISA"] = level
+    environment["INTAGLIO_CPU_ISA"] = level
+    if processors:
+        command = ["taskset", "-c", ",".join(str(p) for p in sorted(os.sched_getaffinity(0))[:processors]), *command]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -100,11 +102,11 @@ class Check:
     def path(self, level, size, precision="int8"):
         return os.path.join(self.folder, f"{level}_{size}_{precision}.png")
 
-    def picture(self, level, size, steps, precision="int8"):
+    def picture(self, level, size, steps, precision="int8", processors=None):
         """The JSON of one picture, or the text of what went wrong."""
         command = [self.program, "generate", "--model", os.path.join(self.root, "models", "mini"), "--prompt", kPrompt, "--seed", "7", "--device", "cpu"]
-        command += ["--size", size, "--steps", str(steps), "--threads", str(self.options.threads), "--precision", precision, "--output", self.path(level, size, precision), "--json"]
-        code, output = run(command, level, 600)
+        command += ["--size", size, "--steps", str(steps), "--threads", str(processors or self.options.threads), "--precision", precision, "--output", self.path(level, size, precision), "--json"]
+        code, output = run(command, level, 600, processors)
         try:
             return json.loads(output) if code == 0 else f"exit {code}: {output.strip()[-300:]}"
         except ValueError:
@@ -181,7 +183,7 @@ class Check:
                 for level in levels:
                     if level == "ref":
                         continue
-                    answer = self.picture(level, size, 1)
+                    answer = self.picture(level, size, 1, processors=self.options.timed_threads)
                     if isinstance(answer, str):
                         continue  # reported above
                     phases = answer["pictures"][0]["phase_ms"]
@@ -212,6 +214,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", help="folder with bin/intaglio and bin/intaglio_tests")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--timed-threads", type=int, help="of the timed part, on as many processors; as --threads without it")
     parser.add_argument("--steps", type=int, default=4, help="of the three timed sizes' pictures")
     parser.add_argument("--rounds", type=int, default=3, help="of the timing")
     parser.add_argument("--only", default=",".join(kParts), help="parts to run, of " + ", ".join(kParts))
@@ -220,6 +223,7 @@ def main():
     parser.add_argument("--json", help="write the result here")
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)
+    options.timed_threads = min(options.timed_threads or options.threads, len(os.sched_getaffinity(0)))
     if unknown := set(options.only.split(",")) - set(kParts):
         parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(kParts)}")
     check = Check(options)
@@ -227,9 +231,9 @@ def main():
     if not levels:
         print(check.picture("ref", "16x16", 1))
         return 1
-    report = {"machine": processor(), "commit": commit(check.root), "command": "scripts/cpu_check.sh " + " ".join(f"--{k} {v}" for k, v in (("threads", options.threads), ("steps", options.steps), ("rounds", options.rounds)))}
+    report = {"date": datetime.date.today().isoformat(), "machine": processor(), "commit": commit(check.root), "command": shlex.join(["scripts/cpu_check.sh", "BUILD_DIR", *sys.argv[2:]])}
     print(f"{report['machine']['name']}, {options.threads} threads, levels {', '.join(levels)}, commit {report['commit']}", flush=True)
-    report["levels"] = levels
+    report |= {"levels": levels, "threads": options.threads, "timed_threads": options.timed_threads}
     parts = {"pictures": lambda: check.pictures(levels), "timed": lambda: check.timed(levels), "verify": lambda: check.verify(levels), "suite": check.suite}
     for name in kParts:
         if name in options.only.split(","):

@@ -117,8 +117,8 @@ def cpu_levels_table():
     for _, result in all_results("cpu_check_*"):
         for size, levels in result["timed"].items():
             for level, phases in levels.items():
-                rows.append([result["machine"]["name"], size, level, least_to_most(phases["denoise"]), least_to_most(phases["decode"])])
-    return Table(["processor", "pixels", "level", "a step", "decoder"], rows, key=3)
+                rows.append([result["machine"]["name"], str(result["timed_threads"]), size, level, least_to_most(phases["denoise"]), least_to_most(phases["decode"])])
+    return Table(["processor", "threads", "pixels", "level", "a step", "decoder"], rows, key=4)
 
 
 def cpu_sizes_table():
@@ -128,8 +128,8 @@ def cpu_sizes_table():
         for size, pictures in result["pictures"].items():
             made = [(level, pictures[level]) for level in reversed(result["levels"]) if level in pictures]
             cells = [f"{level} {p['total_s']:.1f} s" + (f", {p['psnr_db']:.1f} dB" if "psnr_db" in p else "") for level, p in made]
-            rows.append([result["machine"]["name"], size, str(max(p["steps"] for _, p in made)), "; ".join(cells)])
-    return Table(["processor", "pixels", "steps", "whole process; nearness to the highest level's picture"], rows, key=2)
+            rows.append([result["machine"]["name"], str(result["threads"]), size, str(max(p["steps"] for _, p in made)), "; ".join(cells)])
+    return Table(["processor", "threads", "pixels and precision", "steps", "whole process; nearness to the highest level's picture"], rows, key=3)
 
 
 # ---------------------------------------------------------------- int8 products on a GPU
