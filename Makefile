@@ -39,6 +39,7 @@ unit: .setup-test
 	cmake -G Ninja -S . -B $(BUILD)/test -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=ON -DINTAGLIO_CUDA=OFF
 	cmake --build $(BUILD)/test -j $(JOBS)
 	ctest --test-dir $(BUILD)/test --output-on-failure -j $(JOBS) $(CTEST_FLAGS)
+	@cat $(BUILD)/test/failure_injection.txt
 	scripts/check_kernel_symbols.sh $(BUILD)/test
 
 # Every test again under the address and undefined-behaviour sanitizers.
