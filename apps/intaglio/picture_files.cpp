@@ -71,6 +71,8 @@ PngText picture_text(const PictureRequest& request, const std::string& model_nam
           {"seed", seed},
           {"steps", std::to_string(request.steps)},
           {"guidance", guidance},
+          {"mu", fmt::format("{}", request.mu)},
+          {"std", fmt::format("{}", request.std)},
           {"precision", std::string(precision)},
           {"model", model},
           {"model_hash", model_hash},

@@ -173,9 +173,8 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::detail::exception& exception) override {
-    problem_ = fmt::format("header is not valid JSON at byte {}: {}", position,
-                           printable(exception.what(), 200));
+                   const nlohmann::detail::exception&) override {
+    problem_ = fmt::format("header is not valid JSON at byte {}", position);
     return false;
   }
 
@@ -310,8 +309,8 @@ Expected<SafetensorsHeader> parse_safetensors_header(std::string_view json, uint
     header = handler.take();
   } catch (const std::bad_alloc&) {
     throw;
-  } catch (const std::exception& exception) {
-    return make_error(ErrorCode::kBadFormat, "{}: header: {}", file, printable(exception.what()));
+  } catch (const std::exception&) {
+    return make_error(ErrorCode::kBadFormat, "{}: the header cannot be read", file);
   }
 
   std::vector<SafetensorsRecord>& records = header.records;

@@ -45,8 +45,10 @@ Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const J
                                     bool has_unconditional) {
   INTAGLIO_TRY(check_known_keys(ConfigKind::kModelIndex, index));
   ModelInfo info;
-  std::error_code ignored;
-  const std::filesystem::path canonical = std::filesystem::weakly_canonical(folder, ignored);
+  std::error_code error;
+  const std::filesystem::path canonical = std::filesystem::weakly_canonical(folder, error);
+  if (error)
+    return make_error(ErrorCode::kIo, "{}: cannot be found: {}", folder.string(), error.message());
   info.name = canonical.filename().empty() ? folder.string() : canonical.filename().string();
   info.folder = folder;
   info.has_unconditional = has_unconditional;

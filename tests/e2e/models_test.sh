@@ -290,6 +290,9 @@ expect 0 "12 steps" "${sched[@]}" --steps 12
 json_is "j['schedule']['preset'], j['schedule']['mu'], j['schedule']['std'], j['schedule']['guidance']" "('TURBO_12', 0.5, 1.75, '7x11,3')"
 stderr_has "TURBO_12"
 cp s.png turbo.png
+expect 0 "a picture says its schedule" inspect turbo.png --json
+stdout_has '"mu": "0.5"'
+stdout_has '"std": "1.75"'
 expect 0 "by name" "${sched[@]}" --preset turbo_12
 same s.png turbo.png
 expect 0 "by its parts" "${sched[@]}" --steps 12 --mu 0.5 --std 1.75 --guidance 7x11,3

@@ -165,18 +165,25 @@ TEST(float_gemm, a_nan_stays_in_its_row) {
 }
 
 TEST(float_gemm, too_little_scratch_is_an_error) {
-  Context context{.threads = 1, .cpu = host_cpu_features()};
   const FloatGemmDesc desc{.m = 16, .n = 16, .k = 16};
-  const auto chosen = choose_float_gemm(desc, context);
-  ASSERT_TRUE(chosen);
-  if ((*chosen)->scratch_bytes(desc, 1) == 0)
-    GTEST_SKIP() << "the chosen implementation takes no scratch";
   std::vector<float> a(256), w(256), out(256);
   const FloatGemmArgs args{a.data(), 16, w.data(), nullptr, out.data(), 16};
-  EXPECT_FALSE((*chosen)->run(context, desc, args));
-  Arena empty;
-  context.scratch = &empty;
-  EXPECT_FALSE((*chosen)->run(context, desc, args));
+  int refused = 0;
+  for (Context context : levels()) {
+    for (const FloatGemmImplementation& implementation : float_gemm_implementations()) {
+      if (implementation.can_run(desc, context) != nullptr) continue;
+      if (implementation.scratch_bytes(desc, context.threads) == 0) continue;
+      SCOPED_TRACE(implementation.name);
+      EXPECT_FALSE(implementation.run(context, desc, args));
+      Arena empty;
+      context.scratch = &empty;
+      EXPECT_FALSE(implementation.run(context, desc, args));
+      context.scratch = nullptr;
+      ++refused;
+    }
+  }
+  // All but the reference pack their operands.
+  if (host_cpu_features().isa >= CpuIsa::kAvx2) EXPECT_GE(refused, 1);
 }
 
 TEST(float_gemm, refuses_types_it_does_not_know) {

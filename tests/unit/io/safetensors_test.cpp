@@ -296,7 +296,7 @@ TEST(Safetensors, OpenExplainsWhatIsNotAFile) {
             ErrorCode::kIo);  // and does not wait
   EXPECT_EQ(SafetensorsFile::open("/dev/zero").error().code, ErrorCode::kIo);
   EXPECT_EQ(SafetensorsFile::open("/proc/self/status").error().message,
-            "/proc/self/status: 0 bytes, too short for safetensors");
+            "/proc/self/status: empty file, too short for safetensors");
 }
 
 }  // namespace
