@@ -1,0 +1,78 @@
+// A GPU that is made up: its memory is the host's, its streams are queues of closures. It counts what is allocated as a card's driver does, runs what is
+// queued as late or in as odd an order as the events between the streams allow, and can be told to fail a call.
+//
+//   stream 0 is the first one made, the engine's own; the others are side streams, which copy weights or run a pass beside another.
+//   kSideFirst   whatever a side stream may do already, it does before stream 0 goes on: a copy that does not wait for its slot's reader overwrites it
+//   kSideLast    a side stream does nothing before stream 0 waits for it: a reader that does not wait for its copy reads what was there before
+// New memory holds NaNs, and so does freed memory. Both orders give the same picture, bit for bit, if nothing is missing between the streams.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace intaglio::test {
+
+enum class SideOrder { kSideFirst, kSideLast };
+
+class DeviceDouble {
+ public:
+  static DeviceDouble& instance();
+
+  // As new: no log, no fault to come, peaks as what is allocated now.
+  void restart(SideOrder order = SideOrder::kSideLast);
+
+  // false: kernels are counted and do nothing, and memory holds zeros. For tests of sizes alone.
+  void set_computing(bool computes) { computes_ = computes; }
+
+  // Bytes of allocations as a driver rounds them: granules of 2 MiB, small ones 512 bytes.
+  struct Count {
+    uint64_t now = 0, peak = 0;
+    int64_t blocks = 0;
+  };
+  const Count& device() const { return device_; }
+  const Count& pinned() const { return pinned_; }
+  // The peaks begin again at what is allocated now.
+  void restart_peaks();
+  void set_capacity(uint64_t bytes) { capacity_ = bytes; }
+  uint64_t capacity() const { return capacity_; }
+
+  // What was given to the device, in order: "0 norm_rows", "1 copy", "0 wait 1" (stream 0 waits for what stream 1 had been given), "0 launch graph".
+  // What is recorded counts when it is recorded.
+  const std::vector<std::string>& log() const { return log_; }
+  void clear_log() { log_.clear(); }
+
+  // Calls that can fail, since the start; the `at`-th from now on fails, once. -1: none. Names of calls that the engine can do without begin with "mark: ".
+  int64_t calls() const { return calls_; }
+  void fail_call(int64_t at) { fail_at_ = at < 0 ? -1 : calls_ + at; }
+  bool has_failed() const { return failed_; }
+  const std::string& failed_call() const { return failed_call_; }
+
+  // Streams whose work stream 0 does not wait for.
+  std::vector<int> unjoined_streams() const;
+  // Streams, events, graphs that are not freed.
+  int64_t objects() const { return objects_; }
+
+  // A kernel: `work` runs when its turn comes.
+  cudaError_t launch(cudaStream_t stream, const char* name, std::function<void()> work);
+
+ private:
+  friend struct Runtime;
+  DeviceDouble();
+  ~DeviceDouble();
+
+  std::unique_ptr<struct Runtime> runtime_;
+  Count device_, pinned_;
+  uint64_t capacity_ = uint64_t{8} << 30;
+  std::vector<std::string> log_;
+  int64_t calls_ = 0, fail_at_ = -1, objects_ = 0;
+  bool failed_ = false, computes_ = true;
+  std::string failed_call_;
+};
+
+}  // namespace intaglio::test

@@ -1,0 +1,384 @@
+// Launches of products, convolutions and attention on the device double: the formulas as the launchers' headers say them, in plain loops.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "device/double/device_double.h"
+#include "device/double/elements.h"
+#include "ops/cuda/baseline/operands.h"
+#include "ops/cuda/launch/conv2d.h"
+#include "ops/cuda/launch/dequantize_weights.h"
+#include "ops/cuda/launch/e4m3_rows.h"
+#include "ops/cuda/launch/int8_linear.h"
+#include "ops/cuda/launch/plain_attention.h"
+#include "ops/cuda/launch/plain_gemm.h"
+#include "ops/cuda/launch/qk_norm_rope.h"
+#include "ops/cuda/launch/sm80_attention.h"
+#include "ops/cuda/launch/sm90a_attention.h"
+#include "ops/cuda/library/cublaslt.h"
+#include "ops/quantize.h"
+#include "ops/s8_gemm.h"
+
+namespace intaglio::cuda {
+namespace {
+
+constexpr const char* kMissing = "the double has no such kernel";
+
+cudaError_t launch(cudaStream_t stream, const char* name, std::function<void()> work) {
+  return test::DeviceDouble::instance().launch(stream, name, std::move(work));
+}
+
+float silu(float x) { return x / (1.0f + std::exp(-x)); }
+
+// A workspace is written from end to end: one that lies over something else shows.
+void use(void* workspace, size_t bytes) {
+  if (bytes > 0) std::memset(workspace, 0xFF, bytes);
+}
+
+// softmax(q k^T / sqrt(head_dim)) v for every head; `score` gives q . k of head h, tokens t and s.
+template <class Score>
+void attend(const AttentionParams& p, RowType type, Score&& score) {
+  std::vector<double> e(static_cast<size_t>(p.tokens));
+  const double scale = 1.0 / std::sqrt(static_cast<double>(p.head_dim));
+  for (int64_t h = 0; h < p.heads; ++h) {
+    const int64_t kv = h / (p.heads / p.kv_heads);
+    for (int64_t t = 0; t < p.tokens; ++t) {
+      const int64_t keys = p.causal ? t + 1 : p.tokens;
+      double most = -1e300, sum = 0.0;
+      for (int64_t s = 0; s < keys; ++s)
+        most = std::max(most, e[static_cast<size_t>(s)] = scale * score(h, kv, t, s));
+      for (int64_t s = 0; s < keys; ++s)
+        sum += e[static_cast<size_t>(s)] = std::exp(e[static_cast<size_t>(s)] - most);
+      for (int64_t d = 0; d < p.head_dim; ++d) {
+        double y = 0.0;
+        for (int64_t s = 0; s < keys; ++s)
+          y += e[static_cast<size_t>(s)] * load(p.v, type, s * p.ldv + kv * p.head_dim + d);
+        store(p.out, type, t * p.ldo + h * p.head_dim + d, static_cast<float>(y / sum));
+      }
+    }
+  }
+}
+
+void attend_float(const AttentionParams& p, RowType type) {
+  attend(p, type, [&](int64_t h, int64_t kv, int64_t t, int64_t s) {
+    double sum = 0.0;
+    for (int64_t d = 0; d < p.head_dim; ++d)
+      sum += static_cast<double>(load(p.q, type, t * p.ldq + h * p.head_dim + d)) *
+             load(p.k, type, s * p.ldk + kv * p.head_dim + d);
+    return sum;
+  });
+}
+
+// y [m, n] = a [m, k] x w [n, k]^T + bias.
+void multiply(const void* a, const void* w, RowType in, const float* bias, void* y, RowType out,
+              const LtShape& s) {
+  const auto k = static_cast<size_t>(s.k);
+  std::vector<float> rows(static_cast<size_t>(s.m) * k), column(k);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = load(a, in, static_cast<int64_t>(i));
+  for (int64_t n = 0; n < s.n; ++n) {
+    for (size_t i = 0; i < k; ++i) column[i] = load(w, in, n * s.k + static_cast<int64_t>(i));
+    for (int64_t m = 0; m < s.m; ++m) {
+      double sum = bias ? bias[n] : 0.0f;
+      const float* const row = rows.data() + static_cast<size_t>(m) * k;
+      for (size_t i = 0; i < k; ++i) sum += static_cast<double>(row[i]) * column[i];
+      store(y, out, m * s.n + n, static_cast<float>(sum));
+    }
+  }
+}
+
+class DoubleProduct final : public LtProduct {
+ public:
+  DoubleProduct(LtKind kind, const LtShape& shape) : kind_(kind), shape_(shape) {}
+  int algorithms() const override { return 1; }
+  void use_algorithm(int) override {}
+  cudaError_t run(const LtCall& call, void* workspace, cudaStream_t stream) const override {
+    return launch(stream, "lt_product", [call, workspace, kind = kind_, shape = shape_] {
+      constexpr size_t kEnd = 4096;
+      use(workspace, kEnd);
+      use(static_cast<char*>(workspace) + kWorkspaceBytes - kEnd, kEnd);
+      multiply(call.a, call.w, kind == LtKind::kF32 ? RowType::kF32 : RowType::kBF16, call.bias,
+               call.out, kind == LtKind::kBF16 ? RowType::kBF16 : RowType::kF32, shape);
+    });
+  }
+
+ private:
+  LtKind kind_;
+  LtShape shape_;
+};
+
+cudaError_t convolve(const Conv2dParams& p, const char* name, cudaStream_t stream) {
+  return launch(stream, name, [p] {
+    const Conv2dGeometry g = conv2d_geometry(p);
+    const RowType in = p.type == Conv2dType::kF32 ? RowType::kF32 : RowType::kBF16;
+    const RowType out = p.f32_out ? RowType::kF32 : in;
+    for (int32_t phase = 0; phase < g.phases; ++phase) {
+      for (int32_t pixel = 0; pixel < g.pixels; ++pixel) {
+        const int32_t y = pixel / g.width + conv2d_first_row(g, phase);
+        const int32_t x = pixel % g.width + conv2d_first_column(g, phase);
+        for (int64_t o = 0; o < p.out_channels; ++o) {
+          double sum = p.bias ? p.bias[o] : 0.0f;
+          for (int32_t tap = 0; tap < g.taps; ++tap) {
+            const int32_t row = y + tap / g.side, column = x + tap % g.side;
+            if (row < 0 || row >= g.height || column < 0 || column >= g.width) continue;
+            const int64_t from = (int64_t{row} * g.width + column) * p.in_channels;
+            const int64_t w =
+                ((int64_t{phase} * p.out_channels + o) * g.taps + tap) * g.channels_padded;
+            for (int64_t c = 0; c < p.in_channels; ++c)
+              sum += static_cast<double>(load(p.x, in, from + c)) * load(p.w, in, w + c);
+          }
+          const int64_t at = int64_t{conv2d_output_pixel(g, phase, pixel)} * p.out_channels + o;
+          if (p.add) sum += load(p.add, out, at);
+          store(p.y, out, at, static_cast<float>(sum));
+        }
+      }
+    }
+  });
+}
+
+void norm_and_rotate(const QkNormRopeParams& p, void* data, int64_t heads, const float* weight) {
+  const int64_t half = p.head_dim / 2;
+  std::vector<float> x(static_cast<size_t>(p.head_dim));
+  for (int64_t t = 0; t < p.tokens; ++t) {
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t at = t * p.ld + h * p.head_dim;
+      double squares = 0.0;
+      for (int64_t d = 0; d < p.head_dim; ++d) {
+        x[static_cast<size_t>(d)] = load(data, p.type, at + d);
+        squares += static_cast<double>(x[static_cast<size_t>(d)]) * x[static_cast<size_t>(d)];
+      }
+      const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(p.head_dim) + p.eps);
+      for (int64_t d = 0; d < p.head_dim; ++d)
+        x[static_cast<size_t>(d)] =
+            static_cast<float>(x[static_cast<size_t>(d)] * inverse) * weight[d];
+      for (int64_t d = 0; d < half; ++d) {
+        const float a = x[static_cast<size_t>(d)], b = x[static_cast<size_t>(d + half)];
+        const float cos = p.cos[t * half + d], sin = p.sin[t * half + d];
+        store(data, p.type, at + d, a * cos - b * sin);
+        store(data, p.type, at + half + d, b * cos + a * sin);
+      }
+    }
+  }
+}
+
+// Of `tokens` tokens of a head that share a scale.
+void quantize_block(const QkNormRopeParams& p, const void* data, int64_t head, int64_t first,
+                    int64_t tokens, const std::vector<double>& mean, int8_t* out, float* scale) {
+  double most = 0.0;
+  const auto value = [&](int64_t t, int64_t d) {
+    return load(data, p.type, (first + t) * p.ld + head * p.head_dim + d) -
+           mean[static_cast<size_t>(d)];
+  };
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t d = 0; d < p.head_dim; ++d) most = std::max(most, std::fabs(value(t, d)));
+  *scale = std::max(static_cast<float>(most / 127.0), kMinQuantScale);
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t d = 0; d < p.head_dim; ++d)
+      out[t * p.head_dim + d] = static_cast<int8_t>(std::lround(value(t, d) / *scale));
+}
+
+}  // namespace
+
+// --- attention -----------------------------------------------------------------------------------
+
+const char* plain_attention_refusal(const AttentionParams&, AttentionType) { return nullptr; }
+cudaError_t plain_attention(const AttentionParams& p, AttentionType type, cudaStream_t stream) {
+  return launch(stream, "plain_attention", [p, type] {
+    attend_float(p, type == AttentionType::kF32 ? RowType::kF32 : RowType::kBF16);
+  });
+}
+
+const char* sm80_bf16_attention_refusal(const AttentionParams&) { return nullptr; }
+cudaError_t sm80_bf16_attention(const AttentionParams& p, cudaStream_t stream) {
+  return launch(stream, "sm80_bf16_attention", [p] { attend_float(p, RowType::kBF16); });
+}
+const char* sm80_s8_attention_refusal(const AttentionParams&) { return nullptr; }
+cudaError_t sm80_s8_attention(const AttentionParams& p, cudaStream_t stream) {
+  return launch(stream, "sm80_s8_attention", [p] {
+    const int64_t blocks = (p.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
+    attend(p, RowType::kBF16, [&](int64_t h, int64_t kv, int64_t t, int64_t s) {
+      const auto* const q = static_cast<const int8_t*>(p.q) + (h * p.tokens + t) * p.head_dim;
+      const auto* const k = static_cast<const int8_t*>(p.k) + (kv * p.tokens + s) * p.head_dim;
+      int32_t sum = 0;
+      for (int64_t d = 0; d < p.head_dim; ++d) sum += int32_t{q[d]} * k[d];
+      return static_cast<double>(sum) * p.q_scale[h * p.tokens + t] *
+             p.k_scale[kv * blocks + s / kS8KeyBlock];
+    });
+  });
+}
+
+const char* sm90a_bf16_attention_refusal(const AttentionParams&) { return kMissing; }
+const char* sm90a_s8_attention_refusal(const AttentionParams&) { return kMissing; }
+cudaError_t sm90a_bf16_attention(const AttentionParams&, cudaStream_t) {
+  return cudaErrorInvalidValue;
+}
+cudaError_t sm90a_s8_attention(const AttentionParams&, cudaStream_t) {
+  return cudaErrorInvalidValue;
+}
+
+const char* qk_norm_rope_refusal(const QkNormRopeParams&) { return nullptr; }
+size_t qk_norm_rope_workspace_bytes(const QkNormRopeParams& p) {
+  if (p.q8 == nullptr) return 0;
+  return static_cast<size_t>(p.kv_heads) * static_cast<size_t>(p.head_dim) *
+         static_cast<size_t>(key_blocks(p) + 1) * sizeof(float);
+}
+cudaError_t qk_norm_rope(const QkNormRopeParams& p, cudaStream_t stream) {
+  return launch(stream, "qk_norm_rope", [p] {
+    use(p.workspace, qk_norm_rope_workspace_bytes(p));
+    norm_and_rotate(p, p.q, p.heads, p.q_weight);
+    norm_and_rotate(p, p.k, p.kv_heads, p.k_weight);
+    if (p.q8 == nullptr) return;
+    const std::vector<double> none(static_cast<size_t>(p.head_dim), 0.0);
+    for (int64_t h = 0; h < p.heads; ++h)
+      for (int64_t t = 0; t < p.tokens; ++t)
+        quantize_block(p, p.q, h, t, 1, none, p.q8 + (h * p.tokens + t) * p.head_dim,
+                       p.q_scale + h * p.tokens + t);
+    for (int64_t h = 0; h < p.kv_heads; ++h) {
+      std::vector<double> mean = none;
+      for (int64_t t = 0; t < p.tokens; ++t)
+        for (int64_t d = 0; d < p.head_dim; ++d)
+          mean[static_cast<size_t>(d)] +=
+              load(p.k, p.type, t * p.ld + h * p.head_dim + d) / static_cast<double>(p.tokens);
+      for (int64_t b = 0; b < key_blocks(p); ++b) {
+        const int64_t first = b * kKeyBlockTokens;
+        quantize_block(p, p.k, h, first, std::min<int64_t>(kKeyBlockTokens, p.tokens - first), mean,
+                       p.k8 + (h * p.tokens + first) * p.head_dim,
+                       p.k_scale + h * key_blocks(p) + b);
+      }
+    }
+  });
+}
+
+// --- convolutions ----------------------------------------------------------------------------------
+
+const char* sm80_conv2d_refusal(const Conv2dParams& p) {
+  return p.type == Conv2dType::kBF16 ? nullptr : "pictures are not bf16";
+}
+cudaError_t sm80_conv2d(const Conv2dParams& p, cudaStream_t stream) {
+  return convolve(p, "sm80_conv2d", stream);
+}
+const char* plain_conv2d_refusal(const Conv2dParams&) { return nullptr; }
+cudaError_t plain_conv2d(const Conv2dParams& p, cudaStream_t stream) {
+  return convolve(p, "plain_conv2d", stream);
+}
+
+// --- linears ---------------------------------------------------------------------------------------
+
+Expected<int> current_device() { return 0; }
+Status check_device(int device) {
+  if (device == 0) return {};
+  return make_error(ErrorCode::kUnsupported, "device: {}, expected 0", device);
+}
+
+Status int8_quantize_rows(const Int8RowsCall& c, void* stream) {
+  const cudaError_t error = launch(static_cast<cudaStream_t>(stream), "quantize_rows", [c] {
+    std::vector<float> row(static_cast<size_t>(c.cols));
+    for (int64_t r = 0; r < c.rows; ++r) {
+      convert_to_f32(static_cast<const std::byte*>(c.x) +
+                         static_cast<size_t>(r * c.ldx) * dtype_size(c.x_type),
+                     c.x_type, row.data(), row.size());
+      const Activation out{DType::kI8, c.q + r * c.ldq, 1, c.cols, c.scale + r};
+      static_cast<void>(quantize_rows(Context{}, {row.data(), DType::kF32, Shape{1, c.cols}}, out));
+    }
+  });
+  if (error == cudaSuccess) return {};
+  return make_error(ErrorCode::kDevice, "quantize_rows: {}", cudaGetErrorString(error));
+}
+
+// As a product that is split along k would ask for.
+Expected<size_t> int8_gemm_workspace(const S8GemmParams& p, int) {
+  return static_cast<size_t>(p.m) * static_cast<size_t>(p.n) * sizeof(int32_t);
+}
+
+Status int8_gemm(const S8GemmParams& p, int, Int8Workspace workspace, void* stream) {
+  const cudaError_t error = launch(static_cast<cudaStream_t>(stream), "s8_gemm", [p, workspace] {
+    use(workspace.data, workspace.bytes);
+    const S8GemmDesc desc{
+        .m = p.m,
+        .n = p.n,
+        .k = p.k,
+        .epilogue = p.fusion == S8Fusion::kSwiglu ? GemmEpilogue::kSwiglu : GemmEpilogue::kNone,
+        .out_dtype = p.out_type == S8Out::kI32    ? DType::kI32
+                     : p.out_type == S8Out::kBF16 ? DType::kBF16
+                                                  : DType::kF32};
+    const S8GemmImplementation& reference = s8_gemm_implementations().back();
+    std::vector<std::byte> packed(reference.packed_bytes(p.n, p.k));
+    reference.pack(p.w, p.n, p.k, packed.data());
+    static_cast<void>(reference.run(Context{}, desc,
+                                    {.a = p.a,
+                                     .lda = p.lda,
+                                     .a_scale_row = p.a_scale_row,
+                                     .w_packed = packed.data(),
+                                     .w_scale_col = p.w_scale_col,
+                                     .bias = p.bias,
+                                     .out = p.out,
+                                     .ldo = p.ldo}));
+  });
+  if (error == cudaSuccess) return {};
+  return make_error(ErrorCode::kDevice, "s8_gemm: {}", cudaGetErrorString(error));
+}
+
+const char* dequantize_weights_refusal(const DequantizeWeightsParams& p) {
+  return p.format == WeightFormat::kQ8_0 ? kMissing : nullptr;
+}
+cudaError_t dequantize_weights(const DequantizeWeightsParams& p, cudaStream_t stream) {
+  return launch(stream, "dequantize_weights", [p] {
+    auto* const out = static_cast<BFloat16*>(p.out);
+    for (int64_t i = 0; i < int64_t{p.n} * p.k; ++i) {
+      if (p.format == WeightFormat::kNf4) {
+        const int code = nf4_code(static_cast<const uint8_t*>(p.w)[i / 2], i);
+        out[i] = BFloat16(nf4_value(code) * p.scale[i / kNf4Block]);
+      } else {
+        const int8_t q = static_cast<const int8_t*>(p.w)[i / p.k * p.ldw + i % p.k];
+        out[i] = BFloat16(static_cast<float>(q) * p.scale[i / p.k]);
+      }
+    }
+  });
+}
+
+cudaError_t quantize_nf4(const Matrix& from, uint8_t* codes, float* absmax, cudaStream_t stream) {
+  return launch(stream, "quantize_nf4", [=] {
+    const auto* const x = static_cast<const BFloat16*>(from.data);
+    for (int64_t block = 0; block < nf4_blocks(from.rows * from.cols); ++block) {
+      float most = 0.0f;
+      for (int64_t i = 0; i < kNf4Block; ++i)
+        most = std::max(most, std::fabs(static_cast<float>(x[block * kNf4Block + i])));
+      absmax[block] = most;
+      for (int64_t i = block * kNf4Block; i < (block + 1) * kNf4Block; i += 2) {
+        const auto code = [&](int64_t at) {
+          return most > 0.0f ? nf4_nearest(static_cast<float>(x[at]) / most) : 7;
+        };
+        codes[i / 2] = static_cast<uint8_t>(code(i) << 4 | code(i + 1));
+      }
+    }
+  });
+}
+
+const char* e4m3_rows_refusal(const E4m3RowsParams&) { return kMissing; }
+cudaError_t e4m3_rows(const E4m3RowsParams&, cudaStream_t) { return cudaErrorInvalidValue; }
+
+const char* plain_gemm_refusal(const PlainGemmParams&) { return nullptr; }
+cudaError_t plain_gemm(const PlainGemmParams& p, cudaStream_t stream) {
+  return launch(stream, "plain_gemm", [p] {
+    for (int64_t m = 0; m < p.m; ++m) {
+      for (int64_t n = 0; n < p.n; ++n) {
+        double sum = p.bias ? p.bias[n] : 0.0f;
+        for (int64_t k = 0; k < p.k; ++k)
+          sum += static_cast<double>(load(p.a, p.type, m * p.lda + k)) *
+                 load(p.w, p.type, n * p.ldw + k);
+        store(p.out, p.out_type, m * p.ldo + n, static_cast<float>(sum));
+      }
+    }
+  });
+}
+
+std::string cublaslt_version(std::string&) { return "13.0.0"; }
+std::unique_ptr<LtProduct> LtProduct::make(LtKind kind, const LtShape& shape, const LtScales&,
+                                           std::string& error) {
+  if (kind == LtKind::kBF16 || kind == LtKind::kBF16ToF32 || kind == LtKind::kF32)
+    return std::make_unique<DoubleProduct>(kind, shape);
+  error = kMissing;
+  return nullptr;
+}
+
+}  // namespace intaglio::cuda

@@ -1,0 +1,213 @@
+// Launches of what works row by row, on the device double: the formulas as the launchers' headers say them, in plain loops.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "device/double/device_double.h"
+#include "device/double/elements.h"
+#include "ops/cuda/launch/elementwise.h"
+#include "ops/cuda/launch/group_norm.h"
+#include "ops/cuda/launch/norm_rows.h"
+#include "ops/quantize.h"
+
+namespace intaglio::cuda {
+namespace {
+
+cudaError_t launch(cudaStream_t stream, const char* name, std::function<void()> work) {
+  return test::DeviceDouble::instance().launch(stream, name, std::move(work));
+}
+
+float silu(float x) { return x / (1.0f + std::exp(-x)); }
+
+// x [cols] -> norm of it as `n` says, into row `row` of its output.
+void norm_row(const RowNorm& n, const float* x, int64_t row, int64_t cols) {
+  double sum = 0.0, squares = 0.0;
+  for (int64_t c = 0; c < cols; ++c) sum += x[c];
+  const double mean = n.kind == RowNormKind::kLayer ? sum / static_cast<double>(cols) : 0.0;
+  for (int64_t c = 0; c < cols; ++c)
+    squares += (static_cast<double>(x[c]) - mean) * (static_cast<double>(x[c]) - mean);
+  const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(cols) + n.eps);
+  std::vector<float> y(static_cast<size_t>(cols));
+  for (int64_t c = 0; c < cols; ++c) {
+    const auto normed = static_cast<float>((static_cast<double>(x[c]) - mean) * inverse);
+    y[static_cast<size_t>(c)] =
+        normed * (n.weight ? n.weight[c] : 1.0f) * (1.0f + (n.modulation ? n.modulation[c] : 0.0f));
+  }
+  if (n.out_type == RowOut::kI8) {
+    const Activation out{DType::kI8, static_cast<int8_t*>(n.out) + row * cols, 1, cols,
+                         n.scale + row};
+    static_cast<void>(quantize_rows(Context{}, {y.data(), DType::kF32, Shape{1, cols}}, out));
+    return;
+  }
+  const RowType type = n.out_type == RowOut::kF32 ? RowType::kF32 : RowType::kBF16;
+  for (int64_t c = 0; c < cols; ++c) store(n.out, type, row * cols + c, y[static_cast<size_t>(c)]);
+}
+
+}  // namespace
+
+const char* norm_rows_refusal(const NormRowsParams& p) {
+  return p.norm.out_type == RowOut::kE4M3 ? "the double has no e4m3" : nullptr;
+}
+cudaError_t norm_rows(const NormRowsParams& p, cudaStream_t stream) {
+  return launch(stream, "norm_rows", [p] {
+    std::vector<float> x(static_cast<size_t>(p.cols));
+    for (int64_t row = 0; row < p.rows; ++row) {
+      std::copy_n(p.x + row * p.cols, p.cols, x.data());
+      norm_row(p.norm, x.data(), row, p.cols);
+    }
+  });
+}
+
+const char* residual_rows_refusal(const ResidualRowsParams& p) {
+  return p.next.out_type == RowOut::kE4M3 ? "the double has no e4m3" : nullptr;
+}
+cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {
+  return launch(stream, "residual_rows", [p] {
+    for (int64_t row = 0; row < p.rows; ++row) {
+      double squares = 0.0;
+      for (int64_t c = 0; c < p.cols; ++c) {
+        const double y = load(p.y, p.y_type, row * p.cols + c);
+        squares += y * y;
+      }
+      const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(p.cols) + p.eps);
+      float* const h = p.h + row * p.cols;
+      for (int64_t c = 0; c < p.cols; ++c) {
+        const float y = load(p.y, p.y_type, row * p.cols + c);
+        h[c] += p.update == RowUpdate::kAdd
+                    ? y
+                    : (p.gate ? p.gate[c] : 1.0f) *
+                          (static_cast<float>(y * inverse) * (p.weight ? p.weight[c] : 1.0f));
+      }
+      if (p.next.out != nullptr) norm_row(p.next, h, row, p.cols);
+    }
+  });
+}
+
+cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType out_type,
+                             int64_t count, cudaStream_t stream) {
+  return launch(stream, "convert_elements", [=] {
+    for (int64_t i = 0; i < count; ++i) store(out, out_type, i, load(in, in_type, i));
+  });
+}
+
+cudaError_t silu_in_place(float* x, int64_t count, cudaStream_t stream) {
+  return launch(stream, "silu_in_place", [=] {
+    for (int64_t i = 0; i < count; ++i) x[i] = silu(x[i]);
+  });
+}
+
+cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
+                         cudaStream_t stream) {
+  return launch(stream, "add_in_place", [=] {
+    for (int64_t i = 0; i < count; ++i) h[i] += load(y, y_type, i);
+  });
+}
+
+cudaError_t euler_step(const EulerStepParams& p, cudaStream_t stream) {
+  return launch(stream, "euler_step", [p] {
+    for (int64_t i = 0; i < p.count; ++i) {
+      const float g = p.unconditional ? *p.guidance : 1.0f;
+      const float v = p.unconditional ? g * p.conditional[i] + (1.0f - g) * p.unconditional[i]
+                                      : p.conditional[i];
+      p.x[i] -= *p.delta * v;
+      if (p.not_finite == nullptr) continue;
+      if (!std::isfinite(p.conditional[i])) *p.not_finite |= kConditionalNotFinite;
+      if (p.unconditional && !std::isfinite(p.unconditional[i]))
+        *p.not_finite |= kUnconditionalNotFinite;
+      if (!std::isfinite(p.x[i])) *p.not_finite |= kLatentsNotFinite;
+    }
+  });
+}
+
+cudaError_t tanh_rows(const TanhRowsParams& p, cudaStream_t stream) {
+  return launch(stream, "tanh_rows", [p] {
+    for (int64_t row = 0; row < p.rows; ++row)
+      for (int64_t c = 0; c < p.cols; ++c) p.x[row * p.ld + c] = std::tanh(p.x[row * p.ld + c]);
+  });
+}
+
+cudaError_t swiglu_rows(const SwigluRowsParams& p, cudaStream_t stream) {
+  return launch(stream, "swiglu_rows", [p] {
+    for (int64_t row = 0; row < p.rows; ++row) {
+      for (int64_t c = 0; c < p.cols; ++c) {
+        const float gate = load(p.x, p.x_type, row * 2 * p.cols + c);
+        const float up = load(p.x, p.x_type, row * 2 * p.cols + p.cols + c);
+        store(p.out, p.out_type, row * p.cols + c, silu(gate) * up);
+      }
+    }
+  });
+}
+
+cudaError_t add_bias_rows(const AddBiasRowsParams& p, cudaStream_t stream) {
+  return launch(stream, "add_bias_rows", [p] {
+    for (int64_t row = 0; row < p.rows; ++row)
+      for (int64_t c = 0; c < p.cols; ++c)
+        store(p.x, p.type, row * p.cols + c, load(p.x, p.type, row * p.cols + c) + p.bias[c]);
+  });
+}
+
+cudaError_t scatter_tap(const ScatterTapParams& p, cudaStream_t stream) {
+  return launch(stream, "scatter_tap", [p] {
+    for (int64_t i = 0; i < p.rows * p.cols; ++i) p.features[i * p.taps + p.tap] = p.h[i];
+  });
+}
+
+cudaError_t softmax_rows(const SoftmaxRowsParams& p, cudaStream_t stream) {
+  return launch(stream, "softmax_rows", [p] {
+    std::vector<double> e(static_cast<size_t>(p.cols));
+    for (int64_t row = 0; row < p.rows; ++row) {
+      const float* const x = p.scores + row * p.cols;
+      const float most = *std::max_element(x, x + p.cols);
+      double sum = 0.0;
+      for (int64_t c = 0; c < p.cols; ++c)
+        sum += e[static_cast<size_t>(c)] =
+            std::exp(static_cast<double>(p.scale) * (static_cast<double>(x[c]) - most));
+      for (int64_t c = 0; c < p.cols; ++c)
+        store(p.out, p.out_type, row * p.cols + c,
+              static_cast<float>(e[static_cast<size_t>(c)] / sum));
+    }
+  });
+}
+
+cudaError_t place_picture(const PlacePictureParams& p, cudaStream_t stream) {
+  return launch(stream, "place_picture", [p] {
+    for (int64_t y = 0; y < p.tile_height; ++y)
+      for (int64_t x = 0; x < p.tile_width; ++x)
+        for (int64_t c = 0; c < 3; ++c)
+          p.picture[(c * p.height + p.first_row + y) * p.width + p.first_column + x] +=
+              p.row_share[y] * p.column_share[x] * p.tile[(y * p.tile_width + x) * 3 + c];
+  });
+}
+
+const char* group_norm_refusal(const GroupNormParams&) { return nullptr; }
+size_t group_norm_workspace_bytes(const GroupNormParams& p) {
+  return static_cast<size_t>(p.groups) * 2 * sizeof(double);
+}
+cudaError_t group_norm(const GroupNormParams& p, cudaStream_t stream) {
+  return launch(stream, "group_norm", [p] {
+    const int64_t width = p.channels / p.groups;
+    auto* const sums = static_cast<double*>(p.workspace);  // mean and deviation of every group
+    for (int64_t g = 0; g < p.groups; ++g) {
+      double sum = 0.0, squares = 0.0;
+      for (int64_t i = 0; i < p.pixels * width; ++i) {
+        const double x = load(p.x, p.type, i / width * p.channels + g * width + i % width);
+        sum += x;
+        squares += x * x;
+      }
+      const auto count = static_cast<double>(p.pixels * width);
+      sums[2 * g] = sum / count;
+      sums[2 * g + 1] =
+          std::sqrt(squares / count - sums[2 * g] * sums[2 * g] + static_cast<double>(p.eps));
+    }
+    for (int64_t i = 0; i < p.pixels * p.channels; ++i) {
+      const int64_t c = i % p.channels, g = c / width;
+      const double x = load(p.x, p.type, i);
+      const auto y =
+          static_cast<float>((x - sums[2 * g]) / sums[2 * g + 1] * p.weight[c] + p.bias[c]);
+      store(p.y, p.type, i, p.silu ? silu(y) : y);
+    }
+  });
+}
+
+}  // namespace intaglio::cuda
