@@ -23,7 +23,7 @@ def run(*arguments):
 def prompts_of(text):
     """Quoted prompts of examples, except for models whose weights one brings."""
     for line in text.splitlines():
-        if "ideogram-4" in line:
+        if "ideogram-" in line:
             continue
         yield from (prompt for _, prompt in re.findall(r"""--prompt (["'])((?:(?!\1).)+)\1""", line))
         yield from (prompt for _, prompt in re.findall(r"""echo (["'])((?:(?!\1).)+)\1 > prompt""", line))
