@@ -35,6 +35,11 @@ def draws(output):
     return [re.sub(r"\x1b\[[0-9;]*m", "", p) for p in parts]
 
 
+def redrawn(output):
+    """Draws without the lines that stay, which a terminal breaks by itself."""
+    return [d for d in draws(output) if not d.startswith(("wrote", "schedule:", "[1/2] wrote", "[2/2] wrote"))]
+
+
 def on_terminal(arguments, columns, later=None, environment=()):
     """Runs with stderr on a terminal of `columns`; after the first steps it gets `later` columns. Returns output, the part after that, exit code."""
     master, slave = pty.openpty()
@@ -66,7 +71,7 @@ try:
     for columns in (200, 80, 40, 20, 10, 1):
         output, _, code = on_terminal(picture + ["--steps", "30", "--output", "x.png"], columns)
         check(code == 0, f"{columns} columns: exit code {code}")
-        lines = [d for d in draws(output) if not d.startswith("wrote")]
+        lines = redrawn(output)
         longest = max(lines, key=width)
         check(width(longest) < max(columns, 2), f"{columns} columns: a line of {width(longest)}: {longest!r}")
         if columns >= 20:
@@ -75,7 +80,7 @@ try:
             check(any("━" in d for d in lines) and any("left" in d for d in lines), f"{columns} columns: bar and times")
     output, after, code = on_terminal(picture + ["--size", "128x128", "--steps", "200", "--output", "y.png"][2:], 120, 40)
     # The draw that was on its way when the window changed may still be long.
-    long = [d for d in draws(after)[2:] if width(d) >= 40 and not d.startswith("wrote")]
+    long = [d for d in redrawn(after)[2:] if width(d) >= 40]
     check(code == 0 and len(draws(after)) > 10, "narrowed: draws go on")
     check(not long, f"narrowed while drawing: {long[:2]}")
 
@@ -84,7 +89,7 @@ try:
     shutil.copytree(DATA + "/tiny", model)
     wide = ["generate", "--model", model, "--prompt", "cat", "--size", "64x64", "--steps", "20", "--count", "2", "--output", "z/"]
     output, _, code = on_terminal(wide, 30)
-    check(code == 0 and max(width(d) for d in draws(output) if "wrote" not in d) < 30, "wide names fit")
+    check(code == 0 and max(width(d) for d in redrawn(output)) < 30, "wide names fit")
     output, _, _ = on_terminal(picture + ["--steps", "5", "--output", "n.png"], 80, environment=[("NO_COLOR", "1")])
     check(b"\x1b[K" in output and b"\x1b[36m" not in output, "NO_COLOR gives no colour")
     output, _, _ = on_terminal(picture + ["--steps", "5", "--output", "n.png"], 80, environment=[("TERM", "dumb")])
