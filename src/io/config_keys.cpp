@@ -50,8 +50,9 @@ UnknownKeys unknown_config_keys(const JsonConfig& config, std::span<const Config
                                 std::string_view prefix) {
   UnknownKeys unknown;
   for (const auto& [name, value] : config.json().items()) {
-    const bool known = std::any_of(table.begin(), table.end(),
-                                   [&](const ConfigKey& key) { return key.name == name; });
+    const bool known =
+        std::any_of(table.begin(), table.end(),
+                    [&key_name = name](const ConfigKey& key) { return key.name == key_name; });
     if (known) continue;
     unknown.all.push_back(fmt::format("{}{}", prefix, name));
     if (!changes_nothing(name, value)) unknown.arithmetic.push_back(unknown.all.back());
