@@ -52,6 +52,11 @@ MODELS = {
         "conditional": transformer(3, 18, 2, 100, 12, 20), "unconditional": transformer(3, 18, 3, 52, 12, 28),
         "vae": {"widths": [12, 20], "latents": 3, "groups": 4}, "shift": 1.0,
         "pictures": [(4, 4, [4.0, 4.0]), (20, 12, [4.0, 1.0])], "grid": (3, 5), "text_tokens": 7},
+    # A distilled model: no unconditional transformer, guidance 1.
+    "one_branch": {
+        "conditional": transformer(2, 64, 3, 256, 16), "unconditional": None,
+        "vae": {"widths": [16, 16], "latents": 4, "groups": 8}, "shift": 1.0,
+        "pictures": [(24, 16, [1.0, 1.0, 1.0, 1.0])], "grid": (4, 6), "text_tokens": 9},
 }
 
 
