@@ -4,8 +4,8 @@
 // FAIL_COUNT_FILE gets their number and, a line each, the numbers of those that came from a place (a stack of callers) that none before came from.
 // With FAIL_TRACE the callers of the call that fails are printed.
 //
-// Memory is counted where it is asked for: `new` is operator new, `alloc` is malloc, calloc, realloc and the aligned kinds by whoever calls them but the
-// libraries of FAIL_SPARE (names of files, separated by colons), which cannot bear it.
+// `alloc` is malloc, calloc, realloc and the aligned kinds, which operator new asks as well, by whoever calls them but the libraries of FAIL_SPARE (names
+// of files, separated by colons), which cannot bear it. With FAIL_ON every call from FAIL_AT on fails.
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -21,22 +21,22 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <new>
 
 namespace {
 
-enum Class { kNone, kNew, kAlloc, kMmap, kOpen, kRead, kWrite, kFsync, kRename, kLink, kThread };
-constexpr const char* kNames[] = {"none",  "new",   "alloc",  "mmap", "open",  "read",
+enum Class { kNone, kAlloc, kMmap, kOpen, kRead, kWrite, kFsync, kRename, kLink, kThread };
+constexpr const char* kNames[] = {"none",  "alloc", "mmap",   "open", "read",
                                   "write", "fsync", "rename", "link", "thread"};
 
 std::atomic<bool> armed{false};
 std::atomic<long> count{0};
 Class chosen = kNone;
 long fail_at = 0;
+bool goes_on = false;
 char count_file[4096];
 
 // Hashes of the stacks seen so far, an open table, and the calls that brought new ones.
-constexpr int kFrames = 4;
+constexpr int kFrames = 5;
 constexpr size_t kTable = 1 << 16;
 unsigned long seen[kTable];
 long first_calls[kTable / 2];
@@ -75,7 +75,8 @@ bool fails(Class kind) {
   if (looking) return false;
   const long number = count.fetch_add(1, std::memory_order_relaxed) + 1;
   if (count_file[0] != '\0') note_place(number);
-  if (number != fail_at) return false;
+  if (number != fail_at && !(goes_on && fail_at > 0 && number > fail_at)) return false;
+  if (number != fail_at) return true;
   if (getenv("FAIL_TRACE") != nullptr) {
     looking = true;
     void* frames[32];
@@ -139,6 +140,7 @@ int counted_main(int argc, char** argv, char** environment) {
     if (strcmp(kind, kNames[i]) == 0) chosen = static_cast<Class>(i);
   const char* at = getenv("FAIL_AT");
   fail_at = at != nullptr ? atol(at) : 0;
+  goes_on = getenv("FAIL_ON") != nullptr;
   const char* file = getenv("FAIL_COUNT_FILE");
   snprintf(count_file, sizeof count_file, "%s", file != nullptr ? file : "");
   find_spared(getenv("FAIL_SPARE"));
@@ -284,42 +286,3 @@ int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*
 }
 
 }  // extern "C"
-
-namespace {
-
-void* allocate_or_throw(size_t size, size_t alignment) {
-  if (fails(kNew)) throw std::bad_alloc();
-  void* const memory =
-      alignment == 0 ? __libc_malloc(size > 0 ? size : 1) : __libc_memalign(alignment, size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void* allocate_or_null(size_t size, size_t alignment) {
-  if (fails(kNew)) return nullptr;
-  return alignment == 0 ? __libc_malloc(size > 0 ? size : 1) : __libc_memalign(alignment, size);
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return allocate_or_throw(size, 0); }
-void* operator new[](size_t size) { return allocate_or_throw(size, 0); }
-void* operator new(size_t size, std::align_val_t alignment) {
-  return allocate_or_throw(size, static_cast<size_t>(alignment));
-}
-void* operator new[](size_t size, std::align_val_t alignment) {
-  return allocate_or_throw(size, static_cast<size_t>(alignment));
-}
-void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  return allocate_or_null(size, 0);
-}
-void* operator new[](size_t size, const std::nothrow_t&) noexcept {
-  return allocate_or_null(size, 0);
-}
-void operator delete(void* memory) noexcept { free(memory); }
-void operator delete[](void* memory) noexcept { free(memory); }
-void operator delete(void* memory, size_t) noexcept { free(memory); }
-void operator delete[](void* memory, size_t) noexcept { free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { free(memory); }
-void operator delete[](void* memory, size_t, std::align_val_t) noexcept { free(memory); }

@@ -5,7 +5,7 @@ failure_injection.py PROGRAM PRELOAD TINY_MODEL [--report FILE] [--all] [--class
 
 A try is right if the program succeeds with whole files, or fails with exit code 1 and a message that names the cause; it never ends by a signal, never
 hangs, and leaves no temporary or half-written file. Kinds with few calls are tried call by call. Memory is asked for tens of thousands of times: it is
-refused at the first call from each place (a stack of four callers), and of those places evenly at as many as `--tries` (all of them with `--all`).
+refused at the first call from each place (a stack of five callers), and of those places evenly at as many as `--tries` (all of them with `--all`).
 """
 
 import argparse
@@ -20,13 +20,14 @@ import sys
 import tempfile
 
 TIMEOUT_S = 60
-CLASSES = ["new", "alloc", "mmap", "open", "read", "write", "fsync", "rename", "link", "thread"]
+CLASSES = ["alloc", "gone", "mmap", "open", "read", "write", "fsync", "rename", "link", "thread"]
+# "gone": from that allocation on there is no memory at all.
 # Kinds of which each place is tried once; the others call by call.
-BY_PLACE = {"new", "alloc"}
+BY_PLACE = {"alloc", "gone", "read"}
 # What a message must say. A library of others may speak in its own words.
 CAUSE = {
-    "new": "out of memory|memory",
     "alloc": "memory",
+    "gone": "memory",
     "mmap": "memory",
     "open": "Too many open files|cannot (open|read)|not found|no such",
     "read": "Input/output error|cannot read",
@@ -63,7 +64,9 @@ class Injection:
     def run(self, scenario, kind, at, count_file=""):
         """Exit code (None: it hung), stdout, stderr and the files of one run in a folder of its own."""
         work = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
-        environment = dict(os.environ, LD_PRELOAD=self.preload, FAIL_CLASS=kind, FAIL_AT=str(at), FAIL_COUNT_FILE=str(count_file), FAIL_SPARE=SPARE, LC_ALL="C")
+        environment = dict(os.environ, LD_PRELOAD=self.preload, FAIL_CLASS="alloc" if kind == "gone" else kind, FAIL_AT=str(at), FAIL_COUNT_FILE=str(count_file), FAIL_SPARE=SPARE, LC_ALL="C")
+        if kind == "gone":
+            environment["FAIL_ON"] = "1"
         try:
             done = subprocess.run([self.program, *scenario.arguments], cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT_S)
             code, out, err = done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")

@@ -71,28 +71,26 @@ if [ -z "$sanitized" ]; then
   run "${picture[@]}" --output reference.png
   within "-v 62000" "too little is refused before any work" "${picture[@]}" --threads 1 --output out/a.png
   stderr_has 'of memory|address space|loading shared libraries'
-  # Threads that cannot start: their stacks do not fit.
-  (ulimit -v 150000; "$intaglio" "${picture[@]}" --threads 300 --output out/a.png >out.txt 2>err.txt)
-  status=$?
-  ended_properly "300 threads in 150 MB"
-  stderr_has 'thread [0-9]+ of 300 cannot start: .*address space'
 fi
 
 # Stacks, descriptors, size of files.
 for kilobytes in 128 256 1024; do within "-s $kilobytes" "ulimit -s $kilobytes" "${picture[@]}" --output out/a.png; done
-for descriptors in 3 4 5 6 8 12; do within "-n $descriptors" "ulimit -n $descriptors" "${picture[@]}" --output out/a.png; done
-(ulimit -n 6; "$intaglio" "${picture[@]}" --output out/a.png >out.txt 2>err.txt)
-for blocks in 0 1; do
-  within "-f $blocks" "ulimit -f $blocks" "${picture[@]}" --output out/a.png
-  if [ "$blocks" = 0 ]; then stderr_has 'File too large'; fi
-done
+for descriptors in 4 5 6 8 12; do within "-n $descriptors" "ulimit -n $descriptors" "${picture[@]}" --output out/a.png; done
+# The limit is the shell's, too: its own files are written outside of it.
+exec 4> >(cat >err.txt)
+(ulimit -f 0; "$intaglio" "${picture[@]}" --output out/a.png >/dev/null 2>&4)
+status=$?
+exec 4>&-
+wait
+ended_properly "ulimit -f 0"
+stderr_has 'File too large'
 
 # More threads than processors are noted, once, and only then.
 run "${picture[@]}" --threads 1000 --output out/a.png
-status=$status ended_properly "1000 threads"
-check "one note on 1000 threads" test "$(grep -c 'than processors' err.txt)" = 1
+ended_properly "1000 threads"
+check "one note on 1000 threads" test "$(grep -c '1000 threads asked for' err.txt)" = 1
 run "${picture[@]}" --threads 1 --output out/a.png
-check "no note on one thread" test "$(grep -c 'than processors' err.txt)" = 0
+check "no note on one thread" test "$(grep -c 'threads asked for' err.txt)" = 0
 rm -f out/*
 
 # Where nothing can be written.
@@ -115,10 +113,10 @@ fi
 # Processes of a user who is not root.
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null && setpriv --reuid=65534 --clear-groups test -r "$data/tiny/model_index.json" -a -x "$intaglio"; then
   chmod 777 "$work" out
-  (ulimit -u 1; setpriv --reuid=65534 --clear-groups "$intaglio" "${picture[@]}" --threads 4 --output out/a.png >out.txt 2>err.txt)
+  (ulimit -u 1; setpriv --reuid=65534 --clear-groups "$intaglio" "${picture[@]}" --threads 2 --output out/a.png >out.txt 2>err.txt)
   status=$?
   ended_properly "one process"
-  stderr_has 'thread 2 of 4 cannot start: .*ulimit -u'
+  if [ "$(nproc)" -gt 1 ]; then stderr_has 'thread 2 of 2 cannot start: .*ulimit -u'; fi
 fi
 
 # A control group of our own, where the machine lets us make one: half a processor is one thread.
