@@ -168,7 +168,7 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
 Status run_jobs(Run& run) {
   run.progress.phase("hashing the weights");
   const Clock::time_point hash_start = Clock::now();
-  INTAGLIO_ASSIGN(run.hash, run.plan.pipeline->model_hash());
+  INTAGLIO_ASSIGN(run.hash, run.plan.pipeline->model_hash(&interrupted));
   run.progress.clear();
   if (interrupted) return make_error(ErrorCode::kCancelled, "cancelled");
   run.hash_ms = since_ms(hash_start);

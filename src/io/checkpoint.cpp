@@ -189,8 +189,9 @@ std::vector<const TensorEntry*> Checkpoint::tensors() const {
 }
 
 Expected<uint64_t> Checkpoint::hash(const std::atomic<bool>* cancel) const {
-  constexpr uint64_t kPieceBytes = uint64_t{4}
-                                   << 20;  // a few milliseconds between looks at `cancel`
+  // Small enough to stay in a cache between the copy and the hash, and for a look at `cancel` in
+  // between.
+  constexpr uint64_t kPieceBytes = uint64_t{256} << 10;
   HashState hash;
   if (hash.state == nullptr)
     return make_error(ErrorCode::kOutOfMemory, "out of memory for the weights' hash");

@@ -126,11 +126,11 @@ class FolderSource final : public ModelSource {
     return tokenize_prompt(tokenizer_, prompt);
   }
 
-  Expected<std::string> hash() const override {
+  Expected<std::string> hash(const std::atomic<bool>* cancel) const override {
     uint64_t hash = 0;
     for (const PartFiles* part : weight_parts()) {
       INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(part->weights));
-      INTAGLIO_ASSIGN(const uint64_t of_part, checkpoint->hash());
+      INTAGLIO_ASSIGN(const uint64_t of_part, checkpoint->hash(cancel));
       hash = hash * 0x9E3779B97F4A7C15ULL + of_part;
     }
     return fmt::format("{:016x}", hash);
@@ -258,7 +258,7 @@ class RandomSource final : public ModelSource {
     return ids;
   }
 
-  Expected<std::string> hash() const override {
+  Expected<std::string> hash(const std::atomic<bool>*) const override {
     return std::string("0000000000000000");  // no weights of anyone's
   }
 

@@ -1,6 +1,7 @@
 // Where the parts of a model come from: a folder of the diffusers layout, or random weights in the sizes of a known model.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -52,8 +53,8 @@ class ModelSource {
   virtual Status check_keep_bf16(const LayerSelection& selection) const = 0;
   // Ids of the prompt in chat form.
   virtual Expected<std::vector<int32_t>> tokenize(std::string_view prompt) const = 0;
-  // Hash of all weights, 16 hexadecimal digits.
-  virtual Expected<std::string> hash() const = 0;
+  // Hash of all weights, 16 hexadecimal digits. `cancel` may be null; once it is set the call returns kCancelled soon.
+  virtual Expected<std::string> hash(const std::atomic<bool>* cancel = nullptr) const = 0;
 
   virtual Expected<TextEncoder> load_text_encoder(const Context& context,
                                                   const LayerSelection& selection,

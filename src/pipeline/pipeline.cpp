@@ -100,8 +100,8 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const ModelSo
   });
 }
 
-Expected<std::string> Pipeline::model_hash() {
-  return guard_memory("hashing the weights", [&] { return impl_->source->hash(); });
+Expected<std::string> Pipeline::model_hash(const std::atomic<bool>* cancel) {
+  return guard_memory("hashing the weights", [&] { return impl_->source->hash(cancel); });
 }
 
 Status Pipeline::Impl::check_request(const PictureRequest& r) const {

@@ -100,8 +100,8 @@ class Pipeline {
   const ModelInfo& info() const;
   // The device it runs on.
   const Context& context() const;
-  // Hash of all weights, 16 hexadecimal digits.
-  Expected<std::string> model_hash();
+  // Hash of all weights, 16 hexadecimal digits. `cancel` as below.
+  Expected<std::string> model_hash(const std::atomic<bool>* cancel = nullptr);
 
   // Checks sizes and memory before any weight is read: kInvalidArgument for sizes that do not divide, wrong counts; kOutOfMemory with what is needed and
   // what there is. `cancel` may be null; once it is set the call returns kCancelled within a layer's time.
