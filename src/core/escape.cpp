@@ -2,6 +2,8 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
+
 namespace intaglio {
 
 bool is_escaped(int32_t code_point) {
@@ -18,6 +20,17 @@ bool is_escaped(int32_t code_point) {
   }
 }
 
+namespace {
+
+// A line break, two spaces or more, and nothing that looks like the begin of another message.
+bool begins_indented_line(std::string_view text) {
+  if (!text.starts_with("\n  ")) return false;
+  text.remove_prefix(std::min(text.find_first_not_of(' ', 1), text.size()));
+  return !text.starts_with("error:") && !text.starts_with("warning:");
+}
+
+}  // namespace
+
 std::string escaped(std::string_view text, LineBreaks line_breaks) {
   std::string result;
   result.reserve(text.size());
@@ -27,7 +40,7 @@ std::string escaped(std::string_view text, LineBreaks line_breaks) {
         utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                          static_cast<utf8proc_ssize_t>(text.size()), &code_point);
     const std::string_view bytes = text.substr(0, read > 0 ? static_cast<size_t>(read) : 1);
-    const bool own_break = line_breaks == LineBreaks::kIndented && text.substr(0, 3) == "\n  ";
+    const bool own_break = line_breaks == LineBreaks::kIndented && begins_indented_line(text);
     if (read > 0 && (own_break || !is_escaped(code_point))) {
       result += bytes;
     } else {

@@ -45,6 +45,8 @@ TEST(escape, of_what_is_escaped_changes_nothing) {
 }
 
 TEST(escape, keeps_breaks_before_indented_lines) {
+  EXPECT_EQ(escaped("a\n    error: b\n  warning: c\n  d", LineBreaks::kIndented),
+            "a\\x0a    error: b\\x0a  warning: c\n  d");
   EXPECT_EQ(escaped("a\n  b\x1b\nerror: c\n d\n", LineBreaks::kIndented),
             "a\n  b\\x1b\\x0aerror: c\\x0a d\\x0a");
 }
