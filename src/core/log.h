@@ -7,6 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "core/escape.h"
+
 namespace intaglio {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
@@ -17,9 +19,10 @@ using LogCallback = std::function<void(LogLevel, std::string_view message)>;
 void set_log_callback(LogCallback callback);
 void log_message(LogLevel level, std::string_view message);
 
+// Texts among `args` are escaped, as make_error does.
 template <typename... Args>
 void log(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {
-  log_message(level, fmt::format(format, std::forward<Args>(args)...));
+  log_message(level, message_of(format, std::forward<Args>(args)...));
 }
 
 // True if INTAGLIO_TRACE names `topic` (a comma-separated list, e.g. "dispatch").

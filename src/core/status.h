@@ -8,6 +8,8 @@
 #include <tl/expected.hpp>
 #include <utility>
 
+#include "core/escape.h"
+
 namespace intaglio {
 
 enum class ErrorCode {
@@ -35,10 +37,12 @@ template <typename T>
 using Expected = tl::expected<T, Error>;
 using Status = tl::expected<void, Error>;
 
+// Texts among `args` (names out of files, paths, reasons of the system) are escaped: no file can forge a line of a message. A message of several lines goes
+// into another one as OwnLines.
 template <typename... Args>
 tl::unexpected<Error> make_error(ErrorCode code, fmt::format_string<Args...> format,
                                  Args&&... args) {
-  return tl::unexpected<Error>(Error{code, fmt::format(format, std::forward<Args>(args)...)});
+  return tl::unexpected<Error>(Error{code, message_of(format, std::forward<Args>(args)...)});
 }
 
 }  // namespace intaglio
