@@ -364,16 +364,17 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
 Expected<Picture> Pipeline::generate(const PictureRequest& request,
                                      const ProgressCallback& progress,
                                      const std::atomic<bool>* cancel) {
-  return guard_memory("making the picture",
-                      [&] { return impl_->generate(request, progress, cancel); });
+  impl_->context.cancel = cancel;
+  auto picture =
+      guard_memory("making the picture", [&] { return impl_->generate(request, progress); });
+  impl_->context.cancel = nullptr;  // the caller's flag need not outlive the call
+  return picture;
 }
 
 Expected<Picture> Pipeline::Impl::generate(const PictureRequest& request,
-                                           const ProgressCallback& progress,
-                                           const std::atomic<bool>* cancel) {
+                                           const ProgressCallback& progress) {
   Impl& impl = *this;
   INTAGLIO_TRY(make_current(impl.context));
-  impl.context.cancel = cancel;
   INTAGLIO_TRY(impl.check_request(request));
   INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl.token_ids(request));
   INTAGLIO_ASSIGN(const MemoryPlan plan, impl.plan(request, static_cast<int64_t>(ids.size())));

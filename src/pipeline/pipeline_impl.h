@@ -47,8 +47,7 @@ struct Pipeline::Impl {
   uint64_t memory_limit = 0;
 
   bool streams() const { return context.gpu != nullptr && options.vram_budget > 0; }
-  Expected<Picture> generate(const PictureRequest& request, const ProgressCallback& progress,
-                             const std::atomic<bool>* cancel);
+  Expected<Picture> generate(const PictureRequest& request, const ProgressCallback& progress);
   Expected<PicturePlan> plan(const PictureRequest& request) const;
   Expected<MemoryPlan> plan(const PictureRequest& request, int64_t text_tokens) const;
   Status check_pinned(const MemoryPlan& plan) const;
