@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "console.h"
 #include "interrupt.h"

@@ -1,5 +1,6 @@
 #include "inspect_settings.h"
 
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "models/ideogram4/config_keys.h"

@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <nlohmann/json.hpp>
+
 #include "io/json_config.h"
 #include "io/printable.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"

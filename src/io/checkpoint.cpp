@@ -1,6 +1,8 @@
 #include "io/checkpoint.h"
 
 #include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 

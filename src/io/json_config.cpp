@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 #include <new>
+#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/out_of_memory.h"
 #include "io/atomic_file.h"
@@ -120,12 +122,19 @@ Expected<JsonConfig> JsonConfig::parse(std::string_view text, const std::string&
   return JsonConfig(std::move(json), name + ": ");
 }
 
+JsonConfig::JsonConfig(nlohmann::json json, std::string name)
+    : json_(std::make_shared<const nlohmann::json>(std::move(json))), name_(std::move(name)) {}
+
+bool JsonConfig::contains(std::string_view key) const {
+  return json_->contains(key) && !json_->at(key).is_null();
+}
+
 Expected<int64_t> JsonConfig::integer(std::string_view key, int64_t min, int64_t max) const {
   if (!contains(key)) {
     return make_error(ErrorCode::kBadFormat, "{}{}: missing, expected an integer in [{}, {}]",
                       name_, key, min, max);
   }
-  const nlohmann::json& value = json_.at(key);
+  const nlohmann::json& value = json_->at(key);
   const std::optional<int64_t> number = as_integer(value);
   if (!number || *number < min || *number > max) {
     return make_error(ErrorCode::kBadFormat, "{}{}: expected an integer in [{}, {}], found {}",
@@ -142,7 +151,7 @@ Expected<int64_t> JsonConfig::integer_or(std::string_view key, int64_t fallback,
 Expected<double> JsonConfig::number(std::string_view key) const {
   if (!contains(key))
     return make_error(ErrorCode::kBadFormat, "{}{}: missing, expected a number", name_, key);
-  const nlohmann::json& value = json_.at(key);
+  const nlohmann::json& value = json_->at(key);
   if (!value.is_number() || !std::isfinite(value.get<double>())) {
     return make_error(ErrorCode::kBadFormat, "{}{}: expected a number, found {}", name_, key,
                       found(value));
@@ -156,7 +165,7 @@ Expected<double> JsonConfig::number_or(std::string_view key, double fallback) co
 
 Expected<bool> JsonConfig::boolean_or(std::string_view key, bool fallback) const {
   if (!contains(key)) return fallback;
-  const nlohmann::json& value = json_.at(key);
+  const nlohmann::json& value = json_->at(key);
   if (!value.is_boolean()) {
     return make_error(ErrorCode::kBadFormat, "{}{}: expected true or false, found {}", name_, key,
                       found(value));
@@ -167,7 +176,7 @@ Expected<bool> JsonConfig::boolean_or(std::string_view key, bool fallback) const
 Expected<std::string> JsonConfig::string_or(std::string_view key,
                                             const std::string& fallback) const {
   if (!contains(key)) return fallback;
-  const nlohmann::json& value = json_.at(key);
+  const nlohmann::json& value = json_->at(key);
   if (!value.is_string()) {
     return make_error(ErrorCode::kBadFormat, "{}{}: expected a string, found {}", name_, key,
                       found(value));
@@ -177,13 +186,13 @@ Expected<std::string> JsonConfig::string_or(std::string_view key,
 
 Expected<std::vector<int64_t>> JsonConfig::integers(std::string_view key, int64_t min, int64_t max,
                                                     size_t max_count) const {
-  if (!contains(key) || !json_.at(key).is_array() || json_.at(key).size() > max_count) {
+  if (!contains(key) || !json_->at(key).is_array() || json_->at(key).size() > max_count) {
     return make_error(ErrorCode::kBadFormat,
                       "{}{}: expected an array of at most {} integers, found {}", name_, key,
-                      max_count, contains(key) ? found(json_.at(key)) : "nothing");
+                      max_count, contains(key) ? found(json_->at(key)) : "nothing");
   }
   std::vector<int64_t> result;
-  for (const nlohmann::json& value : json_.at(key)) {
+  for (const nlohmann::json& value : json_->at(key)) {
     const std::optional<int64_t> number = as_integer(value);
     if (!number || *number < min || *number > max) {
       return make_error(ErrorCode::kBadFormat,
@@ -196,11 +205,11 @@ Expected<std::vector<int64_t>> JsonConfig::integers(std::string_view key, int64_
 }
 
 Expected<JsonConfig> JsonConfig::object(std::string_view key) const {
-  if (!contains(key) || !json_.at(key).is_object()) {
+  if (!contains(key) || !json_->at(key).is_object()) {
     return make_error(ErrorCode::kBadFormat, "{}{}: expected an object, found {}", name_, key,
-                      contains(key) ? found(json_.at(key)) : "nothing");
+                      contains(key) ? found(json_->at(key)) : "nothing");
   }
-  return JsonConfig(json_.at(key), fmt::format("{}{}.", name_, key));
+  return JsonConfig(json_->at(key), fmt::format("{}{}.", name_, key));
 }
 
 }  // namespace intaglio

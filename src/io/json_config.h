@@ -3,7 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,12 +29,10 @@ class JsonConfig {
   static Expected<JsonConfig> open(const std::filesystem::path& path);
   static Expected<JsonConfig> parse(std::string_view text, const std::string& name);
 
-  const nlohmann::json& json() const { return json_; }
+  const nlohmann::json& json() const { return *json_; }
   // What messages about a key start with: the file, the key path of a nested object, ": " between them and the key.
   const std::string& where() const { return name_; }
-  bool contains(std::string_view key) const {
-    return json_.contains(key) && !json_.at(key).is_null();
-  }
+  bool contains(std::string_view key) const;  // and not null
 
   Expected<int64_t> integer(std::string_view key, int64_t min, int64_t max) const;
   Expected<int64_t> integer_or(std::string_view key, int64_t fallback, int64_t min,
@@ -47,10 +46,9 @@ class JsonConfig {
   Expected<JsonConfig> object(std::string_view key) const;
 
  private:
-  JsonConfig(nlohmann::json json, std::string name)
-      : json_(std::move(json)), name_(std::move(name)) {}
-  nlohmann::json json_;
-  std::string name_;  // path, with the key path of nested objects
+  JsonConfig(nlohmann::json json, std::string name);
+  std::shared_ptr<const nlohmann::json> json_;  // of a type that this header need not know
+  std::string name_;                            // path, with the key path of nested objects
 };
 
 }  // namespace intaglio

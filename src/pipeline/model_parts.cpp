@@ -1,5 +1,7 @@
 #include "pipeline/model_parts.h"
 
+#include <nlohmann/json.hpp>
+
 #include "io/printable.h"
 
 namespace intaglio {

@@ -1,4 +1,5 @@
 // Configuration files out of anything, through every getter.
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 

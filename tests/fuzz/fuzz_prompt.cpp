@@ -1,4 +1,5 @@
 // Prompts of any bytes through a fixed small tokenizer and through every split pattern.
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 

@@ -1,6 +1,7 @@
 #include "models/ideogram4/config.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "models/ideogram4/config_keys.h"

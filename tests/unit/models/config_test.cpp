@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "models/ideogram4/config_keys.h"
 #include "support/source_folder.h"
 

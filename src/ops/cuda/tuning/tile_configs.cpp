@@ -1,6 +1,7 @@
 #include "ops/cuda/tuning/tile_configs.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "core/log.h"
 #include "io/json_config.h"
