@@ -39,11 +39,12 @@ unit: .setup-test
 	cmake -G Ninja -S . -B $(BUILD)/test -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=ON -DINTAGLIO_CUDA=OFF
 	cmake --build $(BUILD)/test -j $(JOBS)
 	ctest --test-dir $(BUILD)/test --output-on-failure -j $(JOBS) $(CTEST_FLAGS)
+	@cat $(BUILD)/test/failure_injection.txt 2>/dev/null || true
 	scripts/check_kernel_symbols.sh $(BUILD)/test
 
-# Every test again under the address and undefined-behaviour sanitizers.
+# Every test again under the address and undefined-behaviour sanitizers; with clang, which compiles them in half the time and is a second opinion.
 sanitize: .setup-test
-	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DINTAGLIO_SANITIZE=address,undefined -DINTAGLIO_CUDA=OFF
+	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O0 -g1" -DINTAGLIO_SANITIZE=address,undefined -DINTAGLIO_CUDA=OFF
 	cmake --build $(BUILD)/sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)/sanitize --output-on-failure -j $(JOBS) $(CTEST_FLAGS)
 

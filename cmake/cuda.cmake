@@ -30,7 +30,7 @@ endif()
 
 set(CMAKE_CUDA_COMPILER ${INTAGLIO_NVCC})
 if(CCACHE)
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_LAUNCHER})
 endif()
 # 90a has instructions of its own; 120 keeps PTX for what comes after.
 set(INTAGLIO_ALL_ARCHITECTURES 75-real 80-real 86-real 89-real 90a-real 120)

@@ -23,6 +23,9 @@ scripts/make_tables.py --check
 echo "lint: pages"
 scripts/check_pages.py
 
+echo "lint: planted faults"
+scripts/mutants.py --check
+
 echo "lint: shell scripts parse"
 git ls-files '*.sh' .ci/run | xargs -n 1 bash -n
 echo "lint: clean"

@@ -65,7 +65,7 @@ class ProfileScope {
   const Context& context_;
   Profile* profile_;
   ProfilePart part_;
-  size_t span_ = 0;
+  [[maybe_unused]] size_t span_ = 0;  // where there is CUDA
   Clock::time_point start_;
 };
 

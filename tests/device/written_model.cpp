@@ -95,19 +95,22 @@ class WrittenSource final : public ModelSource {
   Expected<std::vector<int32_t>> tokenize(std::string_view prompt) const override {
     return std::vector<int32_t>(prompt.begin(), prompt.end());
   }
-  Expected<std::string> hash() const override { return std::string(16, '0'); }
+  Expected<std::string> hash(const std::atomic<bool>*) const override {
+    return std::string(16, '0');
+  }
   Expected<TextEncoder> load_text_encoder(const Context& context, const LayerSelection& selection,
                                           uint64_t weight_budget) const override {
     const Heard heard(on_load_, "text");
     INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(folder_ / "model_index.json"));
-    return TextEncoder::load(context, folder_ / "text", selection, &index, weight_budget);
+    return TextEncoder::load(context, PartFiles::in(folder_ / "text"), selection, &index,
+                             weight_budget);
   }
   Expected<Transformer> load_transformer(const Context& context, TransformerRole role,
                                          const Transformer::LoadOptions& options) const override {
     const bool conditional = role == TransformerRole::kConditional;
     const Heard heard(on_load_, conditional ? "conditional" : "unconditional");
-    return Transformer::load(context, folder_ / (conditional ? "transformer" : "unconditional"),
-                             options);
+    const auto folder = folder_ / (conditional ? "transformer" : "unconditional");
+    return Transformer::load(context, PartFiles::in(folder), options);
   }
   Expected<Flux2VaeDecoder> load_vae(const Context& context, DType compute) const override {
     const Heard heard(on_load_, "vae");

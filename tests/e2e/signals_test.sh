@@ -5,6 +5,7 @@
 
 draw=("$intaglio" generate "${tiny[@]}" --prompt cat --size 512x512 --steps 1000 --output cancelled/x.png)
 ulimit -c 0
+export ASAN_OPTIONS=handle_segv=0  # a build with sanitizers is to end by the signal too
 mkdir cancelled
 start() {  # arguments: a command; its pid goes to $pid once it samples
   : >err.txt

@@ -197,7 +197,11 @@ struct Runtime {
       add(stream, [=] { rows_of(copied->data()); });
       return cudaSuccess;
     }
-    add(stream, [=] { rows_of(static_cast<const char*>(source)); });
+    const NodePtr node = add(stream, [=] { rows_of(static_cast<const char*>(source)); });
+    if (kind == cudaMemcpyDeviceToHost && !is_pinned(target)) {
+      if (stream->recording) return cudaErrorStreamCaptureUnsupported;
+      run_until(node);  // pageable memory has been written when the call returns
+    }
     return cudaSuccess;
   }
 

@@ -23,6 +23,10 @@ std::string file_bytes(const std::string& header, size_t data_bytes, int64_t cla
   return bytes;
 }
 
+std::string bytes_of(const TensorView& view) {
+  return {static_cast<const char*>(view.data), view.size_bytes()};
+}
+
 Expected<std::shared_ptr<const SafetensorsFile>> parse(const std::string& bytes) {
   return SafetensorsFile::parse(std::as_bytes(std::span(bytes.data(), bytes.size())), "file");
 }
@@ -261,7 +265,7 @@ TEST(Safetensors, WritesWhatItReads) {
     EXPECT_EQ(found->view.shape, expected.view.shape);
     const auto tensor = read_tensor(*found);
     ASSERT_TRUE(tensor) << tensor.error().message;
-    EXPECT_EQ(std::memcmp(tensor->view.data, expected.view.data, expected.view.size_bytes()), 0);
+    EXPECT_EQ(bytes_of(tensor->view), bytes_of(expected.view));
   }
   // The first tensor given is the first of the data, which starts 8-byte aligned in the file.
   EXPECT_EQ((*file)->find("z.weight")->at % 8, 0u);

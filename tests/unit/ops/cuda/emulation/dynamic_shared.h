@@ -7,6 +7,6 @@
 namespace intaglio::cuda {
 
 inline constexpr size_t kEmulatedSharedBytes = 232448;  // of a block on sm_90, the most there is
-__attribute__((weak)) alignas(1024) int8_t smem[kEmulatedSharedBytes];
+__attribute__((weak, aligned(1024))) int8_t smem[kEmulatedSharedBytes];
 
 }  // namespace intaglio::cuda
