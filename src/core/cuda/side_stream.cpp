@@ -19,8 +19,11 @@ class EventedStream : public SideStream {
     return forked_.wait(stream_.get());
   }
   Status join(const Context& context) override {
-    INTAGLIO_TRY(joined_.record(stream_.get()));
-    return joined_.wait(context.stream);
+    const Status joined =
+        joined_.record(stream_.get()).and_then([&] { return joined_.wait(context.stream); });
+    // Where the order could not be given the work is waited for: the caller gives up, and its memory is freed or filled next.
+    if (!joined) cudaStreamSynchronize(static_cast<cudaStream_t>(stream_.get()));
+    return joined;
   }
 
  private:
