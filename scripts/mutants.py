@@ -147,7 +147,7 @@ class Tree:
         log = os.path.join(self.build_folder, "build.log")
         with open(log, "w") as file:
             for command in (["cmake", "-G", "Ninja", "-S", self.tree, "-B", self.build_folder, "-DCMAKE_BUILD_TYPE=Release", "-DINTAGLIO_BUILD_TESTS=ON",
-                             "-DINTAGLIO_CUDA=OFF", "-DINTAGLIO_TEST_DEVICE_DOUBLE=ON", "-DCMAKE_GTEST_DISCOVER_TESTS_DISCOVERY_MODE=PRE_TEST"],
+                             "-DINTAGLIO_CUDA=OFF", "-DINTAGLIO_USE_ONEDNN=OFF", "-DCMAKE_GTEST_DISCOVER_TESTS_DISCOVERY_MODE=PRE_TEST"],
                             ["nice", "cmake", "--build", self.build_folder, "-j", str(self.jobs)]):
                 if subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode != 0:
                     return log

@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,8 @@ kSlots = {"A", "B", "C", "W", "WORD", "GROUND", "STYLE", "COLOUR", "TYPEFACE"}
 
 
 def run(*arguments):
-    return subprocess.run([kProgram, *arguments], capture_output=True, text=True, check=True).stdout
+    environment = {**os.environ, "INTAGLIO_MODELS": str(kSource / "models")}  # the build may lie anywhere
+    return subprocess.run([kProgram, *arguments], capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def prompts_of(text):

@@ -8,8 +8,10 @@
 #pragma once
 
 // g++ 12 takes the deliberately undefined pass-through operands of its own intrinsics for mistakes.
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 
 #include <immintrin.h>
 

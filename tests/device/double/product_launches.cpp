@@ -29,8 +29,6 @@ cudaError_t launch(cudaStream_t stream, const char* name, std::function<void()> 
   return test::DeviceDouble::instance().launch(stream, name, std::move(work));
 }
 
-float silu(float x) { return x / (1.0f + std::exp(-x)); }
-
 // A workspace is written from end to end: one that lies over something else shows.
 void use(void* workspace, size_t bytes) {
   if (bytes > 0) std::memset(workspace, 0xFF, bytes);
