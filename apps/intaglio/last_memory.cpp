@@ -10,8 +10,10 @@
 #include <functional>
 #include <new>
 
+#include "core/sanitizers.h"
+
 // Sanitizers have an operator new of their own.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !defined(INTAGLIO_ADDRESS_SANITIZER) && !defined(INTAGLIO_THREAD_SANITIZER)
 
 namespace {
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "core/sanitizers.h"
 #include "device/double/device_double.h"
 #include "device/written_model.h"
 #include "pipeline/pipeline.h"
@@ -132,6 +133,9 @@ INSTANTIATE_TEST_SUITE_P(Precisions, DevicePictures,
 // draws what it would have drawn.
 class FailingCalls : public testing::TestWithParam<Residency> {};
 
+// A sanitizer makes each picture ten times as slow: there every seventh call fails.
+constexpr int64_t kStride = kAddressSanitizer ? 7 : 1;
+
 TEST_P(FailingCalls, EndThePicture) {
   device().restart();
   const PipelineOptions options = options_of(Precision::kInt8, GetParam());
@@ -150,8 +154,8 @@ TEST_P(FailingCalls, EndThePicture) {
   }
   ASSERT_GT(calls, 300);
   int64_t failed = 0, marks = 0;
-  for (int64_t call = 0; call < calls; ++call) {
-    const bool draws_again = call % 32 == 0;  // the others are sizes and orders alone
+  for (int64_t call = 0; call < calls; call += kStride) {
+    const bool draws_again = (call / kStride) % 32 == 0;  // the others are sizes and orders alone
     device().restart();
     device().set_computing(draws_again);
     auto pipeline = Pipeline::open(tiny_model(), options);
@@ -179,8 +183,8 @@ TEST_P(FailingCalls, EndThePicture) {
     ASSERT_NO_FATAL_FAILURE(expect_nothing_left());
     ASSERT_FALSE(HasFailure()) << "call " << call << ", " << device().failed_call();
   }
-  EXPECT_EQ(failed + marks, calls);
-  EXPECT_GT(failed, 300);
+  EXPECT_EQ(failed + marks, (calls + kStride - 1) / kStride);
+  EXPECT_GT(failed, 300 / kStride);
 }
 
 INSTANTIATE_TEST_SUITE_P(Residencies, FailingCalls,

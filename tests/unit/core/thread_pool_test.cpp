@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "core/sanitizers.h"
 
 namespace intaglio {
 namespace {
@@ -106,9 +107,8 @@ TEST(ThreadPool, AnExceptionReachesTheCaller) {
 }
 
 TEST(ThreadPool, AThreadThatCannotStartIsAnErrorWithItsCause) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer needs the address space itself";
-#else
+  if (kAddressSanitizer || kThreadSanitizer)
+    GTEST_SKIP() << "a sanitizer needs the address space itself";
   uint64_t pages = 0;
   std::ifstream("/proc/self/statm") >> pages;
   rlimit before{};
@@ -132,7 +132,6 @@ TEST(ThreadPool, AThreadThatCannotStartIsAnErrorWithItsCause) {
       &runs);
   EXPECT_EQ(runs.load(), 1000);
   EXPECT_TRUE(pool.start(200));  // and later ones may start
-#endif
 }
 
 }  // namespace

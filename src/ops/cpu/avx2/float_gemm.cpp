@@ -61,16 +61,16 @@ void store(const FloatGemmBlock& g, int64_t row, int64_t column, int64_t count, 
   const int64_t add_at = row * g.ld_add + column;
   if (g.bf16_out) {
     auto* out = static_cast<uint16_t*>(g.out) + out_at;
-    const auto* add = static_cast<const uint16_t*>(g.add) + add_at;
+    const auto* add = g.add != nullptr ? static_cast<const uint16_t*>(g.add) + add_at : nullptr;
     if (count >= 8) {
-      if (g.add != nullptr) y = _mm256_add_ps(y, widen_8(add));
+      if (add != nullptr) y = _mm256_add_ps(y, widen_8(add));
       narrow_8(y, out);
       return;
     }
     float values[8];
     _mm256_storeu_ps(values, y);
     for (int64_t i = 0; i < count; ++i)
-      out[i] = narrow(g.add != nullptr ? values[i] + widen(add[i]) : values[i]);
+      out[i] = narrow(add != nullptr ? values[i] + widen(add[i]) : values[i]);
     return;
   }
   const __m256i mask = mask_8(count);
