@@ -102,8 +102,8 @@ TEST(Tokenizer, SplitMayRemoveWhatLiesBetweenMatches) {
 
 TEST(AddedTokens, LeftmostThenLongest) {
   Json json = tiny_tokenizer();
-  json["added_tokens"] = {added_token(300, "<a>"), added_token(301, "<a><b>"),
-                          added_token(302, "b><"), added_token(303, "<a><b><c")};
+  json["added_tokens"] = Json::array({added_token(300, "<a>"), added_token(301, "<a><b>"),
+                                      added_token(302, "b><"), added_token(303, "<a><b><c")});
   EXPECT_THAT(encode(json, "<a><b>x<a>"), ElementsAre(301, 'x', 300));
   EXPECT_THAT(encode(json, "<a><b><c"), ElementsAre(303));
   EXPECT_THAT(encode(json, "<a><b><d"), ElementsAre(301, '<', 'd'));
@@ -113,14 +113,14 @@ TEST(AddedTokens, LeftmostThenLongest) {
 
 TEST(AddedTokens, EndAWord) {
   Json json = tiny_tokenizer({{"a", "b"}});
-  json["added_tokens"] = {added_token(300, "|")};
+  json["added_tokens"] = Json::array({added_token(300, "|")});
   EXPECT_THAT(encode(json, "a|b"), ElementsAre('a', 300, 'b'));
   EXPECT_THAT(encode(json, "x  |y"), ElementsAre('x', ' ', ' ', 300, 'y'));
 }
 
 TEST(AddedTokens, StripTakesWhiteSpace) {
   Json json = tiny_tokenizer();
-  json["added_tokens"] = {added_token(300, "|"), added_token(301, "#")};
+  json["added_tokens"] = Json::array({added_token(300, "|"), added_token(301, "#")});
   json["added_tokens"][0]["lstrip"] = true;
   json["added_tokens"][1]["rstrip"] = true;
   EXPECT_THAT(encode(json, "a \n\u3000| b"), ElementsAre('a', 300, ' ', 'b'));
@@ -132,7 +132,7 @@ TEST(AddedTokens, StripTakesWhiteSpace) {
 
 TEST(AddedTokens, NormalizedOnesAreSoughtAfterNfc) {
   Json json = tiny_tokenizer();
-  json["added_tokens"] = {added_token(300, "\u00e9"), added_token(301, "|")};
+  json["added_tokens"] = Json::array({added_token(300, "\u00e9"), added_token(301, "|")});
   EXPECT_THAT(encode(json, "e\u0301"), ElementsAre(0xc3, 0xa9));
   EXPECT_THAT(encode(json, "\u00e9"), ElementsAre(300));
   json["added_tokens"][0]["normalized"] = true;
@@ -143,7 +143,7 @@ TEST(AddedTokens, NormalizedOnesAreSoughtAfterNfc) {
 
 TEST(AddedTokens, DecodeToTheirContent) {
   Json json = tiny_tokenizer();
-  json["added_tokens"] = {added_token(300, "<\u65e5 >")};
+  json["added_tokens"] = Json::array({added_token(300, "<\u65e5 >")});
   json["model"]["vocab"]["<\u65e5 >"] = 300;
   const auto tokenizer = parse(json);
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
@@ -191,7 +191,7 @@ TEST(TokenizerFile, UnsupportedPartsAreNamed) {
           "use_regex is true");
   refused(
       [](Json& j) {
-        j["added_tokens"] = {added_token(300, "|")};
+        j["added_tokens"] = Json::array({added_token(300, "|")});
         j["added_tokens"][0]["single_word"] = true;
       },
       "added_tokens[0] (\"|\") has single_word");
@@ -207,13 +207,18 @@ TEST(TokenizerFile, BrokenPartsAreNamed) {
           "model.vocab is missing or not an object");
   refused([](Json& j) { j["model"].erase("merges"); }, "model.merges is missing");
   refused([](Json& j) { j["model"]["vocab"]["a"] = -1; }, "the id of \"a\" is not a whole number");
-  refused([](Json& j) { j["model"]["vocab"]["a"] = {1}; }, "the id of \"a\" is not a whole number");
+  refused([](Json& j) { j["model"]["vocab"]["a"] = Json::array({1}); },
+          "the id of \"a\" is not a whole number");
   refused([](Json& j) { j["model"]["vocab"]["a"] = 4194304; },
           "\"a\" has the id 4194304; the largest allowed is 4194303");
   refused([](Json& j) { j["model"]["vocab"]["a"] = 98; }, "share the id 98");
   refused([](Json& j) { j["model"]["vocab"].erase("\u0120"); }, "no token for the byte 0x20");
-  refused([](Json& j) { j["model"]["merges"] = {"a"}; }, "entry 0 is \"a\"");
-  refused([](Json& j) { j["model"]["merges"] = {"a b", "a b c"}; }, "entry 1 is \"a b c\"");
+  refused([](Json& j) { j["model"]["merges"] = Json::array({"a"}); }, "entry 0 is \"a\"");
+  refused(
+      [](Json& j) {
+        j["model"]["merges"] = Json::array({"a b", "a b c"});
+      },
+      "entry 1 is \"a b c\"");
   refused(
       [](Json& j) {
         j["model"]["merges"] = Json::array({"a b", Json::array({"a"})});
@@ -229,29 +234,32 @@ TEST(TokenizerFile, BrokenPartsAreNamed) {
         j["model"]["merges"] = Json::array({Json::array({"a", Json::array()})});
       },
       "model.merges: entry 0 is neither");
-  refused([](Json& j) { j["model"]["merges"] = {7}; }, "model.merges: entry 0 is neither");
+  refused([](Json& j) { j["model"]["merges"] = Json::array({7}); },
+          "model.merges: entry 0 is neither");
   refused(
       [](Json& j) {
-        j["model"]["merges"] = {"a b", "b a"};
+        j["model"]["merges"] = Json::array({"a b", "b a"});
       },
       "entry 1 (\"b\" \"a\") needs the token \"ba\", which is not in");
-  refused([](Json& j) { j["model"]["merges"] = {"a \u65e5"}; },
+  refused([](Json& j) { j["model"]["merges"] = Json::array({"a \u65e5"}); },
           "which is not in the byte alphabet");
-  refused([](Json& j) { j["model"]["merges"] = {" a"}; }, "needs the token \"\"");
+  refused([](Json& j) { j["model"]["merges"] = Json::array({" a"}); }, "needs the token \"\"");
   refused([](Json& j) { j["model"]["ignore_merges"] = 1; },
           "model.ignore_merges is 1, expected true or false");
   refused([](Json& j) { j["added_tokens"] = 3; }, "added_tokens is 3, expected an array");
-  refused([](Json& j) { j["added_tokens"] = {3}; }, "added_tokens[0] is 3");
-  refused([](Json& j) { j["added_tokens"] = {added_token(300, "")}; },
+  refused([](Json& j) { j["added_tokens"] = Json::array({3}); }, "added_tokens[0] is 3");
+  refused([](Json& j) { j["added_tokens"] = Json::array({added_token(300, "")}); },
           "content has 0 bytes, expected 1 to 512");
-  refused([](Json& j) { j["added_tokens"] = {added_token(300, std::string(513, 'x'))}; },
-          "content has 513 bytes");
-  refused([](Json& j) { j["added_tokens"] = {added_token(-3, "|")}; }, "added_tokens[0].id is -3");
-  refused([](Json& j) { j["added_tokens"] = {added_token(97, "|")}; },
+  refused(
+      [](Json& j) { j["added_tokens"] = Json::array({added_token(300, std::string(513, 'x'))}); },
+      "content has 513 bytes");
+  refused([](Json& j) { j["added_tokens"] = Json::array({added_token(-3, "|")}); },
+          "added_tokens[0].id is -3");
+  refused([](Json& j) { j["added_tokens"] = Json::array({added_token(97, "|")}); },
           "\"|\" has the id 97, which is \"a\" in model.vocab");
   refused(
       [](Json& j) {
-        j["added_tokens"] = {added_token(300, "|"), added_token(300, "#")};
+        j["added_tokens"] = Json::array({added_token(300, "|"), added_token(300, "#")});
       },
       "share the id 300");
 }
@@ -288,7 +296,7 @@ TEST(TokenizerFile, DeepNestingIsRefused) {
 
 TEST(TokenizerFile, EveryTruncationIsRefused) {
   Json json = tiny_tokenizer({{"a", "b"}});
-  json["added_tokens"] = {added_token(300, "<|x|>")};
+  json["added_tokens"] = Json::array({added_token(300, "<|x|>")});
   const std::string text = json.dump();
   ASSERT_TRUE(Tokenizer::parse(text, "file.json"));
   for (size_t size = 0; size < text.size(); ++size) {
