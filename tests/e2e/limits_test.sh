@@ -74,6 +74,15 @@ for kilobytes in $(seq 120000 -1000 20000); do
 done
 stderr_has 'of memory|address space|loading shared libraries'
 
+# Benchmarks and maps that do not fit are refused with both numbers.
+for bench in "bench step --device cpu" "bench block --layers 64" "bench linear --device cpu --m 100000 --n 20000 --k 20000" "map --device cpu --precision bf16"; do
+  # shellcheck disable=SC2086
+  (ulimit -v 4000000 && exec timeout 120 "$intaglio" $bench) >out.txt 2>err.txt </dev/null
+  status=$?
+  check "$bench in 4 GB: exit code $status, expected 1" test $status -eq 1
+  check "$bench tells both numbers" grep -qE 'needs [0-9.]+ GiB of memory \([0-9]+ bytes\), [0-9.]+ GiB \([0-9]+ bytes\) is available' out.txt err.txt
+done
+
 # Stacks, descriptors, size of files.
 for kilobytes in 128 256 1024; do within "-s $kilobytes" "ulimit -s $kilobytes" "${picture[@]}" --output out/a.png; done
 for descriptors in 4 5 6 8 12; do within "-n $descriptors" "ulimit -n $descriptors" "${picture[@]}" --output out/a.png; done
