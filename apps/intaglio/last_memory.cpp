@@ -13,7 +13,7 @@
 #include "core/sanitizers.h"
 
 // Sanitizers have an operator new of their own.
-#if !defined(INTAGLIO_ADDRESS_SANITIZER) && !defined(INTAGLIO_THREAD_SANITIZER)
+#if !defined(INTAGLIO_SANITIZED)
 
 namespace {
 

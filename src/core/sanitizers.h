@@ -1,28 +1,21 @@
-// Which sanitizer this is compiled with: g++ says so by macros, clang by features.
+// Whether this is compiled with the address or the thread sanitizer, which have an allocator of their own, need terabytes of address space and are ten times
+// as slow. g++ says so by macros, clang by features.
 #pragma once
 
-#if defined(__has_feature)
-#define INTAGLIO_HAS_FEATURE_(name) __has_feature(name)
-#else
-#define INTAGLIO_HAS_FEATURE_(name) 0
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define INTAGLIO_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define INTAGLIO_SANITIZED 1
+#endif
 #endif
 
 namespace intaglio {
 
-#if defined(__SANITIZE_ADDRESS__) || INTAGLIO_HAS_FEATURE_(address_sanitizer)
-#define INTAGLIO_ADDRESS_SANITIZER 1
-inline constexpr bool kAddressSanitizer = true;
+#if defined(INTAGLIO_SANITIZED)
+inline constexpr bool kSanitized = true;
 #else
-inline constexpr bool kAddressSanitizer = false;
-#endif
-
-#if defined(__SANITIZE_THREAD__) || INTAGLIO_HAS_FEATURE_(thread_sanitizer)
-#define INTAGLIO_THREAD_SANITIZER 1
-inline constexpr bool kThreadSanitizer = true;
-#else
-inline constexpr bool kThreadSanitizer = false;
+inline constexpr bool kSanitized = false;
 #endif
 
 }  // namespace intaglio
-
-#undef INTAGLIO_HAS_FEATURE_

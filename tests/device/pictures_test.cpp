@@ -134,7 +134,7 @@ INSTANTIATE_TEST_SUITE_P(Precisions, DevicePictures,
 class FailingCalls : public testing::TestWithParam<Residency> {};
 
 // A sanitizer makes each picture ten times as slow: there every 23rd call fails.
-constexpr int64_t kStride = kAddressSanitizer ? 23 : 1;
+constexpr int64_t kStride = kSanitized ? 23 : 1;
 
 TEST_P(FailingCalls, EndThePicture) {
   device().restart();

@@ -107,8 +107,7 @@ TEST(ThreadPool, AnExceptionReachesTheCaller) {
 }
 
 TEST(ThreadPool, AThreadThatCannotStartIsAnErrorWithItsCause) {
-  if (kAddressSanitizer || kThreadSanitizer)
-    GTEST_SKIP() << "a sanitizer needs the address space itself";
+  if (kSanitized) GTEST_SKIP() << "a sanitizer needs the address space itself";
   uint64_t pages = 0;
   std::ifstream("/proc/self/statm") >> pages;
   rlimit before{};
