@@ -108,6 +108,24 @@ TEST_P(DevicePictures, AreTheSameInEveryOrder) {
   }
 }
 
+// A recording holds the places of its buffers: other sizes and prompts move them, and the picture that comes again is drawn at its own.
+TEST_P(DevicePictures, AreTheSameWhateverCameBefore) {
+  const PipelineOptions options = options_of(GetParam(), Residency::kResident);
+  const auto expected = draw(options);
+  ASSERT_TRUE(expected) << expected.error().message;
+  const auto pipeline = Pipeline::open(tiny_model(), options).value();
+  PictureRequest larger = request_of();
+  larger.width = 48;
+  PictureRequest longer = request_of();
+  longer.token_ids->resize(40, 11);
+  for (const PictureRequest& request : {request_of(), larger, request_of(), longer, request_of()}) {
+    const auto drawn = pipeline->generate(request, {}, nullptr);
+    ASSERT_TRUE(drawn) << drawn.error().message;
+    if (request.width != 16 || request.token_ids->size() != 6) continue;
+    EXPECT_EQ(drawn->latents, expected->latents);
+  }
+}
+
 // Whether layers stream changes nothing of a picture.
 TEST_P(DevicePictures, AreTheSameStreamed) {
   const auto resident = draw(options_of(GetParam(), Residency::kResident));

@@ -28,7 +28,8 @@ struct Rows {
   std::vector<BFloat16> bf16;
 };
 
-// Random rows whose odd cases sit at fixed places: row 1 zero, row 2 with NaN, row 3 with -Inf, row 4 tiny, row 5 subnormal, row 6 huge, row 7 of ties.
+// Random rows whose odd cases sit at fixed places: row 1 zero, row 2 with NaN, row 3 with -Inf, row 4 tiny, row 5 subnormal, row 6 huge, row 7 of ties, row 8 below the least magnitude
+// whose factor is used.
 Rows make_rows(int64_t cols) {
   Rows x;
   x.rows = 11;
@@ -46,6 +47,7 @@ Rows make_rows(int64_t cols) {
       if (r == 4) row[c] *= 1e-33f;
       if (r == 5) row[c] = c % 3 ? 1e-40f : 0.0f;
       if (r == 6) row[c] *= 1e37f;
+      if (r == 8) row[c] = c % 3 ? 5e-37f : -9e-37f;
       if (r == 7) row[c] = static_cast<float>(c % 253 - 126) + 0.5f;
     }
     if (r == 2) row[cols - 1] = std::numeric_limits<float>::quiet_NaN();
@@ -100,7 +102,7 @@ TEST(QuantizeRows, ReferenceFollowsTheFormula) {
   const auto& ref = quantize_rows_implementations().back();
   EXPECT_STREQ(ref.name, "ref_quantize_rows");
   const Quantized got = run(ref, Context{}, x, DType::kF32);
-  for (int64_t r : {0, 6, 7, 8, 9, 10}) {
+  for (int64_t r : {0, 6, 7, 9, 10}) {
     const float* row = x.f32.data() + r * x.ldx;
     float absmax = 0.0f;
     for (int64_t c = 0; c < x.cols; ++c) absmax = std::max(absmax, std::fabs(row[c]));
@@ -122,7 +124,7 @@ TEST(QuantizeRows, ZeroTinyAndBrokenRows) {
   const Rows x = make_rows(100);
   const Quantized got = run(first_on_cpu(quantize_rows_implementations()),
                             Context{.threads = 1, .cpu = host_cpu_features()}, x, DType::kF32);
-  for (int64_t r : {1, 2, 3, 5}) {
+  for (int64_t r : {1, 2, 3, 5, 8}) {
     for (int64_t c = 0; c < 100; ++c) ASSERT_EQ(got.q[static_cast<size_t>(r * 100 + c)], 0) << r;
   }
   EXPECT_EQ(got.scale[1], kMinQuantScale);
@@ -130,6 +132,7 @@ TEST(QuantizeRows, ZeroTinyAndBrokenRows) {
   EXPECT_TRUE(std::isnan(got.scale[3]));
   EXPECT_EQ(got.scale[4], kMinQuantScale);
   EXPECT_EQ(got.scale[5], kMinQuantScale);
+  EXPECT_EQ(got.scale[8], kMinQuantScale);
   EXPECT_TRUE(std::isfinite(got.scale[6]));
 }
 

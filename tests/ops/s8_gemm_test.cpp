@@ -92,6 +92,29 @@ TEST(S8Gemm, ScalesAtTheEndsOfTheFloatRange) {
   compare_with_reference(c, GemmEpilogue::kNone);
 }
 
+// Odd sums from 255 to 507 whose bf16 lies halfway, and NaNs that a carry out of their low bits would turn into a zero.
+TEST(S8Gemm, Bf16OutputsAreRoundedToEven) {
+  S8Case c = make_s8_case(6, 127, 4);
+  std::fill(c.a.begin(), c.a.end(), int8_t{1});
+  std::fill(c.a_scale.begin(), c.a_scale.end(), 1.0f);
+  std::fill(c.w_scale.begin(), c.w_scale.end(), 1.0f);
+  std::fill(c.bias.begin(), c.bias.end(), 0.0f);
+  for (size_t j = 0; j < static_cast<size_t>(c.n); ++j) {
+    std::fill_n(c.w.begin() + static_cast<ptrdiff_t>(4 * j), 3, int8_t{127});
+    c.w[4 * j + 3] = static_cast<int8_t>(static_cast<int>(2 * j) - 126);
+  }
+  c.a_scale[1] = -1.0f;
+  c.a_scale[2] = std::bit_cast<float>(0x7fffffffu);
+  c.a_scale[3] = std::bit_cast<float>(0xffffffffu);
+  compare_with_reference(c, GemmEpilogue::kNone);
+  const S8GemmDesc desc{c.m, c.n, c.k, GemmEpilogue::kNone, DType::kBF16};
+  const S8Output out =
+      run_implementation(s8_gemm_implementations().back(), c, desc, Context{}, false);
+  const float rounded[] = {255.0f, 256.0f, 260.0f, 260.0f, 264.0f};
+  for (int64_t j = 0; j < 5; ++j) EXPECT_EQ(static_cast<float>(out.at<BFloat16>(0, j)), rounded[j]);
+  for (int64_t r : {2, 3}) EXPECT_EQ(out.at<uint16_t>(r, 5) & 0x7fc0, 0x7fc0);
+}
+
 TEST(S8Gemm, LongestSumsAreExact) {
   S8Case c = make_s8_case(5, 33, 53248);
   compare_with_reference(c, GemmEpilogue::kNone);

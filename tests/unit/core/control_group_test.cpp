@@ -174,6 +174,19 @@ TEST(Processors, AQuotaIsRoundedUpAndNeverRaisesTheAffinity) {
   EXPECT_GE(usable_processors(), 1);
 }
 
+TEST(MemoryInfo, SizesAreInPowersOf1024) {
+  EXPECT_EQ(parse_bytes("1048576"), uint64_t{1} << 20);
+  EXPECT_EQ(parse_bytes("3k"), uint64_t{3} << 10);
+  EXPECT_EQ(parse_bytes("512M"), uint64_t{512} << 20);
+  EXPECT_EQ(parse_bytes("8GB"), uint64_t{8} << 30);
+  EXPECT_EQ(parse_bytes("1.5GiB"), uint64_t{3} << 29);
+  EXPECT_EQ(parse_bytes("2T"), uint64_t{2} << 40);
+  for (const char* text : {"", "G", "8 G", "8Gib2", "-1", "nan", "inf", "1e30"})
+    EXPECT_FALSE(parse_bytes(text)) << text;
+  EXPECT_EQ(format_bytes(1023), "1023 B");
+  EXPECT_EQ(format_bytes(uint64_t{3} << 29), "1.5 GiB");
+}
+
 TEST(MemoryInfo, TheLeastOfSystemAndGroupIsAvailable) {
   Tree tree(kMountV2, "0::/a\n");
   tree.folder.write("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:    2048 kB\nSwapTotal: 0 kB\n");
