@@ -166,10 +166,12 @@ def main():
     args = parser.parse_args()
     intaglio = os.path.abspath(args.intaglio)
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-    command = [intaglio, "generate"]
+    command = [intaglio, "generate", "--model", "models/mini"]
 
     def run(*arguments):
-        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        result = subprocess.run([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if result.returncode != 0:
+            sys.exit(f"{' '.join([*command, *arguments])} ended with {result.returncode}:\n{result.stderr}")
 
     with tempfile.TemporaryDirectory() as folder:
         checks = {"same_picture": same_picture(run, folder, args.device), "no_growth": no_growth(command, folder, args.device, args.count)}
