@@ -19,6 +19,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -118,8 +119,10 @@ class Tree:
         self.shares = queue.Queue()
         for job in range(jobs):
             self.shares.put([processors[(job * share + i) % len(processors)] for i in range(share)])
-        # Tests that fail here without a fault: they tell nothing.
+        # Tests that fail here without a fault tell nothing. Each is tried when it is first needed.
         self.left_out = set()
+        self.tried = {}
+        self.lock = threading.Lock()
         self.sources = {}
 
     def write(self, path, text):
@@ -174,6 +177,21 @@ class Tree:
         # The command line's and the C interface's own tests; those of the programs above are run as programs.
         return ["unit", "device", "kernels", "cli", "cli_tune", "cli_map", "abi.*", "fuzz.*"]
 
+    def is_sound(self, test):
+        with self.lock:
+            mine = test not in self.tried
+            if mine:
+                self.tried[test] = concurrent.futures.Future()
+            tried = self.tried[test]
+        if mine:
+            passed, reason, output = self.passes(test, -1)
+            if not passed:
+                print("\n".join(output.splitlines()[-40:]))
+                print(f"mutants: \"{test}\" fails without a fault and is left out: {reason}", flush=True)
+                self.left_out.add(test)
+            tried.set_result(passed)
+        return tried.result()
+
     def passes(self, test, number):
         """Whether the test passes with the fault of this number (-1: none); a crash or a hang is no pass. Also what failed, and the output."""
         command, seconds = self.command_of(test)
@@ -202,7 +220,7 @@ def run_fault(tree, number, fault):
     begin = time.monotonic()
     result = {"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": False}
     for stage, tests in (("own", fault["tests"]), ("suite", tree.whole_suite())):
-        for test in [test for test in tests if test not in tree.left_out]:
+        for test in filter(tree.is_sound, tests):
             passed, reason, _ = tree.passes(test, number)
             if not passed:
                 result.update(caught=True, by=f"{test.split()[0]}: {reason}", stage=stage)
@@ -295,14 +313,6 @@ def main():
     log = tree.build()
     if log:
         sys.exit(f"mutants: the tree with the faults does not build: {log}")
-    named = {test for number in wanted for test in faults[number]["tests"]}
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        sound = dict(pool.map(lambda test: (test, tree.passes(test, -1)), sorted(named.union(tree.whole_suite()))))
-    for test, (passed, reason, output) in sound.items():
-        if not passed:
-            print("\n".join(output.splitlines()[-40:]))
-            print(f"mutants: \"{test}\" fails without a fault and is left out: {reason}")
-            tree.left_out.add(test)
     print(f"mutants: {len(switched)} faults to switch on, {len(alone)} to build", flush=True)
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for future in concurrent.futures.as_completed([pool.submit(run_fault, tree, number, faults[number]) for number in switched]):

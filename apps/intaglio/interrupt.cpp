@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "io/atomic_file.h"
+#include "core/atomic_file.h"
 
 namespace intaglio::cli {
 

@@ -11,8 +11,8 @@
 #include "argument_values.h"
 #include "core/memory_info.h"
 #include "io/printable.h"
+#include "models/parts/selection.h"
 #include "pipeline/device.h"
-#include "quant/precision.h"
 
 namespace intaglio::cli {
 namespace {

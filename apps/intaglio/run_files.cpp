@@ -10,7 +10,7 @@
 #include <optional>
 #include <tuple>
 
-#include "io/atomic_file.h"
+#include "core/atomic_file.h"
 
 namespace intaglio::cli {
 namespace {

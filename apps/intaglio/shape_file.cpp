@@ -4,7 +4,7 @@
 
 #include "argument_values.h"
 #include "core/escape.h"
-#include "io/json_config.h"
+#include "core/files.h"
 #include "io/printable.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
 

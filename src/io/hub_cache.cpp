@@ -6,7 +6,7 @@
 #include <cctype>
 #include <cstdlib>
 
-#include "io/json_config.h"
+#include "core/files.h"
 #include "io/printable.h"
 
 namespace intaglio {

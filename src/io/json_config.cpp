@@ -7,9 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/files.h"
 #include "core/out_of_memory.h"
-#include "io/atomic_file.h"
-#include "io/input_file.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -67,25 +66,6 @@ std::optional<int64_t> as_integer(const nlohmann::json& value) {
 }
 
 }  // namespace
-
-Expected<std::string> read_file(const std::filesystem::path& path, size_t max_bytes) {
-  INTAGLIO_ASSIGN(const std::shared_ptr<const InputFile> file, InputFile::open(path));
-  if (file->size() > max_bytes) {
-    return make_error(ErrorCode::kBadFormat, "{}: file of {} bytes, at most {} expected",
-                      path.string(), file->size(), max_bytes);
-  }
-  std::string bytes(file->size(), '\0');
-  INTAGLIO_TRY(file->read(0, std::as_writable_bytes(std::span(bytes))));
-  return bytes;
-}
-
-Status write_file_atomic(const std::filesystem::path& path, std::string_view bytes) {
-  return guard_file_memory(path, "writing", [&]() -> Status {
-    INTAGLIO_ASSIGN(AtomicFile file, AtomicFile::create(path));
-    INTAGLIO_TRY(file.write(std::as_bytes(std::span(bytes.data(), bytes.size()))));
-    return file.commit();
-  });
-}
 
 Expected<JsonConfig> JsonConfig::open(const std::filesystem::path& path) {
   return guard_file_memory(path, "reading", [&]() -> Expected<JsonConfig> {

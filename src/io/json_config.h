@@ -14,12 +14,6 @@
 
 namespace intaglio {
 
-// Whole file as bytes; kIo with the system's reason. Files above `max_bytes` are refused.
-Expected<std::string> read_file(const std::filesystem::path& path,
-                                size_t max_bytes = size_t{1} << 30);
-// Writes atomically: temporary file beside the target, fsync, rename.
-Status write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
-
 // Any JSON value, nested at most 100 deep; kBadFormat naming `name` and the place of the mistake.
 Expected<nlohmann::json> parse_json(std::string_view text, const std::string& name);
 

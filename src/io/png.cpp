@@ -7,9 +7,9 @@
 #include <cstring>
 #include <optional>
 
+#include "core/atomic_file.h"
+#include "core/files.h"
 #include "core/out_of_memory.h"
-#include "io/atomic_file.h"
-#include "io/json_config.h"
 #include "io/printable.h"
 
 // libpng reports errors by longjmp. Everything between setjmp and the last libpng call lives in

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/atomic_file.h"
 #include "core/out_of_memory.h"
-#include "io/atomic_file.h"
 #include "io/printable.h"
 #include "io/safetensors_header.h"
 

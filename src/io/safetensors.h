@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "core/aligned_buffer.h"
+#include "core/input_file.h"
 #include "core/status.h"
 #include "core/tensor.h"
-#include "io/input_file.h"
 
 namespace intaglio {
 

@@ -4,9 +4,9 @@
 #include <numeric>
 
 #include "core/memory_info.h"
-#include "models/ideogram4/text_encoder.h"
 #include "models/ideogram4/transformer.h"
-#include "models/weight_streaming.h"
+#include "models/parts/weight_streaming.h"
+#include "models/qwen3/text_encoder.h"
 
 namespace intaglio {
 namespace {

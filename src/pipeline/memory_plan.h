@@ -16,9 +16,9 @@
 
 #include "core/context.h"
 #include "core/status.h"
+#include "models/autoencoder/flux2_vae.h"
 #include "models/ideogram4/config.h"
-#include "models/ideogram4/flux2_vae.h"
-#include "quant/precision.h"
+#include "models/parts/selection.h"
 
 namespace intaglio {
 

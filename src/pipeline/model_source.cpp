@@ -8,7 +8,7 @@
 #include "io/printable.h"
 #include "models/ideogram4/config_keys.h"
 #include "models/ideogram4/model_sizes.h"
-#include "text/chat.h"
+#include "models/qwen3/chat.h"
 
 namespace intaglio {
 namespace {

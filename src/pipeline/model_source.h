@@ -12,13 +12,13 @@
 
 #include "core/context.h"
 #include "core/status.h"
-#include "models/ideogram4/flux2_vae.h"
-#include "models/ideogram4/text_encoder.h"
+#include "models/autoencoder/flux2_vae.h"
 #include "models/ideogram4/transformer.h"
+#include "models/parts/selection.h"
+#include "models/qwen3/text_encoder.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/model_info.h"
 #include "pipeline/model_parts.h"
-#include "quant/precision.h"
 
 namespace intaglio {
 

@@ -11,11 +11,11 @@
 #include "core/memory_info.h"
 #include "core/out_of_memory.h"
 #include "core/philox.h"
+#include "models/qwen3/chat.h"
 #include "ops/elementwise.h"
 #include "pipeline/finish_picture.h"
 #include "pipeline/pipeline_impl.h"
 #include "pipeline/schedule.h"
-#include "text/chat.h"
 
 namespace intaglio {
 namespace {

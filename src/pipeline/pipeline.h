@@ -15,9 +15,9 @@
 #include "core/profile.h"
 #include "core/status.h"
 #include "io/png.h"
+#include "models/parts/selection.h"
 #include "pipeline/device.h"
 #include "pipeline/model_source.h"
-#include "quant/precision.h"
 
 namespace intaglio {
 

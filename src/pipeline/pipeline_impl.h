@@ -5,10 +5,10 @@
 #include <deque>
 
 #include "core/arena.h"
-#include "models/ideogram4/flux2_vae.h"
-#include "models/ideogram4/text_encoder.h"
+#include "models/autoencoder/flux2_vae.h"
 #include "models/ideogram4/transformer.h"
-#include "models/weight_streaming.h"
+#include "models/parts/weight_streaming.h"
+#include "models/qwen3/text_encoder.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/sampler.h"

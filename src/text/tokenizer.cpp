@@ -5,8 +5,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/files.h"
 #include "core/out_of_memory.h"
-#include "io/json_config.h"
 #include "io/printable.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"

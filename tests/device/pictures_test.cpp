@@ -8,7 +8,7 @@
 #include "device/double/device_double.h"
 #include "device/written_model.h"
 #include "pipeline/pipeline.h"
-#include "pipeline/verify.h"
+#include "verify/verify.h"
 
 namespace intaglio {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "pipeline/model_source.h"
-#include "unit/io/temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio::test {
 

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "fuzz/fuzz_check.h"
-#include "text/chat.h"
+#include "models/qwen3/chat.h"
 #include "text/split.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"

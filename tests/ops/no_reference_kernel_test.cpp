@@ -4,9 +4,9 @@
 
 #include <string_view>
 
-#include "models/ideogram4/flux2_vae.h"
-#include "models/ideogram4/flux2_vae_weights.h"
-#include "onednn_baseline.h"
+#include "bench/onednn_baseline.h"
+#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/flux2_vae_weights.h"
 #include "ops/attention.h"
 #include "ops/conv2d.h"
 #include "ops/float_gemm.h"

@@ -1,5 +1,5 @@
 // Every stage against the tensors of the published code, at every precision.
-#include "pipeline/verify.h"
+#include "verify/verify.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "models/ideogram4/config_keys.h"
-#include "text/chat.h"
+#include "models/qwen3/chat.h"
 
 namespace intaglio {
 namespace {

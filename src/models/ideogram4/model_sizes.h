@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "models/autoencoder/flux2_vae.h"
 #include "models/ideogram4/config.h"
-#include "models/ideogram4/flux2_vae.h"
 
 namespace intaglio {
 

@@ -6,8 +6,8 @@
 
 #include "core/memory.h"
 #include "core/pace.h"
-#include "models/block_buffers.h"
-#include "models/ideogram4/rope.h"
+#include "models/parts/block_buffers.h"
+#include "models/parts/rope.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 

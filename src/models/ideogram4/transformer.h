@@ -14,11 +14,11 @@
 #include "core/context.h"
 #include "core/profile.h"
 #include "models/ideogram4/config.h"
-#include "models/weight_streaming.h"
-#include "models/weights.h"
+#include "models/parts/selection.h"
+#include "models/parts/weight_streaming.h"
+#include "models/parts/weights.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
-#include "quant/precision.h"
 
 namespace intaglio {
 

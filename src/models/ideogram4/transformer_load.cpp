@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "models/ideogram4/transformer.h"
-#include "models/weights.h"
+#include "models/parts/weights.h"
 
 namespace intaglio {
 

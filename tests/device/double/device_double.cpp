@@ -7,7 +7,7 @@
 
 #include "core/aligned_buffer.h"
 #include "device/double/recorded_work.h"
-#include "models/weight_streaming.h"
+#include "models/parts/weight_streaming.h"
 
 struct CUstream_st {
   int index = 0;

@@ -1,5 +1,5 @@
 // The table and the JSON of `bench linear --device cuda`, from made-up times.
-#include "linear_report.h"
+#include "bench/linear_report.h"
 
 #include <gtest/gtest.h>
 

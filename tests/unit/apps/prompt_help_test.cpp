@@ -1,5 +1,5 @@
 // What a model says it can draw: read with bounds, printed within the terminal's columns.
-#include "prompt_help.h"
+#include "inspect/prompt_help.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

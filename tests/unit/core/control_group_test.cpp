@@ -4,7 +4,7 @@
 
 #include "core/memory_info.h"
 #include "core/processors.h"
-#include "unit/io/temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio {
 namespace {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "unit/core/scoped_environment.h"
+#include "support/scoped_environment.h"
 
 namespace intaglio::test {
 namespace {

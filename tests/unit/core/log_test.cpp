@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "unit/core/scoped_environment.h"
+#include "support/scoped_environment.h"
 
 namespace intaglio::test {
 namespace {

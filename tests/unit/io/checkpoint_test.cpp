@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/json_config.h"
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio {
 namespace {

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "../core/scoped_environment.h"
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio {
 namespace {

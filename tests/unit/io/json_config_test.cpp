@@ -5,8 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "io/printable.h"
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio {
 namespace {
@@ -96,42 +95,6 @@ TEST(JsonConfig, OpensFiles) {
   const TempFolder folder;
   EXPECT_EQ(JsonConfig::open(folder.write("a.json", R"({"k":1})"))->integer("k", 0, 1), 1);
   EXPECT_EQ(JsonConfig::open(folder / "none.json").error().code, ErrorCode::kNotFound);
-}
-
-TEST(ReadFile, ReadsBytesAndExplainsFailures) {
-  const TempFolder folder;
-  const std::string bytes("a\0b\n", 4);
-  const auto path = folder.write("f", bytes);
-  EXPECT_EQ(*read_file(path), bytes);
-  EXPECT_EQ(*read_file(path, 4), bytes);
-  EXPECT_THAT(read_file(path, 3).error().message, HasSubstr("at most 3"));
-  EXPECT_THAT(read_file(folder.path()).error().message, HasSubstr("is a folder"));
-  EXPECT_THAT(read_file(folder / "none").error().message,
-              HasSubstr("none: cannot read: No such file"));
-}
-
-TEST(WriteFileAtomic, ReplacesWholeFilesAndLeavesNothingElse) {
-  const TempFolder folder;
-  const auto path = folder / std::string(255, 'n');  // the longest name of most file systems
-  ASSERT_TRUE(write_file_atomic(path, "first"));
-  ASSERT_TRUE(write_file_atomic(path, "2"));
-  EXPECT_EQ(*read_file(path), "2");
-  EXPECT_EQ(folder.entries(), 1u);
-  EXPECT_FALSE(write_file_atomic(folder / "no/file", "x"));
-  EXPECT_FALSE(write_file_atomic(folder.path(), "x"));
-  EXPECT_FALSE(write_file_atomic(folder.path() / "", "x"));
-  EXPECT_FALSE(write_file_atomic("", "x"));
-  std::filesystem::create_directory(folder / "sub");
-  EXPECT_FALSE(write_file_atomic(folder / "sub", "x"));
-  EXPECT_EQ(folder.entries(), 2u);
-}
-
-TEST(Printable, EscapesControlsAndCuts) {
-  EXPECT_EQ(printable("caf\u00e9 \u65e5"), "caf\u00e9 \u65e5");
-  EXPECT_EQ(printable("a\x1b[0m\n\x7f"), "a\\x1b[0m\\x0a\\x7f");
-  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");
-  EXPECT_EQ(printable("abcdef", 3), "abc...");
-  EXPECT_EQ(printable("ab\u00e9", 3), "ab...");
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <random>
 
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio {
 namespace {

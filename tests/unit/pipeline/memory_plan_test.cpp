@@ -7,9 +7,9 @@
 
 #include "core/memory_info.h"
 #include "models/ideogram4/model_sizes.h"
-#include "models/ideogram4/text_encoder.h"
 #include "models/ideogram4/transformer.h"
-#include "models/weight_streaming.h"
+#include "models/parts/weight_streaming.h"
+#include "models/qwen3/text_encoder.h"
 
 namespace intaglio {
 namespace {

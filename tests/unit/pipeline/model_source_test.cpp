@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "models/ideogram4/model_sizes.h"
+#include "models/qwen3/chat.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/schedule.h"
 #include "support/source_folder.h"
-#include "text/chat.h"
 
 namespace intaglio {
 namespace {

@@ -10,7 +10,7 @@
 #include <span>
 
 #include "../io/temp_folder.h"
-#include "io/json_config.h"
+#include "core/files.h"
 #include "io/safetensors.h"
 #include "support/source_folder.h"
 

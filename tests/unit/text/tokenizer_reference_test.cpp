@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "io/json_config.h"
+#include "core/files.h"
+#include "models/qwen3/chat.h"
 #include "support/source_folder.h"
 #include "text/bpe.h"
-#include "text/chat.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 #include "unit/text/random_text.h"

@@ -69,7 +69,7 @@ S8GemmShape shape_of(const S8GemmParams& p, bool aligned) {
 class Chooser {
  public:
   explicit Chooser(const CudaDevice& device)
-      : device_(device), cache_(TuningCache::open(tuning_key(device), default_tuning_folder())) {
+      : device_(device), cache_(TuningCache::open(tuning_key(device), tuning_folder())) {
     for (const TileConfig& config : tile_configs(device)) {
       if (!has_s8_gemm_config(config.family, config.name)) continue;
       if (config.family == S8GemmFamily::kSm90a && !may_use_wgmma(device)) continue;

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <thread>
 
+#include "core/files.h"
 #include "io/json_config.h"
 #include "ops/cuda/tuning/s8_gemm_heuristic.h"
 
@@ -58,12 +59,6 @@ class TableLock {
   explicit TableLock(int descriptor) : descriptor_(descriptor) {}
   int descriptor_;
 };
-
-std::optional<fs::path> absolute_folder(const char* variable) {
-  const char* value = std::getenv(variable);
-  if (value == nullptr || *value != '/') return std::nullopt;
-  return fs::path(value);
-}
 
 // FNV-1a: cards whose names differ only in characters that file names cannot hold.
 uint32_t name_hash(std::string_view text) {
@@ -124,11 +119,7 @@ const TileConfig* config_of(std::span<const TileConfig> configs, const S8GemmCho
 
 }  // namespace
 
-std::optional<fs::path> default_tuning_folder() {
-  if (const auto cache = absolute_folder("XDG_CACHE_HOME")) return *cache / "intaglio" / "tuning";
-  if (const auto home = absolute_folder("HOME")) return *home / ".cache" / "intaglio" / "tuning";
-  return std::nullopt;
-}
+Expected<fs::path> tuning_folder() { return cache_folder("tuning", "tuning results"); }
 
 std::string tuning_file_name(const TuningKey& key) {
   std::string card;
@@ -154,16 +145,14 @@ const char* choice_source_name(ChoiceSource source) {
   return "unknown";
 }
 
-TuningCache TuningCache::open(const TuningKey& key, const std::optional<fs::path>& folder,
+TuningCache TuningCache::open(const TuningKey& key, const Expected<fs::path>& folder,
                               std::span<const EmbeddedFile> data) {
   TuningCache cache;
   cache.key_ = key;
   cache.shipped_ = shipped_table(key, data, cache.notes_);
   cache.user_.key = key;
-  if (folder) {
-    cache.file_ = *folder / tuning_file_name(key);
-    read_table(cache.file_, key, cache.user_, cache.notes_);
-  }
+  cache.file_ = folder.map([&](const fs::path& path) { return path / tuning_file_name(key); });
+  if (cache.file_) read_table(*cache.file_, key, cache.user_, cache.notes_);
   return cache;
 }
 
@@ -185,28 +174,24 @@ Status TuningCache::save(std::span<const TuningEntry> entries) {
   own.key = key_;
   for (const TuningEntry& entry : entries) own.set(entry);
   user_.merge(own);
-  if (file_.empty()) {
-    return make_error(
-        ErrorCode::kIo,
-        "no folder for tuning results: set XDG_CACHE_HOME or HOME to an absolute path");
-  }
+  INTAGLIO_ASSIGN(const fs::path file, file_);
   std::error_code error;
-  fs::create_directories(file_.parent_path(), error);
+  fs::create_directories(file.parent_path(), error);
   if (error) {
-    return make_error(ErrorCode::kIo, "{}: cannot make the folder: {}",
-                      file_.parent_path().string(), error.message());
+    return make_error(ErrorCode::kIo, "{}: cannot make the folder: {}", file.parent_path().string(),
+                      error.message());
   }
-  INTAGLIO_ASSIGN(const TableLock lock, TableLock::take(file_));
+  INTAGLIO_ASSIGN(const TableLock lock, TableLock::take(file));
   TuningTable current;
   current.key = key_;
-  if (read_table(file_, key_, current, notes_) == FileState::kUnusable) {
+  if (read_table(file, key_, current, notes_) == FileState::kUnusable) {
     // Somebody may want to look at it; it is in the way either way.
-    const fs::path aside = file_.string() + ".bad";
-    fs::rename(file_, aside, error);
+    const fs::path aside = file.string() + ".bad";
+    fs::rename(file, aside, error);
     notes_.push_back(fmt::format("moved to {}", aside.string()));
   }
   current.merge(own);
-  INTAGLIO_TRY(write_file_atomic(file_, tuning_table_text(current)));
+  INTAGLIO_TRY(write_file_atomic(file, tuning_table_text(current)));
   user_ = std::move(current);
   return {};
 }

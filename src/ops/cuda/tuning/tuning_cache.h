@@ -19,8 +19,8 @@
 
 namespace intaglio::cuda {
 
-// nullopt if neither XDG_CACHE_HOME nor HOME names an absolute folder.
-std::optional<std::filesystem::path> default_tuning_folder();
+// Where this machine's tables are (core/files.h).
+Expected<std::filesystem::path> tuning_folder();
 
 // The name of the file of `key` in the folder; different keys have different names.
 std::string tuning_file_name(const TuningKey& key);
@@ -36,8 +36,8 @@ struct FoundChoice {
 // find and choose may be called from several threads at once; save must be alone.
 class TuningCache {
  public:
-  // Reads both tables. Without a folder there is no user table. `data`: where shipped tables are; tests bring their own.
-  static TuningCache open(const TuningKey& key, const std::optional<std::filesystem::path>& folder,
+  // Reads both tables. Without a folder there is no user table, and its error is what save() says. `data`: where shipped tables are; tests bring their own.
+  static TuningCache open(const TuningKey& key, const Expected<std::filesystem::path>& folder,
                           std::span<const EmbeddedFile> data = tuning_data_files());
 
   // What was wrong with files that were read or replaced.
@@ -45,7 +45,7 @@ class TuningCache {
   const TuningTable& user() const { return user_; }
   const TuningTable& shipped() const { return shipped_; }
   // Empty without a folder.
-  const std::filesystem::path& file() const { return file_; }
+  std::filesystem::path file() const { return file_.value_or(std::filesystem::path()); }
 
   // An entry counts only if `configs` holds its kernel and that serves the shape.
   FoundChoice choose(const CudaDevice& device, const S8GemmShape& shape,
@@ -57,7 +57,7 @@ class TuningCache {
 
  private:
   TuningKey key_;
-  std::filesystem::path file_;
+  Expected<std::filesystem::path> file_;
   TuningTable user_, shipped_;
   std::vector<std::string> notes_;
 };

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "advice/deployment_map.h"
+#include "core/files.h"
 #include "gpus.h"
-#include "io/json_config.h"
 #include "ops/cuda/tuning/s8_gemm_heuristic.h"
-#include "pipeline/deployment_map.h"
 #include "support/source_folder.h"
 
 namespace intaglio::cuda {

@@ -7,7 +7,7 @@
 
 #include "gpus.h"
 #include "ops/cuda/tuning/tuning_cache.h"
-#include "unit/io/temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio::cuda {
 namespace {

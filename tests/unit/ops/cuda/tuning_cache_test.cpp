@@ -8,11 +8,11 @@
 
 #include <random>
 
+#include "core/files.h"
 #include "gpus.h"
-#include "io/json_config.h"
 #include "ops/cuda/tuning/s8_gemm_heuristic.h"
-#include "unit/core/scoped_environment.h"
-#include "unit/io/temp_folder.h"
+#include "support/scoped_environment.h"
+#include "support/temp_folder.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -99,13 +99,13 @@ TEST(TuningCache, FolderFollowsTheEnvironment) {
   const ScopedEnvironment home("HOME", "/home/me");
   {
     const ScopedEnvironment cache("XDG_CACHE_HOME", "/var/cache/me");
-    EXPECT_EQ(default_tuning_folder(), fs::path("/var/cache/me/intaglio/tuning"));
+    EXPECT_EQ(*tuning_folder(), fs::path("/var/cache/me/intaglio/tuning"));
   }
   {
     const ScopedEnvironment cache("XDG_CACHE_HOME", "relative");
-    EXPECT_EQ(default_tuning_folder(), fs::path("/home/me/.cache/intaglio/tuning"));
+    EXPECT_EQ(*tuning_folder(), fs::path("/home/me/.cache/intaglio/tuning"));
     const ScopedEnvironment no_home("HOME", "");
-    EXPECT_EQ(default_tuning_folder(), std::nullopt);
+    EXPECT_EQ(tuning_folder().error().code, ErrorCode::kNotFound);
   }
 }
 
@@ -122,10 +122,10 @@ TEST(TuningCache, NamesOfFilesDiffer) {
 }
 
 TEST(TuningCache, WithoutAFolderNothingIsLostInMemory) {
-  TuningCache cache = TuningCache::open(kKey, std::nullopt);
+  TuningCache cache = TuningCache::open(kKey, make_error(ErrorCode::kNotFound, "nowhere"));
   const Status saved = cache.save(std::vector{entry_of(64)});
   ASSERT_FALSE(saved);
-  EXPECT_EQ(saved.error().code, ErrorCode::kIo);
+  EXPECT_EQ(saved.error().code, ErrorCode::kNotFound);
   EXPECT_NE(cache.user().find({4608, 64, 4608}), nullptr);
   cache = TuningCache::open(kKey, fs::path("/proc/nowhere"));
   EXPECT_FALSE(cache.save(std::vector{entry_of(64)}));

@@ -1,0 +1,263 @@
+// `intaglio bench image`: whole pictures at a known model's sizes with random weights, from token ids to a PNG file, phase by phase.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+
+#include "argument_values.h"
+#include "bench/bench.h"
+#include "command.h"
+#include "console.h"
+#include "core/memory_info.h"
+#include "interrupt.h"
+#include "model_flags.h"
+#include "options.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/schedule.h"
+#include "run_files.h"
+
+namespace intaglio::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct ImageFlags {
+  std::string device = "auto", model = "synthetic:ideogram4", precision = "int8",
+              attention = "auto";
+  std::vector<std::string> sizes{"1024x1024"};
+  std::vector<int64_t> text_tokens{512}, steps{48};
+  int count = 3, threads = 0;
+  std::optional<std::string> vram_budget;
+  std::string json;
+};
+
+// Of a picture, in its order; the last is the whole.
+constexpr std::array<const char*, 6> kPhases{"text", "prepare", "sample", "decode", "png", "total"};
+using PhaseTimes = std::array<double, kPhases.size()>;
+
+// One kind of picture.
+struct Case {
+  PictureSize size;
+  int64_t text_tokens = 0, steps = 0;
+};
+
+double since_ms(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+Expected<std::vector<Case>> cases_of(const ImageFlags& flags, const ModelInfo& info) {
+  std::vector<Case> cases;
+  for (const std::string& text : flags.sizes) {
+    INTAGLIO_ASSIGN(const PictureSize size, parse_size(text));
+    INTAGLIO_TRY(check_size(size, info.pixels_per_token));
+    for (const int64_t tokens : flags.text_tokens)
+      for (const int64_t steps : flags.steps) cases.push_back({size, tokens, steps});
+  }
+  return cases;
+}
+
+// `seed` also picks the text tokens: no two pictures share text features.
+Expected<PictureRequest> request_of(const Case& c, uint64_t seed) {
+  constexpr int32_t kIds = 1000;  // every vocabulary has as many
+  PictureRequest request;
+  request.token_ids.emplace(static_cast<size_t>(c.text_tokens));
+  for (size_t i = 0; i < request.token_ids->size(); ++i)
+    (*request.token_ids)[i] = static_cast<int32_t>((seed * 7919 + i * 104729) % kIds);
+  request.width = c.size.width;
+  request.height = c.size.height;
+  request.steps = c.steps;
+  request.seed = seed;
+  INTAGLIO_ASSIGN(request.guidance, guidance_schedule(default_guidance(c.steps), c.steps));
+  return request;
+}
+
+Expected<PhaseTimes> time_picture(Pipeline& pipeline, const PictureRequest& request,
+                                  const std::filesystem::path& file) {
+  PhaseTimes times{};
+  const Clock::time_point begin = Clock::now();
+  INTAGLIO_ASSIGN(const Picture picture, pipeline.generate(request, {}, &interrupted));
+  const Clock::time_point png = Clock::now();
+  INTAGLIO_TRY(write_png(file, picture.image, {}));
+  const auto phase = [&](Phase p) { return picture.phase_ms[static_cast<size_t>(p)]; };
+  // What is loaded again because it was dropped to make room is part of a picture.
+  times = {phase(Phase::kLoadText) + phase(Phase::kText),
+           phase(Phase::kLoadTransformers) + phase(Phase::kPrepare),
+           phase(Phase::kDenoise),
+           phase(Phase::kLoadVae) + phase(Phase::kDecode),
+           phase(Phase::kFinish) + since_ms(png),
+           since_ms(begin)};
+  return times;
+}
+
+struct CaseResult {
+  std::array<Spread, kPhases.size()> phases;
+  uint64_t planned_bytes = 0, taken_bytes = 0;
+};
+
+// `seed` is that of the first picture and becomes that of the next case's.
+Expected<CaseResult> run_case(Pipeline& pipeline, const Case& c, int count, uint64_t& seed,
+                              const std::filesystem::path& file) {
+  CaseResult result;
+  std::array<std::vector<double>, kPhases.size()> times;
+  for (int i = 0; i <= count; ++i) {
+    INTAGLIO_ASSIGN(const PictureRequest request, request_of(c, seed++));
+    INTAGLIO_ASSIGN(const PicturePlan plan, pipeline.plan(request));
+    result.planned_bytes = plan.peak_bytes;
+    INTAGLIO_ASSIGN(const PhaseTimes picture, time_picture(pipeline, request, file));
+    if (i == 0) continue;  // the first one loads and warms up
+    for (size_t p = 0; p < kPhases.size(); ++p) times[p].push_back(picture[p]);
+  }
+  for (size_t p = 0; p < kPhases.size(); ++p) result.phases[p] = spread_of(times[p]);
+  return result;
+}
+
+// Of the device's memory once a case is done; on a CPU the process's peak so far.
+Expected<uint64_t> taken_bytes(const Context& context, uint64_t free_before) {
+  if (context.gpu == nullptr) return peak_resident_bytes();
+  INTAGLIO_ASSIGN(const uint64_t free_after, available_device_bytes(context));
+  return free_before - std::min(free_before, free_after);
+}
+
+void print_case(Stream out, const Case& c, const CaseResult& r) {
+  print(out, "{:>11} {:>6} {:>6}", fmt::format("{}x{}", c.size.width, c.size.height), c.text_tokens,
+        c.steps);
+  for (const Spread& spread : r.phases) print(out, " {:>10.1f}", spread.median);
+  print(out, "  {:>9} {:>9}\n", format_bytes(r.planned_bytes), format_bytes(r.taken_bytes));
+}
+
+nlohmann::ordered_json case_json(const Case& c, const CaseResult& r) {
+  nlohmann::ordered_json phases;
+  for (size_t p = 0; p < kPhases.size(); ++p) {
+    phases[kPhases[p]] = {{"median_ms", r.phases[p].median},
+                          {"min_ms", r.phases[p].min},
+                          {"max_ms", r.phases[p].max}};
+  }
+  return {
+      {"width", c.size.width},        {"height", c.size.height}, {"steps", c.steps},
+      {"text_tokens", c.text_tokens}, {"phases", phases},        {"planned_bytes", r.planned_bytes},
+      {"taken_bytes", r.taken_bytes}};
+}
+
+Expected<PipelineOptions> pipeline_options(const ImageFlags& flags) {
+  PipelineOptions options;
+  INTAGLIO_ASSIGN(options.gpu, parse_device(flags.device));
+  options.selection.precision = precision_from_name(flags.precision).value_or(Precision::kInt8);
+  INTAGLIO_ASSIGN(options.scores, parse_attention(flags.attention));
+  options.threads = flags.threads;
+  if (flags.vram_budget) {
+    INTAGLIO_ASSIGN(options.vram_budget, parse_memory("--vram-budget", *flags.vram_budget));
+  }
+  return options;
+}
+
+Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<Case>& cases,
+                 const std::filesystem::path& file) {
+  INTAGLIO_ASSIGN(const uint64_t free_before, available_device_bytes(pipeline.context()));
+  uint64_t seed = 0;
+  Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
+  print(out, "{} at {}, on {}; medians of {} pictures after one more, ms\n", pipeline.info().name,
+        flags.precision, device_name(pipeline.context()), flags.count);
+  print(out, "{:>11} {:>6} {:>6}", "pixels", "text", "steps");
+  for (const char* phase : kPhases) print(out, " {:>10}", phase);
+  print(out, "  {:>9} {:>9}\n", "planned", "taken");
+  nlohmann::ordered_json results = nlohmann::ordered_json::array();
+  for (const Case& c : cases) {
+    INTAGLIO_ASSIGN(CaseResult result, run_case(pipeline, c, flags.count, seed, file));
+    INTAGLIO_ASSIGN(result.taken_bytes, taken_bytes(pipeline.context(), free_before));
+    print_case(out, c, result);
+    results.push_back(case_json(c, result));
+  }
+  if (flags.json.empty()) return {};
+  nlohmann::ordered_json json{{"benchmark", "image"},
+                              {"machine", machine_json(pipeline.context())}};
+  json["device"] = device_name(pipeline.context());
+  json["model"] = pipeline.info().name;
+  json["precision"] = flags.precision;
+  json["attention"] = flags.attention;
+  json["pictures"] = flags.count;
+  json["results"] = std::move(results);
+  return write_result(flags.json, json);
+}
+
+Status run_image(const ImageFlags& flags) {
+  INTAGLIO_ASSIGN(const std::shared_ptr<const ModelSource> model, open_model(flags.model));
+  NamedFiles files{.outputs = {{"--json", flags.json}}, .inputs = {}};
+  for (const std::filesystem::path& file : model->files())
+    files.inputs.emplace_back("a file of the model", file.string());
+  INTAGLIO_TRY(check_files(files));
+  INTAGLIO_ASSIGN(const std::vector<Case> cases, cases_of(flags, model->info()));
+  INTAGLIO_ASSIGN(const PipelineOptions options, pipeline_options(flags));
+  INTAGLIO_ASSIGN(const std::unique_ptr<Pipeline> pipeline, Pipeline::open(model, options));
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / fmt::format("intaglio-bench-{}.png", ::getpid());
+  const Status status = run_cases(*pipeline, flags, cases, file);
+  std::error_code ignored;
+  std::filesystem::remove(file, ignored);
+  return status;
+}
+
+}  // namespace
+
+void add_bench_image(CLI::App& bench, Action& action) {
+  auto flags = std::make_shared<ImageFlags>();
+  CLI::App* command =
+      bench.add_subcommand("image", "Whole pictures with random weights, phase by phase");
+  command
+      ->add_option("--device", flags->device,
+                   "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
+      ->type_name("DEVICE")
+      ->capture_default_str();
+  command
+      ->add_option("--model", flags->model,
+                   "synthetic:ideogram4, synthetic:mini, or a model as `generate` takes it")
+      ->capture_default_str();
+  add_precision_flag(*command, flags->precision);
+  command
+      ->add_option("--attention", flags->attention,
+                   "Scores of attention: float, int8, or auto, what a picture takes")
+      ->type_name("SCORES")
+      ->capture_default_str();
+  command->add_option("--size", flags->sizes, "Pixels; several by commas")
+      ->delimiter(',')
+      ->type_name("WxH")
+      ->capture_default_str();
+  limit(
+      command->add_option("--text-tokens", flags->text_tokens, "Of the prompt; several by commas"),
+      1, 2048)
+      ->delimiter(',')
+      ->capture_default_str();
+  limit(command->add_option("--steps", flags->steps, "Sampling steps; several by commas"), 1, 1000)
+      ->delimiter(',')
+      ->capture_default_str();
+  limit(command->add_option("--count", flags->count, "Timed pictures of each kind"), 1, 1000)
+      ->capture_default_str();
+  command
+      ->add_option("--vram-budget", flags->vram_budget,
+                   "Memory of the GPU to work in, as for `generate`")
+      ->type_name("SIZE");
+  add_threads_flag(*command, flags->threads);
+  command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
+      ->type_name("FILE|-");
+  command->footer(
+      "Every picture has a prompt of its own, so its text is encoded. The pictures are noise; "
+      "their "
+      "times are those of real ones.\n"
+      "Examples:\n"
+      "  intaglio bench image\n"
+      "  intaglio bench image --size 768x768,1024x1024 --text-tokens 64,512\n"
+      "  intaglio bench image --steps 12,24,48 --json image.json\n"
+      "  intaglio bench image --model synthetic:mini --size 256x256 --steps 4");
+  command->callback([flags, &action] {
+    action = [flags] {
+      const Status status = run_image(*flags);
+      return status ? kExitOk : fail(status.error(), flags->json == "-");
+    };
+  });
+}
+
+}  // namespace intaglio::cli

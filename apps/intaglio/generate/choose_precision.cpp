@@ -1,0 +1,81 @@
+#include "generate/choose_precision.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "advice/cost_model.h"
+#include "advice/deployment_map.h"
+#include "pipeline/device.h"
+
+namespace intaglio::cli {
+namespace {
+
+std::string reason_of(const RankedPrecision& ranked, const PicturePlan& plan, double step_ms) {
+  std::string reason = fmt::format("{}: the fastest that fits", precision_name(ranked.precision));
+  if (ranked.step_ms > 0.0)
+    reason += fmt::format(" ({:.0f} ms a step of Ideogram 4, {})", step_ms,
+                          ranked.measured ? "measured" : "modelled; `intaglio map` measures");
+  if (plan.streamed_bytes > 0) reason += ", with layers that stream";
+  return reason;
+}
+
+// The best of `ranked` under `options`; the error of the fastest if none fits.
+Expected<ChosenPrecision> best_of(const std::vector<RankedPrecision>& ranked,
+                                  const std::shared_ptr<const ModelSource>& model,
+                                  PipelineOptions options, const PictureRequest& request) {
+  std::optional<ChosenPrecision> best;
+  double least_ms = 0.0;
+  Error first;
+  for (const RankedPrecision& candidate : ranked) {
+    // Later ones are slower even without copies.
+    if (best && candidate.step_ms >= least_ms) break;
+    options.selection.precision = candidate.precision;
+    INTAGLIO_ASSIGN(std::unique_ptr<Pipeline> pipeline, Pipeline::open(model, options));
+    const Expected<PicturePlan> plan = pipeline->plan(request);
+    if (!plan && plan.error().code != ErrorCode::kOutOfMemory)
+      return tl::unexpected<Error>(plan.error());
+    if (!plan) {
+      if (!best && first.message.empty()) first = plan.error();
+      continue;
+    }
+    const CudaDevice* const gpu = pipeline->context().gpu;
+    const double copies_ms = gpu == nullptr ? 0.0
+                                            : 1e-6 * static_cast<double>(plan->streamed_bytes) /
+                                                  card_rates(*gpu).host_gb_s;
+    const double step_ms = std::max(candidate.step_ms, copies_ms);
+    if (best && step_ms >= least_ms) continue;
+    least_ms = step_ms;
+    best = ChosenPrecision{std::move(pipeline), candidate.precision,
+                           reason_of(candidate, *plan, step_ms)};
+  }
+  if (best) return std::move(*best);
+  return tl::unexpected<Error>(first);
+}
+
+}  // namespace
+
+Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const ModelSource>& model,
+                                           const PipelineOptions& options,
+                                           const PictureRequest& request) {
+  INTAGLIO_ASSIGN(const DeviceContext device, open_device(options.gpu, options.threads));
+  std::optional<DeploymentMap> map;
+  if (device.context.gpu != nullptr) {
+    INTAGLIO_ASSIGN(map, kept_deployment_map(device.context.gpu->name));
+  }
+  const int64_t unit = model->info().pixels_per_token;
+  const int64_t image_tokens =
+      std::max<int64_t>(1, (request.width / unit) * (request.height / unit));
+  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, model->tokenize(request.prompt));
+  const std::vector<RankedPrecision> ranked =
+      rank_precisions(device.context, static_cast<int64_t>(ids.size()), image_tokens, map);
+  Expected<ChosenPrecision> chosen = best_of(ranked, model, options, request);
+  if (chosen || chosen.error().code != ErrorCode::kOutOfMemory || options.vram_budget > 0 ||
+      device.context.gpu == nullptr)
+    return chosen;
+  PipelineOptions streaming = options;
+  INTAGLIO_ASSIGN(streaming.vram_budget, available_device_bytes(device.context));
+  return best_of(ranked, model, streaming, request);
+}
+
+}  // namespace intaglio::cli

@@ -1,0 +1,159 @@
+#include "advice/cost_model.h"
+
+#include <algorithm>
+#include <array>
+
+namespace intaglio {
+namespace {
+
+// Shares of the peak that whole passes reached on an H100 80GB HBM3 (bench/results/map_h100.json and h100_step.json).
+struct Shares {
+  double s8_linears = 0.0, bf16_linears = 0.0, fp8_linears = 0.0;
+  double s8_attention = 0.0, bf16_attention = 0.0;
+};
+constexpr Shares kWgmma{.s8_linears = 0.69,
+                        .bf16_linears = 0.70,
+                        .fp8_linears = 0.58,
+                        .s8_attention = 0.61,
+                        .bf16_attention = 0.69};
+// mma.sync, of 1250 int8 and 625 bf16 operations on an H100.
+constexpr Shares kMma{.s8_linears = 0.76,
+                      .bf16_linears = 0.90,  // cuBLASLt; a healthy RTX 3090 does 65.5 of 71
+                      .fp8_linears = 0.0,
+                      .s8_attention = 0.80,
+                      .bf16_attention = 0.66};
+constexpr double kMemoryShare = 0.82;
+
+// Attention by mma.sync reads its operands from shared memory: TFLOP/s that this allows on an H100's 132 multiprocessors at 1.98 GHz.
+constexpr double kSharedS8 = 560.0, kSharedBf16 = 420.0, kSharedAt = 132 * 1.98;
+
+constexpr int kWgmmaCapability = 90;
+
+constexpr std::array<CardRates, 8> kCards{{
+    {"H100 80GB HBM3", 90, 132, 1.98, 1979, 989, 989, 1979, 3350, 80, 55, "data sheet"},
+    {"H200", 90, 132, 1.98, 1979, 989, 989, 1979, 4800, 141, 55, "data sheet"},
+    {"A100-SXM4-80GB", 80, 108, 1.41, 624, 312, 312, 0, 2039, 80, 25, "data sheet"},
+    {"RTX 3090", 86, 82, 1.695, 284, 71, 71, 0, 936, 24, 25, "white paper"},
+    {"RTX 4090", 89, 128, 2.52, 661, 165, 165, 0, 1008, 24, 25, "white paper"},
+    {"RTX 5090", 120, 170, 2.41, 838, 210, 210, 0, 1792, 32, 50, "white paper"},
+    {"RTX 3060", 86, 28, 1.777, 102, 25.6, 25.6, 0, 360, 12, 25,
+     "white paper, scaled by multiprocessors"},
+    {"B200", 100, 148, 1.965, 1250.0 * 148 / 132, 625.0 * 148 / 132, 2250, 0, 8000, 180, 50,
+     "mma.sync: an H100's rate a multiprocessor, assumed; cuBLASLt: data sheet"},
+}};
+
+// Products a clock and multiprocessor by mma.sync.
+struct GenerationRates {
+  int compute_capability;
+  double s8_macs, bf16_macs;
+};
+constexpr std::array<GenerationRates, 7> kGenerations{{{75, 1024, 512},
+                                                       {80, 2048, 1024},
+                                                       {86, 1024, 256},
+                                                       {89, 1024, 256},
+                                                       {90, 4096, 2048},
+                                                       {100, 2400, 1200},
+                                                       {120, 1024, 256}}};
+
+bool uses_wgmma(const CardRates& card) { return card.compute_capability == kWgmmaCapability; }
+
+double gop(double rate_tops, double operations) { return 1e-9 * operations / rate_tops; }  // ms
+
+struct Sizes {
+  double width, hidden, tokens, layers;
+  double linear_operations() const {
+    return layers * tokens * 2.0 * (4.0 * width * width + 3.0 * width * hidden);
+  }
+  double weights() const { return layers * (4.0 * width * width + 3.0 * width * hidden); }
+};
+
+// Bytes of weights that are read and written beside the products that read them.
+double rewritten_bytes(Precision precision, double weights) {
+  if (precision == Precision::kInt8Dequant) return weights * (1.0 + 2.0);
+  if (precision == Precision::kNf4) return weights * (0.5 + 0.0625 + 2.0);
+  return 0.0;
+}
+
+// Of a pass, all layers: h in and out and the linear's output in, twice a layer, then the next linear's rows; q and k through norm and rope; rows to int8 or e4m3.
+double passes_bytes(Precision precision, const Sizes& s) {
+  const double plane = s.tokens * s.width;
+  const double element = precision == Precision::kFp32 ? 4.0 : 2.0;
+  const bool narrow = precision == Precision::kInt8 || precision == Precision::kFp8;
+  const double next = narrow ? 1.0 : element;
+  const double residuals = 2.0 * (8.0 + element + next);
+  const double rope = precision == Precision::kInt8 ? 10.0 : 4.0 * element;
+  const double rows = narrow ? plane * 3.0 + s.tokens * s.hidden * 3.0 : 0.0;
+  return s.layers * (plane * (residuals + rope) + rows);
+}
+
+double attention_ms(const CardRates& card, const Sizes& s, bool s8) {
+  const double half = 2.0 * s.tokens * s.tokens * s.width * s.layers;  // operations of each product
+  const double tensor =
+      gop(s8 ? card.s8_tops : card.bf16_tflops, half) + gop(card.bf16_tflops, half);
+  if (uses_wgmma(card)) return tensor / (s8 ? kWgmma.s8_attention : kWgmma.bf16_attention);
+  const double shared_rate =
+      (s8 ? kSharedS8 : kSharedBf16) * card.multiprocessors * card.clock_ghz / kSharedAt;
+  return std::max(tensor, gop(shared_rate, 2.0 * half)) /
+         (s8 ? kMma.s8_attention : kMma.bf16_attention);
+}
+
+}  // namespace
+
+std::span<const CardRates> known_cards() { return kCards; }
+
+CardRates card_rates(const CudaDevice& device) {
+  for (const CardRates& card : kCards)
+    if (device.name.find(card.name) != std::string::npos) return card;
+  constexpr double kClock = 1.7;
+  GenerationRates rates = kGenerations.front();
+  for (const GenerationRates& g : kGenerations)
+    if (g.compute_capability <= device.compute_capability) rates = g;
+  const double clocks = 2e-3 * kClock * device.multiprocessors;
+  const double bf16 = clocks * rates.bf16_macs;
+  return {.name = "card",
+          .compute_capability = device.compute_capability,
+          .multiprocessors = device.multiprocessors,
+          .clock_ghz = kClock,
+          .s8_tops = clocks * rates.s8_macs,
+          .bf16_tflops = bf16,
+          .bf16_lt_tflops = bf16,
+          .fp8_tflops = device.compute_capability == kWgmmaCapability ? clocks * rates.s8_macs : 0,
+          .memory_gb_s = 9.0 * device.multiprocessors,
+          .memory_gb = 1e-9 * static_cast<double>(device.memory_bytes),
+          .host_gb_s = 20.0,
+          .source = "its generation"};
+}
+
+CardRates without_wgmma(CardRates card) {
+  if (!uses_wgmma(card)) return card;
+  card.compute_capability = 80;
+  card.s8_tops = 1250.0 * card.multiprocessors / 132;
+  card.bf16_tflops = 625.0 * card.multiprocessors / 132;
+  // cuBLASLt does not keep to them.
+  card.bf16_lt_tflops *= kWgmma.bf16_linears / kMma.bf16_linears;
+  return card;
+}
+
+std::optional<ModelledPass> modelled_pass(const CardRates& card, const TransformerConfig& config,
+                                          Precision precision, int64_t tokens) {
+  const Sizes s{.width = static_cast<double>(config.width()),
+                .hidden = static_cast<double>(config.intermediate),
+                .tokens = static_cast<double>(tokens),
+                .layers = static_cast<double>(config.layers)};
+  const Shares& shares = uses_wgmma(card) ? kWgmma : kMma;
+  double rate = card.bf16_lt_tflops * shares.bf16_linears;
+  if (precision == Precision::kInt8) rate = card.s8_tops * shares.s8_linears;
+  if (precision == Precision::kFp8) {
+    if (card.fp8_tflops == 0.0) return std::nullopt;
+    rate = card.fp8_tflops * shares.fp8_linears;
+  }
+  if (precision == Precision::kFp32) rate /= 16.0;                    // no matrix units
+  const double memory_ms = 1e-6 / (kMemoryShare * card.memory_gb_s);  // of a byte
+  return ModelledPass{.linears_ms = gop(rate, s.linear_operations()),
+                      .weights_ms = rewritten_bytes(precision, s.weights()) * memory_ms,
+                      .attention_ms = attention_ms(card, s, precision == Precision::kInt8) *
+                                      (precision == Precision::kFp32 ? 16.0 : 1.0),
+                      .passes_ms = passes_bytes(precision, s) * memory_ms};
+}
+
+}  // namespace intaglio

@@ -1,0 +1,97 @@
+// The decoder of the FLUX.2 autoencoder: latents to pictures. Encoder weights in the checkpoint are
+// not read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/context.h"
+#include "core/dtype.h"
+#include "core/profile.h"
+#include "core/status.h"
+#include "io/checkpoint.h"
+#include "io/json_config.h"
+#include "models/parts/selection.h"
+
+namespace intaglio {
+
+struct Flux2VaeConfig {
+  int64_t latent_channels = 0;
+  std::vector<int64_t> widths;  // of the decoder's blocks, the full-size one first; each halves the
+                                // size of the one before
+  int64_t layers_per_block = 0;  // the decoder has one more
+  int64_t norm_groups = 0;
+  float norm_eps = 1e-6f;
+  double batch_norm_eps = 0.0;
+  bool mid_attention = true;
+  bool post_quant_conv = true;
+
+  // Pixels a latent covers in each direction.
+  int64_t scale_factor() const { return int64_t{1} << (widths.size() - 1); }
+};
+
+// Of `vae/config.json`.
+Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json);
+
+// kShapeMismatch unless `checkpoint` has the decoder of `config`, and no block of it more.
+Status check_flux2_vae_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                               const Flux2VaeConfig& config);
+
+struct Flux2VaeWeights;
+class TensorSource;
+
+class Flux2VaeDecoder {
+ public:
+  // (done, total) in blocks of layers.
+  using Progress = std::function<void(int64_t, int64_t)>;
+
+  // Latents decoded in one piece in each direction. Larger pictures are decoded in tiles of this
+  // size that overlap by a quarter or more and are blended linearly, so that memory stays bounded.
+  // A tile has its own group norm statistics and attention: the result differs a little from that
+  // of one piece.
+  static constexpr int64_t kDefaultTile = 128;
+
+  // Reads `files`. `compute` is the type of activations and weights,
+  // kF32 or kBF16; sums are fp32. Errors list every missing or mis-shaped tensor.
+  static Expected<Flux2VaeDecoder> load(const Context& context, const PartFiles& files,
+                                        DType compute);
+
+  // Random weights in the shapes of `config`, for benchmarks.
+  static Expected<Flux2VaeDecoder> synthetic(const Context& context, const Flux2VaeConfig& config,
+                                             DType compute, uint64_t seed);
+  // The type to compute in: BF16 where the precision allows it and the device has arithmetic for it.
+  static DType compute_dtype(const Context& context, const LayerSelection& selection);
+
+  const Flux2VaeConfig& config() const { return config_; }
+  void set_tile(int64_t latents) { tile_ = latents; }
+
+  // Bytes `decode` takes from context.scratch for latents [latent_channels, h, w].
+  size_t scratch_bytes(const Context& context, int64_t h, int64_t w) const;
+  // The same before loading, from the picture's size in pixels.
+  static uint64_t planned_bytes(const Context& context, const Flux2VaeConfig& config, DType compute,
+                                int64_t height, int64_t width);
+
+  // x: [grid_h * grid_w, 4 * latent_channels] as the transformer gives them -> latent
+  // [latent_channels, 2 grid_h, 2 grid_w].
+  Status denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w,
+                                float* latent) const;
+
+  // Both in host memory, on a device of the kind the weights were prepared for.
+  // latent: [latent_channels, h, w] -> image [3, h * scale_factor, w * scale_factor], before the
+  // clamp: about [-1, 1]. `profile` may be null.
+  Status decode(const Context& context, const float* latent, int64_t h, int64_t w, float* image,
+                const Progress& progress, Profile* profile = nullptr) const;
+
+ private:
+  Status read_weights(const Context& context, TensorSource& source);
+
+  Flux2VaeConfig config_;
+  DType compute_ = DType::kF32;
+  int64_t tile_ = kDefaultTile;
+  std::shared_ptr<const Flux2VaeWeights> weights_;
+};
+
+}  // namespace intaglio

@@ -1,0 +1,46 @@
+#include "models/parts/block_buffers.h"
+
+#include "ops/elementwise.h"
+#include "ops/quantize.h"
+
+namespace intaglio {
+
+size_t block_buffer_bytes(const BlockSizes& s) {
+  const auto element = static_cast<int64_t>(dtype_size(s.dtype));
+  return arena_bytes<float>(s.tokens * s.width) +
+         arena_bytes<std::byte>(s.tokens * s.input_cols * element) + arena_bytes<float>(s.tokens) +
+         arena_bytes<std::byte>(s.tokens * s.wide_cols * element) +
+         arena_bytes<std::byte>(s.tokens * s.width * element);
+}
+
+Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& s) {
+  const auto element = static_cast<int64_t>(dtype_size(s.dtype));
+  BlockBuffers b;
+  b.tokens = s.tokens;
+  b.dtype = s.dtype;
+  INTAGLIO_ASSIGN(b.h, arena.take<float>(s.tokens * s.width));
+  INTAGLIO_ASSIGN(b.input, arena.take<std::byte>(s.tokens * s.input_cols * element));
+  INTAGLIO_ASSIGN(b.scale_row, arena.take<float>(s.tokens));
+  INTAGLIO_ASSIGN(b.wide, arena.take<std::byte>(s.tokens * s.wide_cols * element));
+  INTAGLIO_ASSIGN(b.narrow, arena.take<std::byte>(s.tokens * s.width * element));
+  return b;
+}
+
+Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights,
+                                     const void* x, DType dtype, int64_t rows, void* storage,
+                                     float* scale_row, Profile* profile, const char* detail) {
+  Activation activation{weights.input_dtype(), storage, rows, weights.k, scale_row};
+  if (activation.dtype == dtype) {
+    activation.data = const_cast<void*>(x);  // read only: linears never write their input
+    return activation;
+  }
+  const ProfileScope scope(context, profile, ProfilePart::kQuantize, detail);
+  if (has_row_scales(activation.dtype)) {
+    INTAGLIO_TRY(quantize_rows(context, TensorView{x, dtype, Shape{rows, weights.k}}, activation));
+  } else {
+    INTAGLIO_TRY(convert_elements(context, x, dtype, storage, activation.dtype, rows * weights.k));
+  }
+  return activation;
+}
+
+}  // namespace intaglio

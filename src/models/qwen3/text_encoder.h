@@ -1,0 +1,82 @@
+// The language model of Qwen3-VL as text encoder: causal, plain rope, outputs of chosen layers interleaved into text features.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "io/json_config.h"
+#include "models/ideogram4/config.h"
+#include "models/parts/weights.h"
+
+namespace intaglio {
+
+struct BlockBuffers;
+
+// Bytes of the packed weights of the layers that are read, by layer, on a GPU.
+std::vector<uint64_t> text_layer_bytes(const TextEncoderConfig& config,
+                                       const LayerSelection& selection);
+
+// kShapeMismatch unless `checkpoint` has the tensors of all layers up to the last tap, and no layer that the config does not know.
+Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                                  const TextEncoderConfig& config);
+
+class TextEncoder {
+ public:
+  // Reads `files`. Only the layers up to the last tap are loaded; the vision tower is left alone.
+  // `model_index` may be null; its `text_activation_layers` overrides the taps.
+  // `weight_budget`: bytes of a GPU's memory for the packed weights of layers that stay. The others are read from the file again in each call of `encode`,
+  // one at a time: a prompt is one pass, so a copy of them in host memory would save nothing. 0: all stay. A CPU ignores it.
+  static Expected<TextEncoder> load(const Context& context, const PartFiles& files,
+                                    const LayerSelection& selection, const JsonConfig* model_index,
+                                    uint64_t weight_budget = 0);
+
+  // Random weights in the shapes of `config`, for benchmarks.
+  static Expected<TextEncoder> synthetic(const Context& context, const TextEncoderConfig& config,
+                                         const LayerSelection& selection, uint64_t seed,
+                                         uint64_t weight_budget = 0);
+  // Without weights, for plans: scratch_bytes says what it will say of the loaded model.
+  static Expected<TextEncoder> describe(const Context& context, const TextEncoderConfig& config,
+                                        const LayerSelection& selection);
+
+  const TextEncoderConfig& config() const { return config_; }
+  size_t weight_bytes() const;
+  bool keeps_all_layers() const { return kept_ == active_layers(); }
+  const std::vector<std::string>& unused_tensors() const { return unused_; }
+  size_t scratch_bytes(const Context& context, int64_t tokens) const;
+
+  // ids: token ids (host memory); features: memory of the device, F32 [ids.size(), feature_dim()], element (t, c * taps + i) = output of tap i, channel c.
+  // kInvalidArgument for an id outside the vocabulary.
+  Status encode(const Context& context, std::span<const int32_t> ids, float* features) const;
+
+ private:
+  struct Layer {
+    LinearWeights qkv, out, gate_up, down;
+    AlignedBuffer input_norm, post_norm, norm_q, norm_k;  // F32
+  };
+
+  Status read_weights(const Context& context, std::shared_ptr<TensorSource> source,
+                      uint64_t weight_budget);
+  Expected<Layer> read_layer(const Context& context, int64_t index) const;
+  Expected<Layer> describe_layer(const Context& context, int64_t index) const;
+  Status run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos,
+                   const float* sin, BlockBuffers& b) const;
+  // Layers that must run: those up to the last tap.
+  int64_t active_layers() const { return config_.taps.back() + 1; }
+
+  TextEncoderConfig config_;
+  DType dtype_ = DType::kF32;  // of activations
+  LayerSelection selection_;
+  std::shared_ptr<TensorSource> source_;
+  std::shared_ptr<const void> keep_alive_;
+  std::string prefix_;         // of the language model's weight names
+  std::vector<Layer> layers_;  // from `kept_` on only described
+  int64_t kept_ = 0;
+  std::vector<std::string> unused_;
+};
+
+}  // namespace intaglio
