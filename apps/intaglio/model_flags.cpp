@@ -17,7 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSynthetic = "synthetic:";
-constexpr int64_t kMostSteps = 1000;
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
@@ -196,9 +195,9 @@ Expected<ScheduleRequest> parse_schedule(const ScheduleFlags& flags) {
   request.preset = flags.preset;
   if (flags.steps) {
     int64_t steps = 0;
-    if (!parse_number(*flags.steps, steps) || steps < 1 || steps > kMostSteps)
+    if (!parse_number(*flags.steps, steps) || steps < 1 || steps > kMaxSteps)
       return make_error(ErrorCode::kInvalidArgument,
-                        "--steps: expected a whole number from 1 to {}, found \"{}\"", kMostSteps,
+                        "--steps: expected a whole number from 1 to {}, found \"{}\"", kMaxSteps,
                         printable(*flags.steps, 60));
     request.steps = steps;
   }

@@ -134,7 +134,8 @@ CardRates without_wgmma(CardRates card) {
   return card;
 }
 
-std::optional<ModelledPass> modelled_pass(const CardRates& card, const TransformerConfig& config,
+std::optional<ModelledPass> modelled_pass(const CardRates& card,
+                                          const ideogram4::TransformerConfig& config,
                                           Precision precision, int64_t tokens) {
   const Sizes s{.width = static_cast<double>(config.width()),
                 .hidden = static_cast<double>(config.intermediate),

@@ -48,7 +48,8 @@ struct ModelledPass {
 };
 
 // nullopt if the card has no products of this precision.
-std::optional<ModelledPass> modelled_pass(const CardRates& card, const TransformerConfig& config,
+std::optional<ModelledPass> modelled_pass(const CardRates& card,
+                                          const ideogram4::TransformerConfig& config,
                                           Precision precision, int64_t tokens);
 
 }  // namespace intaglio

@@ -33,7 +33,7 @@ std::vector<MapEntry> nearest(const DeploymentMap& map, int64_t tokens) {
 
 double modelled_step_ms(const CudaDevice& gpu, Precision precision, int64_t text_tokens,
                         int64_t image_tokens) {
-  const TransformerConfig config = ideogram4_transformer_config();
+  const ideogram4::TransformerConfig config = ideogram4::transformer_config();
   double sum = 0.0;
   for (const int64_t tokens : {text_tokens + image_tokens, image_tokens}) {
     const auto pass = modelled_pass(card_rates(gpu), config, precision, tokens);

@@ -97,9 +97,10 @@ float normal_at(uint64_t seed, uint64_t index) {
   return normals_of_counter(seed, index / 4)[index % 4];
 }
 
-void fill_normal(uint64_t seed, float* out, int64_t count) {
+void fill_normal(uint64_t seed, float* out, int64_t count, int64_t first) {
   for (int64_t i = 0; i < count; i += 4) {
-    const std::array<float, 4> values = normals_of_counter(seed, static_cast<uint64_t>(i) / 4);
+    const std::array<float, 4> values =
+        normals_of_counter(seed, static_cast<uint64_t>(first + i) / 4);
     for (int64_t j = 0; j < 4 && i + j < count; ++j) out[i + j] = values[static_cast<size_t>(j)];
   }
 }

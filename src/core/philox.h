@@ -14,7 +14,7 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
 // sine and cosine are our own polynomials in float64 over + - * / sqrt alone: IEEE 754 fixes those, so every machine gives the same float32.
 float normal_at(uint64_t seed, uint64_t index);
 
-// Elements 0 .. count - 1.
-void fill_normal(uint64_t seed, float* out, int64_t count);
+// Elements first .. first + count - 1; `first` is a multiple of 4.
+void fill_normal(uint64_t seed, float* out, int64_t count, int64_t first = 0);
 
 }  // namespace intaglio

@@ -31,32 +31,35 @@ bool changes_nothing(std::string_view key, const nlohmann::json& value) {
 
 }  // namespace
 
-Status check_config_keys(const JsonConfig& config, std::span<const ConfigKey> table) {
+Status check_config_keys(std::span<const KeyedConfig> parts) {
   std::vector<std::string> problems;
-  for (const ConfigKey& key : table) {
-    if (key.role != KeyRole::kOnly || !config.contains(key.name)) continue;
-    const nlohmann::json& value = config.json().at(key.name);
-    const nlohmann::json values = nlohmann::json::parse(key.values);
-    if (std::find(values.begin(), values.end(), value) != values.end()) continue;
-    problems.push_back(fmt::format("{}{}: found {}, supported is {}{}{}", config.where(), key.name,
-                                   shown(value), choices(values), key.reason.empty() ? "" : ": ",
-                                   key.reason));
+  for (const KeyedConfig& part : parts) {
+    for (const ConfigKey& key : part.table) {
+      if (key.role != KeyRole::kOnly || !part.config.contains(key.name)) continue;
+      const nlohmann::json& value = part.config.json().at(key.name);
+      const nlohmann::json values = nlohmann::json::parse(key.values);
+      if (std::find(values.begin(), values.end(), value) != values.end()) continue;
+      problems.push_back(fmt::format("{}{}: found {}, supported is {}{}{}", part.config.where(),
+                                     key.name, shown(value), choices(values),
+                                     key.reason.empty() ? "" : ": ", key.reason));
+    }
   }
   if (problems.empty()) return {};
   return make_error(ErrorCode::kUnsupported, "{}",
                     OwnLines{fmt::format("{}", fmt::join(problems, "\n  "))});
 }
 
-UnknownKeys unknown_config_keys(const JsonConfig& config, std::span<const ConfigKey> table,
-                                std::string_view prefix) {
+UnknownKeys unknown_config_keys(std::span<const KeyedConfig> parts) {
   UnknownKeys unknown;
-  for (const auto& [name, value] : config.json().items()) {
-    const bool known =
-        std::any_of(table.begin(), table.end(),
-                    [&key_name = name](const ConfigKey& key) { return key.name == key_name; });
-    if (known) continue;
-    unknown.all.push_back(fmt::format("{}{}", prefix, name));
-    if (!changes_nothing(name, value)) unknown.arithmetic.push_back(unknown.all.back());
+  for (const KeyedConfig& part : parts) {
+    for (const auto& [name, value] : part.config.json().items()) {
+      const bool known =
+          std::any_of(part.table.begin(), part.table.end(),
+                      [&key_name = name](const ConfigKey& key) { return key.name == key_name; });
+      if (known) continue;
+      unknown.all.push_back(part.prefix + name);
+      if (!changes_nothing(name, value)) unknown.arithmetic.push_back(unknown.all.back());
+    }
   }
   return unknown;
 }

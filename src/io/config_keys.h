@@ -24,15 +24,22 @@ struct ConfigKey {
   std::string_view reason = {};  // why nothing else is, for the message
 };
 
-// kUnsupported that lists every key with another value than the table has.
-Status check_config_keys(const JsonConfig& config, std::span<const ConfigKey> table);
+// A config, or an object nested in one under `prefix` ("text_config."), and its table.
+struct KeyedConfig {
+  JsonConfig config;
+  std::span<const ConfigKey> table;
+  std::string prefix = {};
+};
+
+// kUnsupported that lists every key, nested ones too, with another value than its table has.
+Status check_config_keys(std::span<const KeyedConfig> parts);
 
 struct UnknownKeys {
-  std::vector<std::string> all;         // sorted
+  std::vector<std::string> all;         // in the order of the parts, sorted in each
   std::vector<std::string> arithmetic;  // of them, those that may change what is computed
 };
-// Keys that the table lacks; `prefix` goes before each. A key that is null, false, empty or a note of its writer (a leading _) changes nothing.
-UnknownKeys unknown_config_keys(const JsonConfig& config, std::span<const ConfigKey> table,
-                                std::string_view prefix = {});
+// Keys that the tables lack, nested ones by their path ("text_config.softcap"). A key that is null, false, empty or a note of its writer (a leading _) changes
+// nothing.
+UnknownKeys unknown_config_keys(std::span<const KeyedConfig> parts);
 
 }  // namespace intaglio

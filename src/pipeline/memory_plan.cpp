@@ -15,7 +15,7 @@ namespace {
 constexpr uint64_t kStagingBytes = 5;
 // Blocks of the device are rounded up to so much at most.
 constexpr uint64_t kGranule = uint64_t{2} << 20;
-constexpr uint64_t kSessionBlocks = 6;  // of a TransformerSession
+constexpr uint64_t kSessionBlocks = 6;  // of a ideogram4::TransformerSession
 // Tokens up to which both passes of a step take less time beside each other than one after the other (docs/kernels/whole_pass.md, H100): a small pass leaves the card
 // idle at its kernels' ends, a large one fills it.
 constexpr int64_t kMostTokensBeside = 2048;
@@ -141,11 +141,11 @@ void place_sessions(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan
   if (plan.keep_text) plan.text_phase = std::max(plan.text_phase, kept + n.features);
 }
 
-uint64_t transformer_fixed_bytes(const TransformerConfig& config, const LayerSelection& selection,
-                                 bool with_text) {
+uint64_t transformer_fixed_bytes(const ideogram4::TransformerConfig& config,
+                                 const LayerSelection& selection, bool with_text) {
   constexpr std::string_view kWeight = ".weight";
   uint64_t bytes = 0;
-  for (const auto& [name, shape] : transformer_tensor_shapes(config, with_text)) {
+  for (const auto& [name, shape] : ideogram4::transformer_tensor_shapes(config, with_text)) {
     const std::string_view in_name = name;
     const auto has = [in_name](std::string_view part) {
       return in_name.find(part) != std::string_view::npos;
@@ -211,16 +211,16 @@ Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, b
   return std::max<uint64_t>(1, room - least);
 }
 
-ModelWeights transformer_weights(const TransformerConfig& config, const LayerSelection& selection,
-                                 bool with_text) {
+ModelWeights transformer_weights(const ideogram4::TransformerConfig& config,
+                                 const LayerSelection& selection, bool with_text) {
   ModelWeights weights;
   weights.fixed_bytes = transformer_fixed_bytes(config, selection, with_text);
   for (int64_t i = 0; i < config.layers; ++i) {
-    for (const LinearSizes& linear : transformer_layer_linears(config, selection, i))
+    for (const LinearSizes& linear : ideogram4::transformer_layer_linears(config, selection, i))
       weights.fixed_bytes += scale_bytes(linear);
   }
-  weights.layer_bytes = transformer_layer_bytes(config, selection);
-  weights.once_bytes = transformer_modulation_bytes(config, selection);
+  weights.layer_bytes = ideogram4::transformer_layer_bytes(config, selection);
+  weights.once_bytes = ideogram4::transformer_modulation_bytes(config, selection);
   weights.staging_bytes =
       kStagingBytes * static_cast<uint64_t>(config.intermediate * config.width());
   return weights;
@@ -232,10 +232,10 @@ ModelWeights weights_on_cpu(ModelWeights weights) {
   return weights;
 }
 
-ModelWeights text_encoder_weights(const TextEncoderConfig& config,
+ModelWeights text_encoder_weights(const qwen3::TextEncoderConfig& config,
                                   const LayerSelection& selection) {
   ModelWeights weights;
-  weights.layer_bytes = text_layer_bytes(config, selection);
+  weights.layer_bytes = qwen3::text_layer_bytes(config, selection);
   // Norms, and scales of the quantized kinds.
   const auto floats = static_cast<uint64_t>(4 * config.hidden + 2 * config.head_dim +
                                             (config.heads + 2 * config.kv_heads) * config.head_dim +
@@ -246,7 +246,7 @@ ModelWeights text_encoder_weights(const TextEncoderConfig& config,
   return weights;
 }
 
-uint64_t vae_weight_bytes(const Flux2VaeConfig& c, DType compute) {
+uint64_t vae_weight_bytes(const autoencoder::DecoderConfig& c, DType compute) {
   const auto resnet = [](int64_t in, int64_t out) {
     return 9 * (in * out + out * out) + (in == out ? 0 : in * out);
   };
@@ -276,10 +276,12 @@ struct PassNeeds {
   uint64_t session = 0;  // with its velocity
 };
 
-Expected<PassNeeds> pass_needs(const Context& context, const TransformerConfig& config,
-                               const Transformer::LoadOptions& options, const PlannedPicture& p) {
+Expected<PassNeeds> pass_needs(const Context& context, const ideogram4::TransformerConfig& config,
+                               const ideogram4::Transformer::LoadOptions& options,
+                               const PlannedPicture& p) {
   const int64_t text_tokens = options.with_text ? p.text_tokens : 0;
-  INTAGLIO_ASSIGN(const Transformer transformer, Transformer::describe(context, config, options));
+  INTAGLIO_ASSIGN(const ideogram4::Transformer transformer,
+                  ideogram4::Transformer::describe(context, config, options));
   PassNeeds needs;
   needs.weights = transformer_weights(config, options.selection, options.with_text);
   if (context.gpu == nullptr) needs.weights = weights_on_cpu(std::move(needs.weights));
@@ -302,7 +304,8 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels&
   const LayerSelection& selection = models.selection;
   MemoryNeeds needs;
   needs.text = text_encoder_weights(models.text, selection);
-  INTAGLIO_ASSIGN(const TextEncoder text, TextEncoder::describe(context, models.text, selection));
+  INTAGLIO_ASSIGN(const qwen3::TextEncoder text,
+                  qwen3::TextEncoder::describe(context, models.text, selection));
   needs.text_scratch = text.scratch_bytes(context, p.text_tokens);
   needs.records = context.gpu != nullptr;
   needs.has_unconditional = models.unconditional.has_value();
@@ -325,11 +328,11 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels&
   const int64_t latents = p.grid_h * p.grid_w * models.conditional.channels;
   needs.sessions += static_cast<uint64_t>(latents) * sizeof(float) + kGranule;
   needs.features = static_cast<uint64_t>(p.text_tokens * models.text.feature_dim()) * sizeof(float);
-  const DType vae_dtype = Flux2VaeDecoder::compute_dtype(context, selection);
+  const DType vae_dtype = autoencoder::Decoder::compute_dtype(context, selection);
   const int64_t pixels = 2 * models.vae.scale_factor();
   needs.vae_weights = vae_weight_bytes(models.vae, vae_dtype);
-  needs.vae_scratch = Flux2VaeDecoder::planned_bytes(context, models.vae, vae_dtype,
-                                                     p.grid_h * pixels, p.grid_w * pixels);
+  needs.vae_scratch = autoencoder::Decoder::planned_bytes(context, models.vae, vae_dtype,
+                                                          p.grid_h * pixels, p.grid_w * pixels);
   // On a CPU the arena never shrinks: fresh pages cost more than they save.
   if (context.gpu == nullptr) {
     const uint64_t most =

@@ -16,9 +16,10 @@
 
 #include "core/context.h"
 #include "core/status.h"
-#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/decoder.h"
 #include "models/ideogram4/config.h"
 #include "models/parts/selection.h"
+#include "models/qwen3/config.h"
 
 namespace intaglio {
 
@@ -57,7 +58,7 @@ struct MemoryLimits {
 struct MemoryPlan {
   bool has_unconditional = true;  // whether there is room for it in the plan
   bool keep_text = true;  // beside the transformers; false: dropped once the features are made
-  // Bytes of the layers of each transformer that stay on the device (Transformer::LoadOptions::weight_budget). 0: all.
+  // Bytes of the layers of each transformer that stay on the device (ideogram4::Transformer::LoadOptions::weight_budget). 0: all.
   uint64_t conditional_budget = 0, unconditional_budget = 0;
   bool streams = false;                // whether any layer does
   uint64_t slots = 0, slot_bytes = 0;  // that weights are copied into from host memory
@@ -84,19 +85,20 @@ uint64_t least_resident_bytes(const MemoryNeeds& needs);
 Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, bool stream);
 
 // What the configs say of it, on a GPU. On a CPU all of it is fixed: see weights_on_cpu.
-ModelWeights transformer_weights(const TransformerConfig& config, const LayerSelection& selection,
-                                 bool with_text);
+ModelWeights transformer_weights(const ideogram4::TransformerConfig& config,
+                                 const LayerSelection& selection, bool with_text);
 ModelWeights weights_on_cpu(ModelWeights weights);
-ModelWeights text_encoder_weights(const TextEncoderConfig& config, const LayerSelection& selection);
-uint64_t vae_weight_bytes(const Flux2VaeConfig& config, DType compute);
+ModelWeights text_encoder_weights(const qwen3::TextEncoderConfig& config,
+                                  const LayerSelection& selection);
+uint64_t vae_weight_bytes(const autoencoder::DecoderConfig& config, DType compute);
 
 // Parts as their own configs say: no two of them need to be of one size.
 struct PlannedModels {
-  TransformerConfig conditional;
+  ideogram4::TransformerConfig conditional;
   // nullopt: the model has none, or the picture does not need it; nothing is planned for it.
-  std::optional<TransformerConfig> unconditional;
-  TextEncoderConfig text;
-  Flux2VaeConfig vae;
+  std::optional<ideogram4::TransformerConfig> unconditional;
+  qwen3::TextEncoderConfig text;
+  autoencoder::DecoderConfig vae;
   LayerSelection selection;
 };
 struct PlannedPicture {

@@ -43,7 +43,7 @@ Status read_defaults(const JsonConfig& own, ModelInfo& info) {
 Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const JsonConfig& index,
                                     const std::filesystem::path& scheduler,
                                     bool has_unconditional) {
-  INTAGLIO_TRY(check_known_keys(ConfigKind::kModelIndex, index));
+  INTAGLIO_TRY(ideogram4::check_known_keys(ideogram4::ConfigKind::kModelIndex, index));
   ModelInfo info;
   std::error_code error;
   const std::filesystem::path canonical = std::filesystem::weakly_canonical(folder, error);
@@ -69,7 +69,7 @@ Expected<ModelInfo> read_model_info(const std::filesystem::path& folder, const J
     INTAGLIO_ASSIGN(info.presets, published_presets());
   }
   INTAGLIO_ASSIGN(const JsonConfig scheduler_config, JsonConfig::open(scheduler));
-  INTAGLIO_TRY(check_known_keys(ConfigKind::kScheduler, scheduler_config));
+  INTAGLIO_TRY(ideogram4::check_known_keys(ideogram4::ConfigKind::kScheduler, scheduler_config));
   INTAGLIO_ASSIGN(info.shift, scheduler_config.number_or("shift", 1.0));
   if (!(info.shift > 0.0))
     return make_error(ErrorCode::kBadFormat, "{}shift is {}; expected a positive number",

@@ -14,7 +14,7 @@
 namespace intaglio {
 
 inline constexpr int64_t kMaxSide = 1 << 20;  // pixels
-inline constexpr int64_t kMaxSteps = 10000;
+inline constexpr int64_t kMaxSteps = 1000;
 
 struct ModelInfo {
   std::string name;              // of the folder, or "synthetic:ideogram4"

@@ -32,10 +32,10 @@ class Problems {
 };
 
 // The config of a part; what it says that nobody reads joins `warnings`.
-Expected<JsonConfig> open_config(ConfigKind kind, const std::filesystem::path& path,
+Expected<JsonConfig> open_config(ideogram4::ConfigKind kind, const std::filesystem::path& path,
                                  std::vector<std::string>& warnings) {
   INTAGLIO_ASSIGN(JsonConfig config, JsonConfig::open(path));
-  const UnknownKeys unknown = unknown_keys(kind, config);
+  const UnknownKeys unknown = ideogram4::unknown_keys(kind, config);
   if (!unknown.arithmetic.empty())
     warnings.push_back(fmt::format(
         "{}{}: unknown settings, passed over; pictures may differ from what the model means",
@@ -76,17 +76,17 @@ class FolderSource final : public ModelSource {
     problems.note(join_parts(paths.folder.string()));
     problems.note(check_chat_tokens(tokenizer_, parts_.tokenizer));
     problems.note(check_weights(parts_.text_encoder, [&](auto checkpoint) {
-      return check_text_encoder_weights(std::move(checkpoint), text_);
+      return qwen3::check_text_encoder_weights(std::move(checkpoint), text_);
     }));
     problems.note(check_weights(parts_.transformer, [&](auto checkpoint) {
-      return check_transformer_weights(std::move(checkpoint), transformer_, true);
+      return ideogram4::check_transformer_weights(std::move(checkpoint), transformer_, true);
     }));
     if (parts_.unconditional)
       problems.note(check_weights(*parts_.unconditional, [&](auto checkpoint) {
-        return check_transformer_weights(std::move(checkpoint), *unconditional_, false);
+        return ideogram4::check_transformer_weights(std::move(checkpoint), *unconditional_, false);
       }));
     problems.note(check_weights(parts_.vae, [&](auto checkpoint) {
-      return check_flux2_vae_weights(std::move(checkpoint), vae_);
+      return autoencoder::check_decoder_weights(std::move(checkpoint), vae_);
     }));
     return problems.status();
   }
@@ -98,7 +98,8 @@ class FolderSource final : public ModelSource {
     std::error_code ignored;
     std::vector<fs::path> files{info_.folder / "model_index.json", parts_.tokenizer,
                                 parts_.tokenizer.parent_path() / "tokenizer_config.json"};
-    std::vector<fs::path> folders{info_.folder / "tokenizer", parts_.scheduler.parent_path()};
+    std::vector<fs::path> folders{info_.folder, info_.folder / "tokenizer",
+                                  parts_.scheduler.parent_path()};
     for (const PartFiles* part : weight_parts()) {
       files.push_back(part->config);
       if (fs::is_directory(part->weights, ignored)) {
@@ -108,9 +109,10 @@ class FolderSource final : public ModelSource {
         for (const auto& file : (*checkpoint)->files()) files.push_back(file->path());
       }
     }
+    // Pictures drawn into the folder are the user's to replace.
     for (const fs::path& folder : folders)
       for (const auto& entry : fs::directory_iterator(folder, ignored))
-        files.push_back(entry.path());
+        if (entry.path().extension() != ".png") files.push_back(entry.path());
     return files;
   }
 
@@ -123,7 +125,7 @@ class FolderSource final : public ModelSource {
   }
 
   Expected<std::vector<int32_t>> tokenize(std::string_view prompt) const override {
-    return tokenize_prompt(tokenizer_, prompt);
+    return qwen3::tokenize_prompt(tokenizer_, prompt);
   }
 
   Expected<std::string> hash(const std::atomic<bool>* cancel) const override {
@@ -136,22 +138,25 @@ class FolderSource final : public ModelSource {
     return fmt::format("{:016x}", hash);
   }
 
-  Expected<TextEncoder> load_text_encoder(const Context& context, const LayerSelection& selection,
-                                          uint64_t weight_budget) const override {
-    return TextEncoder::load(context, parts_.text_encoder, selection, &index_, weight_budget);
+  Expected<qwen3::TextEncoder> load_text_encoder(const Context& context,
+                                                 const LayerSelection& selection,
+                                                 uint64_t weight_budget) const override {
+    return qwen3::TextEncoder::load(context, parts_.text_encoder, selection, &index_,
+                                    weight_budget);
   }
 
-  Expected<Transformer> load_transformer(const Context& context, TransformerRole role,
-                                         const Transformer::LoadOptions& options) const override {
+  Expected<ideogram4::Transformer> load_transformer(
+      const Context& context, TransformerRole role,
+      const ideogram4::Transformer::LoadOptions& options) const override {
     if (role == TransformerRole::kConditional)
-      return Transformer::load(context, parts_.transformer, options);
+      return ideogram4::Transformer::load(context, parts_.transformer, options);
     if (!parts_.unconditional)
       return make_error(ErrorCode::kNotFound, "{} has no unconditional transformer", info_.name);
-    return Transformer::load(context, *parts_.unconditional, options);
+    return ideogram4::Transformer::load(context, *parts_.unconditional, options);
   }
 
-  Expected<Flux2VaeDecoder> load_vae(const Context& context, DType compute) const override {
-    return Flux2VaeDecoder::load(context, parts_.vae, compute);
+  Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const override {
+    return autoencoder::Decoder::load(context, parts_.vae, compute);
   }
 
  private:
@@ -160,35 +165,37 @@ class FolderSource final : public ModelSource {
                                            parts_.unconditional.has_value()));
     note_other_parts(paths);
     std::vector<std::string>& warnings = info_.warnings;
-    INTAGLIO_TRY(open_config(ConfigKind::kModelIndex, paths.folder / "model_index.json", warnings));
-    INTAGLIO_TRY(open_config(ConfigKind::kScheduler, parts_.scheduler, warnings));
+    INTAGLIO_TRY(open_config(ideogram4::ConfigKind::kModelIndex, paths.folder / "model_index.json",
+                             warnings));
+    INTAGLIO_TRY(open_config(ideogram4::ConfigKind::kScheduler, parts_.scheduler, warnings));
     const std::filesystem::path tokenizer =
         parts_.tokenizer.parent_path() / "tokenizer_config.json";
     std::error_code ignored;
     if (std::filesystem::exists(tokenizer, ignored)) {
       INTAGLIO_ASSIGN(const JsonConfig json,
-                      open_config(ConfigKind::kTokenizer, tokenizer, warnings));
-      INTAGLIO_TRY(check_known_keys(ConfigKind::kTokenizer, json));
+                      open_config(ideogram4::ConfigKind::kTokenizer, tokenizer, warnings));
+      INTAGLIO_TRY(ideogram4::check_known_keys(ideogram4::ConfigKind::kTokenizer, json));
     }
     Problems problems;
     problems.note(read_transformer(parts_.transformer.config, transformer_));
     if (parts_.unconditional)
       problems.note(read_transformer(parts_.unconditional->config, unconditional_.emplace()));
-    problems.note(open_config(ConfigKind::kTextEncoder, parts_.text_encoder.config, warnings)
-                      .and_then([&](const JsonConfig& json) {
-                        return parse_text_encoder_config(json, &index_);
-                      })
-                      .map([&](TextEncoderConfig config) { text_ = std::move(config); }));
-    problems.note(open_config(ConfigKind::kVae, parts_.vae.config, warnings)
-                      .and_then(parse_flux2_vae_config)
-                      .map([&](Flux2VaeConfig config) { vae_ = std::move(config); }));
+    problems.note(
+        open_config(ideogram4::ConfigKind::kTextEncoder, parts_.text_encoder.config, warnings)
+            .and_then([&](const JsonConfig& json) {
+              return qwen3::parse_text_encoder_config(json, &index_);
+            })
+            .map([&](qwen3::TextEncoderConfig config) { text_ = std::move(config); }));
+    problems.note(open_config(ideogram4::ConfigKind::kVae, parts_.vae.config, warnings)
+                      .and_then(autoencoder::parse_decoder_config)
+                      .map([&](autoencoder::DecoderConfig config) { vae_ = std::move(config); }));
     return problems.status();
   }
 
-  Status read_transformer(const std::filesystem::path& path, TransformerConfig& config) {
+  Status read_transformer(const std::filesystem::path& path, ideogram4::TransformerConfig& config) {
     INTAGLIO_ASSIGN(const JsonConfig json,
-                    open_config(ConfigKind::kTransformer, path, info_.warnings));
-    INTAGLIO_ASSIGN(config, parse_transformer_config(json));
+                    open_config(ideogram4::ConfigKind::kTransformer, path, info_.warnings));
+    INTAGLIO_ASSIGN(config, ideogram4::parse_transformer_config(json));
     return {};
   }
 
@@ -226,7 +233,7 @@ class FolderSource final : public ModelSource {
 
 class RandomSource final : public ModelSource {
  public:
-  RandomSource(ModelInfo info, const ModelSizes& sizes) {
+  RandomSource(ModelInfo info, const ideogram4::ModelSizes& sizes) {
     info_ = std::move(info);
     transformer_ = sizes.conditional;
     unconditional_ = sizes.unconditional;
@@ -239,14 +246,15 @@ class RandomSource final : public ModelSource {
   Status check_keep_bf16(const LayerSelection& selection) const override {
     if (selection.keep_bf16.empty()) return {};
     std::vector<std::string> names;
-    for (auto& [name, shape] : transformer_tensor_shapes(transformer_, true)) names.push_back(name);
+    for (auto& [name, shape] : ideogram4::transformer_tensor_shapes(transformer_, true))
+      names.push_back(name);
     return selection.check_keep_bf16(without_suffix(std::move(names), ".weight"));
   }
 
   // Some ids, as many as a byte pair encoding makes of English: one for four bytes.
   Expected<std::vector<int32_t>> tokenize(std::string_view prompt) const override {
     constexpr size_t kBytesPerToken = 4;
-    const std::string chat = chat_form(prompt);
+    const std::string chat = qwen3::chat_form(prompt);
     std::vector<int32_t> ids;
     uint64_t hash = 0;
     for (size_t i = 0; i < chat.size(); ++i) {
@@ -254,7 +262,7 @@ class RandomSource final : public ModelSource {
       if (i % kBytesPerToken == kBytesPerToken - 1 || i + 1 == chat.size())
         ids.push_back(static_cast<int32_t>(hash % static_cast<uint64_t>(text_.vocab)));
     }
-    INTAGLIO_TRY(check_prompt_tokens(static_cast<int64_t>(ids.size())));
+    INTAGLIO_TRY(qwen3::check_prompt_tokens(static_cast<int64_t>(ids.size())));
     return ids;
   }
 
@@ -262,20 +270,22 @@ class RandomSource final : public ModelSource {
     return std::string("0000000000000000");  // no weights of anyone's
   }
 
-  Expected<TextEncoder> load_text_encoder(const Context& context, const LayerSelection& selection,
-                                          uint64_t weight_budget) const override {
-    return TextEncoder::synthetic(context, text_, selection, 1, weight_budget);
+  Expected<qwen3::TextEncoder> load_text_encoder(const Context& context,
+                                                 const LayerSelection& selection,
+                                                 uint64_t weight_budget) const override {
+    return qwen3::TextEncoder::synthetic(context, text_, selection, 1, weight_budget);
   }
 
-  Expected<Transformer> load_transformer(const Context& context, TransformerRole role,
-                                         const Transformer::LoadOptions& options) const override {
+  Expected<ideogram4::Transformer> load_transformer(
+      const Context& context, TransformerRole role,
+      const ideogram4::Transformer::LoadOptions& options) const override {
     const bool conditional = role == TransformerRole::kConditional;
-    return Transformer::synthetic(context, conditional ? transformer_ : *unconditional_, options,
-                                  conditional ? 2 : 3);
+    return ideogram4::Transformer::synthetic(context, conditional ? transformer_ : *unconditional_,
+                                             options, conditional ? 2 : 3);
   }
 
-  Expected<Flux2VaeDecoder> load_vae(const Context& context, DType compute) const override {
-    return Flux2VaeDecoder::synthetic(context, vae_, compute, 4);
+  Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const override {
+    return autoencoder::Decoder::synthetic(context, vae_, compute, 4);
   }
 };
 
@@ -316,10 +326,10 @@ Expected<std::unique_ptr<ModelSource>> ModelSource::open(const ModelPaths& paths
 }
 
 Expected<std::unique_ptr<ModelSource>> ModelSource::synthetic(std::string_view name) {
-  const std::optional<ModelSizes> sizes = model_sizes(name);
+  const std::optional<ideogram4::ModelSizes> sizes = ideogram4::model_sizes(name);
   if (!sizes) {
     return make_error(ErrorCode::kNotFound, "synthetic:{}: no such sizes; known are {}", name,
-                      fmt::join(model_size_names(), ", "));
+                      fmt::join(ideogram4::model_size_names(), ", "));
   }
   ModelInfo info;
   info.name = fmt::format("synthetic:{}", name);

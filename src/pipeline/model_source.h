@@ -12,7 +12,7 @@
 
 #include "core/context.h"
 #include "core/status.h"
-#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/decoder.h"
 #include "models/ideogram4/transformer.h"
 #include "models/parts/selection.h"
 #include "models/qwen3/text_encoder.h"
@@ -43,8 +43,8 @@ class ModelSource {
   PlannedModels planned(const LayerSelection& selection) const {
     return {transformer_, unconditional_, text_, vae_, selection};
   }
-  const TextEncoderConfig& text_config() const { return text_; }
-  const Flux2VaeConfig& vae_config() const { return vae_; }
+  const qwen3::TextEncoderConfig& text_config() const { return text_; }
+  const autoencoder::DecoderConfig& vae_config() const { return vae_; }
 
   // Everything on disk that the model is read from, also what a hash or a later load reads: no output of a run may replace one of these.
   virtual std::vector<std::filesystem::path> files() const { return {}; }
@@ -56,22 +56,23 @@ class ModelSource {
   // Hash of all weights, 16 hexadecimal digits. `cancel` may be null; once it is set the call returns kCancelled soon.
   virtual Expected<std::string> hash(const std::atomic<bool>* cancel = nullptr) const = 0;
 
-  virtual Expected<TextEncoder> load_text_encoder(const Context& context,
-                                                  const LayerSelection& selection,
-                                                  uint64_t weight_budget) const = 0;
-  virtual Expected<Transformer> load_transformer(const Context& context, TransformerRole role,
-                                                 const Transformer::LoadOptions& options) const = 0;
-  virtual Expected<Flux2VaeDecoder> load_vae(const Context& context, DType compute) const = 0;
+  virtual Expected<qwen3::TextEncoder> load_text_encoder(const Context& context,
+                                                         const LayerSelection& selection,
+                                                         uint64_t weight_budget) const = 0;
+  virtual Expected<ideogram4::Transformer> load_transformer(
+      const Context& context, TransformerRole role,
+      const ideogram4::Transformer::LoadOptions& options) const = 0;
+  virtual Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const = 0;
 
  protected:
   // kBadFormat unless the parts fit together; sets what `info` says of tokens and latents.
   Status join_parts(const std::string& where);
 
   ModelInfo info_;
-  TransformerConfig transformer_;
-  std::optional<TransformerConfig> unconditional_;
-  TextEncoderConfig text_;
-  Flux2VaeConfig vae_;
+  ideogram4::TransformerConfig transformer_;
+  std::optional<ideogram4::TransformerConfig> unconditional_;
+  qwen3::TextEncoderConfig text_;
+  autoencoder::DecoderConfig vae_;
 };
 
 }  // namespace intaglio

@@ -194,7 +194,7 @@ Expected<std::vector<int32_t>> Pipeline::Impl::token_ids(const PictureRequest& r
                                                 ? Expected<std::vector<int32_t>>(*r.token_ids)
                                                 : source->tokenize(r.prompt));
   if (ids.empty()) return make_error(ErrorCode::kInvalidArgument, "no text tokens were given");
-  INTAGLIO_TRY(check_prompt_tokens(static_cast<int64_t>(ids.size())));
+  INTAGLIO_TRY(qwen3::check_prompt_tokens(static_cast<int64_t>(ids.size())));
   const int64_t vocab = source->text_config().vocab;
   for (const int32_t id : ids) {
     if (id >= 0 && id < vocab) continue;
@@ -301,7 +301,7 @@ Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan, 
   INTAGLIO_TRY(load_transformers(plan, guided));
   INTAGLIO_TRY(synchronize(context));
   picture.phase_ms[static_cast<size_t>(Phase::kLoadTransformers)] = elapsed_ms(start);
-  for (const std::optional<Transformer>* model : {&conditional, &unconditional}) {
+  for (const std::optional<ideogram4::Transformer>* model : {&conditional, &unconditional}) {
     if (model == &unconditional && !guided) continue;
     picture.streamed_layers += static_cast<int64_t>((*model)->streamed_layers());
     picture.streamed_bytes += (*model)->streamed_bytes();

@@ -24,7 +24,7 @@ namespace intaglio {
 struct PipelineOptions {
   LayerSelection selection;
   std::optional<int> gpu{};  // ordinal; nullopt: the CPU
-  // Of the transformers' attention; nullopt: Transformer::LoadOptions::scores decides.
+  // Of the transformers' attention; nullopt: ideogram4::Transformer::LoadOptions::scores decides.
   std::optional<AttentionScores> scores{};
   int threads = 0;            // 0: as many as the process may run on
   uint64_t memory_limit = 0;  // bytes of the device's memory; 0: what it has available
@@ -35,7 +35,7 @@ struct PipelineOptions {
 
 struct PictureRequest {
   std::string prompt;
-  // Text tokens that take the prompt's place, 1 to kMaxPromptTokens.
+  // Text tokens that take the prompt's place, 1 to qwen3::kMaxPromptTokens.
   std::optional<std::vector<int32_t>> token_ids;
   int64_t width = 0, height = 0, steps = 0;
   std::vector<float> guidance;  // one a step

@@ -5,7 +5,7 @@
 #include <deque>
 
 #include "core/arena.h"
-#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/decoder.h"
 #include "models/ideogram4/transformer.h"
 #include "models/parts/weight_streaming.h"
 #include "models/qwen3/text_encoder.h"
@@ -28,21 +28,23 @@ struct Pipeline::Impl {
   std::shared_ptr<void> stream;
   Context context;
   Arena arena;
-  std::optional<TextEncoder> text_encoder;
+  std::optional<qwen3::TextEncoder> text_encoder;
   std::shared_ptr<WeightStreamer> streamer;  // of both transformers
-  std::optional<Transformer> conditional, unconditional;
-  std::optional<Flux2VaeDecoder> vae;
+  std::optional<ideogram4::Transformer> conditional, unconditional;
+  std::optional<autoencoder::Decoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
   Sampler sampler;
   uint64_t kept_scratch = 0, beside_scratch = 0;  // of the plan at work: see MemoryPlan
   struct KeptText {
     std::vector<int32_t> ids;
-    std::shared_ptr<const std::vector<float>> rows;  // Transformer::text_rows
+    std::shared_ptr<const std::vector<float>> rows;  // ideogram4::Transformer::text_rows
   };
   std::deque<KeptText> kept_texts;  // the newest last
 
   const ModelInfo& info() const { return source->info(); }
-  DType vae_dtype() const { return Flux2VaeDecoder::compute_dtype(context, options.selection); }
+  DType vae_dtype() const {
+    return autoencoder::Decoder::compute_dtype(context, options.selection);
+  }
   // Before anything is loaded the device's memory is what there is; later the loaded weights are part of the plan too.
   uint64_t memory_limit = 0;
 

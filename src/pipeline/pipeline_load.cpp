@@ -25,8 +25,8 @@ Status Pipeline::Impl::load_text_encoder(int64_t tokens) {
   text_encoder.reset();
   drop_activations();
   const LayerSelection& selection = options.selection;
-  INTAGLIO_ASSIGN(const TextEncoder described,
-                  TextEncoder::describe(context, source->text_config(), selection));
+  INTAGLIO_ASSIGN(const qwen3::TextEncoder described,
+                  qwen3::TextEncoder::describe(context, source->text_config(), selection));
   const ModelWeights weights = text_encoder_weights(source->text_config(), selection);
   const auto budget = [&]() -> Expected<uint64_t> {
     uint64_t taken =

@@ -114,13 +114,24 @@ Expected<std::vector<Preset>> read_presets(const JsonConfig& table) {
     INTAGLIO_ASSIGN(preset.steps, entry.integer("steps", 1, kMaxSteps));
     INTAGLIO_ASSIGN(preset.mu, entry.number_or("mu", preset.mu));
     INTAGLIO_ASSIGN(preset.std, entry.number_or("std", preset.std));
+    const auto same_name = [&name = name](const Preset& other) {
+      return same_letters(other.name, name);
+    };
+    if (std::any_of(presets.begin(), presets.end(), same_name))
+      return make_error(ErrorCode::kBadFormat, "{}: a preset of this name is there already",
+                        entry.where());
     std::vector<float> guidance;
+    if (!entry.contains("guidance"))
+      return make_error(ErrorCode::kBadFormat, "{}guidance: missing", entry.where());
     if (entry.contains("guidance") && entry.json().at("guidance").is_number()) {
       INTAGLIO_ASSIGN(const double one, entry.number("guidance"));
       guidance = {static_cast<float>(one)};
     } else {
       INTAGLIO_ASSIGN(const std::string text, entry.string_or("guidance", ""));
-      INTAGLIO_ASSIGN(guidance, parse_guidance(entry.where() + "guidance", text));
+      Expected<std::vector<float>> parsed = parse_guidance(entry.where() + "guidance", text);
+      // A fault of the model's file, not of the user's arguments.
+      if (!parsed) return tl::unexpected<Error>({ErrorCode::kBadFormat, parsed.error().message});
+      guidance = std::move(*parsed);
     }
     Expected<std::vector<float>> each = guidance_schedule(guidance, preset.steps);
     if (!each)
@@ -137,7 +148,7 @@ Expected<std::vector<Preset>> read_presets(const JsonConfig& table) {
 }
 
 Expected<std::vector<Preset>> published_presets() {
-  for (const EmbeddedFile& file : ideogram4_data_files()) {
+  for (const EmbeddedFile& file : ideogram4::data_files()) {
     if (file.name != "presets.json") continue;
     INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::parse(file.text, "presets.json"));
     INTAGLIO_ASSIGN(const JsonConfig table, json.object("presets"));

@@ -17,9 +17,9 @@
 namespace intaglio {
 
 struct SamplerInputs {
-  const Transformer* conditional = nullptr;
-  const Transformer* unconditional = nullptr;  // nullptr: no guidance
-  TextInput text;                              // not read any more once `prepare` is done
+  const ideogram4::Transformer* conditional = nullptr;
+  const ideogram4::Transformer* unconditional = nullptr;  // nullptr: no guidance
+  ideogram4::TextInput text;  // not read any more once `prepare` is done
   int64_t grid_h = 0, grid_w = 0;
   std::span<const float> times;  // model time of every step
   // Bytes of context.scratch, beside what a pass takes, in which the unconditional pass runs at the same time as the conditional one, on a stream of its
@@ -34,7 +34,7 @@ class Sampler {
   // until the picture's last step. A sampler that this fails on is good for nothing but another call.
   Status prepare(const Context& context, const SamplerInputs& inputs);
 
-  // Of the picture at work: Transformer::text_rows.
+  // Of the picture at work: ideogram4::Transformer::text_rows.
   Expected<std::vector<float>> text_rows(const Context& context) const {
     return state_->inputs.conditional->text_rows(context, state_->with_text);
   }
@@ -52,15 +52,15 @@ class Sampler {
   // What the passes read and write, at a place of its own: recordings refer to it.
   struct State {
     SamplerInputs inputs;
-    TransformerSession with_text, without_text;
+    ideogram4::TransformerSession with_text, without_text;
     AlignedBuffer x, velocity, unguided;  // F32 [image_tokens, channels]
     AlignedBuffer not_finite;             // a word, EulerStep::not_finite of the step at work
     std::unique_ptr<SideStream> side;
   };
   // Where a recording found what it refers to.
   struct Places {
-    const Transformer *conditional = nullptr, *unconditional = nullptr;
-    uint64_t with_text = 0, without_text = 0;  // TransformerSession::placement()
+    const ideogram4::Transformer *conditional = nullptr, *unconditional = nullptr;
+    uint64_t with_text = 0, without_text = 0;  // ideogram4::TransformerSession::placement()
     const void* scratch = nullptr;
     const void* x = nullptr;
     size_t beside_bytes = 0;

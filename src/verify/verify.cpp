@@ -10,9 +10,10 @@
 
 #include "core/files.h"
 #include "core/memory.h"
+#include "core/relative_error.h"
 #include "io/json_config.h"
 #include "io/safetensors.h"
-#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/decoder.h"
 #include "models/ideogram4/transformer.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/schedule.h"
@@ -83,13 +84,18 @@ class Verifier {
       if (entry.is_regular_file()) files.push_back(entry.path());
     }
     std::sort(files.begin(), files.end());
-    for (const fs::path& file : files) run_file(file);
+    for (const fs::path& file : files) {
+      run_file(file);
+      if (cancelled()) return make_error(ErrorCode::kCancelled, "cancelled");
+    }
     if (results_.empty())
       return make_error(ErrorCode::kNotFound, "{}: no test case in it", cases.string());
     return std::move(results_);
   }
 
  private:
+  bool cancelled() const { return options_.cancel != nullptr && *options_.cancel; }
+
   // `folder`/tiny, else `folder` itself, else the one subfolder with a model_index.json.
   Expected<fs::path> find_checkpoint() const {
     for (const fs::path& candidate : {folder_ / "tiny", folder_}) {
@@ -137,7 +143,7 @@ class Verifier {
     };
     for (const Stage& stage : kStages) {
       if (!stem.starts_with(stage.prefix)) continue;
-      if (const Status status = (this->*stage.run)(file, stem); !status) {
+      if (const Status status = (this->*stage.run)(file, stem); !status && !cancelled()) {
         add({stage.name, stem, std::numeric_limits<double>::infinity(), 0.0, Verdict::kFail,
              status.error().message});
       }
@@ -263,10 +269,11 @@ class Verifier {
 
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
     Context& context = device.context;
-    INTAGLIO_ASSIGN(
-        const Transformer model,
-        Transformer::load(context, files, {.selection = options_.selection, .with_text = true}));
-    const TransformerConfig& config = model.config();
+    context.cancel = options_.cancel;
+    INTAGLIO_ASSIGN(const ideogram4::Transformer model,
+                    ideogram4::Transformer::load(
+                        context, files, {.selection = options_.selection, .with_text = true}));
+    const ideogram4::TransformerConfig& config = model.config();
     if (static_cast<int64_t>(latents.size()) != grid_h * grid_w * config.channels ||
         text_shape[1] != config.text_dim || time.size() != 1) {
       return make_error(ErrorCode::kShapeMismatch,
@@ -284,7 +291,7 @@ class Verifier {
     INTAGLIO_ASSIGN(const AlignedBuffer x, upload(context, latents));
     INTAGLIO_ASSIGN(AlignedBuffer v, allocate(context, x.size()));
     INTAGLIO_ASSIGN(
-        TransformerSession session,
+        ideogram4::TransformerSession session,
         model.prepare(context, {.tokens = text_shape[0], .features = features.as<float>()}, grid_h,
                       grid_w, time));
     INTAGLIO_TRY(model.select_step(context, session, 0));
@@ -305,10 +312,11 @@ class Verifier {
     INTAGLIO_ASSIGN(const ModelParts parts, this->parts());
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
     Context& context = device.context;
+    context.cancel = options_.cancel;
     INTAGLIO_ASSIGN(
-        const Flux2VaeDecoder vae,
-        Flux2VaeDecoder::load(context, parts.vae,
-                              Flux2VaeDecoder::compute_dtype(context, options_.selection)));
+        const autoencoder::Decoder vae,
+        autoencoder::Decoder::load(
+            context, parts.vae, autoencoder::Decoder::compute_dtype(context, options_.selection)));
     if (shape[0] != vae.config().latent_channels) {
       return make_error(ErrorCode::kShapeMismatch, "latent of {}; expected {} channels",
                         to_string(shape), vae.config().latent_channels);
@@ -350,7 +358,7 @@ class Verifier {
     INTAGLIO_ASSIGN(const std::vector<float> all_latents, read_floats(*file, "latents"));
     INTAGLIO_ASSIGN(const std::vector<float> image, read_floats(*file, "image"));
     INTAGLIO_ASSIGN(Pipeline* const model, pipeline());
-    INTAGLIO_ASSIGN(const Picture picture, model->generate(request, {}, nullptr));
+    INTAGLIO_ASSIGN(const Picture picture, model->generate(request, {}, options_.cancel));
     INTAGLIO_TRY(keep(stem, "latents", picture.latents));
     INTAGLIO_TRY(keep(stem, "image", picture.planar));
     // The file holds the latents after every step; the last ones carry all errors.
@@ -375,19 +383,6 @@ class Verifier {
 };
 
 }  // namespace
-
-double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size()) return std::numeric_limits<double>::infinity();
-  double difference = 0.0;
-  double norm = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    difference += d * d;
-    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-  }
-  if (!(difference >= 0.0)) return std::numeric_limits<double>::infinity();  // NaN
-  return norm > 0.0 ? std::sqrt(difference / norm) : std::sqrt(difference);
-}
 
 Expected<std::vector<VerifyResult>> verify_directory(
     const std::filesystem::path& folder, const VerifyOptions& options,

@@ -1,6 +1,7 @@
 // Comparison with reference tensors: every case of a directory laid out like the published code's reference (docs/numerics.md).
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -31,6 +32,7 @@ struct VerifyOptions {
   int threads = 0;
   // Not empty: what each case computed is kept in this folder as <case>.<tensor>.f32, plain float32.
   std::filesystem::path tensors_out{};
+  const std::atomic<bool>* cancel = nullptr;  // once set, the call ends with kCancelled
   ModelPaths parts{};  // in place of the checkpoint's own; the folder is set here
 };
 
@@ -39,8 +41,5 @@ struct VerifyOptions {
 Expected<std::vector<VerifyResult>> verify_directory(
     const std::filesystem::path& folder, const VerifyOptions& options,
     const std::function<void(const VerifyResult&)>& report);
-
-// ||a - b|| / ||b|| in float64; infinite if a holds a NaN or sizes differ.
-double relative_error(const std::vector<float>& a, const std::vector<float>& b);
 
 }  // namespace intaglio

@@ -115,7 +115,7 @@ class DeviceMemory : public testing::TestWithParam<std::tuple<Precision, bool>> 
 };
 
 // Of the largest tensor of a layer, by the model that is loaded last.
-uint64_t tensor_elements(const TransformerConfig& c) {
+uint64_t tensor_elements(const ideogram4::TransformerConfig& c) {
   return static_cast<uint64_t>(c.intermediate * c.width());
 }
 

@@ -28,9 +28,9 @@ int64_t count_of(const std::string& what) {
 struct Loaded {
   DeviceContext device_context;
   Context context;
-  std::optional<Transformer> model;
+  std::optional<ideogram4::Transformer> model;
   Arena arena;
-  TransformerSession session;
+  ideogram4::TransformerSession session;
   AlignedBuffer latents, velocity, features;
 
   static constexpr int64_t kText = 7, kSide = 4, kSteps = 3;
@@ -128,12 +128,12 @@ TEST(DevicePasses, ASessionTakesWhatItSays) {
   constexpr int64_t kSteps = 20000, kSide = 64;
   device().set_computing(false);
   const std::vector<float> times(static_cast<size_t>(kSteps), 0.5f);
-  const Transformer& model = *loaded.model;
+  const ideogram4::Transformer& model = *loaded.model;
   Arena arena(*allocate(loaded.context,
                         model.scratch_bytes(loaded.context, Loaded::kText, kSide, kSide, kSteps)));
   loaded.context.scratch = &arena;
   const uint64_t before = device().device().now;
-  TransformerSession session;
+  ideogram4::TransformerSession session;
   const Status prepared = model.prepare(
       loaded.context, {.tokens = Loaded::kText, .features = loaded.features.as<float>()}, kSide,
       kSide, times, session);
@@ -172,7 +172,8 @@ TEST_P(DeviceScratch, OfATextEncoderIsWhatItAsksFor) {
   DeviceContext opened = *open_device(0, 1);
   Context& context = opened.context;
   const LayerSelection selection{.precision = GetParam(), .keep_bf16 = {}};
-  const auto described = TextEncoder::describe(context, tiny_model()->text_config(), selection);
+  const auto described =
+      qwen3::TextEncoder::describe(context, tiny_model()->text_config(), selection);
   for (const uint64_t budget : {uint64_t{0}, uint64_t{1}}) {
     const auto model = tiny_model()->load_text_encoder(context, selection, budget);
     ASSERT_TRUE(model && described);
@@ -196,7 +197,7 @@ TEST_P(DeviceScratch, OfADecoderIsWhatItAsksFor) {
   DeviceContext opened = *open_device(0, 1);
   Context& context = opened.context;
   const LayerSelection selection{.precision = GetParam(), .keep_bf16 = {}};
-  const DType dtype = Flux2VaeDecoder::compute_dtype(context, selection);
+  const DType dtype = autoencoder::Decoder::compute_dtype(context, selection);
   const auto vae = tiny_model()->load_vae(context, dtype);
   ASSERT_TRUE(vae);
   Arena arena(*allocate(context, vae->scratch_bytes(context, 6, 8)));
@@ -206,7 +207,7 @@ TEST_P(DeviceScratch, OfADecoderIsWhatItAsksFor) {
   const Status decoded = vae->decode(context, latent.data(), 6, 8, picture.data(), {});
   ASSERT_TRUE(decoded) << decoded.error().message;
   EXPECT_EQ(arena.peak(), arena.capacity());
-  EXPECT_EQ(Flux2VaeDecoder::planned_bytes(context, tiny_model()->vae_config(), dtype, 12, 16),
+  EXPECT_EQ(autoencoder::Decoder::planned_bytes(context, tiny_model()->vae_config(), dtype, 12, 16),
             arena.capacity());
 }
 

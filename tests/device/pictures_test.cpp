@@ -4,11 +4,11 @@
 #include <atomic>
 #include <cmath>
 
+#include "core/relative_error.h"
 #include "core/sanitizers.h"
 #include "device/double/device_double.h"
 #include "device/written_model.h"
 #include "pipeline/pipeline.h"
-#include "verify/verify.h"
 
 namespace intaglio {
 namespace {

@@ -29,7 +29,7 @@ Status write_tensors(const std::filesystem::path& file, const TensorShapes& shap
   return write_safetensors(file, entries);
 }
 
-std::string config_of(const TransformerConfig& c) {
+std::string config_of(const ideogram4::TransformerConfig& c) {
   return fmt::format(
       R"({{"num_layers": {}, "num_attention_heads": {}, "attention_head_dim": {}, "intermediate_size": {}, "adaln_dim": {}, )"
       R"("in_channels": {}, "llm_features_dim": {}, "mrope_section": [{}], "rope_theta": {}, "norm_eps": {}}})",
@@ -37,7 +37,7 @@ std::string config_of(const TransformerConfig& c) {
       fmt::join(c.mrope_section, ", "), c.rope_theta, c.norm_eps);
 }
 
-std::string config_of(const TextEncoderConfig& c) {
+std::string config_of(const qwen3::TextEncoderConfig& c) {
   return fmt::format(
       R"({{"num_hidden_layers": {}, "num_attention_heads": {}, "num_key_value_heads": {}, "head_dim": {}, "hidden_size": {}, )"
       R"("intermediate_size": {}, "vocab_size": {}, "rope_theta": {}, "rms_norm_eps": {}}})",
@@ -45,7 +45,7 @@ std::string config_of(const TextEncoderConfig& c) {
       c.norm_eps);
 }
 
-TensorShapes text_shapes(const TextEncoderConfig& c) {
+TensorShapes text_shapes(const qwen3::TextEncoderConfig& c) {
   const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
   TensorShapes shapes{{"model.embed_tokens.weight", Shape{c.vocab, c.hidden}}};
   for (int64_t i = 0; i < c.layers; ++i) {
@@ -84,9 +84,11 @@ class WrittenSource final : public ModelSource {
     folder_.write("unconditional/config.json", config_of(sizes.unconditional));
     folder_.write("text/config.json", config_of(sizes.text));
     INTAGLIO_TRY(write_tensors(folder_ / "transformer/model.safetensors",
-                               transformer_tensor_shapes(sizes.conditional, true), 1000));
+                               ideogram4::transformer_tensor_shapes(sizes.conditional, true),
+                               1000));
     INTAGLIO_TRY(write_tensors(folder_ / "unconditional/model.safetensors",
-                               transformer_tensor_shapes(sizes.unconditional, false), 2000));
+                               ideogram4::transformer_tensor_shapes(sizes.unconditional, false),
+                               2000));
     INTAGLIO_TRY(write_tensors(folder_ / "text/model.safetensors", text_shapes(sizes.text), 3000));
     return join_parts("written");
   }
@@ -98,23 +100,25 @@ class WrittenSource final : public ModelSource {
   Expected<std::string> hash(const std::atomic<bool>*) const override {
     return std::string(16, '0');
   }
-  Expected<TextEncoder> load_text_encoder(const Context& context, const LayerSelection& selection,
-                                          uint64_t weight_budget) const override {
+  Expected<qwen3::TextEncoder> load_text_encoder(const Context& context,
+                                                 const LayerSelection& selection,
+                                                 uint64_t weight_budget) const override {
     const Heard heard(on_load_, "text");
     INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(folder_ / "model_index.json"));
-    return TextEncoder::load(context, PartFiles::in(folder_ / "text"), selection, &index,
-                             weight_budget);
+    return qwen3::TextEncoder::load(context, PartFiles::in(folder_ / "text"), selection, &index,
+                                    weight_budget);
   }
-  Expected<Transformer> load_transformer(const Context& context, TransformerRole role,
-                                         const Transformer::LoadOptions& options) const override {
+  Expected<ideogram4::Transformer> load_transformer(
+      const Context& context, TransformerRole role,
+      const ideogram4::Transformer::LoadOptions& options) const override {
     const bool conditional = role == TransformerRole::kConditional;
     const Heard heard(on_load_, conditional ? "conditional" : "unconditional");
     const auto folder = folder_ / (conditional ? "transformer" : "unconditional");
-    return Transformer::load(context, PartFiles::in(folder), options);
+    return ideogram4::Transformer::load(context, PartFiles::in(folder), options);
   }
-  Expected<Flux2VaeDecoder> load_vae(const Context& context, DType compute) const override {
+  Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const override {
     const Heard heard(on_load_, "vae");
-    return Flux2VaeDecoder::synthetic(context, vae_, compute, 4);
+    return autoencoder::Decoder::synthetic(context, vae_, compute, 4);
   }
 
  private:
@@ -137,7 +141,7 @@ class WrittenSource final : public ModelSource {
 
 WrittenSizes tiny_sizes() {
   WrittenSizes sizes;
-  TransformerConfig& c = sizes.conditional;
+  ideogram4::TransformerConfig& c = sizes.conditional;
   c.layers = 3;
   c.heads = 1;
   c.head_dim = 64;
@@ -148,12 +152,12 @@ WrittenSizes tiny_sizes() {
   c.mrope_section = {12, 10, 10};
   c.rope_theta = 1e4;
   c.norm_eps = 1e-5f;
-  TransformerConfig& u = sizes.unconditional;
+  ideogram4::TransformerConfig& u = sizes.unconditional;
   u = c;
   u.layers = 5;
   u.intermediate = 160;
   u.text_dim = 16;
-  TextEncoderConfig& t = sizes.text;
+  qwen3::TextEncoderConfig& t = sizes.text;
   t.layers = 2;
   t.heads = 2;
   t.kv_heads = 1;
@@ -174,8 +178,8 @@ WrittenSizes tiny_sizes() {
 
 WrittenSizes planned_sizes(bool swapped) {
   WrittenSizes sizes = tiny_sizes();
-  TransformerConfig& wide = swapped ? sizes.unconditional : sizes.conditional;
-  TransformerConfig& deep = swapped ? sizes.conditional : sizes.unconditional;
+  ideogram4::TransformerConfig& wide = swapped ? sizes.unconditional : sizes.conditional;
+  ideogram4::TransformerConfig& deep = swapped ? sizes.conditional : sizes.unconditional;
   wide.layers = 3;
   wide.heads = 4;
   wide.intermediate = 2048;

@@ -11,9 +11,9 @@
 namespace intaglio::test {
 
 struct WrittenSizes {
-  TransformerConfig conditional, unconditional;
-  TextEncoderConfig text;
-  Flux2VaeConfig vae;
+  ideogram4::TransformerConfig conditional, unconditional;
+  qwen3::TextEncoderConfig text;
+  autoencoder::DecoderConfig vae;
 };
 
 // A few kB a layer: for the order of events. The unconditional transformer is the deeper one.

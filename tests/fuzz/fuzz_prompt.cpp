@@ -54,8 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool valid = !intaglio::find_invalid_utf8(text).has_value();
   const auto ids = tokenizer.encode(text);
   FUZZ_CHECK(ids.has_value() == valid);
-  const auto prompt = intaglio::tokenize_prompt(tokenizer, text);
-  FUZZ_CHECK(!prompt || prompt->size() <= static_cast<size_t>(intaglio::kMaxPromptTokens));
+  const auto prompt = intaglio::qwen3::tokenize_prompt(tokenizer, text);
+  FUZZ_CHECK(!prompt || prompt->size() <= static_cast<size_t>(intaglio::qwen3::kMaxPromptTokens));
   if (!valid) {
     FUZZ_CHECK(!prompt);
     return 0;

@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "bench/onednn_baseline.h"
-#include "models/autoencoder/flux2_vae.h"
-#include "models/autoencoder/flux2_vae_weights.h"
+#include "models/autoencoder/decoder.h"
+#include "models/autoencoder/decoder_weights.h"
 #include "ops/attention.h"
 #include "ops/conv2d.h"
 #include "ops/float_gemm.h"
@@ -44,17 +44,17 @@ Context context_of(const Level& level) {
 // The sizes of the decoder of this very model and of the bundled one, each layer prepared once and
 // asked at pictures of 16 to 2048 pixels each way.
 TEST(no_reference_kernel, one_preparation_of_the_decoder_serves_every_size) {
-  Flux2VaeConfig full{.latent_channels = 32, .widths = {128, 256, 512, 512}};
+  autoencoder::DecoderConfig full{.latent_channels = 32, .widths = {128, 256, 512, 512}};
   full.layers_per_block = 2;
   full.norm_groups = 32;
-  Flux2VaeConfig mini{.latent_channels = 16, .widths = {32, 64, 128, 128}};
+  autoencoder::DecoderConfig mini{.latent_channels = 16, .widths = {32, 64, 128, 128}};
   mini.layers_per_block = 1;
   mini.norm_groups = 16;
   for (const Level& level : kLevels) {
     const Context context = context_of(level);
-    for (const Flux2VaeConfig& config : {full, mini}) {
+    for (const autoencoder::DecoderConfig& config : {full, mini}) {
       for (const DType compute : {DType::kF32, DType::kBF16}) {
-        const auto weights = describe_flux2_vae(context, config, compute);
+        const auto weights = autoencoder::describe_decoder(context, config, compute);
         ASSERT_TRUE(weights) << weights.error().message;
         std::vector<const Conv2dWeights*> convolutions{
             &weights->conv_in, &weights->conv_out, &*weights->post_quant, &weights->attention->q};

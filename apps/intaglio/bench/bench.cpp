@@ -12,6 +12,8 @@
 
 #include "command.h"
 #include "core/files.h"
+#include "core/memory.h"
+#include "core/philox.h"
 #include "interrupt.h"
 #include "io/printable.h"
 
@@ -56,14 +58,14 @@ Status run_interleaved(std::vector<Candidate>& candidates, int rounds) {
   return {};
 }
 
-double relative_error(const float* a, const float* b, size_t count) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    difference += d * d;
-    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+Expected<AlignedBuffer> normal_values(const Context& context, int64_t count, uint64_t seed) {
+  constexpr int64_t kPiece = int64_t{1} << 20;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (int64_t first = 0; first < count; first += kPiece) {
+    INTAGLIO_TRY(check_cancelled(context));
+    fill_normal(seed, values.data() + first, std::min(kPiece, count - first), first);
   }
-  return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+  return upload(context, values);
 }
 
 nlohmann::ordered_json machine_json(const Context& context) {

@@ -12,6 +12,7 @@
 #include "bench/bench_memory.h"
 #include "command.h"
 #include "console.h"
+#include "core/relative_error.h"
 #include "interrupt.h"
 #include "models/ideogram4/transformer.h"
 #include "options.h"
@@ -31,14 +32,14 @@ struct BlockFlags {
 
 // A model of one precision with what a forward pass needs.
 struct Block {
-  Transformer model;
-  TransformerSession session;
+  ideogram4::Transformer model;
+  ideogram4::TransformerSession session;
   Profile profile;  // of the timed passes
   std::vector<float> velocity;
 };
 
-TransformerConfig block_config(const BlockFlags& flags) {
-  TransformerConfig config;
+ideogram4::TransformerConfig block_config(const BlockFlags& flags) {
+  ideogram4::TransformerConfig config;
   config.layers = flags.layers;
   config.heads = flags.heads;
   config.head_dim = flags.head_dim;
@@ -62,19 +63,19 @@ std::pair<int64_t, int64_t> grid_of(int64_t tokens) {
 
 Expected<std::unique_ptr<Block>> make_block(const BlockFlags& flags, Context& context, Arena& arena,
                                             const std::string& precision) {
-  Transformer::LoadOptions options;
+  ideogram4::Transformer::LoadOptions options;
   options.selection.precision = *precision_from_name(precision);
   options.with_text = false;
   context.scratch = &arena;
-  INTAGLIO_ASSIGN(Transformer model,
-                  Transformer::synthetic(context, block_config(flags), options, 1));
+  INTAGLIO_ASSIGN(ideogram4::Transformer model,
+                  ideogram4::Transformer::synthetic(context, block_config(flags), options, 1));
   const auto [rows, cols] = grid_of(flags.tokens);
   const size_t scratch = model.scratch_bytes(context, 0, rows, cols, 1);
   if (arena.capacity() < scratch) {
     INTAGLIO_ASSIGN(arena, Arena::with_capacity(scratch));
   }
   const float time = 0.5f;
-  INTAGLIO_ASSIGN(TransformerSession session,
+  INTAGLIO_ASSIGN(ideogram4::TransformerSession session,
                   model.prepare(context, {}, rows, cols, std::span(&time, 1)));
   INTAGLIO_TRY(model.select_step(context, session, 0));
   auto block = std::make_unique<Block>(Block{std::move(model), std::move(session), {}, {}});
@@ -88,7 +89,7 @@ Status check_memory_of(const Context& context, const BlockFlags& flags,
   const auto [rows, cols] = grid_of(flags.tokens);
   uint64_t all = 0, scratch = 0;
   for (const std::string& precision : precisions) {
-    Transformer::LoadOptions options;
+    ideogram4::Transformer::LoadOptions options;
     options.selection.precision = *precision_from_name(precision);
     INTAGLIO_ASSIGN(const TransformerBytes bytes,
                     transformer_bytes(context, block_config(flags), options, 0, rows, cols));
@@ -156,8 +157,7 @@ Status run_block(const BlockFlags& flags) {
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   for (size_t i = 0; i < candidates.size(); ++i) {
     const Spread spread = spread_of(candidates[i].times_ms);
-    const double difference = relative_error(blocks[i]->velocity.data(), blocks[0]->velocity.data(),
-                                             blocks[0]->velocity.size());
+    const double difference = relative_error(blocks[i]->velocity, blocks[0]->velocity);
     const nlohmann::ordered_json parts =
         parts_json(blocks[i]->profile, static_cast<double>(passes[i]));
     std::string text;

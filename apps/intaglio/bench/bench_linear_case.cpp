@@ -4,9 +4,11 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <span>
 
 #include "bench/onednn_baseline.h"
 #include "core/parallel.h"
+#include "core/relative_error.h"
 #include "ops/float_gemm.h"
 #include "ops/linear.h"
 #include "ops/quantize.h"
@@ -70,7 +72,7 @@ std::vector<float> checked_rows(const LinearData& data, const void* out, DType d
 
 double float_error(const LinearData& data, const void* out, DType dtype) {
   const std::vector<float> rows = checked_rows(data, out, dtype);
-  return relative_error(rows.data(), data.product.data(), rows.size());
+  return relative_error(rows, std::span(data.product).first(rows.size()));
 }
 
 // Infinite unless the checked rows are equal bit for bit.
@@ -94,7 +96,7 @@ double epilogue_error(const LinearData& data, const void* out) {
     }
   }
   const std::vector<float> rows = checked_rows(data, out, DType::kBF16);
-  return relative_error(rows.data(), expected.data(), rows.size());
+  return relative_error(rows, std::span(expected).first(rows.size()));
 }
 
 Status Builder::add_s8() {

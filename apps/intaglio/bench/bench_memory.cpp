@@ -11,8 +11,8 @@
 namespace intaglio::cli {
 
 Expected<TransformerBytes> transformer_bytes(const Context& context,
-                                             const TransformerConfig& config,
-                                             const Transformer::LoadOptions& options,
+                                             const ideogram4::TransformerConfig& config,
+                                             const ideogram4::Transformer::LoadOptions& options,
                                              int64_t text_tokens, int64_t grid_h, int64_t grid_w) {
   INTAGLIO_TRY(options.selection.check_device(context));
   ModelWeights weights = transformer_weights(config, options.selection, true);
@@ -21,7 +21,8 @@ Expected<TransformerBytes> transformer_bytes(const Context& context,
   bytes.weights =
       weights.fixed_bytes + weights.all_layers() + kStreamSlots * weights.largest_once();
   bytes.staging = weights.staging_bytes;
-  INTAGLIO_ASSIGN(const Transformer planned, Transformer::describe(context, config, options));
+  INTAGLIO_ASSIGN(const ideogram4::Transformer planned,
+                  ideogram4::Transformer::describe(context, config, options));
   const auto latents = static_cast<uint64_t>(grid_h * grid_w * config.channels) * sizeof(float);
   for (const int64_t tokens : {text_tokens, int64_t{0}}) {
     bytes.scratch = std::max<uint64_t>(bytes.scratch,

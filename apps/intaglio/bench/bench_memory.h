@@ -19,8 +19,8 @@ struct TransformerBytes {
 
 // Of one transformer that runs both kinds of pass. kUnsupported where the device lacks the precision.
 Expected<TransformerBytes> transformer_bytes(const Context& context,
-                                             const TransformerConfig& config,
-                                             const Transformer::LoadOptions& options,
+                                             const ideogram4::TransformerConfig& config,
+                                             const ideogram4::Transformer::LoadOptions& options,
                                              int64_t text_tokens, int64_t grid_h, int64_t grid_w);
 
 // kOutOfMemory with both numbers if `what` takes more than `context`'s device has.

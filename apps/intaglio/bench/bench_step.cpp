@@ -14,10 +14,9 @@
 #include "bench/step_streaming.h"
 #include "command.h"
 #include "console.h"
-#include "core/atomic_file.h"
+#include "core/files.h"
 #include "core/memory.h"
 #include "core/memory_info.h"
-#include "core/philox.h"
 #include "core/recording.h"
 #include "interrupt.h"
 #include "models/ideogram4/model_sizes.h"
@@ -40,11 +39,11 @@ struct StepFlags {
   bool two_streams = false;
 };
 
-constexpr int64_t kPixelsPerToken = kIdeogram4PixelsPerToken;
+constexpr int64_t kPixelsPerToken = ideogram4::kPixelsPerToken;
 constexpr int64_t kPlannedSteps = 48;  // of a picture, for the budget
 
-TransformerConfig ideogram4_config(int64_t layers) {
-  TransformerConfig config = ideogram4_transformer_config();
+ideogram4::TransformerConfig ideogram4_config(int64_t layers) {
+  ideogram4::TransformerConfig config = ideogram4::transformer_config();
   config.layers = layers;
   return config;
 }
@@ -69,8 +68,8 @@ std::string model_name(const std::string& precision, std::optional<AttentionScor
 // One model of one precision with the sessions of its two kinds of pass.
 struct Model {
   std::string precision;  // and its scores, see model_name
-  Transformer transformer;
-  TransformerSession with_text, without_text;
+  ideogram4::Transformer transformer;
+  ideogram4::TransformerSession with_text, without_text;
   AlignedBuffer velocity;
   std::unique_ptr<Recording> conditional, unconditional;
 };
@@ -94,12 +93,6 @@ struct Bench {
   int64_t image_tokens() const { return grid_h * grid_w; }
 };
 
-Expected<AlignedBuffer> normal_values(const Context& context, int64_t count, uint64_t seed) {
-  std::vector<float> values(static_cast<size_t>(count));
-  fill_normal(seed, values.data(), count);
-  return upload(context, values);
-}
-
 // The share of a budget that `generate` would leave to the layers of this transformer: beside it are the unconditional one, the VAE and their activations.
 Expected<uint64_t> layer_budget(const Bench& bench, const LayerSelection& selection) {
   const Context& context = bench.device.context;
@@ -108,8 +101,8 @@ Expected<uint64_t> layer_budget(const Bench& bench, const LayerSelection& select
                   picture_needs(context,
                                 {.conditional = ideogram4_config(bench.flags.layers),
                                  .unconditional = ideogram4_config(bench.flags.layers),
-                                 .text = ideogram4_text_config(),
-                                 .vae = ideogram4_vae_config(),
+                                 .text = ideogram4::text_config(),
+                                 .vae = ideogram4::vae_config(),
                                  .selection = selection},
                                 {.text_tokens = bench.flags.text_tokens,
                                  .grid_h = bench.grid_h,
@@ -130,14 +123,14 @@ std::vector<std::string> precisions_known() {
 Status add_model(Bench& bench, const std::string& precision,
                  std::optional<AttentionScores> scores) {
   Context& context = bench.context();
-  Transformer::LoadOptions options;
+  ideogram4::Transformer::LoadOptions options;
   options.selection.precision = *precision_from_name(precision);
   INTAGLIO_TRY(options.selection.check_device(context));
   options.scores = scores;
   INTAGLIO_ASSIGN(options.weight_budget, layer_budget(bench, options.selection));
   INTAGLIO_ASSIGN(
-      Transformer transformer,
-      Transformer::synthetic(context, ideogram4_config(bench.flags.layers), options, 1));
+      ideogram4::Transformer transformer,
+      ideogram4::Transformer::synthetic(context, ideogram4_config(bench.flags.layers), options, 1));
   auto model = std::make_unique<Model>(
       Model{model_name(precision, scores), std::move(transformer), {}, {}, {}, nullptr, nullptr});
   const size_t scratch = model->transformer.scratch_bytes(context, bench.flags.text_tokens,
@@ -169,11 +162,11 @@ Status check_memory_of(const Bench& bench, const std::vector<std::string>& preci
                        const std::vector<std::optional<AttentionScores>>& attentions) {
   const Context& context = bench.device.context;
   if (bench.vram_budget > 0) return {};
-  const TransformerConfig config = ideogram4_config(bench.flags.layers);
+  const ideogram4::TransformerConfig config = ideogram4_config(bench.flags.layers);
   uint64_t all = 0, scratch = 0;
   for (const auto& scores : attentions) {
     for (const std::string& precision : precisions) {
-      Transformer::LoadOptions options;
+      ideogram4::Transformer::LoadOptions options;
       options.selection.precision = *precision_from_name(precision);
       options.scores = scores;
       INTAGLIO_ASSIGN(const TransformerBytes bytes,
@@ -193,7 +186,7 @@ Status check_memory_of(const Bench& bench, const std::vector<std::string>& preci
 void make_recordings(Bench& bench) {
   for (const auto& owner : bench.models) {
     Model* const m = owner.get();
-    const auto pass = [&bench, m](const TransformerSession& session) {
+    const auto pass = [&bench, m](const ideogram4::TransformerSession& session) {
       return [&bench, m, &session] {
         return m->transformer.forward(bench.context(), session, bench.latents.as<float>(),
                                       m->velocity.as<float>());
@@ -345,7 +338,7 @@ Status run_step(const StepFlags& flags) {
   bench.grid_h = size.height / kPixelsPerToken;
   bench.grid_w = size.width / kPixelsPerToken;
   bench.vram_budget = context.gpu != nullptr ? vram_budget : 0;
-  const TransformerConfig config = ideogram4_config(flags.layers);
+  const ideogram4::TransformerConfig config = ideogram4_config(flags.layers);
   if (bench.vram_budget > 0) {
     INTAGLIO_ASSIGN(bench.copy_rate, host_copy_rate(context));
   }

@@ -13,7 +13,7 @@
 namespace intaglio::cli {
 
 struct PassSizes {
-  TransformerConfig config;
+  ideogram4::TransformerConfig config;
   int64_t text_tokens = 0, image_tokens = 0;
   Precision precision = Precision::kInt8;
   bool s8_scores = false;

@@ -11,28 +11,28 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::optional<ConfigKind> kind_of(const nlohmann::json& config) {
+std::optional<ideogram4::ConfigKind> kind_of(const nlohmann::json& config) {
   const auto text_at = [&](const char* key) {
     return config.contains(key) && config.at(key).is_string() ? config.at(key).get<std::string>()
                                                               : std::string();
   };
   const std::string name = text_at("_class_name");
-  if (name == "Ideogram4Pipeline") return ConfigKind::kModelIndex;
-  if (name == "FlowMatchEulerDiscreteScheduler") return ConfigKind::kScheduler;
-  if (name == "Ideogram4Transformer2DModel") return ConfigKind::kTransformer;
-  if (name == "AutoencoderKLFlux2") return ConfigKind::kVae;
-  if (text_at("model_type").starts_with("qwen3")) return ConfigKind::kTextEncoder;
+  if (name == "Ideogram4Pipeline") return ideogram4::ConfigKind::kModelIndex;
+  if (name == "FlowMatchEulerDiscreteScheduler") return ideogram4::ConfigKind::kScheduler;
+  if (name == "Ideogram4Transformer2DModel") return ideogram4::ConfigKind::kTransformer;
+  if (name == "AutoencoderKLFlux2") return ideogram4::ConfigKind::kVae;
+  if (text_at("model_type").starts_with("qwen3")) return ideogram4::ConfigKind::kTextEncoder;
   return std::nullopt;
 }
 
 }  // namespace
 
 void add_settings_facts(const JsonConfig& config, ordered_json& facts) {
-  const std::optional<ConfigKind> kind = kind_of(config.json());
+  const std::optional<ideogram4::ConfigKind> kind = kind_of(config.json());
   if (!kind) return;
-  if (const Status status = check_known_keys(*kind, config); !status)
+  if (const Status status = ideogram4::check_known_keys(*kind, config); !status)
     facts["not_supported"] = status.error().message;
-  const UnknownKeys unknown = unknown_keys(*kind, config);
+  const UnknownKeys unknown = ideogram4::unknown_keys(*kind, config);
   if (!unknown.all.empty()) facts["unknown_settings"] = unknown.all;
 }
 

@@ -14,10 +14,8 @@
 #include "bench/step_ops.h"
 #include "command.h"
 #include "console.h"
-#include "core/atomic_file.h"
 #include "core/memory.h"
 #include "core/memory_info.h"
-#include "core/philox.h"
 #include "core/recording.h"
 #include "interrupt.h"
 #include "map/map_page.h"
@@ -54,8 +52,8 @@ struct Mapper {
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
 
   Context& context() { return device.context; }
-  TransformerConfig config() const {
-    TransformerConfig config = ideogram4_transformer_config();
+  ideogram4::TransformerConfig config() const {
+    ideogram4::TransformerConfig config = ideogram4::transformer_config();
     config.layers = flags.layers;
     return config;
   }
@@ -66,22 +64,16 @@ struct TimedPass {
   std::vector<OpTime> ops;
 };
 
-Expected<AlignedBuffer> normal_values(const Context& context, int64_t count, uint64_t seed) {
-  std::vector<float> values(static_cast<size_t>(count));
-  fill_normal(seed, values.data(), count);
-  return upload(context, values);
-}
-
 // Times of a pass, recorded on a GPU, and of its ops in one that is not.
-Expected<TimedPass> time_pass(Mapper& m, const Transformer& transformer, const PictureSize& size,
-                              int64_t text_tokens) {
+Expected<TimedPass> time_pass(Mapper& m, const ideogram4::Transformer& transformer,
+                              const PictureSize& size, int64_t text_tokens) {
   Context& context = m.context();
-  const int64_t grid_h = size.height / kIdeogram4PixelsPerToken;
-  const int64_t grid_w = size.width / kIdeogram4PixelsPerToken;
+  const int64_t grid_h = size.height / ideogram4::kPixelsPerToken;
+  const int64_t grid_w = size.width / ideogram4::kPixelsPerToken;
   const int64_t values = grid_h * grid_w * transformer.config().channels;
   const float time = 0.5f;
   INTAGLIO_ASSIGN(
-      TransformerSession session,
+      ideogram4::TransformerSession session,
       transformer.prepare(context, {.tokens = text_tokens, .features = m.features.as<float>()},
                           grid_h, grid_w, std::span(&time, 1)));
   INTAGLIO_TRY(transformer.select_step(context, session, 0));
@@ -133,14 +125,14 @@ Expected<uint64_t> picture_bytes(Mapper& m, const LayerSelection& selection,
                                  const PictureSize& size) {
   INTAGLIO_ASSIGN(const MemoryNeeds needs,
                   picture_needs(m.context(),
-                                {.conditional = ideogram4_transformer_config(),
-                                 .unconditional = ideogram4_transformer_config(),
-                                 .text = ideogram4_text_config(),
-                                 .vae = ideogram4_vae_config(),
+                                {.conditional = ideogram4::transformer_config(),
+                                 .unconditional = ideogram4::transformer_config(),
+                                 .text = ideogram4::text_config(),
+                                 .vae = ideogram4::vae_config(),
                                  .selection = selection},
                                 {.text_tokens = m.flags.text_tokens,
-                                 .grid_h = size.height / kIdeogram4PixelsPerToken,
-                                 .grid_w = size.width / kIdeogram4PixelsPerToken,
+                                 .grid_h = size.height / ideogram4::kPixelsPerToken,
+                                 .grid_w = size.width / ideogram4::kPixelsPerToken,
                                  .steps = kPlannedSteps}));
   return least_resident_bytes(needs);
 }
@@ -158,10 +150,11 @@ Status map_precision(Mapper& m, Precision precision, Stream out) {
   const PictureSize largest = *std::max_element(
       m.sizes.begin(), m.sizes.end(),
       [](const auto& a, const auto& b) { return a.width * a.height < b.width * b.height; });
-  INTAGLIO_ASSIGN(const TransformerBytes need,
-                  transformer_bytes(context, m.config(), {.selection = selection},
-                                    m.flags.text_tokens, largest.height / kIdeogram4PixelsPerToken,
-                                    largest.width / kIdeogram4PixelsPerToken));
+  INTAGLIO_ASSIGN(
+      const TransformerBytes need,
+      transformer_bytes(context, m.config(), {.selection = selection}, m.flags.text_tokens,
+                        largest.height / ideogram4::kPixelsPerToken,
+                        largest.width / ideogram4::kPixelsPerToken));
   if (const Status fits =
           check_memory(context, fmt::format("{} layers", m.flags.layers),
                        need.weights + need.sessions + std::max(need.scratch, need.staging));
@@ -170,16 +163,16 @@ Status map_precision(Mapper& m, Precision precision, Stream out) {
     print(out, "{:<13} left out: {}\n", name, fits.error().message);
     return {};
   }
-  Expected<Transformer> transformer =
-      Transformer::synthetic(context, m.config(), {.selection = selection}, 1);
+  Expected<ideogram4::Transformer> transformer =
+      ideogram4::Transformer::synthetic(context, m.config(), {.selection = selection}, 1);
   if (!transformer && transformer.error().code == ErrorCode::kOutOfMemory) {
     print(out, "{:<13} left out: {}\n", name, transformer.error().message);
     return {};
   }
   if (!transformer) return tl::unexpected<Error>(transformer.error());
   for (const PictureSize& size : m.sizes) {
-    const int64_t grid_h = size.height / kIdeogram4PixelsPerToken;
-    const int64_t grid_w = size.width / kIdeogram4PixelsPerToken;
+    const int64_t grid_h = size.height / ideogram4::kPixelsPerToken;
+    const int64_t grid_w = size.width / ideogram4::kPixelsPerToken;
     const size_t scratch =
         transformer->scratch_bytes(context, m.flags.text_tokens, grid_h, grid_w, 1);
     m.arena = Arena();
@@ -245,7 +238,7 @@ Status measure(const MapFlags& flags) {
                   parse_precisions(flags.precisions, known));
   for (const std::string& text : flags.sizes) {
     INTAGLIO_ASSIGN(const PictureSize size, parse_size(text));
-    INTAGLIO_TRY(check_size(size, kIdeogram4PixelsPerToken));
+    INTAGLIO_TRY(check_size(size, ideogram4::kPixelsPerToken));
     m.sizes.push_back(size);
   }
   INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(flags.device));

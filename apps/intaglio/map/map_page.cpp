@@ -65,7 +65,7 @@ std::string title_of(const DeploymentMap& map) {
 }
 
 double modelled_ms(const CardRates& card, Precision precision, int64_t tokens) {
-  const auto pass = modelled_pass(card, ideogram4_transformer_config(), precision, tokens);
+  const auto pass = modelled_pass(card, ideogram4::transformer_config(), precision, tokens);
   return pass ? pass->total_ms() : 0.0;
 }
 

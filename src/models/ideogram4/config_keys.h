@@ -7,7 +7,7 @@
 #include "io/config_keys.h"
 #include "io/json_config.h"
 
-namespace intaglio {
+namespace intaglio::ideogram4 {
 
 enum class ConfigKind { kModelIndex, kScheduler, kTransformer, kTextEncoder, kVae, kTokenizer };
 
@@ -17,4 +17,4 @@ Status check_known_keys(ConfigKind kind, const JsonConfig& config);
 // Keys of no meaning here, nested ones by their path ("text_config.softcap").
 UnknownKeys unknown_keys(ConfigKind kind, const JsonConfig& config);
 
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

@@ -1,13 +1,13 @@
 #include "models/ideogram4/model_sizes.h"
 
-namespace intaglio {
+namespace intaglio::ideogram4 {
 namespace {
 
 ModelSizes ideogram4_sizes() {
-  return {.conditional = ideogram4_transformer_config(),
-          .unconditional = ideogram4_transformer_config(),
-          .text = ideogram4_text_config(),
-          .vae = ideogram4_vae_config(),
+  return {.conditional = transformer_config(),
+          .unconditional = transformer_config(),
+          .text = text_config(),
+          .vae = vae_config(),
           .default_side = 1024,
           .default_steps = 48};
 }
@@ -32,7 +32,7 @@ ModelSizes mini_sizes() {
   u.heads = 4;
   u.intermediate = 512;
   u.text_dim = 16;
-  TextEncoderConfig& t = sizes.text;
+  qwen3::TextEncoderConfig& t = sizes.text;
   t.layers = 4;
   t.heads = 4;
   t.kv_heads = 2;
@@ -55,7 +55,7 @@ ModelSizes mini_sizes() {
 
 }  // namespace
 
-TransformerConfig ideogram4_transformer_config() {
+TransformerConfig transformer_config() {
   TransformerConfig config;
   config.layers = 34;
   config.heads = 18;
@@ -70,8 +70,8 @@ TransformerConfig ideogram4_transformer_config() {
   return config;
 }
 
-TextEncoderConfig ideogram4_text_config() {
-  TextEncoderConfig config;
+qwen3::TextEncoderConfig text_config() {
+  qwen3::TextEncoderConfig config;
   config.layers = 36;
   config.heads = 32;
   config.kv_heads = 8;
@@ -86,8 +86,8 @@ TextEncoderConfig ideogram4_text_config() {
   return config;
 }
 
-Flux2VaeConfig ideogram4_vae_config() {
-  Flux2VaeConfig config;
+autoencoder::DecoderConfig vae_config() {
+  autoencoder::DecoderConfig config;
   config.latent_channels = 32;
   config.widths = {128, 256, 512, 512};
   config.layers_per_block = 2;
@@ -104,4 +104,4 @@ std::optional<ModelSizes> model_sizes(std::string_view name) {
 
 std::vector<std::string_view> model_size_names() { return {"ideogram4", "mini"}; }
 
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

@@ -5,21 +5,22 @@
 #include <string_view>
 #include <vector>
 
-#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/decoder.h"
 #include "models/ideogram4/config.h"
+#include "models/qwen3/config.h"
 
-namespace intaglio {
+namespace intaglio::ideogram4 {
 
-TransformerConfig ideogram4_transformer_config();  // conditional and unconditional
-TextEncoderConfig ideogram4_text_config();         // the language model of Qwen3-VL-8B
-Flux2VaeConfig ideogram4_vae_config();
+TransformerConfig transformer_config();  // conditional and unconditional
+qwen3::TextEncoderConfig text_config();  // the language model of Qwen3-VL-8B
+autoencoder::DecoderConfig vae_config();
 
-inline constexpr int64_t kIdeogram4PixelsPerToken = 16;
+inline constexpr int64_t kPixelsPerToken = 16;
 
 struct ModelSizes {
   TransformerConfig conditional, unconditional;
-  TextEncoderConfig text;
-  Flux2VaeConfig vae;
+  qwen3::TextEncoderConfig text;
+  autoencoder::DecoderConfig vae;
   int64_t default_side = 0, default_steps = 0;  // of pictures
 };
 
@@ -27,4 +28,4 @@ struct ModelSizes {
 std::optional<ModelSizes> model_sizes(std::string_view name);
 std::vector<std::string_view> model_size_names();
 
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

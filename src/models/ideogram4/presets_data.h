@@ -5,8 +5,8 @@
 
 #include "core/embedded_file.h"
 
-namespace intaglio {
+namespace intaglio::ideogram4 {
 
-std::span<const EmbeddedFile> ideogram4_data_files();
+std::span<const EmbeddedFile> data_files();
 
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

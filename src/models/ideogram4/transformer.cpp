@@ -6,12 +6,12 @@
 
 #include "core/memory.h"
 #include "core/pace.h"
+#include "models/ideogram4/rope.h"
 #include "models/parts/block_buffers.h"
-#include "models/parts/rope.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 
-namespace intaglio {
+namespace intaglio::ideogram4 {
 namespace {
 
 constexpr float kTextNormEps = 1e-6f;
@@ -446,4 +446,4 @@ Status Transformer::layer_feed_forward(const Context& context, const Transformer
   return gated_residual(context, residual_desc, residual, &next_desc, &next_args);
 }
 
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

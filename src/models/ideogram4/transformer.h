@@ -21,8 +21,10 @@
 #include "ops/linear.h"
 
 namespace intaglio {
-
 struct BlockBuffers;
+}
+
+namespace intaglio::ideogram4 {
 
 // The text of a picture.
 struct TextInput {
@@ -180,4 +182,4 @@ class Transformer {
   std::vector<std::string> unused_;
 };
 
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

@@ -6,7 +6,7 @@
 #include "models/ideogram4/transformer.h"
 #include "models/parts/weights.h"
 
-namespace intaglio {
+namespace intaglio::ideogram4 {
 
 Status check_transformer_weights(std::shared_ptr<const Checkpoint> checkpoint,
                                  const TransformerConfig& config, bool with_text) {
@@ -254,4 +254,4 @@ TensorShapes transformer_tensor_shapes(const TransformerConfig& c, bool with_tex
   return shapes;
 }
 
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

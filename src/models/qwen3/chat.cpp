@@ -4,7 +4,7 @@
 
 #include "text/unicode.h"
 
-namespace intaglio {
+namespace intaglio::qwen3 {
 
 std::string chat_form(std::string_view prompt) {
   return fmt::format("<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", prompt);
@@ -31,4 +31,4 @@ Status check_prompt_tokens(int64_t tokens) {
                     kMaxPromptTokens);
 }
 
-}  // namespace intaglio
+}  // namespace intaglio::qwen3

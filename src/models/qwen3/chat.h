@@ -8,7 +8,7 @@
 #include "core/status.h"
 #include "text/tokenizer.h"
 
-namespace intaglio {
+namespace intaglio::qwen3 {
 
 inline constexpr int64_t kMaxPromptTokens = 2048;
 
@@ -21,4 +21,4 @@ Status check_prompt_tokens(int64_t tokens);
 // Ids of the prompt in chat form; more than kMaxPromptTokens is kInvalidArgument naming both numbers.
 Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer, std::string_view prompt);
 
-}  // namespace intaglio
+}  // namespace intaglio::qwen3

@@ -15,7 +15,7 @@
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 
-namespace intaglio {
+namespace intaglio::qwen3 {
 namespace {
 
 // Names under which checkpoints keep the language model.
@@ -257,7 +257,8 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
   INTAGLIO_ASSIGN(float* const cos, context.scratch->take<float>(rope_count));
   INTAGLIO_ASSIGN(float* const sin, context.scratch->take<float>(rope_count));
   std::vector<float> cosine(static_cast<size_t>(rope_count)), sine(cosine.size());
-  fill_text_rope(config_, tokens, cosine.data(), sine.data());
+  fill_text_rope(plain_rope(config_.rope_theta, config_.head_dim), tokens, cosine.data(),
+                 sine.data());
   INTAGLIO_TRY(copy_in(context, cos, cosine.data(), cosine.size() * sizeof(float)));
   INTAGLIO_TRY(copy_in(context, sin, sine.data(), sine.size() * sizeof(float)));
   INTAGLIO_ASSIGN(BlockBuffers b,
@@ -351,4 +352,4 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   return add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
 }
 
-}  // namespace intaglio
+}  // namespace intaglio::qwen3

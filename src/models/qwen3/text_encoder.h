@@ -10,12 +10,14 @@
 
 #include "core/context.h"
 #include "io/json_config.h"
-#include "models/ideogram4/config.h"
 #include "models/parts/weights.h"
+#include "models/qwen3/config.h"
 
 namespace intaglio {
-
 struct BlockBuffers;
+}
+
+namespace intaglio::qwen3 {
 
 // Bytes of the packed weights of the layers that are read, by layer, on a GPU.
 std::vector<uint64_t> text_layer_bytes(const TextEncoderConfig& config,
@@ -79,4 +81,4 @@ class TextEncoder {
   std::vector<std::string> unused_;
 };
 
-}  // namespace intaglio
+}  // namespace intaglio::qwen3

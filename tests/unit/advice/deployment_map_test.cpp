@@ -101,7 +101,7 @@ TEST(CostModel, AgreesWithEveryMeasuredPass) {
     for (const MapEntry& e : map->entries) {
       for (const bool with_text : {true, false}) {
         const int64_t tokens = e.image_tokens + (with_text ? e.text_tokens : 0);
-        const auto pass = modelled_pass(card, ideogram4_transformer_config(), e.precision, tokens);
+        const auto pass = modelled_pass(card, ideogram4::transformer_config(), e.precision, tokens);
         ASSERT_TRUE(pass) << name;
         const double ratio = pass->total_ms() / (with_text ? e.conditional_ms : e.unconditional_ms);
         EXPECT_GT(ratio, 0.75) << name << " " << precision_name(e.precision) << " " << tokens;
@@ -114,7 +114,7 @@ TEST(CostModel, AgreesWithEveryMeasuredPass) {
 }
 
 TEST(CostModel, LargerPassesCostMoreAndFasterCardsLess) {
-  const TransformerConfig config = ideogram4_transformer_config();
+  const ideogram4::TransformerConfig config = ideogram4::transformer_config();
   const CardRates slow = card_rates(device("NVIDIA GeForce RTX 3060", 86));
   const CardRates fast = card_rates(device("NVIDIA GeForce RTX 4090", 89));
   for (const Precision p : {Precision::kInt8, Precision::kBf16, Precision::kNf4}) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <vector>
+
 namespace intaglio {
 namespace {
 
@@ -17,19 +19,20 @@ constexpr ConfigKey kTable[] = {
     {"factor", KeyRole::kOnly, "[1]"},
     {"dtype", KeyRole::kHarmless}};
 
-JsonConfig config(const std::string& text) { return *JsonConfig::parse(text, "c.json"); }
+std::vector<KeyedConfig> config(const std::string& text, const std::string& prefix = {}) {
+  return {{*JsonConfig::parse(text, "c.json"), kTable, prefix}};
+}
 
 TEST(ConfigKeys, SupportedValuesPass) {
   for (const char* text :
        {"{}", R"({"act": "silu"})", R"({"act": "swish", "bias": false, "scaling": null})",
         R"({"act": null, "factor": 1.0, "dtype": 7, "layers": "x"})"})
-    EXPECT_TRUE(check_config_keys(config(text), kTable)) << text;
+    EXPECT_TRUE(check_config_keys(config(text))) << text;
 }
 
 TEST(ConfigKeys, EveryOtherValueIsToldAtOnce) {
   const Status status = check_config_keys(
-      config(R"({"act": "gelu", "bias": true, "scaling": {"type": "yarn"}, "factor": 1.5})"),
-      kTable);
+      config(R"({"act": "gelu", "bias": true, "scaling": {"type": "yarn"}, "factor": 1.5})"));
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, ErrorCode::kUnsupported);
   for (const char* part :
@@ -42,12 +45,22 @@ TEST(ConfigKeys, EveryOtherValueIsToldAtOnce) {
 TEST(ConfigKeys, UnknownKeysAreArithmeticUnlessTheySayNothing) {
   const UnknownKeys unknown = unknown_config_keys(
       config(R"({"layers": 1, "softcap": 30.0, "_note": 5, "off": false, "none": null, "empty": {},
-                 "blank": "", "mode": "fast", "on": true, "zero": 0})"),
-      kTable, "text.");
+                 "blank": "", "mode": "fast", "on": true, "zero": 0})",
+             "text."));
   EXPECT_THAT(unknown.all,
               ElementsAre("text._note", "text.blank", "text.empty", "text.mode", "text.none",
                           "text.off", "text.on", "text.softcap", "text.zero"));
   EXPECT_THAT(unknown.arithmetic, ElementsAre("text.mode", "text.on", "text.softcap", "text.zero"));
+}
+
+TEST(ConfigKeys, NestedPartsAreToldWithTheOthers) {
+  std::vector<KeyedConfig> parts = config(R"({"act": "gelu", "x": 1})");
+  parts.push_back(config(R"({"bias": true, "y": 1})", "text.").front());
+  const Status status = check_config_keys(parts);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("act: found"));
+  EXPECT_THAT(status.error().message, HasSubstr("bias: found"));
+  EXPECT_THAT(unknown_config_keys(parts).all, ElementsAre("x", "text.y"));
 }
 
 }  // namespace

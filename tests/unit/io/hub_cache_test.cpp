@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "../core/scoped_environment.h"
+#include "support/scoped_environment.h"
 #include "support/temp_folder.h"
 
 namespace intaglio {

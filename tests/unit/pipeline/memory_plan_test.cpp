@@ -23,10 +23,10 @@ MemoryNeeds full_size(Precision precision) {
   LayerSelection selection;
   selection.precision = precision;
   MemoryNeeds n;
-  n.text = text_encoder_weights(ideogram4_text_config(), selection);
-  n.conditional = transformer_weights(ideogram4_transformer_config(), selection, true);
-  n.unconditional = transformer_weights(ideogram4_transformer_config(), selection, false);
-  n.vae_weights = vae_weight_bytes(ideogram4_vae_config(), DType::kBF16);
+  n.text = text_encoder_weights(ideogram4::text_config(), selection);
+  n.conditional = transformer_weights(ideogram4::transformer_config(), selection, true);
+  n.unconditional = transformer_weights(ideogram4::transformer_config(), selection, false);
+  n.vae_weights = vae_weight_bytes(ideogram4::vae_config(), DType::kBF16);
   n.text_scratch = 160 * kMiB;
   n.transformer_scratch = (precision == Precision::kInt8 ? 512 : 768) * kMiB;
   n.beside_scratch = n.transformer_scratch - 64 * kMiB;
@@ -58,7 +58,7 @@ TEST(MemoryPlan, WeightsOfIdeogram4) {
   EXPECT_NEAR(static_cast<double>(n.text.all_layers()), 13.9e9, 0.1e9);  // bf16
   EXPECT_NEAR(static_cast<double>(full_size(Precision::kBf16).conditional.all_layers()), 17.3e9,
               0.3e9);
-  EXPECT_NEAR(static_cast<double>(vae_weight_bytes(ideogram4_vae_config(), DType::kBF16)), 0.12e9,
+  EXPECT_NEAR(static_cast<double>(vae_weight_bytes(ideogram4::vae_config(), DType::kBF16)), 0.12e9,
               0.02e9);
 }
 
@@ -213,8 +213,8 @@ TEST(MemoryPlan, TheTextEncoderMayKeepAFewLayers) {
   EXPECT_FALSE(text_weight_budget(text, least - 1, true));
 }
 
-TransformerConfig small_config() {
-  TransformerConfig c;
+ideogram4::TransformerConfig small_config() {
+  ideogram4::TransformerConfig c;
   c.layers = 3;
   c.heads = 2;
   c.head_dim = 64;
@@ -238,9 +238,10 @@ TEST(MemoryPlan, ActivationsAreThoseOfTheLoadedModels) {
        {Precision::kFp32, Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant}) {
     LayerSelection selection;
     selection.precision = precision;
-    const auto described = Transformer::describe(context, small_config(), {.selection = selection});
+    const auto described =
+        ideogram4::Transformer::describe(context, small_config(), {.selection = selection});
     const auto loaded =
-        Transformer::synthetic(context, small_config(), {.selection = selection}, 1);
+        ideogram4::Transformer::synthetic(context, small_config(), {.selection = selection}, 1);
     ASSERT_TRUE(described && loaded);
     EXPECT_EQ(described->scratch_bytes(context, 7, 4, 6, 5),
               loaded->scratch_bytes(context, 7, 4, 6, 5))
@@ -253,7 +254,7 @@ TEST(MemoryPlan, NeedsOfAPictureGrowWithIt) {
   Context context;
   context.cpu = *selected_cpu_features();
   const PlannedModels models{
-      small_config(), small_config(), ideogram4_text_config(), ideogram4_vae_config(), {}};
+      small_config(), small_config(), ideogram4::text_config(), ideogram4::vae_config(), {}};
   const auto small =
       picture_needs(context, models, {.text_tokens = 8, .grid_h = 8, .grid_w = 8, .steps = 4});
   const auto large =
@@ -269,8 +270,8 @@ TEST(MemoryPlan, NeedsOfAPictureGrowWithIt) {
 }
 
 // Deeper, wider inside and with other heads than small_config, so that its passes take more of everything.
-TransformerConfig larger_config() {
-  TransformerConfig c = small_config();
+ideogram4::TransformerConfig larger_config() {
+  ideogram4::TransformerConfig c = small_config();
   c.layers = 5;
   c.heads = 3;
   c.intermediate = 448;
@@ -286,25 +287,26 @@ Context cpu_context() {
 
 constexpr PlannedPicture kSmallPicture{.text_tokens = 7, .grid_h = 4, .grid_w = 6, .steps = 5};
 
-Expected<MemoryNeeds> needs_of(const Context& context, const TransformerConfig& conditional,
-                               const std::optional<TransformerConfig>& unconditional,
+Expected<MemoryNeeds> needs_of(const Context& context,
+                               const ideogram4::TransformerConfig& conditional,
+                               const std::optional<ideogram4::TransformerConfig>& unconditional,
                                const LayerSelection& selection) {
   return picture_needs(
       context,
-      {conditional, unconditional, ideogram4_text_config(), ideogram4_vae_config(), selection},
+      {conditional, unconditional, ideogram4::text_config(), ideogram4::vae_config(), selection},
       kSmallPicture);
 }
 
 uint64_t weights_of(const ModelWeights& w) { return w.fixed_bytes + w.all_layers(); }
 
 // What a pass of `config` really takes of the arena, run with random weights.
-size_t arena_peak_of(const TransformerConfig& config, const LayerSelection& selection,
+size_t arena_peak_of(const ideogram4::TransformerConfig& config, const LayerSelection& selection,
                      bool with_text, size_t planned) {
   Context context = cpu_context();
   Arena arena = *Arena::with_capacity(planned);
   context.scratch = &arena;
-  const auto model =
-      Transformer::synthetic(context, config, {.selection = selection, .with_text = with_text}, 1);
+  const auto model = ideogram4::Transformer::synthetic(
+      context, config, {.selection = selection, .with_text = with_text}, 1);
   const int64_t text_tokens = with_text ? kSmallPicture.text_tokens : 0;
   const std::vector<float> features(static_cast<size_t>(text_tokens * config.text_dim), 0.5f);
   const std::vector<float> times(static_cast<size_t>(kSmallPicture.steps), 0.5f);
@@ -329,19 +331,21 @@ TEST(MemoryPlan, EachTransformerIsPlannedFromItsOwnConfig) {
     LayerSelection selection;
     selection.precision = precision;
     for (const bool conditional_is_larger : {false, true}) {
-      const TransformerConfig c = conditional_is_larger ? larger_config() : small_config();
-      const TransformerConfig u = conditional_is_larger ? small_config() : larger_config();
+      const ideogram4::TransformerConfig c =
+          conditional_is_larger ? larger_config() : small_config();
+      const ideogram4::TransformerConfig u =
+          conditional_is_larger ? small_config() : larger_config();
       const auto needs = needs_of(context, c, u, selection);
       ASSERT_TRUE(needs) << needs.error().message;
-      const auto own = [&](const TransformerConfig& config, bool with_text) {
+      const auto own = [&](const ideogram4::TransformerConfig& config, bool with_text) {
         return weights_of(weights_on_cpu(transformer_weights(config, selection, with_text)));
       };
       EXPECT_EQ(weights_of(needs->conditional), own(c, true)) << precision_name(precision);
       EXPECT_EQ(weights_of(needs->unconditional), own(u, false)) << precision_name(precision);
 
-      const auto text = Transformer::describe(context, c, {.selection = selection});
-      const auto none =
-          Transformer::describe(context, u, {.selection = selection, .with_text = false});
+      const auto text = ideogram4::Transformer::describe(context, c, {.selection = selection});
+      const auto none = ideogram4::Transformer::describe(
+          context, u, {.selection = selection, .with_text = false});
       ASSERT_TRUE(text && none);
       const auto& p = kSmallPicture;
       EXPECT_GE(needs->sessions,
@@ -364,7 +368,7 @@ TEST(MemoryPlan, UnequalTransformersShareACard) {
                                     Precision::kFp8, Precision::kNf4}) {
     for (const bool conditional_is_larger : {false, true}) {
       MemoryNeeds n = full_size(precision);
-      TransformerConfig other = ideogram4_transformer_config();
+      ideogram4::TransformerConfig other = ideogram4::transformer_config();
       other.layers = 48;
       other.intermediate = 15360;
       LayerSelection selection;

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/files.h"
 #include "pipeline/model_source.h"
 #include "pipeline/pipeline.h"
 #include "tiny_model.h"

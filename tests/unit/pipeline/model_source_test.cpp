@@ -15,7 +15,7 @@ Expected<JsonConfig> bundled(const char* part) {
   return JsonConfig::open(std::filesystem::path(test::source_path("models/mini")) / part);
 }
 
-void expect_same(const TransformerConfig& a, const TransformerConfig& b) {
+void expect_same(const ideogram4::TransformerConfig& a, const ideogram4::TransformerConfig& b) {
   EXPECT_EQ(a.layers, b.layers);
   EXPECT_EQ(a.heads, b.heads);
   EXPECT_EQ(a.head_dim, b.head_dim);
@@ -29,16 +29,16 @@ void expect_same(const TransformerConfig& a, const TransformerConfig& b) {
 }
 
 TEST(ModelSource, SyntheticMiniHasTheSizesOfTheBundledModel) {
-  const ModelSizes sizes = model_sizes("mini").value();
+  const ideogram4::ModelSizes sizes = ideogram4::model_sizes("mini").value();
   const auto index = bundled("model_index.json");
   const auto conditional = bundled("transformer/config.json");
   const auto unconditional = bundled("unconditional_transformer/config.json");
   const auto text = bundled("text_encoder/config.json");
   const auto vae = bundled("vae/config.json");
   ASSERT_TRUE(index && conditional && unconditional && text && vae);
-  expect_same(sizes.conditional, parse_transformer_config(*conditional).value());
-  expect_same(sizes.unconditional, parse_transformer_config(*unconditional).value());
-  const TextEncoderConfig t = parse_text_encoder_config(*text, &*index).value();
+  expect_same(sizes.conditional, ideogram4::parse_transformer_config(*conditional).value());
+  expect_same(sizes.unconditional, ideogram4::parse_transformer_config(*unconditional).value());
+  const qwen3::TextEncoderConfig t = qwen3::parse_text_encoder_config(*text, &*index).value();
   EXPECT_EQ(sizes.text.layers, t.layers);
   EXPECT_EQ(sizes.text.heads, t.heads);
   EXPECT_EQ(sizes.text.kv_heads, t.kv_heads);
@@ -47,7 +47,7 @@ TEST(ModelSource, SyntheticMiniHasTheSizesOfTheBundledModel) {
   EXPECT_EQ(sizes.text.intermediate, t.intermediate);
   EXPECT_EQ(sizes.text.vocab, t.vocab);
   EXPECT_EQ(sizes.text.taps, t.taps);
-  const Flux2VaeConfig v = parse_flux2_vae_config(*vae).value();
+  const autoencoder::DecoderConfig v = autoencoder::parse_decoder_config(*vae).value();
   EXPECT_EQ(sizes.vae.latent_channels, v.latent_channels);
   EXPECT_EQ(sizes.vae.widths, v.widths);
   EXPECT_EQ(sizes.vae.layers_per_block, v.layers_per_block);
@@ -65,13 +65,13 @@ TEST(ModelSource, SyntheticPromptsHaveATokenForFourBytes) {
   const auto source = ModelSource::synthetic("mini").value();
   const auto ids = source->tokenize("a red circle");
   ASSERT_TRUE(ids);
-  EXPECT_EQ(ids->size(), (chat_form("a red circle").size() + 3) / 4);
+  EXPECT_EQ(ids->size(), (qwen3::chat_form("a red circle").size() + 3) / 4);
   for (const int32_t id : *ids) {
     EXPECT_GE(id, 0);
     EXPECT_LT(id, source->text_config().vocab);
   }
   EXPECT_NE(*ids, source->tokenize("a red square").value());
-  const auto large = source->tokenize(std::string(4 * kMaxPromptTokens, 'x'));
+  const auto large = source->tokenize(std::string(4 * qwen3::kMaxPromptTokens, 'x'));
   ASSERT_FALSE(large);
   EXPECT_EQ(large.error().code, ErrorCode::kInvalidArgument);
 }
@@ -113,7 +113,7 @@ TEST(ModelSource, NoTextTokensAreRefused) {
   const auto pipeline = Pipeline::open(ModelSource::synthetic("mini").value(), {}).value();
   PictureRequest request = small_request(1, 0);
   EXPECT_EQ(pipeline->plan(request).error().code, ErrorCode::kInvalidArgument);
-  request.token_ids->resize(kMaxPromptTokens + 1);
+  request.token_ids->resize(qwen3::kMaxPromptTokens + 1);
   EXPECT_EQ(pipeline->plan(request).error().code, ErrorCode::kInvalidArgument);
 }
 

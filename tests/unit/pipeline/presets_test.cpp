@@ -29,10 +29,10 @@ TEST(Guidance, IsReadInTheOrderOfSampling) {
   EXPECT_EQ(parse_guidance("g", "7,7,3").value(), runs({{7, 2}, {3, 1}}));
   EXPECT_EQ(parse_guidance("g", "7x45,3x3").value(), runs({{7, 45}, {3, 3}}));
   EXPECT_EQ(parse_guidance("g", "2.5x2,-1,1e1x1").value(), runs({{2.5f, 2}, {-1, 1}, {10, 1}}));
-  EXPECT_EQ(parse_guidance("g", "1x10000")->size(), 10000u);
+  EXPECT_EQ(parse_guidance("g", "1x1000")->size(), 1000u);
   for (const char* bad :
        {"", ",", "7,", "x", "7x", "x3", "7x0", "7x-1", "7x1.5", "7x3x3", "7 x 3", "nan", "inf",
-        "1e39", "7*3", "0x10001", "7x9999,3x2", "7x99999999999999999999"})
+        "1e39", "7*3", "0x1001", "7x9999,3x2", "7x99999999999999999999"})
     EXPECT_EQ(parse_guidance("--guidance", bad).error().message.find("--guidance: "), 0u) << bad;
 }
 

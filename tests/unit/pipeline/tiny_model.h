@@ -9,10 +9,10 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
-#include "../io/temp_folder.h"
 #include "core/files.h"
 #include "io/safetensors.h"
 #include "support/source_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio::test {
 

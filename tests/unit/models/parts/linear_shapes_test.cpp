@@ -5,6 +5,7 @@
 #include <set>
 #include <sstream>
 
+#include "core/files.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
 #include "support/source_folder.h"
 

@@ -1,15 +1,15 @@
-#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/decoder.h"
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/memory.h"
-#include "models/autoencoder/flux2_vae_weights.h"
-#include "models/ideogram4/config_keys.h"
+#include "models/autoencoder/config_keys.h"
+#include "models/autoencoder/decoder_weights.h"
 #include "models/parts/weights.h"
 
-namespace intaglio {
+namespace intaglio::autoencoder {
 namespace {
 
 // Goes through the weights of the decoder by name. kDeclare lists what is needed, so that all
@@ -18,15 +18,15 @@ class Loader {
  public:
   enum class Mode { kShapes, kDeclare, kPrepare };
 
-  Loader(const Context& context, const Flux2VaeConfig& config, DType compute, Mode mode,
+  Loader(const Context& context, const DecoderConfig& config, DType compute, Mode mode,
          TensorSource* source = nullptr)
       : context_(context), config_(config), compute_(compute), mode_(mode), source_(source) {}
 
   // What kDeclare has gathered.
   const TensorShapes& declared() const { return declared_; }
 
-  Status load(Flux2VaeWeights& weights) {
-    const Flux2VaeConfig& c = config_;
+  Status load(DecoderWeights& weights) {
+    const DecoderConfig& c = config_;
     const int64_t widest = c.widths.back();
     INTAGLIO_TRY(load_statistics(weights));
     if (c.post_quant_conv) {
@@ -47,7 +47,7 @@ class Loader {
     int64_t channels = widest;
     for (size_t i = 0; i < weights.up.size(); ++i) {
       const int64_t width = c.widths[c.widths.size() - 1 - i];
-      Flux2VaeWeights::UpBlock& block = weights.up[i];
+      DecoderWeights::UpBlock& block = weights.up[i];
       const std::string name = fmt::format("decoder.up_blocks.{}", i);
       block.resnets.resize(static_cast<size_t>(c.layers_per_block + 1));
       for (size_t j = 0; j < block.resnets.size(); ++j) {
@@ -91,7 +91,7 @@ class Loader {
     return {};
   }
 
-  Status load_statistics(Flux2VaeWeights& weights) {
+  Status load_statistics(DecoderWeights& weights) {
     std::vector<float> variance;
     const int64_t count = 4 * config_.latent_channels;
     INTAGLIO_TRY(fetch_floats("bn.running_mean", count, weights.latent_shift));
@@ -99,14 +99,14 @@ class Loader {
     for (size_t i = 0; i < variance.size(); ++i) {
       const double v = static_cast<double>(variance[i]) + config_.batch_norm_eps;
       if (!(v >= 0.0))
-        return make_error(ErrorCode::kBadFormat, "bn.running_var[{}] is {}, expected 0 or more", i,
-                          variance[i]);
+        return make_error(ErrorCode::kBadFormat,
+                          "vae: bn.running_var[{}] is {}, expected 0 or more", i, variance[i]);
       weights.latent_scale.push_back(static_cast<float>(std::sqrt(v)));
     }
     return {};
   }
 
-  Status load_norm(const std::string& name, int64_t channels, Flux2VaeWeights::Norm& norm) {
+  Status load_norm(const std::string& name, int64_t channels, DecoderWeights::Norm& norm) {
     INTAGLIO_TRY(fetch_vector(name + ".weight", channels, norm.weight));
     return fetch_vector(name + ".bias", channels, norm.bias);
   }
@@ -152,7 +152,7 @@ class Loader {
   }
 
   Status load_resnet(const std::string& name, int64_t in, int64_t out,
-                     Flux2VaeWeights::Resnet& resnet) {
+                     DecoderWeights::Resnet& resnet) {
     INTAGLIO_TRY(load_norm(name + ".norm1", in, resnet.norm1));
     INTAGLIO_TRY(load_conv(name + ".conv1", in, out, 3, false, resnet.conv1));
     INTAGLIO_TRY(load_norm(name + ".norm2", out, resnet.norm2));
@@ -162,7 +162,7 @@ class Loader {
   }
 
   Status load_attention(const std::string& name, int64_t channels,
-                        Flux2VaeWeights::Attention& attention) {
+                        DecoderWeights::Attention& attention) {
     INTAGLIO_TRY(load_norm(name + ".group_norm", channels, attention.norm));
     INTAGLIO_TRY(load_linear(name + ".to_q", channels, attention.q));
     INTAGLIO_TRY(load_linear(name + ".to_k", channels, attention.k));
@@ -185,7 +185,7 @@ class Loader {
   }
 
   const Context& context_;
-  const Flux2VaeConfig& config_;
+  const DecoderConfig& config_;
   DType compute_;
   Mode mode_;
   TensorSource* source_;
@@ -207,9 +207,9 @@ Status check_up_blocks(const JsonConfig& json, size_t widths) {
 
 }  // namespace
 
-Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json) {
-  INTAGLIO_TRY(check_known_keys(ConfigKind::kVae, json));
-  Flux2VaeConfig config;
+Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json) {
+  INTAGLIO_TRY(check_config_keys(keyed_config(json)));
+  DecoderConfig config;
   const bool own_widths = json.contains("decoder_block_out_channels");
   INTAGLIO_ASSIGN(config.latent_channels, json.integer("latent_channels", 1, 4096));
   INTAGLIO_ASSIGN(config.widths, json.integers("block_out_channels", 1, 16384, 8));
@@ -244,15 +244,15 @@ Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json) {
   return config;
 }
 
-Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2VaeConfig& config,
-                                             DType compute) {
-  Flux2VaeWeights weights;
+Expected<DecoderWeights> describe_decoder(const Context& context, const DecoderConfig& config,
+                                          DType compute) {
+  DecoderWeights weights;
   INTAGLIO_TRY(Loader(context, config, compute, Loader::Mode::kShapes).load(weights));
   return weights;
 }
 
-Status check_flux2_vae_weights(std::shared_ptr<const Checkpoint> checkpoint,
-                               const Flux2VaeConfig& config) {
+Status check_decoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                             const DecoderConfig& config) {
   const auto blocks = static_cast<int64_t>(config.widths.size());
   INTAGLIO_TRY(
       refuse_layers_beyond(*checkpoint, "decoder.up_blocks.", blocks, "block_out_channels"));
@@ -263,52 +263,56 @@ Status check_flux2_vae_weights(std::shared_ptr<const Checkpoint> checkpoint,
   if (!config.mid_attention)
     INTAGLIO_TRY(refuse_layers_beyond(*checkpoint, "decoder.mid_block.attentions.", 0,
                                       "mid_block_add_attention"));
-  Flux2VaeWeights weights;
+  if (!config.post_quant_conv && checkpoint->find("post_quant_conv.weight") != nullptr) {
+    return make_error(ErrorCode::kShapeMismatch,
+                      "{}: holds post_quant_conv.weight, but use_post_quant_conv is false in the "
+                      "config",
+                      checkpoint->path().string());
+  }
+  DecoderWeights weights;
   const Context no_device;
   Loader declare(no_device, config, DType::kF32, Loader::Mode::kDeclare);
   INTAGLIO_TRY(declare.load(weights));
   return CheckpointSource(std::move(checkpoint)).check(declare.declared());
 }
 
-DType Flux2VaeDecoder::compute_dtype(const Context& context, const LayerSelection& selection) {
+DType Decoder::compute_dtype(const Context& context, const LayerSelection& selection) {
   if (selection.precision == Precision::kFp32) return DType::kF32;
   const bool has_bf16 =
       context.gpu != nullptr ? context.gpu->compute_capability >= 80 : context.cpu.avx512_bf16;
   return has_bf16 ? DType::kBF16 : DType::kF32;
 }
 
-Status Flux2VaeDecoder::read_weights(const Context& context, TensorSource& source) {
+Status Decoder::read_weights(const Context& context, TensorSource& source) {
   Loader declare(context, config_, compute_, Loader::Mode::kDeclare);
-  Flux2VaeWeights declared;
+  DecoderWeights declared;
   INTAGLIO_TRY(declare.load(declared));
   INTAGLIO_TRY(source.check(declare.declared()));
-  auto weights = std::make_shared<Flux2VaeWeights>();
+  auto weights = std::make_shared<DecoderWeights>();
   INTAGLIO_TRY(Loader(context, config_, compute_, Loader::Mode::kPrepare, &source).load(*weights));
   weights_ = std::move(weights);
   return {};
 }
 
-Expected<Flux2VaeDecoder> Flux2VaeDecoder::load(const Context& context, const PartFiles& files,
-                                                DType compute) {
+Expected<Decoder> Decoder::load(const Context& context, const PartFiles& files, DType compute) {
   if (compute != DType::kF32 && compute != DType::kBF16) {
     return make_error(ErrorCode::kInvalidArgument,
                       "VAE: cannot compute in {}, expected F32 or BF16", dtype_name(compute));
   }
   INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
-  Flux2VaeDecoder decoder;
+  Decoder decoder;
   decoder.compute_ = compute;
-  INTAGLIO_ASSIGN(decoder.config_, parse_flux2_vae_config(json));
+  INTAGLIO_ASSIGN(decoder.config_, parse_decoder_config(json));
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
-  INTAGLIO_TRY(check_flux2_vae_weights(checkpoint, decoder.config_));
+  INTAGLIO_TRY(check_decoder_weights(checkpoint, decoder.config_));
   CheckpointSource source(std::move(checkpoint));
   INTAGLIO_TRY(decoder.read_weights(context, source));
   return decoder;
 }
 
-Expected<Flux2VaeDecoder> Flux2VaeDecoder::synthetic(const Context& context,
-                                                     const Flux2VaeConfig& config, DType compute,
-                                                     uint64_t seed) {
-  Flux2VaeDecoder decoder;
+Expected<Decoder> Decoder::synthetic(const Context& context, const DecoderConfig& config,
+                                     DType compute, uint64_t seed) {
+  Decoder decoder;
   decoder.compute_ = compute;
   decoder.config_ = config;
   SyntheticSource source(seed, context.cancel);
@@ -316,8 +320,8 @@ Expected<Flux2VaeDecoder> Flux2VaeDecoder::synthetic(const Context& context,
   return decoder;
 }
 
-Status Flux2VaeDecoder::denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w,
-                                               float* latent) const {
+Status Decoder::denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w,
+                                       float* latent) const {
   if (grid_h < 1 || grid_w < 1)
     return make_error(ErrorCode::kInvalidArgument, "VAE: a grid of {} x {} tokens", grid_h, grid_w);
   const int64_t channels = config_.latent_channels;
@@ -337,4 +341,4 @@ Status Flux2VaeDecoder::denormalize_and_unpack(const float* x, int64_t grid_h, i
   return {};
 }
 
-}  // namespace intaglio
+}  // namespace intaglio::autoencoder

@@ -1,5 +1,5 @@
 // The VAE decoder against pictures of the published code, and against itself in tiles.
-#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/decoder.h"
 
 #include <gtest/gtest.h>
 
@@ -10,9 +10,11 @@
 #include <fstream>
 #include <vector>
 
+#include "core/relative_error.h"
 #include "io/checkpoint.h"
 #include "io/safetensors.h"
 #include "support/source_folder.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -41,19 +43,16 @@ Case read_case(int index) {
   return c;
 }
 
+// The reference level takes minutes.
 std::vector<CpuFeatures> levels() {
-  std::vector<CpuFeatures> list;
-  for (const CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa <= host_cpu_features().isa)
-      list.push_back(limit_cpu_features(host_cpu_features(), isa));
-  }
-  if (list.empty()) list.push_back(host_cpu_features());
+  std::vector<CpuFeatures> list = test::tested_cpus();
+  if (list.size() > 1) list.erase(list.begin());
   return list;
 }
 
-std::vector<float> decode(const Flux2VaeDecoder& vae, Context context,
+std::vector<float> decode(const autoencoder::Decoder& vae, Context context,
                           const std::vector<float>& latent, int64_t h, int64_t w,
-                          const Flux2VaeDecoder::Progress& progress = {}) {
+                          const autoencoder::Decoder::Progress& progress = {}) {
   std::vector<float> image(
       static_cast<size_t>(3 * h * w * vae.config().scale_factor() * vae.config().scale_factor()),
       9.0f);
@@ -67,23 +66,11 @@ std::vector<float> decode(const Flux2VaeDecoder& vae, Context context,
   return image;
 }
 
-double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size() || a.empty()) return 1e9;
-  double difference = 0.0;
-  double size = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    difference += d * d;
-    size += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-  }
-  return std::sqrt(difference / size);
-}
-
-TEST(flux2_vae, gives_the_published_pictures) {
+TEST(decoder, gives_the_published_pictures) {
   for (const CpuFeatures& cpu : levels()) {
     const Context context{.threads = 2, .cpu = cpu};
     for (const DType compute : {DType::kF32, DType::kBF16}) {
-      const auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), compute);
+      const auto vae = autoencoder::Decoder::load(context, PartFiles::in(kVae), compute);
       ASSERT_TRUE(vae) << vae.error().message;
       for (const int index : {0, 1}) {
         const Case c = read_case(index);
@@ -102,10 +89,10 @@ TEST(flux2_vae, gives_the_published_pictures) {
   }
 }
 
-TEST(flux2_vae, one_thread_gives_the_same_bits) {
+TEST(decoder, one_thread_gives_the_same_bits) {
   const Case c = read_case(1);
-  const auto vae = Flux2VaeDecoder::load({.threads = 2, .cpu = host_cpu_features()},
-                                         PartFiles::in(kVae), DType::kF32);
+  const auto vae = autoencoder::Decoder::load({.threads = 2, .cpu = host_cpu_features()},
+                                              PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   EXPECT_EQ(decode(*vae, {.threads = 1, .cpu = host_cpu_features()}, c.latent, c.h, c.w),
             decode(*vae, {.threads = 3, .cpu = host_cpu_features()}, c.latent, c.h, c.w));
@@ -128,11 +115,11 @@ std::vector<float> smooth_latent(int64_t h, int64_t w) {
 // Tiles have their own statistics, so with random weights they do not resemble the whole picture.
 // What must hold: where one tile covers, the result is that tile to the bit; where several do, it
 // lies between them; and no step between neighbours is larger than the picture's own.
-TEST(flux2_vae, tiles_join_without_seams) {
+TEST(decoder, tiles_join_without_seams) {
   constexpr int64_t kH = 32, kW = 40, kTile = 16, kScale = 8;
   constexpr int64_t kRowStarts[] = {0, 8, 16}, kColumnStarts[] = {0, 12, 24};
   const Context context{.threads = 2, .cpu = host_cpu_features()};
-  auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), DType::kF32);
+  auto vae = autoencoder::Decoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   const std::vector<float> latent = smooth_latent(kH, kW);
   const size_t whole_bytes = vae->scratch_bytes(context, kH, kW);
@@ -190,9 +177,9 @@ TEST(flux2_vae, tiles_join_without_seams) {
   EXPECT_LT(largest_step(tiled), 2.0f * largest_step(whole));
 }
 
-TEST(flux2_vae, stops_on_request) {
+TEST(decoder, stops_on_request) {
   Context context{.threads = 2, .cpu = host_cpu_features()};
-  const auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), DType::kF32);
+  const auto vae = autoencoder::Decoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   const Case c = read_case(0);
   std::vector<float> image(c.image.size());
@@ -212,9 +199,9 @@ TEST(flux2_vae, stops_on_request) {
   EXPECT_EQ(last, 3);
 }
 
-TEST(flux2_vae, denormalizes_and_unpacks_by_the_formula) {
+TEST(decoder, denormalizes_and_unpacks_by_the_formula) {
   const Context context{.threads = 1, .cpu = host_cpu_features()};
-  const auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), DType::kF32);
+  const auto vae = autoencoder::Decoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   const auto checkpoint = Checkpoint::open(kVae);
   ASSERT_TRUE(checkpoint);
@@ -245,21 +232,21 @@ TEST(flux2_vae, denormalizes_and_unpacks_by_the_formula) {
   }
 }
 
-TEST(flux2_vae, planned_bytes_are_those_of_the_decoder) {
+TEST(decoder, planned_bytes_are_those_of_the_decoder) {
   const Context context{.threads = 2, .cpu = host_cpu_features()};
   const auto json = JsonConfig::open(kVae / "config.json");
   ASSERT_TRUE(json);
-  const auto config = parse_flux2_vae_config(*json);
+  const auto config = autoencoder::parse_decoder_config(*json);
   ASSERT_TRUE(config);
   EXPECT_EQ(config->scale_factor(), 8);
-  const auto vae = Flux2VaeDecoder::load(context, PartFiles::in(kVae), DType::kF32);
+  const auto vae = autoencoder::Decoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
-  EXPECT_EQ(Flux2VaeDecoder::planned_bytes(context, *config, DType::kF32, 128, 160),
+  EXPECT_EQ(autoencoder::Decoder::planned_bytes(context, *config, DType::kF32, 128, 160),
             vae->scratch_bytes(context, 16, 20));
 }
 
-TEST(flux2_vae, lists_every_missing_tensor) {
-  const fs::path folder = fs::path(testing::TempDir()) / "flux2_vae_missing";
+TEST(decoder, lists_every_missing_tensor) {
+  const fs::path folder = fs::path(testing::TempDir()) / "decoder_missing";
   fs::create_directories(folder);
   fs::copy_file(kVae / "config.json", folder / "config.json", fs::copy_options::overwrite_existing);
   const float zeros[16] = {};
@@ -267,7 +254,7 @@ TEST(flux2_vae, lists_every_missing_tensor) {
                                          {"bn.running_var", {zeros, DType::kF32, {15}}}};
   ASSERT_TRUE(write_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors));
   const auto vae =
-      Flux2VaeDecoder::load({.cpu = host_cpu_features()}, PartFiles::in(folder), DType::kF32);
+      autoencoder::Decoder::load({.cpu = host_cpu_features()}, PartFiles::in(folder), DType::kF32);
   ASSERT_FALSE(vae);
   EXPECT_EQ(vae.error().code, ErrorCode::kShapeMismatch);
   for (const char* name : {"bn.running_var", "decoder.conv_in.weight",
@@ -278,10 +265,10 @@ TEST(flux2_vae, lists_every_missing_tensor) {
   fs::remove_all(folder);
 }
 
-TEST(flux2_vae, refuses_configs_it_cannot_serve) {
+TEST(decoder, refuses_configs_it_cannot_serve) {
   const auto parse = [](std::string_view text) {
     const auto json = JsonConfig::parse(text, "config.json");
-    return json && parse_flux2_vae_config(*json).has_value();
+    return json && autoencoder::parse_decoder_config(*json).has_value();
   };
   EXPECT_TRUE(parse(
       R"({"latent_channels":4,"block_out_channels":[16,32],"layers_per_block":1,"norm_num_groups":16})"));

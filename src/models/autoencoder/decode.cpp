@@ -9,12 +9,12 @@
 #include "core/memory.h"
 #include "core/pace.h"
 #include "core/parallel.h"
-#include "models/autoencoder/flux2_vae.h"
-#include "models/autoencoder/flux2_vae_weights.h"
+#include "models/autoencoder/decoder.h"
+#include "models/autoencoder/decoder_weights.h"
 #include "ops/elementwise.h"
 #include "ops/float_gemm.h"
 
-namespace intaglio {
+namespace intaglio::autoencoder {
 namespace {
 
 // Scores of an attention block: bounds its memory at any picture size. A GPU wants its products large.
@@ -46,7 +46,7 @@ class Walk {
     }
   };
 
-  Walk(const Flux2VaeConfig& config, const Flux2VaeWeights& weights, DType compute,
+  Walk(const DecoderConfig& config, const DecoderWeights& weights, DType compute,
        const Context& context)
       : config_(config), weights_(weights), compute_(compute), context_(context) {}
 
@@ -109,7 +109,7 @@ class Walk {
     return conv2d(context_, desc, conv, slots_[x], add ? slots_[*add] : nullptr, slots_[y]);
   }
 
-  Status normalize(const Flux2VaeWeights::Norm& norm, int64_t channels, bool silu, size_t x,
+  Status normalize(const DecoderWeights::Norm& norm, int64_t channels, bool silu, size_t x,
                    size_t y) {
     const GroupNormDesc desc{.pixels = pixels(),
                              .channels = channels,
@@ -125,7 +125,7 @@ class Walk {
                       slots_[y]);
   }
 
-  Status resnet(const Flux2VaeWeights::Resnet& r) {
+  Status resnet(const DecoderWeights::Resnet& r) {
     const size_t inner = (current_ + 1) % 3;
     const size_t outer = other(current_, inner);
     INTAGLIO_TRY(normalize(r.norm1, r.conv1.in_channels, true, current_, inner));
@@ -153,7 +153,7 @@ class Walk {
   // h += out(softmax(q k^T / sqrt(c)) v), one head, blocks of rows. v is computed transposed (what
   // the second product reads); its bias passes through the softmax unchanged, since rows sum to 1,
   // and joins the second product.
-  Status attention(const Flux2VaeWeights::Attention& a) {
+  Status attention(const DecoderWeights::Attention& a) {
     const int64_t tokens = pixels();
     const int64_t channels = a.q.in_channels;
     const bool gpu = context_.gpu != nullptr;
@@ -264,8 +264,8 @@ class Walk {
     INTAGLIO_TRY(resnet(weights_.mid[0]));
     if (weights_.attention) INTAGLIO_TRY(attention(*weights_.attention));
     INTAGLIO_TRY(resnet(weights_.mid[1]));
-    for (const Flux2VaeWeights::UpBlock& block : weights_.up) {
-      for (const Flux2VaeWeights::Resnet& r : block.resnets) INTAGLIO_TRY(resnet(r));
+    for (const DecoderWeights::UpBlock& block : weights_.up) {
+      for (const DecoderWeights::Resnet& r : block.resnets) INTAGLIO_TRY(resnet(r));
       if (block.upsampler) {
         h_ *= 2;
         w_ *= 2;
@@ -279,8 +279,8 @@ class Walk {
     return finish_step();
   }
 
-  const Flux2VaeConfig& config_;
-  const Flux2VaeWeights& weights_;
+  const DecoderConfig& config_;
+  const DecoderWeights& weights_;
   DType compute_;
   const Context& context_;
   bool running_ = false;
@@ -333,15 +333,15 @@ struct Axis {
 
 }  // namespace
 
-size_t Flux2VaeDecoder::scratch_bytes(const Context& context, int64_t h, int64_t w) const {
+size_t Decoder::scratch_bytes(const Context& context, int64_t h, int64_t w) const {
   const auto plan =
       Walk(config_, *weights_, compute_, context).plan(std::min(h, tile_), std::min(w, tile_));
   return plan ? plan->bytes() : 0;
 }
 
-uint64_t Flux2VaeDecoder::planned_bytes(const Context& context, const Flux2VaeConfig& config,
-                                        DType compute, int64_t height, int64_t width) {
-  const auto weights = describe_flux2_vae(context, config, compute);
+uint64_t Decoder::planned_bytes(const Context& context, const DecoderConfig& config, DType compute,
+                                int64_t height, int64_t width) {
+  const auto weights = describe_decoder(context, config, compute);
   if (!weights) return 0;
   const int64_t scale = config.scale_factor();
   const auto plan = Walk(config, *weights, compute, context)
@@ -350,8 +350,8 @@ uint64_t Flux2VaeDecoder::planned_bytes(const Context& context, const Flux2VaeCo
   return plan ? plan->bytes() : 0;
 }
 
-Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int64_t h, int64_t w,
-                               float* image, const Progress& progress, Profile* profile) const {
+Status Decoder::decode(const Context& context, const float* latent, int64_t h, int64_t w,
+                       float* image, const Progress& progress, Profile* profile) const {
   constexpr int64_t kMaxLatents = 1 << 16;
   if (h < 1 || w < 1 || h > kMaxLatents || w > kMaxLatents) {
     return make_error(ErrorCode::kInvalidArgument,
@@ -399,4 +399,4 @@ Status Flux2VaeDecoder::decode(const Context& context, const float* latent, int6
   return copy_out(context, image, picture.data(), bytes);
 }
 
-}  // namespace intaglio
+}  // namespace intaglio::autoencoder

@@ -1,16 +1,16 @@
-// Prepared weights of the decoder in memory of the context's device, and the walk through its layers; inside flux2_vae only.
+// Prepared weights of the decoder in memory of the context's device, and the walk through its layers; inside this folder only.
 #pragma once
 
 #include <optional>
 #include <vector>
 
 #include "core/aligned_buffer.h"
-#include "models/autoencoder/flux2_vae.h"
+#include "models/autoencoder/decoder.h"
 #include "ops/conv2d.h"
 
-namespace intaglio {
+namespace intaglio::autoencoder {
 
-struct Flux2VaeWeights {
+struct DecoderWeights {
   struct Norm {
     AlignedBuffer weight, bias;  // F32 [channels]
   };
@@ -41,7 +41,7 @@ struct Flux2VaeWeights {
 };
 
 // The layers without their weights, to plan memory by.
-Expected<Flux2VaeWeights> describe_flux2_vae(const Context& context, const Flux2VaeConfig& config,
-                                             DType compute);
+Expected<DecoderWeights> describe_decoder(const Context& context, const DecoderConfig& config,
+                                          DType compute);
 
-}  // namespace intaglio
+}  // namespace intaglio::autoencoder

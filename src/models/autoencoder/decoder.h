@@ -17,8 +17,12 @@
 #include "models/parts/selection.h"
 
 namespace intaglio {
+class TensorSource;
+}
 
-struct Flux2VaeConfig {
+namespace intaglio::autoencoder {
+
+struct DecoderConfig {
   int64_t latent_channels = 0;
   std::vector<int64_t> widths;  // of the decoder's blocks, the full-size one first; each halves the
                                 // size of the one before
@@ -34,16 +38,15 @@ struct Flux2VaeConfig {
 };
 
 // Of `vae/config.json`.
-Expected<Flux2VaeConfig> parse_flux2_vae_config(const JsonConfig& json);
+Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json);
 
 // kShapeMismatch unless `checkpoint` has the decoder of `config`, and no block of it more.
-Status check_flux2_vae_weights(std::shared_ptr<const Checkpoint> checkpoint,
-                               const Flux2VaeConfig& config);
+Status check_decoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                             const DecoderConfig& config);
 
-struct Flux2VaeWeights;
-class TensorSource;
+struct DecoderWeights;
 
-class Flux2VaeDecoder {
+class Decoder {
  public:
   // (done, total) in blocks of layers.
   using Progress = std::function<void(int64_t, int64_t)>;
@@ -56,22 +59,21 @@ class Flux2VaeDecoder {
 
   // Reads `files`. `compute` is the type of activations and weights,
   // kF32 or kBF16; sums are fp32. Errors list every missing or mis-shaped tensor.
-  static Expected<Flux2VaeDecoder> load(const Context& context, const PartFiles& files,
-                                        DType compute);
+  static Expected<Decoder> load(const Context& context, const PartFiles& files, DType compute);
 
   // Random weights in the shapes of `config`, for benchmarks.
-  static Expected<Flux2VaeDecoder> synthetic(const Context& context, const Flux2VaeConfig& config,
-                                             DType compute, uint64_t seed);
+  static Expected<Decoder> synthetic(const Context& context, const DecoderConfig& config,
+                                     DType compute, uint64_t seed);
   // The type to compute in: BF16 where the precision allows it and the device has arithmetic for it.
   static DType compute_dtype(const Context& context, const LayerSelection& selection);
 
-  const Flux2VaeConfig& config() const { return config_; }
+  const DecoderConfig& config() const { return config_; }
   void set_tile(int64_t latents) { tile_ = latents; }
 
   // Bytes `decode` takes from context.scratch for latents [latent_channels, h, w].
   size_t scratch_bytes(const Context& context, int64_t h, int64_t w) const;
   // The same before loading, from the picture's size in pixels.
-  static uint64_t planned_bytes(const Context& context, const Flux2VaeConfig& config, DType compute,
+  static uint64_t planned_bytes(const Context& context, const DecoderConfig& config, DType compute,
                                 int64_t height, int64_t width);
 
   // x: [grid_h * grid_w, 4 * latent_channels] as the transformer gives them -> latent
@@ -88,10 +90,10 @@ class Flux2VaeDecoder {
  private:
   Status read_weights(const Context& context, TensorSource& source);
 
-  Flux2VaeConfig config_;
+  DecoderConfig config_;
   DType compute_ = DType::kF32;
   int64_t tile_ = kDefaultTile;
-  std::shared_ptr<const Flux2VaeWeights> weights_;
+  std::shared_ptr<const DecoderWeights> weights_;
 };
 
-}  // namespace intaglio
+}  // namespace intaglio::autoencoder

@@ -1,0 +1,21 @@
+// What tables of config keys (io/config_keys.h) of several models have in common.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "io/config_keys.h"
+
+namespace intaglio {
+
+using ConfigTable = std::vector<ConfigKey>;
+
+inline constexpr std::string_view kFalse = "[false]";
+inline constexpr std::string_view kTrue = "[true]";
+inline constexpr std::string_view kNull = "[]";
+inline constexpr std::string_view kSilu = R"(["silu", "swish"])";
+
+// `table` and what writers of configs note down beside the settings; weights quantized by another program are refused.
+ConfigTable with_notes(ConfigTable table);
+
+}  // namespace intaglio

@@ -1,0 +1,121 @@
+#include "models/qwen3/config.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "models/parts/config_values.h"
+#include "models/qwen3/chat.h"
+#include "models/qwen3/config_keys.h"
+
+namespace intaglio::qwen3 {
+namespace {
+
+// Taps of the published pipeline for Qwen3-VL-8B: layers 0, 3, ..., 33 and 35.
+std::vector<int64_t> default_taps() {
+  std::vector<int64_t> taps;
+  for (int64_t layer = 0; layer <= 33; layer += 3) taps.push_back(layer);
+  taps.push_back(35);
+  return taps;
+}
+
+// From the rope's own object, or beside the sizes in older configs; both must agree.
+Expected<double> rope_theta_of(const JsonConfig& text) {
+  std::optional<double> theta;
+  for (const char* key : {"rope_parameters", "rope_scaling", ""}) {
+    if (*key != '\0' && !text.contains(key)) continue;
+    std::optional<JsonConfig> rope = text;
+    if (*key != '\0') {
+      INTAGLIO_ASSIGN(rope, text.object(key));
+    }
+    if (!rope->contains("rope_theta")) continue;
+    INTAGLIO_ASSIGN(const double found, read_theta(*rope));
+    if (theta && *theta != found)
+      return make_error(ErrorCode::kBadFormat, "{}rope_theta is {} in one place and {} in another",
+                        text.where(), *theta, found);
+    theta = found;
+  }
+  if (theta) return *theta;
+  return text.number("rope_theta");  // which names what is missing
+}
+
+// Every layer attends to all tokens before it; a window would have to be wider than any prompt.
+Status check_full_attention(const JsonConfig& text) {
+  if (text.contains("layer_types")) {
+    const nlohmann::json& types = text.json().at("layer_types");
+    const auto is_full = [](const nlohmann::json& type) { return type == "full_attention"; };
+    if (!types.is_array() || !std::all_of(types.begin(), types.end(), is_full))
+      return make_error(ErrorCode::kUnsupported,
+                        "{}layer_types: supported is full_attention for every layer", text.where());
+  }
+  INTAGLIO_ASSIGN(const bool slides, text.boolean_or("use_sliding_window", true));
+  if (!slides) return {};
+  INTAGLIO_ASSIGN(const int64_t window,
+                  text.integer_or("sliding_window", kMaxPromptTokens, 0, int64_t{1} << 40));
+  if (window >= kMaxPromptTokens) return {};
+  return make_error(ErrorCode::kUnsupported,
+                    "{}sliding_window: found {}, supported is null or {} and more", text.where(),
+                    window, kMaxPromptTokens);
+}
+
+}  // namespace
+
+Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json,
+                                                      const JsonConfig* model_index) {
+  INTAGLIO_ASSIGN(const std::vector<KeyedConfig> keyed, keyed_text_config(json));
+  INTAGLIO_TRY(check_config_keys(keyed));
+  JsonConfig text = json;
+  if (json.contains("text_config")) {
+    INTAGLIO_ASSIGN(text, json.object("text_config"));
+  }
+  TextEncoderConfig config;
+  INTAGLIO_ASSIGN(config.layers, text.integer("num_hidden_layers", 1, kMaxLayers));
+  INTAGLIO_ASSIGN(config.heads, text.integer("num_attention_heads", 1, kMaxWidth));
+  INTAGLIO_ASSIGN(config.kv_heads,
+                  text.integer_or("num_key_value_heads", config.heads, 1, kMaxWidth));
+  INTAGLIO_ASSIGN(config.hidden, text.integer("hidden_size", 1, kMaxWidth));
+  INTAGLIO_ASSIGN(
+      config.head_dim,
+      text.integer_or("head_dim", std::max<int64_t>(1, config.hidden / config.heads), 2, 1024));
+  INTAGLIO_ASSIGN(config.intermediate, text.integer("intermediate_size", 1, kMaxWidth));
+  INTAGLIO_ASSIGN(config.vocab, text.integer("vocab_size", 1, int64_t{1} << 24));
+  INTAGLIO_ASSIGN(config.norm_eps, read_eps(text, "rms_norm_eps", 1e-6));
+  INTAGLIO_ASSIGN(config.rope_theta, rope_theta_of(text));
+  if (config.heads % config.kv_heads != 0) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}num_attention_heads {} is not a multiple of num_key_value_heads {}",
+                      text.where(), config.heads, config.kv_heads);
+  }
+  if (config.head_dim % 2 != 0) {
+    return make_error(ErrorCode::kBadFormat, "{}head_dim is {}; expected an even number",
+                      text.where(), config.head_dim);
+  }
+  INTAGLIO_TRY(check_full_attention(text));
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    if (!text.contains(key)) continue;
+    INTAGLIO_ASSIGN(const JsonConfig rope, text.object(key));
+    if (!rope.contains("mrope_section")) continue;
+    INTAGLIO_TRY(read_sections(rope, config.head_dim, "head_dim"));
+  }
+  config.taps = default_taps();
+  if (model_index != nullptr && model_index->contains("text_activation_layers")) {
+    INTAGLIO_ASSIGN(config.taps,
+                    model_index->integers("text_activation_layers", 0, kMaxLayers, kMaxLayers));
+  }
+  if (config.taps.empty())
+    return make_error(ErrorCode::kBadFormat,
+                      "{}text_activation_layers is empty; expected layer numbers",
+                      model_index->where());
+  for (size_t i = 0; i < config.taps.size(); ++i) {
+    if (config.taps[i] >= config.layers || (i > 0 && config.taps[i] <= config.taps[i - 1])) {
+      return make_error(ErrorCode::kBadFormat,
+                        "{}text_activation_layers[{}] is {}; expected ascending layer numbers "
+                        "below num_hidden_layers {}",
+                        model_index != nullptr ? model_index->where() : text.where(), i,
+                        config.taps[i], config.layers);
+    }
+  }
+  return config;
+}
+
+}  // namespace intaglio::qwen3

@@ -1,0 +1,26 @@
+// Sizes of a Qwen3 language model that encodes text.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/status.h"
+#include "io/json_config.h"
+
+namespace intaglio::qwen3 {
+
+struct TextEncoderConfig {
+  int64_t layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t hidden = 0, intermediate = 0, vocab = 0;
+  double rope_theta = 0.0;
+  float norm_eps = 0.0f;
+  std::vector<int64_t> taps;  // layers whose outputs make the text features, ascending
+
+  int64_t feature_dim() const { return hidden * static_cast<int64_t>(taps.size()); }
+};
+
+// From text_encoder/config.json (its `text_config`, or the file itself) and, for the taps, model_index.json's `text_activation_layers`.
+Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json,
+                                                      const JsonConfig* model_index);
+
+}  // namespace intaglio::qwen3
