@@ -32,7 +32,14 @@ void print_error(std::string_view message) {
   print(Stream::kErr, "error: {}\n", OwnLines{escaped(message, LineBreaks::kIndented)});
 }
 
+namespace {
+bool warnings_are_silent = false;
+}
+
+void silence_warnings() { warnings_are_silent = true; }
+
 void print_warning(std::string_view message) {
+  if (warnings_are_silent) return;
   print(Stream::kErr, "warning: {}\n", OwnLines{escaped(message, LineBreaks::kIndented)});
 }
 

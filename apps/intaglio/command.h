@@ -36,6 +36,8 @@ int exit_code_of(const Error& error);
 // "error: ..." on stderr; a message of several lines stays one problem.
 void print_error(std::string_view message);
 void print_warning(std::string_view message);
+// From now on print_warning prints nothing.
+void silence_warnings();
 
 // `value` as indented JSON without a byte that a terminal obeys: what escaped() (core/escape.h) would not show is \uXXXX.
 std::string json_text(const nlohmann::ordered_json& value);

@@ -49,6 +49,7 @@ int interrupt_exit_code() {
 }
 
 void install_signal_handlers() {
+  AtomicFile::set_cancel(&interrupted);
   // With SA_RESTART a write in progress goes on and is whole.
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) install(signal, on_stop, SA_RESTART);
   for (const int signal : {SIGQUIT, SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGPOLL, SIGPROF,

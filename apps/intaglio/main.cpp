@@ -1,5 +1,6 @@
 // The command line: parses, hands over to one subcommand, returns its exit code.
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <exception>
 
 #include "argument_check.h"
@@ -29,6 +30,19 @@ int fail_usage(const CLI::App& command, const std::vector<intaglio::Error>& erro
     name = a->get_name() + " " + name;
   print(Stream::kErr, "`{} --help` lists what is possible.\n", name);
   return kExitUsage;
+}
+
+// Settings that would be passed over in silence. INTAGLIO_CPU_ISA is checked by whoever computes.
+std::vector<intaglio::Error> environment_errors() {
+  std::vector<intaglio::Error> errors;
+  for (const auto& [name, only] :
+       {std::pair("INTAGLIO_TRACE", "dispatch"), std::pair("INTAGLIO_GPU_ISA", "sm80")}) {
+    const char* const value = std::getenv(name);
+    if (value == nullptr || *value == '\0' || std::string_view(value) == only) continue;
+    errors.push_back({intaglio::ErrorCode::kInvalidArgument,
+                      intaglio::message_of("{}: expected {}, found \"{}\"", name, only, value)});
+  }
+  return errors;
 }
 
 int run(int argc, char** argv) {
@@ -81,6 +95,10 @@ int run(int argc, char** argv) {
     return kExitOk;
   } catch (const CLI::ParseError& error) {
     return fail_usage(*check.command, {argument_error(error)});
+  }
+  if (const std::vector<intaglio::Error> errors = environment_errors(); !errors.empty()) {
+    print_errors(errors);
+    return kExitUsage;
   }
   // Before any work; finish_output tells of a stream that fails later.
   if (!stdout_is_open()) {

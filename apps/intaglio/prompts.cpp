@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "argument_values.h"
 #include "core/escape.h"
@@ -166,6 +167,8 @@ Status set_key(const std::string& where, const std::string& key, const nlohmann:
                         "{}: \"{}\": expected what --{} takes, found {}", where, key, key,
                         text ? "an empty text" : kind_of(value));
     }
+    if (text->find('\0') != std::string::npos)
+      return make_error(ErrorCode::kInvalidArgument, "{}: \"{}\" holds a zero byte", where, key);
     settings.*known.target = *text;
     return {};
   }
@@ -173,22 +176,60 @@ Status set_key(const std::string& where, const std::string& key, const nlohmann:
                     printable(key, 60), fmt::join(names, ", "), nearest_text(key, names));
 }
 
+// Whether a line is meant as JSON: {"key" or {}. Text may begin with a bracket too.
+bool begins_object(std::string_view line) {
+  constexpr std::string_view kBlank = " \t\r";
+  const size_t open = line.find_first_not_of(kBlank);
+  if (open == std::string_view::npos || line[open] != '{') return false;
+  const size_t next = line.find_first_not_of(kBlank, open + 1);
+  return next != std::string_view::npos && (line[next] == '"' || line[next] == '}');
+}
+
+// One object on one line. JSON takes the last of equal keys; here each is an error, as a flag given twice is.
+Expected<nlohmann::json> parse_object(std::string_view line, const std::string& where) {
+  Expected<nlohmann::json> value = parse_json(line, where);
+  if (!value) {
+    std::string message = value.error().message;
+    const std::string in_text = " at line 1, column ";
+    if (const size_t at = message.find(in_text); at != std::string::npos)
+      message.replace(at, in_text.size(), " at column ");
+    // The user's own argument, as the flags are.
+    return tl::unexpected<Error>({ErrorCode::kInvalidArgument, message});
+  }
+  if (!value->is_object()) {
+    return make_error(ErrorCode::kInvalidArgument, "{}: expected a JSON object, found {}", where,
+                      kind_of(*value));
+  }
+  std::set<std::string> keys;
+  std::string twice;
+  const auto note_keys = [&](int depth, nlohmann::json::parse_event_t event,
+                             nlohmann::json& parsed) {
+    if (depth == 1 && event == nlohmann::json::parse_event_t::key &&
+        !keys.insert(parsed.get<std::string>()).second)
+      twice = parsed.get<std::string>();
+    return true;
+  };
+  static_cast<void>(nlohmann::json::parse(line, note_keys, false));
+  if (!twice.empty())
+    return make_error(ErrorCode::kInvalidArgument, "{}: \"{}\" is there twice", where,
+                      printable(twice, 60));
+  return value;
+}
+
 Expected<PictureSettings> parse_line(std::string_view line, const std::string& where, bool json) {
   PictureSettings settings;
   if (!json) {
+    if (begins_object(line) && nlohmann::json::accept(line)) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "{}: a JSON object below a line of text; expected one of both in all lines",
+                        where);
+    }
     settings.prompt = line;
   } else {
-    Expected<nlohmann::json> value = parse_json(line, where);
-    // The user's own argument, as the flags are.
-    if (!value) return tl::unexpected<Error>({ErrorCode::kInvalidArgument, value.error().message});
-    if (!value->is_object()) {
-      return make_error(ErrorCode::kInvalidArgument, "{}: expected a JSON object, found {}", where,
-                        kind_of(*value));
-    }
-    if (!value->contains("prompt"))
+    INTAGLIO_ASSIGN(const nlohmann::json value, parse_object(line, where));
+    if (!value.contains("prompt"))
       return make_error(ErrorCode::kInvalidArgument, "{}: no \"prompt\" in the object", where);
-    for (const auto& [key, item] : value->items())
-      INTAGLIO_TRY(set_key(where, key, item, settings));
+    for (const auto& [key, item] : value.items()) INTAGLIO_TRY(set_key(where, key, item, settings));
   }
   INTAGLIO_TRY(check_prompt(settings.prompt, where));
   return settings;
@@ -250,6 +291,7 @@ Expected<std::string> read_prompt(const std::string& argument) {
 std::vector<PromptLine> parse_prompts(std::string_view text, const std::string& name,
                                       std::vector<Error>& errors) {
   std::vector<PromptLine> lines;
+  const std::string_view whole = text;
   std::optional<bool> json;
   size_t wrong = 0;
   int64_t number = 0;
@@ -260,12 +302,12 @@ std::vector<PromptLine> parse_prompts(std::string_view text, const std::string& 
     ++number;
     if (is_blank(line)) continue;
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (!json) {
-      const std::string_view begin = line.substr(line.find_first_not_of(" \t"));
-      json = begin.starts_with('{') &&
-             begin.substr(1).find_first_not_of(" \t") != std::string_view::npos &&
-             begin[1 + begin.substr(1).find_first_not_of(" \t")] == '"';
+    if (!json && line[line.find_first_not_of(" \t")] == '[' && nlohmann::json::accept(whole)) {
+      errors.push_back({ErrorCode::kInvalidArgument,
+                        message_of("{}: a JSON list; expected a JSON object a line", name)});
+      return lines;
     }
+    if (!json) json = begins_object(line);
     PromptLine item{message_of("{}:{}", name, number), {}};
     Expected<PictureSettings> settings = parse_line(line, item.where, *json);
     if (settings) {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -81,6 +82,25 @@ bool ignores_case(const fs::path& folder) {
   return same;
 }
 
+// Trailing slashes off, "." and ".." resolved: by the system as far as the path is there, behind a link ".." is not what the text says.
+fs::path plain(const fs::path& folder) {
+  const bool climbs = std::find(folder.begin(), folder.end(), "..") != folder.end();
+  std::error_code error;
+  fs::path path = climbs ? fs::weakly_canonical(folder, error) : folder.lexically_normal();
+  if (error) path = folder.lexically_normal();
+  return path.has_filename() ? path : path.parent_path();
+}
+
+// The part of a path before a ".." must be there: the system climbs out of no folder that is yet to be made.
+std::optional<fs::path> missing_below_climb(const fs::path& path) {
+  fs::path above;
+  for (const fs::path& part : path) {
+    if (part == ".." && !above.empty() && !status_of(above)) return above;
+    above /= part;
+  }
+  return std::nullopt;
+}
+
 Status cannot_write(const std::string& what, const fs::path& file, const std::string& reason) {
   return make_error(ErrorCode::kIo, "{}: cannot write {}: {}", what, file.string(), reason);
 }
@@ -98,6 +118,8 @@ Status check_folder(const std::string& what, const fs::path& file, const fs::pat
 Status check_output(const std::string& what, const fs::path& file, Overwrite overwrite,
                     const std::set<fs::path>& made) {
   if (file.filename().empty()) return cannot_write(what, file, "is a folder");
+  if (const auto missing = missing_below_climb(file))
+    return cannot_write(what, file, "there is no folder " + missing->string());
   const Expected<fs::path> end = end_of_links(file);
   if (!end) return cannot_write(what, file, end.error().message);
   if (const auto status = status_of(*end)) {
@@ -107,17 +129,16 @@ Status check_output(const std::string& what, const fs::path& file, Overwrite ove
     if (overwrite == Overwrite::kRefused && S_ISREG(status->st_mode))
       return cannot_write(what, file, "is there already (--no-overwrite)");
     if (::access(end->c_str(), W_OK) != 0) return cannot_write(what, file, std::strerror(errno));
+    if (S_ISCHR(status->st_mode)) {
+      const int device = ::open(end->c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+      if (device < 0) return cannot_write(what, file, std::strerror(errno));
+      ::close(device);
+    }
     if (!S_ISREG(status->st_mode)) return {};  // it is written to, not replaced
   }
   const fs::path folder = folder_of(*end);
-  if (made.contains(folder.lexically_normal()) && !status_of(folder)) return {};
+  if (made.contains(plain(folder)) && !status_of(folder)) return {};
   return check_folder(what, file, folder);
-}
-
-// Trailing slashes off, "." and ".." resolved as text.
-fs::path plain(const fs::path& folder) {
-  fs::path path = folder.lexically_normal();
-  return path.has_filename() ? path : path.parent_path();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "core/atomic_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -63,6 +64,19 @@ Expected<fs::path> follow_links(const fs::path& target) {
   return cannot_write(target, std::strerror(ELOOP));
 }
 
+std::atomic<const std::atomic<bool>*> cancel_flag{nullptr};
+
+// Whoever reads a pipe may take his time.
+Status wait_for_reader(int descriptor) {
+  constexpr int kLookMs = 100;
+  for (;;) {
+    const std::atomic<bool>* const cancel = cancel_flag;
+    if (cancel != nullptr && *cancel) return make_error(ErrorCode::kCancelled, "cancelled");
+    pollfd ready{.fd = descriptor, .events = POLLOUT, .revents = 0};
+    if (::poll(&ready, 1, kLookMs) > 0) return {};
+  }
+}
+
 }  // namespace
 
 void remove_temporary_files() noexcept {
@@ -100,11 +114,13 @@ Expected<AtomicFile> AtomicFile::open_direct(const fs::path& target) {
   struct stat status {};
   // Without O_NONBLOCK a pipe that nobody reads would wait for ever.
   file.descriptor_ = ::open(target.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-  if (file.descriptor_ < 0 && errno == ENXIO) return cannot_write(target, "nobody reads from it");
+  if (file.descriptor_ < 0 && errno == ENXIO)
+    return cannot_write(target, ::stat(target.c_str(), &status) == 0 && S_ISFIFO(status.st_mode)
+                                    ? "nobody reads from it"
+                                    : std::strerror(ENXIO));
   if (file.descriptor_ < 0 || ::fstat(file.descriptor_, &status) != 0) return file.failure(errno);
   if (!S_ISCHR(status.st_mode) && !S_ISFIFO(status.st_mode))
     return cannot_write(target, "neither a file nor a pipe nor a character device");
-  if (::fcntl(file.descriptor_, F_SETFL, O_WRONLY) != 0) return file.failure(errno);
   return file;
 }
 
@@ -164,10 +180,16 @@ AtomicFile::~AtomicFile() {
   drop_name();
 }
 
+void AtomicFile::set_cancel(const std::atomic<bool>* cancel) { cancel_flag = cancel; }
+
 Status AtomicFile::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EAGAIN && kind_ == Kind::kDirect) {
+      INTAGLIO_TRY(wait_for_reader(descriptor_));
+      continue;
+    }
     if (written <= 0) return failure(written < 0 ? errno : EIO);
     bytes = bytes.subspan(static_cast<size_t>(written));
   }

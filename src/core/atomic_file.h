@@ -1,6 +1,7 @@
 // A file that appears whole or not at all.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <filesystem>
 #include <span>
@@ -24,10 +25,14 @@ class AtomicFile {
   static Expected<AtomicFile> create(const std::filesystem::path& target,
                                      Temporary temporary = Temporary::kNameless);
 
+  // The process's flag that asks to stop; nullptr: none. It must outlive all writes.
+  static void set_cancel(const std::atomic<bool>* cancel);
+
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
 
+  // kCancelled once the flag of set_cancel is set while a pipe's reader takes nothing.
   Status write(std::span<const std::byte> bytes);
   // Flushes to the disk and gives the file its name. Call once.
   Status commit();

@@ -213,6 +213,7 @@ void add_run_json(Run& run, ordered_json& result) {
 int run_generate(const GenerateFlags& flags) {
   Run run{.flags = flags,
           .progress = Progress(flags.quiet ? Verbosity::kQuiet : Verbosity::kNormal)};
+  if (flags.quiet) silence_warnings();
   std::vector<Error> errors;
   run.plan = make_generate_plan(flags, errors);
   if (interrupted) return fail(Error{ErrorCode::kCancelled, "cancelled"}, flags.run.json);
@@ -220,6 +221,8 @@ int run_generate(const GenerateFlags& flags) {
   run.open_ms = since_ms(run.start);
   if (!run.plan.precision_reason.empty())
     run.progress.line("precision " + run.plan.precision_reason);
+  if (flags.vram_budget && run.plan.pipeline->context().gpu == nullptr)
+    run.progress.line("note: --vram-budget: no GPU computes, so nothing is kept within it");
   for (const std::string& warning : run.plan.model->info().warnings)
     run.progress.line("warning: " + warning);
   if (run.plan.prompts == 1)

@@ -212,7 +212,9 @@ void plan_files(const GenerateFlags& flags, const std::vector<Entry>& entries, G
     if (!flags.features_out.empty() && i % flags.count == 0)
       job.features = numbered(flags.features_out, i / flags.count, prompts);
     job.request.keep_features = !job.features.empty();
-    if (!job.file.empty() && job.file != kStdoutPicture) plan.files.writes(job.file, "--output");
+    const Entry& entry = entries[static_cast<size_t>(i / flags.count)];
+    const std::string output = entry.own_output ? entry.where + ": output" : "--output";
+    if (!job.file.empty() && job.file != kStdoutPicture) plan.files.writes(job.file, output);
     if (!job.latents.empty()) plan.files.writes(job.latents, "--latents-out");
     if (!job.features.empty()) plan.files.writes(job.features, "--features-out");
   }

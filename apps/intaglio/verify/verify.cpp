@@ -10,6 +10,7 @@
 
 #include "command.h"
 #include "console.h"
+#include "interrupt.h"
 #include "io/printable.h"
 #include "model_flags.h"
 #include "options.h"
@@ -67,6 +68,7 @@ int run_verify(const VerifyFlags& flags) {
   const Expected<ModelPaths> parts = part_paths(flags.folder, flags.parts);
   if (!parts) return fail(parts.error(), flags.run.json);
   options.parts = *parts;
+  options.cancel = &interrupted;
   Stream stream = flags.run.json ? Stream::kErr : Stream::kOut;
   const Expected<std::vector<VerifyResult>> results = verify_directory(
       flags.folder, options, [&](const VerifyResult& result) { print_case(stream, result); });
