@@ -216,10 +216,10 @@ class Tree:
 
 
 def run_fault(tree, number, fault):
-    """The first test that fails, its own first."""
+    """The first test that fails, its own first. A fault that is built alone (number -1) runs its own tests only: the others were not tried without it."""
     begin = time.monotonic()
     result = {"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": False}
-    for stage, tests in (("own", fault["tests"]), ("suite", tree.whole_suite())):
+    for stage, tests in (("own", fault["tests"]), ("suite", tree.whole_suite() if number >= 0 else [])):
         for test in filter(tree.is_sound, tests):
             passed, reason, _ = tree.passes(test, number)
             if not passed:
@@ -317,6 +317,9 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for future in concurrent.futures.as_completed([pool.submit(run_fault, tree, number, faults[number]) for number in switched]):
             keep(future.result())
+    # Tried in the sound tree, before anything is planted in it.
+    for test in sorted({test for number in alone for test in faults[number]["tests"]}):
+        tree.is_sound(test)
     for number in alone:
         fault = faults[number]
         text = sources.get(fault["file"])

@@ -259,6 +259,9 @@ refused 1 "m/tokenizer: no tokenizer.json in it" "${draw[@]}"
 fresh
 edit m/vae/config.json "j['latent_channels'] = 8"
 refused 1 "the transformer has 16 channels a token, the VAE packs 32" "${draw[@]}"
+fresh
+edit m/vae/config.json "j['use_post_quant_conv'] = False"
+refused 1 "holds post_quant_conv.weight, but use_post_quant_conv is false" "${draw[@]}"
 
 # Numbers that go wrong end in an error that names the part, and in no file.
 for bits in 0x7f80 0x7fc0; do  # Inf, NaN
@@ -325,6 +328,16 @@ json_is "j['schedule']['preset'], j['schedule']['std']" "('OWN_3', 1.2)"
 refused 2 "OWN_3" "${plain[@]}" --preset TURBO_12
 edit m/model_index.json "j['presets'] = {'OWN_3': {'steps': 3, 'guidance': '2x5'}}"
 refused 1 "OWN_3" "${plain[@]}"
+edit m/model_index.json "j['presets'] = {'OWN_3': {'steps': 3}}"
+refused 1 "presets.OWN_3.guidance: missing" "${plain[@]}"
+edit m/model_index.json "j['presets'] = {'OWN_3': {'steps': 3, 'guidance': 2}, 'own_3': {'steps': 4, 'guidance': 2}}"
+refused 1 "a preset of this name is there already" "${plain[@]}"
+edit m/model_index.json "j['presets'] = {'OWN_3': {'steps': 1001, 'guidance': 2}}"
+refused 1 "presets.OWN_3.steps" "${plain[@]}"
+edit m/model_index.json "j['presets'] = {'OWN_3': {'steps': 3, 'guidance': 2, 'sdt': 9}}; j['intaglio'] = {'default_guidence': 2}"
+expect 0 "unknown keys of presets" inspect m
+stdout_has "presets.OWN_3.sdt"
+stdout_has "intaglio.default_guidence"
 
 if [ "$failures" -ne 0 ]; then
   echo "$failures of $checks checks failed"

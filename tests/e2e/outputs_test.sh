@@ -112,9 +112,24 @@ if command -v script >/dev/null; then
   stdout_has "standard output is a terminal"
 fi
 
+# Folders that are yet to be made, and "..".
+before_work 1 "there is no folder" "${cat_picture[@]}" --output unmade/../refused/new/
+mkdir -p real/deep; ln -s real/deep climb
+expect 0 "behind a link .. is where the system says" "${cat_picture[@]}" --output climb/../made/
+present real/made/intaglio-9.png
+cp -r "$data/tiny" model; echo '{}' >model/vocabulary.json
+for file in vocabulary.json model_index.json tokenizer/tokenizer.json; do
+  before_work 2 "is the same file as a file of the model" generate --model model --size 64x64 --steps 2 --prompt cat --output refused/x.png --latents-out model/$file
+done
+if [ "$(id -u)" -eq 0 ] && mknod nodevice.png c 250 99 2>/dev/null; then
+  before_work 1 "No such device" "${cat_picture[@]}" --output nodevice.png
+fi
+
 # Quiet.
 expect 0 "quiet" "${cat_picture[@]}" --output quiet.png --quiet
 [ ! -s err.txt ]; pass_or_fail $? "quiet says nothing"
+expect 0 "quiet, with more threads than processors" "${cat_picture[@]}" --output quiet.png --quiet --threads 999
+[ ! -s err.txt ]; pass_or_fail $? "quiet says nothing of threads"
 expect 1 "quiet errors" "${cat_picture[@]}" --output nowhere/quiet.png --quiet
 stderr_has "there is no folder"
 

@@ -75,7 +75,7 @@ line_refused() {  # MESSAGE LINE
   printf '{"prompt": "cat"}\n%s\n' "$2" >wrong.jsonl
   expect_refused 2 "wrong.jsonl:2: $1" "${ask[@]}" --prompts wrong.jsonl --output refused/x.png
 }
-line_refused 'not valid JSON at line 1, column' '{"prompt": cat}'
+line_refused 'not valid JSON at column' '{"prompt": cat}'
 line_refused 'unknown key "promt", expected prompt, ' '{"prompt": "cat", "promt": "dog"}'
 line_refused 'no "prompt"' '{"seed": 3}'
 line_refused 'expected a JSON object, found a list' '["cat"]'
@@ -88,6 +88,21 @@ line_refused '--guidance' '{"prompt": "cat", "guidance": [1, 2, 3]}'
 line_refused 'the prompt is empty' '{"prompt": " "}'
 line_refused '--output own.jpg: expected' '{"prompt": "cat", "output": "own.jpg"}'
 line_refused '--negative-prompt' '{"prompt": "cat", "negative_prompt": "dog"}'
+line_refused '"output" holds a zero byte' '{"prompt": "cat", "output": "keep.txt\u0000.png"}'
+line_refused '"prompt" is there twice' '{"prompt": "cat", "prompt": "dog"}'
+line_refused '"seed" is there twice' '{"prompt": "cat", "seed": 1, "seed": 2}'
+printf '{"prompt": "cat", "output": "nowhere/x.png"}\n' >wrong.jsonl
+expect_refused 1 "wrong.jsonl:1: output: cannot write nowhere/x.png: there is no folder nowhere" "${ask[@]}" --prompts wrong.jsonl --output refused/x.png
+for first in '{ }' '{}'; do
+  printf '%s\n{"prompt": "cat"}\n' "$first" >wrong.jsonl
+  expect_refused 2 'wrong.jsonl:1: no "prompt"' "${ask[@]}" --prompts wrong.jsonl --output refused/
+done
+printf '[{"prompt": "cat"},\n {"prompt": "dog"}]\n' >wrong.jsonl
+expect_refused 2 "a JSON list; expected a JSON object a line" "${ask[@]}" --prompts wrong.jsonl --output refused/
+printf 'cat\n{"prompt": "dog"}\n' >wrong.jsonl
+expect_refused 2 "wrong.jsonl:2: a JSON object below a line of text" "${ask[@]}" --prompts wrong.jsonl --output refused/
+printf '[cat] on {mat}\n' >text.txt
+expect 0 "brackets are text" "${ask[@]}" --prompts text.txt --output x.png
 printf '{"prompt": "cat", "output": "a.png"}\n{"prompt": "dog", "output": "./a.png"}\n' >wrong.jsonl
 expect_refused 2 "is the same file as" "${ask[@]}" --prompts wrong.jsonl --output refused/
 expect_refused 2 "no prompts in it" "${ask[@]}" --prompts /dev/null --output refused/x.png

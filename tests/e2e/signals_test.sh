@@ -51,6 +51,21 @@ kill -HUP "$pid"; kill -INT "$pid"
 wait "$pid"; pass_or_fail $? "an ignored SIGHUP and SIGINT stay ignored"
 present ignored.png
 
+# Verification stops too, and so does the wait for a pipe that nobody empties.
+foreground "$intaglio" verify "$data" >out.txt 2>err.txt </dev/null &
+pid=$!
+for _ in $(seq 600); do [ -s out.txt ] && break; sleep 0.05; done
+kill -TERM "$pid"
+ends_with 143 "verify"
+mkfifo full.safetensors
+exec 8<>full.safetensors
+start foreground "$intaglio" generate "${tiny[@]}" --prompt cat --size 1024x1024 --steps 1 --seed 1 --output stalled.png --latents-out full.safetensors
+for _ in $(seq 600); do [ -s stalled.png ] && break; sleep 0.1; done
+sleep 0.5
+kill -TERM "$pid"
+ends_with 143 "a pipe that nobody empties"
+exec 8>&-
+
 # A file beyond the limit of the shell is an error, not a signal.
 (ulimit -f 1; "$intaglio" generate "${small[@]}" --prompt cat --seed 1 --output cancelled/x.png --latents-out cancelled/l.safetensors >out.txt 2>err.txt </dev/null; echo $? >code.txt)
 [ "$(cat code.txt)" -eq 1 ]; pass_or_fail $? "ulimit -f: exit code $(cat code.txt), expected 1"

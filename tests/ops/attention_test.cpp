@@ -3,6 +3,7 @@
 #include "ops/attention_cases.h"
 #include "ops/cpu/attention_kernels.h"
 #include "ops/first_on_cpu.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -23,24 +24,9 @@ double tolerance_of(const AttentionImplementation& implementation, DType dtype) 
              : kBF16Tolerance;
 }
 
-std::vector<CpuIsa> host_levels() {
-  std::vector<CpuIsa> levels;
-  for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa <= host_cpu_features().isa) levels.push_back(isa);
-  }
-  return levels;
-}
-
-Context host_context(int threads) {
-  Context context;
-  context.threads = threads;
-  context.cpu = host_cpu_features();
-  return context;
-}
-
 std::vector<float> run(const AttentionImplementation& implementation, const AttentionCase& c,
                        int threads) {
-  return run_case(c, host_context(threads), implementation.scratch_bytes(c.desc, threads),
+  return run_case(c, test::host_context(threads), implementation.scratch_bytes(c.desc, threads),
                   [&](const Context& context, const AttentionArgs& args) {
                     return implementation.run(context, c.desc, args);
                   });
@@ -50,7 +36,7 @@ std::vector<float> run(const AttentionImplementation& implementation, const Atte
 template <typename Fn>
 void for_each_implementation(const AttentionDesc& desc, Fn&& fn) {
   for (const AttentionImplementation& implementation : attention_implementations()) {
-    if (implementation.can_run(desc, host_context(1)) != nullptr) continue;
+    if (implementation.can_run(desc, test::host_context(1)) != nullptr) continue;
     SCOPED_TRACE(fmt::format("{}: {}", implementation.name, to_text(desc)));
     fn(implementation);
   }
@@ -95,18 +81,17 @@ TEST(Attention, EachLevelChoosesItsOwn) {
     const AttentionCase c =
         make_case({.tokens = 65, .heads = 4, .kv_heads = 2, .head_dim = 64, .dtype = dtype});
     const std::vector<float> expected = reference_of(c);
-    for (const CpuIsa isa : host_levels()) {
-      Context context = host_context(2);
-      context.cpu = limit_cpu_features(host_cpu_features(), isa);
+    for (const CpuFeatures& cpu : test::tested_cpus()) {
+      const Context context{.threads = 2, .cpu = cpu};
       const auto chosen = choose_attention(c.desc, context);
       ASSERT_TRUE(chosen);
       const std::string_view name = (*chosen)->name;
       const bool wants_bf16 = dtype == DType::kBF16 && context.cpu.avx512_bf16;
-      const std::string_view wanted = isa == CpuIsa::kRef    ? "ref_attention"
-                                      : isa == CpuIsa::kAvx2 ? "avx2_f32_attention"
-                                      : wants_bf16           ? "avx512bf16_attention"
-                                                             : "avx512_f32_attention";
-      if (isa < CpuIsa::kAmx) {
+      const std::string_view wanted = cpu.isa == CpuIsa::kRef    ? "ref_attention"
+                                      : cpu.isa == CpuIsa::kAvx2 ? "avx2_f32_attention"
+                                      : wants_bf16               ? "avx512bf16_attention"
+                                                                 : "avx512_f32_attention";
+      if (cpu.isa < CpuIsa::kAmx) {
         EXPECT_EQ(name, wanted);
       }
       const std::vector<float> found =
@@ -140,9 +125,10 @@ TEST(Attention, ThreadsGiveTheSameBits) {
 TEST(Attention, GroupsOfHeads) {
   const AttentionCase c = make_case({.tokens = 700, .heads = 6, .kv_heads = 6, .head_dim = 512});
   const AttentionImplementation& implementation = first_on_cpu(attention_implementations());
-  const AttentionImplementation& best = implementation.can_run(c.desc, host_context(2)) == nullptr
-                                            ? implementation
-                                            : **choose_attention(c.desc, host_context(2));
+  const AttentionImplementation& best =
+      implementation.can_run(c.desc, test::host_context(2)) == nullptr
+          ? implementation
+          : **choose_attention(c.desc, test::host_context(2));
   if (std::string_view(best.name) == "ref_attention") GTEST_SKIP();
   const size_t all_heads = 700 * 512 * 2 * sizeof(float) * 6;
   EXPECT_LT(best.scratch_bytes(c.desc, 1), all_heads);
@@ -257,7 +243,7 @@ TEST(Attention, TooSmallScratchIsAnError) {
   for_each_implementation(c.desc, [&](const AttentionImplementation& implementation) {
     auto arena = Arena::with_capacity(implementation.scratch_bytes(c.desc, 2) - kCacheLine);
     ASSERT_TRUE(arena);
-    Context context = host_context(2);
+    Context context = test::host_context(2);
     context.scratch = &*arena;
     const Status status = implementation.run(context, c.desc, c.args(out.data()));
     ASSERT_FALSE(status);
@@ -269,7 +255,7 @@ TEST(Attention, RefusesBadShapes) {
   const AttentionCase c = make_case({.tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 8});
   std::vector<float> out(static_cast<size_t>(c.out_count()));
   auto arena = Arena::with_capacity(1 << 20);
-  Context context = host_context(1);
+  Context context = test::host_context(1);
   context.scratch = &*arena;
   EXPECT_TRUE(attention(context, c.desc, c.args(out.data())));
 

@@ -8,23 +8,10 @@
 #include <vector>
 
 #include "ops/ref/conv2d.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
-
-std::vector<Context> levels() {
-  std::vector<Context> contexts;
-  for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa > host_cpu_features().isa) continue;
-    Context context{.threads = 2, .cpu = limit_cpu_features(host_cpu_features(), isa)};
-    contexts.push_back(context);
-    if (context.cpu.avx512_bf16) {
-      context.cpu.avx512_bf16 = context.cpu.amx_bf16 = false;
-      contexts.push_back(context);
-    }
-  }
-  return contexts;
-}
 
 struct Values {
   std::vector<float> floats;
@@ -122,7 +109,8 @@ TEST(conv2d, every_implementation_matches_the_reference) {
   constexpr Sizes kSizes[] = {{1, 1, 1, 1},   {1, 1, 32, 64},   {1, 17, 5, 7},  {13, 1, 6, 20},
                               {5, 7, 3, 3},   {6, 12, 4, 33},   {9, 31, 16, 3}, {4, 26, 18, 80},
                               {70, 6, 4, 16}, {2, 5, 130, 144}, {9, 33, 8, 48}};
-  for (const Context& context : levels()) {
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
+    const Context context{.threads = 2, .cpu = cpu};
     for (const Conv2dImplementation& implementation : conv2d_implementations()) {
       for (const Sizes& size : kSizes) {
         for (int variant = 0; variant < 12; ++variant) {

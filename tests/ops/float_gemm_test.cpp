@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ops/ref/float_gemm.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -23,20 +24,6 @@ constexpr Sizes kSizes[] = {{1, 1, 1},     {1, 7, 33},    {2, 64, 5},    {3, 17,
                             {8, 65, 31},   {9, 1, 1},     {9, 3, 7},     {13, 16, 17},
                             {14, 47, 33},  {23, 64, 64},  {31, 130, 65}, {50, 96, 1025},
                             {65, 33, 513}, {400, 80, 48}, {12, 9, 2051}};
-
-std::vector<Context> levels() {
-  std::vector<Context> contexts;
-  for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa > host_cpu_features().isa) continue;
-    Context context{.threads = 2, .cpu = limit_cpu_features(host_cpu_features(), isa)};
-    contexts.push_back(context);
-    if (context.cpu.avx512_bf16) {
-      context.cpu.avx512_bf16 = context.cpu.amx_bf16 = false;
-      contexts.push_back(context);
-    }
-  }
-  return contexts;
-}
 
 // Values and what lies between rows: the padding is NaN, so a kernel that reads it spoils its
 // result.
@@ -117,7 +104,8 @@ void check(const FloatGemmImplementation& implementation, const Context& base,
 }
 
 TEST(float_gemm, every_implementation_matches_the_reference) {
-  for (const Context& context : levels()) {
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
+    const Context context{.threads = 2, .cpu = cpu};
     for (const FloatGemmImplementation& implementation : float_gemm_implementations()) {
       for (const Sizes& size : kSizes) {
         for (int variant = 0; variant < 8; ++variant) {
@@ -138,7 +126,8 @@ TEST(float_gemm, every_implementation_matches_the_reference) {
 
 TEST(float_gemm, a_nan_stays_in_its_row) {
   constexpr int64_t kM = 20, kN = 40, kK = 30;
-  for (const Context& base : levels()) {
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
+    const Context base{.threads = 2, .cpu = cpu};
     for (const FloatGemmImplementation& implementation : float_gemm_implementations()) {
       for (const DType in : {DType::kF32, DType::kBF16}) {
         const FloatGemmDesc desc{
@@ -169,7 +158,8 @@ TEST(float_gemm, too_little_scratch_is_an_error) {
   std::vector<float> a(256), w(256), out(256);
   const FloatGemmArgs args{a.data(), 16, w.data(), nullptr, out.data(), 16};
   int refused = 0;
-  for (Context context : levels()) {
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
+    Context context{.threads = 2, .cpu = cpu};
     for (const FloatGemmImplementation& implementation : float_gemm_implementations()) {
       if (implementation.can_run(desc, context) != nullptr) continue;
       if (implementation.scratch_bytes(desc, context.threads) == 0) continue;

@@ -7,18 +7,10 @@
 
 #include "ops/conv2d.h"
 #include "ops/ref/conv2d.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
-
-std::vector<CpuFeatures> levels() {
-  std::vector<CpuFeatures> list;
-  for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa <= host_cpu_features().isa)
-      list.push_back(limit_cpu_features(host_cpu_features(), isa));
-  }
-  return list;
-}
 
 struct Picture {
   std::vector<float> floats;
@@ -76,7 +68,7 @@ void check(const CpuFeatures& cpu, const GroupNormDesc& desc, float mean, bool i
 }
 
 TEST(group_norm, matches_the_reference_at_every_level) {
-  for (const CpuFeatures& cpu : levels()) {
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       for (const bool silu : {false, true}) {
         check(cpu,
@@ -111,7 +103,7 @@ TEST(group_norm, matches_the_reference_at_every_level) {
 // A mean of 1000 deviations would leave three digits to a variance computed as E[x^2] - E[x]^2 in
 // float32.
 TEST(group_norm, a_large_mean_costs_no_variance) {
-  for (const CpuFeatures& cpu : levels())
+  for (const CpuFeatures& cpu : test::tested_cpus())
     check(cpu, {.pixels = 3000, .channels = 6, .groups = 6, .eps = 1e-6f}, 1000.0f, false);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/quantize.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -58,18 +59,6 @@ double as_weight(LinearKind kind, double w) {
              : w;
 }
 
-Context make_context(CpuIsa isa) {
-  return {.threads = 2, .cpu = limit_cpu_features(host_cpu_features(), isa)};
-}
-
-std::vector<CpuIsa> levels() {
-  std::vector<CpuIsa> list;
-  for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa <= host_cpu_features().isa) list.push_back(isa);
-  }
-  return list;
-}
-
 // int8 rows of a tensor by the stated formula, as real values.
 std::vector<double> quantized_values(const Context& context, const Tensor& tensor) {
   const int64_t rows = tensor.view.shape[0];
@@ -89,13 +78,13 @@ std::vector<double> quantized_values(const Context& context, const Tensor& tenso
 
 double silu(double x) { return x / (1.0 + std::exp(-x)); }
 
-void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
+void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t misalign) {
   SCOPED_TRACE(fmt::format("{} isa={} {} out={} bias={} m={} n={} k={} weights {} misaligned by {}",
-                           linear_kind_name(c.kind), cpu_isa_name(isa),
+                           linear_kind_name(c.kind), cpu_isa_name(cpu.isa),
                            c.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "",
                            dtype_name(c.out_dtype), c.bias, c.m, c.part_n, c.k,
                            dtype_name(weight_dtype), misalign));
-  Context context = make_context(isa);
+  Context context{.threads = 2, .cpu = cpu};
   const bool int8 = c.kind == LinearKind::kS8 || c.kind == LinearKind::kS8Dequant;
   const bool swiglu = c.epilogue == GemmEpilogue::kSwiglu;
   Tensor w0(weight_dtype, {c.part_n, c.k}, 1, misalign),
@@ -190,15 +179,15 @@ void check(CpuIsa isa, const Case& c, DType weight_dtype, size_t misalign) {
 }
 
 TEST(linear, every_kind_at_every_level) {
-  for (const CpuIsa isa : levels()) {
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
     for (const LinearKind kind :
          {LinearKind::kF32, LinearKind::kBF16, LinearKind::kS8, LinearKind::kS8Dequant}) {
       for (const GemmEpilogue epilogue : {GemmEpilogue::kNone, GemmEpilogue::kSwiglu}) {
         for (const DType out : {DType::kF32, DType::kBF16}) {
-          check(isa, {kind, epilogue, out, true, 1, 16, 32}, DType::kBF16, 0);
-          check(isa, {kind, epilogue, out, false, 7, 48, 65}, DType::kF32, 0);
-          check(isa, {kind, epilogue, out, true, 21, 37, 40}, DType::kF16, 0);
-          check(isa, {kind, epilogue, out, false, 10, 5, 17}, DType::kBF16, 1);
+          check(cpu, {kind, epilogue, out, true, 1, 16, 32}, DType::kBF16, 0);
+          check(cpu, {kind, epilogue, out, false, 7, 48, 65}, DType::kF32, 0);
+          check(cpu, {kind, epilogue, out, true, 21, 37, 40}, DType::kF16, 0);
+          check(cpu, {kind, epilogue, out, false, 10, 5, 17}, DType::kBF16, 1);
         }
         if (HasFatalFailure()) return;
       }
@@ -209,17 +198,17 @@ TEST(linear, every_kind_at_every_level) {
 // More rows than a SwiGLU step (512) and more columns than a dequantizing step (8 MiB of bf16
 // weights).
 TEST(linear, steps_leave_no_seam) {
-  const CpuIsa isa = host_cpu_features().isa;
-  check(isa, {LinearKind::kBF16, GemmEpilogue::kSwiglu, DType::kBF16, true, 530, 20, 16},
+  const CpuFeatures& cpu = host_cpu_features();
+  check(cpu, {LinearKind::kBF16, GemmEpilogue::kSwiglu, DType::kBF16, true, 530, 20, 16},
         DType::kBF16, 0);
-  check(isa, {LinearKind::kS8Dequant, GemmEpilogue::kNone, DType::kF32, true, 3, 100, 30000},
+  check(cpu, {LinearKind::kS8Dequant, GemmEpilogue::kNone, DType::kF32, true, 3, 100, 30000},
         DType::kBF16, 0);
-  check(isa, {LinearKind::kS8Dequant, GemmEpilogue::kSwiglu, DType::kF32, true, 3, 100, 30000},
+  check(cpu, {LinearKind::kS8Dequant, GemmEpilogue::kSwiglu, DType::kF32, true, 3, 100, 30000},
         DType::kBF16, 0);
 }
 
 TEST(linear, one_bf16_weight_is_used_where_it_lies) {
-  const Context context = make_context(host_cpu_features().isa);
+  const Context context = test::host_context();
   const Tensor w(DType::kBF16, {32, 16}, 1);
   const auto weights = make_linear(context, LinearKind::kBF16, GemmEpilogue::kNone, {w.view}, {});
   ASSERT_TRUE(weights);
@@ -228,7 +217,7 @@ TEST(linear, one_bf16_weight_is_used_where_it_lies) {
 }
 
 TEST(linear, fp8_and_nf4_have_no_form_on_a_cpu) {
-  const Context context = make_context(host_cpu_features().isa);
+  const Context context = test::host_context();
   const Tensor w(DType::kBF16, {64, 128}, 1);
   for (const auto& [kind, reason] :
        {std::pair{LinearKind::kF8, "fp8 needs a GPU of compute capability 8.9 or newer"},
@@ -258,7 +247,7 @@ TEST(linear, sizes_without_a_product_run_in_bf16) {
 }
 
 TEST(linear, refuses_what_does_not_fit) {
-  Context context = make_context(host_cpu_features().isa);
+  Context context = test::host_context();
   const Tensor a(DType::kF32, {32, 16}, 1), narrower(DType::kF32, {32, 15}, 2),
       shorter(DType::kF32, {16, 16}, 3);
   const auto make = [&](GemmEpilogue epilogue, std::vector<TensorView> parts,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ops/quantize.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -18,13 +19,6 @@ namespace {
 // Statistics in float32 lanes and a few float32 roundings an element: measured below 5e-7 of the
 // element.
 constexpr float kTolerance = 1e-6f;
-
-Context host_context(int threads = 2) {
-  Context context;
-  context.threads = threads;
-  context.cpu = host_cpu_features();
-  return context;
-}
 
 std::vector<float> random_floats(int64_t count, uint32_t seed, float scale = 1.0f,
                                  float offset = 0.0f) {
@@ -91,7 +85,7 @@ Output run(const NormImplementation& implementation, const NormCase& c, DType dt
   Output out(dtype, c.desc.rows, c.desc.cols);
   NormDesc desc = c.desc;
   desc.out_dtype = dtype;
-  implementation.norm(host_context(threads), desc, c.args(out));
+  implementation.norm(test::host_context(threads), desc, c.args(out));
   return out;
 }
 
@@ -100,7 +94,7 @@ const NormImplementation& reference() { return norm_implementations().back(); }
 template <typename Fn>
 void for_each_implementation(Fn&& fn) {
   for (const NormImplementation& implementation : norm_implementations()) {
-    if (implementation.can_run({}, host_context()) != nullptr) continue;
+    if (implementation.can_run({}, test::host_context()) != nullptr) continue;
     SCOPED_TRACE(implementation.name);
     fn(implementation);
   }
@@ -225,7 +219,7 @@ TEST(Norm, SameBitsAcrossLevelsAndThreads) {
         outputs.reserve(8);
         for (const NormImplementation& implementation : implementations) {
           if (&implementation == &reference() ||
-              implementation.can_run(c.desc, host_context()) != nullptr)
+              implementation.can_run(c.desc, test::host_context()) != nullptr)
             continue;
           for (const int threads : {1, 3}) {
             outputs.push_back(run(implementation, c, dtype, threads));
@@ -291,14 +285,14 @@ TEST(GatedResidual, MatchesReferenceAndNext) {
         GatedResidualArgs args{h.data(), y.data(), y_dtype, weight.data(), gate.data()};
         if (y_dtype == DType::kBF16) args.y = y_half.data();
         if (next == nullptr) {
-          implementation.gated_residual(host_context(), desc, args, nullptr, nullptr);
+          implementation.gated_residual(test::host_context(), desc, args, nullptr, nullptr);
           return;
         }
         NormDesc next_desc = next_case.desc;
         next_desc.out_dtype = next->dtype;
         NormArgs next_args = next_case.args(*next);
         next_args.x = nullptr;
-        implementation.gated_residual(host_context(), desc, args, &next_args, &next_desc);
+        implementation.gated_residual(test::host_context(), desc, args, &next_args, &next_desc);
       };
       std::vector<float> expected;
       apply(reference(), expected, nullptr);
@@ -334,7 +328,7 @@ TEST(Norm, EachLevelChoosesItsOwnAndChecksArguments) {
   const Output expected = run(reference(), c, DType::kF32);
   for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
     if (isa > host_cpu_features().isa) continue;
-    Context context = host_context();
+    Context context = test::host_context();
     context.cpu = limit_cpu_features(host_cpu_features(), isa);
     Output out(DType::kF32, 2, 40);
     ASSERT_TRUE(norm(context, c.desc, c.args(out)));
@@ -351,7 +345,7 @@ TEST(Norm, EachLevelChoosesItsOwnAndChecksArguments) {
     EXPECT_EQ(refusals, isa == CpuIsa::kRef ? 2u : isa == CpuIsa::kAvx2 ? 1u : 0u);
   }
 
-  const Context context = host_context();
+  const Context context = test::host_context();
   Output out(DType::kF32, 2, 40);
   NormDesc desc = c.desc;
   desc.cols = 41;

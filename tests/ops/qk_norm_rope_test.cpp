@@ -6,16 +6,10 @@
 #include <vector>
 
 #include "ops/attention.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
-
-Context host_context(int threads = 2) {
-  Context context;
-  context.threads = threads;
-  context.cpu = host_cpu_features();
-  return context;
-}
 
 // A fused buffer [tokens, q | k | v-like rest] with its weights and rope table.
 struct RopeCase {
@@ -82,9 +76,10 @@ Result apply(const RopeCase& c, const Context& context, Run&& run) {
 }
 
 Result apply(const QkNormRopeImplementation& implementation, const RopeCase& c, int threads = 2) {
-  return apply(c, host_context(threads), [&](const Context& context, const QkNormRopeArgs& args) {
-    implementation.run(context, c.desc, args);
-  });
+  return apply(c, test::host_context(threads),
+               [&](const Context& context, const QkNormRopeArgs& args) {
+                 implementation.run(context, c.desc, args);
+               });
 }
 
 const std::vector<int64_t> kHeadDims{2, 6, 14, 16, 30, 32, 34, 64, 80, 96, 128, 160, 256, 512};
@@ -112,7 +107,7 @@ TEST(QkNormRope, MatchesReference) {
           make_case({.tokens = 9, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .dtype = dtype});
       const Result expected = apply(qk_norm_rope_implementations().back(), c);
       for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
-        if (implementation.can_run(c.desc, host_context()) != nullptr) continue;
+        if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
         const Result found = apply(implementation, c);
         for (size_t i = 0; i < c.values.size(); ++i) {
           const float e = expected.floats[i];
@@ -143,7 +138,7 @@ TEST(QkNormRope, SameBitsAcrossLevelsAndThreads) {
       std::vector<std::byte> first;
       for (const QkNormRopeImplementation& implementation :
            implementations.first(implementations.size() - 1)) {
-        if (implementation.can_run(c.desc, host_context()) != nullptr) continue;
+        if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
         for (const int threads : {1, 3}) {
           const Result result = apply(implementation, c, threads);
           if (first.empty()) first = result.bytes;
@@ -166,7 +161,7 @@ TEST(QkNormRope, EachLevelAndBadArguments) {
   const Result expected = apply(qk_norm_rope_implementations().back(), c);
   for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
     if (isa > host_cpu_features().isa) continue;
-    Context context = host_context();
+    Context context = test::host_context();
     context.cpu = limit_cpu_features(host_cpu_features(), isa);
     const Result found = apply(c, context, [&](const Context& limited, const QkNormRopeArgs& args) {
       EXPECT_TRUE(qk_norm_rope(limited, c.desc, args));
@@ -176,7 +171,7 @@ TEST(QkNormRope, EachLevelAndBadArguments) {
   }
   std::vector<float> buffer = c.values;
   const auto refused = [&](AttentionDesc desc, const QkNormRopeArgs& args) {
-    return !qk_norm_rope(host_context(), desc, args).has_value();
+    return !qk_norm_rope(test::host_context(), desc, args).has_value();
   };
   AttentionDesc desc = c.desc;
   EXPECT_FALSE(refused(desc, c.args(buffer.data())));

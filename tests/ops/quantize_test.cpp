@@ -10,17 +10,10 @@
 
 #include "core/dtype.h"
 #include "ops/first_on_cpu.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
-
-std::vector<CpuIsa> host_levels() {
-  std::vector<CpuIsa> levels;
-  for (CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa <= host_cpu_features().isa) levels.push_back(isa);
-  }
-  return levels;
-}
 
 struct Rows {
   int64_t rows = 0, cols = 0, ldx = 0;
@@ -78,8 +71,8 @@ TEST(QuantizeRows, EveryImplementationGivesTheBitsOfTheReference) {
     const Rows x = make_rows(cols);
     for (DType dtype : {DType::kF32, DType::kBF16}) {
       const Quantized expected = run(list.back(), Context{}, x, dtype);
-      for (CpuIsa isa : host_levels()) {
-        Context context{.threads = 2, .cpu = limit_cpu_features(host_cpu_features(), isa)};
+      for (const CpuFeatures& cpu : test::tested_cpus()) {
+        const Context context{.threads = 2, .cpu = cpu};
         for (const auto& implementation : list) {
           if (implementation.can_run(dtype, context) != nullptr) continue;
           const Quantized got = run(implementation, context, x, dtype);

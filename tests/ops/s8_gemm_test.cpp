@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "ops/s8_gemm_cases.h"
+#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -17,11 +18,8 @@ using testing::S8Output;
 
 std::vector<Context> host_contexts() {
   std::vector<Context> contexts;
-  for (CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
-    if (isa > host_cpu_features().isa) break;
-    for (int threads : {1, 3})
-      contexts.push_back({.threads = threads, .cpu = limit_cpu_features(host_cpu_features(), isa)});
-  }
+  for (const CpuFeatures& cpu : test::tested_cpus())
+    for (const int threads : {1, 3}) contexts.push_back({.threads = threads, .cpu = cpu});
   return contexts;
 }
 

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "../io/temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace intaglio::cli {
 namespace {

@@ -9,6 +9,7 @@
 
 #include <sstream>
 
+#include "core/files.h"
 #include "support/temp_folder.h"
 
 namespace intaglio {

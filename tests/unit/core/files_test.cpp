@@ -9,6 +9,7 @@
 namespace intaglio {
 namespace {
 
+using test::ScopedEnvironment;
 using ::testing::HasSubstr;
 
 TEST(ReadFile, ReadsBytesAndExplainsFailures) {
