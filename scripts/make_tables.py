@@ -372,6 +372,18 @@ def verified_table():
     return Table(["set", *precisions], [[f"`{name}`", *(cells.get(p, "") for p in precisions)] for name, cells in sets.items()])
 
 
+def mutants_table():
+    """Planted faults by layer, and how many a test caught."""
+    layers = {}
+    for r in read("mutants")["results"]:
+        counts = layers.setdefault(r["layer"], [0, 0, 0])
+        counts[0] += 1
+        counts[1] += r["caught"]
+        counts[2] += r.get("stage") == "own"
+    layers["all"] = [sum(c) for c in zip(*layers.values())]
+    return Table(["layer", "planted", "caught", "by the tests named beside the fault"], [[layer, *map(str, counts)] for layer, counts in layers.items()])
+
+
 def torch_table():
     blocks = read("h100_torch")["bench"]["blocks"]
     rows = [[name, spread(v, digits=2), f"{v['speedup_over_bf16']:.2f}x", f"{v['weights_mib']:.0f} MiB"] for name, v in blocks["variants"].items()]

@@ -218,7 +218,7 @@ class Tree:
 def run_fault(tree, number, fault):
     """The first test that fails, its own first. A fault that is built alone (number -1) runs its own tests only: the others were not tried without it."""
     begin = time.monotonic()
-    result = {"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": False, "machine": machine()}
+    result = {"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": False, "cpu": machine()}
     for stage, tests in (("own", fault["tests"]), ("suite", tree.whole_suite() if number >= 0 else [])):
         for test in filter(tree.is_sound, tests):
             passed, reason, _ = tree.passes(test, number)
@@ -248,7 +248,8 @@ def write_results(path, faults, results, left_out):
     summary = {
         "commit": git("rev-parse", "--short=12", "HEAD").strip() + (" with changes" if dirty else ""),
         "command": "scripts/mutants.py",
-        "machines": sorted({result["machine"] for result in done}),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cpus": sorted({result["cpu"] for result in done}),
         "planted": len(done),
         "caught": caught,
         "caught_by_their_own_tests": sum(result.get("stage") == "own" for result in done),
@@ -330,7 +331,7 @@ def main():
         tree.write(fault["file"], text[:begin] + fault["after"] + text[end:])
         log = tree.build()
         # A compiler that refuses the fault has caught it.
-        keep({"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": True, "by": "build: refused", "stage": "own", "seconds": 0.0, "machine": machine()}
+        keep({"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": True, "by": "build: refused", "stage": "own", "seconds": 0.0, "cpu": machine()}
              if log else run_fault(tree, -1, fault))
         tree.write(fault["file"], text)
     if alone:

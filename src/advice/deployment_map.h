@@ -41,7 +41,7 @@ Expected<std::optional<DeploymentMap>> kept_deployment_map(std::string_view devi
 struct RankedPrecision {
   Precision precision = Precision::kInt8;
   double step_ms = 0.0;   // both passes of Ideogram 4's transformers at about this size; 0 on a CPU
-  bool measured = false;  // else by pipeline/cost_model.h
+  bool measured = false;  // else by advice/cost_model.h
 };
 // The precisions that the context's device has, the fastest first, at so many tokens. fp32, the oracle, comes last. On a CPU int8 is first, as measured on
 // every instruction set (bench/results/cpu_*.json).

@@ -85,7 +85,7 @@ class Transformer {
         true;  // false skips the text projection (the unconditional transformer never reads text)
     // nullopt: int8 where the precision is int8 and the device has kernels for it.
     std::optional<AttentionScores> scores{};
-    // Bytes of a GPU's memory for the packed weights of the layers; those that do not fit stream from host memory (models/weight_streaming.h).
+    // Bytes of a GPU's memory for the packed weights of the layers; those that do not fit stream from host memory (models/parts/weight_streaming.h).
     // 0: all fit. A CPU has no other memory and ignores it.
     uint64_t weight_budget = 0;
     // Slots shared with another transformer, large enough for the AdaLN weights and the streamed layers of both; nullptr: slots of its own.

@@ -1,5 +1,5 @@
 // `intaglio bench linear --device cuda`: our int8 linear and the baselines of a GPU, checked, then timed in interleaved rounds.
-#include "../bench_linear_cuda.h"
+#include "bench/bench_linear_cuda.h"
 
 #include <cuda_runtime_api.h>
 #include <fmt/chrono.h>
@@ -7,13 +7,13 @@
 #include <algorithm>
 #include <ctime>
 
-#include "../bench.h"
-#include "../command.h"
-#include "../console.h"
-#include "../interrupt.h"
-#include "../linear_report.h"
+#include "bench/bench.h"
+#include "bench/linear_report.h"
+#include "command.h"
+#include "console.h"
 #include "core/cuda/device.h"
 #include "gpu_sensors.h"
+#include "interrupt.h"
 #include "linear_candidates.h"
 #include "measured_peak.h"
 #include "ops/cuda/library/cublaslt.h"

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "../interrupt.h"
 #include "core/cuda/launch_timing.h"
+#include "interrupt.h"
 
 namespace intaglio::cli {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "../bench_linear_case.h"
+#include "bench/bench_linear_case.h"
 #include "core/cuda_device.h"
 #include "device_timing.h"
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../bench_linear_case.h"
+#include "bench/bench_linear_case.h"
 #include "core/cuda/device_buffer.h"
 #include "ops/cuda/baseline/operands.h"
 #include "ops/cuda/s8_gemm_params.h"

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "../spread.h"
+#include "bench/spread.h"
 #include "core/cuda/device.h"
 #include "core/cuda/device_buffer.h"
 #include "core/cuda/launch_timing.h"
