@@ -62,8 +62,9 @@ number "1 to 1048576" bench linear --m
 number "1 to 1000" tune --list --rounds
 expect 2 "steps" generate "${tiny[@]}" --prompt cat --steps 1e3; stderr_has '--steps: expected a whole number from 1 to 1000, found "1e3"'
 expect 2 "too many steps" generate --prompt x --steps 1001; stderr_has '--steps: expected a whole number from 1 to 1000, found "1001"'
-wrong '--layers: expected a whole number from 1 to 64, found "65"' bench block --layers 65
-wrong '--count: expected a whole number from 1 to 9999, found "10000"' generate --prompt x --count 10000
+# With a size that is wrong, too: without the limit nothing is drawn.
+wrong '--count: expected a whole number from 1 to 9999, found "10000"' generate --prompt x --size 63x64 --count 10000
+wrong '--threads: expected a whole number from 1 to 1024, found "1025"' generate --prompt x --size 63x64 --threads 1025
 expect 0 "010 tokens are ten" bench block --heads 1 --head-dim 16 --ffn 16 --tokens 010 --rounds 1 --precision fp32 --json -
 stdout_has '"tokens": 10,'
 for setting in INTAGLIO_TRACE=all INTAGLIO_GPU_ISA=sm1 INTAGLIO_CPU_ISA=sse; do
