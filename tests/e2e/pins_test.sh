@@ -30,12 +30,24 @@ if [ "$library" != "$(cat "$pins/library.txt")" ]; then
   echo "pinned with $(cat "$pins/library.txt"), here is $library: nothing is compared"
   exit 0
 fi
+# Blocks follow the caches, and sums follow the blocks: another processor is held to the reference level.
+processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
+[ "$update" ] && echo "$processor" >"$pins/processor.txt"
+levels="ref avx2 avx512vnni amx"
+if [ "$processor" != "$(cat "$pins/processor.txt")" ]; then
+  echo "pinned on $(cat "$pins/processor.txt"), here is $processor: the reference level alone is compared"
+  levels=ref
+fi
 touch "$work/now"
-for level in ref avx2 avx512vnni amx; do
+for level in $levels; do
   ran=$(INTAGLIO_CPU_ISA=$level "$intaglio" bench block --heads 1 --head-dim 16 --ffn 16 --tokens 1 --rounds 1 --precision fp32 --json - 2>/dev/null | sed -n 's/.*"isa": "\(.*\)".*/\1/p' || true)
   [ "$ran" = "$level" ] || continue  # this machine has less
   # With AVX-512 but no AVX512-BF16 the products are others.
   if [[ $level =~ avx512|amx ]] && ! grep -qw avx512_bf16 /proc/cpuinfo; then continue; fi
+  if [ ! "$update" ] && [ ! -e "$pins/trace_$level.txt" ]; then
+    echo "$level: not pinned yet"
+    continue
+  fi
   for precision in fp32 bf16 int8 int8-dequant; do
     draw "$level" "$precision"
     echo "$level $precision $(hash_of "$work/latents") $(hash_of "$work/features") $(planned "$level" "$precision" "$source/models/mini" 256x256) $(planned "$level" "$precision" synthetic:ideogram4 1024x1536)" >>"$work/now"
