@@ -1,6 +1,6 @@
 // Checks, then times, the Hopper int8 GEMM beside cuBLASLt.
 //
-//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu src/ops/cuda/baseline/cublaslt.cpp
+//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu src/ops/cuda/library/cublaslt.cpp
 //     src/ops/cuda/launch/sm90a_s8_gemm.cu -ldl -o check_sm90a_s8_gemm
 //   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak] [--json FILE]
 //
