@@ -218,7 +218,7 @@ class Tree:
 def run_fault(tree, number, fault):
     """The first test that fails, its own first. A fault that is built alone (number -1) runs its own tests only: the others were not tried without it."""
     begin = time.monotonic()
-    result = {"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": False, "cpu": machine()}
+    result = {"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": False, "cpu": machine(), "commit": commit()}
     for stage, tests in (("own", fault["tests"]), ("suite", tree.whole_suite() if number >= 0 else [])):
         for test in filter(tree.is_sound, tests):
             passed, reason, _ = tree.passes(test, number)
@@ -241,12 +241,16 @@ def machine():
     return f"{model}, {len(os.sched_getaffinity(0))} threads"
 
 
+def commit():
+    dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "src", "apps", "tests").strip())
+    return git("rev-parse", "--short=12", "HEAD").strip() + (" with changes" if dirty else "")
+
+
 def write_results(path, faults, results, left_out):
     done = [results[fault["id"]] for fault in faults if fault["id"] in results]
     caught = sum(result["caught"] for result in done)
-    dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "src", "apps", "tests").strip())
     summary = {
-        "commit": git("rev-parse", "--short=12", "HEAD").strip() + (" with changes" if dirty else ""),
+        "commits": sorted({result["commit"] for result in done}),
         "command": "scripts/mutants.py",
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cpus": sorted({result["cpu"] for result in done}),
@@ -331,7 +335,7 @@ def main():
         tree.write(fault["file"], text[:begin] + fault["after"] + text[end:])
         log = tree.build()
         # A compiler that refuses the fault has caught it.
-        keep({"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": True, "by": "build: refused", "stage": "own", "seconds": 0.0, "cpu": machine()}
+        keep({"id": fault["id"], "layer": fault["layer"], "file": fault["file"], "caught": True, "by": "build: refused", "stage": "own", "seconds": 0.0, "cpu": machine(), "commit": commit()}
              if log else run_fault(tree, -1, fault))
         tree.write(fault["file"], text)
     if alone:

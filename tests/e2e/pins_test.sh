@@ -30,7 +30,7 @@ if [ "$library" != "$(cat "$pins/library.txt")" ]; then
   echo "pinned with $(cat "$pins/library.txt"), here is $library: nothing is compared"
   exit 0
 fi
-# Blocks follow the caches, and sums follow the blocks: another processor is held to the reference level.
+# The vector levels have been seen to give these bits on this processor alone: another is held to the reference level.
 processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
 [ "$update" ] && echo "$processor" >"$pins/processor.txt"
 levels="ref avx2 avx512vnni amx"
