@@ -75,6 +75,8 @@ struct LinearSizes {
   int64_t n = 0, k = 0;
 };
 Expected<LinearWeights> describe_linear(const Context& context, const LinearSizes& sizes);
+// Its kind, epilogue, n (padded as the kernels of the kind want it) and k alone.
+void set_sizes(DeviceKind device, const LinearSizes& sizes, LinearWeights& weights);
 
 // Bytes of scratch `linear` takes from context.scratch at m rows.
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,

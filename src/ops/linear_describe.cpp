@@ -15,17 +15,21 @@ DType input_of(const Context& context, LinearKind kind) {
 
 }  // namespace
 
+void set_sizes(DeviceKind device, const LinearSizes& sizes, LinearWeights& weights) {
+  weights.kind = kind_at_size(device, sizes.kind, sizes.n, sizes.k);
+  weights.epilogue = sizes.epilogue;
+  weights.n = sizes.n;
+  weights.k = sizes.k;
+  if (is_interleaved(weights))
+    weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(sizes.n / 2), kSwigluGroup));
+}
+
 Expected<LinearWeights> describe_linear(const Context& context, const LinearSizes& sizes) {
   if (const Refusal refusal = linear_kind_refusal(sizes.kind, context))
     return make_error(ErrorCode::kUnsupported, "describe_linear: {}", refusal);
   LinearWeights weights;
-  weights.kind = kind_at_size(device_kind(context), sizes.kind, sizes.n, sizes.k);
-  weights.epilogue = sizes.epilogue;
-  weights.n = sizes.n;
-  weights.k = sizes.k;
+  set_sizes(device_kind(context), sizes, weights);
   weights.input = input_of(context, weights.kind);
-  if (is_interleaved(weights))
-    weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(sizes.n / 2), kSwigluGroup));
   if (weights.kind == LinearKind::kF8) return weights;  // its product is the library's
   INTAGLIO_TRY(choose_products(context, weights));
   return weights;

@@ -11,11 +11,9 @@
 namespace intaglio {
 namespace {
 
-// An element of the largest tensor on its way in: as it lies in the file, at most F32, and its int8 form.
-constexpr uint64_t kStagingBytes = 5;
 // Blocks of the device are rounded up to so much at most.
 constexpr uint64_t kGranule = uint64_t{2} << 20;
-constexpr uint64_t kSessionBlocks = 6;  // of a ideogram4::TransformerSession
+constexpr uint64_t kSessionBlocks = 6;  // of an ideogram4::TransformerSession
 // Tokens up to which both passes of a step take less time beside each other than one after the other (docs/kernels/whole_pass.md, H100): a small pass leaves the card
 // idle at its kernels' ends, a large one fills it.
 constexpr int64_t kMostTokensBeside = 2048;
@@ -23,10 +21,6 @@ constexpr int64_t kMostTokens = int64_t{1} << 26;  // of a picture; beyond that 
 
 uint64_t sum_of(const std::vector<uint64_t>& bytes) {
   return std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
-}
-
-uint64_t largest_of(const std::vector<uint64_t>& bytes) {
-  return bytes.empty() ? 0 : *std::max_element(bytes.begin(), bytes.end());
 }
 
 uint64_t room_left(uint64_t limit, uint64_t taken) { return limit > taken ? limit - taken : 0; }
@@ -141,34 +135,7 @@ void place_sessions(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan
   if (plan.keep_text) plan.text_phase = std::max(plan.text_phase, kept + n.features);
 }
 
-uint64_t transformer_fixed_bytes(const ideogram4::TransformerConfig& config,
-                                 const LayerSelection& selection, bool with_text) {
-  constexpr std::string_view kWeight = ".weight";
-  uint64_t bytes = 0;
-  for (const auto& [name, shape] : ideogram4::transformer_tensor_shapes(config, with_text)) {
-    const std::string_view in_name = name;
-    const auto has = [in_name](std::string_view part) {
-      return in_name.find(part) != std::string_view::npos;
-    };
-    if (has(".attention.to_") || has(".feed_forward.")) continue;                  // of a layer
-    if (name.starts_with("layers.") && has(".adaln_modulation.weight")) continue;  // once_bytes
-    if (shape.rank != 2) {
-      bytes += device_bytes(static_cast<uint64_t>(shape.count()) * sizeof(float));
-      continue;
-    }
-    const LinearKind kind =
-        selection.kind_of(std::string_view(name).substr(0, name.size() - kWeight.size()));
-    const LinearSizes linear{.kind = kind, .n = shape[0], .k = shape[1]};
-    bytes += packed_bytes(linear) + scale_bytes(linear);
-  }
-  return bytes;
-}
-
 }  // namespace
-
-uint64_t ModelWeights::all_layers() const { return sum_of(layer_bytes); }
-uint64_t ModelWeights::largest_layer() const { return largest_of(layer_bytes); }
-uint64_t ModelWeights::largest_once() const { return largest_of(once_bytes); }
 
 uint64_t MemoryPlan::peak_bytes() const {
   return std::max({text_phase, load_phase, prepare_phase, denoise_phase, decode_phase});
@@ -211,38 +178,9 @@ Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, b
   return std::max<uint64_t>(1, room - least);
 }
 
-ModelWeights transformer_weights(const ideogram4::TransformerConfig& config,
-                                 const LayerSelection& selection, bool with_text) {
-  ModelWeights weights;
-  weights.fixed_bytes = transformer_fixed_bytes(config, selection, with_text);
-  for (int64_t i = 0; i < config.layers; ++i) {
-    for (const LinearSizes& linear : ideogram4::transformer_layer_linears(config, selection, i))
-      weights.fixed_bytes += scale_bytes(linear);
-  }
-  weights.layer_bytes = ideogram4::transformer_layer_bytes(config, selection);
-  weights.once_bytes = ideogram4::transformer_modulation_bytes(config, selection);
-  weights.staging_bytes =
-      kStagingBytes * static_cast<uint64_t>(config.intermediate * config.width());
-  return weights;
-}
-
 ModelWeights weights_on_cpu(ModelWeights weights) {
   weights.fixed_bytes += sum_of(weights.once_bytes);
   weights.once_bytes.clear();
-  return weights;
-}
-
-ModelWeights text_encoder_weights(const qwen3::TextEncoderConfig& config,
-                                  const LayerSelection& selection) {
-  ModelWeights weights;
-  weights.layer_bytes = qwen3::text_layer_bytes(config, selection);
-  // Norms, and scales of the quantized kinds.
-  const auto floats = static_cast<uint64_t>(4 * config.hidden + 2 * config.head_dim +
-                                            (config.heads + 2 * config.kv_heads) * config.head_dim +
-                                            2 * config.intermediate);
-  weights.fixed_bytes = device_bytes(floats * sizeof(float)) * weights.layer_bytes.size();
-  weights.staging_bytes =
-      kStagingBytes * static_cast<uint64_t>(config.intermediate * config.hidden);
   return weights;
 }
 
@@ -283,7 +221,7 @@ Expected<PassNeeds> pass_needs(const Context& context, const ideogram4::Transfor
   INTAGLIO_ASSIGN(const ideogram4::Transformer transformer,
                   ideogram4::Transformer::describe(context, config, options));
   PassNeeds needs;
-  needs.weights = transformer_weights(config, options.selection, options.with_text);
+  needs.weights = ideogram4::transformer_weights(config, options.selection, options.with_text);
   if (context.gpu == nullptr) needs.weights = weights_on_cpu(std::move(needs.weights));
   needs.scratch = transformer.scratch_bytes(context, text_tokens, p.grid_h, p.grid_w, p.steps);
   const int64_t velocity = p.grid_h * p.grid_w * config.channels;
@@ -303,7 +241,7 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels&
   }
   const LayerSelection& selection = models.selection;
   MemoryNeeds needs;
-  needs.text = text_encoder_weights(models.text, selection);
+  needs.text = qwen3::text_encoder_weights(models.text, selection);
   INTAGLIO_ASSIGN(const qwen3::TextEncoder text,
                   qwen3::TextEncoder::describe(context, models.text, selection));
   needs.text_scratch = text.scratch_bytes(context, p.text_tokens);

@@ -18,24 +18,11 @@
 #include "core/status.h"
 #include "models/autoencoder/decoder.h"
 #include "models/ideogram4/config.h"
+#include "models/parts/modules.h"
 #include "models/parts/selection.h"
 #include "models/qwen3/config.h"
 
 namespace intaglio {
-
-// Prepared weights of one model.
-struct ModelWeights {
-  uint64_t fixed_bytes = 0;           // always on the device
-  std::vector<uint64_t> layer_bytes;  // by layer: these may stream
-  // By layer: read once a picture, from pinned host memory through the slots. Empty on a CPU.
-  std::vector<uint64_t> once_bytes;
-  uint64_t staging_bytes =
-      0;  // the largest tensor of a layer on its way in, beside what it becomes
-
-  uint64_t all_layers() const;
-  uint64_t largest_layer() const;
-  uint64_t largest_once() const;
-};
 
 struct MemoryNeeds {
   ModelWeights text, conditional;
@@ -84,12 +71,8 @@ uint64_t least_resident_bytes(const MemoryNeeds& needs);
 // time fits, or not all of them where `limits.stream` is false.
 Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, bool stream);
 
-// What the configs say of it, on a GPU. On a CPU all of it is fixed: see weights_on_cpu.
-ModelWeights transformer_weights(const ideogram4::TransformerConfig& config,
-                                 const LayerSelection& selection, bool with_text);
+// On a CPU all weights are fixed.
 ModelWeights weights_on_cpu(ModelWeights weights);
-ModelWeights text_encoder_weights(const qwen3::TextEncoderConfig& config,
-                                  const LayerSelection& selection);
 uint64_t vae_weight_bytes(const autoencoder::DecoderConfig& config, DType compute);
 
 // Parts as their own configs say: no two of them need to be of one size.

@@ -27,7 +27,7 @@ Status Pipeline::Impl::load_text_encoder(int64_t tokens) {
   const LayerSelection& selection = options.selection;
   INTAGLIO_ASSIGN(const qwen3::TextEncoder described,
                   qwen3::TextEncoder::describe(context, source->text_config(), selection));
-  const ModelWeights weights = text_encoder_weights(source->text_config(), selection);
+  const ModelWeights weights = qwen3::text_encoder_weights(source->text_config(), selection);
   const auto budget = [&]() -> Expected<uint64_t> {
     uint64_t taken =
         described.scratch_bytes(context, tokens) +

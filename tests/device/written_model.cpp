@@ -45,28 +45,6 @@ std::string config_of(const qwen3::TextEncoderConfig& c) {
       c.norm_eps);
 }
 
-TensorShapes text_shapes(const qwen3::TextEncoderConfig& c) {
-  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-  TensorShapes shapes{{"model.embed_tokens.weight", Shape{c.vocab, c.hidden}}};
-  for (int64_t i = 0; i < c.layers; ++i) {
-    const auto add = [&](const char* name, const Shape& shape) {
-      shapes.emplace_back(fmt::format("model.layers.{}.{}.weight", i, name), shape);
-    };
-    add("input_layernorm", Shape{c.hidden});
-    add("self_attn.q_proj", Shape{q, c.hidden});
-    add("self_attn.k_proj", Shape{kv, c.hidden});
-    add("self_attn.v_proj", Shape{kv, c.hidden});
-    add("self_attn.q_norm", Shape{c.head_dim});
-    add("self_attn.k_norm", Shape{c.head_dim});
-    add("self_attn.o_proj", Shape{c.hidden, q});
-    add("post_attention_layernorm", Shape{c.hidden});
-    add("mlp.gate_proj", Shape{c.intermediate, c.hidden});
-    add("mlp.up_proj", Shape{c.intermediate, c.hidden});
-    add("mlp.down_proj", Shape{c.hidden, c.intermediate});
-  }
-  return shapes;
-}
-
 class WrittenSource final : public ModelSource {
  public:
   explicit WrittenSource(std::function<void(const std::string&)> on_load)
@@ -89,7 +67,8 @@ class WrittenSource final : public ModelSource {
     INTAGLIO_TRY(write_tensors(folder_ / "unconditional/model.safetensors",
                                ideogram4::transformer_tensor_shapes(sizes.unconditional, false),
                                2000));
-    INTAGLIO_TRY(write_tensors(folder_ / "text/model.safetensors", text_shapes(sizes.text), 3000));
+    INTAGLIO_TRY(write_tensors(folder_ / "text/model.safetensors",
+                               qwen3::text_encoder_tensor_shapes(sizes.text, "model."), 3000));
     return join_parts("written");
   }
 

@@ -15,7 +15,7 @@ Expected<TransformerBytes> transformer_bytes(const Context& context,
                                              const ideogram4::Transformer::LoadOptions& options,
                                              int64_t text_tokens, int64_t grid_h, int64_t grid_w) {
   INTAGLIO_TRY(options.selection.check_device(context));
-  ModelWeights weights = transformer_weights(config, options.selection, true);
+  ModelWeights weights = ideogram4::transformer_weights(config, options.selection, true);
   if (context.gpu == nullptr) weights = weights_on_cpu(std::move(weights));
   TransformerBytes bytes;
   bytes.weights =

@@ -1,7 +1,6 @@
 // The Ideogram 4 diffusion transformer (docs: the published model code; sizes from transformer/config.json).
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -14,6 +13,7 @@
 #include "core/context.h"
 #include "core/profile.h"
 #include "models/ideogram4/config.h"
+#include "models/parts/modules.h"
 #include "models/parts/selection.h"
 #include "models/parts/weight_streaming.h"
 #include "models/parts/weights.h"
@@ -66,16 +66,9 @@ TensorShapes transformer_tensor_shapes(const TransformerConfig& config, bool wit
 Status check_transformer_weights(std::shared_ptr<const Checkpoint> checkpoint,
                                  const TransformerConfig& config, bool with_text);
 
-// The linears of a layer that may stream: qkv, out, w13 and w2, as they are on a device.
-std::array<LinearSizes, 4> transformer_layer_linears(const TransformerConfig& config,
-                                                     const LayerSelection& selection, int64_t layer,
-                                                     DeviceKind device = DeviceKind::kGpu);
-// Bytes of their packed weights on a GPU, by layer, as they lie in a slot.
-std::vector<uint64_t> transformer_layer_bytes(const TransformerConfig& config,
-                                              const LayerSelection& selection);
-// Bytes of the packed AdaLN weights on a GPU, by layer. `prepare` alone reads them, once a picture: they lie in pinned host memory and come through the slots.
-std::vector<uint64_t> transformer_modulation_bytes(const TransformerConfig& config,
-                                                   const LayerSelection& selection);
+// Bytes of the weights on a GPU. `prepare` alone reads the AdaLN weights, once a picture: they lie in pinned host memory and come through the slots.
+ModelWeights transformer_weights(const TransformerConfig& config, const LayerSelection& selection,
+                                 bool with_text);
 
 class Transformer {
  public:
@@ -151,9 +144,17 @@ class Transformer {
   };
   Status place_session(const Context& context, TransformerSession& session) const;
   Status choose_streamed_layers(const Context& context);
-  Status stream_if_chosen(const Context& context, const Layer& layer, LinearWeights& weights);
+  Status stream_prepared(const Context& context, Residence residence, int64_t index,
+                         LinearWeights& weights);
   Status read_weights(const Context& context, TensorSource& source);
-  Status read_layer(const Context& context, TensorSource& source, int64_t index);
+  // Every module, once: names, shapes and roles stand nowhere else.
+  Status walk(ModuleVisitor& visitor);
+  Status walk_layer(ModuleVisitor& visitor, Layer& layer) const;
+  // Without weights, for walks that need none.
+  static Transformer sized(const TransformerConfig& config, const LoadOptions& options);
+  friend TensorShapes transformer_tensor_shapes(const TransformerConfig& config, bool with_text);
+  friend ModelWeights transformer_weights(const TransformerConfig& config,
+                                          const LayerSelection& selection, bool with_text);
   Status layer_attention(const Context& context, const TransformerSession& session, size_t index,
                          BlockBuffers& b, Profile* profile) const;
   Status layer_feed_forward(const Context& context, const TransformerSession& session, size_t index,

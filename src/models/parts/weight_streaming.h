@@ -57,6 +57,7 @@ struct StreamedLayer {
   };
   std::vector<Part> parts;
   size_t slot = 0;
+  int64_t layer = 0;  // of the model
 
   size_t slot_bytes() const {
     return parts.empty() ? 0

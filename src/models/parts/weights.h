@@ -1,4 +1,4 @@
-// Reading a model's modules from a source of tensors: linears prepared for their kernels, small vectors as float.
+// Where the tensors of a model come from.
 #pragma once
 
 #include <atomic>
@@ -85,29 +85,6 @@ class SyntheticSource : public TensorSource {
   uint64_t seed_;
   const std::atomic<bool>* cancel_;
   std::shared_ptr<Blocks> blocks_;
-};
-
-// Reads modules under `prefix`.
-struct ModuleLoader {
-  const Context& context;
-  TensorSource& source;
-  const LayerSelection& selection;
-  std::string prefix = "";
-
-  // Linears of the same input laid side by side: `names[i]` has `rows[i]` outputs; with `bias`, each has "<name>.bias".
-  // `added_bias` is empty or has a value for every output, added to the bias.
-  Expected<LinearWeights> linear(const std::vector<std::string>& names,
-                                 const std::vector<int64_t>& rows, int64_t k, bool bias,
-                                 std::span<const float> added_bias = {});
-  // silu(gate(x)) * up(x) with `rows` outputs; the kernels may pad them (LinearWeights::out_cols).
-  Expected<LinearWeights> swiglu(const std::string& gate, const std::string& up, int64_t rows,
-                                 int64_t k);
-  // One linear whose input was padded from k to padded_k columns.
-  Expected<LinearWeights> linear_padded(const std::string& name, int64_t rows, int64_t k,
-                                        int64_t padded_k);
-  // As floats in memory of the context's device.
-  Expected<AlignedBuffer> vector(const std::string& name, const Shape& shape);
-  Expected<std::vector<float>> host_vector(const std::string& name, const Shape& shape);
 };
 
 }  // namespace intaglio

@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "core/finite.h"
 #include "core/memory.h"
 #include "core/pace.h"
 #include "models/parts/block_buffers.h"
+#include "models/parts/modules.h"
 #include "models/parts/rope.h"
-#include "models/parts/weight_streaming.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
@@ -37,28 +36,6 @@ AttentionDesc attention_desc(const TextEncoderConfig& c, DType dtype, int64_t to
           .dtype = dtype};
 }
 
-TensorShapes tensor_shapes(const TextEncoderConfig& c, const std::string& prefix, int64_t layers) {
-  TensorShapes shapes;
-  const int64_t q = c.heads * c.head_dim;
-  const int64_t kv = c.kv_heads * c.head_dim;
-  shapes.emplace_back(prefix + "embed_tokens.weight", Shape{c.vocab, c.hidden});
-  for (int64_t i = 0; i < layers; ++i) {
-    const std::string p = fmt::format("{}layers.{}.", prefix, i);
-    shapes.emplace_back(p + "input_layernorm.weight", Shape{c.hidden});
-    shapes.emplace_back(p + "self_attn.q_proj.weight", Shape{q, c.hidden});
-    shapes.emplace_back(p + "self_attn.k_proj.weight", Shape{kv, c.hidden});
-    shapes.emplace_back(p + "self_attn.v_proj.weight", Shape{kv, c.hidden});
-    shapes.emplace_back(p + "self_attn.q_norm.weight", Shape{c.head_dim});
-    shapes.emplace_back(p + "self_attn.k_norm.weight", Shape{c.head_dim});
-    shapes.emplace_back(p + "self_attn.o_proj.weight", Shape{c.hidden, q});
-    shapes.emplace_back(p + "post_attention_layernorm.weight", Shape{c.hidden});
-    shapes.emplace_back(p + "mlp.gate_proj.weight", Shape{c.intermediate, c.hidden});
-    shapes.emplace_back(p + "mlp.up_proj.weight", Shape{c.intermediate, c.hidden});
-    shapes.emplace_back(p + "mlp.down_proj.weight", Shape{c.hidden, c.intermediate});
-  }
-  return shapes;
-}
-
 std::string prefix_in(const Checkpoint& checkpoint) {
   for (const char* prefix : kPrefixes)
     if (checkpoint.find(std::string(prefix) + "embed_tokens.weight") != nullptr) return prefix;
@@ -80,40 +57,71 @@ Status check_finite(const Context& context, const float* h, int64_t count) {
                     "weights may hold one, or its numbers are too large");
 }
 
-// qkv, out, gate_up and down of a layer.
-std::array<LinearSizes, 4> layer_linears(const TextEncoderConfig& c,
-                                         const LayerSelection& selection, const std::string& prefix,
-                                         int64_t layer) {
-  const auto kind = [&](std::vector<std::string> names) {
-    for (std::string& name : names) name = fmt::format("{}layers.{}.{}", prefix, layer, name);
-    return selection.kind_of(names);
-  };
-  const LinearKind gate_up = kind({"mlp.gate_proj", "mlp.up_proj"});
-  const auto hidden = static_cast<int64_t>(
-      gate_up == LinearKind::kS8 ? align_up(static_cast<size_t>(c.intermediate), kSwigluGroup)
-                                 : static_cast<size_t>(c.intermediate));
-  const int64_t q = c.heads * c.head_dim;
-  const int64_t qkv = q + 2 * c.kv_heads * c.head_dim;
-  const LinearKind qkv_kind = kind({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
-  return {LinearSizes{.kind = qkv_kind, .n = qkv, .k = c.hidden},
-          LinearSizes{.kind = kind({"self_attn.o_proj"}), .n = c.hidden, .k = q},
-          LinearSizes{
-              .kind = gate_up, .epilogue = GemmEpilogue::kSwiglu, .n = 2 * hidden, .k = c.hidden},
-          LinearSizes{.kind = kind({"mlp.down_proj"}), .n = c.hidden, .k = hidden}};
-}
-
 }  // namespace
 
-std::vector<uint64_t> text_layer_bytes(const TextEncoderConfig& config,
-                                       const LayerSelection& selection) {
-  std::vector<uint64_t> bytes;
-  for (int64_t i = 0; i <= config.taps.back(); ++i) {
-    uint64_t sum = 0;
-    for (const LinearSizes& linear : layer_linears(config, selection, kPrefixes[0], i))
-      sum += packed_bytes(linear);
-    bytes.push_back(sum);
-  }
-  return bytes;
+TextEncoder TextEncoder::sized(const TextEncoderConfig& config, const LayerSelection& selection,
+                               std::string prefix) {
+  TextEncoder model;
+  model.config_ = config;
+  model.prefix_ = std::move(prefix);
+  model.dtype_ = selection.activation_dtype();
+  model.selection_ = selection;
+  return model;
+}
+
+Status TextEncoder::walk(ModuleVisitor& v) {
+  v.set_prefix(prefix_);
+  INTAGLIO_TRY(v.table("embed_tokens.weight", Shape{config_.vocab, config_.hidden}));
+  layers_.resize(static_cast<size_t>(active_layers()));
+  for (int64_t i = 0; i < active_layers(); ++i)
+    INTAGLIO_TRY(walk_layer(v, i, layers_[static_cast<size_t>(i)]));
+  return {};
+}
+
+Status TextEncoder::walk_layer(ModuleVisitor& v, int64_t index, Layer& layer) const {
+  const TextEncoderConfig& c = config_;
+  const int64_t q = c.heads * c.head_dim;
+  const int64_t kv = c.kv_heads * c.head_dim;
+  v.begin_layer(index, fmt::format("{}layers.{}.", prefix_, index));
+  INTAGLIO_TRY(v.linear({.names = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
+                         .rows = {q, kv, kv},
+                         .k = c.hidden,
+                         .residence = Residence::kLayer},
+                        layer.qkv));
+  INTAGLIO_TRY(v.linear(
+      {.names = {"self_attn.o_proj"}, .rows = {c.hidden}, .k = q, .residence = Residence::kLayer},
+      layer.out));
+  INTAGLIO_TRY(v.linear({.names = {"mlp.gate_proj", "mlp.up_proj"},
+                         .rows = {c.intermediate, c.intermediate},
+                         .k = c.hidden,
+                         .epilogue = GemmEpilogue::kSwiglu,
+                         .residence = Residence::kLayer},
+                        layer.gate_up));
+  INTAGLIO_TRY(v.linear({.names = {"mlp.down_proj"},
+                         .rows = {c.hidden},
+                         .k = c.intermediate,
+                         .residence = Residence::kLayer,
+                         .padded_k = layer.gate_up.out_cols()},
+                        layer.down));
+  INTAGLIO_TRY(v.vector("input_layernorm.weight", Shape{c.hidden}, layer.input_norm));
+  INTAGLIO_TRY(v.vector("post_attention_layernorm.weight", Shape{c.hidden}, layer.post_norm));
+  INTAGLIO_TRY(v.vector("self_attn.q_norm.weight", Shape{c.head_dim}, layer.norm_q));
+  return v.vector("self_attn.k_norm.weight", Shape{c.head_dim}, layer.norm_k);
+}
+
+TensorShapes text_encoder_tensor_shapes(const TextEncoderConfig& config,
+                                        const std::string& prefix) {
+  DeclareModules declare;
+  // It reads nothing and allocates nothing, so it cannot fail.
+  static_cast<void>(TextEncoder::sized(config, {}, prefix).walk(declare));
+  return declare.shapes();
+}
+
+ModelWeights text_encoder_weights(const TextEncoderConfig& config,
+                                  const LayerSelection& selection) {
+  CountModules count(selection);
+  static_cast<void>(TextEncoder::sized(config, selection, kPrefixes[0]).walk(count));
+  return count.weights();
 }
 
 Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
@@ -121,21 +129,17 @@ Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
   const std::string prefix = prefix_in(*checkpoint);
   INTAGLIO_TRY(
       refuse_layers_beyond(*checkpoint, prefix + "layers.", config.layers, "num_hidden_layers"));
-  return CheckpointSource(std::move(checkpoint))
-      .check(tensor_shapes(config, prefix, config.taps.back() + 1));
+  return CheckpointSource(std::move(checkpoint)).check(text_encoder_tensor_shapes(config, prefix));
 }
 
 Expected<TextEncoder> TextEncoder::load(const Context& context, const PartFiles& files,
                                         const LayerSelection& selection,
                                         const JsonConfig* model_index, uint64_t weight_budget) {
-  TextEncoder model;
   INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
-  INTAGLIO_ASSIGN(model.config_, parse_text_encoder_config(json, model_index));
+  INTAGLIO_ASSIGN(const TextEncoderConfig config, parse_text_encoder_config(json, model_index));
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
-  INTAGLIO_TRY(check_text_encoder_weights(checkpoint, model.config_));
-  model.prefix_ = prefix_in(*checkpoint);
-  model.dtype_ = selection.activation_dtype();
-  model.selection_ = selection;
+  INTAGLIO_TRY(check_text_encoder_weights(checkpoint, config));
+  TextEncoder model = sized(config, selection, prefix_in(*checkpoint));
   const auto source = std::make_shared<CheckpointSource>(std::move(checkpoint));
   INTAGLIO_TRY(model.read_weights(context, source, weight_budget));
   model.unused_ = source->unused();
@@ -146,11 +150,7 @@ Expected<TextEncoder> TextEncoder::synthetic(const Context& context,
                                              const TextEncoderConfig& config,
                                              const LayerSelection& selection, uint64_t seed,
                                              uint64_t weight_budget) {
-  TextEncoder model;
-  model.config_ = config;
-  model.prefix_ = kPrefixes[0];
-  model.dtype_ = selection.activation_dtype();
-  model.selection_ = selection;
+  TextEncoder model = sized(config, selection, kPrefixes[0]);
   const auto source = std::make_shared<SyntheticSource>(seed, context.cancel);
   INTAGLIO_TRY(model.read_weights(context, source, weight_budget));
   source->forget_cancel();
@@ -159,69 +159,36 @@ Expected<TextEncoder> TextEncoder::synthetic(const Context& context,
 
 Expected<TextEncoder> TextEncoder::describe(const Context& context, const TextEncoderConfig& config,
                                             const LayerSelection& selection) {
-  TextEncoder model;
-  model.config_ = config;
-  model.prefix_ = kPrefixes[0];
-  model.dtype_ = selection.activation_dtype();
-  model.selection_ = selection;
-  for (int64_t i = 0; i < model.active_layers(); ++i) {
-    INTAGLIO_ASSIGN(Layer layer, model.describe_layer(context, i));
-    model.layers_.push_back(std::move(layer));
-  }
+  TextEncoder model = sized(config, selection, kPrefixes[0]);
+  DescribeModules describe(context, model.selection_);
+  INTAGLIO_TRY(model.walk(describe));
   return model;
 }
 
 Status TextEncoder::read_weights(const Context& context, std::shared_ptr<TensorSource> source,
                                  uint64_t weight_budget) {
-  INTAGLIO_TRY(source->check(tensor_shapes(config_, prefix_, active_layers())));
+  INTAGLIO_TRY(source->check(text_encoder_tensor_shapes(config_, prefix_)));
   keep_alive_ = source->keep_alive();
   source_ = std::move(source);
-  const std::vector<uint64_t> bytes = text_layer_bytes(config_, selection_);
+  const std::vector<uint64_t> bytes = text_encoder_weights(config_, selection_).layer_bytes;
   const bool all = context.gpu == nullptr || weight_budget == 0;
   uint64_t sum = 0;
+  layers_.resize(static_cast<size_t>(active_layers()));
   for (kept_ = 0; kept_ < active_layers(); ++kept_) {
     sum += bytes[static_cast<size_t>(kept_)];
     if (!all && sum > weight_budget) break;
-    INTAGLIO_ASSIGN(Layer layer, read_layer(context, kept_));
-    layers_.push_back(std::move(layer));
+    INTAGLIO_ASSIGN(layers_[static_cast<size_t>(kept_)], read_layer(context, kept_));
   }
-  for (int64_t i = kept_; i < active_layers(); ++i) {
-    INTAGLIO_ASSIGN(Layer layer, describe_layer(context, i));
-    layers_.push_back(std::move(layer));
-  }
+  DescribeModules describe(context, selection_);
+  for (int64_t i = kept_; i < active_layers(); ++i)
+    INTAGLIO_TRY(walk_layer(describe, i, layers_[static_cast<size_t>(i)]));
   return {};
 }
 
 Expected<TextEncoder::Layer> TextEncoder::read_layer(const Context& context, int64_t index) const {
-  const TextEncoderConfig& c = config_;
-  const int64_t q = c.heads * c.head_dim;
-  const int64_t kv = c.kv_heads * c.head_dim;
-  ModuleLoader loader{context, *source_, selection_, fmt::format("{}layers.{}.", prefix_, index)};
+  PrepareModules prepare(context, *source_, selection_);
   Layer layer;
-  INTAGLIO_ASSIGN(layer.qkv,
-                  loader.linear({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
-                                {q, kv, kv}, c.hidden, false));
-  INTAGLIO_ASSIGN(layer.out, loader.linear({"self_attn.o_proj"}, {c.hidden}, q, false));
-  INTAGLIO_ASSIGN(layer.gate_up,
-                  loader.swiglu("mlp.gate_proj", "mlp.up_proj", c.intermediate, c.hidden));
-  INTAGLIO_ASSIGN(layer.down, loader.linear_padded("mlp.down_proj", c.hidden, c.intermediate,
-                                                   layer.gate_up.out_cols()));
-  INTAGLIO_ASSIGN(layer.input_norm, loader.vector("input_layernorm.weight", Shape{c.hidden}));
-  INTAGLIO_ASSIGN(layer.post_norm,
-                  loader.vector("post_attention_layernorm.weight", Shape{c.hidden}));
-  INTAGLIO_ASSIGN(layer.norm_q, loader.vector("self_attn.q_norm.weight", Shape{c.head_dim}));
-  INTAGLIO_ASSIGN(layer.norm_k, loader.vector("self_attn.k_norm.weight", Shape{c.head_dim}));
-  return layer;
-}
-
-Expected<TextEncoder::Layer> TextEncoder::describe_layer(const Context& context,
-                                                         int64_t index) const {
-  const auto linears = layer_linears(config_, selection_, prefix_, index);
-  Layer layer;
-  INTAGLIO_ASSIGN(layer.qkv, describe_linear(context, linears[0]));
-  INTAGLIO_ASSIGN(layer.out, describe_linear(context, linears[1]));
-  INTAGLIO_ASSIGN(layer.gate_up, describe_linear(context, linears[2]));
-  INTAGLIO_ASSIGN(layer.down, describe_linear(context, linears[3]));
+  INTAGLIO_TRY(walk_layer(prepare, index, layer));
   return layer;
 }
 

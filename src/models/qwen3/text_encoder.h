@@ -10,6 +10,7 @@
 
 #include "core/context.h"
 #include "io/json_config.h"
+#include "models/parts/modules.h"
 #include "models/parts/weights.h"
 #include "models/qwen3/config.h"
 
@@ -19,9 +20,11 @@ struct BlockBuffers;
 
 namespace intaglio::qwen3 {
 
-// Bytes of the packed weights of the layers that are read, by layer, on a GPU.
-std::vector<uint64_t> text_layer_bytes(const TextEncoderConfig& config,
-                                       const LayerSelection& selection);
+// Every tensor of the layers up to the last tap and its shape.
+TensorShapes text_encoder_tensor_shapes(const TextEncoderConfig& config, const std::string& prefix);
+
+// Bytes of their weights on a GPU.
+ModelWeights text_encoder_weights(const TextEncoderConfig& config, const LayerSelection& selection);
 
 // kShapeMismatch unless `checkpoint` has the tensors of all layers up to the last tap, and no layer that the config does not know.
 Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
@@ -64,7 +67,16 @@ class TextEncoder {
   Status read_weights(const Context& context, std::shared_ptr<TensorSource> source,
                       uint64_t weight_budget);
   Expected<Layer> read_layer(const Context& context, int64_t index) const;
-  Expected<Layer> describe_layer(const Context& context, int64_t index) const;
+  // Every module, once: names, shapes and roles stand nowhere else.
+  Status walk(ModuleVisitor& visitor);
+  Status walk_layer(ModuleVisitor& visitor, int64_t index, Layer& layer) const;
+  // Without weights, for walks that need none.
+  static TextEncoder sized(const TextEncoderConfig& config, const LayerSelection& selection,
+                           std::string prefix);
+  friend TensorShapes text_encoder_tensor_shapes(const TextEncoderConfig& config,
+                                                 const std::string& prefix);
+  friend ModelWeights text_encoder_weights(const TextEncoderConfig& config,
+                                           const LayerSelection& selection);
   Status run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos,
                    const float* sin, BlockBuffers& b) const;
   // Layers that must run: those up to the last tap.

@@ -23,9 +23,10 @@ MemoryNeeds full_size(Precision precision) {
   LayerSelection selection;
   selection.precision = precision;
   MemoryNeeds n;
-  n.text = text_encoder_weights(ideogram4::text_config(), selection);
-  n.conditional = transformer_weights(ideogram4::transformer_config(), selection, true);
-  n.unconditional = transformer_weights(ideogram4::transformer_config(), selection, false);
+  n.text = qwen3::text_encoder_weights(ideogram4::text_config(), selection);
+  n.conditional = ideogram4::transformer_weights(ideogram4::transformer_config(), selection, true);
+  n.unconditional =
+      ideogram4::transformer_weights(ideogram4::transformer_config(), selection, false);
   n.vae_weights = vae_weight_bytes(ideogram4::vae_config(), DType::kBF16);
   n.text_scratch = 160 * kMiB;
   n.transformer_scratch = (precision == Precision::kInt8 ? 512 : 768) * kMiB;
@@ -338,7 +339,8 @@ TEST(MemoryPlan, EachTransformerIsPlannedFromItsOwnConfig) {
       const auto needs = needs_of(context, c, u, selection);
       ASSERT_TRUE(needs) << needs.error().message;
       const auto own = [&](const ideogram4::TransformerConfig& config, bool with_text) {
-        return weights_of(weights_on_cpu(transformer_weights(config, selection, with_text)));
+        return weights_of(
+            weights_on_cpu(ideogram4::transformer_weights(config, selection, with_text)));
       };
       EXPECT_EQ(weights_of(needs->conditional), own(c, true)) << precision_name(precision);
       EXPECT_EQ(weights_of(needs->unconditional), own(u, false)) << precision_name(precision);
@@ -374,7 +376,7 @@ TEST(MemoryPlan, UnequalTransformersShareACard) {
       LayerSelection selection;
       selection.precision = precision;
       (conditional_is_larger ? n.conditional : n.unconditional) =
-          transformer_weights(other, selection, conditional_is_larger);
+          ideogram4::transformer_weights(other, selection, conditional_is_larger);
       const uint64_t least = least_resident_bytes(n);
       const auto resident = plan_memory(n, {.bytes = least});
       ASSERT_TRUE(resident) << resident.error().message;

@@ -1,5 +1,5 @@
-// Linears as a model reads them.
-#include "models/parts/weights.h"
+// What visitors make of the modules of a model.
+#include "models/parts/modules.h"
 
 #include <gtest/gtest.h>
 
@@ -28,18 +28,20 @@ class CountingSource : public TensorSource {
 };
 
 // Rows keep their own columns when the input is wider than the weights: zeros follow each row.
-TEST(ModuleLoader, APaddedInputMeetsZeros) {
+TEST(PrepareModules, APaddedInputMeetsZeros) {
   Context context{.threads = 1, .cpu = host_cpu_features()};
   Arena arena = Arena::with_capacity(1 << 20).value();
   context.scratch = &arena;
   CountingSource source;
   const LayerSelection selection{.precision = Precision::kFp32, .keep_bf16 = {}};
-  ModuleLoader loader{context, source, selection};
-  const auto weights = loader.linear_padded("w", 3, 5, 16);
-  ASSERT_TRUE(weights) << weights.error().message;
+  PrepareModules prepare(context, source, selection);
+  LinearWeights weights;
+  const Status status =
+      prepare.linear({.names = {"w"}, .rows = {3}, .k = 5, .padded_k = 16}, weights);
+  ASSERT_TRUE(status) << status.error().message;
   std::vector<float> x(16, 1.0f), y(3);
   const Activation input{DType::kF32, x.data(), 1, 16, nullptr};
-  ASSERT_TRUE(linear(context, *weights, input, y.data(), DType::kF32, 3));
+  ASSERT_TRUE(linear(context, weights, input, y.data(), DType::kF32, 3));
   EXPECT_EQ(y, (std::vector<float>{15.0f, 40.0f, 65.0f}));
 }
 

@@ -1,0 +1,151 @@
+// A model names each of its tensors once, in a walk over its modules; visitors say what becomes of them: names and shapes (DeclareModules), bytes of a device
+// (CountModules), what a plan must know of them (DescribeModules), weights (PrepareModules).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "models/parts/selection.h"
+#include "models/parts/weights.h"
+#include "ops/linear.h"
+
+namespace intaglio {
+
+// Where the weights of a linear may lie, by when they are read.
+enum class Residence {
+  kFixed,  // on the device
+  kLayer,  // of a layer: there, or streamed from host memory in every pass
+  kOnce    // once a picture: on a GPU, from pinned host memory through the slots
+};
+
+// Linears of the same input laid side by side. Weights are "<prefix><name>.weight" [rows, k].
+struct LinearModule {
+  std::vector<std::string> names;
+  std::vector<int64_t> rows;                    // outputs of each
+  int64_t k = 0;                                // inputs
+  bool bias = false;                            // each has "<prefix><name>.bias" [rows]
+  GemmEpilogue epilogue = GemmEpilogue::kNone;  // kSwiglu: two of them, gate then up
+  Residence residence = Residence::kFixed;
+  int64_t padded_k = 0;  // of an input wider than k, whose other columns are zeros; 0: k
+  std::span<const float> added_bias = {};  // a value for every output, or empty
+};
+
+// A visitor sees the modules in the order of the walk. `weights` and `vector` are the model's own members: sizes and kind of `weights` are set by every visitor
+// but DeclareModules, so that what follows in the walk may ask for them.
+class ModuleVisitor {
+ public:
+  virtual ~ModuleVisitor() = default;
+
+  virtual Status linear(const LinearModule& module, LinearWeights& weights) = 0;
+  // "<prefix><name>" as floats on the device.
+  virtual Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) = 0;
+  // In host memory, while the model is made.
+  virtual Status host_vector(const std::string& name, const Shape& shape,
+                             std::vector<float>& values) = 0;
+  // A matrix of which single rows are read from the file.
+  virtual Status table(const std::string& name, const Shape& shape) = 0;
+
+  // The modules that follow belong to layer `index`, their names begin with `prefix`.
+  virtual void begin_layer(int64_t index, std::string prefix) {
+    layer_ = index;
+    prefix_ = std::move(prefix);
+  }
+  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
+
+ protected:
+  // Full names, without ".weight".
+  std::vector<std::string> full_names(const LinearModule& module) const;
+
+  int64_t layer_ = -1;
+  std::string prefix_;
+};
+
+// The tensors a model reads.
+class DeclareModules : public ModuleVisitor {
+ public:
+  const TensorShapes& shapes() const { return shapes_; }
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status host_vector(const std::string& name, const Shape& shape,
+                     std::vector<float>& values) override;
+  Status table(const std::string& name, const Shape& shape) override;
+
+ private:
+  TensorShapes shapes_;
+};
+
+// Prepared weights of one model, in bytes.
+struct ModelWeights {
+  uint64_t fixed_bytes = 0;           // always on the device
+  std::vector<uint64_t> layer_bytes;  // by layer: these may stream
+  std::vector<uint64_t> once_bytes;   // by layer, of Residence::kOnce. Empty on a CPU
+  // The largest tensor of a layer on its way in, beside what it becomes.
+  uint64_t staging_bytes = 0;
+
+  uint64_t all_layers() const;
+  uint64_t largest_layer() const;
+  uint64_t largest_once() const;
+};
+
+// What the weights of a model take of a GPU's memory.
+class CountModules : public ModuleVisitor {
+ public:
+  explicit CountModules(const LayerSelection& selection) : selection_(selection) {}
+  const ModelWeights& weights() const { return weights_; }
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status host_vector(const std::string& name, const Shape& shape,
+                     std::vector<float>& values) override;
+  Status table(const std::string& name, const Shape& shape) override;
+  void begin_layer(int64_t index, std::string prefix) override;
+
+ private:
+  const LayerSelection& selection_;
+  ModelWeights weights_;
+};
+
+// Linears without their weights, as `linear_scratch_bytes` needs them.
+class DescribeModules : public ModuleVisitor {
+ public:
+  DescribeModules(const Context& context, const LayerSelection& selection)
+      : context_(context), selection_(selection) {}
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status host_vector(const std::string& name, const Shape& shape,
+                     std::vector<float>& values) override;
+  Status table(const std::string& name, const Shape& shape) override;
+
+ private:
+  const Context& context_;
+  const LayerSelection& selection_;
+};
+
+// Weights read from a source and prepared for their kernels.
+class PrepareModules : public ModuleVisitor {
+ public:
+  // Called with each linear once it is prepared, before the next is read.
+  using Prepared = std::function<Status(Residence, int64_t layer, LinearWeights&)>;
+
+  PrepareModules(const Context& context, TensorSource& source, const LayerSelection& selection,
+                 Prepared prepared = {})
+      : context_(context), source_(source), selection_(selection), prepared_(std::move(prepared)) {}
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status host_vector(const std::string& name, const Shape& shape,
+                     std::vector<float>& values) override;
+  Status table(const std::string& name, const Shape& shape) override;
+
+ private:
+  Expected<LinearWeights> prepare(const LinearModule& module);
+
+  const Context& context_;
+  TensorSource& source_;
+  const LayerSelection& selection_;
+  Prepared prepared_;
+};
+
+}  // namespace intaglio
