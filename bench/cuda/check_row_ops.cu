@@ -194,7 +194,7 @@ void time_elementwise(Bench& bench) {
   constexpr int64_t kRows = 4608, kCols = 4608, kCount = kRows * kCols, kWide = 12288;
   {
     const int sets = sets_for(6.0 * kCount);
-    const Arrays x(sets, kCount, 4), half(sets, kCount, 2), v(sets, kCount, 4), scalars(2, 1, 4);
+    const Arrays x(sets, kCount, 4), half(sets, kCount, 2), v(sets, kCount, 4);
     bench.time({"convert f32 to bf16", size_of(kRows, kCols), 6.0 * kCount,
                 [&](size_t i, cudaStream_t stream) {
                   return cuda::convert_elements(x.at<float>(i), RowType::kF32, half.at<void>(i),
@@ -212,9 +212,11 @@ void time_elementwise(Bench& bench) {
          }});
     bench.time({"euler step, guided", size_of(kRows, kCols), 16.0 * kCount,
                 [&](size_t i, cudaStream_t stream) {
-                  return cuda::euler_step({x.at<float>(i), v.at<float>(i), v.at<float>((i + 1) % 3),
-                                           scalars.at<float>(0), scalars.at<float>(1), kCount},
-                                          stream);
+                  cuda::EulerStepParams p;
+                  p.v = {{v.at<float>(i), v.at<float>((i + 1) % 3)}, {4.5f, -3.5f}, 2, kCount};
+                  p.x = x.at<float>(i);
+                  p.delta = -0.037f;
+                  return cuda::euler_step(p, stream);
                 }});
   }
   {

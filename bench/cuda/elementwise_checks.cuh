@@ -21,7 +21,7 @@ inline void check_flat_passes(Verdicts& v, int64_t count, int64_t shift) {
     for (size_t i = 0; i < first; ++i) v.same("before", static_cast<int64_t>(i), now[i], x[i]);
     return now;
   };
-  const Buffer<float> d_y(y), d_z(z), scalars(std::vector<float>{4.5f, -0.037f}),
+  const Buffer<float> d_y(y), d_z(z), factor(std::vector<float>{0.75f}), limited(1),
       back(count + shift);
   const Buffer<BFloat16> d_half(half), out(count + shift);
   const auto silu = run([&](float* at) { return cuda::silu_in_place(at, count, nullptr); });
@@ -31,15 +31,17 @@ inline void check_flat_passes(Verdicts& v, int64_t count, int64_t shift) {
   const auto half_sum = run([&](float* at) {
     return cuda::add_in_place(at, d_half.data() + shift, RowType::kBF16, count, nullptr);
   });
-  const auto euler = run([&](float* at) {
-    return cuda::euler_step(
-        {at, d_y.data() + shift, d_z.data() + shift, scalars.data(), scalars.data() + 1, count},
-        nullptr);
-  });
-  const auto plain = run([&](float* at) {
-    return cuda::euler_step({at, d_y.data() + shift, nullptr, nullptr, scalars.data() + 1, count},
-                            nullptr);
-  });
+  const float* const velocities[] = {d_y.data() + shift, d_z.data() + shift};
+  const cuda::PassesParams guided{{velocities[0], velocities[1]}, {4.5f, -3.5f}, 2, count};
+  const cuda::PassesParams all{
+      {velocities[0], velocities[1], velocities[1], velocities[0]}, {4.5f, -3.5f, 2, -1}, 4, count};
+  const auto step = [&](const cuda::PassesParams& passes, const float* by) {
+    return run([&](float* at) { return cuda::euler_step({passes, at, -0.037f, by}, nullptr); });
+  };
+  const auto euler = step(guided, nullptr), euler_of_four = step(all, factor.data());
+  const auto plain = step({{velocities[0]}, {1.0f}, 1, count}, nullptr);
+  MUST(cuda::limit_velocity_norm({guided, 0, 2.0f, limited.data()}, nullptr));
+  double of_reference = 0.0, of_sum = 0.0;
   run([&](float* at) {
     return cuda::convert_elements(at, RowType::kF32, out.data() + shift, RowType::kBF16, count,
                                   nullptr);
@@ -54,12 +56,18 @@ inline void check_flat_passes(Verdicts& v, int64_t count, int64_t shift) {
     v.near("silu", at, silu[i], x[i] / (1.0 + std::exp(-double{x[i]})), 1e-6, 1e-30);
     v.same("sum", at, sum[i], x[i] + y[i]);
     v.same("bf16 sum", at, half_sum[i], x[i] + static_cast<float>(half[i]));
-    const float guided = 4.5f * y[i] + (1.0f - 4.5f) * z[i];
-    v.same("euler", at, euler[i], x[i] - -0.037f * guided);
+    const float two = 4.5f * y[i] + (1.0f - 4.5f) * z[i];
+    v.same("euler", at, euler[i], x[i] - -0.037f * two);
+    const float four = two + 2.0f * z[i] + -1.0f * y[i];
+    v.same("euler of four", at, euler_of_four[i], x[i] - -0.037f * (0.75f * four));
+    of_reference += double{y[i]} * double{y[i]};
+    of_sum += double{two} * double{two};
     v.same("plain euler", at, plain[i], x[i] - -0.037f * y[i]);
     v.same("bf16", at, static_cast<float>(converted[i]), static_cast<float>(BFloat16(x[i])));
     v.same("f32", at, floats[i], static_cast<float>(converted[i]));
   }
+  v.near("limit", 0, limited.values(v)[0], std::min(1.0, 2.0 * std::sqrt(of_reference / of_sum)),
+         1e-7, 0.0);
 }
 
 inline void check_row_passes(Verdicts& v, int64_t cols) {

@@ -1,7 +1,5 @@
 #include "ops/elementwise.h"
 
-#include <atomic>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -25,30 +23,6 @@ Status for_each(const Context& context, int64_t count, Fn&& fn) {
     for (int64_t i = begin; i < end; ++i) fn(i);
   }));
   return {};
-}
-
-bool is_finite(float x) {
-  constexpr uint32_t kExponent = 0x7f800000u;
-  return (std::bit_cast<uint32_t>(x) & kExponent) != kExponent;
-}
-
-float velocity_of(const EulerStep& step, int64_t i) {
-  if (step.unconditional == nullptr) return step.conditional[i];
-  return step.guidance * step.conditional[i] + (1.0f - step.guidance) * step.unconditional[i];
-}
-
-// Whatever is wrong with a velocity is wrong with the new latents too, so only they are looked at
-// where all is well.
-uint32_t not_finite_bits(const EulerStep& step, const float* x, int64_t begin, int64_t end) {
-  uint32_t bits = 0;
-  for (int64_t i = begin; i < end; ++i) {
-    if (is_finite(x[i])) continue;
-    bits |= kLatentsNotFinite;
-    if (!is_finite(step.conditional[i])) bits |= kConditionalNotFinite;
-    if (step.unconditional != nullptr && !is_finite(step.unconditional[i]))
-      bits |= kUnconditionalNotFinite;
-  }
-  return bits;
 }
 
 }  // namespace
@@ -113,23 +87,6 @@ Status scatter_tap(const Context& context, const float* h, const ScatterTap& s, 
 #endif
   return for_each(context, s.rows * s.cols,
                   [&](int64_t i) { features[i * s.taps + s.tap] = h[i]; });
-}
-
-Status euler_step(const Context& context, const EulerStep& step, float* x, int64_t count) {
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::euler_step(context, step, x, count);
-#endif
-  std::atomic<uint32_t> found = 0;
-  parallel_for(context.threads, count, kGrain, [&](int64_t begin, int64_t end, int) {
-    bool finite = true;
-    for (int64_t i = begin; i < end; ++i) {
-      x[i] -= step.delta * velocity_of(step, i);
-      finite &= is_finite(x[i]);
-    }
-    if (!finite) found |= not_finite_bits(step, x, begin, end);
-  });
-  if (step.not_finite != nullptr) *step.not_finite |= found;
-  return {};
 }
 
 Status softmax_rows(const Context& context, const SoftmaxRows& s, float* scores, void* out) {

@@ -1,4 +1,4 @@
-// Small float passes that no product fuses: conversion, SiLU, addition, the sampling step.
+// Small float passes that no product fuses: conversion, SiLU, addition.
 // All pointers are memory of the context's device.
 #pragma once
 
@@ -29,22 +29,6 @@ struct ScatterTap {
 };
 Status scatter_tap(const Context& context, const float* h, const ScatterTap& shape,
                    float* features);
-
-// Bits of EulerStep::not_finite: what holds an Inf or a NaN.
-inline constexpr uint32_t kConditionalNotFinite = 1, kUnconditionalNotFinite = 2,
-                          kLatentsNotFinite = 4;
-
-// One Euler step of the sampler: x[i] -= delta * v[i], v = guidance * conditional + (1 - guidance) * unconditional, F32.
-struct EulerStep {
-  const float* conditional = nullptr;
-  const float* unconditional = nullptr;  // nullptr: v = conditional
-  float guidance = 1.0f;
-  float delta = 0.0f;  // sigma of the next step minus that of this one
-  // Memory of the device, one word, or nullptr: bits are added to it for velocities and new latents
-  // that are not finite. It is not written where all is well.
-  uint32_t* not_finite = nullptr;
-};
-Status euler_step(const Context& context, const EulerStep& step, float* x, int64_t count);
 
 // out[r, c] = softmax over c of scores[r, c] * scale; scores F32 are overwritten; out F32 or BF16, which may be scores itself if F32.
 struct SoftmaxRows {

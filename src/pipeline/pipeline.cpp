@@ -12,7 +12,7 @@
 #include "core/out_of_memory.h"
 #include "core/philox.h"
 #include "models/qwen3/chat.h"
-#include "ops/elementwise.h"
+#include "ops/euler_step.h"
 #include "pipeline/finish_picture.h"
 #include "pipeline/pipeline_impl.h"
 #include "pipeline/schedule.h"
@@ -41,8 +41,8 @@ bool is_guided(const PictureRequest& request) {
 tl::unexpected<Error> not_finite_error(uint32_t bits, const PictureRequest& r, int64_t step,
                                        Precision precision) {
   const std::string where = fmt::format("step {} of {}", step + 1, r.steps);
-  if ((bits & (kConditionalNotFinite | kUnconditionalNotFinite)) != 0) {
-    const bool conditional = (bits & kConditionalNotFinite) != 0;
+  if ((bits & ~kLatentsNotFinite) != 0) {
+    const bool conditional = (bits & pass_not_finite(0)) != 0;
     return make_error(
         ErrorCode::kUnsupported,
         "{}: the {} computed values that are not finite (an Inf or a NaN); its weights "

@@ -1,7 +1,7 @@
 #include "pipeline/sampler.h"
 
 #include "core/memory.h"
-#include "ops/elementwise.h"
+#include "ops/euler_step.h"
 
 namespace intaglio {
 
@@ -111,13 +111,13 @@ Status Sampler::step(const Context& context, int64_t step, float guidance, float
   if (guided) INTAGLIO_TRY(s.inputs.unconditional->select_step(context, s.without_text, step));
   INTAGLIO_TRY((guided ? *guided_ : *plain_).run(context));
   INTAGLIO_TRY(fill_zero(context, s.not_finite.data(), sizeof(uint32_t)));
-  return euler_step(context,
-                    {.conditional = s.velocity.as<float>(),
-                     .unconditional = guided ? s.unguided.as<float>() : nullptr,
-                     .guidance = guidance,
-                     .delta = delta,
-                     .not_finite = s.not_finite.as<uint32_t>()},
-                    s.x.as<float>(), values_);
+  const WeightedVelocity passes[] = {{s.velocity.as<float>(), guided ? guidance : 1.0f},
+                                     {s.unguided.as<float>(), 1.0f - guidance}};
+  return euler_step(context, {.x = s.x.as<float>(),
+                              .count = values_,
+                              .passes = std::span(passes).first(guided ? 2 : 1),
+                              .delta = delta,
+                              .not_finite = s.not_finite.as<uint32_t>()});
 }
 
 Expected<uint32_t> Sampler::finish_step(const Context& context) const {

@@ -7,9 +7,38 @@
 
 namespace intaglio::cuda::op {
 
-static_assert(intaglio::kConditionalNotFinite == cuda::kConditionalNotFinite &&
-              intaglio::kUnconditionalNotFinite == cuda::kUnconditionalNotFinite &&
+static_assert(intaglio::kMaxPasses == cuda::kMaxPasses &&
               intaglio::kLatentsNotFinite == cuda::kLatentsNotFinite);
+
+namespace {
+
+PassesParams passes_params(std::span<const WeightedVelocity> passes, int64_t count) {
+  PassesParams p;
+  p.passes = static_cast<int32_t>(passes.size());
+  p.count = count;
+  for (size_t i = 0; i < passes.size(); ++i) {
+    p.velocity[i] = passes[i].velocity;
+    p.weight[i] = passes[i].weight;
+  }
+  return p;
+}
+
+EulerStepParams params(const EulerStep& s) {
+  return {.v = passes_params(s.passes, s.count),
+          .x = s.x,
+          .delta = s.delta,
+          .factor = s.factor,
+          .not_finite = s.not_finite};
+}
+
+LimitVelocityNormParams params(const LimitVelocityNorm& l) {
+  return {.v = passes_params(l.passes, l.count),
+          .reference = l.reference,
+          .limit = l.limit,
+          .factor = l.factor};
+}
+
+}  // namespace
 
 Status convert_elements(const Context& context, const void* source, DType source_dtype,
                         void* target, DType target_dtype, int64_t count) {
@@ -49,20 +78,21 @@ Status scatter_tap(const Context& context, const float* h, const ScatterTap& s, 
                        "text features");
 }
 
-Status euler_step(const Context& context, const EulerStep& step, float* x, int64_t count) {
-  const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(float* const numbers, context.scratch->take<float>(2));
-  const float values[2] = {step.guidance, step.delta};
-  INTAGLIO_TRY(copy_in(context, numbers, values, sizeof(values)));
-  return device_status(cuda::euler_step({.x = x,
-                                         .conditional = step.conditional,
-                                         .unconditional = step.unconditional,
-                                         .guidance = numbers,
-                                         .delta = numbers + 1,
-                                         .count = count,
-                                         .not_finite = step.not_finite},
-                                        stream_of(context)),
-                       "a sampling step");
+Refusal euler_step_refusal(const EulerStep& step, const Context&) {
+  return cuda::euler_step_refusal(params(step));
+}
+
+Status euler_step(const Context& context, const EulerStep& step) {
+  return device_status(cuda::euler_step(params(step), stream_of(context)), "a sampling step");
+}
+
+Refusal limit_velocity_norm_refusal(const LimitVelocityNorm& limit, const Context&) {
+  return cuda::limit_velocity_norm_refusal(params(limit));
+}
+
+Status limit_velocity_norm(const Context& context, const LimitVelocityNorm& limit) {
+  return device_status(cuda::limit_velocity_norm(params(limit), stream_of(context)),
+                       "a limit on the norm of a velocity");
 }
 
 Status softmax_rows(const Context& context, const SoftmaxRows& s, float* scores, void* out) {

@@ -10,34 +10,45 @@
 
 namespace intaglio::cuda {
 
-// out[i] = f(a[i], b[i], c[i]), i < count; filled by the launchers.
+// out[i] = f(a[i], b[i]), i < count; filled by the launchers.
 struct FlatParams {
   void* out = nullptr;
   const void* a = nullptr;
   const void* b = nullptr;
-  const void* c = nullptr;
   int64_t count = 0;
-  const float* guidance = nullptr;  // device memory, one value
-  const float* delta = nullptr;     // device memory, one value
-  uint32_t* not_finite = nullptr;   // device memory, one word
 };
 
-// Bits of EulerStepParams::not_finite.
-inline constexpr uint32_t kConditionalNotFinite = 1, kUnconditionalNotFinite = 2,
-                          kLatentsNotFinite = 4;
+inline constexpr int kMaxPasses = 4;
 
-// x[i] -= delta * v[i]; v = guidance * conditional + (1 - guidance) * unconditional, or conditional where there is no unconditional.
-// guidance and delta are read when the pass runs: a captured graph serves every step.
-struct EulerStepParams {
-  float* x = nullptr;                    // [count]
-  const float* conditional = nullptr;    // [count]
-  const float* unconditional = nullptr;  // [count] or nullptr
-  const float* guidance = nullptr;       // device memory, one value; unused without unconditional
-  const float* delta = nullptr;          // device memory, one value
+// v[i] = weight[0] * velocity[0][i] + weight[1] * velocity[1][i] + ..., in this order.
+struct PassesParams {
+  const float* velocity[kMaxPasses] = {};  // [count] each
+  float weight[kMaxPasses] = {};
+  int32_t passes = 0;  // 1 to kMaxPasses
   int64_t count = 0;
+};
+
+// Bits of EulerStepParams::not_finite: bit i for the velocity of pass i, this one for the latents.
+inline constexpr uint32_t kLatentsNotFinite = uint32_t{1} << 31;
+
+// x[i] -= delta * (factor * v[i])
+struct EulerStepParams {
+  PassesParams v;
+  float* x = nullptr;  // [count]
+  float delta = 0.0f;
+  const float* factor = nullptr;  // device memory, one value, or nullptr: 1
   // Device memory, one word, or nullptr: bits are added for a velocity, and for new latents, that
   // hold an Inf or a NaN. Nothing is written where all is well.
   uint32_t* not_finite = nullptr;
+};
+
+// *factor = min(1, limit * |velocity[reference]| / |v|), 1 where |v| is 0; squares are summed in
+// float64 in a fixed order. By one block: latents of a picture are few.
+struct LimitVelocityNormParams {
+  PassesParams v;
+  int32_t reference = 0;
+  float limit = 1.0f;
+  float* factor = nullptr;  // device memory, one value
 };
 
 // x[r * ld + c] = tanh(x[r * ld + c]). AdaLN's gates, parts 1 and 3 of m [steps, 4, width]: x = m + width, rows = 2 * steps, cols = width, ld = 2 * width.

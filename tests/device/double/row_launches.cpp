@@ -20,6 +20,12 @@ cudaError_t launch(cudaStream_t stream, const char* name, std::function<void()> 
 
 float silu(float x) { return x / (1.0f + std::exp(-x)); }
 
+float velocity_at(const PassesParams& p, int64_t i) {
+  float v = p.weight[0] * p.velocity[0][i];
+  for (int pass = 1; pass < p.passes; ++pass) v += p.weight[pass] * p.velocity[pass][i];
+  return v;
+}
+
 // x [cols] -> norm of it as `n` says, into row `row` of its output.
 void norm_row(const RowNorm& n, const float* x, int64_t row, int64_t cols) {
   double sum = 0.0, squares = 0.0;
@@ -104,19 +110,29 @@ cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
   });
 }
 
+const char* euler_step_refusal(const EulerStepParams&) { return nullptr; }
 cudaError_t euler_step(const EulerStepParams& p, cudaStream_t stream) {
   return launch(stream, "euler_step", [p] {
-    for (int64_t i = 0; i < p.count; ++i) {
-      const float g = p.unconditional ? *p.guidance : 1.0f;
-      const float v = p.unconditional ? g * p.conditional[i] + (1.0f - g) * p.unconditional[i]
-                                      : p.conditional[i];
-      p.x[i] -= *p.delta * v;
+    for (int64_t i = 0; i < p.v.count; ++i) {
+      p.x[i] -= p.delta * ((p.factor ? *p.factor : 1.0f) * velocity_at(p.v, i));
       if (p.not_finite == nullptr) continue;
-      if (!std::isfinite(p.conditional[i])) *p.not_finite |= kConditionalNotFinite;
-      if (p.unconditional && !std::isfinite(p.unconditional[i]))
-        *p.not_finite |= kUnconditionalNotFinite;
+      for (int pass = 0; pass < p.v.passes; ++pass)
+        if (!std::isfinite(p.v.velocity[pass][i])) *p.not_finite |= 1u << pass;
       if (!std::isfinite(p.x[i])) *p.not_finite |= kLatentsNotFinite;
     }
+  });
+}
+
+const char* limit_velocity_norm_refusal(const LimitVelocityNormParams&) { return nullptr; }
+cudaError_t limit_velocity_norm(const LimitVelocityNormParams& p, cudaStream_t stream) {
+  return launch(stream, "limit_velocity_norm", [p] {
+    double of_reference = 0.0, of_sum = 0.0;
+    for (int64_t i = 0; i < p.v.count; ++i) {
+      of_reference += std::pow(static_cast<double>(p.v.velocity[p.reference][i]), 2);
+      of_sum += std::pow(static_cast<double>(velocity_at(p.v, i)), 2);
+    }
+    const double ratio = p.limit * std::sqrt(of_reference / of_sum);
+    *p.factor = of_sum == 0.0 || ratio >= 1.0 ? 1.0f : static_cast<float>(ratio);
   });
 }
 

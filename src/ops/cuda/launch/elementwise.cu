@@ -1,4 +1,5 @@
 #include <initializer_list>
+#include <type_traits>
 
 #include "ops/cuda/kernels/elementwise.cuh"
 #include "ops/cuda/launch/elementwise.h"
@@ -39,7 +40,7 @@ cudaError_t launch_flat(const FlatParams& p, cudaStream_t stream) {
   if (refuse_count(p.count) != nullptr) return cudaErrorInvalidValue;
   if (p.count == 0) return cudaSuccess;
   const auto blocks = static_cast<unsigned>((p.count + kElementsOfBlock - 1) / kElementsOfBlock);
-  if (all_aligned({p.out, p.a, p.b, p.c}, 16)) {
+  if (all_aligned({p.out, p.a, p.b}, 16)) {
     flat_elements<Op, true><<<blocks, kElementThreads, 0, stream>>>(p);
   } else {
     flat_elements<Op, false><<<blocks, kElementThreads, 0, stream>>>(p);
@@ -119,6 +120,30 @@ void launch_place(const PlacePictureParams& p, cudaStream_t stream) {
   }
 }
 
+bool velocities_aligned(const PassesParams& p, uintptr_t bytes) {
+  for (int pass = 0; pass < p.passes; ++pass)
+    if (!is_aligned(p.velocity[pass], bytes)) return false;
+  return true;
+}
+
+const char* refuse_passes(const PassesParams& p) {
+  if (p.passes < 1 || p.passes > kMaxPasses) return "passes must be 1 to 4";
+  if (const char* reason = refuse_count(p.count)) return reason;
+  for (int pass = 0; pass < p.passes; ++pass)
+    if (p.count > 0 && p.velocity[pass] == nullptr) return "every velocity must be given";
+  return velocities_aligned(p, 4) ? nullptr : "a velocity is not aligned to its type";
+}
+
+// launch(number of passes), known to the compiler.
+template <class Launch>
+void with_passes(const PassesParams& p, Launch&& launch) {
+  static_assert(kMaxPasses == 4);
+  if (p.passes == 1) launch(std::integral_constant<int, 1>{});
+  if (p.passes == 2) launch(std::integral_constant<int, 2>{});
+  if (p.passes == 3) launch(std::integral_constant<int, 3>{});
+  if (p.passes == 4) launch(std::integral_constant<int, 4>{});
+}
+
 }  // namespace
 
 const char* convert_elements_refusal(const void* in, RowType in_type, const void* out,
@@ -169,29 +194,44 @@ cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
 }
 
 const char* euler_step_refusal(const EulerStepParams& p) {
-  if (const char* reason = refuse_count(p.count)) return reason;
-  if (p.count == 0) return nullptr;
-  if (p.x == nullptr || p.conditional == nullptr || p.delta == nullptr)
-    return "x, conditional and delta must be given";
-  if (p.unconditional != nullptr && p.guidance == nullptr)
-    return "an unconditional velocity needs guidance";
-  return all_aligned({p.x, p.conditional, p.unconditional, p.guidance, p.delta, p.not_finite}, 4)
-             ? nullptr
-             : "a pointer is not aligned to its type";
+  if (const char* reason = refuse_passes(p.v)) return reason;
+  if (p.v.count > 0 && p.x == nullptr) return "x must be given";
+  return all_aligned({p.x, p.factor, p.not_finite}, 4) ? nullptr
+                                                       : "a pointer is not aligned to its type";
 }
 
-cudaError_t euler_step(const EulerStepParams& e, cudaStream_t stream) {
-  if (euler_step_refusal(e) != nullptr) return cudaErrorInvalidValue;
-  FlatParams p;
-  p.a = p.out = e.x;
-  p.b = e.conditional;
-  p.c = e.unconditional;
-  p.count = e.count;
-  p.guidance = e.guidance;
-  p.delta = e.delta;
-  p.not_finite = e.not_finite;
-  return e.unconditional != nullptr ? launch_flat<EulerElements<true>>(p, stream)
-                                    : launch_flat<EulerElements<false>>(p, stream);
+cudaError_t euler_step(const EulerStepParams& p, cudaStream_t stream) {
+  if (euler_step_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.v.count == 0) return cudaSuccess;
+  with_passes(p.v, [&](auto passes) {
+    const auto blocks =
+        static_cast<unsigned>((p.v.count + kElementsOfBlock - 1) / kElementsOfBlock);
+    if (velocities_aligned(p.v, 16) && is_aligned(p.x, 16)) {
+      euler_step_kernel<passes(), true><<<blocks, kElementThreads, 0, stream>>>(p);
+    } else {
+      euler_step_kernel<passes(), false><<<blocks, kElementThreads, 0, stream>>>(p);
+    }
+  });
+  return cudaPeekAtLastError();
+}
+
+const char* limit_velocity_norm_refusal(const LimitVelocityNormParams& p) {
+  if (const char* reason = refuse_passes(p.v)) return reason;
+  if (p.reference < 0 || p.reference >= p.v.passes) return "reference must be one of the passes";
+  if (p.factor == nullptr) return "factor must be given";
+  return is_aligned(p.factor, 4) ? nullptr : "a pointer is not aligned to its type";
+}
+
+cudaError_t limit_velocity_norm(const LimitVelocityNormParams& p, cudaStream_t stream) {
+  if (limit_velocity_norm_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  with_passes(p.v, [&](auto passes) {
+    if (p.v.count % kRowPiece == 0 && velocities_aligned(p.v, 16)) {
+      limit_velocity_norm_kernel<passes(), true><<<1, kLimitThreads, 0, stream>>>(p);
+    } else {
+      limit_velocity_norm_kernel<passes(), false><<<1, kLimitThreads, 0, stream>>>(p);
+    }
+  });
+  return cudaPeekAtLastError();
 }
 
 const char* tanh_rows_refusal(const TanhRowsParams& p) {

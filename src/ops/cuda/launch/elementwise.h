@@ -24,6 +24,9 @@ cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
 const char* euler_step_refusal(const EulerStepParams& params);
 cudaError_t euler_step(const EulerStepParams& params, cudaStream_t stream);
 
+const char* limit_velocity_norm_refusal(const LimitVelocityNormParams& params);
+cudaError_t limit_velocity_norm(const LimitVelocityNormParams& params, cudaStream_t stream);
+
 const char* tanh_rows_refusal(const TanhRowsParams& params);
 cudaError_t tanh_rows(const TanhRowsParams& params, cudaStream_t stream);
 
