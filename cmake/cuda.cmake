@@ -92,7 +92,7 @@ intaglio_cuda_family(sm75 "75" ${launch}/sm75_s8_gemm.cu)
 intaglio_cuda_family(sm80 "80|86|90|100|120" ${launch}/sm80_s8_gemm.cu ${launch}/small_m_s8_gemm.cu ${launch}/sm80_attention.cu)
 intaglio_cuda_family(common "75|80|86|89|90|100|120" ${launch}/s8_reduce.cu ${launch}/s8_gemm_reference.cu ${launch}/quantize_rows.cu ${launch}/rotate_quantize_rows.cu ${launch}/e4m3_rows.cu
   ${launch}/dequantize_weights.cu ${launch}/dequantize_s32.cu ${launch}/plain_gemm.cu ${launch}/mma_s8_peak.cu ${launch}/conv2d.cu ${launch}/plain_attention.cu
-  ${launch}/norm_rows.cu ${launch}/qk_norm_rope.cu ${launch}/elementwise.cu ${launch}/group_norm.cu ${baseline}/operands.cu)
+  ${launch}/norm_rows.cu ${launch}/qk_norm_rope.cu ${launch}/elementwise.cu ${launch}/euler_step.cu ${launch}/group_norm.cu ${baseline}/operands.cu)
 # Host code that calls them, compiled by the C++ compiler: once into the engine, once into the shared library.
 file(GLOB INTAGLIO_CUDA_HOST_SOURCES CONFIGURE_DEPENDS src/ops/cuda/launch/*.cpp src/core/cuda/*.cpp)
 # The engine's ops on a GPU and the libraries behind them: never part of the shared library.

@@ -2,7 +2,7 @@
 //
 //   check_row_ops [--json PATH] [--commit ID] [--check-only | --bench-only]
 // Build: nvcc -std=c++20 -O3 -I. -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a -Xcompiler -ffp-contract=off -cudart static bench/cuda/check_row_ops.cu
-//   src/ops/cuda/launch/{norm_rows,qk_norm_rope,elementwise,group_norm}.cu src/core/dtype.cpp
+//   src/ops/cuda/launch/{norm_rows,qk_norm_rope,elementwise,euler_step,group_norm}.cu src/core/dtype.cpp
 //
 // Checks: floats against float64 within a few units of the type; int8 bit for bit against the rule of ops/quantize.h on the kernel's own float output; odd rows; guards behind every output; h has the
 // same bits whatever norm follows.
@@ -249,7 +249,8 @@ void time_elementwise(Bench& bench) {
     bench.time(
         {"scatter_tap 13", size_of(kTokens, kHidden), bytes, [&](size_t i, cudaStream_t stream) {
            return cuda::scatter_tap(
-               {h.at<float>(i), features.at<float>(i % 3), kTokens, kHidden, 13, 5}, stream);
+               {h.at<float>(i), features.at<float>(i % 3), kTokens, kHidden, 13 * kHidden, 13, 5},
+               stream);
          }});
   }
   {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/cuda/launch/elementwise.h"
+#include "ops/cuda/launch/euler_step.h"
 #include "row_ops_checks.cuh"
 
 namespace intaglio::bench {
@@ -24,7 +25,9 @@ inline void check_flat_passes(Verdicts& v, int64_t count, int64_t shift) {
   const Buffer<float> d_y(y), d_z(z), factor(std::vector<float>{0.75f}), limited(1),
       back(count + shift);
   const Buffer<BFloat16> d_half(half), out(count + shift);
-  const auto silu = run([&](float* at) { return cuda::silu_in_place(at, count, nullptr); });
+  const auto silu = run([&](float* at) {
+    return cuda::activate_rows({at, 1, count, count, cuda::Nonlinearity::kSilu}, nullptr);
+  });
   const auto sum = run([&](float* at) {
     return cuda::add_in_place(at, d_y.data() + shift, RowType::kF32, count, nullptr);
   });
@@ -75,7 +78,7 @@ inline void check_row_passes(Verdicts& v, int64_t cols) {
   v.begin("row passes of " + std::to_string(cols) + " columns");
   const auto x = random_floats(2 * count, 1, 0.0f, 2.0f);
   const auto half = as_bf16(x);
-  const Buffer<float> d_x(x), gated(count), rows_out(count), taps(count * 3), tanhs(x);
+  const Buffer<float> d_x(x), gated(count), rows_out(count), taps(count * 3), beside(count * 3);
   const Buffer<BFloat16> d_half(half), gated_half(count);
   const std::vector<int32_t> ids = {6, 0, 3, 3, 7, -1, 5};
   const Buffer<int32_t> d_ids(ids);
@@ -83,10 +86,19 @@ inline void check_row_passes(Verdicts& v, int64_t cols) {
                          nullptr));
   MUST(cuda::swiglu_rows({d_half.data(), gated_half.data(), rows, cols}, nullptr));
   MUST(cuda::gather_rows({d_ids.data(), d_half.data(), rows_out.data(), rows, cols, 7}, nullptr));
-  MUST(cuda::scatter_tap({d_x.data(), taps.data(), rows, cols, 3, 2}, nullptr));
-  MUST(cuda::tanh_rows({tanhs.data() + cols, rows, cols, 2 * cols}, nullptr));
+  MUST(cuda::scatter_tap({d_x.data(), taps.data(), rows, cols, 3 * cols, 3, 2}, nullptr));
+  MUST(cuda::scatter_tap({d_x.data(), beside.data(), rows, cols, 3 * cols, 1, 2 * cols}, nullptr));
+  // The right half of every row, by each function.
+  const auto activated = [&](cuda::Nonlinearity function) {
+    const Buffer<float> values(x);
+    MUST(cuda::activate_rows({values.data() + cols, rows, cols, 2 * cols, function}, nullptr));
+    MUST(cudaDeviceSynchronize());
+    return values.values(v);
+  };
+  const auto t = activated(cuda::Nonlinearity::kTanh), l = activated(cuda::Nonlinearity::kGeluTanh);
+  const auto s = activated(cuda::Nonlinearity::kSigmoid);
   MUST(cudaDeviceSynchronize());
-  const auto g = gated.values(v), e = rows_out.values(v), f = taps.values(v), t = tanhs.values(v);
+  const auto g = gated.values(v), e = rows_out.values(v), f = taps.values(v), b = beside.values(v);
   const auto gh = gated_half.values(v);
   const auto swiglu = [](double gate, double up) { return gate / (1.0 + std::exp(-gate)) * up; };
   for (int64_t r = 0; r < rows; ++r) {
@@ -103,8 +115,12 @@ inline void check_row_passes(Verdicts& v, int64_t cols) {
              id < 0 || id > 6 ? std::nanf("")
                               : static_cast<float>(half[static_cast<size_t>(id * cols + c)]));
       v.same("tap", i, f[static_cast<size_t>(3 * i + 2)], x[at]);
+      v.same("tap beside", i, b[static_cast<size_t>((3 * r + 2) * cols + c)], x[at]);
       v.same("kept", i, t[gate], x[gate]);
       v.near("tanh", i, t[up], std::tanh(double{x[up]}), 1e-6, 1e-30);
+      const double z = x[up], u = 0.7978845608028654 * (z + 0.044715 * z * z * z);
+      v.near("gelu", i, l[up], z / (1.0 + std::exp(-2.0 * u)), 1e-6 * (1.0 + std::fabs(u)), 1e-30);
+      v.near("sigmoid", i, s[up], 1.0 / (1.0 + std::exp(-z)), 1e-6, 1e-30);
     }
   }
 }

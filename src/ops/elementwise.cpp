@@ -1,124 +1,214 @@
 #include "ops/elementwise.h"
 
-#include <cmath>
-#include <cstring>
+#include <initializer_list>
 
-#include "core/parallel_tasks.h"
-#include "ops/cpu/float_row_driver.h"
-#if defined(INTAGLIO_HAS_CUDA)
+#include "ops/cpu/float_row_kernels.h"
 #include "ops/cuda/elementwise.h"
-#endif
+#include "ops/elementwise_implementations.h"
 
 namespace intaglio {
 namespace {
 
-constexpr int64_t kGrain =
-    1
-    << 14;  // elements a thread takes at once: long enough to hide the hand-out, short enough to balance
+struct Size {
+  const char* name;
+  int64_t value;
+};
+struct Pointer {
+  const char* name;
+  const void* value;
+};
 
-// fn(i) for every i in [0, count) by the threads of the context.
-template <typename Fn>
-Status for_each(const Context& context, int64_t count, Fn&& fn) {
-  INTAGLIO_TRY(parallel_tasks(context, count, kGrain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) fn(i);
-  }));
+// That no size is negative and, where none is 0, every pointer is given.
+Status check(std::string_view op, std::initializer_list<Size> sizes,
+             std::initializer_list<Pointer> pointers) {
+  bool empty = false;
+  for (const Size& size : sizes) {
+    if (size.value < 0) {
+      return make_error(ErrorCode::kInvalidArgument, "{}: {} is {}; expected 0 or more", op,
+                        size.name, size.value);
+    }
+    empty |= size.value == 0;
+  }
+  for (const Pointer& pointer : pointers) {
+    if (!empty && pointer.value == nullptr)
+      return make_error(ErrorCode::kInvalidArgument, "{}: {} is null", op, pointer.name);
+  }
   return {};
 }
+
+Status check_float(std::string_view op, const char* name, DType dtype) {
+  if (dtype == DType::kF32 || dtype == DType::kBF16) return {};
+  return make_error(ErrorCode::kUnsupported, "{}: {} is {}; expected F32 or BF16", op, name,
+                    dtype_name(dtype));
+}
+
+const char* name_of(Nonlinearity function) {
+  switch (function) {
+    case Nonlinearity::kSilu:
+      return "silu";
+    case Nonlinearity::kTanh:
+      return "tanh";
+    case Nonlinearity::kGeluTanh:
+      return "gelu_tanh";
+    case Nonlinearity::kSigmoid:
+      return "sigmoid";
+  }
+  return "unknown";
+}
+
+constexpr auto kConvertElements = op_list<OpImplementation<ConvertElements>>(
+    GpuEntry<cuda::op::convert_elements_refusal, cuda::op::convert_elements>{
+        "cuda_convert_elements"},
+    {{"cpu_convert_elements", takes_all, cpu::convert_elements},
+     {"ref_convert_elements", takes_all, ref::convert_elements}});
+
+constexpr auto kActivateInPlace = op_list<OpImplementation<ActivateInPlace>>(
+    GpuEntry<cuda::op::activate_in_place_refusal, cuda::op::activate_in_place>{
+        "cuda_activate_in_place"},
+    {{"cpu_activate_in_place", takes_all, cpu::activate_in_place},
+     {"ref_activate_in_place", takes_all, ref::activate_in_place}});
+
+constexpr auto kAddInPlace = op_list<OpImplementation<AddInPlace>>(
+    GpuEntry<cuda::op::add_in_place_refusal, cuda::op::add_in_place>{"cuda_add_in_place"},
+    {{"cpu_add_in_place", takes_all, cpu::add_in_place},
+     {"ref_add_in_place", takes_all, ref::add_in_place}});
+
+constexpr auto kScatterTap = op_list<OpImplementation<ScatterTap>>(
+    GpuEntry<cuda::op::scatter_tap_refusal, cuda::op::scatter_tap>{"cuda_scatter_tap"},
+    {{"cpu_scatter_tap", takes_all, cpu::scatter_tap},
+     {"ref_scatter_tap", takes_all, ref::scatter_tap}});
+
+constexpr auto kPlaceTile = op_list<OpImplementation<PlaceTile>>(
+    GpuEntry<cuda::op::place_tile_refusal, cuda::op::place_tile>{"cuda_place_tile"},
+    {{"cpu_place_tile", takes_all, cpu::place_tile},
+     {"ref_place_tile", takes_all, ref::place_tile}});
+
+template <const cpu::FloatRowKernels* kKernels>
+Status softmax_rows_of(const Context& context, const SoftmaxRows& op) {
+  return cpu::softmax_rows_by(*kKernels, context, op);
+}
+
+#if defined(INTAGLIO_X86)
+Refusal needs_avx512(const SoftmaxRows&, const Context& context) {
+  return context.cpu.isa < CpuIsa::kAvx512Vnni ? "needs AVX-512" : nullptr;
+}
+
+Refusal needs_avx2(const SoftmaxRows&, const Context& context) {
+  return context.cpu.isa < CpuIsa::kAvx2 ? "needs AVX2 and FMA" : nullptr;
+}
+#endif
+
+constexpr auto kSoftmaxRows = op_list<OpImplementation<SoftmaxRows>>(
+    GpuEntry<cuda::op::softmax_rows_refusal, cuda::op::softmax_rows>{"cuda_softmax_rows"}, {
+#if defined(INTAGLIO_X86)
+      {"avx512_softmax_rows", needs_avx512, softmax_rows_of<&cpu::kAvx512FloatRows>},
+          {"avx2_softmax_rows", needs_avx2, softmax_rows_of<&cpu::kAvx2FloatRows>},
+#endif
+          {"cpu_softmax_rows", takes_all, softmax_rows_of<&cpu::kGenericFloatRows>}, {
+        "ref_softmax_rows", takes_all, ref::softmax_rows
+      }
+    });
 
 }  // namespace
 
-Status convert_elements(const Context& context, const void* source, DType source_dtype,
-                        void* target, DType target_dtype, int64_t count) {
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr)
-    return cuda::op::convert_elements(context, source, source_dtype, target, target_dtype, count);
-#endif
-  INTAGLIO_TRY(parallel_tasks(context, count, kGrain, [&](int64_t begin, int64_t end, int) {
-    if (source_dtype == target_dtype) {
-      const size_t size = dtype_size(source_dtype);
-      std::memcpy(static_cast<std::byte*>(target) + static_cast<size_t>(begin) * size,
-                  static_cast<const std::byte*>(source) + static_cast<size_t>(begin) * size,
-                  static_cast<size_t>(end - begin) * size);
-    } else if (target_dtype == DType::kBF16) {
-      const auto* from = static_cast<const float*>(source);
-      auto* to = static_cast<BFloat16*>(target);
-      for (int64_t i = begin; i < end; ++i) to[i] = BFloat16(from[i]);
-    } else {
-      const auto* from = static_cast<const BFloat16*>(source);
-      auto* to = static_cast<float*>(target);
-      for (int64_t i = begin; i < end; ++i) to[i] = static_cast<float>(from[i]);
-    }
-  }));
-  return {};
+OpList<ConvertElements> convert_elements_implementations() { return kConvertElements; }
+
+Status convert_elements(const Context& context, const ConvertElements& op) {
+  constexpr std::string_view kName = "convert_elements";
+  INTAGLIO_TRY(check_float(kName, "source", op.source_dtype));
+  INTAGLIO_TRY(check_float(kName, "target", op.target_dtype));
+  INTAGLIO_TRY(check(kName, {{"count", op.count}}, {{"source", op.source}, {"target", op.target}}));
+  return run_first(OpName{kName, "a conversion"}, convert_elements_implementations(), context, op,
+                   [](const ConvertElements& o) {
+                     return fmt::format("{} {} to {}", o.count, dtype_name(o.source_dtype),
+                                        dtype_name(o.target_dtype));
+                   });
 }
 
-Status silu_in_place(const Context& context, float* x, int64_t count) {
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::silu_in_place(context, x, count);
-#endif
-  return for_each(context, count, [&](int64_t i) { x[i] = x[i] / (1.0f + std::exp(-x[i])); });
-}
+OpList<ActivateInPlace> activate_in_place_implementations() { return kActivateInPlace; }
 
-Status tanh_gates(const Context& context, float* modulation, int64_t rows, int64_t width) {
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::tanh_gates(context, modulation, rows, width);
-#endif
-  return for_each(context, rows * 2 * width, [&](int64_t i) {
-    float& value = modulation[i / width * 2 * width + width + i % width];
-    value = std::tanh(value);
-  });
-}
-
-Status add_in_place(const Context& context, float* h, const void* y, DType y_dtype, int64_t count) {
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::add_in_place(context, h, y, y_dtype, count);
-#endif
-  if (y_dtype == DType::kF32) {
-    const auto* from = static_cast<const float*>(y);
-    return for_each(context, count, [&](int64_t i) { h[i] += from[i]; });
+Status activate_in_place(const Context& context, const ActivateInPlace& op) {
+  constexpr std::string_view kName = "activate_in_place";
+  INTAGLIO_TRY(check(kName, {{"rows", op.rows}, {"cols", op.cols}}, {{"x", op.x}}));
+  if (op.ld < op.cols) {
+    return make_error(ErrorCode::kInvalidArgument, "{}: ld is {}; expected cols, {}, or more",
+                      kName, op.ld, op.cols);
   }
-  const auto* from = static_cast<const BFloat16*>(y);
-  return for_each(context, count, [&](int64_t i) { h[i] += static_cast<float>(from[i]); });
+  return run_first(OpName{kName, "an activation"}, activate_in_place_implementations(), context, op,
+                   [](const ActivateInPlace& o) {
+                     return fmt::format("{} [{}, {}]", name_of(o.function), o.rows, o.cols);
+                   });
 }
 
-Status scatter_tap(const Context& context, const float* h, const ScatterTap& s, float* features) {
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::scatter_tap(context, h, s, features);
-#endif
-  return for_each(context, s.rows * s.cols,
-                  [&](int64_t i) { features[i * s.taps + s.tap] = h[i]; });
+OpList<AddInPlace> add_in_place_implementations() { return kAddInPlace; }
+
+Status add_in_place(const Context& context, const AddInPlace& op) {
+  constexpr std::string_view kName = "add_in_place";
+  INTAGLIO_TRY(check_float(kName, "y", op.y_dtype));
+  INTAGLIO_TRY(check(kName, {{"count", op.count}}, {{"h", op.h}, {"y", op.y}}));
+  return run_first(OpName{kName, "a sum"}, add_in_place_implementations(), context, op,
+                   [](const AddInPlace& o) {
+                     return fmt::format("{} F32 and {}", o.count, dtype_name(o.y_dtype));
+                   });
 }
 
-Status softmax_rows(const Context& context, const SoftmaxRows& s, float* scores, void* out) {
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::softmax_rows(context, s, scores, out);
-#endif
-  const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
-  const bool bf16 = s.out_dtype == DType::kBF16;
-  INTAGLIO_TRY(parallel_tasks(context, s.rows, 4, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) {
-      auto* const target = static_cast<std::byte*>(out) +
-                           row * s.cols * static_cast<int64_t>(dtype_size(s.out_dtype));
-      kernels.softmax(scores + row * s.cols, s.cols, s.scale, target, bf16);
-    }
-  }));
-  return {};
+OpList<ScatterTap> scatter_tap_implementations() { return kScatterTap; }
+
+Status scatter_tap(const Context& context, const ScatterTap& op) {
+  constexpr std::string_view kName = "scatter_tap";
+  INTAGLIO_TRY(check(kName, {{"rows", op.rows}, {"cols", op.cols}},
+                     {{"h", op.h}, {"features", op.features}}));
+  if (op.channel_stride < 1 || op.offset < 0 ||
+      (op.cols > 0 && op.offset + (op.cols - 1) * op.channel_stride >= op.ld)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}: {} channels, {} apart, from {} on do not fit into rows of {}", kName,
+                      op.cols, op.channel_stride, op.offset, op.ld);
+  }
+  return run_first(OpName{kName, "text features"}, scatter_tap_implementations(), context, op,
+                   [](const ScatterTap& o) {
+                     return fmt::format("[{}, {}] into [{}, {}], {} apart", o.rows, o.cols, o.rows,
+                                        o.ld, o.channel_stride);
+                   });
 }
 
-Status place_tile(const Context& context, const PlaceTile& s, const float* tile, float* picture) {
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::place_tile(context, s, tile, picture);
-#endif
-  INTAGLIO_TRY(parallel_tasks(context, s.tile_height, 16, [&](int64_t begin, int64_t end, int) {
-    for (int64_t y = begin; y < end; ++y) {
-      for (int64_t c = 0; c < 3; ++c) {
-        float* const line = picture + (c * s.height + s.first_row + y) * s.width + s.first_column;
-        for (int64_t x = 0; x < s.tile_width; ++x)
-          line[x] += s.row_share[y] * s.column_share[x] * tile[(y * s.tile_width + x) * 3 + c];
-      }
-    }
-  }));
-  return {};
+OpList<SoftmaxRows> softmax_rows_implementations() { return kSoftmaxRows; }
+
+Status softmax_rows(const Context& context, const SoftmaxRows& op) {
+  constexpr std::string_view kName = "softmax_rows";
+  INTAGLIO_TRY(check_float(kName, "out", op.out_dtype));
+  INTAGLIO_TRY(check(kName, {{"rows", op.rows}, {"cols", op.cols}},
+                     {{"scores", op.scores}, {"out", op.out}}));
+  if (!(op.scale >= 0.0f)) {
+    return make_error(ErrorCode::kInvalidArgument, "{}: scale is {}; expected 0 or more", kName,
+                      op.scale);
+  }
+  if (op.rows == 0 || op.cols == 0) return {};
+  return run_first(OpName{kName, "a softmax"}, softmax_rows_implementations(), context, op,
+                   [](const SoftmaxRows& o) {
+                     return fmt::format("[{}, {}] -> {}", o.rows, o.cols, dtype_name(o.out_dtype));
+                   });
+}
+
+OpList<PlaceTile> place_tile_implementations() { return kPlaceTile; }
+
+Status place_tile(const Context& context, const PlaceTile& op) {
+  constexpr std::string_view kName = "place_tile";
+  INTAGLIO_TRY(check(kName, {{"tile_height", op.tile_height}, {"tile_width", op.tile_width}},
+                     {{"tile", op.tile},
+                      {"picture", op.picture},
+                      {"row_share", op.row_share},
+                      {"column_share", op.column_share}}));
+  if (op.first_row < 0 || op.first_column < 0 || op.first_row > op.height - op.tile_height ||
+      op.first_column > op.width - op.tile_width) {
+    return make_error(
+        ErrorCode::kInvalidArgument, "{}: {}x{} at row {}, column {} does not lie inside {}x{}",
+        kName, op.tile_width, op.tile_height, op.first_row, op.first_column, op.width, op.height);
+  }
+  return run_first(OpName{kName, "a tile of the picture"}, place_tile_implementations(), context,
+                   op, [](const PlaceTile& o) {
+                     return fmt::format("{}x{} in {}x{}", o.tile_width, o.tile_height, o.width,
+                                        o.height);
+                   });
 }
 
 }  // namespace intaglio

@@ -1,5 +1,9 @@
-// Small float passes that no product fuses: conversion, SiLU, addition.
-// All pointers are memory of the context's device.
+// Small float passes that no product fuses: conversions, activations, sums, strides, a softmax,
+// tiles of a picture.
+//
+// All pointers are memory of the context's device. F32 arithmetic, each operation rounded, unless
+// said; a NaN stays a NaN, an Inf what the formula makes of it. A size of 0 does nothing. Each op's
+// list has "cuda_", "cpu_" and "ref_" before its name, unless said.
 #pragma once
 
 #include <cstdint>
@@ -7,46 +11,85 @@
 #include "core/context.h"
 #include "core/dtype.h"
 #include "core/status.h"
+#include "ops/op_list.h"
 
 namespace intaglio {
 
 // target[i] = source[i] between F32 and BF16 (round to nearest even), in any combination.
-Status convert_elements(const Context& context, const void* source, DType source_dtype,
-                        void* target, DType target_dtype, int64_t count);
+struct ConvertElements {
+  const void* source = nullptr;  // [count] of source_dtype
+  DType source_dtype = DType::kF32;
+  void* target = nullptr;  // [count] of target_dtype
+  DType target_dtype = DType::kF32;
+  int64_t count = 0;
+};
+OpList<ConvertElements> convert_elements_implementations();
+Status convert_elements(const Context& context, const ConvertElements& op);
 
-// x[i] = x[i] / (1 + exp(-x[i])), F32 in place.
-Status silu_in_place(const Context& context, float* x, int64_t count);
+// Functions of one value.
+//   kSilu      x / (1 + exp(-x))
+//   kTanh      tanh(x)
+//   kGeluTanh  0.5 x (1 + tanh(u)) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3)
+//   kSigmoid   1 / (1 + exp(-x))
+// SiLU and GELU of -Inf are NaN.
+enum class Nonlinearity { kSilu, kTanh, kGeluTanh, kSigmoid };
 
-// tanh of parts 1 and 3 of modulation [rows, 4, width], F32 in place: the gates of AdaLN.
-Status tanh_gates(const Context& context, float* modulation, int64_t rows, int64_t width);
+// x[r, c] = f(x[r, c]) for a block of columns, in place, F32.
+struct ActivateInPlace {
+  float* x = nullptr;  // [rows, cols], row stride ld
+  int64_t rows = 0, cols = 0, ld = 0;
+  Nonlinearity function = Nonlinearity::kSilu;
+};
+OpList<ActivateInPlace> activate_in_place_implementations();
+Status activate_in_place(const Context& context, const ActivateInPlace& op);
 
-// h[i] += y[i]; h F32, y F32 or BF16.
-Status add_in_place(const Context& context, float* h, const void* y, DType y_dtype, int64_t count);
+// h[i] += y[i]
+struct AddInPlace {
+  float* h = nullptr;       // [count]
+  const void* y = nullptr;  // [count], F32 or BF16
+  DType y_dtype = DType::kF32;
+  int64_t count = 0;
+};
+OpList<AddInPlace> add_in_place_implementations();
+Status add_in_place(const Context& context, const AddInPlace& op);
 
-// features[t, c * taps + tap] = h[t, c]; h [rows, cols], F32.
+// features[r * ld + c * channel_stride + offset] = h[r, c], F32: one of several hidden states that
+// make a row of features. Interleaved by channel: channel_stride = number of states, offset =
+// which; side by side: channel_stride = 1, offset = which * cols.
 struct ScatterTap {
-  int64_t rows = 0, cols = 0, taps = 0, tap = 0;
-};
-Status scatter_tap(const Context& context, const float* h, const ScatterTap& shape,
-                   float* features);
-
-// out[r, c] = softmax over c of scores[r, c] * scale; scores F32 are overwritten; out F32 or BF16, which may be scores itself if F32.
-struct SoftmaxRows {
+  const float* h = nullptr;   // [rows, cols] dense
+  float* features = nullptr;  // [rows, ld]; nothing else of it is written
   int64_t rows = 0, cols = 0;
-  float scale = 1.0f;
-  DType out_dtype = DType::kF32;
+  int64_t ld = 0;  // offset + (cols - 1) * channel_stride < ld
+  int64_t channel_stride = 1, offset = 0;
 };
-Status softmax_rows(const Context& context, const SoftmaxRows& shape, float* scores, void* out);
+OpList<ScatterTap> scatter_tap_implementations();
+Status scatter_tap(const Context& context, const ScatterTap& op);
 
-// picture[c, first_row + y, first_column + x] += row_share[y] * column_share[x] * tile[y, x, c], three channels, F32.
-struct PlaceTile {
-  int64_t height = 0, width = 0;  // of the picture, planes [3, height, width]
-  int64_t tile_height = 0, tile_width = 0;
-  int64_t first_row = 0, first_column = 0;  // the tile lies inside the picture
-  const float* row_share = nullptr;         // [tile_height]
-  const float* column_share = nullptr;      // [tile_width]
+// out[r, c] = softmax over c of scores[r, c] * scale. A row with a NaN or +Inf, or of -Inf alone,
+// is not finite throughout. Also "avx512_softmax_rows" and "avx2_softmax_rows".
+struct SoftmaxRows {
+  float* scores = nullptr;  // [rows, cols] dense, overwritten
+  void* out = nullptr;      // [rows, cols] dense, of out_dtype; may be scores if F32
+  int64_t rows = 0, cols = 0;
+  float scale = 1.0f;             // 0 or more
+  DType out_dtype = DType::kF32;  // F32 or BF16
 };
-Status place_tile(const Context& context, const PlaceTile& shape, const float* tile,
-                  float* picture);
+OpList<SoftmaxRows> softmax_rows_implementations();
+Status softmax_rows(const Context& context, const SoftmaxRows& op);
+
+// picture[c, first_row + y, first_column + x] += row_share[y] * column_share[x] * tile[y, x, c],
+// F32, three channels.
+struct PlaceTile {
+  const float* tile = nullptr;              // [tile_height, tile_width, 3]
+  float* picture = nullptr;                 // planes [3, height, width]
+  int64_t height = 0, width = 0;            // of the picture
+  int64_t tile_height = 0, tile_width = 0;  // the tile lies inside the picture
+  int64_t first_row = 0, first_column = 0;
+  const float* row_share = nullptr;     // [tile_height]
+  const float* column_share = nullptr;  // [tile_width]
+};
+OpList<PlaceTile> place_tile_implementations();
+Status place_tile(const Context& context, const PlaceTile& op);
 
 }  // namespace intaglio

@@ -1,6 +1,6 @@
 #include "ops/euler_step.h"
 
-#include "ops/cuda/elementwise.h"
+#include "ops/cuda/euler_step.h"
 #include "ops/euler_step_implementations.h"
 
 namespace intaglio {

@@ -113,7 +113,7 @@ TEST(DevicePasses, APrepareEndsItsCopiesBeforeTheFinalModulation) {
   ASSERT_NE(last_copy, log.rend());
   EXPECT_LT(last_wait, last_gates);  // from behind: the end comes after the last layer
   EXPECT_EQ(std::vector<std::string>(log.end() - 4, log.end() - 2),
-            (std::vector<std::string>{"0 wait 1", "0 silu_in_place"}));
+            (std::vector<std::string>{"0 wait 1", "0 silu_rows"}));
   // A resident pass copies nothing.
   ASSERT_TRUE(loaded.model->select_step(loaded.context, loaded.session, 0));
   ASSERT_NO_FATAL_FAILURE(loaded.forward());

@@ -169,7 +169,8 @@ TEST_F(Cancel, every_op_returns_at_once_when_asked_beforehand) {
                            {DType::kI8, out.data(), 1, 64, &scale}));
       std::vector<float> scores(640, 1.0f);
       expect("softmax_rows", out,
-             softmax_rows(stopped, {.rows = 10, .cols = 64}, scores.data(), out.data()));
+             softmax_rows(stopped,
+                          {.scores = scores.data(), .out = out.data(), .rows = 10, .cols = 64}));
       expect("norm", out,
              norm(stopped, {.rows = 10, .cols = 64, .eps = 1e-6f},
                   {.x = x.data(), .out = {DType::kF32, out.data(), 10, 64, nullptr}}));

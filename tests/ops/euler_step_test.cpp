@@ -10,31 +10,17 @@
 #include <string>
 #include <vector>
 
+#include "ops/each_implementation.h"
 #include "ops/euler_step_implementations.h"
-#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
 
+using test::each_implementation;
+
 constexpr float kInf = std::numeric_limits<float>::infinity();
 // Below, at and above a block and a grain of a thread.
 constexpr int64_t kCounts[] = {1, 3, 1023, 1024, 1025, 16384, 40001};
-
-// test(implementation, context) for those that run on this machine, at every level it has.
-template <typename Op, typename Test>
-void each_implementation(OpList<Op> list, Test&& test) {
-  int ran = 0;
-  for (const CpuFeatures& cpu : test::tested_cpus()) {
-    const Context context{.threads = 2, .cpu = cpu};
-    for (const OpImplementation<Op>& implementation : list) {
-      if (implementation.device != DeviceKind::kCpu) continue;
-      SCOPED_TRACE(std::string(implementation.name) + " at " + cpu_isa_name(cpu.isa).data());
-      test(implementation, context);
-      ++ran;
-    }
-  }
-  EXPECT_GE(ran, 2);
-}
 
 std::vector<float> random_values(int64_t count, unsigned seed, float size = 1.0f) {
   std::mt19937 random(seed);

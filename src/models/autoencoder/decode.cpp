@@ -206,10 +206,14 @@ class Walk {
           nested));
       std::byte* const p = compute_ == DType::kBF16 ? weights : scores;
       if (running_) {
-        const SoftmaxRows shape{rows, tokens, 1.0f / std::sqrt(static_cast<float>(channels)),
-                                compute_};
         const ProfileScope part(context_, profile_, ProfilePart::kAttention);
-        INTAGLIO_TRY(softmax_rows(context_, shape, reinterpret_cast<float*>(scores), p));
+        INTAGLIO_TRY(
+            softmax_rows(context_, {.scores = reinterpret_cast<float*>(scores),
+                                    .out = p,
+                                    .rows = rows,
+                                    .cols = tokens,
+                                    .scale = 1.0f / std::sqrt(static_cast<float>(channels)),
+                                    .out_dtype = compute_}));
       }
       // The rows of q are used up: their results take their place.
       INTAGLIO_TRY(multiply({.m = rows,
@@ -383,16 +387,16 @@ Status Decoder::decode(const Context& context, const float* latent, int64_t h, i
                       walk.run(plan, {latent, h, w, rows.start(i), columns.start(j)}, rows.tile,
                                columns.tile, step, profile));
       const ProfileScope part(context, profile, ProfilePart::kOther);
-      INTAGLIO_TRY(place_tile(context,
-                              {.height = h * scale,
-                               .width = width,
-                               .tile_height = rows.tile * scale,
-                               .tile_width = columns.tile * scale,
-                               .first_row = rows.start(i) * scale,
-                               .first_column = columns.start(j) * scale,
-                               .row_share = row_share.as<float>(),
-                               .column_share = column_share.as<float>()},
-                              tile, picture.as<float>()));
+      INTAGLIO_TRY(place_tile(context, {.tile = tile,
+                                        .picture = picture.as<float>(),
+                                        .height = h * scale,
+                                        .width = width,
+                                        .tile_height = rows.tile * scale,
+                                        .tile_width = columns.tile * scale,
+                                        .first_row = rows.start(i) * scale,
+                                        .first_column = columns.start(j) * scale,
+                                        .row_share = row_share.as<float>(),
+                                        .column_share = column_share.as<float>()}));
       INTAGLIO_TRY(synchronize(context));  // the shares go away
     }
   }

@@ -238,16 +238,20 @@ Status Transformer::embed_times(const Context& context, std::span<const float> t
                     as_linear_input(context, weights, in, DType::kF32, steps, storage, scale_row));
     return linear(context, weights, input, out, DType::kF32, weights.n);
   };
+  const auto activate = [&](float* values, int64_t cols, int64_t ld, Nonlinearity function) {
+    return activate_in_place(
+        context, {.x = values, .rows = steps, .cols = cols, .ld = ld, .function = function});
+  };
 
   std::vector<float> embedding(static_cast<size_t>(steps * d));
   for (int64_t s = 0; s < steps; ++s)
     fill_time_embedding(times[static_cast<size_t>(s)], d, embedding.data() + s * d);
   INTAGLIO_TRY(copy_in(context, x, embedding.data(), embedding.size() * sizeof(float)));
   INTAGLIO_TRY(apply(time_in_, x, y));
-  INTAGLIO_TRY(silu_in_place(context, y, steps * d));
+  INTAGLIO_TRY(activate(y, d, d, Nonlinearity::kSilu));
   INTAGLIO_TRY(apply(time_out_, y, x));
   INTAGLIO_TRY(apply(adaln_proj_, x, y));
-  INTAGLIO_TRY(silu_in_place(context, y, steps * config_.adaln_dim));
+  INTAGLIO_TRY(activate(y, config_.adaln_dim, config_.adaln_dim, Nonlinearity::kSilu));
 
   StreamPass stream(context, streamer_.get(), modulations_);
   INTAGLIO_TRY(stream.begin());
@@ -256,10 +260,11 @@ Status Transformer::embed_times(const Context& context, std::span<const float> t
     if (!modulations_.empty()) INTAGLIO_TRY(stream.acquire());
     INTAGLIO_TRY(apply(layers_[i].modulation, y, m));
     if (!modulations_.empty()) INTAGLIO_TRY(stream.release());
-    INTAGLIO_TRY(tanh_gates(context, m, steps, d));
+    for (const int64_t gate : {1, 3})
+      INTAGLIO_TRY(activate(m + gate * d, d, 4 * d, Nonlinearity::kTanh));
   }
   INTAGLIO_TRY(stream.end());
-  INTAGLIO_TRY(silu_in_place(context, y, steps * config_.adaln_dim));
+  INTAGLIO_TRY(activate(y, config_.adaln_dim, config_.adaln_dim, Nonlinearity::kSilu));
   return apply(final_modulation_, y, session.final_scale_.as<float>());
 }
 

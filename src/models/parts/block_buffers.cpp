@@ -38,7 +38,8 @@ Expected<Activation> as_linear_input(const Context& context, const LinearWeights
   if (has_row_scales(activation.dtype)) {
     INTAGLIO_TRY(quantize_rows(context, TensorView{x, dtype, Shape{rows, weights.k}}, activation));
   } else {
-    INTAGLIO_TRY(convert_elements(context, x, dtype, storage, activation.dtype, rows * weights.k));
+    INTAGLIO_TRY(
+        convert_elements(context, {x, dtype, storage, activation.dtype, rows * weights.k}));
   }
   return activation;
 }

@@ -259,7 +259,13 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
       INTAGLIO_TRY(synchronize(context));  // before its weights go
     }
     if (config_.taps[static_cast<size_t>(tap)] != i) continue;
-    INTAGLIO_TRY(scatter_tap(context, b.h, {tokens, config_.hidden, taps, tap}, features));
+    INTAGLIO_TRY(scatter_tap(context, {.h = b.h,
+                                       .features = features,
+                                       .rows = tokens,
+                                       .cols = config_.hidden,
+                                       .ld = config_.hidden * taps,
+                                       .channel_stride = taps,
+                                       .offset = tap}));
     ++tap;
   }
   return check_finite(context, b.h, tokens * config_.hidden);
@@ -308,7 +314,8 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   INTAGLIO_ASSIGN(const Activation attended, as_linear_input(context, layer.out, b.input, b.dtype,
                                                              tokens, b.wide, b.scale_row));
   INTAGLIO_TRY(linear(context, layer.out, attended, b.narrow, b.dtype, c.hidden));
-  INTAGLIO_TRY(add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden));
+  const AddInPlace residual{b.h, b.narrow, b.dtype, tokens * c.hidden};
+  INTAGLIO_TRY(add_in_place(context, residual));
 
   INTAGLIO_ASSIGN(const Activation ffn_input, normed(layer.post_norm, layer.gate_up));
   INTAGLIO_TRY(
@@ -316,7 +323,7 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   INTAGLIO_ASSIGN(const Activation hidden, as_linear_input(context, layer.down, b.wide, b.dtype,
                                                            tokens, b.input, b.scale_row));
   INTAGLIO_TRY(linear(context, layer.down, hidden, b.narrow, b.dtype, c.hidden));
-  return add_in_place(context, b.h, b.narrow, b.dtype, tokens * c.hidden);
+  return add_in_place(context, residual);
 }
 
 }  // namespace intaglio::qwen3

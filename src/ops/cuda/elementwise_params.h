@@ -18,43 +18,14 @@ struct FlatParams {
   int64_t count = 0;
 };
 
-inline constexpr int kMaxPasses = 4;
+// The formulas of ops/elementwise.h.
+enum class Nonlinearity : int32_t { kSilu, kTanh, kGeluTanh, kSigmoid };
 
-// v[i] = weight[0] * velocity[0][i] + weight[1] * velocity[1][i] + ..., in this order.
-struct PassesParams {
-  const float* velocity[kMaxPasses] = {};  // [count] each
-  float weight[kMaxPasses] = {};
-  int32_t passes = 0;  // 1 to kMaxPasses
-  int64_t count = 0;
-};
-
-// Bits of EulerStepParams::not_finite: bit i for the velocity of pass i, this one for the latents.
-inline constexpr uint32_t kLatentsNotFinite = uint32_t{1} << 31;
-
-// x[i] -= delta * (factor * v[i])
-struct EulerStepParams {
-  PassesParams v;
-  float* x = nullptr;  // [count]
-  float delta = 0.0f;
-  const float* factor = nullptr;  // device memory, one value, or nullptr: 1
-  // Device memory, one word, or nullptr: bits are added for a velocity, and for new latents, that
-  // hold an Inf or a NaN. Nothing is written where all is well.
-  uint32_t* not_finite = nullptr;
-};
-
-// *factor = min(1, limit * |velocity[reference]| / |v|), 1 where |v| is 0; squares are summed in
-// float64 in a fixed order. By one block: latents of a picture are few.
-struct LimitVelocityNormParams {
-  PassesParams v;
-  int32_t reference = 0;
-  float limit = 1.0f;
-  float* factor = nullptr;  // device memory, one value
-};
-
-// x[r * ld + c] = tanh(x[r * ld + c]). AdaLN's gates, parts 1 and 3 of m [steps, 4, width]: x = m + width, rows = 2 * steps, cols = width, ld = 2 * width.
-struct TanhRowsParams {
+// x[r * ld + c] = f(x[r * ld + c])
+struct ActivateRowsParams {
   float* x = nullptr;
   int64_t rows = 0, cols = 0, ld = 0;  // ld >= cols
+  Nonlinearity function = Nonlinearity::kSilu;
 };
 
 // out[r, c] = gate / (1 + exp(-gate)) * up; gate = x[r, c], up = x[r, cols + c]. x [rows, 2 * cols], out [rows, cols], dense, F32 or BF16 each.
@@ -82,12 +53,12 @@ struct GatherRowsParams {
   RowType table_type = RowType::kBF16;
 };
 
-// features[r, c * taps + tap] = h[r, c]
+// features[r * ld + c * channel_stride + offset] = h[r, c]
 struct ScatterTapParams {
   const float* h = nullptr;   // [rows, cols] dense
-  float* features = nullptr;  // [rows, cols * taps] dense
-  int64_t rows = 0, cols = 0;
-  int32_t taps = 1, tap = 0;
+  float* features = nullptr;  // [rows, ld]
+  int64_t rows = 0, cols = 0, ld = 0;
+  int64_t channel_stride = 1, offset = 0;
 };
 
 // out[r, c] = softmax over c of scores[r, c] * scale. A row with a NaN or +Inf, or of -Inf alone, is NaN throughout.

@@ -7,6 +7,7 @@
 #include "device/double/device_double.h"
 #include "device/double/elements.h"
 #include "ops/cuda/launch/elementwise.h"
+#include "ops/cuda/launch/euler_step.h"
 #include "ops/cuda/launch/group_norm.h"
 #include "ops/cuda/launch/norm_rows.h"
 #include "ops/quantize.h"
@@ -19,6 +20,20 @@ cudaError_t launch(cudaStream_t stream, const char* name, std::function<void()> 
 }
 
 float silu(float x) { return x / (1.0f + std::exp(-x)); }
+
+float activated(Nonlinearity function, float x) {
+  switch (function) {
+    case Nonlinearity::kSilu:
+      return silu(x);
+    case Nonlinearity::kTanh:
+      return std::tanh(x);
+    case Nonlinearity::kGeluTanh:
+      return 0.5f * x * (1.0f + std::tanh(0.797884561f * (x + 0.044715f * x * x * x)));
+    case Nonlinearity::kSigmoid:
+      return 1.0f / (1.0f + std::exp(-x));
+  }
+  return x;
+}
 
 float velocity_at(const PassesParams& p, int64_t i) {
   float v = p.weight[0] * p.velocity[0][i];
@@ -90,6 +105,9 @@ cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {
   });
 }
 
+const char* convert_elements_refusal(const void*, RowType, const void*, RowType, int64_t) {
+  return nullptr;
+}
 cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType out_type,
                              int64_t count, cudaStream_t stream) {
   return launch(stream, "convert_elements", [=] {
@@ -97,12 +115,7 @@ cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType
   });
 }
 
-cudaError_t silu_in_place(float* x, int64_t count, cudaStream_t stream) {
-  return launch(stream, "silu_in_place", [=] {
-    for (int64_t i = 0; i < count; ++i) x[i] = silu(x[i]);
-  });
-}
-
+const char* add_in_place_refusal(const float*, const void*, RowType, int64_t) { return nullptr; }
 cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
                          cudaStream_t stream) {
   return launch(stream, "add_in_place", [=] {
@@ -136,10 +149,16 @@ cudaError_t limit_velocity_norm(const LimitVelocityNormParams& p, cudaStream_t s
   });
 }
 
-cudaError_t tanh_rows(const TanhRowsParams& p, cudaStream_t stream) {
-  return launch(stream, "tanh_rows", [p] {
-    for (int64_t row = 0; row < p.rows; ++row)
-      for (int64_t c = 0; c < p.cols; ++c) p.x[row * p.ld + c] = std::tanh(p.x[row * p.ld + c]);
+const char* activate_rows_refusal(const ActivateRowsParams&) { return nullptr; }
+cudaError_t activate_rows(const ActivateRowsParams& p, cudaStream_t stream) {
+  constexpr const char* kNames[] = {"silu_rows", "tanh_rows", "gelu_tanh_rows", "sigmoid_rows"};
+  return launch(stream, kNames[static_cast<int>(p.function)], [p] {
+    for (int64_t row = 0; row < p.rows; ++row) {
+      for (int64_t c = 0; c < p.cols; ++c) {
+        float& x = p.x[row * p.ld + c];
+        x = activated(p.function, x);
+      }
+    }
   });
 }
 
@@ -163,12 +182,16 @@ cudaError_t add_bias_rows(const AddBiasRowsParams& p, cudaStream_t stream) {
   });
 }
 
+const char* scatter_tap_refusal(const ScatterTapParams&) { return nullptr; }
 cudaError_t scatter_tap(const ScatterTapParams& p, cudaStream_t stream) {
   return launch(stream, "scatter_tap", [p] {
-    for (int64_t i = 0; i < p.rows * p.cols; ++i) p.features[i * p.taps + p.tap] = p.h[i];
+    for (int64_t row = 0; row < p.rows; ++row)
+      for (int64_t c = 0; c < p.cols; ++c)
+        p.features[row * p.ld + c * p.channel_stride + p.offset] = p.h[row * p.cols + c];
   });
 }
 
+const char* softmax_rows_refusal(const SoftmaxRowsParams&) { return nullptr; }
 cudaError_t softmax_rows(const SoftmaxRowsParams& p, cudaStream_t stream) {
   return launch(stream, "softmax_rows", [p] {
     std::vector<double> e(static_cast<size_t>(p.cols));
@@ -186,6 +209,7 @@ cudaError_t softmax_rows(const SoftmaxRowsParams& p, cudaStream_t stream) {
   });
 }
 
+const char* place_picture_refusal(const PlacePictureParams&) { return nullptr; }
 cudaError_t place_picture(const PlacePictureParams& p, cudaStream_t stream) {
   return launch(stream, "place_picture", [p] {
     for (int64_t y = 0; y < p.tile_height; ++y)

@@ -1,4 +1,5 @@
-// The small passes over floats: conversion, SiLU, sums, the sampling step, gates, SwiGLU, biases, embedding rows, taps, softmax, pictures.
+// The small passes over floats: conversion, sums, activations, SwiGLU, biases,
+// embedding rows, taps, softmax, pictures.
 //
 // Formulas and edge cases: ops/cuda/elementwise_params.h. Every architecture from sm_75 runs the same code. All are bound by memory; a thread loads four pieces of 4 elements before it uses
 // one, and pieces of a warp are neighbours. Flat passes cut the elements into blocks; row passes give a block a row, which needs no division.
@@ -15,11 +16,25 @@ inline constexpr int kElementThreads = 256;
 inline constexpr int kElementUnroll = 4;  // pieces a thread has in flight
 inline constexpr int kElementsOfBlock = kElementThreads * kElementUnroll * kRowPiece;
 
-__device__ __forceinline__ float silu(float x) { return __fdiv_rn(x, __fadd_rn(1.0f, expf(-x))); }
+// x / (1 + exp(-u))
+__device__ __forceinline__ float sigmoid_quotient(float x, float u) {
+  return __fdiv_rn(x, __fadd_rn(1.0f, expf(-u)));
+}
 
-__device__ __forceinline__ bool is_finite(float x) {
-  constexpr uint32_t kExponent = 0x7f800000u;
-  return (__float_as_uint(x) & kExponent) != kExponent;
+template <Nonlinearity kFunction>
+__device__ __forceinline__ float activated(float x) {
+  if constexpr (kFunction == Nonlinearity::kSilu) {
+    return sigmoid_quotient(x, x);
+  } else if constexpr (kFunction == Nonlinearity::kTanh) {
+    return tanhf(x);
+  } else if constexpr (kFunction == Nonlinearity::kSigmoid) {
+    return sigmoid_quotient(1.0f, x);
+  } else {
+    static_assert(kFunction == Nonlinearity::kGeluTanh);
+    constexpr float kTwice = 1.59576912f;  // 2 sqrt(2 / pi)
+    const float cube = __fmul_rn(__fmul_rn(x, x), x);
+    return sigmoid_quotient(x, __fmul_rn(kTwice, __fadd_rn(x, __fmul_rn(0.044715f, cube))));
+  }
 }
 
 // --- flat passes ---
@@ -31,10 +46,6 @@ struct ConvertElements {
   using B = void;
   using Out = To;
   static __device__ __forceinline__ float value(float a, float) { return a; }
-};
-
-struct SiluElements : ConvertElements<F32, F32> {
-  static __device__ __forceinline__ float value(float a, float) { return silu(a); }
 };
 
 template <class Y>
@@ -107,72 +118,6 @@ __global__ void __launch_bounds__(kElementThreads)
   }
 }
 
-// --- the sampling step ---
-
-// Elements of the passes' velocities, [pass].
-template <int kPasses>
-__device__ __forceinline__ float velocity(const PassesParams& p, const float (&v)[kPasses]) {
-  float sum = __fmul_rn(p.weight[0], v[0]);
-#pragma unroll
-  for (int pass = 1; pass < kPasses; ++pass)
-    sum = __fadd_rn(sum, __fmul_rn(p.weight[pass], v[pass]));
-  return sum;
-}
-
-// Whatever is wrong with a velocity is wrong with `x` too: one comparison an element where all is
-// well.
-template <int kPasses>
-__device__ __forceinline__ uint32_t not_finite_bits(float x, const float (&v)[kPasses]) {
-  if (is_finite(x)) return 0;
-  uint32_t bits = kLatentsNotFinite;
-#pragma unroll
-  for (int pass = 0; pass < kPasses; ++pass)
-    if (!is_finite(v[pass])) bits |= 1u << pass;
-  return bits;
-}
-
-template <int kPasses, bool kWhole>
-__device__ __forceinline__ void euler_block(const EulerStepParams& p, int64_t first) {
-  OperandPieces<F32> raw_x, raw_v[kPasses];
-  load_operand<kWhole>(raw_x, p.x, first, p.v.count);
-#pragma unroll
-  for (int pass = 0; pass < kPasses; ++pass)
-    load_operand<kWhole>(raw_v[pass], p.v.velocity[pass], first, p.v.count);
-  const float factor = p.factor != nullptr ? __ldg(p.factor) : 1.0f;
-  uint32_t found = 0;
-#pragma unroll
-  for (int u = 0; u < kElementUnroll; ++u) {
-    const int64_t at = first + u * int64_t{kElementThreads * kRowPiece};
-    float x[kRowPiece], pieces[kPasses][kRowPiece];
-    unpack_operand(raw_x, u, x);
-#pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) unpack_operand(raw_v[pass], u, pieces[pass]);
-#pragma unroll
-    for (int i = 0; i < kRowPiece; ++i) {
-      float v[kPasses];
-#pragma unroll
-      for (int pass = 0; pass < kPasses; ++pass) v[pass] = pieces[pass][i];
-      x[i] = __fsub_rn(x[i], __fmul_rn(p.delta, __fmul_rn(factor, velocity<kPasses>(p.v, v))));
-      if (kWhole || at + i < p.v.count) found |= not_finite_bits<kPasses>(x[i], v);
-    }
-    store_row_piece<kWhole, F32>(p.x, at, kWhole ? kRowPiece : p.v.count - at, x);
-  }
-  if (found != 0 && p.not_finite != nullptr) atomicOr(p.not_finite, found);
-}
-
-// kVector: every array is at a multiple of 16 bytes.
-template <int kPasses, bool kVector>
-__global__ void __launch_bounds__(kElementThreads)
-    euler_step_kernel(const __grid_constant__ EulerStepParams p) {
-  const int64_t block = int64_t{blockIdx.x} * kElementsOfBlock;
-  const int64_t first = block + int64_t{threadIdx.x} * kRowPiece;
-  if (kVector && block + kElementsOfBlock <= p.v.count) {
-    euler_block<kPasses, true>(p, first);
-  } else {
-    euler_block<kPasses, false>(p, first);
-  }
-}
-
 // --- passes by row: a block a row ---
 
 // raw = load(column, left) for several pieces of the row, then use(column, left, raw). Past the end of the row load gets left <= 0 and gives zeros: no branch keeps the loads together.
@@ -195,83 +140,33 @@ __device__ __forceinline__ void each_row_piece(int64_t cols, Load&& load, Use&& 
   }
 }
 
-template <int kPasses>
-struct VelocityPieces {
-  Piece<F32, kRowPiece> pass[kPasses];
-};
-
-inline constexpr int kLimitThreads = 512;
-
-// One block: a fixed order of sums, and no memory of its own. Two float64 additions a value, of which
-// a multiprocessor makes two a clock at least: 262144 values take as many clocks at most, computed,
-// 0.15 ms.
-template <int kPasses, bool kVector>
-__global__ void __launch_bounds__(kLimitThreads)
-    limit_velocity_norm_kernel(const __grid_constant__ LimitVelocityNormParams p) {
-  __shared__ double of_reference[kLimitThreads], of_sum[kLimitThreads];
-  double reference = 0.0, sum = 0.0;
-  each_row_piece(
-      p.v.count,
-      [&](int64_t at, int64_t left) {
-        VelocityPieces<kPasses> raw;
-#pragma unroll
-        for (int pass = 0; pass < kPasses; ++pass)
-          raw.pass[pass] =
-              load_row_piece<kVector, RowRead::kAgain, F32>(p.v.velocity[pass], at, left);
-        return raw;
-      },
-      [&](int64_t, int64_t left, const VelocityPieces<kPasses>& raw) {
-        float pieces[kPasses][kRowPiece];
-#pragma unroll
-        for (int pass = 0; pass < kPasses; ++pass) unpack<F32>(raw.pass[pass], pieces[pass]);
-#pragma unroll
-        for (int i = 0; i < kRowPiece; ++i) {
-          if (i >= left) continue;
-          float v[kPasses], r = 0.0f;
-#pragma unroll
-          for (int pass = 0; pass < kPasses; ++pass) {
-            v[pass] = pieces[pass][i];
-            if (pass == p.reference) r = v[pass];
-          }
-          const float s = velocity<kPasses>(p.v, v);
-          reference += double{r} * double{r};
-          sum += double{s} * double{s};
-        }
-      });
-  const int thread = threadIdx.x;
-  of_reference[thread] = reference;
-  of_sum[thread] = sum;
-  for (int half = kLimitThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (thread >= half) continue;
-    of_reference[thread] += of_reference[thread + half];
-    of_sum[thread] += of_sum[thread + half];
-  }
-  if (thread != 0) return;
-  const double ratio = double{p.limit} * sqrt(of_reference[0] / of_sum[0]);
-  *p.factor = of_sum[0] == 0.0 || ratio >= 1.0 ? 1.0f : static_cast<float>(ratio);
-}
-
 template <class Type>
 struct GateUpPieces {
   Piece<Type, kRowPiece> gate, up;
 };
 
-template <bool kVector>
+__host__ __device__ inline int64_t blocks_of_row(int64_t cols) {
+  return (cols + kElementsOfBlock - 1) / kElementsOfBlock;
+}
+
+// Few rows may be long ones: a block takes kElementsOfBlock columns of a row.
+template <Nonlinearity kFunction, bool kVector>
 __global__ void __launch_bounds__(kElementThreads)
-    tanh_rows_kernel(const __grid_constant__ TanhRowsParams p) {
-  float* const row = p.x + int64_t{blockIdx.x} * p.ld;
+    activate_rows_kernel(const __grid_constant__ ActivateRowsParams p) {
+  const int64_t blocks = blocks_of_row(p.cols);
+  const int64_t first = int64_t{blockIdx.x} % blocks * kElementsOfBlock;
+  float* const piece = p.x + int64_t{blockIdx.x} / blocks * p.ld + first;
   each_row_piece(
-      p.cols,
+      min(p.cols - first, int64_t{kElementsOfBlock}),
       [&](int64_t column, int64_t left) {
-        return load_row_piece<kVector, RowRead::kOnce, F32>(row, column, left);
+        return load_row_piece<kVector, RowRead::kOnce, F32>(piece, column, left);
       },
       [&](int64_t column, int64_t left, const Piece<F32, kRowPiece>& raw) {
         float v[kRowPiece];
         unpack<F32>(raw, v);
 #pragma unroll
-        for (float& x : v) x = tanhf(x);
-        store_row_piece<kVector, F32>(row, column, left, v);
+        for (float& x : v) x = activated<kFunction>(x);
+        store_row_piece<kVector, F32>(piece, column, left, v);
       });
 }
 
@@ -341,13 +236,15 @@ __global__ void __launch_bounds__(kElementThreads)
       });
 }
 
-// Stores are 4 bytes taps * 4 apart: a sector of 32 bytes each. All taps of a row together would write whole sectors, but they are known a layer at a time.
-template <bool kVector>
+// Interleaved, stores are 4 bytes channel_stride * 4 apart: a sector of 32 bytes each. All taps of
+// a row together would write whole sectors, but they are known a layer at a time. kDense: channels
+// lie side by side, each piece at a multiple of 16 bytes.
+template <bool kVector, bool kDense>
 __global__ void __launch_bounds__(kElementThreads)
     scatter_tap_kernel(const __grid_constant__ ScatterTapParams p) {
   const int64_t row = blockIdx.x;
   const float* const from = p.h + row * p.cols;
-  float* const to = p.features + row * p.cols * p.taps + p.tap;
+  float* const to = p.features + row * p.ld + p.offset;
   each_row_piece(
       p.cols,
       [&](int64_t column, int64_t left) {
@@ -356,9 +253,13 @@ __global__ void __launch_bounds__(kElementThreads)
       [&](int64_t column, int64_t left, const Piece<F32, kRowPiece>& raw) {
         float v[kRowPiece];
         unpack<F32>(raw, v);
+        if constexpr (kDense) {
+          store_row_piece<kVector, F32>(to, column, left, v);
+        } else {
 #pragma unroll
-        for (int i = 0; i < kRowPiece; ++i)
-          if (i < left) to[(column + i) * p.taps] = v[i];
+          for (int i = 0; i < kRowPiece; ++i)
+            if (i < left) to[(column + i) * p.channel_stride] = v[i];
+        }
       });
 }
 

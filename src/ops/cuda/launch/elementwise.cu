@@ -1,5 +1,4 @@
 #include <initializer_list>
-#include <type_traits>
 
 #include "ops/cuda/kernels/elementwise.cuh"
 #include "ops/cuda/launch/elementwise.h"
@@ -53,6 +52,16 @@ unsigned threads_for(int64_t cols) {
   const int64_t pieces = (cols + kRowPiece - 1) / kRowPiece;
   return static_cast<unsigned>(pieces < kElementThreads ? (pieces + 31) / 32 * 32
                                                         : kElementThreads);
+}
+
+template <Nonlinearity kFunction>
+void launch_activate(const ActivateRowsParams& p, cudaStream_t stream) {
+  const auto blocks = static_cast<unsigned>(p.rows * blocks_of_row(p.cols));
+  if (p.cols % kRowPiece == 0 && p.ld % kRowPiece == 0 && is_aligned(p.x, 16)) {
+    activate_rows_kernel<kFunction, true><<<blocks, threads_for(p.cols), 0, stream>>>(p);
+  } else {
+    activate_rows_kernel<kFunction, false><<<blocks, threads_for(p.cols), 0, stream>>>(p);
+  }
 }
 
 template <class X, class Out>
@@ -120,30 +129,6 @@ void launch_place(const PlacePictureParams& p, cudaStream_t stream) {
   }
 }
 
-bool velocities_aligned(const PassesParams& p, uintptr_t bytes) {
-  for (int pass = 0; pass < p.passes; ++pass)
-    if (!is_aligned(p.velocity[pass], bytes)) return false;
-  return true;
-}
-
-const char* refuse_passes(const PassesParams& p) {
-  if (p.passes < 1 || p.passes > kMaxPasses) return "passes must be 1 to 4";
-  if (const char* reason = refuse_count(p.count)) return reason;
-  for (int pass = 0; pass < p.passes; ++pass)
-    if (p.count > 0 && p.velocity[pass] == nullptr) return "every velocity must be given";
-  return velocities_aligned(p, 4) ? nullptr : "a velocity is not aligned to its type";
-}
-
-// launch(number of passes), known to the compiler.
-template <class Launch>
-void with_passes(const PassesParams& p, Launch&& launch) {
-  static_assert(kMaxPasses == 4);
-  if (p.passes == 1) launch(std::integral_constant<int, 1>{});
-  if (p.passes == 2) launch(std::integral_constant<int, 2>{});
-  if (p.passes == 3) launch(std::integral_constant<int, 3>{});
-  if (p.passes == 4) launch(std::integral_constant<int, 4>{});
-}
-
 }  // namespace
 
 const char* convert_elements_refusal(const void* in, RowType in_type, const void* out,
@@ -172,19 +157,17 @@ cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType
                                    : launch_flat<ConvertElements<F16, F32>>(p, stream);
 }
 
-cudaError_t silu_in_place(float* x, int64_t count, cudaStream_t stream) {
-  if ((count > 0 && x == nullptr) || !is_aligned(x, 4)) return cudaErrorInvalidValue;
-  FlatParams p;
-  p.a = p.out = x;
-  p.count = count;
-  return launch_flat<SiluElements>(p, stream);
+const char* add_in_place_refusal(const float* h, const void* y, RowType y_type, int64_t count) {
+  if (const char* reason = refuse_count(count)) return reason;
+  if (!is_f32_or_bf16(y_type)) return "y must be f32 or bf16";
+  if (count > 0 && (h == nullptr || y == nullptr)) return "h and y must be given";
+  return is_aligned(h, 4) && is_aligned(y, bytes_of(y_type)) ? nullptr
+                                                             : "h or y is not aligned to its type";
 }
 
 cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
                          cudaStream_t stream) {
-  if ((count > 0 && (h == nullptr || y == nullptr)) || !is_f32_or_bf16(y_type) ||
-      !is_aligned(h, 4) || !is_aligned(y, bytes_of(y_type)))
-    return cudaErrorInvalidValue;
+  if (add_in_place_refusal(h, y, y_type, count) != nullptr) return cudaErrorInvalidValue;
   FlatParams p;
   p.a = p.out = h;
   p.b = y;
@@ -193,62 +176,31 @@ cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
                                  : launch_flat<AddElements<BF16>>(p, stream);
 }
 
-const char* euler_step_refusal(const EulerStepParams& p) {
-  if (const char* reason = refuse_passes(p.v)) return reason;
-  if (p.v.count > 0 && p.x == nullptr) return "x must be given";
-  return all_aligned({p.x, p.factor, p.not_finite}, 4) ? nullptr
-                                                       : "a pointer is not aligned to its type";
-}
-
-cudaError_t euler_step(const EulerStepParams& p, cudaStream_t stream) {
-  if (euler_step_refusal(p) != nullptr) return cudaErrorInvalidValue;
-  if (p.v.count == 0) return cudaSuccess;
-  with_passes(p.v, [&](auto passes) {
-    const auto blocks =
-        static_cast<unsigned>((p.v.count + kElementsOfBlock - 1) / kElementsOfBlock);
-    if (velocities_aligned(p.v, 16) && is_aligned(p.x, 16)) {
-      euler_step_kernel<passes(), true><<<blocks, kElementThreads, 0, stream>>>(p);
-    } else {
-      euler_step_kernel<passes(), false><<<blocks, kElementThreads, 0, stream>>>(p);
-    }
-  });
-  return cudaPeekAtLastError();
-}
-
-const char* limit_velocity_norm_refusal(const LimitVelocityNormParams& p) {
-  if (const char* reason = refuse_passes(p.v)) return reason;
-  if (p.reference < 0 || p.reference >= p.v.passes) return "reference must be one of the passes";
-  if (p.factor == nullptr) return "factor must be given";
-  return is_aligned(p.factor, 4) ? nullptr : "a pointer is not aligned to its type";
-}
-
-cudaError_t limit_velocity_norm(const LimitVelocityNormParams& p, cudaStream_t stream) {
-  if (limit_velocity_norm_refusal(p) != nullptr) return cudaErrorInvalidValue;
-  with_passes(p.v, [&](auto passes) {
-    if (p.v.count % kRowPiece == 0 && velocities_aligned(p.v, 16)) {
-      limit_velocity_norm_kernel<passes(), true><<<1, kLimitThreads, 0, stream>>>(p);
-    } else {
-      limit_velocity_norm_kernel<passes(), false><<<1, kLimitThreads, 0, stream>>>(p);
-    }
-  });
-  return cudaPeekAtLastError();
-}
-
-const char* tanh_rows_refusal(const TanhRowsParams& p) {
+const char* activate_rows_refusal(const ActivateRowsParams& p) {
   if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (p.rows > 0 && p.cols > 0 && blocks_of_row(p.cols) > kMostBlocks / p.rows)
+    return "rows of 4096 columns must be at most 2^31 - 1";
   if (p.ld < p.cols || p.ld > kMostSide) return "ld must be cols to 2^40";
   if (p.rows > 0 && p.cols > 0 && p.x == nullptr) return "x must be given";
   return is_aligned(p.x, 4) ? nullptr : "x is not aligned to its type";
 }
 
-cudaError_t tanh_rows(const TanhRowsParams& p, cudaStream_t stream) {
-  if (tanh_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+cudaError_t activate_rows(const ActivateRowsParams& p, cudaStream_t stream) {
+  if (activate_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
-  const auto rows = static_cast<unsigned>(p.rows);
-  if (p.cols % kRowPiece == 0 && p.ld % kRowPiece == 0 && is_aligned(p.x, 16)) {
-    tanh_rows_kernel<true><<<rows, threads_for(p.cols), 0, stream>>>(p);
-  } else {
-    tanh_rows_kernel<false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  switch (p.function) {
+    case Nonlinearity::kSilu:
+      launch_activate<Nonlinearity::kSilu>(p, stream);
+      break;
+    case Nonlinearity::kTanh:
+      launch_activate<Nonlinearity::kTanh>(p, stream);
+      break;
+    case Nonlinearity::kGeluTanh:
+      launch_activate<Nonlinearity::kGeluTanh>(p, stream);
+      break;
+    case Nonlinearity::kSigmoid:
+      launch_activate<Nonlinearity::kSigmoid>(p, stream);
+      break;
   }
   return cudaPeekAtLastError();
 }
@@ -320,7 +272,9 @@ cudaError_t gather_rows(const GatherRowsParams& p, cudaStream_t stream) {
 
 const char* scatter_tap_refusal(const ScatterTapParams& p) {
   if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
-  if (p.taps < 1 || p.tap < 0 || p.tap >= p.taps) return "tap must be 0 to taps - 1";
+  if (p.channel_stride < 1 || p.channel_stride > kMostSide || p.offset < 0 || p.ld > kMostSide ||
+      p.offset + (p.cols - 1) * p.channel_stride >= p.ld)
+    return "the channels must lie inside a row of ld";
   if (p.rows > 0 && p.cols > 0 && (p.h == nullptr || p.features == nullptr))
     return "h and features must be given";
   return all_aligned({p.h, p.features}, 4) ? nullptr : "h or features is not aligned to its type";
@@ -330,10 +284,14 @@ cudaError_t scatter_tap(const ScatterTapParams& p, cudaStream_t stream) {
   if (scatter_tap_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
   const auto rows = static_cast<unsigned>(p.rows);
-  if (p.cols % kRowPiece == 0 && is_aligned(p.h, 16)) {
-    scatter_tap_kernel<true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  const bool vector = p.cols % kRowPiece == 0 && is_aligned(p.h, 16);
+  if (vector && p.channel_stride == 1 && p.ld % kRowPiece == 0 && p.offset % kRowPiece == 0 &&
+      is_aligned(p.features, 16)) {
+    scatter_tap_kernel<true, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  } else if (vector) {
+    scatter_tap_kernel<true, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
   } else {
-    scatter_tap_kernel<false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+    scatter_tap_kernel<false, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
   }
   return cudaPeekAtLastError();
 }

@@ -14,21 +14,13 @@ const char* convert_elements_refusal(const void* in, RowType in_type, const void
 cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType out_type,
                              int64_t count, cudaStream_t stream);
 
-// x[i] = x[i] / (1 + exp(-x[i]))
-cudaError_t silu_in_place(float* x, int64_t count, cudaStream_t stream);
-
 // h[i] += y[i]; y F32 or BF16
+const char* add_in_place_refusal(const float* h, const void* y, RowType y_type, int64_t count);
 cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
                          cudaStream_t stream);
 
-const char* euler_step_refusal(const EulerStepParams& params);
-cudaError_t euler_step(const EulerStepParams& params, cudaStream_t stream);
-
-const char* limit_velocity_norm_refusal(const LimitVelocityNormParams& params);
-cudaError_t limit_velocity_norm(const LimitVelocityNormParams& params, cudaStream_t stream);
-
-const char* tanh_rows_refusal(const TanhRowsParams& params);
-cudaError_t tanh_rows(const TanhRowsParams& params, cudaStream_t stream);
+const char* activate_rows_refusal(const ActivateRowsParams& params);
+cudaError_t activate_rows(const ActivateRowsParams& params, cudaStream_t stream);
 
 const char* swiglu_rows_refusal(const SwigluRowsParams& params);
 cudaError_t swiglu_rows(const SwigluRowsParams& params, cudaStream_t stream);

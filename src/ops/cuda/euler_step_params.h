@@ -1,0 +1,42 @@
+// What the CUDA kernels of the sampling step take: plain numbers and device pointers. Host and
+// device. Formulas and edge cases: ops/euler_step.h.
+#pragma once
+
+#include <cstdint>
+
+namespace intaglio::cuda {
+
+inline constexpr int kMaxPasses = 4;
+
+// v[i] = weight[0] * velocity[0][i] + weight[1] * velocity[1][i] + ..., in this order.
+struct PassesParams {
+  const float* velocity[kMaxPasses] = {};  // [count] each
+  float weight[kMaxPasses] = {};
+  int32_t passes = 0;  // 1 to kMaxPasses
+  int64_t count = 0;
+};
+
+// Bits of EulerStepParams::not_finite: bit i for the velocity of pass i, this one for the latents.
+inline constexpr uint32_t kLatentsNotFinite = uint32_t{1} << 31;
+
+// x[i] -= delta * (factor * v[i])
+struct EulerStepParams {
+  PassesParams v;
+  float* x = nullptr;  // [count]
+  float delta = 0.0f;
+  const float* factor = nullptr;  // device memory, one value, or nullptr: 1
+  // Device memory, one word, or nullptr: bits are added for a velocity, and for new latents, that
+  // hold an Inf or a NaN. Nothing is written where all is well.
+  uint32_t* not_finite = nullptr;
+};
+
+// *factor = min(1, limit * |velocity[reference]| / |v|), 1 where |v| is 0; squares are summed in
+// float64 in a fixed order. By one block: latents of a picture are few.
+struct LimitVelocityNormParams {
+  PassesParams v;
+  int32_t reference = 0;
+  float limit = 1.0f;
+  float* factor = nullptr;  // device memory, one value
+};
+
+}  // namespace intaglio::cuda
