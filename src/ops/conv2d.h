@@ -1,4 +1,4 @@
-// 2-D convolution and group norm on channels-last pictures, the ops of the VAE.
+// 2-D convolution on channels-last pictures.
 #pragma once
 
 #include <cstdint>
@@ -61,18 +61,5 @@ Expected<const Conv2dImplementation*> choose_conv2d(const Conv2dDesc& desc, cons
 size_t conv2d_scratch_bytes(const Conv2dDesc& desc, const Conv2dWeights& weights, int threads);
 Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
               const void* x, const void* add, void* y);
-
-// y = act((x - mean_g) / sqrt(var_g + eps) * weight + bias) with statistics over one group of channels of the whole picture.
-struct GroupNormDesc {
-  int64_t pixels = 0, channels = 0, groups = 0;
-  float eps = 0.0f;
-  bool silu = false;
-  DType dtype = DType::
-      kF32;  // of x and y: kF32 or kBF16; statistics are float32 per row of pixels, summed in float64
-};
-size_t group_norm_scratch_bytes(const Context& context, const GroupNormDesc& desc);
-// x, y: [pixels, channels] dense, may be the same; weight, bias: [channels].
-Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x,
-                  const float* weight, const float* bias, void* y);
 
 }  // namespace intaglio

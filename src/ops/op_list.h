@@ -50,6 +50,19 @@ consteval auto op_list([[maybe_unused]] GpuEntry<kFunctions...> gpu,
 #endif
 }
 
+// The implementation that `choose` takes, without a line in the trace: for plans. nullptr where
+// none can run.
+template <typename Implementation, typename Desc>
+const Implementation* first_taker(std::span<const Implementation> list, const Desc& desc,
+                                  const Context& context) {
+  for (const Implementation& implementation : list) {
+    if (refuse_device(implementation.device, context) == nullptr &&
+        implementation.can_run(desc, context) == nullptr)
+      return &implementation;
+  }
+  return nullptr;
+}
+
 // Runs the first of `list` that takes `op`.
 template <typename Op, typename Describe>
 Status run_first(const OpName& name, OpList<Op> list, const Context& context, const Op& op,

@@ -15,6 +15,7 @@
 #include "ops/cpu/s8_amx_gemm.h"
 #include "ops/elementwise.h"
 #include "ops/float_gemm.h"
+#include "ops/group_norm.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
 #include "ops/quantize.h"
@@ -122,7 +123,7 @@ TEST_F(Cancel, every_op_returns_at_once_when_asked_beforehand) {
         const GroupNormDesc desc{
             .pixels = 400, .channels = 32, .groups = 8, .eps = 1e-6f, .dtype = dtype};
         expect("group_norm", out,
-               group_norm(stopped, desc, x.data(), x.data(), x.data(), out.data()));
+               group_norm(stopped, desc, {x.data(), x.data(), x.data(), out.data()}));
       }
       {
         Out out;

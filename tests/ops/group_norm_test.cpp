@@ -3,10 +3,11 @@
 
 #include <cmath>
 #include <random>
+#include <string>
 #include <vector>
 
-#include "ops/conv2d.h"
-#include "ops/ref/conv2d.h"
+#include "ops/group_norm_implementations.h"
+#include "ops/op_list.h"
 #include "support/tested_cpus.h"
 
 namespace intaglio {
@@ -31,10 +32,12 @@ struct Picture {
   }
 };
 
-void check(const CpuFeatures& cpu, const GroupNormDesc& desc, float mean, bool in_place) {
-  SCOPED_TRACE(fmt::format("{} pixels={} channels={} groups={} silu={} {} mean={} in place={}",
-                           cpu_isa_name(cpu.isa), desc.pixels, desc.channels, desc.groups,
-                           desc.silu, dtype_name(desc.dtype), mean, in_place));
+void check(const GroupNormImplementation& implementation, const CpuFeatures& cpu,
+           const GroupNormDesc& desc, float mean, bool in_place) {
+  SCOPED_TRACE(
+      fmt::format("{} at {} pixels={} channels={} groups={} silu={} {} mean={} in place={}",
+                  implementation.name, cpu_isa_name(cpu.isa), desc.pixels, desc.channels,
+                  desc.groups, desc.silu, dtype_name(desc.dtype), mean, in_place));
   Picture x(desc.dtype, desc.pixels, desc.channels, mean);
   Picture expected(DType::kF32, desc.pixels, desc.channels, 0.0f);
   Picture out(desc.dtype, desc.pixels, desc.channels, 0.0f);
@@ -47,16 +50,18 @@ void check(const CpuFeatures& cpu, const GroupNormDesc& desc, float mean, bool i
   for (size_t i = 0; i < source.floats.size(); ++i) source.floats[i] = x.at(i);
   GroupNormDesc exact = desc;
   exact.dtype = DType::kF32;
-  ASSERT_TRUE(ref::group_norm({.threads = 2, .cpu = {}}, exact, source.data(), weight.data(),
-                              bias.data(), expected.data()));
+  ASSERT_TRUE(ref::group_norm({.threads = 2, .cpu = {}}, exact,
+                              {source.data(), weight.data(), bias.data(), expected.data()}));
 
-  auto arena = Arena::with_capacity(group_norm_scratch_bytes({}, desc));
+  auto arena = Arena::with_capacity(implementation.scratch_bytes(desc));
   ASSERT_TRUE(arena);
   const Context context{.threads = 2, .cpu = cpu, .scratch = &*arena};
   Picture& y = in_place ? x : out;
-  const Status status = group_norm(context, desc, x.data(), weight.data(), bias.data(), y.data());
+  const Status status =
+      implementation.run(context, desc, {x.data(), weight.data(), bias.data(), y.data()});
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_EQ(arena->used(), 0u);
+  EXPECT_EQ(arena->peak(), arena->capacity());
   for (size_t i = 0; i < expected.floats.size(); ++i) {
     // One rounding of x * scale + shift, whose terms grow with the mean, and of exp; bf16 results
     // add half a unit of their last place.
@@ -67,35 +72,33 @@ void check(const CpuFeatures& cpu, const GroupNormDesc& desc, float mean, bool i
   }
 }
 
-TEST(group_norm, matches_the_reference_at_every_level) {
+// All implementations that take `desc`, at every level.
+void check(const GroupNormDesc& desc, float mean, bool in_place) {
   for (const CpuFeatures& cpu : test::tested_cpus()) {
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      for (const bool silu : {false, true}) {
-        check(cpu,
-              {.pixels = 1, .channels = 4, .groups = 2, .eps = 1e-6f, .silu = silu, .dtype = dtype},
-              0.0f, false);
-        check(cpu,
-              {.pixels = 63,
-               .channels = 48,
-               .groups = 16,
-               .eps = 1e-6f,
-               .silu = silu,
-               .dtype = dtype},
-              0.0f, true);
-        check(
-            cpu,
-            {.pixels = 65, .channels = 13, .groups = 1, .eps = 1e-6f, .silu = silu, .dtype = dtype},
-            1.0f, false);
-        check(cpu,
-              {.pixels = 5000,
-               .channels = 70,
-               .groups = 10,
-               .eps = 1e-6f,
-               .silu = silu,
-               .dtype = dtype},
-              1.0f, true);
-        if (HasFatalFailure()) return;
-      }
+    int ran = 0;
+    for (const GroupNormImplementation& implementation : group_norm_implementations()) {
+      const Context context{.cpu = cpu};
+      if (refuse_device(implementation.device, context) != nullptr ||
+          implementation.can_run(desc, context) != nullptr)
+        continue;
+      check(implementation, cpu, desc, mean, in_place);
+      ++ran;
+    }
+    EXPECT_GE(ran, 1);
+  }
+}
+
+TEST(group_norm, matches_the_reference_at_every_level) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const bool silu : {false, true}) {
+      const auto of = [&](int64_t pixels, int64_t channels, int64_t groups) {
+        return GroupNormDesc{pixels, channels, groups, 1e-6f, silu, dtype};
+      };
+      check(of(1, 4, 2), 0.0f, false);
+      check(of(63, 48, 16), 0.0f, true);
+      check(of(65, 13, 1), 1.0f, false);
+      check(of(5000, 70, 10), 1.0f, true);
+      if (HasFatalFailure()) return;
     }
   }
 }
@@ -103,29 +106,81 @@ TEST(group_norm, matches_the_reference_at_every_level) {
 // A mean of 1000 deviations would leave three digits to a variance computed as E[x^2] - E[x]^2 in
 // float32.
 TEST(group_norm, a_large_mean_costs_no_variance) {
-  for (const CpuFeatures& cpu : test::tested_cpus())
-    check(cpu, {.pixels = 3000, .channels = 6, .groups = 6, .eps = 1e-6f}, 1000.0f, false);
+  check({.pixels = 3000, .channels = 6, .groups = 6, .eps = 1e-6f}, 1000.0f, false);
+}
+
+// One group alone.
+TEST(group_norm, what_is_not_finite_stays_in_its_group) {
+  const GroupNormDesc desc{.pixels = 130, .channels = 12, .groups = 3, .eps = 1e-6f, .silu = true};
+  const std::vector<float> ones(12, 1.0f);
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
+    const Context sizes{.cpu = cpu};
+    auto arena = Arena::with_capacity(group_norm_scratch_bytes(sizes, desc));
+    ASSERT_TRUE(arena);
+    const Context context{.threads = 2, .cpu = cpu, .scratch = &*arena};
+    for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) {
+      for (const size_t pixel : {0, 1, 129}) {
+        Picture x(DType::kF32, desc.pixels, desc.channels, 1.0f);
+        x.floats[pixel * 12 + 5] = bad;
+        ASSERT_TRUE(group_norm(context, desc, {x.data(), ones.data(), ones.data(), x.data()}));
+        for (size_t i = 0; i < x.floats.size(); ++i)
+          ASSERT_EQ(std::isnan(x.floats[i]), i % 12 / 4 == 1)
+              << i << " at " << cpu_isa_name(cpu.isa);
+      }
+    }
+  }
 }
 
 TEST(group_norm, gives_the_same_bits_for_any_thread_count) {
   const GroupNormDesc desc{.pixels = 4999, .channels = 40, .groups = 8, .eps = 1e-6f, .silu = true};
-  auto arena = Arena::with_capacity(group_norm_scratch_bytes({}, desc));
+  Context context{.threads = 1, .cpu = host_cpu_features()};
+  auto arena = Arena::with_capacity(group_norm_scratch_bytes(context, desc));
   ASSERT_TRUE(arena);
+  context.scratch = &*arena;
   const std::vector<float> ones(40, 1.0f);
   Picture x(DType::kF32, desc.pixels, desc.channels, 1.0f), y1 = x, y3 = x;
-  ASSERT_TRUE(group_norm({.threads = 1, .cpu = host_cpu_features(), .scratch = &*arena}, desc,
-                         x.data(), ones.data(), ones.data(), y1.data()));
-  ASSERT_TRUE(group_norm({.threads = 3, .cpu = host_cpu_features(), .scratch = &*arena}, desc,
-                         x.data(), ones.data(), ones.data(), y3.data()));
+  ASSERT_TRUE(group_norm(context, desc, {x.data(), ones.data(), ones.data(), y1.data()}));
+  context.threads = 3;
+  ASSERT_TRUE(group_norm(context, desc, {x.data(), ones.data(), ones.data(), y3.data()}));
   EXPECT_EQ(y1.floats, y3.floats);
 }
 
-TEST(group_norm, refuses_groups_that_do_not_divide) {
-  float x[6] = {}, w[6] = {};
-  EXPECT_FALSE(group_norm({.cpu = host_cpu_features()}, {.pixels = 1, .channels = 6, .groups = 4},
-                          x, w, w, x));
-  EXPECT_FALSE(group_norm({.cpu = host_cpu_features()}, {.pixels = 1, .channels = 6, .groups = 0},
-                          x, w, w, x));
+TEST(group_norm, every_level_has_its_own) {
+  const GroupNormDesc desc{.pixels = 1, .channels = 6, .groups = 3};
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
+    const GroupNormImplementation* const chosen =
+        first_taker(group_norm_implementations(), desc, Context{.cpu = cpu});
+    ASSERT_NE(chosen, nullptr);
+    const std::string wanted = cpu.isa >= CpuIsa::kAvx512Vnni ? "avx512_group_norm"
+                               : cpu.isa >= CpuIsa::kAvx2     ? "avx2_group_norm"
+                                                              : "ref_group_norm";
+    EXPECT_EQ(chosen->name, wanted);
+  }
+}
+
+TEST(group_norm, refusals_name_the_field) {
+  float x[6] = {};
+  const Context host{.cpu = host_cpu_features()};
+  const auto problem = [&](const GroupNormDesc& desc, const GroupNormArgs& args) {
+    const Status status = group_norm(host, desc, args);
+    return status ? std::string() : status.error().message;
+  };
+  const GroupNormArgs args{x, x, x, x};
+  EXPECT_EQ(problem({.pixels = 1, .channels = 6, .groups = 4}, args),
+            "group_norm: 1 pixels, 6 channels, 4 groups");
+  EXPECT_EQ(problem({.pixels = 1, .channels = 6, .groups = 0}, args),
+            "group_norm: 1 pixels, 6 channels, 0 groups");
+  EXPECT_EQ(problem({.pixels = 1, .channels = 6, .groups = 2, .dtype = DType::kI8}, args),
+            "group_norm: type I8, expected F32 or BF16");
+  EXPECT_EQ(problem({.pixels = 1, .channels = 6, .groups = 2, .eps = -1.0f}, args),
+            "group_norm: eps -1, expected 0 or more");
+  EXPECT_EQ(problem({.pixels = 1, .channels = 6, .groups = 2}, {x, x, nullptr, x}),
+            "group_norm: x, weight, bias and y must not be null");
+  if (host.cpu.isa > CpuIsa::kRef) {
+    EXPECT_EQ(problem({.pixels = 1, .channels = 6, .groups = 2}, args),
+              "group_norm: context.scratch is null");
+  }
+  EXPECT_EQ(group_norm_scratch_bytes(host, {.pixels = 0, .channels = 6, .groups = 2}), 0u);
 }
 
 }  // namespace

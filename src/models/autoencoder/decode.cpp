@@ -13,6 +13,7 @@
 #include "models/autoencoder/decoder_weights.h"
 #include "ops/elementwise.h"
 #include "ops/float_gemm.h"
+#include "ops/group_norm.h"
 
 namespace intaglio::autoencoder {
 namespace {
@@ -121,8 +122,11 @@ class Walk {
     need_scratch(group_norm_scratch_bytes(context_, desc));
     if (!running_) return {};
     const ProfileScope part(context_, profile_, ProfilePart::kGroupNorm);
-    return group_norm(context_, desc, slots_[x], norm.weight.as<float>(), norm.bias.as<float>(),
-                      slots_[y]);
+    return group_norm(context_, desc,
+                      {.x = slots_[x],
+                       .weight = norm.weight.as<float>(),
+                       .bias = norm.bias.as<float>(),
+                       .y = slots_[y]});
   }
 
   Status resnet(const DecoderWeights::Resnet& r) {

@@ -5,7 +5,6 @@
 #include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/launch/conv2d_pack.h"
-#include "ops/cuda/launch/group_norm.h"
 
 namespace intaglio::cuda::op {
 namespace {
@@ -39,17 +38,6 @@ Refusal refuse(const Conv2dDesc& desc, const Context& context) {
   if (desc.kernel != 1 && desc.kernel != 3) return "the kernel must be 1 or 3";
   return desc.upsample && desc.kernel != 3 ? "only a kernel of 3 reads through an upsampling"
                                            : nullptr;
-}
-
-GroupNormParams group_norm_params(const GroupNormDesc& desc) {
-  GroupNormParams p;
-  p.pixels = desc.pixels;
-  p.channels = static_cast<int32_t>(desc.channels);
-  p.groups = static_cast<int32_t>(desc.groups);
-  p.eps = desc.eps;
-  p.silu = desc.silu;
-  p.type = desc.dtype == DType::kF32 ? RowType::kF32 : RowType::kBF16;
-  return p;
 }
 
 }  // namespace
@@ -99,27 +87,6 @@ Status run_sm80_conv2d(const Context& context, const Conv2dDesc& desc, const Con
 
 Refusal plain_conv2d_refusal(const Conv2dDesc& desc, const Context& context) {
   return refuse(desc, context);
-}
-
-size_t group_norm_scratch_bytes(const GroupNormDesc& desc) {
-  return arena_bytes<std::byte>(
-      static_cast<int64_t>(group_norm_workspace_bytes(group_norm_params(desc))));
-}
-
-Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x,
-                  const float* weight, const float* bias, void* y) {
-  GroupNormParams p = group_norm_params(desc);
-  p.x = x;
-  p.y = y;
-  p.weight = weight;
-  p.bias = bias;
-  const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(p.workspace, context.scratch->take<std::byte>(
-                                   static_cast<int64_t>(group_norm_workspace_bytes(p))));
-  if (const char* reason = group_norm_refusal(p))
-    return make_error(ErrorCode::kUnsupported, "a group norm of {} pixels x {}: {}", desc.pixels,
-                      desc.channels, reason);
-  return device_status(cuda::group_norm(p, stream_of(context)), "a group norm");
 }
 
 }  // namespace intaglio::cuda::op

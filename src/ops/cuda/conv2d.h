@@ -1,4 +1,4 @@
-// ops/conv2d.h on a GPU: convolutions and group norm.
+// ops/conv2d.h on a GPU.
 #pragma once
 
 #include "ops/conv2d.h"
@@ -13,9 +13,5 @@ Status run_sm80_conv2d(const Context& context, const Conv2dDesc& desc, const Con
 Refusal plain_conv2d_refusal(const Conv2dDesc& desc, const Context& context);
 Status run_plain_conv2d(const Context& context, const Conv2dDesc& desc,
                         const Conv2dWeights& weights, const void* x, const void* add, void* y);
-
-size_t group_norm_scratch_bytes(const GroupNormDesc& desc);
-Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x,
-                  const float* weight, const float* bias, void* y);
 
 }  // namespace intaglio::cuda::op

@@ -12,6 +12,8 @@
 
 namespace intaglio::cuda {
 
+inline constexpr int64_t kMostGroupNormChannels = 65536;
+
 struct GroupNormParams {
   const void* x = nullptr;        // [pixels, channels] dense
   void* y = nullptr;              // the same shape and type; may be x

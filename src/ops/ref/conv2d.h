@@ -10,7 +10,4 @@ Expected<AlignedBuffer> pack_conv2d(const Context& context, const Conv2dDesc& de
 Status conv2d(const Context& context, const Conv2dDesc& desc, const Conv2dWeights& weights,
               const void* x, const void* add, void* y);
 
-Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x,
-                  const float* weight, const float* bias, void* y);
-
 }  // namespace intaglio::ref

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "core/parallel_tasks.h"
-#include "ops/ref/conv2d.h"
+#include "ops/group_norm_implementations.h"
 
 namespace intaglio::ref {
 namespace {
@@ -43,14 +43,13 @@ Status normalize(const Context& context, const GroupNormDesc& d, const T* x, con
 
 }  // namespace
 
-Status group_norm(const Context& context, const GroupNormDesc& desc, const void* x,
-                  const float* weight, const float* bias, void* y) {
+Status group_norm(const Context& context, const GroupNormDesc& desc, const GroupNormArgs& args) {
   if (desc.dtype == DType::kBF16) {
-    return normalize(context, desc, static_cast<const BFloat16*>(x), weight, bias,
-                     static_cast<BFloat16*>(y));
+    return normalize(context, desc, static_cast<const BFloat16*>(args.x), args.weight, args.bias,
+                     static_cast<BFloat16*>(args.y));
   }
-  return normalize(context, desc, static_cast<const float*>(x), weight, bias,
-                   static_cast<float*>(y));
+  return normalize(context, desc, static_cast<const float*>(args.x), args.weight, args.bias,
+                   static_cast<float*>(args.y));
 }
 
 }  // namespace intaglio::ref

@@ -220,6 +220,7 @@ cudaError_t place_picture(const PlacePictureParams& p, cudaStream_t stream) {
   });
 }
 
+const char* group_norm_sizes_refusal(const GroupNormParams&) { return nullptr; }
 const char* group_norm_refusal(const GroupNormParams&) { return nullptr; }
 size_t group_norm_workspace_bytes(const GroupNormParams& p) {
   return static_cast<size_t>(p.groups) * 2 * sizeof(double);

@@ -57,13 +57,17 @@ void launch(const GroupNormArgs& a, cudaStream_t stream) {
 
 }  // namespace
 
-const char* group_norm_refusal(const GroupNormParams& p) {
+const char* group_norm_sizes_refusal(const GroupNormParams& p) {
   if (p.type != RowType::kF32 && p.type != RowType::kBF16) return "x and y must be f32 or bf16";
   if (p.pixels < 0 || p.pixels > (int64_t{1} << 34)) return "pixels must be 0 to 2^34";
-  if (p.channels < 1 || p.channels > 65536) return "channels must be 1 to 65536";
+  if (p.channels < 1 || p.channels > kMostGroupNormChannels) return "channels must be 1 to 65536";
   if (p.groups < 1 || p.groups > 65535 || p.channels % p.groups != 0)
     return "groups must be 1 to 65535 and divide channels";
-  if (!(p.eps >= 0.0f)) return "eps must be >= 0";
+  return p.eps >= 0.0f ? nullptr : "eps must be >= 0";
+}
+
+const char* group_norm_refusal(const GroupNormParams& p) {
+  if (const char* reason = group_norm_sizes_refusal(p)) return reason;
   if (p.pixels == 0) return nullptr;
   if (p.x == nullptr || p.y == nullptr || p.weight == nullptr || p.bias == nullptr)
     return "x, y, weight and bias must be given";

@@ -7,7 +7,9 @@
 
 namespace intaglio::cuda {
 
-// nullptr if the kernels take these arguments, else the reason, a string literal. Reads no device memory.
+// nullptr if the kernels take these sizes, or these sizes and pointers; else the reason, a string
+// literal. They read no device memory.
+const char* group_norm_sizes_refusal(const GroupNormParams& params);
 const char* group_norm_refusal(const GroupNormParams& params);
 size_t group_norm_workspace_bytes(const GroupNormParams& params);
 // cudaErrorInvalidValue for arguments that are refused; nothing is launched then. pixels = 0 launches nothing and succeeds.
