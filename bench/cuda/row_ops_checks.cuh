@@ -141,10 +141,13 @@ inline void check_norms(Verdicts& v) {
 }
 
 template <typename T>
-void check_qk(Verdicts& v, int64_t tokens, int heads, int kv_heads, int d, int64_t gap, bool int8) {
+void check_qk(Verdicts& v, int64_t tokens, int heads, int kv_heads, int d, int64_t gap, bool int8,
+              cuda::RopePairing pairing) {
+  const bool adjacent = pairing == cuda::RopePairing::kAdjacent;
   v.begin("qk_norm_rope " + std::to_string(tokens) + " tokens, " + std::to_string(heads) + "/" +
           std::to_string(kv_heads) + " heads of " + std::to_string(d) +
-          (sizeof(T) == 4 ? " f32" : " bf16") + (int8 ? " int8" : ""));
+          (sizeof(T) == 4 ? " f32" : " bf16") + (int8 ? " int8" : "") +
+          (adjacent ? " adjacent" : ""));
   const int64_t half = d / 2, ld = (heads + kv_heads) * d + gap, blocks = (tokens + 63) / 64;
   std::vector<float> x = random_floats(tokens * ld, 1, 0.5f);
   std::vector<T> typed(x.size());
@@ -170,6 +173,7 @@ void check_qk(Verdicts& v, int64_t tokens, int heads, int kv_heads, int d, int64
   p.k_weight = d_k_weight.data();
   p.cos = d_cos.data();
   p.sin = d_sin.data();
+  p.pairing = pairing;
   p.eps = 1e-6f;
   p.tokens = tokens;
   p.heads = heads;
@@ -195,9 +199,10 @@ void check_qk(Verdicts& v, int64_t tokens, int heads, int kv_heads, int d, int64
       for (int64_t j = 0; j < half; ++j) {
         const double c = cosine[static_cast<size_t>(t * half + j)],
                      s = sine[static_cast<size_t>(t * half + j)];
-        const double a = n[static_cast<size_t>(j)], b = n[static_cast<size_t>(j + half)];
-        r[static_cast<size_t>(j)] = a * c - b * s;
-        r[static_cast<size_t>(j + half)] = b * c + a * s;
+        const auto first = static_cast<size_t>(adjacent ? 2 * j : j),
+                   second = static_cast<size_t>(adjacent ? 2 * j + 1 : j + half);
+        r[first] = n[first] * c - n[second] * s;
+        r[second] = n[second] * c + n[first] * s;
       }
       for (double value : r) most = std::max(most, std::fabs(value));
       const int64_t row = head * tokens + t;
@@ -245,8 +250,10 @@ inline void check_all_qk(Verdicts& v) {
   for (int d : {64, 128, 256, 6, 80}) {
     for (bool int8 : {false, true}) {
       for (int64_t tokens : {1, 65, 700}) {
-        check_qk<BFloat16>(v, tokens, 18, 18, d, 8, int8);
-        check_qk<float>(v, tokens, 8, 3, d, tokens == 65 ? 1 : 4, int8);
+        for (auto pairing : {cuda::RopePairing::kHalves, cuda::RopePairing::kAdjacent}) {
+          check_qk<BFloat16>(v, tokens, 18, 18, d, 8, int8, pairing);
+          check_qk<float>(v, tokens, 8, 3, d, tokens == 65 ? 1 : 4, int8, pairing);
+        }
       }
     }
   }

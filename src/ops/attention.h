@@ -33,15 +33,23 @@ struct S8Heads {
   float* k_scale = nullptr;  // [kv_heads, ceil(tokens / kS8KeyBlock)]
 };
 
-// In place on the q and k heads of a fused buffer: RMSNorm over each head (x / sqrt(mean(x^2) + eps) * weight), then rotation by halves:
-//   out[j] = x[j] cos[j] - x[j + d/2] sin[j];  out[j + d/2] = x[j + d/2] cos[j] + x[j] sin[j]
+// Which channels a and b of a head turn together by angle j, 0 <= j < d/2: a' = a cos[j] - b sin[j], b' = b cos[j] + a sin[j].
+enum class RopePairing {
+  kHalves,    // j and j + d/2
+  kAdjacent,  // 2j and 2j + 1
+};
+
+// In place on the q and k heads of a fused buffer: RMSNorm over each head (x / sqrt(mean(x^2) + eps) * weight), then rotation in pairs.
+// What is null is not done: q or k without its weight is not normed, without a rope nothing turns. With neither, AttentionScores::kS8 only quantizes: so q and k that are normed in parts,
+// each with other weights, become int8 heads of the whole.
 struct QkNormRopeArgs {
   void* q = nullptr;  // [tokens, heads, head_dim], token stride ld elements
   void* k = nullptr;  // [tokens, kv_heads, head_dim], token stride ld elements
   int64_t ld = 0;
-  const float* q_weight = nullptr;  // [head_dim]
-  const float* k_weight = nullptr;  // [head_dim]
-  RopeTable rope;
+  const float* q_weight = nullptr;  // [head_dim] or nullptr
+  const float* k_weight = nullptr;  // [head_dim] or nullptr
+  RopeTable rope;                   // cos and sin, or neither
+  RopePairing pairing = RopePairing::kHalves;
   float eps = 0.0f;
   S8Heads s8{};  // written for AttentionScores::kS8; what q and k themselves hold then is undefined
 };

@@ -25,6 +25,7 @@ constexpr int64_t kTokensAtOnce = 4;
 template <void (*kHeads)(const HeadsNormRopeArgs&)>
 Status norm_rope_by_tokens(const Context& context, const AttentionDesc& desc,
                            const QkNormRopeArgs& args) {
+  const bool turns = args.rope.cos != nullptr;
   INTAGLIO_TRY(
       parallel_tasks(context, desc.tokens, kTokensAtOnce, [&](int64_t begin, int64_t end, int) {
         for (int64_t token = begin; token < end; ++token) {
@@ -32,8 +33,9 @@ Status norm_rope_by_tokens(const Context& context, const AttentionDesc& desc,
           HeadsNormRopeArgs h;
           h.bf16 = desc.dtype == DType::kBF16;
           h.head_dim = desc.head_dim;
-          h.cosine = args.rope.cos + token * (desc.head_dim / 2);
-          h.sine = args.rope.sin + token * (desc.head_dim / 2);
+          h.cosine = turns ? args.rope.cos + token * (desc.head_dim / 2) : nullptr;
+          h.sine = turns ? args.rope.sin + token * (desc.head_dim / 2) : nullptr;
+          h.adjacent = args.pairing == RopePairing::kAdjacent;
           h.eps = args.eps;
           h.x = static_cast<std::byte*>(args.q) + offset;
           h.heads = desc.heads;
@@ -97,7 +99,7 @@ Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkN
   INTAGLIO_TRY(check_attention_desc(desc));
   if (desc.head_dim % 2 != 0) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "qk_norm_rope: head_dim {} is odd; halves are rotated together",
+                      "qk_norm_rope: head_dim {} is odd; channels are rotated in pairs",
                       desc.head_dim);
   }
   if (args.ld < desc.heads * desc.head_dim) {
@@ -106,12 +108,15 @@ Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkN
                       desc.heads * desc.head_dim);
   }
   if (desc.tokens == 0) return {};
-  if (args.q == nullptr || args.k == nullptr || args.q_weight == nullptr ||
-      args.k_weight == nullptr || args.rope.cos == nullptr || args.rope.sin == nullptr ||
+  if (args.q == nullptr || args.k == nullptr ||
       (desc.scores == AttentionScores::kS8 && args.s8.q == nullptr)) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "qk_norm_rope: q, k, their weights, the rope and, where asked for, the int8 "
-                      "heads must not be null");
+                      "qk_norm_rope: q, k and, where asked for, the int8 heads must not be null");
+  }
+  if ((args.rope.cos == nullptr) != (args.rope.sin == nullptr)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "qk_norm_rope: the rope has no {}; give cos and sin, or neither",
+                      args.rope.cos == nullptr ? "cos" : "sin");
   }
   INTAGLIO_ASSIGN(const QkNormRopeImplementation* chosen,
                   choose(OpName{"qk_norm_rope", "norm and rope of the heads"},

@@ -11,9 +11,27 @@
 namespace intaglio {
 namespace {
 
+// What is asked of the heads.
+struct Steps {
+  RopePairing pairing = RopePairing::kHalves;
+  bool norms_q = true, norms_k = true, turns = true;
+};
+
+constexpr RopePairing kHalves = RopePairing::kHalves, kAdjacent = RopePairing::kAdjacent;
+constexpr Steps kAllSteps[] = {{kHalves},
+                               {kAdjacent},
+                               {kHalves, false, true},
+                               {kAdjacent, true, false},
+                               {kHalves, false, false},
+                               {kAdjacent, false, false},
+                               {kHalves, true, true, false},
+                               {kAdjacent, false, true, false},
+                               {kHalves, false, false, false}};
+
 // A fused buffer [tokens, q | k | v-like rest] with its weights and rope table.
 struct RopeCase {
   AttentionDesc desc;
+  Steps steps{};
   int64_t ld = 0;
   std::vector<float> values, q_weight, k_weight, cosine, sine;
 
@@ -23,17 +41,19 @@ struct RopeCase {
     a.k = static_cast<std::byte*>(buffer) +
           static_cast<size_t>(desc.heads * desc.head_dim) * dtype_size(desc.dtype);
     a.ld = ld;
-    a.q_weight = q_weight.data();
-    a.k_weight = k_weight.data();
-    a.rope = {cosine.data(), sine.data()};
+    if (steps.norms_q) a.q_weight = q_weight.data();
+    if (steps.norms_k) a.k_weight = k_weight.data();
+    if (steps.turns) a.rope = {cosine.data(), sine.data()};
+    a.pairing = steps.pairing;
     a.eps = 1e-5f;
     return a;
   }
 };
 
-RopeCase make_case(const AttentionDesc& desc) {
+RopeCase make_case(const AttentionDesc& desc, const Steps& steps = {}) {
   RopeCase c;
   c.desc = desc;
+  c.steps = steps;
   const int64_t rest = 3;
   c.ld = (desc.heads + desc.kv_heads) * desc.head_dim + rest;
   std::mt19937 generator(1);
@@ -100,29 +120,94 @@ TEST(QkNormRope, ReferenceByHand) {
   for (size_t i = 4; i < 7; ++i) EXPECT_EQ(found[i], c.values[i]);
 }
 
+TEST(QkNormRope, AdjacentChannelsByHand) {
+  RopeCase c = make_case({.tokens = 1, .heads = 1, .kv_heads = 1, .head_dim = 4}, {kAdjacent});
+  c.values = {3.0f, 1.0f, 1.0f, 1.0f, 1.0f, 2.0f, 4.0f, 8.0f, 7.0f, 8.0f, 9.0f};
+  c.steps.norms_k = false;
+  c.q_weight = {1.0f, 2.0f, 3.0f, 4.0f};
+  c.cosine = {0.6f, 0.0f};
+  c.sine = {0.8f, 1.0f};
+  const std::vector<float> found = apply(qk_norm_rope_implementations().back(), c).floats;
+  const float inverse = 1.0f / std::sqrt(3.0f + 1e-5f);  // mean of squares of (3, 1, 1, 1)
+  EXPECT_NEAR(found[0], inverse * (3.0f * 0.6f - 2.0f * 0.8f), 1e-6f);
+  EXPECT_NEAR(found[1], inverse * (2.0f * 0.6f + 3.0f * 0.8f), 1e-6f);
+  EXPECT_NEAR(found[2], inverse * -4.0f, 1e-6f);
+  EXPECT_NEAR(found[3], inverse * 3.0f, 1e-6f);
+  EXPECT_NEAR(found[4], 1.0f * 0.6f - 2.0f * 0.8f, 1e-6f);
+  EXPECT_NEAR(found[5], 2.0f * 0.6f + 1.0f * 0.8f, 1e-6f);
+  EXPECT_EQ(found[6], -8.0f);
+  EXPECT_EQ(found[7], 4.0f);
+  for (size_t i = 8; i < 11; ++i) EXPECT_EQ(found[i], c.values[i]);
+}
+
+void expect_matches_reference(const RopeCase& c) {
+  const Result expected = apply(qk_norm_rope_implementations().back(), c);
+  // Two products of normalized values up to about 5 are subtracted: 1e-6 of those; values that are
+  // not normed reach 10. bf16: one step, 2^-7, where rounding differs.
+  const bool norms = c.steps.norms_q && c.steps.norms_k;
+  for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
+    if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
+    const Result found = apply(implementation, c);
+    for (size_t i = 0; i < c.values.size(); ++i) {
+      const float e = expected.floats[i];
+      if (static_cast<int64_t>(i) % c.ld >= c.ld - 3) {
+        ASSERT_EQ(found.floats[i], e);  // what lies between the rows is untouched
+        continue;
+      }
+      const float rounding = c.desc.dtype == DType::kBF16 ? std::fabs(e) * 0x1p-7f : 0.0f;
+      ASSERT_NEAR(found.floats[i], e, (norms ? 5e-6f : 1e-5f) + rounding)
+          << implementation.name << ", head_dim " << c.desc.head_dim << ", " << i;
+    }
+  }
+}
+
 TEST(QkNormRope, MatchesReference) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     for (const int64_t head_dim : kHeadDims) {
-      const RopeCase c =
-          make_case({.tokens = 9, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .dtype = dtype});
-      const Result expected = apply(qk_norm_rope_implementations().back(), c);
-      for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
-        if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
-        const Result found = apply(implementation, c);
-        for (size_t i = 0; i < c.values.size(); ++i) {
-          const float e = expected.floats[i];
-          if (static_cast<int64_t>(i) % c.ld >= c.ld - 3) {
-            ASSERT_EQ(found.floats[i], e);  // what lies between the rows is untouched
-            continue;
-          }
-          // Two products of normalized values up to about 5 are subtracted: 1e-6 of those. bf16:
-          // one step, 2^-7, where rounding differs.
-          const float tolerance = 5e-6f + (dtype == DType::kBF16 ? std::fabs(e) * 0x1p-7f : 0.0f);
-          ASSERT_NEAR(found.floats[i], e, tolerance)
-              << implementation.name << ", head_dim " << head_dim << ", " << i;
-        }
+      for (const Steps& steps : kAllSteps) {
+        expect_matches_reference(make_case(
+            {.tokens = 9, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .dtype = dtype}, steps));
       }
     }
+  }
+}
+
+// Adjacent pairs are halves of other channels: without a norm, whose sum has an order, to the last
+// bit.
+TEST(QkNormRope, AdjacentIsHalvesOfChannelsTakenApart) {
+  for (const int64_t head_dim : kHeadDims) {
+    const RopeCase c = make_case({.tokens = 3, .heads = 2, .kv_heads = 1, .head_dim = head_dim},
+                                 {kAdjacent, false, false});
+    RopeCase apart = c;
+    apart.steps.pairing = kHalves;
+    // Where channel j of a half lies among adjacent ones.
+    const auto adjacent = [&](size_t i) {
+      const auto at = static_cast<int64_t>(i);
+      const int64_t column = at % c.ld, channel = column % head_dim, half = head_dim / 2;
+      if (column >= 3 * head_dim) return i;
+      return static_cast<size_t>(at - channel +
+                                 (channel < half ? 2 * channel : 2 * (channel - half) + 1));
+    };
+    for (size_t i = 0; i < c.values.size(); ++i) apart.values[i] = c.values[adjacent(i)];
+    for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
+      if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
+      const Result found = apply(implementation, c), expected = apply(implementation, apart);
+      for (size_t i = 0; i < c.values.size(); ++i)
+        ASSERT_EQ(found.floats[adjacent(i)], expected.floats[i]) << implementation.name << " " << i;
+    }
+  }
+}
+
+TEST(QkNormRope, NothingAskedChangesNothing) {
+  RopeCase c = make_case({.tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 34},
+                         {kAdjacent, false, false, false});
+  c.values[3] = std::nanf("");
+  c.values[4] = -0.0f;
+  for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
+    if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
+    const Result found = apply(implementation, c);
+    EXPECT_EQ(std::memcmp(found.bytes.data(), c.values.data(), found.bytes.size()), 0)
+        << implementation.name;
   }
 }
 
@@ -130,9 +215,11 @@ TEST(QkNormRope, MatchesReference) {
 // of the same floats as in float32.
 TEST(QkNormRope, SameBitsAcrossLevelsAndThreads) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    for (const int64_t head_dim : kHeadDims) {
-      RopeCase c = make_case(
-          {.tokens = 11, .heads = 3, .kv_heads = 1, .head_dim = head_dim, .dtype = dtype});
+    for (size_t i = 0; i < std::size(kHeadDims) * std::size(kAllSteps); ++i) {
+      const int64_t head_dim = kHeadDims[i / std::size(kAllSteps)];
+      RopeCase c =
+          make_case({.tokens = 11, .heads = 3, .kv_heads = 1, .head_dim = head_dim, .dtype = dtype},
+                    kAllSteps[i % std::size(kAllSteps)]);
       for (float& value : c.values) value = static_cast<float>(BFloat16(value));
       const auto implementations = qk_norm_rope_implementations();
       std::vector<std::byte> first;
@@ -148,8 +235,8 @@ TEST(QkNormRope, SameBitsAcrossLevelsAndThreads) {
         wide.desc.dtype = DType::kF32;
         const Result floats = apply(implementation, wide);
         const Result own = apply(implementation, c);
-        for (size_t i = 0; dtype == DType::kBF16 && i < c.values.size(); ++i) {
-          ASSERT_EQ(own.floats[i], static_cast<float>(BFloat16(floats.floats[i])));
+        for (size_t at = 0; dtype == DType::kBF16 && at < c.values.size(); ++at) {
+          ASSERT_EQ(own.floats[at], static_cast<float>(BFloat16(floats.floats[at])));
         }
       }
     }
@@ -170,19 +257,38 @@ TEST(QkNormRope, EachLevelAndBadArguments) {
       ASSERT_NEAR(found.floats[i], expected.floats[i], 5e-6f);
   }
   std::vector<float> buffer = c.values;
-  const auto refused = [&](AttentionDesc desc, const QkNormRopeArgs& args) {
-    return !qk_norm_rope(test::host_context(), desc, args).has_value();
+  // The message of a refusal, "" where there is none.
+  const auto refusal = [&](const AttentionDesc& desc, const QkNormRopeArgs& args) {
+    const Status status = qk_norm_rope(test::host_context(), desc, args);
+    return status ? std::string() : status.error().message;
   };
+  const QkNormRopeArgs good = c.args(buffer.data());
   AttentionDesc desc = c.desc;
-  EXPECT_FALSE(refused(desc, c.args(buffer.data())));
+  EXPECT_EQ(refusal(desc, good), "");
   desc.head_dim = 63;
-  EXPECT_TRUE(refused(desc, c.args(buffer.data())));
-  QkNormRopeArgs args = c.args(buffer.data());
+  EXPECT_EQ(refusal(desc, good), "qk_norm_rope: head_dim 63 is odd; channels are rotated in pairs");
+  QkNormRopeArgs args = good;
   args.rope.sin = nullptr;
-  EXPECT_TRUE(refused(c.desc, args));
-  args = c.args(buffer.data());
+  EXPECT_EQ(refusal(c.desc, args),
+            "qk_norm_rope: the rope has no sin; give cos and sin, or neither");
+  args = good;
+  args.rope.cos = nullptr;
+  EXPECT_EQ(refusal(c.desc, args),
+            "qk_norm_rope: the rope has no cos; give cos and sin, or neither");
+  args = good;
   args.ld = 64;
-  EXPECT_TRUE(refused(c.desc, args));
+  EXPECT_EQ(refusal(c.desc, args), "qk_norm_rope: token stride 64; expected at least 128");
+  args = good;
+  args.k = nullptr;
+  EXPECT_EQ(refusal(c.desc, args),
+            "qk_norm_rope: q, k and, where asked for, the int8 heads must not be null");
+  // Int8 heads are made on GPUs only.
+  desc = c.desc;
+  desc.scores = AttentionScores::kS8;
+  args = good;
+  std::vector<int8_t> q8(5 * 2 * 64);
+  args.s8.q = q8.data();
+  EXPECT_NE(refusal(desc, args).find("no int8 heads"), std::string::npos) << refusal(desc, args);
 }
 
 }  // namespace

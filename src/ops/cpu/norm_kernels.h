@@ -34,14 +34,16 @@ struct ResidualRowArgs {
   float eps = 0.0f;
 };
 
-// The heads of one token in q or in k.
+// The heads of one token in q or in k. Without a weight they are not normed, without angles not
+// rotated.
 struct HeadsNormRopeArgs {
   void* x = nullptr;  // [heads, head_dim]
   bool bf16 = false;
   int64_t heads = 0, head_dim = 0;
-  const float* weight = nullptr;  // [head_dim]
-  const float* cosine = nullptr;  // [head_dim / 2], of this token
-  const float* sine = nullptr;
+  const float* weight = nullptr;  // [head_dim] or nullptr
+  const float* cosine = nullptr;  // [head_dim / 2], of this token, or nullptr
+  const float* sine = nullptr;    // likewise
+  bool adjacent = false;          // channels 2j and 2j + 1 turn together, not j and j + d/2
   float eps = 0.0f;
 };
 

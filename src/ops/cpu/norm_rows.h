@@ -192,37 +192,79 @@ inline void gated_residual_row(const ResidualRowArgs& args, const T* y) {
   });
 }
 
+// How the heads of an operand turn.
+enum class Turn { kNot, kHalves, kAdjacent };
+
+// 1 / root mean square of a head. Its two halves are summed side by side, whatever turns together.
 template <typename T>
-inline void head_norm_rope(const HeadsNormRopeArgs& args, T* first) {
+inline float head_inverse(const HeadsNormRopeArgs& args, const T* head) {
   const int64_t half = args.head_dim / 2;
-  T* second = first + half;
   Floats sum_first = all(0.0f);
   Floats sum_second = all(0.0f);
   each_vector(half, [&](int64_t j, auto lanes) {
-    const Floats a = load(first + j, lanes);
-    const Floats b = load(second + j, lanes);
+    const Floats a = load(head + j, lanes);
+    const Floats b = load(head + half + j, lanes);
     sum_first = mul_add(a, a, sum_first);
     sum_second = mul_add(b, b, sum_second);
   });
   Doubles total;
   accumulate(total, add(sum_first, sum_second));
-  const Floats inverse = all(inverse_root(fold(total), args.head_dim, args.eps));
+  return inverse_root(fold(total), args.head_dim, args.eps);
+}
+
+// The head normed and turned. What there is to do is decided once, outside the loops over heads and
+// channels.
+template <bool kNormed, Turn kTurn, typename T>
+inline void head_norm_rope(const HeadsNormRopeArgs& args, T* x) {
+  Floats inverse = all(1.0f);
+  if constexpr (kNormed) inverse = all(head_inverse(args, x));
   const float* weight = args.weight;
   const float* cosines = args.cosine;
   const float* sines = args.sine;
-  each_vector(half, [=](int64_t j, auto lanes) {
-    const Floats a = mul(mul(load(first + j, lanes), inverse), load(weight + j, lanes));
-    const Floats b = mul(mul(load(second + j, lanes), inverse), load(weight + half + j, lanes));
-    const Floats cosine = load(cosines + j, lanes);
-    const Floats sine = load(sines + j, lanes);
-    store(first + j, lanes, mul_sub(a, cosine, mul(b, sine)));
-    store(second + j, lanes, mul_add(b, cosine, mul(a, sine)));
-  });
+  const auto normed = [=](int64_t c, auto lanes) {
+    Floats v = load(x + c, lanes);
+    if constexpr (kNormed) v = mul(mul(v, inverse), load(weight + c, lanes));
+    return v;
+  };
+  if constexpr (kTurn == Turn::kHalves) {
+    const int64_t half = args.head_dim / 2;
+    each_vector(half, [=](int64_t j, auto lanes) {
+      const Floats a = normed(j, lanes);
+      const Floats b = normed(half + j, lanes);
+      const Floats cosine = load(cosines + j, lanes);
+      const Floats sine = load(sines + j, lanes);
+      store(x + j, lanes, mul_sub(a, cosine, mul(b, sine)));
+      store(x + half + j, lanes, mul_add(b, cosine, mul(a, sine)));
+    });
+  } else if constexpr (kTurn == Turn::kAdjacent) {
+    each_vector(args.head_dim, [=](int64_t c, auto lanes) {
+      const Floats v = normed(c, lanes);
+      const Floats cosine = load_doubled(cosines + c / 2, lanes);
+      const Floats sine = load_doubled(sines + c / 2, lanes);
+      store(x + c, lanes, mul_sub_add(v, cosine, mul(swap_pairs(v), sine)));
+    });
+  } else {
+    each_vector(args.head_dim,
+                [=](int64_t c, auto lanes) { store(x + c, lanes, normed(c, lanes)); });
+  }
+}
+
+template <bool kNormed, Turn kTurn, typename T>
+inline void each_head(const HeadsNormRopeArgs& args, T* x) {
+  for (int64_t h = 0; h < args.heads; ++h)
+    head_norm_rope<kNormed, kTurn>(args, x + h * args.head_dim);
 }
 
 template <typename T>
 inline void heads_norm_rope(const HeadsNormRopeArgs& args, T* x) {
-  for (int64_t h = 0; h < args.heads; ++h) head_norm_rope(args, x + h * args.head_dim);
+  const bool normed = args.weight != nullptr;
+  if (args.cosine == nullptr) {
+    if (normed) each_head<true, Turn::kNot>(args, x);
+  } else if (args.adjacent) {
+    normed ? each_head<true, Turn::kAdjacent>(args, x) : each_head<false, Turn::kAdjacent>(args, x);
+  } else {
+    normed ? each_head<true, Turn::kHalves>(args, x) : each_head<false, Turn::kHalves>(args, x);
+  }
 }
 
 }  // namespace

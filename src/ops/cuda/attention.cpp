@@ -166,6 +166,8 @@ Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkN
   p.k_weight = args.k_weight;
   p.cos = args.rope.cos;
   p.sin = args.rope.sin;
+  p.pairing = args.pairing == intaglio::RopePairing::kAdjacent ? cuda::RopePairing::kAdjacent
+                                                               : cuda::RopePairing::kHalves;
   p.eps = args.eps;
   std::optional<Arena::Scope> scope;
   if (desc.scores == AttentionScores::kS8) {

@@ -146,14 +146,17 @@ void norm_and_rotate(const QkNormRopeParams& p, void* data, int64_t heads, const
         squares += static_cast<double>(x[static_cast<size_t>(d)]) * x[static_cast<size_t>(d)];
       }
       const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(p.head_dim) + p.eps);
-      for (int64_t d = 0; d < p.head_dim; ++d)
+      for (int64_t d = 0; weight != nullptr && d < p.head_dim; ++d)
         x[static_cast<size_t>(d)] =
             static_cast<float>(x[static_cast<size_t>(d)] * inverse) * weight[d];
       for (int64_t d = 0; d < half; ++d) {
-        const float a = x[static_cast<size_t>(d)], b = x[static_cast<size_t>(d + half)];
-        const float cos = p.cos[t * half + d], sin = p.sin[t * half + d];
-        store(data, p.type, at + d, a * cos - b * sin);
-        store(data, p.type, at + half + d, b * cos + a * sin);
+        const bool adjacent = p.pairing == RopePairing::kAdjacent;
+        const int64_t first = adjacent ? 2 * d : d, second = adjacent ? first + 1 : d + half;
+        const float a = x[static_cast<size_t>(first)], b = x[static_cast<size_t>(second)];
+        const float cos = p.cos ? p.cos[t * half + d] : 1.0f;
+        const float sin = p.sin ? p.sin[t * half + d] : 0.0f;
+        store(data, p.type, at + first, a * cos - b * sin);
+        store(data, p.type, at + second, b * cos + a * sin);
       }
     }
   }

@@ -99,6 +99,27 @@ struct Part {
   return {_mm256_fmsub_ps(a.low, b.low, c.low), _mm256_fmsub_ps(a.high, b.high, c.high)};
 }
 
+// a b - c in even lanes, a b + c in odd ones.
+[[maybe_unused]] inline Floats mul_sub_add(Floats a, Floats b, Floats c) {
+  return {_mm256_fmaddsub_ps(a.low, b.low, c.low), _mm256_fmaddsub_ps(a.high, b.high, c.high)};
+}
+// Lanes 2j and 2j + 1 change places.
+[[maybe_unused]] inline Floats swap_pairs(Floats x) {
+  return {_mm256_permute_ps(x.low, 0xb1), _mm256_permute_ps(x.high, 0xb1)};
+}
+
+// x[j] in lanes 2j and 2j + 1: what is loaded is half as many values as lanes lie inside.
+[[maybe_unused]] inline Floats doubled(__m256 x) {
+  return {_mm256_permutevar8x32_ps(x, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)),
+          _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7))};
+}
+[[maybe_unused]] inline Floats load_doubled(const float* x, Whole) {
+  return doubled(_mm256_loadu_ps(x));
+}
+[[maybe_unused]] inline Floats load_doubled(const float* x, Part part) {
+  return doubled(_mm256_maskload_ps(x, mask_of(part.count / 2)));
+}
+
 // Sets the lanes outside the row to zero.
 [[maybe_unused]] inline Floats inside(Floats x, Whole) { return x; }
 [[maybe_unused]] inline Floats inside(Floats x, Part part) {

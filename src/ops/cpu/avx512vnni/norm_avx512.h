@@ -79,6 +79,22 @@ struct Part {
   return _mm512_fmsub_ps(a, b, c);
 }
 
+// a b - c in even lanes, a b + c in odd ones.
+[[maybe_unused]] inline Floats mul_sub_add(Floats a, Floats b, Floats c) {
+  return _mm512_fmaddsub_ps(a, b, c);
+}
+// Lanes 2j and 2j + 1 change places.
+[[maybe_unused]] inline Floats swap_pairs(Floats x) { return _mm512_permute_ps(x, 0xb1); }
+
+// x[j] in lanes 2j and 2j + 1: what is loaded is half as many values as lanes lie inside.
+[[maybe_unused]] inline Floats load_doubled(const float* x, Part part) {
+  const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  return _mm512_permutexvar_ps(twice, load(x, Part{part.count / 2}));
+}
+[[maybe_unused]] inline Floats load_doubled(const float* x, Whole) {
+  return load_doubled(x, Part{kLanes});
+}
+
 // Sets the lanes outside the row to zero.
 [[maybe_unused]] inline Floats inside(Floats x, Whole) { return x; }
 [[maybe_unused]] inline Floats inside(Floats x, Part part) {

@@ -1,8 +1,8 @@
-// RMSNorm of each head of q and k, rotation by halves, and what int8 attention wants: q and k quantized, the mean of k taken away.
+// RMSNorm of each head of q and k, rotation in pairs, and what int8 attention wants: q and k quantized, the mean of k taken away.
 //
 // Formulas and layouts: ops/cuda/qk_norm_rope_params.h. Every architecture from sm_75 runs the same code.
 //
-// Rotation pairs channel j with j + d/2. A lane holds 8 channels of each half, so both partners are its own; d/16 lanes make a head (16 for 256, 8 for 128, 4 for 64):
+// A lane holds 8 channels of each half, so both partners of a pair are its own, be it j with j + d/2 or 2j with 2j + 1; d/16 lanes make a head (16 for 256, 8 for 128, 4 for 64):
 //
 //   head    | 0 .. 7 | 8 .. 15 | ... | d/2 - 8 .. |  d/2 .. d/2 + 7 | ...                 loads of 16 bytes (bf16), contiguous over lanes
 //   lane       0        1               d/16 - 1        0             ...
@@ -12,6 +12,7 @@
 //   key_means            sums of all blocks -> mean by channel, in a fixed order
 //   quantize_keys        a block 64 tokens of a head: k - mean -> int8, one scale
 // The first two are one launch: the long blocks of keys go first, the tokens of q fill what they leave.
+// Each is compiled for heads that are normed and turned by halves, normed and turned in adjacent pairs, and for whatever else is asked (HeadSteps): the first two ask nothing at run time.
 //
 // Bound by memory. In place 4 bytes a channel (bf16); int8: q 3, k 4 + 3, where the second read of k is partly met in L2. cos, sin, weights and means come out of L1 and L2.
 // Other head dimensions, odd alignments: slow_qk_norm_rope.cuh.
@@ -101,10 +102,11 @@ __device__ __forceinline__ void store_eight(void* to, const Eight<Type>& raw) {
   }
 }
 
-__device__ __forceinline__ void load_floats(const float* from, float (&v)[8]) {
+// Four floats, then those `step` floats further.
+__device__ __forceinline__ void load_floats(const float* from, float (&v)[8], int step = 4) {
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    const float4 four = __ldg(reinterpret_cast<const float4*>(from) + i);
+    const float4 four = __ldg(reinterpret_cast<const float4*>(from + i * step));
     v[4 * i] = four.x, v[4 * i + 1] = four.y, v[4 * i + 2] = four.z, v[4 * i + 3] = four.w;
   }
 }
@@ -127,15 +129,46 @@ struct HeadPart {
   float low[8], high[8];  // channels j .. j + 7 and d/2 further
 };
 
-// The angles of a token, those of the lane's channels.
+// The angles of a token, those of the lane's channels: 8 for pairs of low and high, or 4 for the pairs within low and 4 for those within high.
 struct LaneAngles {
   float cosine[8], sine[8];
 };
 
-// All lanes of the warp call it together; those of a head share its sum.
-template <int kHeadDim>
-__device__ __forceinline__ void norm_rope(HeadPart& x, const float* weight, int channel,
-                                          const LaneAngles& angles, float eps) {
+// What is done to the heads: norm and rotation, both compiled in, or what the parameters ask for.
+enum class HeadSteps { kHalves, kAdjacent, kAsked };
+
+inline HeadSteps head_steps(const QkNormRopeParams& p) {
+  if (p.q_weight == nullptr || p.k_weight == nullptr || p.cos == nullptr) return HeadSteps::kAsked;
+  return p.pairing == RopePairing::kAdjacent ? HeadSteps::kAdjacent : HeadSteps::kHalves;
+}
+
+template <HeadSteps kSteps>
+__device__ __forceinline__ bool turns_adjacent(const QkNormRopeParams& p) {
+  return kSteps == HeadSteps::kAdjacent ||
+         (kSteps == HeadSteps::kAsked && p.pairing == RopePairing::kAdjacent);
+}
+
+template <HeadSteps kSteps>
+__device__ __forceinline__ void turn(const QkNormRopeParams& p, HeadPart& x,
+                                     const LaneAngles& angles) {
+  if (kSteps == HeadSteps::kAsked && p.cos == nullptr) return;
+  if (turns_adjacent<kSteps>(p)) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      rotate(x.low[2 * i], x.low[2 * i + 1], angles.cosine[i], angles.sine[i]);
+      rotate(x.high[2 * i], x.high[2 * i + 1], angles.cosine[4 + i], angles.sine[4 + i]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) rotate(x.low[i], x.high[i], angles.cosine[i], angles.sine[i]);
+  }
+}
+
+// All lanes of the warp call it together; those of a head share its sum. `weight`: of the head's operand.
+template <int kHeadDim, HeadSteps kSteps>
+__device__ __forceinline__ void norm_rope(const QkNormRopeParams& p, HeadPart& x,
+                                          const float* weight, int channel,
+                                          const LaneAngles& angles) {
   float squares = 0.0f;
 #pragma unroll
   for (int i = 0; i < 8; ++i)
@@ -143,37 +176,43 @@ __device__ __forceinline__ void norm_rope(HeadPart& x, const float* weight, int 
 #pragma unroll
   for (int step = HeadConfig<kHeadDim>::kLanes / 2; step > 0; step /= 2)
     squares = __fadd_rn(squares, __shfl_xor_sync(0xffffffffu, squares, step));
-  const float inverse = head_inverse(squares, kHeadDim, eps);
-  float low_weight[8], high_weight[8];
-  load_floats(weight + channel, low_weight);
-  load_floats(weight + channel + kHeadDim / 2, high_weight);
+  if (kSteps != HeadSteps::kAsked || weight != nullptr) {
+    const float inverse = head_inverse(squares, kHeadDim, p.eps);
+    float low_weight[8], high_weight[8];
+    load_floats(weight + channel, low_weight);
+    load_floats(weight + channel + kHeadDim / 2, high_weight);
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    x.low[i] = __fmul_rn(__fmul_rn(x.low[i], inverse), low_weight[i]);
-    x.high[i] = __fmul_rn(__fmul_rn(x.high[i], inverse), high_weight[i]);
-    rotate(x.low[i], x.high[i], angles.cosine[i], angles.sine[i]);
+    for (int i = 0; i < 8; ++i) {
+      x.low[i] = __fmul_rn(__fmul_rn(x.low[i], inverse), low_weight[i]);
+      x.high[i] = __fmul_rn(__fmul_rn(x.high[i], inverse), high_weight[i]);
+    }
   }
+  turn<kSteps>(p, x, angles);
 }
 
-template <int kHeadDim>
+template <int kHeadDim, HeadSteps kSteps>
 __device__ __forceinline__ LaneAngles load_angles(const QkNormRopeParams& p, int64_t token,
                                                   int channel) {
-  LaneAngles angles;
-  load_floats(p.cos + token * (kHeadDim / 2) + channel, angles.cosine);
-  load_floats(p.sin + token * (kHeadDim / 2) + channel, angles.sine);
+  LaneAngles angles{};
+  if (kSteps == HeadSteps::kAsked && p.cos == nullptr) return angles;
+  const bool adjacent = turns_adjacent<kSteps>(p);
+  const int64_t first = token * (kHeadDim / 2) + (adjacent ? channel / 2 : channel);
+  const int step = adjacent ? kHeadDim / 4 : 4;
+  load_floats(p.cos + first, angles.cosine, step);
+  load_floats(p.sin + first, angles.sine, step);
   return angles;
 }
 
 // --- the heads of one token: in place, or q to int8 ---
 
 // kUnroll: heads a lane loads before it uses one. The int8 launch has the registers for 4, because its blocks of keys need them.
-template <class Type, int kHeadDim, bool kInt8, int kUnroll = kInt8 ? 4 : 2>
+template <class Type, int kHeadDim, HeadSteps kSteps, bool kInt8, int kUnroll = kInt8 ? 4 : 2>
 __device__ __forceinline__ void norm_rope_token(const QkNormRopeParams& p, int64_t token) {
   using C = HeadConfig<kHeadDim>;
   const int group = threadIdx.x / C::kLanes;
   const int channel = threadIdx.x % C::kLanes * 8;
   const int count = kInt8 ? p.heads : p.heads + p.kv_heads;
-  const LaneAngles angles = load_angles<kHeadDim>(p, token, channel);
+  const LaneAngles angles = load_angles<kHeadDim, kSteps>(p, token, channel);
   const auto part_of = [&](int head) {
     char* const base = static_cast<char*>(head < p.heads ? p.q : p.k);
     const int64_t at = head < p.heads ? head : head - p.heads;
@@ -196,7 +235,7 @@ __device__ __forceinline__ void norm_rope_token(const QkNormRopeParams& p, int64
       HeadPart x;
       unpack_eight<Type>(raw[u][0], x.low);
       unpack_eight<Type>(raw[u][1], x.high);
-      norm_rope<kHeadDim>(x, head < p.heads ? p.q_weight : p.k_weight, channel, angles, p.eps);
+      norm_rope<kHeadDim, kSteps>(p, x, head < p.heads ? p.q_weight : p.k_weight, channel, angles);
       if constexpr (kInt8) {
         uint32_t most = max(magnitude(x.low), magnitude(x.high));
 #pragma unroll
@@ -218,10 +257,10 @@ __device__ __forceinline__ void norm_rope_token(const QkNormRopeParams& p, int64
   }
 }
 
-template <class Type, int kHeadDim>
+template <class Type, int kHeadDim, HeadSteps kSteps>
 __global__ void __launch_bounds__(kNormRopeThreads)
     norm_rope_tokens(const __grid_constant__ QkNormRopeParams p) {
-  norm_rope_token<Type, kHeadDim, false>(p, blockIdx.x);
+  norm_rope_token<Type, kHeadDim, kSteps, false>(p, blockIdx.x);
 }
 
 // --- int8: keys in place and their sums ---
@@ -234,7 +273,7 @@ __device__ __forceinline__ float* key_mean(const QkNormRopeParams& p, int head) 
   return key_sums(p) + (p.kv_heads * key_blocks(p) + head) * p.head_dim;
 }
 
-template <class Type, int kHeadDim>
+template <class Type, int kHeadDim, HeadSteps kSteps>
 __device__ __forceinline__ void norm_rope_keys(const QkNormRopeParams& p, int64_t key_block,
                                                int first_head) {
   using C = HeadConfig<kHeadDim>;
@@ -257,13 +296,13 @@ __device__ __forceinline__ void norm_rope_keys(const QkNormRopeParams& p, int64_
       raw[h][1] = load_eight<Type>(from + C::kHalf * Type::kBytes, valid);
     }
     // Tokens past the end borrow the last one's angles.
-    const LaneAngles angles = load_angles<kHeadDim>(p, min(token, p.tokens - 1), channel);
+    const LaneAngles angles = load_angles<kHeadDim, kSteps>(p, min(token, p.tokens - 1), channel);
 #pragma unroll
     for (int h = 0; h < C::kKeyHeads; ++h) {
       HeadPart x;
       unpack_eight<Type>(raw[h][0], x.low);
       unpack_eight<Type>(raw[h][1], x.high);
-      norm_rope<kHeadDim>(x, p.k_weight, channel, angles, p.eps);
+      norm_rope<kHeadDim, kSteps>(p, x, p.k_weight, channel, angles);
       if (!exists || first_head + h >= p.kv_heads) continue;
       const Eight<Type> low = pack_eight<Type>(x.low), high = pack_eight<Type>(x.high);
       char* const to = row + h * kHeadDim * Type::kBytes;
@@ -300,7 +339,7 @@ __device__ __forceinline__ void norm_rope_keys(const QkNormRopeParams& p, int64_
 }
 
 // Blocks of keys first, head pairs fastest: those at work together share the angles in L2. Then a block for each token of q.
-template <class Type, int kHeadDim>
+template <class Type, int kHeadDim, HeadSteps kSteps>
 __global__ void __launch_bounds__(kNormRopeThreads)
     norm_rope_int8(const __grid_constant__ QkNormRopeParams p) {
   constexpr int kKeyHeads = HeadConfig<kHeadDim>::kKeyHeads;
@@ -308,9 +347,10 @@ __global__ void __launch_bounds__(kNormRopeThreads)
   const int64_t of_keys = key_blocks(p) * pairs;
   const int64_t block = blockIdx.x;
   if (block < of_keys) {
-    norm_rope_keys<Type, kHeadDim>(p, block / pairs, static_cast<int>(block % pairs) * kKeyHeads);
+    norm_rope_keys<Type, kHeadDim, kSteps>(p, block / pairs,
+                                           static_cast<int>(block % pairs) * kKeyHeads);
   } else {
-    norm_rope_token<Type, kHeadDim, true>(p, block - of_keys);
+    norm_rope_token<Type, kHeadDim, kSteps, true>(p, block - of_keys);
   }
 }
 

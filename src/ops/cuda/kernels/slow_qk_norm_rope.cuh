@@ -52,17 +52,25 @@ __global__ void __launch_bounds__(kNormRopeThreads)
       squares = __fmaf_rn(v, v, squares);
     }
     const float inverse = head_inverse(warp_sum(squares), p.head_dim, p.eps);
+    // The channels of pair j: first_of(j) and the one `apart` from it.
+    const bool adjacent = p.pairing == RopePairing::kAdjacent;
+    const int apart = adjacent ? 1 : half;
+    const auto first_of = [&](int j) { return adjacent ? 2 * j : j; };
+    const auto normed = [&](int c) {
+      const float v = load_one<Type>(x, start + c);
+      return weight == nullptr ? v : __fmul_rn(__fmul_rn(v, inverse), weight[c]);
+    };
     const auto pair = [&](int j, float& low, float& high) {
-      low = __fmul_rn(__fmul_rn(load_one<Type>(x, start + j), inverse), weight[j]);
-      high = __fmul_rn(__fmul_rn(load_one<Type>(x, start + half + j), inverse), weight[half + j]);
-      rotate(low, high, p.cos[token * half + j], p.sin[token * half + j]);
+      low = normed(first_of(j));
+      high = normed(first_of(j) + apart);
+      if (p.cos != nullptr) rotate(low, high, p.cos[token * half + j], p.sin[token * half + j]);
     };
     float low, high;
     if (!is_q || p.q8 == nullptr) {
       for (int j = lane; j < half; j += 32) {
         pair(j, low, high);
-        store_one<Type>(x, start + j, low);
-        store_one<Type>(x, start + half + j, high);
+        store_one<Type>(x, start + first_of(j), low);
+        store_one<Type>(x, start + first_of(j) + apart, high);
       }
       continue;
     }
@@ -77,8 +85,9 @@ __global__ void __launch_bounds__(kNormRopeThreads)
     if (lane == 0) p.q_scale[row] = scale.scale;
     for (int j = lane; j < half; j += 32) {
       pair(j, low, high);
-      p.q8[row * p.head_dim + j] = quantize_one(low, scale);
-      p.q8[row * p.head_dim + half + j] = quantize_one(high, scale);
+      int8_t* const to = p.q8 + row * p.head_dim + first_of(j);
+      to[0] = quantize_one(low, scale);
+      to[apart] = quantize_one(high, scale);
     }
   }
 }

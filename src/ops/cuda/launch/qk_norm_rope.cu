@@ -31,18 +31,31 @@ void launch_key_means(const QkNormRopeParams& p, cudaStream_t stream) {
       p);
 }
 
-template <class Type, int kHeadDim>
-void launch_fast(const QkNormRopeParams& p, cudaStream_t stream) {
+template <class Type, int kHeadDim, HeadSteps kSteps>
+void launch_steps(const QkNormRopeParams& p, cudaStream_t stream) {
   if (p.q8 == nullptr) {
-    norm_rope_tokens<Type, kHeadDim><<<as_grid(p.tokens), kNormRopeThreads, 0, stream>>>(p);
+    norm_rope_tokens<Type, kHeadDim, kSteps><<<as_grid(p.tokens), kNormRopeThreads, 0, stream>>>(p);
     return;
   }
   constexpr int kKeyHeads = HeadConfig<kHeadDim>::kKeyHeads;
   const int64_t of_keys = key_blocks(p) * ((p.kv_heads + kKeyHeads - 1) / kKeyHeads);
-  norm_rope_int8<Type, kHeadDim><<<as_grid(of_keys + p.tokens), kNormRopeThreads, 0, stream>>>(p);
+  norm_rope_int8<Type, kHeadDim, kSteps>
+      <<<as_grid(of_keys + p.tokens), kNormRopeThreads, 0, stream>>>(p);
   launch_key_means(p, stream);
   quantize_keys<Type, kHeadDim>
       <<<as_grid(key_blocks(p) * p.kv_heads), kQuantizeKeysThreads, 0, stream>>>(p);
+}
+
+template <class Type, int kHeadDim>
+void launch_fast(const QkNormRopeParams& p, cudaStream_t stream) {
+  switch (head_steps(p)) {
+    case HeadSteps::kHalves:
+      return launch_steps<Type, kHeadDim, HeadSteps::kHalves>(p, stream);
+    case HeadSteps::kAdjacent:
+      return launch_steps<Type, kHeadDim, HeadSteps::kAdjacent>(p, stream);
+    case HeadSteps::kAsked:
+      return launch_steps<Type, kHeadDim, HeadSteps::kAsked>(p, stream);
+  }
 }
 
 template <class Type>
@@ -84,10 +97,11 @@ const char* qk_norm_rope_refusal(const QkNormRopeParams& p) {
   const int most_heads = p.heads > p.kv_heads ? p.heads : p.kv_heads;
   if (p.ld < int64_t{most_heads} * p.head_dim) return "ld is below the heads of a token";
   if (!(p.eps >= 0.0f)) return "eps must be >= 0";
+  if (p.pairing != RopePairing::kHalves && p.pairing != RopePairing::kAdjacent)
+    return "unknown pairing";
   if (p.tokens == 0) return nullptr;
   if (p.q == nullptr || p.k == nullptr) return "q and k must be given";
-  if (p.q_weight == nullptr || p.k_weight == nullptr) return "weights must be given";
-  if (p.cos == nullptr || p.sin == nullptr) return "cos and sin must be given";
+  if ((p.cos == nullptr) != (p.sin == nullptr)) return "cos and sin must be given together";
   if (!is_aligned(p.q, bytes_of(p.type)) || !is_aligned(p.k, bytes_of(p.type)))
     return "q or k is not aligned to its type";
   if (p.q8 == nullptr) return nullptr;

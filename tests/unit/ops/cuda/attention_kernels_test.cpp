@@ -252,9 +252,9 @@ TYPED_TEST_SUITE(Sm80AttentionTest, Configs);
 TYPED_TEST(Sm80AttentionTest, AgreesWithPlainLoops) {
   using C = TypeParam;
   const int d = C::kHeadDim;
-  const Shape shapes[] = {{1, 1, 1, d, false},  {7, 2, 1, d, true},   {33, 1, 1, d, false},
-                          {64, 2, 2, d, true},  {129, 2, 1, d, true}, {130, 1, 1, d, false},
-                          {257, 3, 1, d, true}, {200, 2, 2, d, false}};
+  const Shape shapes[] = {{1, 1, 1, d, false},  {7, 2, 1, d, true},    {33, 1, 1, d, false},
+                          {64, 2, 2, d, true},  {129, 2, 1, d, true},  {130, 1, 1, d, false},
+                          {257, 3, 1, d, true}, {200, 2, 2, d, false}, {70, 6, 2, d, false}};
   uint32_t seed = 1;
   for (const Shape& shape : shapes) {
     const Problem z = make_problem(kKind<C>, shape, seed % 3 == 0 ? 3.0 : 1.0, seed);

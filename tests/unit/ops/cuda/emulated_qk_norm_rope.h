@@ -13,18 +13,30 @@ inline void run_key_means(const QkNormRopeParams& p) {
   run_grid(int64_t{p.kv_heads} * slices, kKeyMeanChannels * kKeyMeanRows, [=] { key_means(p); });
 }
 
-template <class Type, int kHeadDim>
-void run_fast(const QkNormRopeParams& p) {
+template <class Type, int kHeadDim, HeadSteps kSteps>
+void run_steps(const QkNormRopeParams& p) {
   if (p.q8 == nullptr) {
-    run_grid(p.tokens, kNormRopeThreads, [=] { norm_rope_tokens<Type, kHeadDim>(p); });
+    run_grid(p.tokens, kNormRopeThreads, [=] { norm_rope_tokens<Type, kHeadDim, kSteps>(p); });
     return;
   }
   constexpr int kKeyHeads = HeadConfig<kHeadDim>::kKeyHeads;
   run_grid(key_blocks(p) * ((p.kv_heads + kKeyHeads - 1) / kKeyHeads) + p.tokens, kNormRopeThreads,
-           [=] { norm_rope_int8<Type, kHeadDim>(p); });
+           [=] { norm_rope_int8<Type, kHeadDim, kSteps>(p); });
   run_key_means(p);
   run_grid(key_blocks(p) * p.kv_heads, kQuantizeKeysThreads,
            [=] { quantize_keys<Type, kHeadDim>(p); });
+}
+
+template <class Type, int kHeadDim>
+void run_fast(const QkNormRopeParams& p) {
+  switch (head_steps(p)) {
+    case HeadSteps::kHalves:
+      return run_steps<Type, kHeadDim, HeadSteps::kHalves>(p);
+    case HeadSteps::kAdjacent:
+      return run_steps<Type, kHeadDim, HeadSteps::kAdjacent>(p);
+    case HeadSteps::kAsked:
+      return run_steps<Type, kHeadDim, HeadSteps::kAsked>(p);
+  }
 }
 
 template <class Type>

@@ -12,14 +12,17 @@ struct Case {
   bool int8 = false;
   bool slow = false;
   bool odd = false;  // zeros, a NaN, an Inf and large values
+  bool adjacent = false;
+  bool q_weight = true, k_weight = true, rope = true;
 };
 
 class QkNormRope : public testing::Test {
  protected:
   template <typename T>
   void check(const Case& c) {
-    SCOPED_TRACE(testing::Message() << c.tokens << " tokens, " << c.heads << "/" << c.kv_heads
-                                    << " heads of " << c.head_dim << (c.int8 ? ", int8" : ""));
+    SCOPED_TRACE(testing::Message()
+                 << c.tokens << " tokens, " << c.heads << "/" << c.kv_heads << " heads of "
+                 << c.head_dim << (c.int8 ? ", int8" : "") << (c.adjacent ? ", adjacent" : ""));
     const int64_t d = c.head_dim, half = d / 2;
     const int64_t ld = (c.heads + c.kv_heads) * d + c.gap;  // q, then k, in one buffer
     const int64_t blocks = (c.tokens + kKeyBlockTokens - 1) / kKeyBlockTokens;
@@ -53,10 +56,10 @@ class QkNormRope : public testing::Test {
     p.q = x.data();
     p.k = x.data() + c.heads * d;
     p.ld = ld;
-    p.q_weight = q_weight.data();
-    p.k_weight = k_weight.data();
-    p.cos = cosine.data();
-    p.sin = sine.data();
+    if (c.q_weight) p.q_weight = q_weight.data();
+    if (c.k_weight) p.k_weight = k_weight.data();
+    if (c.rope) p.cos = cosine.data(), p.sin = sine.data();
+    p.pairing = c.adjacent ? RopePairing::kAdjacent : RopePairing::kHalves;
     p.eps = 1e-6f;
     p.tokens = c.tokens;
     p.heads = c.heads;
@@ -82,7 +85,7 @@ class QkNormRope : public testing::Test {
         if (is_q && c.int8) {
           ASSERT_EQ(std::memcmp(in, out, static_cast<size_t>(d) * sizeof(T)), 0) << "q was written";
         }
-        const float* const weight = is_q ? q_weight.data() : k_weight.data();
+        const float* const weight = is_q ? p.q_weight : p.k_weight;
         double squares = 0.0;
         for (int64_t j = 0; j < d; ++j)
           squares += double{as_float(in[j])} * double{as_float(in[j])};
@@ -90,25 +93,35 @@ class QkNormRope : public testing::Test {
                                    ? 1.0 / std::sqrt(squares / static_cast<double>(d) + 1e-6)
                                    : std::nan("");
         std::vector<double> y(static_cast<size_t>(d));
-        double most = 0.0;
+        const auto normed = [&](int64_t i) {
+          const double v = as_float(in[i]);
+          return weight == nullptr ? v : v * inverse * double{weight[i]};
+        };
         for (int64_t j = 0; j < half; ++j) {
-          const double a = double{as_float(in[j])} * inverse * double{weight[j]};
-          const double b = double{as_float(in[j + half])} * inverse * double{weight[j + half]};
+          const int64_t first = c.adjacent ? 2 * j : j, second = c.adjacent ? 2 * j + 1 : j + half;
+          const double a = normed(first), b = normed(second);
           const double co = cosine[token * half + j], si = sine[token * half + j];
-          y[static_cast<size_t>(j)] = a * co - b * si;
-          y[static_cast<size_t>(j + half)] = b * co + a * si;
+          y[static_cast<size_t>(first)] = c.rope ? a * co - b * si : a;
+          y[static_cast<size_t>(second)] = c.rope ? b * co + a * si : b;
         }
-        for (double v : y) most = std::max(most, std::isnan(v) ? std::nan("") : std::fabs(v));
+        double most = 0.0;
+        bool finite = true;
+        for (double v : y) finite = finite && std::isfinite(v), most = std::max(most, std::fabs(v));
+        if (!finite) most = std::nan("");
+        // Where nothing is normed, so large are the products that cancel.
+        double size = 4.0;
+        for (int64_t j = 0; weight == nullptr && j < d; ++j)
+          size = std::max(size, std::fabs(double{as_float(in[j])}));
         if (is_q && c.int8) {
           const int64_t row = head * c.tokens + token;
-          if (std::isnan(y[0])) {
+          if (!finite) {
             ASSERT_TRUE(std::isnan(q_scale[row]));
           } else {
             ASSERT_TRUE(is_near(q_scale[row], std::max(most / 127.0, 1e-30), 16, 1e-30));
           }
           for (int64_t j = 0; j < d; ++j) {
             const double v = y[static_cast<size_t>(j)];
-            const double steps = std::isnan(v) || most < 1e-36 ? 0.0 : v * 127.0 / most;
+            const double steps = !finite || most < 1e-36 ? 0.0 : v * 127.0 / most;
             ASSERT_LE(std::fabs(q8[row * d + j] - steps), 0.5001)
                 << token << ", " << head << ", " << j;
           }
@@ -118,7 +131,7 @@ class QkNormRope : public testing::Test {
           const double v = y[static_cast<size_t>(j)];
           // Half a step of bf16 is 2^15 steps of float.
           ASSERT_TRUE(is_near(as_float(out[j]), v, sizeof(T) == 4 ? 16 : 33000,
-                              sizeof(T) == 4 ? 4.0 : 1e-3))
+                              sizeof(T) == 4 ? size : size * 0x1p-12))
               << token << ", " << head << ", " << j << ": " << as_float(out[j]) << " for " << v;
         }
       }
@@ -189,6 +202,58 @@ TEST_F(QkNormRope, Int8) {
   }
   // More blocks of keys than key_means has rows.
   check_both({.tokens = 64 * 10, .heads = 1, .kv_heads = 1, .head_dim = 64, .int8 = true});
+}
+
+// Adjacent pairs, and every step that may be missing, on the fast path and the slow one.
+TEST_F(QkNormRope, OtherStepsOfTheHeads) {
+  constexpr int kAdjacent = 1, kNoQWeight = 2, kNoKWeight = 4, kNoRope = 8;
+  for (int head_dim : {64, 128, 256}) {
+    for (int steps :
+         {kAdjacent, kNoQWeight, kAdjacent | kNoKWeight, kAdjacent | kNoQWeight | kNoKWeight,
+          kNoQWeight | kNoKWeight, kNoRope, kNoRope | kNoQWeight | kNoKWeight}) {
+      for (bool int8 : {false, true}) {
+        Case c{
+            .tokens = 3, .heads = 6, .kv_heads = 3, .head_dim = head_dim, .gap = 8, .int8 = int8};
+        c.adjacent = (steps & kAdjacent) != 0;
+        c.q_weight = (steps & kNoQWeight) == 0;
+        c.k_weight = (steps & kNoKWeight) == 0;
+        c.rope = (steps & kNoRope) == 0;
+        check_both(c);
+        if (head_dim != 64) continue;
+        c.odd = true;
+        check_both(c);
+        c.slow = true;
+        check_both(c);
+      }
+    }
+  }
+  for (bool adjacent : {false, true})
+    check_both({.tokens = 67,
+                .heads = 8,
+                .kv_heads = 2,
+                .head_dim = 128,
+                .int8 = true,
+                .adjacent = adjacent,
+                .q_weight = adjacent,
+                .rope = adjacent});
+}
+
+// A NaN or an Inf that no norm spreads over its head stays where it is, or turns with its partner.
+TEST_F(QkNormRope, OddValuesWithoutANorm) {
+  for (bool int8 : {false, true})
+    for (bool rope : {false, true})
+      for (bool slow : {false, true})
+        check_both({.tokens = 6,
+                    .heads = 4,
+                    .kv_heads = 1,
+                    .head_dim = 64,
+                    .int8 = int8,
+                    .slow = slow,
+                    .odd = true,
+                    .adjacent = true,
+                    .q_weight = false,
+                    .k_weight = false,
+                    .rope = rope});
 }
 
 TEST_F(QkNormRope, AnyEvenHeadDimension) {
