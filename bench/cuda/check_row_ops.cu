@@ -107,8 +107,12 @@ void time_norms(Bench& bench, int64_t rows, int64_t cols, RowUpdate update, RowT
   p.eps = 1e-6f;
   p.rows = rows;
   p.cols = cols;
-  p.next = {kind,    out_type,          1e-6f, vectors.at<float>(2), vectors.at<float>(3),
-            nullptr, scale.at<float>(0)};
+  p.next.kind = kind;
+  p.next.out_type = out_type;
+  p.next.eps = 1e-6f;
+  p.next.weight = vectors.at<float>(2);
+  p.next.modulation = vectors.at<float>(3);
+  p.next.scale = scale.at<float>(0);
   const char* const what = update == RowUpdate::kNone  ? "norm"
                            : update == RowUpdate::kAdd ? "add + norm"
                                                        : "gated + norm";

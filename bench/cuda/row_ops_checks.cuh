@@ -53,9 +53,10 @@ inline constexpr double kHalfStep = 1.0 / 256 * 1.01;  // relative error of roun
 inline void check_norms(Verdicts& v) {
   for (int64_t cols : {1, 37, 1000, 1024, 4096, 4608, 8192, 12288, 20000, 53248, 70000}) {
     for (RowUpdate update : {RowUpdate::kNone, RowUpdate::kAdd, RowUpdate::kGated}) {
-      for (int variant = 0; variant < 4; ++variant) {
-        const bool layer = variant % 2 == 1, y_bf16 = variant < 2;
-        if (update == RowUpdate::kNone && variant >= 2) continue;
+      for (int variant = 0; variant < 6; ++variant) {
+        const bool layer = variant % 2 == 1, y_bf16 = variant % 4 < 2;
+        const bool shifted = variant >= 4, normed = variant != 5;  // y, where the update is gated
+        if (update == RowUpdate::kNone && !y_bf16) continue;
         const int64_t rows = cols > 10000 ? 8 : 17, count = rows * cols;
         v.begin("norm " + std::to_string(cols) + " update " +
                 std::to_string(static_cast<int>(update)) + " variant " + std::to_string(variant));
@@ -65,9 +66,10 @@ inline void check_norms(Verdicts& v) {
         if (y_bf16) y = as_floats(y16);
         const auto weight = random_floats(cols, 3, 1.0f, 0.3f),
                    modulation = random_floats(cols, 4, 0.0f, 0.3f);
-        const auto y_weight = random_floats(cols, 5, 1.0f, 0.3f), gate = random_floats(cols, 6);
+        const auto y_weight = random_floats(cols, 5, 1.0f, 0.3f), gate = random_floats(cols, 6),
+                   shift = random_floats(cols, 7);
         const Buffer<float> d_y(y), d_weight(weight), d_modulation(modulation), d_gate(gate),
-            d_y_weight(y_weight), scale(rows), out(count);
+            d_y_weight(y_weight), d_shift(shift), scale(rows), out(count);
         const Buffer<BFloat16> d_y16(y16), out16(count);
         const Buffer<int8_t> q(count);
         cuda::RowNorm norm;
@@ -75,6 +77,7 @@ inline void check_norms(Verdicts& v) {
         norm.eps = 1e-6f;
         norm.weight = d_weight.data();
         norm.modulation = d_modulation.data();
+        norm.shift = shifted ? d_shift.data() : nullptr;
         std::vector<float> h;
         for (RowOut type : {RowOut::kF32, RowOut::kBF16, RowOut::kI8}) {
           const Buffer<float> d_x(x);
@@ -97,6 +100,7 @@ inline void check_norms(Verdicts& v) {
             p.rows = rows;
             p.cols = cols;
             p.next = norm;
+            p.normed = normed;
             MUST(cuda::residual_rows(p, nullptr));
           }
           MUST(cudaDeviceSynchronize());
@@ -112,7 +116,7 @@ inline void check_norms(Verdicts& v) {
         for (int64_t r = 0; r < rows; ++r) {
           const int64_t at = r * cols;
           std::vector<double> update_row(y.begin() + at, y.begin() + at + cols);
-          if (update == RowUpdate::kGated)
+          if (update == RowUpdate::kGated && normed)
             update_row = normed_row(y.data() + at, cols, false, 1e-5);
           const auto n = normed_row(h.data() + at, cols, layer, 1e-6);
           for (int64_t c = 0; c < cols; ++c) {
@@ -127,8 +131,10 @@ inline void check_norms(Verdicts& v) {
                 v.near("h", at + c, h[i], sum, 4e-6, std::fabs(x[i]) + std::fabs(u));
               }
             }
-            const double expected = n[column] * weight[column] * (1.0 + modulation[column]);
-            v.near("norm", at + c, floats[i], expected, layer ? 1e-4 : 4e-6, layer ? 1.0 : 1e-25);
+            const double modulated = n[column] * weight[column] * (1.0 + modulation[column]);
+            const double expected = modulated + (shifted ? double{shift[column]} : 0.0);
+            v.near("norm", at + c, floats[i], expected, layer ? 1e-4 : 4e-6,
+                   std::max(layer ? 1.0 : 1e-25, std::fabs(modulated)));
             v.same("bf16", at + c, static_cast<float>(halves[i]),
                    static_cast<float>(BFloat16(floats[i])));
           }

@@ -25,6 +25,7 @@ NormRowArgs row_args(const NormDesc& desc, const NormArgs& args, const float* x,
   r.x = x;
   r.weight = args.weight;
   r.modulation = args.modulation;
+  r.shift = args.shift;
   r.cols = desc.cols;
   r.eps = desc.eps;
   r.layer = desc.kind == NormKind::kLayer;
@@ -62,6 +63,7 @@ Status gated_residual_by_rows(const Context& context, const NormDesc& desc,
           r.y_bf16 = args.y_dtype == DType::kBF16;
           r.weight = args.weight;
           r.gate = args.gate;
+          r.normed = desc.kind == NormKind::kRms;
           r.cols = desc.cols;
           r.eps = desc.eps;
           kResidualRow(r);
@@ -97,9 +99,21 @@ constexpr std::array kImplementations {
       NormImplementation{"ref_norm", ref_can_run, ref_norm, ref_gated_residual},
 };
 
+const char* kind_name(NormKind kind) {
+  switch (kind) {
+    case NormKind::kRms:
+      return "rms";
+    case NormKind::kLayer:
+      return "layer";
+    case NormKind::kNone:
+      return "none";
+  }
+  return "unknown";
+}
+
 std::string describe(const NormDesc& desc) {
-  return fmt::format("{} [{}, {}] -> {}", desc.kind == NormKind::kRms ? "rms" : "layer", desc.rows,
-                     desc.cols, dtype_name(desc.out_dtype));
+  return fmt::format("{} [{}, {}] -> {}", kind_name(desc.kind), desc.rows, desc.cols,
+                     dtype_name(desc.out_dtype));
 }
 
 Status check_desc(const NormDesc& desc) {
@@ -117,7 +131,14 @@ Status check_desc(const NormDesc& desc) {
   return {};
 }
 
+// Of a norm that is written out.
 Status check_out(const NormDesc& desc, const Activation& out) {
+  if (desc.kind != NormKind::kRms && desc.kind != NormKind::kLayer) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "norm: kind {}; expected rms or layer: without a norm there is nothing to "
+                      "write",
+                      kind_name(desc.kind));
+  }
   if (out.dtype != desc.out_dtype || out.rows != desc.rows || out.cols != desc.cols) {
     return make_error(ErrorCode::kShapeMismatch,
                       "norm: output is {} [{}, {}]; expected {} [{}, {}]", dtype_name(out.dtype),
@@ -149,9 +170,10 @@ Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) 
 Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
                       const NormDesc* next_desc, const NormArgs* next) {
   INTAGLIO_TRY(check_desc(desc));
-  if (desc.kind != NormKind::kRms) {
+  if (desc.kind != NormKind::kRms && desc.kind != NormKind::kNone) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "gated_residual: the norm must be rms, not layer");
+                      "gated_residual: the norm of y is {}; expected rms or none",
+                      kind_name(desc.kind));
   }
   if (args.y_dtype != DType::kF32 && args.y_dtype != DType::kBF16) {
     return make_error(ErrorCode::kUnsupported, "gated_residual: y is {}; expected F32 or BF16",
@@ -171,9 +193,8 @@ Status gated_residual(const Context& context, const NormDesc& desc, const GatedR
     INTAGLIO_TRY(check_out(*next_desc, next->out));
   }
   if (desc.rows == 0) return {};
-  if (args.h == nullptr || args.y == nullptr || args.weight == nullptr || args.gate == nullptr) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "gated_residual: h, y, weight and gate must not be null");
+  if (args.h == nullptr || args.y == nullptr) {
+    return make_error(ErrorCode::kInvalidArgument, "gated_residual: h and y must not be null");
   }
   INTAGLIO_ASSIGN(const NormImplementation* chosen,
                   choose(OpName{"gated_residual", "a gated residual"}, norm_implementations(), desc,

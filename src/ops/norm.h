@@ -11,7 +11,8 @@
 
 namespace intaglio {
 
-enum class NormKind { kRms, kLayer };  // kLayer: mean removed, no affine weight
+// kLayer: mean removed. kNone: values as they are, only for the y of a gated residual.
+enum class NormKind { kRms, kLayer, kNone };
 
 struct NormDesc {
   NormKind kind = NormKind::kRms;
@@ -21,28 +22,29 @@ struct NormDesc {
   DType out_dtype = DType::kF32;
 };
 
-// out = norm(x) * weight * (1 + modulation);  rms: x / sqrt(mean(x^2) + eps);  layer: (x - mean) / sqrt(var + eps)
+// out = norm(x) * weight * (1 + modulation) + shift;  rms: x / sqrt(mean(x^2) + eps);  layer: (x - mean) / sqrt(var + eps)
 struct NormArgs {
   const float* x = nullptr;           // [rows, cols] dense
   const float* weight = nullptr;      // [cols] or nullptr (= 1)
   const float* modulation = nullptr;  // [cols] or nullptr (= 0)
+  const float* shift = nullptr;       // [cols] or nullptr (= 0), added before rows are quantized
   Activation out;                     // [rows, cols] of desc.out_dtype
 };
 
-// h += gate * rms_norm(y) * weight, in place: the gated residual of a block.
+// h += gate * n(y) * weight, in place: the gated residual of a block. n is what NormDesc::kind says: kRms, or kNone for y itself.
 struct GatedResidualArgs {
   float* h = nullptr;       // [rows, cols] F32 dense
   const void* y = nullptr;  // [rows, cols] dense, F32 or BF16 (y_dtype)
   DType y_dtype = DType::kF32;
-  const float* weight = nullptr;  // [cols]
-  const float* gate = nullptr;    // [cols]
+  const float* weight = nullptr;  // [cols] or nullptr (= 1)
+  const float* gate = nullptr;    // [cols] or nullptr (= 1)
 };
 
 struct NormImplementation {
   const char* name;  // "cuda_norm", "avx512_norm", "avx2_norm", "ref_norm"
   Refusal (*can_run)(const NormDesc&, const Context&);
   Status (*norm)(const Context&, const NormDesc&, const NormArgs&);
-  // desc.kind is kRms; desc.out_dtype is ignored. If `next` is not null, also writes norm(h) of the updated rows there (one pass over h).
+  // desc.kind is kRms or kNone; desc.out_dtype is ignored. If `next` is not null, also writes norm(h) of the updated rows there (one pass over h), rms or layer.
   Status (*gated_residual)(const Context&, const NormDesc&, const GatedResidualArgs&,
                            const NormArgs* next, const NormDesc* next_desc);
   DeviceKind device = DeviceKind::kCpu;

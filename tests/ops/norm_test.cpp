@@ -61,12 +61,15 @@ struct Output {
 
 struct NormCase {
   NormDesc desc;
-  std::vector<float> x, weight, modulation;
-  bool with_weight = true, with_modulation = true;
+  std::vector<float> x, weight, modulation, shift;
+  bool with_weight = true, with_modulation = true, with_shift = false;
 
   NormArgs args(Output& out) const {
-    return {x.data(), with_weight ? weight.data() : nullptr,
-            with_modulation ? modulation.data() : nullptr, out.activation()};
+    return {.x = x.data(),
+            .weight = with_weight ? weight.data() : nullptr,
+            .modulation = with_modulation ? modulation.data() : nullptr,
+            .shift = with_shift ? shift.data() : nullptr,
+            .out = out.activation()};
   }
 };
 
@@ -77,6 +80,7 @@ NormCase make_case(NormKind kind, int64_t rows, int64_t cols, float scale = 1.0f
   c.x = random_floats(rows * cols, 1, scale, offset);
   c.weight = random_floats(cols, 2, 0.3f, 1.0f);
   c.modulation = random_floats(cols, 3, 0.3f);
+  c.shift = random_floats(cols, 8, 2.0f);
   return c;
 }
 
@@ -132,24 +136,32 @@ TEST(Norm, ReferenceByHand) {
   const Output layer = run(reference(), c, DType::kF32);
   EXPECT_FLOAT_EQ(layer.as<float>()[0], -1.5f);
   EXPECT_FLOAT_EQ(layer.as<float>()[1], 0.25f);
+  c.shift = {10.0f, -1.0f};
+  c.with_shift = true;
+  const Output shifted = run(reference(), c, DType::kF32);
+  EXPECT_FLOAT_EQ(shifted.as<float>()[0], 8.5f);
+  EXPECT_FLOAT_EQ(shifted.as<float>()[1], -0.75f);
 }
 
 TEST(Norm, MatchesReference) {
   for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
     for (const int64_t cols : kCols) {
-      for (const int parts : {0, 1, 2, 3}) {
+      for (const int parts : {0, 1, 2, 3, 4, 5, 6, 7}) {
         NormCase c = make_case(kind, 5, cols, 3.0f, 0.2f);
         c.with_weight = (parts & 1) != 0;
         c.with_modulation = (parts & 2) != 0;
+        c.with_shift = (parts & 4) != 0;
         const Output expected = run(reference(), c, DType::kF32);
         for_each_implementation([&](const NormImplementation& implementation) {
           const Output found = run(implementation, c, DType::kF32);
           for (int64_t i = 0; i < 5 * cols; ++i) {
             const float e = expected.as<float>()[i];
             // A layer norm subtracts the mean: an element near it keeps the error of the row, not
-            // of itself.
+            // of itself. A shift may cancel what it is added to.
+            const float shift =
+                c.with_shift ? std::fabs(c.shift[static_cast<size_t>(i % cols)]) : 0.0f;
             const float size =
-                kind == NormKind::kLayer ? std::fmax(std::fabs(e), 0.2f) : std::fabs(e);
+                (kind == NormKind::kLayer ? std::fmax(std::fabs(e), 0.2f) : std::fabs(e)) + shift;
             ASSERT_NEAR(found.as<float>()[i], e, kTolerance * size)
                 << cols << " columns, element " << i;
           }
@@ -164,7 +176,8 @@ TEST(Norm, MatchesReference) {
 TEST(Norm, NarrowOutputsFollowTheFloatRow) {
   for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
     for (const int64_t cols : kCols) {
-      const NormCase c = make_case(kind, 4, cols, 3.0f, 0.2f);
+      NormCase c = make_case(kind, 4, cols, 3.0f, 0.2f);
+      c.with_shift = cols % 2 != 0;
       for_each_implementation([&](const NormImplementation& implementation) {
         const Output floats = run(implementation, c, DType::kF32);
         const Output halves = run(implementation, c, DType::kBF16);
@@ -212,7 +225,8 @@ TEST(Norm, SameBitsAcrossLevelsAndThreads) {
   const auto implementations = norm_implementations();
   for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
     for (const int64_t cols : kCols) {
-      const NormCase c = make_case(kind, 33, cols, 3.0f, 0.2f);
+      NormCase c = make_case(kind, 33, cols, 3.0f, 0.2f);
+      c.with_shift = cols % 2 != 0;
       for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
         const Output* first = nullptr;
         std::vector<Output> outputs;
@@ -268,57 +282,90 @@ TEST(Norm, ZeroNanAndInfinityRows) {
   });
 }
 
+// A zero row with a shift is the shift, quantized as any other row.
+TEST(Norm, ShiftOfAZeroRow) {
+  NormCase c = make_case(NormKind::kLayer, 1, 100);
+  c.with_shift = true;
+  c.x.assign(100, 0.0f);
+  std::vector<int8_t> q(100);
+  float scale = 0.0f;
+  quantize_by_contract(c.shift.data(), 100, q.data(), &scale);
+  for_each_implementation([&](const NormImplementation& implementation) {
+    const Output floats = run(implementation, c, DType::kF32);
+    const Output bytes = run(implementation, c, DType::kI8);
+    EXPECT_EQ(bytes.scales[0], scale);
+    for (size_t j = 0; j < 100; ++j) {
+      ASSERT_EQ(floats.as<float>()[j], c.shift[j]);
+      ASSERT_EQ(bytes.as<int8_t>()[j], q[j]);
+    }
+  });
+}
+
+// What a gated residual has of its update.
+struct UpdateParts {
+  bool normed, weight, gate;
+};
+
+// The next norm is layer with a shift where y is not normed, as the models have it.
+void check_gated_residual(int64_t cols, DType y_dtype, const UpdateParts& parts) {
+  const int64_t rows = 5;
+  const NormDesc desc{parts.normed ? NormKind::kRms : NormKind::kNone, rows, cols, 1e-6f,
+                      DType::kF32};
+  const std::vector<float> h0 = random_floats(rows * cols, 4);
+  const std::vector<float> y = random_floats(rows * cols, 5, 10.0f);
+  const std::vector<BFloat16> y_half = to_bf16(y);
+  const std::vector<float> weight = random_floats(cols, 6, 0.3f, 1.0f);
+  const std::vector<float> gate = random_floats(cols, 7);
+  NormCase next_case = make_case(parts.normed ? NormKind::kRms : NormKind::kLayer, rows, cols);
+  next_case.with_shift = !parts.normed;
+  const auto apply = [&](const NormImplementation& implementation, std::vector<float>& h,
+                         Output* next) {
+    h = h0;
+    GatedResidualArgs args{h.data(), y.data(), y_dtype, parts.weight ? weight.data() : nullptr,
+                           parts.gate ? gate.data() : nullptr};
+    if (y_dtype == DType::kBF16) args.y = y_half.data();
+    if (next == nullptr) {
+      implementation.gated_residual(test::host_context(), desc, args, nullptr, nullptr);
+      return;
+    }
+    NormDesc next_desc = next_case.desc;
+    next_desc.out_dtype = next->dtype;
+    NormArgs next_args = next_case.args(*next);
+    next_args.x = nullptr;
+    implementation.gated_residual(test::host_context(), desc, args, &next_args, &next_desc);
+  };
+  std::vector<float> expected;
+  apply(reference(), expected, nullptr);
+  for_each_implementation([&](const NormImplementation& implementation) {
+    std::vector<float> h;
+    apply(implementation, h, nullptr);
+    for (size_t i = 0; i < h.size(); ++i) {
+      // The update is at most gate * normed value; its error and the sum's rounding are below
+      // 1e-6 of the two.
+      const float size = std::fabs(expected[i]) + std::fabs(expected[i] - h0[i]);
+      ASSERT_NEAR(h[i], expected[i], kTolerance * size) << cols << " " << i;
+    }
+    // The fused next norm is the norm of the updated rows, to the last bit, and does not change
+    // them.
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      std::vector<float> h_fused;
+      Output fused(dtype, rows, cols);
+      apply(implementation, h_fused, &fused);
+      ASSERT_EQ(h_fused, h);
+      NormCase alone = next_case;
+      alone.x = h;
+      const Output separate = run(implementation, alone, dtype);
+      ASSERT_EQ(fused.data, separate.data);
+      ASSERT_EQ(fused.scales, separate.scales);
+    }
+  });
+}
+
 TEST(GatedResidual, MatchesReferenceAndNext) {
   for (const int64_t cols : kCols) {
     for (const DType y_dtype : {DType::kF32, DType::kBF16}) {
-      const int64_t rows = 5;
-      const NormDesc desc{NormKind::kRms, rows, cols, 1e-6f, DType::kF32};
-      const std::vector<float> h0 = random_floats(rows * cols, 4);
-      const std::vector<float> y = random_floats(rows * cols, 5, 10.0f);
-      const std::vector<BFloat16> y_half = to_bf16(y);
-      const std::vector<float> weight = random_floats(cols, 6, 0.3f, 1.0f);
-      const std::vector<float> gate = random_floats(cols, 7);
-      const NormCase next_case = make_case(NormKind::kRms, rows, cols);
-      const auto apply = [&](const NormImplementation& implementation, std::vector<float>& h,
-                             Output* next) {
-        h = h0;
-        GatedResidualArgs args{h.data(), y.data(), y_dtype, weight.data(), gate.data()};
-        if (y_dtype == DType::kBF16) args.y = y_half.data();
-        if (next == nullptr) {
-          implementation.gated_residual(test::host_context(), desc, args, nullptr, nullptr);
-          return;
-        }
-        NormDesc next_desc = next_case.desc;
-        next_desc.out_dtype = next->dtype;
-        NormArgs next_args = next_case.args(*next);
-        next_args.x = nullptr;
-        implementation.gated_residual(test::host_context(), desc, args, &next_args, &next_desc);
-      };
-      std::vector<float> expected;
-      apply(reference(), expected, nullptr);
-      for_each_implementation([&](const NormImplementation& implementation) {
-        std::vector<float> h;
-        apply(implementation, h, nullptr);
-        for (size_t i = 0; i < h.size(); ++i) {
-          // The update is at most gate * normed value; its error and the sum's rounding are below
-          // 1e-6 of the two.
-          const float size = std::fabs(expected[i]) + std::fabs(expected[i] - h0[i]);
-          ASSERT_NEAR(h[i], expected[i], kTolerance * size) << cols << " " << i;
-        }
-        // The fused next norm is the norm of the updated rows, to the last bit, and does not change
-        // them.
-        for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
-          std::vector<float> h_fused;
-          Output fused(dtype, rows, cols);
-          apply(implementation, h_fused, &fused);
-          ASSERT_EQ(h_fused, h);
-          NormCase alone = next_case;
-          alone.x = h;
-          const Output separate = run(implementation, alone, dtype);
-          ASSERT_EQ(fused.data, separate.data);
-          ASSERT_EQ(fused.scales, separate.scales);
-        }
-      });
+      for (int which = 0; which < 8; ++which)
+        check_gated_residual(cols, y_dtype, {(which & 1) != 0, (which & 2) != 0, (which & 4) != 0});
     }
   }
 }
@@ -363,11 +410,24 @@ TEST(Norm, EachLevelChoosesItsOwnAndChecksArguments) {
 
   std::vector<float> h(80), y(80), weight(40), gate(40);
   const GatedResidualArgs residual{h.data(), y.data(), DType::kF32, weight.data(), gate.data()};
-  EXPECT_TRUE(gated_residual(context, c.desc, residual, nullptr, nullptr));
+  // The message of a refusal, "" where there is none.
+  const auto message = [](const Status& status) {
+    return status ? std::string() : status.error().message;
+  };
+  EXPECT_EQ(message(gated_residual(context, c.desc, residual, nullptr, nullptr)), "");
   EXPECT_FALSE(gated_residual(context, c.desc, residual, &c.desc, nullptr));
   NormDesc layer = c.desc;
   layer.kind = NormKind::kLayer;
-  EXPECT_FALSE(gated_residual(context, layer, residual, nullptr, nullptr));
+  EXPECT_EQ(message(gated_residual(context, layer, residual, nullptr, nullptr)),
+            "gated_residual: the norm of y is layer; expected rms or none");
+  NormDesc none = c.desc;
+  none.kind = NormKind::kNone;
+  const std::string nothing_to_write =
+      "norm: kind none; expected rms or layer: without a norm there is nothing to write";
+  EXPECT_EQ(message(norm(context, none, c.args(out))), nothing_to_write);
+  const NormArgs next = c.args(out);
+  EXPECT_EQ(message(gated_residual(context, none, residual, &none, &next)), nothing_to_write);
+  EXPECT_EQ(message(gated_residual(context, none, residual, &layer, &next)), "");
   GatedResidualArgs wrong = residual;
   wrong.y_dtype = DType::kI8;
   EXPECT_FALSE(gated_residual(context, c.desc, wrong, nullptr, nullptr));
@@ -379,8 +439,9 @@ TEST(Norm, EachLevelChoosesItsOwnAndChecksArguments) {
   EXPECT_FALSE(norm(context, e4m3, args));
   EXPECT_FALSE(gated_residual(context, c.desc, residual, &e4m3, &args));
   wrong = residual;
-  wrong.gate = nullptr;
-  EXPECT_FALSE(gated_residual(context, c.desc, wrong, nullptr, nullptr));
+  wrong.y = nullptr;
+  EXPECT_EQ(message(gated_residual(context, c.desc, wrong, nullptr, nullptr)),
+            "gated_residual: h and y must not be null");
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ struct NormRowArgs {
   const float* x = nullptr;
   const float* weight = nullptr;      // or nullptr
   const float* modulation = nullptr;  // or nullptr
+  const float* shift = nullptr;       // or nullptr
   int64_t cols = 0;
   float eps = 0.0f;
   bool layer = false;  // remove the mean
@@ -28,8 +29,9 @@ struct ResidualRowArgs {
   float* h = nullptr;
   const void* y = nullptr;
   bool y_bf16 = false;
-  const float* weight = nullptr;
-  const float* gate = nullptr;
+  const float* weight = nullptr;  // or nullptr
+  const float* gate = nullptr;    // or nullptr
+  bool normed = true;             // y / its root mean square, or y
   int64_t cols = 0;
   float eps = 0.0f;
 };

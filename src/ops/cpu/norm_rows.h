@@ -105,11 +105,12 @@ inline RowNorm measure_row(const NormRowArgs& args) {
 
 // Calls body(c, lanes, normalized values) over a row. Which of the parts a row has is decided once,
 // outside the loop.
-template <bool kLayer, bool kWeight, bool kModulation, typename Body>
+template <bool kLayer, bool kWeight, bool kModulation, bool kShift, typename Body>
 inline void each_value(const NormRowArgs& args, const RowNorm& norm, Body&& body) {
   const float* x = args.x;
   const float* weight = args.weight;
   const float* modulation = args.modulation;
+  const float* shift = args.shift;
   const Floats high = all(norm.mean_high);
   const Floats low = all(norm.mean_low);
   const Floats inverse = all(norm.inverse);
@@ -119,14 +120,15 @@ inline void each_value(const NormRowArgs& args, const RowNorm& norm, Body&& body
     y = mul(y, inverse);
     if constexpr (kWeight) y = mul(y, load(weight + c, lanes));
     if constexpr (kModulation) y = mul(y, add(all(1.0f), load(modulation + c, lanes)));
+    if constexpr (kShift) y = add(y, load(shift + c, lanes));
     body(c, lanes, y);
   });
 }
 
-template <bool kLayer, bool kWeight, bool kModulation>
+template <bool kLayer, bool kWeight, bool kModulation, bool kShift>
 inline void write_row(const NormRowArgs& args, const RowNorm& norm) {
   constexpr auto each = [](const NormRowArgs& a, const RowNorm& n, auto&& body) {
-    each_value<kLayer, kWeight, kModulation>(a, n, body);
+    each_value<kLayer, kWeight, kModulation, kShift>(a, n, body);
   };
   if (args.output == NormOutput::kF32) {
     float* out = static_cast<float*>(args.out);
@@ -156,40 +158,55 @@ inline void write_row(const NormRowArgs& args, const RowNorm& norm) {
   *args.scale = scale > 1e-30f ? scale : 1e-30f;
 }
 
-inline void norm_row(const NormRowArgs& args) {
-  const RowNorm norm = measure_row(args);
-  const int parts = (args.layer ? 4 : 0) + (args.weight != nullptr ? 2 : 0) +
-                    (args.modulation != nullptr ? 1 : 0);
-  switch (parts) {
-    case 0:
-      return write_row<false, false, false>(args, norm);
-    case 1:
-      return write_row<false, false, true>(args, norm);
-    case 2:
-      return write_row<false, true, false>(args, norm);
-    case 3:
-      return write_row<false, true, true>(args, norm);
-    case 4:
-      return write_row<true, false, false>(args, norm);
-    case 5:
-      return write_row<true, false, true>(args, norm);
-    case 6:
-      return write_row<true, true, false>(args, norm);
-    default:
-      return write_row<true, true, true>(args, norm);
+// A row's parts become template arguments one after the other.
+template <bool... kParts>
+inline void write_parts(const NormRowArgs& args, const RowNorm& norm) {
+  const bool parts[] = {args.layer, args.weight != nullptr, args.modulation != nullptr,
+                        args.shift != nullptr};
+  constexpr size_t kDecided = sizeof...(kParts);
+  if constexpr (kDecided == sizeof(parts)) {
+    write_row<kParts...>(args, norm);
+  } else if (parts[kDecided]) {
+    write_parts<kParts..., true>(args, norm);
+  } else {
+    write_parts<kParts..., false>(args, norm);
   }
 }
 
-template <typename T>
-inline void gated_residual_row(const ResidualRowArgs& args, const T* y) {
-  const Floats inverse = all(inverse_root(sum_of_squares(y, args.cols), args.cols, args.eps));
+inline void norm_row(const NormRowArgs& args) { write_parts<>(args, measure_row(args)); }
+
+template <bool kNormed, bool kWeight, bool kGate, typename T>
+inline void update_row(const ResidualRowArgs& args, const T* y) {
+  Floats inverse = all(1.0f);
+  if constexpr (kNormed)
+    inverse = all(inverse_root(sum_of_squares(y, args.cols), args.cols, args.eps));
   float* h = args.h;
   const float* weight = args.weight;
   const float* gate = args.gate;
   each_vector(args.cols, [=](int64_t c, auto lanes) {
-    const Floats normed = mul(mul(load(y + c, lanes), inverse), load(weight + c, lanes));
-    store(h + c, lanes, mul_add(load(gate + c, lanes), normed, load(h + c, lanes)));
+    Floats v = load(y + c, lanes);
+    if constexpr (kNormed) v = mul(v, inverse);
+    if constexpr (kWeight) v = mul(v, load(weight + c, lanes));
+    if constexpr (kGate) {
+      v = mul_add(load(gate + c, lanes), v, load(h + c, lanes));
+    } else {
+      v = add(v, load(h + c, lanes));
+    }
+    store(h + c, lanes, v);
   });
+}
+
+template <bool... kParts, typename T>
+inline void gated_residual_row(const ResidualRowArgs& args, const T* y) {
+  const bool parts[] = {args.normed, args.weight != nullptr, args.gate != nullptr};
+  constexpr size_t kDecided = sizeof...(kParts);
+  if constexpr (kDecided == sizeof(parts)) {
+    update_row<kParts...>(args, y);
+  } else if (parts[kDecided]) {
+    gated_residual_row<kParts..., true>(args, y);
+  } else {
+    gated_residual_row<kParts..., false>(args, y);
+  }
 }
 
 // How the heads of an operand turn.

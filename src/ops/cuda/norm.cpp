@@ -16,6 +16,7 @@ RowNorm row_norm(const NormDesc& desc, const NormArgs& args) {
           .eps = desc.eps,
           .weight = args.weight,
           .modulation = args.modulation,
+          .shift = args.shift,
           .out = args.out.data,
           .scale = args.out.scale_row};
 }
@@ -48,7 +49,8 @@ Status gated_residual(const Context& context, const NormDesc& desc, const GatedR
                        .eps = desc.eps,
                        .rows = desc.rows,
                        .cols = desc.cols,
-                       .next = {}};
+                       .next = {},
+                       .normed = desc.kind == NormKind::kRms};
   if (next != nullptr) p.next = row_norm(*next_desc, *next);
   if (const char* reason = residual_rows_refusal(p))
     return refused("a gated residual of", desc, reason);

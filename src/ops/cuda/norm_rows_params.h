@@ -2,13 +2,14 @@
 //
 // norm:      rms    n[r, c] = x[r, c] / sqrt(mean_c(x^2) + eps)
 //            layer  n[r, c] = (x[r, c] - mean) / sqrt(mean_c((x - mean)^2) + eps)
-//            out[r, c] = n[r, c] * weight[c] * (1 + modulation[c])
+//            out[r, c] = n[r, c] * weight[c] * (1 + modulation[c]) + shift[c]
 // residual:  add    h[r, c] += y[r, c]
-//            gated  h[r, c] += y[r, c] / sqrt(mean_c(y^2) + eps) * weight[c] * gate[c]
+//            gated  h[r, c] += y[r, c] / sqrt(mean_c(y^2) + eps) * weight[c] * gate[c]; not normed: y[r, c] * weight[c] * gate[c]
 //            and, if wanted, the norm of the updated row in the same pass over memory.
 //
 // Arithmetic is float32, in this order, each step rounded: t = ((x - mean) * weight) * (1 + modulation), out = t * inverse. A row's largest |out| is then the
-// largest |t| times the same inverse, so that one reduction gives both the norm and the scale of int8. Sums are added in a fixed order: the same bits on each run.
+// largest |t| times the same inverse, so that one reduction gives both the norm and the scale of int8. With a shift out = fma(t, inverse, shift), and quantized rows take a reduction more.
+// Sums are added in a fixed order: the same bits on each run.
 //
 // int8: q and scale as ops/quantize.h says, of the float values above: zero, tiny, NaN and Inf rows included. e4m3: likewise, as ops/cuda/e4m3_rows_params.h says.
 // A row whose sum of squares is not finite (a NaN, an Inf, or values whose squares exceed float) comes out as NaN throughout, int8 and e4m3 as zeros with scale NaN; so does an
@@ -30,6 +31,7 @@ struct RowNorm {
   float eps = 0.0f;                   // >= 0
   const float* weight = nullptr;      // [cols] or nullptr (= 1)
   const float* modulation = nullptr;  // [cols] or nullptr (= 0)
+  const float* shift = nullptr;       // [cols] or nullptr (= 0)
   void* out = nullptr;                // [rows, cols] dense, of out_type
   float* scale = nullptr;             // [rows], kI8 and kE4M3 only
 };
@@ -54,6 +56,7 @@ struct ResidualRowsParams {
   float eps = 0.0f;                 // kGated: >= 0
   int64_t rows = 0, cols = 0;       // as above
   RowNorm next;                     // next.out == nullptr: no norm follows
+  bool normed = true;               // kGated: y is
 };
 
 }  // namespace intaglio::cuda

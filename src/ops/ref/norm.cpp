@@ -60,6 +60,7 @@ void norm_row(const NormDesc& desc, const NormArgs& args, const float* x, int64_
     double y = (static_cast<double>(x[c]) - s.mean) * s.inverse;
     if (args.weight != nullptr) y *= static_cast<double>(args.weight[c]);
     if (args.modulation != nullptr) y *= 1.0 + static_cast<double>(args.modulation[c]);
+    if (args.shift != nullptr) y += static_cast<double>(args.shift[c]);
     return static_cast<float>(y);
   };
   const int64_t offset = row * desc.cols;
@@ -100,11 +101,15 @@ Status ref_gated_residual(const Context& context, const NormDesc& desc,
                              static_cast<float>(static_cast<const BFloat16*>(args.y)[offset + c]))
                        : static_cast<double>(static_cast<const float*>(args.y)[offset + c]);
           };
-          const RowStatistics s = row_statistics(NormKind::kRms, desc.cols, desc.eps, y);
+          double inverse = 1.0;
+          if (desc.kind == NormKind::kRms)
+            inverse = row_statistics(NormKind::kRms, desc.cols, desc.eps, y).inverse;
+          const auto factor = [](const float* vector, int64_t c) {
+            return vector == nullptr ? 1.0 : static_cast<double>(vector[c]);
+          };
           float* h = args.h + offset;
           for (int64_t c = 0; c < desc.cols; ++c) {
-            const double update = y(c) * s.inverse * static_cast<double>(args.weight[c]) *
-                                  static_cast<double>(args.gate[c]);
+            const double update = y(c) * inverse * factor(args.weight, c) * factor(args.gate, c);
             h[c] = static_cast<float>(static_cast<double>(h[c]) + update);
           }
           if (next != nullptr) norm_row(*next_desc, *next, h, row);

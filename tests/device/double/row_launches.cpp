@@ -52,8 +52,9 @@ void norm_row(const RowNorm& n, const float* x, int64_t row, int64_t cols) {
   std::vector<float> y(static_cast<size_t>(cols));
   for (int64_t c = 0; c < cols; ++c) {
     const auto normed = static_cast<float>((static_cast<double>(x[c]) - mean) * inverse);
-    y[static_cast<size_t>(c)] =
-        normed * (n.weight ? n.weight[c] : 1.0f) * (1.0f + (n.modulation ? n.modulation[c] : 0.0f));
+    y[static_cast<size_t>(c)] = normed * (n.weight ? n.weight[c] : 1.0f) *
+                                    (1.0f + (n.modulation ? n.modulation[c] : 0.0f)) +
+                                (n.shift ? n.shift[c] : 0.0f);
   }
   if (n.out_type == RowOut::kI8) {
     const Activation out{DType::kI8, static_cast<int8_t*>(n.out) + row * cols, 1, cols,
@@ -95,10 +96,10 @@ cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {
       float* const h = p.h + row * p.cols;
       for (int64_t c = 0; c < p.cols; ++c) {
         const float y = load(p.y, p.y_type, row * p.cols + c);
+        const float n = p.normed ? static_cast<float>(y * inverse) : y;
         h[c] += p.update == RowUpdate::kAdd
                     ? y
-                    : (p.gate ? p.gate[c] : 1.0f) *
-                          (static_cast<float>(y * inverse) * (p.weight ? p.weight[c] : 1.0f));
+                    : (p.gate ? p.gate[c] : 1.0f) * (n * (p.weight ? p.weight[c] : 1.0f));
       }
       if (p.next.out != nullptr) norm_row(p.next, h, row, p.cols);
     }

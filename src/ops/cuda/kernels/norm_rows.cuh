@@ -9,7 +9,8 @@
 //   gated, then rms, int8:   load y, h | sum y^2 | h += ...; store h; t; sum h^2, max |t| | store q
 //                                      ^ barrier                                          ^ barrier
 // The order of multiplications, out = t * inverse with t = x * weight * (1 + modulation), is what saves a third barrier: the largest |t| is known with the sum, and rounding is monotonic, so
-// max |out| = max |t| * inverse exactly. Layer norms need the mean first and pay one barrier more.
+// max |out| = max |t| * inverse exactly. Layer norms need the mean first and pay one barrier more; so do quantized rows with a shift, whose largest value is known once the shift is added.
+// Rows with a shift have kernels of their own: asked at run time, even behind the last reduction, it spills registers of the rows without.
 //
 // Bound by memory: gated with int8 moves 11 bytes a column and executes about 35 instructions; a card that copies 13 bytes a cycle and SM has about 110 issue slots for them. What counts is the
 // bytes in flight while a block waits at a barrier: 3 blocks of 288 threads hold 3 x 27 KB at 4608 columns, several times what covers the latency of memory.
@@ -102,6 +103,12 @@ __device__ __forceinline__ float inverse_root_mean(float squares, int64_t cols, 
   return __frcp_rn(__fsqrt_rn(__fadd_rn(mean, eps)));
 }
 
+// Of a gated update. A y that is not normed goes the same way and its sum is not used: the row is in registers, and without the reduction's barrier between them the loads of y, h and the
+// vectors spill.
+__device__ __forceinline__ float inverse_of_y(const ResidualRowsParams& p, float squares) {
+  return p.normed ? inverse_root_mean(squares, p.cols, p.eps) : 1.0f;
+}
+
 // v = h, becomes h + update.
 template <RowUpdate kUpdate, bool kVector>
 __device__ __forceinline__ void update_piece(const ResidualRowsParams& p, int64_t column,
@@ -130,6 +137,16 @@ __device__ __forceinline__ void weigh_piece(const RowNorm& norm, int64_t column,
 #pragma unroll
   for (int i = 0; i < kRowPiece; ++i)
     v[i] = __fmul_rn(__fmul_rn(v[i], weight[i]), __fadd_rn(1.0f, modulation[i]));
+}
+
+// v = t, becomes the shifted out, for which no inverse is left.
+template <bool kVector>
+__device__ __forceinline__ void shift_piece(const RowNorm& norm, int64_t column, int64_t left,
+                                            float inverse, float (&v)[kRowPiece]) {
+  float shift[kRowPiece];
+  load_vector_piece<kVector>(norm.shift, 0.0f, column, left, shift);
+#pragma unroll
+  for (int i = 0; i < kRowPiece; ++i) v[i] = __fmaf_rn(v[i], inverse, shift[i]);
 }
 
 struct SumAndMax {
@@ -161,12 +178,13 @@ __device__ __forceinline__ DeviceRowScale normed_scale(uint32_t most, float inve
 // --- kernels ---
 
 // A block of kThreads a row of up to kColumns. Rows are vectors: cols % 4 == 0, everything aligned. The constant stride makes the pieces' addresses one register and constants.
-template <RowUpdate kUpdate, class YType, int kChunks, RowOut kOut = RowOut::kI8>
+template <RowUpdate kUpdate, class YType, int kChunks, RowOut kOut = RowOut::kI8,
+          bool kShift = false>
 __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads, kHeldBlocks<kChunks, kOut>)
     held_norm_rows(const __grid_constant__ ResidualRowsParams p) {
   constexpr bool kUpdated = kUpdate != RowUpdate::kNone;
   __shared__ float sums[3][32];
-  __shared__ uint32_t maxima[32];
+  __shared__ uint32_t maxima[kShift ? 2 : 1][32];
   const int64_t row_start = int64_t{blockIdx.x} * p.cols;
   const int cols = static_cast<int>(p.cols);
   const auto column_of = [&](int i) {
@@ -197,7 +215,7 @@ __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads, kHeldBlocks
       unpack<YType>(y[i], values);
       squares = add_squares(squares, values);
     }
-    inverse_y = inverse_root_mean(block_sum(squares, sums[0]), p.cols, p.eps);
+    inverse_y = inverse_of_y(p, block_sum(squares, sums[0]));
   }
 
   float v[kChunks][kRowPiece];  // x, then h, then t
@@ -235,8 +253,23 @@ __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads, kHeldBlocks
     weigh_piece<true>(norm, vector_column(i), kRowPiece, v[i]);
     mine.most = max(mine.most, magnitude(v[i]));
   }
-  const SumAndMax all = block_sum_max(mine, sums[2], maxima);
-  const float inverse = inverse_root_mean(all.sum, p.cols, norm.eps);
+  SumAndMax all = block_sum_max(mine, sums[2], maxima[0]);
+  float inverse = inverse_root_mean(all.sum, p.cols, norm.eps);
+  if constexpr (kShift) {
+    uint32_t most = 0;
+    // Addresses formed anew: those of the vectors before, kept for these, spill.
+    int first = threadIdx.x * kRowPiece;
+    asm volatile("" : "+r"(first));
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const int column = first + i * HeldNormConfig<kChunks>::kThreads * kRowPiece;
+      if (column >= cols) continue;  // the last columns' shift would count twice
+      shift_piece<true>(norm, column, kRowPiece, inverse, v[i]);
+      most = max(most, magnitude(v[i]));
+    }
+    inverse = 1.0f;
+    if (norm.out_type == kOut) all.most = block_max(most, maxima[1]);
+  }
   const DeviceRowScale scale = normed_scale<kOut>(all.most, inverse);
   if (norm.out_type == kOut && threadIdx.x == 0) norm.scale[blockIdx.x] = scale.scale;
 #pragma unroll
@@ -251,7 +284,8 @@ inline constexpr int kStreamedNormThreads = kVector ? 1024 : 512;
 
 // A block a row of any length; kVector as above, else element by element. kShared: t of the whole row stays in dynamic shared memory, cols floats; with it x is read once.
 // A thread meets the same columns in every pass, so what it wrote it reads back itself and no barrier is needed for that.
-template <RowUpdate kUpdate, class YType, bool kVector, bool kShared, RowOut kOut = RowOut::kI8>
+template <RowUpdate kUpdate, class YType, bool kVector, bool kShared, RowOut kOut = RowOut::kI8,
+          bool kShift = false>
 __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
     streamed_norm_rows(const __grid_constant__ ResidualRowsParams p) {
   static_assert(kVector || !kShared);
@@ -260,7 +294,7 @@ __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
   constexpr RowRead kRead = kShared ? RowRead::kOnce : RowRead::kAgain;
   extern __shared__ float4 row_in_shared[];
   __shared__ float sums[3][32];
-  __shared__ uint32_t maxima[32];
+  __shared__ uint32_t maxima[kShift ? 2 : 1][32];
   const int64_t row_start = int64_t{blockIdx.x} * p.cols;
   float* const h = p.h + row_start;
   const char* const y = static_cast<const char*>(p.y) + row_start * YType::kBytes;
@@ -291,7 +325,7 @@ __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
       float squares = 0.0f;
       each_piece(YType{}, y,
                  [&](int64_t, const float(&v)[kRowPiece]) { squares = add_squares(squares, v); });
-      inverse_y = inverse_root_mean(block_sum(squares, sums[0]), p.cols, p.eps);
+      inverse_y = inverse_of_y(p, block_sum(squares, sums[0]));
     }
     each_piece(YType{}, y, [&](int64_t column, const float(&values)[kRowPiece]) {
       const int64_t left = p.cols - column;
@@ -326,9 +360,32 @@ __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
     mine.most = max(mine.most, magnitude(v));
     if constexpr (kShared) row_in_shared[column / kRowPiece] = make_float4(v[0], v[1], v[2], v[3]);
   });
-  const SumAndMax all = block_sum_max(mine, sums[2], maxima);
+  SumAndMax all = block_sum_max(mine, sums[2], maxima[0]);
   const float inverse = inverse_root_mean(all.sum, p.cols, norm.eps);
-  const DeviceRowScale scale = normed_scale<kOut>(all.most, inverse);
+  // What a value has still to be multiplied with when it is stored: with a shift the inverse comes before.
+  const float last_factor = kShift ? 1.0f : inverse;
+  if constexpr (kShift) {
+    uint32_t most = 0;
+    if constexpr (kShared) {
+      for (int64_t column = int64_t{threadIdx.x} * kRowPiece; column < p.cols; column += step) {
+        const float4 four = row_in_shared[column / kRowPiece];
+        float v[kRowPiece] = {four.x, four.y, four.z, four.w};
+        shift_piece<true>(norm, column, kRowPiece, inverse, v);
+        most = max(most, magnitude(v));
+        row_in_shared[column / kRowPiece] = make_float4(v[0], v[1], v[2], v[3]);
+      }
+    } else if (norm.out_type == kOut) {
+      each_piece(F32{}, h, [&](int64_t column, const float(&x)[kRowPiece]) {
+        float v[kRowPiece];
+        center(column, x, v);
+        weigh_piece<kVector>(norm, column, p.cols - column, v);
+        shift_piece<kVector>(norm, column, p.cols - column, inverse, v);
+        most = max(most, magnitude(v));
+      });
+    }
+    if (norm.out_type == kOut) all.most = block_max(most, maxima[1]);
+  }
+  const DeviceRowScale scale = normed_scale<kOut>(all.most, last_factor);
   if (norm.out_type == kOut && threadIdx.x == 0) norm.scale[blockIdx.x] = scale.scale;
 
   if constexpr (kShared) {
@@ -336,14 +393,15 @@ __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
     for (int64_t column = int64_t{threadIdx.x} * kRowPiece; column < p.cols; column += step) {
       const float4 four = row_in_shared[column / kRowPiece];
       const float t[kRowPiece] = {four.x, four.y, four.z, four.w};
-      store_normed<true, kOut>(norm, row_start + column, kRowPiece, t, inverse, scale);
+      store_normed<true, kOut>(norm, row_start + column, kRowPiece, t, last_factor, scale);
     }
   } else {
     each_piece(F32{}, h, [&](int64_t column, const float(&x)[kRowPiece]) {
       float v[kRowPiece];
       center(column, x, v);
       weigh_piece<kVector>(norm, column, p.cols - column, v);
-      store_normed<kVector, kOut>(norm, row_start + column, p.cols - column, v, inverse, scale);
+      if constexpr (kShift) shift_piece<kVector>(norm, column, p.cols - column, inverse, v);
+      store_normed<kVector, kOut>(norm, row_start + column, p.cols - column, v, last_factor, scale);
     });
   }
 }

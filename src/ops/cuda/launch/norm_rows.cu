@@ -32,7 +32,8 @@ const char* refuse_norm(const RowNorm& n) {
 bool rows_are_vectors(const ResidualRowsParams& p) {
   return p.cols % kRowPiece == 0 && is_aligned(p.h, 16) && is_aligned(p.y, 16) &&
          is_aligned(p.weight, 16) && is_aligned(p.gate, 16) && is_aligned(p.next.out, 16) &&
-         is_aligned(p.next.weight, 16) && is_aligned(p.next.modulation, 16);
+         is_aligned(p.next.weight, 16) && is_aligned(p.next.modulation, 16) &&
+         is_aligned(p.next.shift, 16);
 }
 
 // What a block may have of shared memory on the current device, beside the static few words.
@@ -45,14 +46,14 @@ int64_t shared_limit() {
   return bytes - 1024;
 }
 
-template <RowUpdate kUpdate, class YType, RowOut kOut, int kChunks>
+template <RowUpdate kUpdate, class YType, RowOut kOut, bool kShift, int kChunks>
 cudaError_t launch_held(const ResidualRowsParams& p, cudaStream_t stream) {
-  held_norm_rows<kUpdate, YType, kChunks, kOut>
+  held_norm_rows<kUpdate, YType, kChunks, kOut, kShift>
       <<<static_cast<unsigned>(p.rows), HeldNormConfig<kChunks>::kThreads, 0, stream>>>(p);
   return cudaPeekAtLastError();
 }
 
-template <RowUpdate kUpdate, class YType, RowOut kOut>
+template <RowUpdate kUpdate, class YType, RowOut kOut, bool kShift>
 cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
   const auto rows = static_cast<unsigned>(p.rows);
   const int64_t pieces = (p.cols + kRowPiece - 1) / kRowPiece;
@@ -60,33 +61,45 @@ cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
     // No more threads than pieces.
     constexpr int kMost = kStreamedNormThreads<false>;
     const auto threads = static_cast<unsigned>(pieces < kMost ? (pieces + 31) / 32 * 32 : kMost);
-    streamed_norm_rows<kUpdate, YType, false, false, kOut><<<rows, threads, 0, stream>>>(p);
+    streamed_norm_rows<kUpdate, YType, false, false, kOut, kShift><<<rows, threads, 0, stream>>>(p);
     return cudaPeekAtLastError();
   }
-  if (p.cols <= HeldNormConfig<1>::kColumns) return launch_held<kUpdate, YType, kOut, 1>(p, stream);
-  if (p.cols <= HeldNormConfig<4>::kColumns) return launch_held<kUpdate, YType, kOut, 4>(p, stream);
-  if (p.cols <= HeldNormConfig<8>::kColumns) return launch_held<kUpdate, YType, kOut, 8>(p, stream);
+  if (p.cols <= HeldNormConfig<1>::kColumns)
+    return launch_held<kUpdate, YType, kOut, kShift, 1>(p, stream);
+  if (p.cols <= HeldNormConfig<4>::kColumns)
+    return launch_held<kUpdate, YType, kOut, kShift, 4>(p, stream);
+  if (p.cols <= HeldNormConfig<8>::kColumns)
+    return launch_held<kUpdate, YType, kOut, kShift, 8>(p, stream);
   if constexpr (kUpdate == RowUpdate::kNone) {
     constexpr int kThreads = kStreamedNormThreads<true>;
     const int64_t bytes = p.cols * int64_t{sizeof(float)};
     if (const int64_t most = shared_limit(); bytes <= most) {
-      constexpr auto* kKernel = streamed_norm_rows<kUpdate, YType, true, true, kOut>;
+      constexpr auto* kKernel = streamed_norm_rows<kUpdate, YType, true, true, kOut, kShift>;
       const cudaError_t status = allow_dynamic_shared(kKernel, static_cast<int>(most));
       if (status != cudaSuccess) return status;
       kKernel<<<rows, kThreads, static_cast<size_t>(bytes), stream>>>(p);
       return cudaPeekAtLastError();
     }
   }
-  streamed_norm_rows<kUpdate, YType, true, false, kOut>
+  streamed_norm_rows<kUpdate, YType, true, false, kOut, kShift>
       <<<rows, kStreamedNormThreads<true>, 0, stream>>>(p);
   return cudaPeekAtLastError();
+}
+
+// Nothing adds a plain y before a norm with a shift: that has no kernels, and residual_rows launches the two apart.
+template <RowUpdate kUpdate, class YType, RowOut kOut>
+cudaError_t launch_shift(const ResidualRowsParams& p, cudaStream_t stream) {
+  if constexpr (kUpdate != RowUpdate::kAdd) {
+    if (p.next.shift != nullptr) return launch<kUpdate, YType, kOut, true>(p, stream);
+  }
+  return launch<kUpdate, YType, kOut, false>(p, stream);
 }
 
 // e4m3 has kernels of its own; those of int8 write the other types too.
 template <RowUpdate kUpdate, class YType>
 cudaError_t launch_out(const ResidualRowsParams& p, cudaStream_t stream) {
-  return p.next.out_type == RowOut::kE4M3 ? launch<kUpdate, YType, RowOut::kE4M3>(p, stream)
-                                          : launch<kUpdate, YType, RowOut::kI8>(p, stream);
+  return p.next.out_type == RowOut::kE4M3 ? launch_shift<kUpdate, YType, RowOut::kE4M3>(p, stream)
+                                          : launch_shift<kUpdate, YType, RowOut::kI8>(p, stream);
 }
 
 template <RowUpdate kUpdate>
@@ -130,8 +143,13 @@ cudaError_t norm_rows(const NormRowsParams& p, cudaStream_t stream) {
 cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {
   if (residual_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0) return cudaSuccess;
-  return p.update == RowUpdate::kAdd ? launch_typed<RowUpdate::kAdd>(p, stream)
-                                     : launch_typed<RowUpdate::kGated>(p, stream);
+  if (p.update == RowUpdate::kGated) return launch_typed<RowUpdate::kGated>(p, stream);
+  if (p.next.out == nullptr || p.next.shift == nullptr)
+    return launch_typed<RowUpdate::kAdd>(p, stream);
+  ResidualRowsParams update = p;
+  update.next = {};
+  const cudaError_t status = launch_typed<RowUpdate::kAdd>(update, stream);
+  return status != cudaSuccess ? status : norm_rows({p.h, p.rows, p.cols, p.next}, stream);
 }
 
 }  // namespace intaglio::cuda

@@ -24,34 +24,44 @@ struct Case {
   int rows = 1, cols = 4;
   bool weight = true, modulation = true;  // of the norm; of the residual: weight and gate
   bool norm = true;                       // a norm follows
-  int shift = 0;                          // elements from an aligned address
+  int offset = 0;                         // elements from an aligned address
+  bool shift = false;                     // of the norm
+  bool normed = true;                     // y of a gated update is
 };
 
-template <RowUpdate kUpdate, class YType, RowOut kOut>
+template <RowUpdate kUpdate, class YType, RowOut kOut, bool kShift>
 void run_kernel(Path path, const ResidualRowsParams& p) {
   const int64_t rows = p.rows;
   switch (path) {
     case Path::kHeld:
       if (p.cols <= HeldNormConfig<1>::kColumns) {
         run_grid(rows, HeldNormConfig<1>::kThreads,
-                 [=] { held_norm_rows<kUpdate, YType, 1, kOut>(p); });
+                 [=] { held_norm_rows<kUpdate, YType, 1, kOut, kShift>(p); });
       } else if (p.cols <= HeldNormConfig<4>::kColumns) {
         run_grid(rows, HeldNormConfig<4>::kThreads,
-                 [=] { held_norm_rows<kUpdate, YType, 4, kOut>(p); });
+                 [=] { held_norm_rows<kUpdate, YType, 4, kOut, kShift>(p); });
       } else {
         run_grid(rows, HeldNormConfig<8>::kThreads,
-                 [=] { held_norm_rows<kUpdate, YType, 8, kOut>(p); });
+                 [=] { held_norm_rows<kUpdate, YType, 8, kOut, kShift>(p); });
       }
       break;
     case Path::kStreamed:
-      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, false, kOut>(p); });
+      run_grid(rows, 256,
+               [=] { streamed_norm_rows<kUpdate, YType, true, false, kOut, kShift>(p); });
       break;
     case Path::kShared:
-      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, true, kOut>(p); });
+      run_grid(rows, 256, [=] { streamed_norm_rows<kUpdate, YType, true, true, kOut, kShift>(p); });
       break;
     case Path::kRagged:
-      run_grid(rows, 64, [=] { streamed_norm_rows<kUpdate, YType, false, false, kOut>(p); });
+      run_grid(rows, 64,
+               [=] { streamed_norm_rows<kUpdate, YType, false, false, kOut, kShift>(p); });
   }
+}
+
+template <RowUpdate kUpdate, class YType, RowOut kOut>
+void run_kernel(Path path, const ResidualRowsParams& p) {
+  p.next.shift != nullptr ? run_kernel<kUpdate, YType, kOut, true>(path, p)
+                          : run_kernel<kUpdate, YType, kOut, false>(path, p);
 }
 
 template <RowUpdate kUpdate, class YType>
@@ -122,12 +132,14 @@ class NormRows : public testing::Test {
   void check(const Case& c) {
     const int64_t count = int64_t{c.rows} * c.cols;
     const float y_eps = 1e-5f, eps = 1e-6f;
-    Memory<float> h(count, c.shift), weight(c.cols, c.shift), modulation(c.cols, c.shift);
-    Memory<float> y_weight(c.cols, c.shift), gate(c.cols, c.shift), y32(count, c.shift);
-    Memory<BFloat16> y16(count, c.shift);
+    Memory<float> h(count, c.offset), weight(c.cols, c.offset), modulation(c.cols, c.offset);
+    Memory<float> shift(c.cols, c.offset), y_weight(c.cols, c.offset), gate(c.cols, c.offset),
+        y32(count, c.offset);
+    Memory<BFloat16> y16(count, c.offset);
     for (int64_t i = 0; i < c.cols; ++i) {
       weight[i] = 1.0f + 0.3f * normal_value(random_);
       modulation[i] = 0.3f * normal_value(random_);
+      shift[i] = 2.0f * normal_value(random_);
       y_weight[i] = 1.0f + 0.3f * normal_value(random_);
       gate[i] = 0.5f * normal_value(random_);
     }
@@ -157,12 +169,14 @@ class NormRows : public testing::Test {
     p.next.eps = eps;
     p.next.weight = c.weight ? weight.data() : nullptr;
     p.next.modulation = c.modulation ? modulation.data() : nullptr;
+    p.next.shift = c.shift ? shift.data() : nullptr;
+    p.normed = c.normed;
 
     // One run an output type, each from the same h.
-    Memory<float> out(count, c.shift), scale(c.rows), e4m3_scale(c.rows);
-    Memory<BFloat16> out16(count, c.shift);
-    Memory<int8_t> q(count, c.shift);
-    Memory<uint8_t> e4m3(count, c.shift);
+    Memory<float> out(count, c.offset), scale(c.rows), e4m3_scale(c.rows);
+    Memory<BFloat16> out16(count, c.offset);
+    Memory<int8_t> q(count, c.offset);
+    Memory<uint8_t> e4m3(count, c.offset);
     std::vector<float> after;
     for (RowOut type : {RowOut::kF32, RowOut::kBF16, RowOut::kI8, RowOut::kE4M3}) {
       std::copy(before.begin(), before.end(), h.data());
@@ -192,7 +206,7 @@ class NormRows : public testing::Test {
         for (size_t i = 0; i < y.v.size(); ++i)
           y.v[i] = c.y_type == RowType::kF32 ? y32[start + static_cast<int64_t>(i)]
                                              : as_float(y16[start + static_cast<int64_t>(i)]);
-        if (c.update == RowUpdate::kGated) y.normalize(RowNormKind::kRms, y_eps);
+        if (c.update == RowUpdate::kGated && c.normed) y.normalize(RowNormKind::kRms, y_eps);
         for (int64_t i = 0; i < c.cols; ++i) {
           double update = y.v[static_cast<size_t>(i)];
           if (c.update == RowUpdate::kGated)
@@ -212,9 +226,12 @@ class NormRows : public testing::Test {
         double expected = x.v[static_cast<size_t>(i)];
         if (c.weight) expected *= double{weight[i]};
         if (c.modulation) expected *= 1.0 + double{modulation[i]};
+        // What the shift is added to keeps its error when they cancel.
+        const double size = c.shift ? std::fabs(expected) : 0.0;
+        if (c.shift) expected += double{shift[i]};
         // The mean of 50 in float costs the layer norm some bits.
         ASSERT_TRUE(is_near(out[start + i], expected, c.kind == RowNormKind::kLayer ? 2000 : 12,
-                            c.kind == RowNormKind::kLayer ? 1.0 : 1e-30))
+                            std::max(size, c.kind == RowNormKind::kLayer ? 1.0 : 1e-30)))
             << row << ", " << i << ": " << out[start + i] << " for " << expected;
         ASSERT_EQ(std::isnan(as_float(out16[start + i])), std::isnan(out[start + i]));
         if (!std::isnan(out[start + i])) {
@@ -265,6 +282,49 @@ TEST_F(NormRows, HeldResiduals) {
   }
 }
 
+// Every path, both kinds, odd rows: quantized rows are bit for bit those of the shifted floats.
+TEST_F(NormRows, ShiftedNorms) {
+  for (RowNormKind kind : {RowNormKind::kRms, RowNormKind::kLayer}) {
+    for (int cols : {4, 1000, 1028, 5120})
+      check({.kind = kind, .rows = cols == 5120 ? 2 : 7, .cols = cols, .shift = true});
+    for (Path path : {Path::kStreamed, Path::kShared, Path::kRagged})
+      check({.path = path, .kind = kind, .rows = 7, .cols = 516, .shift = true});
+    for (Path path : {Path::kHeld, Path::kStreamed, Path::kRagged})
+      check({.path = path,
+             .update = RowUpdate::kGated,
+             .kind = kind,
+             .rows = 7,
+             .cols = 516,
+             .shift = true});
+    check({.path = Path::kRagged, .kind = kind, .rows = 7, .cols = 63, .offset = 1, .shift = true});
+  }
+}
+
+// A y that is not normed, as models have it before a layer norm with a shift.
+TEST_F(NormRows, GatedWithoutANorm) {
+  for (RowType type : {RowType::kBF16, RowType::kF32}) {
+    for (bool shift : {false, true}) {
+      for (int cols : {8, 1028, 5120})
+        check({.update = RowUpdate::kGated,
+               .y_type = type,
+               .kind = RowNormKind::kLayer,
+               .rows = cols == 8 ? 14 : 2,
+               .cols = cols,
+               .weight = false,
+               .shift = shift,
+               .normed = false});
+    }
+    for (Path path : {Path::kStreamed, Path::kRagged})
+      check({.path = path,
+             .update = RowUpdate::kGated,
+             .y_type = type,
+             .rows = 14,
+             .cols = 132,
+             .shift = path == Path::kRagged,
+             .normed = false});
+  }
+}
+
 TEST_F(NormRows, VectorsMayBeMissingAndTheNormToo) {
   for (Path path : {Path::kHeld, Path::kStreamed, Path::kRagged}) {
     for (RowUpdate update : {RowUpdate::kNone, RowUpdate::kAdd, RowUpdate::kGated}) {
@@ -306,7 +366,7 @@ TEST_F(NormRows, RaggedAndUnalignedRows) {
                .kind = kind,
                .rows = 14,
                .cols = cols,
-               .shift = cols % 4});
+               .offset = cols % 4});
       }
     }
   }
