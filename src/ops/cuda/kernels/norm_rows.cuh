@@ -47,9 +47,15 @@ inline constexpr int kHeldE4m3Blocks = 2;
 inline constexpr int kHeldE4m3Blocks = kHeldNormBlocks;
 #endif
 
-template <int kChunks, RowOut kOut>
-inline constexpr int kHeldBlocks =
-    kChunks == 4 && kOut == RowOut::kE4M3 ? kHeldE4m3Blocks : HeldNormConfig<kChunks>::kBlocks;
+// A y of floats leaves none for a shift.
+template <RowUpdate kUpdate, class YType, bool kShift>
+inline constexpr bool kShiftAfterFloats = kShift&& kUpdate != RowUpdate::kNone&& YType::kBytes == 4;
+
+template <RowUpdate kUpdate, class YType, int kChunks, RowOut kOut, bool kShift>
+inline constexpr int kHeldBlocks = kChunks != 4 ? HeldNormConfig<kChunks>::kBlocks
+                                   : kShiftAfterFloats<kUpdate, YType, kShift> ? 2
+                                   : kOut == RowOut::kE4M3                     ? kHeldE4m3Blocks
+                                                                               : kHeldNormBlocks;
 
 // --- steps of the formulas ---
 
@@ -180,7 +186,8 @@ __device__ __forceinline__ DeviceRowScale normed_scale(uint32_t most, float inve
 // A block of kThreads a row of up to kColumns. Rows are vectors: cols % 4 == 0, everything aligned. The constant stride makes the pieces' addresses one register and constants.
 template <RowUpdate kUpdate, class YType, int kChunks, RowOut kOut = RowOut::kI8,
           bool kShift = false>
-__global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads, kHeldBlocks<kChunks, kOut>)
+__global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
+                                  kHeldBlocks<kUpdate, YType, kChunks, kOut, kShift>)
     held_norm_rows(const __grid_constant__ ResidualRowsParams p) {
   constexpr bool kUpdated = kUpdate != RowUpdate::kNone;
   __shared__ float sums[3][32];
