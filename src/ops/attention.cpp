@@ -195,6 +195,11 @@ Status attention(const Context& context, const AttentionDesc& desc, const Attent
                       "attention: token strides q {}, k {}, v {}; expected at least {}, {}, {}",
                       args.ldq, args.ldk, args.ldv, q_width, kv_width, kv_width);
   }
+  if (output_stride(desc, args) < q_width) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "attention: token stride of the output {}; expected 0 (dense) or at least {}",
+                      args.ldo, q_width);
+  }
   if (args.q == nullptr || args.k == nullptr || args.v == nullptr || args.out == nullptr) {
     return make_error(ErrorCode::kInvalidArgument, "attention: q, k, v and out must not be null");
   }

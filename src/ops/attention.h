@@ -69,7 +69,8 @@ struct AttentionArgs {
   const void* k = nullptr;  // [tokens, kv_heads, head_dim], token stride ldk
   const void* v = nullptr;  // [tokens, kv_heads, head_dim], token stride ldv
   int64_t ldq = 0, ldk = 0, ldv = 0;
-  void* out = nullptr;  // [tokens, heads * head_dim], dense
+  void* out = nullptr;  // [tokens, heads * head_dim], token stride ldo
+  int64_t ldo = 0;      // 0: dense, heads * head_dim
   S8Heads s8{};         // read instead of q and k for AttentionScores::kS8
 };
 

@@ -14,6 +14,11 @@ Status ref_qk_norm_rope(const Context& context, const AttentionDesc& desc,
 // The threads an op really uses: at least one.
 inline int usable_threads(int threads) { return threads > 1 ? threads : 1; }
 
+// Of the output's tokens, in elements.
+inline int64_t output_stride(const AttentionDesc& desc, const AttentionArgs& args) {
+  return args.ldo == 0 ? desc.heads * desc.head_dim : args.ldo;
+}
+
 // Shapes, types and strides that every implementation relies on.
 Status check_attention_desc(const AttentionDesc& desc);
 

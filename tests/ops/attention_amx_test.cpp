@@ -155,6 +155,14 @@ TEST(AmxAttentionBlock, MatchesReferenceOnEmulatedTiles) {
   }
 }
 
+TEST(AmxAttentionBlock, OutputTokensMayLieApart) {
+  const AttentionCase dense =
+      make_case({.tokens = 67, .heads = 2, .kv_heads = 1, .head_dim = 80, .dtype = DType::kBF16});
+  AttentionCase apart = dense;
+  apart.out_gap = 3;
+  EXPECT_EQ(run(apart, kEmulatedKernel), run(dense, kEmulatedKernel));
+}
+
 // Sums are scaled when a later block of keys holds the largest logit: keys grow with their index
 // here, so every block does.
 TEST(AmxAttentionBlock, LaterBlocksHoldTheLargest) {

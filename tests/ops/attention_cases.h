@@ -21,6 +21,7 @@ namespace intaglio {
 struct AttentionCase {
   AttentionDesc desc;
   int64_t ld = 0;
+  int64_t out_gap = 0;  // elements between the heads of two tokens of the output
   std::vector<float> values;
   std::vector<std::byte> buffer;
 
@@ -58,10 +59,13 @@ struct AttentionCase {
     a.v = buffer.data() + static_cast<size_t>(v_offset()) * size;
     a.ldq = a.ldk = a.ldv = ld;
     a.out = out;
+    if (out_gap != 0) a.ldo = out_stride();
     return a;
   }
 
-  int64_t out_count() const { return desc.tokens * desc.heads * desc.head_dim; }
+  int64_t out_stride() const { return desc.heads * desc.head_dim + out_gap; }
+  // The last token ends with its heads.
+  int64_t out_count() const { return desc.tokens * out_stride() - out_gap; }
 };
 
 inline AttentionCase make_case(const AttentionDesc& desc, float q_scale = 1.0f, uint32_t seed = 1) {
@@ -82,7 +86,7 @@ inline AttentionCase make_case(const AttentionDesc& desc, float q_scale = 1.0f, 
 }
 
 // Runs `run(context, args) -> Status` with an arena of exactly `scratch` bytes; the result as
-// floats.
+// floats, tokens side by side. Nothing may be written between them.
 template <typename Run>
 std::vector<float> run_case(const AttentionCase& c, Context context, size_t scratch, Run&& run) {
   const size_t size = dtype_size(c.desc.dtype);
@@ -97,6 +101,16 @@ std::vector<float> run_case(const AttentionCase& c, Context context, size_t scra
   EXPECT_EQ(arena->peak(), scratch);
   std::vector<float> floats(count);
   convert_to_f32(out.data(), c.desc.dtype, floats.data(), count);
+  const int64_t width = c.desc.heads * c.desc.head_dim;
+  for (int64_t t = c.desc.tokens - 1; t > 0; --t) {
+    const int64_t at = t * c.out_stride();
+    for (int64_t i = (at - c.out_gap) * static_cast<int64_t>(size);
+         i < at * static_cast<int64_t>(size); ++i)
+      EXPECT_EQ(out[static_cast<size_t>(i)], std::byte{0x7f}) << "before token " << t;
+  }
+  for (int64_t t = 1; t < c.desc.tokens; ++t)
+    std::copy_n(floats.begin() + t * c.out_stride(), width, floats.begin() + t * width);
+  floats.resize(static_cast<size_t>(c.desc.tokens * width));
   return floats;
 }
 

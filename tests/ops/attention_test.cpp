@@ -55,6 +55,24 @@ TEST(Attention, MatchesReference) {
   }
 }
 
+// Where the tokens of the output lie changes no bit of them.
+TEST(Attention, OutputTokensMayLieApart) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const AttentionDesc& desc : attention_shapes(dtype)) {
+      if (desc.tokens > 129) continue;
+      const AttentionCase dense = make_case(desc);
+      AttentionCase apart = dense;
+      for_each_implementation(desc, [&](const AttentionImplementation& implementation) {
+        const std::vector<float> expected = run(implementation, dense, 2);
+        for (const int64_t gap : {1, 24}) {
+          apart.out_gap = gap;
+          EXPECT_EQ(run(implementation, apart, 2), expected) << gap;
+        }
+      });
+    }
+  }
+}
+
 // The reference itself, against sums written out by hand: two tokens, logits 0 and ln 3 * sqrt(1).
 TEST(Attention, ReferenceByHand) {
   AttentionCase c = make_case({.tokens = 2, .heads = 2, .kv_heads = 1, .head_dim = 1});
@@ -278,6 +296,14 @@ TEST(Attention, RefusesBadShapes) {
   AttentionArgs args = c.args(out.data());
   args.ldk = 7;
   EXPECT_EQ(code_of(c.desc, args), ErrorCode::kInvalidArgument);
+  args = c.args(out.data());
+  args.ldo = 15;
+  const Status narrow = attention(context, c.desc, args);
+  ASSERT_FALSE(narrow);
+  EXPECT_EQ(narrow.error().message,
+            "attention: token stride of the output 15; expected 0 (dense) or at least 16");
+  args.ldo = 16;
+  EXPECT_TRUE(attention(context, c.desc, args));
   args = c.args(nullptr);
   EXPECT_EQ(code_of(c.desc, args), ErrorCode::kInvalidArgument);
   context.scratch = nullptr;

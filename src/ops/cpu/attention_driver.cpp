@@ -138,7 +138,7 @@ Status run_attention_kernel(const AttentionKernel& kernel, const Context& contex
             block.k_packed = scratch + static_cast<size_t>(kv_head) * head_bytes;
             block.v_packed = scratch + static_cast<size_t>(kv_head) * head_bytes + plan.k_bytes;
             block.out = const_cast<std::byte*>(head_start(args.out, head, desc));
-            block.ldo = desc.heads * desc.head_dim;
+            block.ldo = output_stride(desc, args);
             block.q_block = own;
             block.scores = reinterpret_cast<float*>(own + plan.q_block_bytes);
             block.sums = reinterpret_cast<float*>(own + plan.q_block_bytes + plan.scores_bytes);

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "core/cuda/device.h"
+#include "ops/attention_implementations.h"
 #include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/plain_attention.h"
 #include "ops/cuda/launch/qk_norm_rope.h"
@@ -44,7 +45,7 @@ AttentionParams params(const AttentionDesc& desc, const AttentionArgs& args) {
                     .ldq = args.ldq,
                     .ldk = args.ldk,
                     .ldv = args.ldv,
-                    .ldo = desc.heads * desc.head_dim,
+                    .ldo = output_stride(desc, args),
                     .tokens = static_cast<int32_t>(desc.tokens),
                     .heads = static_cast<int32_t>(desc.heads),
                     .kv_heads = static_cast<int32_t>(desc.kv_heads),

@@ -23,7 +23,7 @@ void attend(const AttentionDesc& desc, const AttentionArgs& args, int64_t token,
   const T* q = static_cast<const T*>(args.q) + token * args.ldq + head * d;
   const T* k = static_cast<const T*>(args.k) + kv_head * d;
   const T* v = static_cast<const T*>(args.v) + kv_head * d;
-  T* out = static_cast<T*>(args.out) + (token * desc.heads + head) * d;
+  T* out = static_cast<T*>(args.out) + token * output_stride(desc, args) + head * d;
   const int64_t keys = desc.causal ? token + 1 : desc.tokens;
   const double scale = 1.0 / std::sqrt(static_cast<double>(d));
 
