@@ -49,7 +49,8 @@ inline constexpr int kHeldE4m3Blocks = kHeldNormBlocks;
 
 // A y of floats leaves none for a shift.
 template <RowUpdate kUpdate, class YType, bool kShift>
-inline constexpr bool kShiftAfterFloats = kShift&& kUpdate != RowUpdate::kNone&& YType::kBytes == 4;
+inline constexpr bool kShiftAfterFloats =
+    !(YType::kBytes < 4 || kUpdate == RowUpdate::kNone || !kShift);
 
 template <RowUpdate kUpdate, class YType, int kChunks, RowOut kOut, bool kShift>
 inline constexpr int kHeldBlocks = kChunks != 4 ? HeldNormConfig<kChunks>::kBlocks

@@ -259,7 +259,7 @@ __device__ __forceinline__ void norm_rope_token(const QkNormRopeParams& p, int64
 
 // Named, it keeps the compiler from saving a last register of adjacent floats by a spill. 0: not named.
 template <class Type, HeadSteps kSteps>
-inline constexpr int kLeastBlocks = kSteps == HeadSteps::kAdjacent && Type::kBytes == 4 ? 1 : 0;
+inline constexpr int kLeastBlocks = Type::kBytes < 4 || kSteps != HeadSteps::kAdjacent ? 0 : 1;
 
 template <class Type, int kHeadDim, HeadSteps kSteps>
 __global__ void __launch_bounds__(kNormRopeThreads, kLeastBlocks<Type, kSteps>)
