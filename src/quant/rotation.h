@@ -27,6 +27,25 @@ inline const char* rotation_refusal(int64_t cols, int64_t group) {
   return nullptr;
 }
 
+// How the columns of a linear were turned, as its file says it. Never guessed: what a file does not say is not there.
+enum class RotationKind : uint8_t {
+  kNone,
+  kConvRot,  // consecutive groups of `group` columns, each times H_group above
+};
+
+struct Rotation {
+  RotationKind kind = RotationKind::kNone;
+  int64_t group = 0;  // 0 for kNone
+
+  static Rotation convrot(int64_t group) { return {RotationKind::kConvRot, group}; }
+  bool operator==(const Rotation&) const = default;
+};
+
+// nullptr if rows of `cols` values can be turned so, else the reason, a string literal.
+inline const char* rotation_refusal(int64_t cols, const Rotation& rotation) {
+  return rotation.kind == RotationKind::kNone ? nullptr : rotation_refusal(cols, rotation.group);
+}
+
 // Element (i, j) of H_group, 0 <= i, j < group = 4^n: +-1 / sqrt(group).
 double rotation_entry(int64_t group, int64_t i, int64_t j);
 
