@@ -79,6 +79,11 @@ Expected<nlohmann::json> parse_json(std::string_view text, const std::string& na
     return make_error(ErrorCode::kBadFormat, "{}: JSON nested more than {} deep", name,
                       kMaxJsonDepth);
   }
+  // The parser would take it for the end, and pass over what comes after.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    return make_error(ErrorCode::kBadFormat, "{}: not valid JSON at {}", name,
+                      place_in(text, nul + 1));
+  }
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::parse_error& error) {

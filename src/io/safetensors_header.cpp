@@ -300,6 +300,9 @@ std::string tiling_problem(const std::vector<SafetensorsRecord>& records, uint64
 
 Expected<SafetensorsHeader> parse_safetensors_header(std::string_view json, uint64_t data_bytes,
                                                      const std::string& file) {
+  // The parser would take it for the end, and pass over what comes after.
+  if (json.find('\0') != std::string_view::npos)
+    return make_error(ErrorCode::kBadFormat, "{}: the header holds a NUL byte", file);
   SafetensorsHeader header;
   try {
     HeaderHandler handler(data_bytes);

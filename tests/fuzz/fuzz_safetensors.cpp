@@ -1,12 +1,10 @@
 // safetensors files out of anything: the input as it is, and again as header and data with the
 // length put right, the header ending at the first zero byte.
-#include <cstring>
-#include <memory>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "fuzz/fuzz_check.h"
+#include "fuzz/safetensors_input.h"
 #include "io/safetensors.h"
 
 namespace {
@@ -40,17 +38,6 @@ void parse(std::span<const std::byte> bytes) {
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   parse(std::as_bytes(std::span(data, size)));
-  const void* zero = size > 0 ? std::memchr(data, 0, size) : nullptr;
-  const size_t header =
-      zero == nullptr ? size : static_cast<size_t>(static_cast<const uint8_t*>(zero) - data);
-  const size_t body = zero == nullptr ? size : header + 1;
-  // Exactly as large as the file, so that the sanitizer sees the first byte past it.
-  const size_t total = 8 + header + (size - body);
-  const auto file = std::make_unique<std::byte[]>(total);
-  const uint64_t length = header;
-  std::memcpy(file.get(), &length, 8);
-  if (header > 0) std::memcpy(file.get() + 8, data, header);
-  if (size > body) std::memcpy(file.get() + 8 + header, data + body, size - body);
-  parse({file.get(), total});
+  visit_as_safetensors(data, size, parse);
   return 0;
 }

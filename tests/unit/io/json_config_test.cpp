@@ -78,6 +78,9 @@ TEST(JsonConfig, RefusesWhatIsNotAJsonObject) {
   expect_error(
       JsonConfig::parse("{\"a\":" + std::string(101, '[') + std::string(101, ']') + "}", "c.json"),
       "nested");
+  // Not the end of the text.
+  expect_error(JsonConfig::parse(std::string_view("{\"a\":1}\0x", 9), "c.json"),
+               "c.json: not valid JSON at line 1, column 8");
   const std::string brackets(200, '[');  // in strings, before and after an escaped quote
   EXPECT_TRUE(JsonConfig::parse(R"({"a":")" + brackets + R"(\")" + brackets + R"("})", "c.json"));
 }

@@ -98,6 +98,7 @@ TEST(Safetensors, RefusesBrokenLengths) {
 TEST(Safetensors, RefusesBrokenHeaders) {
   expect_header_refused("{", 0, "not valid JSON");
   expect_header_refused("{} x", 0, "not valid JSON");
+  expect_header_refused(std::string("{}\0x", 4), 0, "the header holds a NUL byte");
   expect_header_refused("{\"\xff\":{}}", 0, "not valid JSON");
   expect_header_refused(R"({"a":1})", 0, "expected an object, found 1");
   expect_header_refused(R"({"a":[]})", 0, "expected an object, found an array");

@@ -1,0 +1,57 @@
+// The weights of a checkpoint in whatever format they were written: which linears there are and
+// what each is, and their numbers when they are asked for.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/aligned_buffer.h"
+#include "io/checkpoint.h"
+#include "io/formats/formats.h"
+
+namespace intaglio {
+
+// A linear and the memory that its views lie in, as far as it is its own.
+struct LoadedLinear {
+  StoredLinear linear;
+  AlignedBuffer values, scales;
+};
+
+// Names are those in the file, without ComfyUI's prefix: which of them a model's module is, fused
+// or split, the model knows. Thread-safe.
+class StoredWeights {
+ public:
+  // Chooses the format (INTAGLIO_TRACE=dispatch says which, and why not the others) and checks
+  // every linear's types, shapes and descriptor.
+  static Expected<std::shared_ptr<const StoredWeights>> open(
+      std::shared_ptr<const Checkpoint> checkpoint);
+  static Expected<std::shared_ptr<const StoredWeights>> open(
+      std::shared_ptr<const SafetensorsFile> file);
+
+  const char* format() const { return format_; }
+  const TensorSet& tensors() const { return tensors_; }
+  // By name: "layers.0.attention.o".
+  const std::map<std::string, LinearEntry, std::less<>>& linears() const { return linears_; }
+  const LinearEntry* find_linear(std::string_view name) const;  // nullptr if absent
+
+  // Reads a linear. kNotFound; kBadFormat naming it if a scale is NaN, infinite or negative, or a
+  // float of a weight is not finite; kIo. Views of memory not its own last
+  // as long as the file given to `open`.
+  Expected<LoadedLinear> linear(std::string_view name) const;
+  // Reads any other tensor: biases, norms, embeddings. kNotFound; kUnsupported for the numbers of a
+  // quantized linear.
+  Expected<Tensor> tensor(std::string_view name) const;
+
+ private:
+  static Expected<std::shared_ptr<const StoredWeights>> read(std::shared_ptr<const void> keep,
+                                                             TensorSet tensors);
+
+  std::shared_ptr<const void> keep_;
+  TensorSet tensors_;
+  const char* format_ = nullptr;
+  std::map<std::string, LinearEntry, std::less<>> linears_;
+};
+
+}  // namespace intaglio
