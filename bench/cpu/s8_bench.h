@@ -165,8 +165,9 @@ inline void verify(Problem& p) {
   std::vector<float> expected(static_cast<size_t>(n));
   for (int64_t row : {int64_t{0}, m / 3, m / 2, m - 1}) {
     float scale = 0.0f;
-    quantize_rows_implementations().back().run(Context{}, p.x + row * k, DType::kF32, k, 1, k,
-                                               a.data(), &scale);
+    quantize_rows_implementations().back().run(
+        Context{}, {},
+        {.x = p.x + row * k, .ldx = k, .rows = 1, .cols = k, .q = a.data(), .scale = &scale});
     const S8GemmArgs args{.a = a.data(),
                           .lda = k,
                           .a_scale_row = &scale,

@@ -17,39 +17,85 @@ constexpr int64_t kPieceElements = 32 << 10;
 // One thread quantizes 128 Ki elements in about 12 us; starting a second one does not pay below.
 constexpr int64_t kSerialElements = 128 << 10;
 
-using F32Row = float (*)(const float*, int64_t, int8_t*);
-using BF16Row = float (*)(const uint16_t*, int64_t, int8_t*);
+// The row kernels of an instruction set.
+struct RowKernels {
+  float (*f32)(const float*, int64_t, int8_t*);
+  float (*bf16)(const uint16_t*, int64_t, int8_t*);
+  float (*smooth_f32)(const float*, const float*, int64_t, int8_t*);
+  float (*smooth_bf16)(const uint16_t*, const float*, int64_t, int8_t*);
+  float (*rotate_f32)(const float*, int64_t, int64_t, int8_t*);
+  float (*rotate_bf16)(const uint16_t*, int64_t, int64_t, int8_t*);
+};
 
-template <F32Row kF32Row, BF16Row kBF16Row>
-Status run(const Context& context, const void* x, DType x_dtype, int64_t ldx, int64_t rows,
-           int64_t cols, int8_t* q, float* scale) {
-  const int64_t grain = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, cols));
-  const int threads = rows * cols <= kSerialElements ? 1 : context.threads;
-  INTAGLIO_TRY(parallel_tasks(context, threads, rows, grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; ++r) {
-      scale[r] = x_dtype == DType::kF32
-                     ? kF32Row(static_cast<const float*>(x) + r * ldx, cols, q + r * cols)
-                     : kBF16Row(static_cast<const uint16_t*>(x) + r * ldx, cols, q + r * cols);
-    }
-  }));
+template <typename T>
+const T* row_of(const QuantizeRowsArgs& args, int64_t r) {
+  return static_cast<const T*>(args.x) + r * args.ldx;
+}
+
+template <const RowKernels& kKernels>
+float quantize_row(const QuantizeRowsDesc& desc, const QuantizeRowsArgs& args, int64_t r) {
+  int8_t* const q = args.q + r * args.cols;
+  const bool is_f32 = desc.input == DType::kF32;
+  if (desc.rotation.kind == RotationKind::kConvRot) {
+    const int64_t group = desc.rotation.group;
+    return is_f32 ? kKernels.rotate_f32(row_of<float>(args, r), group, args.cols, q)
+                  : kKernels.rotate_bf16(row_of<uint16_t>(args, r), group, args.cols, q);
+  }
+  if (desc.smooth) {
+    return is_f32 ? kKernels.smooth_f32(row_of<float>(args, r), args.smooth, args.cols, q)
+                  : kKernels.smooth_bf16(row_of<uint16_t>(args, r), args.smooth, args.cols, q);
+  }
+  return is_f32 ? kKernels.f32(row_of<float>(args, r), args.cols, q)
+                : kKernels.bf16(row_of<uint16_t>(args, r), args.cols, q);
+}
+
+template <const RowKernels& kKernels>
+Status run(const Context& context, const QuantizeRowsDesc& desc, const QuantizeRowsArgs& args) {
+  const int64_t grain = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, args.cols));
+  const int threads = args.rows * args.cols <= kSerialElements ? 1 : context.threads;
+  INTAGLIO_TRY(
+      parallel_tasks(context, threads, args.rows, grain, [&](int64_t begin, int64_t end, int) {
+        for (int64_t r = begin; r < end; ++r) args.scale[r] = quantize_row<kKernels>(desc, args, r);
+      }));
   return {};
 }
+
+constexpr RowKernels kRef{ref_quantize_row_f32,        ref_quantize_row_bf16,
+                          ref_smooth_quantize_row_f32, ref_smooth_quantize_row_bf16,
+                          ref_rotate_quantize_row_f32, ref_rotate_quantize_row_bf16};
 
 Refusal refuse_dtype(DType input) {
   return input == DType::kF32 || input == DType::kBF16 ? nullptr : "the input must be F32 or BF16";
 }
 
 #if defined(INTAGLIO_X86)
-Refusal avx512_can_run(DType input, const Context& context) {
+constexpr RowKernels kAvx512{avx512_quantize_row_f32,        avx512_quantize_row_bf16,
+                             avx512_smooth_quantize_row_f32, avx512_smooth_quantize_row_bf16,
+                             avx512_rotate_quantize_row_f32, avx512_rotate_quantize_row_bf16};
+constexpr RowKernels kAvx2{avx2_quantize_row_f32,        avx2_quantize_row_bf16,
+                           avx2_smooth_quantize_row_f32, avx2_smooth_quantize_row_bf16,
+                           avx2_rotate_quantize_row_f32, avx2_rotate_quantize_row_bf16};
+
+Refusal avx512_can_run(const QuantizeRowsDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "needs AVX-512";
-  return refuse_dtype(input);
+  return refuse_dtype(desc.input);
 }
-Refusal avx2_can_run(DType input, const Context& context) {
+Refusal avx2_can_run(const QuantizeRowsDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx2) return "needs AVX2";
-  return refuse_dtype(input);
+  return refuse_dtype(desc.input);
 }
 #endif
-Refusal ref_can_run(DType input, const Context&) { return refuse_dtype(input); }
+Refusal ref_can_run(const QuantizeRowsDesc& desc, const Context&) {
+  return refuse_dtype(desc.input);
+}
+
+std::string describe(const QuantizeRowsDesc& desc) {
+  std::string text(dtype_name(desc.input));
+  if (desc.rotation.kind == RotationKind::kConvRot)
+    text += fmt::format(" rotated in {}", desc.rotation.group);
+  if (desc.smooth) text += " smoothed";
+  return text;
+}
 
 Status to_e4m3([[maybe_unused]] const Context& context, [[maybe_unused]] const TensorView& x,
                [[maybe_unused]] const Activation& out) {
@@ -71,19 +117,19 @@ std::span<const QuantizeRowsImplementation> quantize_rows_implementations() {
                                cuda::op::run_quantize_rows, DeviceKind::kGpu},
 #endif
 #if defined(INTAGLIO_X86)
-        QuantizeRowsImplementation{"avx512_quantize_rows", avx512_can_run,
-                                   run<avx512_quantize_row_f32, avx512_quantize_row_bf16>},
-        QuantizeRowsImplementation{"avx2_quantize_rows", avx2_can_run,
-                                   run<avx2_quantize_row_f32, avx2_quantize_row_bf16>},
+        QuantizeRowsImplementation{"avx512_quantize_rows", avx512_can_run, run<kAvx512>},
+        QuantizeRowsImplementation{"avx2_quantize_rows", avx2_can_run, run<kAvx2>},
 #endif
         QuantizeRowsImplementation {
-      "ref_quantize_rows", ref_can_run, run<ref_quantize_row_f32, ref_quantize_row_bf16>
+      "ref_quantize_rows", ref_can_run, run<kRef>
     }
   };
   return list;
 }
 
-Status quantize_rows(const Context& context, TensorView x, Activation out) {
+namespace {
+
+Status check(const TensorView& x, const Activation& out, const ColumnTransform& columns) {
   if (x.shape.rank != 2 || x.shape[0] != out.rows || x.shape[1] != out.cols || out.cols < 1 ||
       out.rows < 0) {
     return make_error(ErrorCode::kShapeMismatch, "quantize_rows: x is {}, [{}, {}] expected",
@@ -96,13 +142,40 @@ Status quantize_rows(const Context& context, TensorView x, Activation out) {
                       "and no null pointers",
                       dtype_name(out.dtype));
   }
+  const bool rotated = columns.rotation.kind != RotationKind::kNone;
+  if (const char* reason = rotation_refusal(out.cols, columns.rotation)) {
+    return make_error(ErrorCode::kInvalidArgument, "quantize_rows: {} columns in groups of {}: {}",
+                      out.cols, columns.rotation.group, reason);
+  }
+  if (rotated && columns.smooth != nullptr) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "quantize_rows: rotation and smoothing of the same rows, one expected");
+  }
+  if (out.dtype == DType::kF8E4M3 && (rotated || columns.smooth != nullptr)) {
+    return make_error(ErrorCode::kUnsupported,
+                      "quantize_rows: e4m3 rows are neither rotated nor smoothed");
+  }
+  return {};
+}
+
+}  // namespace
+
+Status quantize_rows(const Context& context, TensorView x, Activation out,
+                     const ColumnTransform& columns) {
+  INTAGLIO_TRY(check(x, out, columns));
   if (out.dtype == DType::kF8E4M3) return to_e4m3(context, x, out);
-  INTAGLIO_ASSIGN(
-      const QuantizeRowsImplementation* implementation,
-      choose(OpName{"quantize_rows", "int8 quantization"}, quantize_rows_implementations(), x.dtype,
-             context, [](DType dtype) { return std::string(dtype_name(dtype)); }));
-  return implementation->run(context, x.data, x.dtype, out.cols, out.rows, out.cols,
-                             out.as<int8_t>(), out.scale_row);
+  const QuantizeRowsDesc desc{x.dtype, columns.rotation, columns.smooth != nullptr};
+  INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
+                  choose(OpName{"quantize_rows", "int8 quantization"},
+                         quantize_rows_implementations(), desc, context, describe));
+  return implementation->run(context, desc,
+                             {.x = x.data,
+                              .ldx = out.cols,
+                              .rows = out.rows,
+                              .cols = out.cols,
+                              .smooth = columns.smooth,
+                              .q = out.as<int8_t>(),
+                              .scale = out.scale_row});
 }
 
 Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale) {
@@ -111,10 +184,10 @@ Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, flo
   const int64_t k = w.shape[1];
   const auto* bytes = static_cast<const unsigned char*>(w.data);
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(w.dtype);
-  INTAGLIO_ASSIGN(
-      const QuantizeRowsImplementation* implementation,
-      choose(OpName{"quantize_weight_rows", "int8 quantization"}, quantize_rows_implementations(),
-             DType::kF32, context, [](DType dtype) { return std::string(dtype_name(dtype)); }));
+  const QuantizeRowsDesc desc{.input = DType::kF32};
+  INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
+                  choose(OpName{"quantize_weight_rows", "int8 quantization"},
+                         quantize_rows_implementations(), desc, context, describe));
   Context serial = context;
   serial.threads = 1;
   const int64_t grain = std::max<int64_t>(1, kPieceElements / k);
@@ -123,8 +196,9 @@ Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, flo
     std::vector<float> row(static_cast<size_t>(k));
     for (int64_t r = begin; r < end; ++r) {
       convert_to_f32(bytes + static_cast<size_t>(r) * row_bytes, w.dtype, row.data(), row.size());
-      static_cast<void>(
-          implementation->run(serial, row.data(), DType::kF32, k, 1, k, q + r * k, scale + r));
+      static_cast<void>(implementation->run(
+          serial, desc,
+          {.x = row.data(), .ldx = k, .rows = 1, .cols = k, .q = q + r * k, .scale = scale + r}));
     }
   }));
   return {};

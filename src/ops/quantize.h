@@ -13,25 +13,51 @@
 #include "core/registry.h"
 #include "core/tensor.h"
 #include "ops/activation.h"
+#include "quant/rotation.h"
 
 namespace intaglio {
 
 inline constexpr float kMinQuantScale = 1e-30f;
 
+// What is done to the columns of x before: v is quantized in place of x. At most one of the two.
+//   rotation: v = x H (quant/rotation.h), the bits of rotate_row; cols is a multiple of the group
+//   smooth:   v[r, c] = x[r, c] / smooth[c], one rounding; where that is no finite number, the row
+//             is one with a NaN or an Inf
+struct ColumnTransform {
+  Rotation rotation = {};
+  const float* smooth = nullptr;  // [cols], memory of the device of x
+};
+
+struct QuantizeRowsDesc {
+  DType input = DType::kF32;
+  Rotation rotation = {};
+  bool smooth = false;
+};
+
+struct QuantizeRowsArgs {
+  const void* x = nullptr;  // [rows, cols] of the desc's type, row stride ldx elements
+  int64_t ldx = 0;
+  int64_t rows = 0, cols = 0;
+  const float* smooth = nullptr;  // [cols], where the desc says so
+  int8_t* q = nullptr;            // [rows, cols] dense
+  float* scale = nullptr;         // [rows]
+};
+
 struct QuantizeRowsImplementation {
-  const char*
-      name;  // "cuda_quantize_rows", "avx512_quantize_rows", "avx2_quantize_rows", "ref_quantize_rows"
-  Refusal (*can_run)(DType input, const Context&);
-  // x: F32 or BF16 [rows, cols], row stride ldx elements -> q [rows, cols] dense, scale [rows]
-  Status (*run)(const Context&, const void* x, DType x_dtype, int64_t ldx, int64_t rows,
-                int64_t cols, int8_t* q, float* scale);
+  // "cuda_quantize_rows", "avx512_quantize_rows", "avx2_quantize_rows", "ref_quantize_rows"
+  const char* name;
+  Refusal (*can_run)(const QuantizeRowsDesc&, const Context&);
+  // The rotation fits the columns.
+  Status (*run)(const Context&, const QuantizeRowsDesc&, const QuantizeRowsArgs&);
   DeviceKind device = DeviceKind::kCpu;
 };
 
 std::span<const QuantizeRowsImplementation> quantize_rows_implementations();
 
-// x: F32 or BF16 [out.rows, out.cols] dense; out: kI8, or kF8E4M3 on a GPU with out.cols in multiples of 16.
-Status quantize_rows(const Context& context, TensorView x, Activation out);
+// x: F32 or BF16 [out.rows, out.cols] dense; out: kI8, or kF8E4M3 on a GPU with out.cols in
+// multiples of 16, which takes no transform.
+Status quantize_rows(const Context& context, TensorView x, Activation out,
+                     const ColumnTransform& columns = {});
 
 // On the CPU. Symmetric per-output-channel weight quantization: w [n, k] float -> q [n, k], scale [n]; same formula, row by row.
 Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale);

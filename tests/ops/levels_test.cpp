@@ -48,7 +48,7 @@ TEST(Levels, EachHasItsOwnImplementations) {
               {CpuIsa::kAvx512Vnni, "avx512vnni_s8_gemm"},
               {CpuIsa::kAmx, "amx_s8_gemm"}});
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    expect_own(quantize_rows_implementations(), dtype,
+    expect_own(quantize_rows_implementations(), QuantizeRowsDesc{.input = dtype},
                {{CpuIsa::kRef, "ref_quantize_rows"},
                 {CpuIsa::kAvx2, "avx2_quantize_rows"},
                 {CpuIsa::kAvx512Vnni, "avx512_quantize_rows"},

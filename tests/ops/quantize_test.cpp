@@ -4,12 +4,15 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "core/dtype.h"
 #include "ops/first_on_cpu.h"
+#include "quant/rotation.h"
 #include "support/tested_cpus.h"
 
 namespace intaglio {
@@ -57,37 +60,149 @@ struct Quantized {
 };
 
 Quantized run(const QuantizeRowsImplementation& implementation, const Context& context,
-              const Rows& x, DType dtype) {
+              const Rows& x, DType dtype, const ColumnTransform& columns = {}) {
   Quantized out{std::vector<int8_t>(static_cast<size_t>(x.rows * x.cols), 99),
                 std::vector<float>(static_cast<size_t>(x.rows), 99.0f)};
   const void* data = dtype == DType::kF32 ? static_cast<const void*>(x.f32.data()) : x.bf16.data();
-  implementation.run(context, data, dtype, x.ldx, x.rows, x.cols, out.q.data(), out.scale.data());
+  EXPECT_TRUE(implementation.run(context, {dtype, columns.rotation, columns.smooth != nullptr},
+                                 {.x = data,
+                                  .ldx = x.ldx,
+                                  .rows = x.rows,
+                                  .cols = x.cols,
+                                  .smooth = columns.smooth,
+                                  .q = out.q.data(),
+                                  .scale = out.scale.data()}));
   return out;
 }
 
-TEST(QuantizeRows, EveryImplementationGivesTheBitsOfTheReference) {
+// NaN payloads included: every implementation shares the same scale code.
+void expect_same_bits(const Quantized& got, const Quantized& expected, const std::string& what) {
+  EXPECT_EQ(got.q, expected.q) << what;
+  for (size_t r = 0; r < got.scale.size(); ++r) {
+    EXPECT_EQ(std::bit_cast<uint32_t>(got.scale[r]), std::bit_cast<uint32_t>(expected.scale[r]))
+        << what << " row " << r;
+  }
+}
+
+// Every implementation on every processor, both types of rows, against the reference.
+void compare_all(const Rows& x, const ColumnTransform& columns, const std::string& what) {
   const auto list = quantize_rows_implementations();
-  for (int64_t cols : {1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 100, 384, 1000, 4608, 12289}) {
-    const Rows x = make_rows(cols);
-    for (DType dtype : {DType::kF32, DType::kBF16}) {
-      const Quantized expected = run(list.back(), Context{}, x, dtype);
-      for (const CpuFeatures& cpu : test::tested_cpus()) {
-        const Context context{.threads = 2, .cpu = cpu};
-        for (const auto& implementation : list) {
-          if (implementation.can_run(dtype, context) != nullptr) continue;
-          const Quantized got = run(implementation, context, x, dtype);
-          EXPECT_EQ(got.q, expected.q)
-              << implementation.name << " cols " << cols << " " << dtype_name(dtype);
-          for (size_t r = 0; r < got.scale.size(); ++r) {
-            // NaN payloads included: every implementation shares the same scale code.
-            EXPECT_EQ(std::bit_cast<uint32_t>(got.scale[r]),
-                      std::bit_cast<uint32_t>(expected.scale[r]))
-                << implementation.name << " cols " << cols << " row " << r;
-          }
-        }
+  for (DType dtype : {DType::kF32, DType::kBF16}) {
+    const Quantized expected = run(list.back(), Context{}, x, dtype, columns);
+    for (const CpuFeatures& cpu : test::tested_cpus()) {
+      const Context context{.threads = 2, .cpu = cpu};
+      for (const auto& implementation : list) {
+        const QuantizeRowsDesc desc{dtype, columns.rotation, columns.smooth != nullptr};
+        if (implementation.can_run(desc, context) != nullptr) continue;
+        expect_same_bits(
+            run(implementation, context, x, dtype, columns), expected,
+            fmt::format("{} {} {} x {}", implementation.name, what, x.cols, dtype_name(dtype)));
       }
     }
   }
+}
+
+std::vector<float> random_divisors(int64_t cols) {
+  std::mt19937 random(static_cast<unsigned>(cols) + 1);
+  std::uniform_real_distribution<float> uniform(0.1f, 8.0f);
+  std::vector<float> divisors(static_cast<size_t>(cols));
+  for (float& value : divisors) value = uniform(random);
+  return divisors;
+}
+
+constexpr int64_t kRagged[] = {1,  2,  7,  8,  9,   15,  16,   17,   31,
+                               33, 63, 64, 65, 100, 384, 1000, 4608, 12289};
+
+TEST(QuantizeRows, EveryImplementationGivesTheBitsOfTheReference) {
+  for (int64_t cols : kRagged) compare_all(make_rows(cols), {}, "plain");
+}
+
+TEST(QuantizeRows, SmoothedRowsHaveTheBitsOfTheReference) {
+  for (int64_t cols : kRagged) {
+    const std::vector<float> divisors = random_divisors(cols);
+    compare_all(make_rows(cols), {.smooth = divisors.data()}, "smoothed");
+  }
+}
+
+TEST(QuantizeRows, RotatedRowsHaveTheBitsOfTheReference) {
+  for (const int64_t group : kRotationGroups) {
+    for (const int64_t groups : {1, 2, 3, 13}) {
+      compare_all(make_rows(groups * group), {.rotation = Rotation::convrot(group)},
+                  fmt::format("rotated in {}", group));
+    }
+  }
+  compare_all(make_rows(4608), {.rotation = Rotation::convrot(256)}, "rotated in 256");
+}
+
+// The reference is rotate_row, or the division, and then its own quantizer.
+TEST(QuantizeRows, ReferenceTransformsThenQuantizes) {
+  const auto& ref = quantize_rows_implementations().back();
+  for (const int64_t group : kRotationGroups) {
+    const Rows x = make_rows(2 * group);
+    Rows y = x;
+    for (int64_t r = 0; r < y.rows; ++r) rotate_row(y.f32.data() + r * y.ldx, y.cols, group);
+    expect_same_bits(run(ref, Context{}, x, DType::kF32, {.rotation = Rotation::convrot(group)}),
+                     run(ref, Context{}, y, DType::kF32), fmt::format("rotated in {}", group));
+    for (size_t i = 0; i < x.bf16.size(); ++i) y.f32[i] = static_cast<float>(x.bf16[i]);
+    for (int64_t r = 0; r < y.rows; ++r) rotate_row(y.f32.data() + r * y.ldx, y.cols, group);
+    expect_same_bits(run(ref, Context{}, x, DType::kBF16, {.rotation = Rotation::convrot(group)}),
+                     run(ref, Context{}, y, DType::kF32), fmt::format("bf16 rotated in {}", group));
+  }
+  const Rows x = make_rows(100);
+  const std::vector<float> divisors = random_divisors(100);
+  Rows y = x;
+  for (int64_t r = 0; r < y.rows; ++r)
+    smooth_row(x.f32.data() + r * x.ldx, divisors.data(), 100, y.f32.data() + r * y.ldx);
+  expect_same_bits(run(ref, Context{}, x, DType::kF32, {.smooth = divisors.data()}),
+                   run(ref, Context{}, y, DType::kF32), "smoothed");
+}
+
+TEST(QuantizeRows, DamageOfATransformedRowStaysVisible) {
+  std::vector<float> divisors = random_divisors(256);
+  divisors[200] = 0.0f;
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
+    const Context context{.threads = 1, .cpu = cpu};
+    const Rows x = make_rows(256);
+    const auto quantize = [&](const ColumnTransform& columns) {
+      Quantized out{std::vector<int8_t>(256, 99), std::vector<float>(1, 99.0f)};
+      EXPECT_TRUE(quantize_rows(context, {x.f32.data() + 2 * x.ldx, DType::kF32, Shape{1, 256}},
+                                {DType::kI8, out.q.data(), 1, 256, out.scale.data()}, columns));
+      return out;
+    };
+    for (const ColumnTransform& columns :
+         {ColumnTransform{.rotation = Rotation::convrot(16)},  // a NaN in the last group alone
+          ColumnTransform{.smooth = divisors.data()}}) {
+      const Quantized out = quantize(columns);
+      EXPECT_TRUE(std::isnan(out.scale[0]));
+      EXPECT_EQ(out.q, std::vector<int8_t>(256, 0));
+    }
+  }
+}
+
+TEST(QuantizeRows, TransformsThatCannotBeAreRefused) {
+  const Context context{.threads = 1, .cpu = host_cpu_features()};
+  const std::vector<float> x(3 * 48, 1.0f);
+  std::vector<int8_t> q(x.size());
+  std::vector<float> scale(3);
+  const auto problem = [&](const ColumnTransform& columns, DType out = DType::kI8) {
+    const Status status = quantize_rows(context, {x.data(), DType::kF32, Shape{3, 48}},
+                                        {out, q.data(), 3, 48, scale.data()}, columns);
+    return status ? std::string() : status.error().message;
+  };
+  EXPECT_EQ(problem({.rotation = Rotation::convrot(16)}), "");
+  EXPECT_EQ(problem({.smooth = x.data()}), "");
+  EXPECT_EQ(problem({.rotation = Rotation::convrot(64)}),
+            "quantize_rows: 48 columns in groups of 64: columns are not a multiple of the rotation "
+            "group");
+  EXPECT_EQ(problem({.rotation = Rotation::convrot(48)}),
+            "quantize_rows: 48 columns in groups of 48: rotation group is not 16, 64, 256, 1024 or "
+            "4096");
+  EXPECT_EQ(problem({.rotation = Rotation::convrot(16), .smooth = x.data()}),
+            "quantize_rows: rotation and smoothing of the same rows, one expected");
+  EXPECT_EQ(problem({.rotation = Rotation::convrot(16)}, DType::kF8E4M3),
+            "quantize_rows: e4m3 rows are neither rotated nor smoothed");
+  EXPECT_EQ(problem({.smooth = x.data()}, DType::kF8E4M3),
+            "quantize_rows: e4m3 rows are neither rotated nor smoothed");
 }
 
 TEST(QuantizeRows, ReferenceFollowsTheFormula) {
@@ -164,9 +279,13 @@ TEST(QuantizeWeightRows, SameBitsAsRowsOfTheConvertedWeights) {
                                    {unaligned.data() + 1, DType::kBF16, Shape{x.rows, x.cols}},
                                    got.q.data(), got.scale.data()));
   Quantized expected = got;
-  quantize_rows_implementations().back().run(Context{}, converted.data(), DType::kF32, x.cols,
-                                             x.rows, x.cols, expected.q.data(),
-                                             expected.scale.data());
+  EXPECT_TRUE(quantize_rows_implementations().back().run(Context{}, {},
+                                                         {.x = converted.data(),
+                                                          .ldx = x.cols,
+                                                          .rows = x.rows,
+                                                          .cols = x.cols,
+                                                          .q = expected.q.data(),
+                                                          .scale = expected.scale.data()}));
   EXPECT_EQ(got.q, expected.q);
   EXPECT_EQ(got.scale[0], expected.scale[0]);
   EXPECT_EQ(got.scale[10], expected.scale[10]);

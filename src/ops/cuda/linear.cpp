@@ -71,9 +71,15 @@ Status prepare_s8(const Context& context, const std::vector<TensorView>& parts,
   for (size_t i = 0; i < parts.size(); ++i) {
     const int64_t rows = parts[i].shape[0];
     INTAGLIO_ASSIGN(const AlignedBuffer raw, stage(context, parts[i]));
+    const QuantizeRowsDesc desc{.input = parts[i].dtype};
     if (!interleaved) {
-      INTAGLIO_TRY(run_quantize_rows(context, raw.data(), parts[i].dtype, k, rows, k, q + first * k,
-                                     scale + first));
+      INTAGLIO_TRY(run_quantize_rows(context, desc,
+                                     {.x = raw.data(),
+                                      .ldx = k,
+                                      .rows = rows,
+                                      .cols = k,
+                                      .q = q + first * k,
+                                      .scale = scale + first}));
       INTAGLIO_TRY(synchronize(context));
       first += rows;
       continue;
@@ -85,8 +91,13 @@ Status prepare_s8(const Context& context, const std::vector<TensorView>& parts,
                     upload(context, std::vector<float>(static_cast<size_t>(groups * kSwigluGroup),
                                                        kMinQuantScale)));
     INTAGLIO_TRY(fill_zero(context, part_q.data(), part_q.size()));
-    INTAGLIO_TRY(run_quantize_rows(context, raw.data(), parts[i].dtype, k, rows, k,
-                                   part_q.as<int8_t>(), part_scale.as<float>()));
+    INTAGLIO_TRY(run_quantize_rows(context, desc,
+                                   {.x = raw.data(),
+                                    .ldx = k,
+                                    .rows = rows,
+                                    .cols = k,
+                                    .q = part_q.as<int8_t>(),
+                                    .scale = part_scale.as<float>()}));
     const int64_t at = interleaved_row(static_cast<int64_t>(i), 0);
     const auto group_bytes = static_cast<size_t>(kSwigluGroup * k);
     constexpr size_t kScaleBytes = kSwigluGroup * sizeof(float);
@@ -263,21 +274,24 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
   return run_float(context, weights, x, weights.data(), out, out_dtype, ldo);
 }
 
-Refusal quantize_rows_refusal(DType input, const Context& context) {
+Refusal quantize_rows_refusal(const QuantizeRowsDesc& desc, const Context& context) {
   if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
-  return is_float(input) && input != DType::kF64 ? nullptr : "the input must be F32, BF16 or F16";
+  return is_float(desc.input) && desc.input != DType::kF64 ? nullptr
+                                                           : "the input must be F32, BF16 or F16";
 }
 
-Status run_quantize_rows(const Context& context, const void* x, DType x_dtype, int64_t ldx,
-                         int64_t rows, int64_t cols, int8_t* q, float* scale) {
-  return int8_quantize_rows({.x = x,
-                             .x_type = x_dtype,
-                             .ldx = ldx,
-                             .q = q,
-                             .ldq = cols,
-                             .scale = scale,
-                             .rows = static_cast<int32_t>(rows),
-                             .cols = static_cast<int32_t>(cols)},
+Status run_quantize_rows(const Context& context, const QuantizeRowsDesc& desc,
+                         const QuantizeRowsArgs& args) {
+  return int8_quantize_rows({.x = args.x,
+                             .x_type = desc.input,
+                             .ldx = args.ldx,
+                             .q = args.q,
+                             .ldq = args.cols,
+                             .scale = args.scale,
+                             .rows = static_cast<int32_t>(args.rows),
+                             .cols = static_cast<int32_t>(args.cols),
+                             .rotation_group = static_cast<int32_t>(desc.rotation.group),
+                             .smooth = args.smooth},
                             context.stream);
 }
 

@@ -21,9 +21,9 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
 
 extern const S8GemmImplementation kS8Gemm;
 
-Refusal quantize_rows_refusal(DType input, const Context& context);
-Status run_quantize_rows(const Context& context, const void* x, DType x_dtype, int64_t ldx,
-                         int64_t rows, int64_t cols, int8_t* q, float* scale);
+Refusal quantize_rows_refusal(const QuantizeRowsDesc& desc, const Context& context);
+Status run_quantize_rows(const Context& context, const QuantizeRowsDesc& desc,
+                         const QuantizeRowsArgs& args);
 
 struct E4m3Rows {
   uint8_t* q = nullptr;    // [rows, cols] dense

@@ -279,7 +279,11 @@ Status int8_quantize_rows(const Int8RowsCall& c, void* stream) {
                          static_cast<size_t>(r * c.ldx) * dtype_size(c.x_type),
                      c.x_type, row.data(), row.size());
       const Activation out{DType::kI8, c.q + r * c.ldq, 1, c.cols, c.scale + r};
-      static_cast<void>(quantize_rows(Context{}, {row.data(), DType::kF32, Shape{1, c.cols}}, out));
+      const ColumnTransform columns{
+          .rotation = c.rotation_group != 0 ? Rotation::convrot(c.rotation_group) : Rotation{},
+          .smooth = c.smooth};
+      static_cast<void>(
+          quantize_rows(Context{}, {row.data(), DType::kF32, Shape{1, c.cols}}, out, columns));
     }
   });
   if (error == cudaSuccess) return {};

@@ -1,31 +1,13 @@
 // Row quantization with AVX-512: one pass for the largest magnitude (as integers, so that Inf and NaN win), one to scale, round and narrow.
 // The row stays in L1 or L2 between the passes, so memory is read once. Formula and bits as in ops/quantize.h: multiply, then round to even.
-#include <immintrin.h>
-
 #include <cstdint>
 
+#include "ops/cpu/avx512vnni/quantize_avx512.h"
 #include "ops/cpu/quantize_kernels.h"
 #include "ops/cpu/quantize_scale.h"
 
 namespace intaglio {
 namespace {
-
-inline __mmask16 tail_mask(int64_t left) {
-  return left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
-}
-
-inline __m512 load(const float* x, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, x); }
-inline __m512 load(const uint16_t* x, __mmask16 mask) {
-  return _mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x)), 16));
-}
-
-inline __m128i quantize16(__m512 x, __m512 factor) {
-  // |x * factor| is at most 127 and a rounding, so the saturation of the narrowing is never reached at -128.
-  const __m512 scaled = _mm512_max_ps(
-      _mm512_min_ps(_mm512_mul_ps(x, factor), _mm512_set1_ps(127.0f)), _mm512_set1_ps(-127.0f));
-  return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled));
-}
 
 // The largest |x| of `cols` floats, as bits.
 inline uint32_t magnitude(const float* x, int64_t cols) {
@@ -96,6 +78,26 @@ float quantize_row(const T* x, int64_t cols, int8_t* q) {
   return row.scale;
 }
 
+// The same two passes over x / smooth, divided twice: the row is cheaper to divide than to keep.
+template <typename T>
+float smooth_quantize_row(const T* x, const float* smooth, int64_t cols, int8_t* q) {
+  const auto smoothed = [=](int64_t c) {
+    const __mmask16 mask = tail_mask(cols - c);
+    return _mm512_maskz_div_ps(mask, load(x + c, mask), _mm512_maskz_loadu_ps(mask, smooth + c));
+  };
+  __m512i most = _mm512_setzero_si512();
+  for (int64_t c = 0; c < cols; c += 16) most = _mm512_max_epi32(most, without_sign(smoothed(c)));
+  const RowScale row = row_scale(static_cast<uint32_t>(_mm512_reduce_max_epi32(most)));
+  if (row.factor == 0.0f) {
+    __builtin_memset(q, 0, static_cast<size_t>(cols));
+    return row.scale;
+  }
+  const __m512 factor = _mm512_set1_ps(row.factor);
+  for (int64_t c = 0; c < cols; c += 16)
+    _mm_mask_storeu_epi8(q + c, tail_mask(cols - c), quantize16(smoothed(c), factor));
+  return row.scale;
+}
+
 }  // namespace
 
 float avx512_quantize_row_f32(const float* x, int64_t cols, int8_t* q) {
@@ -103,6 +105,13 @@ float avx512_quantize_row_f32(const float* x, int64_t cols, int8_t* q) {
 }
 float avx512_quantize_row_bf16(const uint16_t* x, int64_t cols, int8_t* q) {
   return quantize_row(x, cols, q);
+}
+float avx512_smooth_quantize_row_f32(const float* x, const float* smooth, int64_t cols, int8_t* q) {
+  return smooth_quantize_row(x, smooth, cols, q);
+}
+float avx512_smooth_quantize_row_bf16(const uint16_t* x, const float* smooth, int64_t cols,
+                                      int8_t* q) {
+  return smooth_quantize_row(x, smooth, cols, q);
 }
 
 }  // namespace intaglio

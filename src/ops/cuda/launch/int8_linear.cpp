@@ -58,6 +58,13 @@ Status int8_quantize_rows(const Int8RowsCall& call, void* stream) {
   params.rows = call.rows;
   params.cols = call.cols;
   params.type = row_type(call.x_type);
+  if (call.rotation_group != 0) {
+    params.transform = RowTransform::kRotate;
+    params.group = call.rotation_group;
+  } else if (call.smooth != nullptr) {
+    params.transform = RowTransform::kSmooth;
+    params.smooth = call.smooth;
+  }
   if (const char* reason = quantize_rows_refusal(params))
     return make_error(ErrorCode::kUnsupported, "int8 quantization of [{}, {}]: {}", call.rows,
                       call.cols, reason);

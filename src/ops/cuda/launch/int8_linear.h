@@ -45,6 +45,9 @@ struct Int8RowsCall {
   int64_t ldq = 0;
   float* scale = nullptr;  // [rows]
   int32_t rows = 0, cols = 0;
+  // At most one of the two (ops/quantize.h: ColumnTransform).
+  int32_t rotation_group = 0;     // 0: not rotated
+  const float* smooth = nullptr;  // [cols] or nullptr
 };
 
 // On the current device.
