@@ -7,40 +7,65 @@ namespace {
 
 using enum KeyRole;
 
-// AutoencoderKLFlux2; only the decoder is run.
-const ConfigTable& vae_table() {
-  static const ConfigTable table = with_notes(
-      {{"_class_name", kOnly, R"(["AutoencoderKLFlux2"])"},
-       {"latent_channels"},
-       {"block_out_channels"},
-       {"decoder_block_out_channels"},
-       {"layers_per_block"},
-       {"norm_num_groups"},
-       {"batch_norm_eps"},
-       {"mid_block_add_attention"},
-       {"use_post_quant_conv"},
-       {"up_block_types"},
-       {"act_fn", kOnly, kSilu},
-       {"out_channels", kOnly, "[3]"},
-       {"patch_size", kOnly, "[[2, 2], 2]"},
-       {"scaling_factor", kOnly, "[1]", "latents are scaled by the batch norm's statistics"},
-       {"shift_factor", kOnly, "[0]", "latents are shifted by the batch norm's statistics"},
-       {"latents_mean", kOnly, kNull, "latents are shifted by the batch norm's statistics"},
-       {"latents_std", kOnly, kNull, "latents are scaled by the batch norm's statistics"},
-       {"norm_type", kOnly, R"(["group", "group_norm"])"},
-       {"norm_eps", kOnly, "[1e-6]"},
-       {"mid_block_type", kOnly, R"(["UNetMidBlock2D"])"},
-       {"down_block_types", kHarmless},
-       {"in_channels", kHarmless},
-       {"sample_size", kHarmless},
-       {"force_upcast", kHarmless},
-       {"use_quant_conv", kHarmless},
-       {"batch_norm_momentum", kHarmless}});
+// Of both classes; only the decoder is run.
+ConfigTable common_table() {
+  return with_notes({{"latent_channels"},
+                     {"block_out_channels"},
+                     {"layers_per_block"},
+                     {"norm_num_groups"},
+                     {"mid_block_add_attention"},
+                     {"use_post_quant_conv"},
+                     {"up_block_types"},
+                     {"act_fn", kOnly, kSilu},
+                     {"out_channels", kOnly, "[3]"},
+                     {"norm_type", kOnly, R"(["group", "group_norm"])"},
+                     {"norm_eps", kOnly, "[1e-6]"},
+                     {"mid_block_type", kOnly, R"(["UNetMidBlock2D"])"},
+                     {"down_block_types", kHarmless},
+                     {"in_channels", kHarmless},
+                     {"sample_size", kHarmless},
+                     {"force_upcast", kHarmless},
+                     {"use_quant_conv", kHarmless}});
+}
+
+ConfigTable joined(ConfigTable table, const ConfigTable& more) {
+  table.insert(table.end(), more.begin(), more.end());
+  return table;
+}
+
+const ConfigTable& flux2_table() {
+  constexpr std::string_view kScaled = "latents are scaled by the batch norm's statistics";
+  constexpr std::string_view kShifted = "latents are shifted by the batch norm's statistics";
+  static const ConfigTable table =
+      joined({{"_class_name", kOnly, R"(["AutoencoderKLFlux2", "AutoencoderKL"])"},
+              {"decoder_block_out_channels"},
+              {"batch_norm_eps"},
+              {"patch_size", kOnly, "[[2, 2], 2]"},
+              {"scaling_factor", kOnly, "[1]", kScaled},
+              {"shift_factor", kOnly, "[0]", kShifted},
+              {"latents_mean", kOnly, kNull, kShifted},
+              {"latents_std", kOnly, kNull, kScaled},
+              {"batch_norm_momentum", kHarmless}},
+             common_table());
+  return table;
+}
+
+const ConfigTable& kl_table() {
+  constexpr std::string_view kScalars = "latents are scaled and shifted by two numbers";
+  static const ConfigTable table = joined({{"_class_name"},
+                                           {"scaling_factor"},
+                                           {"shift_factor"},
+                                           {"latents_mean", kOnly, kNull, kScalars},
+                                           {"latents_std", kOnly, kNull, kScalars}},
+                                          common_table());
   return table;
 }
 
 }  // namespace
 
-std::vector<KeyedConfig> keyed_config(const JsonConfig& config) { return {{config, vae_table()}}; }
+std::vector<KeyedConfig> keyed_config(const JsonConfig& config) {
+  const Expected<std::string> name = config.string_or("_class_name", "");
+  return {{config, name && *name == "AutoencoderKL" ? kl_table() : flux2_table()}};
+}
 
 }  // namespace intaglio::autoencoder

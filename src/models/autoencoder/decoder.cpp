@@ -12,6 +12,8 @@
 namespace intaglio::autoencoder {
 namespace {
 
+constexpr const char* kFlux2Class = "AutoencoderKLFlux2";
+
 // Goes through the weights of the decoder by name. kDeclare lists what is needed, so that all
 // problems are found before the first tensor is prepared; kShapes needs no tensors.
 class Loader {
@@ -94,6 +96,12 @@ class Loader {
   Status load_statistics(DecoderWeights& weights) {
     std::vector<float> variance;
     const int64_t count = 4 * config_.latent_channels;
+    if (!config_.batch_norm) {
+      const auto values = static_cast<size_t>(count);
+      weights.latent_scale.assign(values, static_cast<float>(1.0 / config_.scaling_factor));
+      weights.latent_shift.assign(values, static_cast<float>(config_.shift_factor));
+      return {};
+    }
     INTAGLIO_TRY(fetch_floats("bn.running_mean", count, weights.latent_shift));
     INTAGLIO_TRY(fetch_floats("bn.running_var", count, variance));
     for (size_t i = 0; i < variance.size(); ++i) {
@@ -225,7 +233,15 @@ Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json) {
   }
   INTAGLIO_ASSIGN(config.layers_per_block, json.integer("layers_per_block", 1, 64));
   INTAGLIO_ASSIGN(config.norm_groups, json.integer("norm_num_groups", 1, 16384));
+  INTAGLIO_ASSIGN(const std::string name, json.string_or("_class_name", kFlux2Class));
+  config.batch_norm = name == kFlux2Class;
   INTAGLIO_ASSIGN(config.batch_norm_eps, json.number_or("batch_norm_eps", 1e-4));
+  INTAGLIO_ASSIGN(config.scaling_factor, json.number_or("scaling_factor", 1.0));
+  INTAGLIO_ASSIGN(config.shift_factor, json.number_or("shift_factor", 0.0));
+  if (!(config.scaling_factor > 0.0))
+    return make_error(ErrorCode::kBadFormat,
+                      "{}scaling_factor: expected a positive number, found {}", json.where(),
+                      config.scaling_factor);
   INTAGLIO_ASSIGN(config.mid_attention, json.boolean_or("mid_block_add_attention", true));
   INTAGLIO_ASSIGN(config.post_quant_conv, json.boolean_or("use_post_quant_conv", true));
   if (config.widths.empty())
@@ -251,8 +267,16 @@ Expected<DecoderWeights> describe_decoder(const Context& context, const DecoderC
   return weights;
 }
 
+// An AutoencoderKL applies post_quant_conv if its file has one, whatever its config says.
+DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint) {
+  if (!config.batch_norm && checkpoint.find("post_quant_conv.weight") != nullptr)
+    config.post_quant_conv = true;
+  return config;
+}
+
 Status check_decoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
-                             const DecoderConfig& config) {
+                             const DecoderConfig& said) {
+  const DecoderConfig config = as_stored(said, *checkpoint);
   const auto blocks = static_cast<int64_t>(config.widths.size());
   INTAGLIO_TRY(
       refuse_layers_beyond(*checkpoint, "decoder.up_blocks.", blocks, "block_out_channels"));
@@ -269,11 +293,16 @@ Status check_decoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
                       "config",
                       checkpoint->path().string());
   }
+  return CheckpointSource(std::move(checkpoint)).check(decoder_tensor_shapes(config));
+}
+
+TensorShapes decoder_tensor_shapes(const DecoderConfig& config) {
   DecoderWeights weights;
   const Context no_device;
   Loader declare(no_device, config, DType::kF32, Loader::Mode::kDeclare);
-  INTAGLIO_TRY(declare.load(weights));
-  return CheckpointSource(std::move(checkpoint)).check(declare.declared());
+  // It reads nothing and allocates nothing, so it cannot fail.
+  static_cast<void>(declare.load(weights));
+  return declare.declared();
 }
 
 DType Decoder::compute_dtype(const Context& context, const LayerSelection& selection) {
@@ -284,10 +313,7 @@ DType Decoder::compute_dtype(const Context& context, const LayerSelection& selec
 }
 
 Status Decoder::read_weights(const Context& context, TensorSource& source) {
-  Loader declare(context, config_, compute_, Loader::Mode::kDeclare);
-  DecoderWeights declared;
-  INTAGLIO_TRY(declare.load(declared));
-  INTAGLIO_TRY(source.check(declare.declared()));
+  INTAGLIO_TRY(source.check(decoder_tensor_shapes(config_)));
   auto weights = std::make_shared<DecoderWeights>();
   INTAGLIO_TRY(Loader(context, config_, compute_, Loader::Mode::kPrepare, &source).load(*weights));
   weights_ = std::move(weights);
@@ -304,6 +330,7 @@ Expected<Decoder> Decoder::load(const Context& context, const PartFiles& files, 
   decoder.compute_ = compute;
   INTAGLIO_ASSIGN(decoder.config_, parse_decoder_config(json));
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
+  decoder.config_ = as_stored(decoder.config_, *checkpoint);
   INTAGLIO_TRY(check_decoder_weights(checkpoint, decoder.config_));
   CheckpointSource source(std::move(checkpoint));
   INTAGLIO_TRY(decoder.read_weights(context, source));

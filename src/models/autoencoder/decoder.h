@@ -1,4 +1,4 @@
-// The decoder of the FLUX.2 autoencoder: latents to pictures. Encoder weights in the checkpoint are
+// The decoder of the AutoencoderKL family (FLUX.1, FLUX.2): latents to pictures. Encoder weights in the checkpoint are
 // not read.
 #pragma once
 
@@ -15,10 +15,7 @@
 #include "io/checkpoint.h"
 #include "io/json_config.h"
 #include "models/parts/selection.h"
-
-namespace intaglio {
-class TensorSource;
-}
+#include "models/parts/weights.h"
 
 namespace intaglio::autoencoder {
 
@@ -29,7 +26,11 @@ struct DecoderConfig {
   int64_t layers_per_block = 0;  // the decoder has one more
   int64_t norm_groups = 0;
   float norm_eps = 1e-6f;
+  // Latents are scaled and shifted by the statistics of a batch norm among the weights
+  // (AutoencoderKLFlux2), else z = x / scaling_factor + shift_factor (AutoencoderKL).
+  bool batch_norm = true;
   double batch_norm_eps = 0.0;
+  double scaling_factor = 1.0, shift_factor = 0.0;
   bool mid_attention = true;
   bool post_quant_conv = true;
 
@@ -39,6 +40,9 @@ struct DecoderConfig {
 
 // Of `vae/config.json`.
 Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json);
+
+// Every tensor that the decoder reads and its shape.
+TensorShapes decoder_tensor_shapes(const DecoderConfig& config);
 
 // kShapeMismatch unless `checkpoint` has the decoder of `config`, and no block of it more.
 Status check_decoder_weights(std::shared_ptr<const Checkpoint> checkpoint,

@@ -288,14 +288,16 @@ TEST(decoder, refuses_configs_it_cannot_serve) {
        {R"("act_fn":"swish")", R"("scaling_factor":1.0,"shift_factor":0)", R"("patch_size":[2,2])",
         R"("up_block_types":["UpDecoderBlock2D","UpDecoderBlock2D"])",
         R"("decoder_block_out_channels":[32,32])", R"("_class_name":"AutoencoderKLFlux2")",
+        R"("_class_name":"AutoencoderKL","scaling_factor":0.3611,"shift_factor":0.1159)",
         R"("down_block_types":["X"],"in_channels":4,"use_quant_conv":false)"})
     EXPECT_TRUE(parse("{" + good + "," + same + "}")) << same;
   for (const char* other :
        {R"("scaling_factor":0.3611)", R"("shift_factor":0.1159)", R"("patch_size":[1,1])",
         R"("up_block_types":["UpDecoderBlock2D"])",
         R"("up_block_types":["UpDecoderBlock2D","AttnUpDecoderBlock2D"])",
-        R"("decoder_block_out_channels":[32])", R"("_class_name":"AutoencoderKL")",
-        R"("batch_norm_eps":-1)", R"("latents_mean":[0.1])", R"("norm_type":"spatial")"})
+        R"("decoder_block_out_channels":[32])", R"("_class_name":"AutoencoderKLQwenImage")",
+        R"("_class_name":"AutoencoderKL","scaling_factor":0)", R"("batch_norm_eps":-1)",
+        R"("latents_mean":[0.1])", R"("norm_type":"spatial")"})
     EXPECT_FALSE(parse("{" + good + "," + other + "}")) << other;
 }
 
