@@ -8,8 +8,10 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "argument_values.h"
 #include "io/hub_cache.h"
 #include "io/printable.h"
+#include "models/registry.h"
 
 namespace intaglio::cli {
 namespace {
@@ -62,6 +64,14 @@ Expected<fs::path> find_on_disk(std::string_view flag, const std::string& argume
                                       : " or file");
 }
 
+// "synthetic:NAME" of every model, in quotes.
+std::string synthetic_names() {
+  std::vector<std::string> names;
+  for (const std::string_view name : synthetic_model_names())
+    names.push_back(fmt::format("\"{}{}\"", kSynthetic, name));
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 template <typename T>
 bool parse_number(std::string_view text, T& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -98,11 +108,31 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
   command
       .add_option(
           "--model", flags.model,
-          "Folder of a model (diffusers layout); owner/name, which `hf download` has fetched; "
-          "\"mini\", the bundled one; or \"synthetic:ideogram4\", \"synthetic:mini\": random "
-          "weights in a model's sizes, to see times and memory without its files")
+          fmt::format("Folder of a model (diffusers layout); owner/name, which `hf download` has "
+                      "fetched; \"mini\", the bundled one; or {}: random weights in a model's "
+                      "sizes, to see times and memory without its files",
+                      synthetic_names()))
       ->capture_default_str();
   add_part_flags(command, flags);
+}
+
+void add_benchmark_model_flags(CLI::App& command, std::string& model, int64_t& layers) {
+  command
+      .add_option("--model", model,
+                  fmt::format("Whose sizes: {}", fmt::join(synthetic_model_names(), ", ")))
+      ->type_name("NAME")
+      ->capture_default_str();
+  limit(command.add_option("--layers", layers, "Layers instead of as many as the model has"), 1,
+        200);
+}
+
+Expected<std::shared_ptr<const Model>> benchmark_model(const std::string& name, int64_t layers) {
+  std::string_view sizes = name;
+  if (sizes.starts_with(kSynthetic)) sizes.remove_prefix(kSynthetic.size());
+  auto model = synthetic_model(sizes, layers > 0 ? std::optional<int64_t>(layers) : std::nullopt);
+  if (!model)
+    return make_error(model.error().code, "--model: {}", printable(model.error().message, 200));
+  return model;
 }
 
 Expected<fs::path> resolve_model(const std::string& argument) {
@@ -139,26 +169,25 @@ Expected<ModelPaths> part_paths(const fs::path& folder, const ModelFlags& flags)
   return paths;
 }
 
-Expected<std::shared_ptr<const ModelSource>> open_model(const ModelFlags& flags) {
+Expected<std::shared_ptr<const Model>> open_model(const ModelFlags& flags) {
   if (flags.model.starts_with(kSynthetic)) {
     if (flags.transformer || flags.unconditional || flags.text_encoder || flags.vae ||
         flags.tokenizer)
       return make_error(ErrorCode::kInvalidArgument,
                         "--model {}: takes no parts from elsewhere, all of it is random",
                         printable(flags.model, 60));
-    Expected<std::unique_ptr<ModelSource>> source =
-        ModelSource::synthetic(std::string_view(flags.model).substr(kSynthetic.size()));
-    if (!source)
-      return make_error(source.error().code, "--model {}", printable(source.error().message, 200));
-    return std::shared_ptr<const ModelSource>(std::move(*source));
+    Expected<std::shared_ptr<const Model>> model =
+        synthetic_model(std::string_view(flags.model).substr(kSynthetic.size()));
+    if (!model)
+      return make_error(model.error().code, "--model {}", printable(model.error().message, 200));
+    return model;
   }
   INTAGLIO_ASSIGN(const fs::path folder, resolve_model(flags.model));
   INTAGLIO_ASSIGN(const ModelPaths paths, part_paths(folder, flags));
-  INTAGLIO_ASSIGN(std::unique_ptr<ModelSource> source, ModelSource::open(paths));
-  return std::shared_ptr<const ModelSource>(std::move(source));
+  return intaglio::open_model(paths);
 }
 
-Expected<std::shared_ptr<const ModelSource>> open_model(const std::string& argument) {
+Expected<std::shared_ptr<const Model>> open_model(const std::string& argument) {
   ModelFlags flags;
   flags.model = argument;
   return open_model(flags);

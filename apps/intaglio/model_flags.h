@@ -7,8 +7,9 @@
 #include <string>
 
 #include "core/status.h"
-#include "pipeline/model_source.h"
-#include "pipeline/presets.h"
+#include "models/model.h"
+#include "models/model_files.h"
+#include "models/presets.h"
 #include "prompts.h"
 
 namespace CLI {
@@ -24,6 +25,11 @@ struct ModelFlags {
 // --model and, in place of its parts, --transformer and so on.
 void add_model_flags(CLI::App& command, ModelFlags& flags);
 // The parts alone, for a command that has its model from elsewhere.
+// --model NAME and --layers N of benchmarks with random weights; 0 layers: the model's.
+void add_benchmark_model_flags(CLI::App& command, std::string& model, int64_t& layers);
+// `name`: as synthetic_model takes it, with or without "synthetic:" in front.
+Expected<std::shared_ptr<const Model>> benchmark_model(const std::string& name, int64_t layers);
+
 void add_part_flags(CLI::App& command, ModelFlags& flags);
 
 // The folder of a model: `argument` itself, a repository in the Hugging Face cache, or for "mini" the bundled one ($INTAGLIO_MODELS/mini, the
@@ -33,9 +39,9 @@ Expected<std::filesystem::path> resolve_model(const std::string& argument);
 // Where the parts of `folder` lie, those of the flags in their place; kNotFound names the flag.
 Expected<ModelPaths> part_paths(const std::filesystem::path& folder, const ModelFlags& flags);
 
-// "synthetic:NAME" (ModelSource::synthetic), else what resolve_model finds, with the parts of the flags.
-Expected<std::shared_ptr<const ModelSource>> open_model(const ModelFlags& flags);
-Expected<std::shared_ptr<const ModelSource>> open_model(const std::string& argument);
+// "synthetic:NAME" (synthetic_model), else what resolve_model finds, with the parts of the flags.
+Expected<std::shared_ptr<const Model>> open_model(const ModelFlags& flags);
+Expected<std::shared_ptr<const Model>> open_model(const std::string& argument);
 
 struct ScheduleFlags {
   std::optional<std::string> preset = {}, steps = {}, mu = {}, std = {}, guidance = {};

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "core/status.h"
+#include "models/model.h"
 #include "models/parts/selection.h"
-#include "pipeline/model_source.h"
 
 namespace CLI {
 class App;

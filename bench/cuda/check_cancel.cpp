@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "core/memory.h"
+#include "models/registry.h"
 #include "pipeline/model_source.h"
 #include "pipeline/pipeline.h"
 
@@ -86,9 +87,8 @@ Outcome stop_at(Pipeline& pipeline, const PictureRequest& request, const Moment&
 }
 
 int run(int64_t width, int64_t height, Precision precision, const std::string& json) {
-  auto source = ModelSource::synthetic("ideogram4");
-  if (!source) return 1;
-  const std::shared_ptr<const ModelSource> shared = std::move(*source);
+  const auto model = synthetic_model("ideogram4");
+  if (!model) return 1;
   PipelineOptions options;
   options.selection.precision = precision;
   options.gpu = 0;
@@ -110,7 +110,7 @@ int run(int64_t width, int64_t height, Precision precision, const std::string& j
   };
   int failed = 0;
   std::string cases;
-  auto pipeline = Pipeline::open(shared, options);
+  auto pipeline = Pipeline::open(*model, options);
   for (const Moment& moment : kMoments) {
     if (!pipeline) {
       fmt::print("{}\n", pipeline.error().message);

@@ -59,13 +59,38 @@ bool uses_wgmma(const CardRates& card) { return card.compute_capability == kWgmm
 
 double gop(double rate_tops, double operations) { return 1e-9 * operations / rate_tops; }  // ms
 
+// A pass in numbers. Linears of the text alone run once a picture and are none of its.
 struct Sizes {
-  double width, hidden, tokens, layers;
-  double linear_operations() const {
-    return layers * tokens * 2.0 * (4.0 * width * width + 3.0 * width * hidden);
-  }
-  double weights() const { return layers * (4.0 * width * width + 3.0 * width * hidden); }
+  double width = 0.0, linear_operations = 0.0, weights = 0.0;
+  double plane = 0.0;      // values of the residual stream, of all layers
+  double hidden = 0.0;     // values of the feed-forwards' inner rows, of all layers
+  double attention = 0.0;  // operations of each of attention's two products, of all layers
 };
+
+double rows_of(const PassShape& shape, LinearRows rows) {
+  const int64_t image = rows == LinearRows::kText ? 0 : shape.image_tokens;
+  const int64_t text = rows == LinearRows::kImage ? 0 : shape.text_tokens;
+  return static_cast<double>(image + text);
+}
+
+Sizes sizes_of(const PassShape& shape) {
+  Sizes s{.width = static_cast<double>(shape.width)};
+  for (const ListedLinear& linear : shape.linears) {
+    if (linear.rows == LinearRows::kText) continue;
+    const double rows = rows_of(shape, linear.rows);
+    const double values = static_cast<double>(linear.n * linear.k * linear.count);
+    const auto count = static_cast<double>(linear.count);
+    s.linear_operations += 2.0 * rows * values;
+    s.weights += values;
+    if (linear.epilogue == GemmEpilogue::kSwiglu) {
+      // One feed-forward a layer, and one attention.
+      s.hidden += count * rows * static_cast<double>(linear.n) / 2.0;
+      s.plane += count * rows * s.width;
+      s.attention += count * 2.0 * rows * rows * s.width;
+    }
+  }
+  return s;
+}
 
 // Bytes of weights that are read and written beside the products that read them.
 double rewritten_bytes(Precision precision, double weights) {
@@ -76,24 +101,22 @@ double rewritten_bytes(Precision precision, double weights) {
 
 // Of a pass, all layers: h in and out and the linear's output in, twice a layer, then the next linear's rows; q and k through norm and rope; rows to int8 or e4m3.
 double passes_bytes(Precision precision, const Sizes& s) {
-  const double plane = s.tokens * s.width;
   const double element = precision == Precision::kFp32 ? 4.0 : 2.0;
   const bool narrow = precision == Precision::kInt8 || precision == Precision::kFp8;
   const double next = narrow ? 1.0 : element;
   const double residuals = 2.0 * (8.0 + element + next);
   const double rope = precision == Precision::kInt8 ? 10.0 : 4.0 * element;
-  const double rows = narrow ? plane * 3.0 + s.tokens * s.hidden * 3.0 : 0.0;
-  return s.layers * (plane * (residuals + rope) + rows);
+  const double rows = narrow ? s.plane * 3.0 + s.hidden * 3.0 : 0.0;
+  return s.plane * (residuals + rope) + rows;
 }
 
 double attention_ms(const CardRates& card, const Sizes& s, bool s8) {
-  const double half = 2.0 * s.tokens * s.tokens * s.width * s.layers;  // operations of each product
   const double tensor =
-      gop(s8 ? card.s8_tops : card.bf16_tflops, half) + gop(card.bf16_tflops, half);
+      gop(s8 ? card.s8_tops : card.bf16_tflops, s.attention) + gop(card.bf16_tflops, s.attention);
   if (uses_wgmma(card)) return tensor / (s8 ? kWgmma.s8_attention : kWgmma.bf16_attention);
   const double shared_rate =
       (s8 ? kSharedS8 : kSharedBf16) * card.multiprocessors * card.clock_ghz / kSharedAt;
-  return std::max(tensor, gop(shared_rate, 2.0 * half)) /
+  return std::max(tensor, gop(shared_rate, 2.0 * s.attention)) /
          (s8 ? kMma.s8_attention : kMma.bf16_attention);
 }
 
@@ -134,13 +157,9 @@ CardRates without_wgmma(CardRates card) {
   return card;
 }
 
-std::optional<ModelledPass> modelled_pass(const CardRates& card,
-                                          const ideogram4::TransformerConfig& config,
-                                          Precision precision, int64_t tokens) {
-  const Sizes s{.width = static_cast<double>(config.width()),
-                .hidden = static_cast<double>(config.intermediate),
-                .tokens = static_cast<double>(tokens),
-                .layers = static_cast<double>(config.layers)};
+std::optional<ModelledPass> modelled_pass(const CardRates& card, const PassShape& shape,
+                                          Precision precision) {
+  const Sizes s = sizes_of(shape);
   const Shares& shares = uses_wgmma(card) ? kWgmma : kMma;
   double rate = card.bf16_lt_tflops * shares.bf16_linears;
   if (precision == Precision::kInt8) rate = card.s8_tops * shares.s8_linears;
@@ -150,8 +169,8 @@ std::optional<ModelledPass> modelled_pass(const CardRates& card,
   }
   if (precision == Precision::kFp32) rate /= 16.0;                    // no matrix units
   const double memory_ms = 1e-6 / (kMemoryShare * card.memory_gb_s);  // of a byte
-  return ModelledPass{.linears_ms = gop(rate, s.linear_operations()),
-                      .weights_ms = rewritten_bytes(precision, s.weights()) * memory_ms,
+  return ModelledPass{.linears_ms = gop(rate, s.linear_operations),
+                      .weights_ms = rewritten_bytes(precision, s.weights) * memory_ms,
                       .attention_ms = attention_ms(card, s, precision == Precision::kInt8) *
                                       (precision == Precision::kFp32 ? 16.0 : 1.0),
                       .passes_ms = passes_bytes(precision, s) * memory_ms};

@@ -12,9 +12,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/cuda_device.h"
-#include "models/ideogram4/config.h"
+#include "models/parts/modules.h"
 #include "models/parts/selection.h"
 
 namespace intaglio {
@@ -47,9 +48,15 @@ struct ModelledPass {
   double total_ms() const { return linears_ms + weights_ms + attention_ms + passes_ms; }
 };
 
+// What a pass computes.
+struct PassShape {
+  int64_t width = 0;  // of the residual stream
+  std::vector<ListedLinear> linears;
+  int64_t text_tokens = 0, image_tokens = 0;
+};
+
 // nullopt if the card has no products of this precision.
-std::optional<ModelledPass> modelled_pass(const CardRates& card,
-                                          const ideogram4::TransformerConfig& config,
-                                          Precision precision, int64_t tokens);
+std::optional<ModelledPass> modelled_pass(const CardRates& card, const PassShape& shape,
+                                          Precision precision);
 
 }  // namespace intaglio

@@ -7,7 +7,6 @@
 #include "advice/cost_model.h"
 #include "core/files.h"
 #include "io/json_config.h"
-#include "models/ideogram4/model_sizes.h"
 
 namespace intaglio {
 namespace {
@@ -31,12 +30,21 @@ std::vector<MapEntry> nearest(const DeploymentMap& map, int64_t tokens) {
   return found;
 }
 
-double modelled_step_ms(const CudaDevice& gpu, Precision precision, int64_t text_tokens,
-                        int64_t image_tokens) {
-  const ideogram4::TransformerConfig config = ideogram4::transformer_config();
+// A guided step: a pass of the first transformer with the text, one of the last without or with
+// another.
+double modelled_step_ms(const CudaDevice& gpu, const Model& model, Precision precision,
+                        int64_t text_tokens, int64_t image_tokens) {
   double sum = 0.0;
-  for (const int64_t tokens : {text_tokens + image_tokens, image_tokens}) {
-    const auto pass = modelled_pass(card_rates(gpu), config, precision, tokens);
+  for (const bool first : {true, false}) {
+    const int which = first ? 0 : model.transformers() - 1;
+    const bool reads_text = first || which == 0;
+    const std::unique_ptr<Transformer> transformer = model.transformer(which, {});
+    const auto pass = modelled_pass(card_rates(gpu),
+                                    {.width = transformer->width(),
+                                     .linears = transformer->listed_linears(),
+                                     .text_tokens = reads_text ? text_tokens : 0,
+                                     .image_tokens = image_tokens},
+                                    precision);
     if (!pass) return 0.0;
     sum += pass->total_ms();
   }
@@ -51,6 +59,7 @@ Expected<DeploymentMap> parse_deployment_map(std::string_view text, const std::s
   try {
     map.device = json.at("card").get<std::string>();
     map.kernels = json.at("kernels").get<std::string>();
+    map.model = json.value("model", "");
     for (const nlohmann::json& item : json.at("results")) {
       const auto name = item.at("precision").get<std::string>();
       const std::optional<Precision> precision = precision_from_name(name);
@@ -102,8 +111,8 @@ Expected<std::optional<DeploymentMap>> kept_deployment_map(std::string_view devi
   return std::optional(std::move(map));
 }
 
-std::vector<RankedPrecision> rank_precisions(const Context& context, int64_t text_tokens,
-                                             int64_t image_tokens,
+std::vector<RankedPrecision> rank_precisions(const Context& context, const Model& model,
+                                             int64_t text_tokens, int64_t image_tokens,
                                              const std::optional<DeploymentMap>& map) {
   std::vector<RankedPrecision> ranked;
   if (context.gpu == nullptr) {
@@ -115,7 +124,7 @@ std::vector<RankedPrecision> rank_precisions(const Context& context, int64_t tex
       LayerSelection selection;
       selection.precision = p;
       if (!selection.check_device(context)) continue;
-      const double ms = modelled_step_ms(*context.gpu, p, text_tokens, image_tokens);
+      const double ms = modelled_step_ms(*context.gpu, model, p, text_tokens, image_tokens);
       if (ms > 0.0) ranked.push_back({p, ms, false});
     }
     if (map) {

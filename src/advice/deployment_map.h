@@ -1,4 +1,5 @@
-// What `intaglio map` measured on a card: passes of Ideogram 4's transformer at every precision and several sizes. One JSON file a card.
+// What `intaglio map` measured on a card: passes of a model's transformers at every precision and
+// several sizes. One JSON file a card.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,7 @@
 
 #include "core/context.h"
 #include "core/status.h"
-#include "models/parts/selection.h"
+#include "models/model.h"
 
 namespace intaglio {
 
@@ -27,6 +28,7 @@ struct MapEntry {
 struct DeploymentMap {
   std::string device;   // the driver's name of the card
   std::string kernels;  // "wgmma" or "mma.sync"
+  std::string model;    // whose passes these are ("synthetic:NAME"); empty: not said
   std::vector<MapEntry> entries;
 };
 
@@ -40,13 +42,14 @@ Expected<std::optional<DeploymentMap>> kept_deployment_map(std::string_view devi
 
 struct RankedPrecision {
   Precision precision = Precision::kInt8;
-  double step_ms = 0.0;   // both passes of Ideogram 4's transformers at about this size; 0 on a CPU
+  double step_ms = 0.0;   // of a guided step at about this size; 0 on a CPU
   bool measured = false;  // else by advice/cost_model.h
 };
-// The precisions that the context's device has, the fastest first, at so many tokens. fp32, the oracle, comes last. On a CPU int8 is first, as measured on
+// The precisions that the context's device has, the fastest first, for passes of `model` with so many
+// tokens; what was measured of another model ranks alike. fp32, the oracle, comes last. On a CPU int8 is first, as measured on
 // every instruction set (bench/results/cpu_*.json).
-std::vector<RankedPrecision> rank_precisions(const Context& context, int64_t text_tokens,
-                                             int64_t image_tokens,
+std::vector<RankedPrecision> rank_precisions(const Context& context, const Model& model,
+                                             int64_t text_tokens, int64_t image_tokens,
                                              const std::optional<DeploymentMap>& map);
 
 }  // namespace intaglio

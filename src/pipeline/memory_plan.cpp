@@ -4,16 +4,14 @@
 #include <numeric>
 
 #include "core/memory_info.h"
-#include "models/ideogram4/transformer.h"
 #include "models/parts/weight_streaming.h"
-#include "models/qwen3/text_encoder.h"
 
 namespace intaglio {
 namespace {
 
 // Blocks of the device are rounded up to so much at most.
 constexpr uint64_t kGranule = uint64_t{2} << 20;
-constexpr uint64_t kSessionBlocks = 6;  // of an ideogram4::TransformerSession
+constexpr uint64_t kSessionBlocks = 6;  // of a TransformerSession
 // Tokens up to which both passes of a step take less time beside each other than one after the other (docs/kernels/whole_pass.md, H100): a small pass leaves the card
 // idle at its kernels' ends, a large one fills it.
 constexpr int64_t kMostTokensBeside = 2048;
@@ -25,18 +23,30 @@ uint64_t sum_of(const std::vector<uint64_t>& bytes) {
 
 uint64_t room_left(uint64_t limit, uint64_t taken) { return limit > taken ? limit - taken : 0; }
 
+// The transformers of a plan together.
+struct AllTransformers {
+  uint64_t fixed = 0, layers = 0, once = 0, largest_layer = 0, largest_once = 0, staging = 0;
+
+  explicit AllTransformers(const MemoryNeeds& n) {
+    for (const std::optional<ModelWeights>& w : n.transformers) {
+      if (!w) continue;
+      fixed += w->fixed_bytes;
+      layers += w->all_layers();
+      once += sum_of(w->once_bytes);
+      largest_layer = std::max(largest_layer, w->largest_layer());
+      largest_once = std::max(largest_once, w->largest_once());
+      staging = std::max(staging, w->staging_bytes);
+    }
+  }
+  // Linears of a layer that streams are made on the device as well, one at a time.
+  uint64_t staging_of(bool streams) const { return streams ? staging + largest_layer : staging; }
+};
+
 // What the transformers find taken in the phase that leaves them least.
 uint64_t beside_transformers(const MemoryNeeds& n, uint64_t staging) {
   const uint64_t load = n.features + staging;
   const uint64_t prepare = n.features + n.sessions + n.transformer_scratch;
   return n.vae_weights + std::max({load, prepare, n.vae_scratch});
-}
-
-// Linears of a layer that streams are made on the device as well, one at a time.
-uint64_t staging_of(const MemoryNeeds& n, bool streams) {
-  const uint64_t staging = std::max(n.conditional.staging_bytes, n.unconditional.staging_bytes);
-  const uint64_t layer = std::max(n.conditional.largest_layer(), n.unconditional.largest_layer());
-  return streams ? staging + layer : staging;
 }
 
 tl::unexpected<Error> refuse(uint64_t needed, const MemoryLimits& limits) {
@@ -45,47 +55,51 @@ tl::unexpected<Error> refuse(uint64_t needed, const MemoryLimits& limits) {
                     format_bytes(needed), needed, format_bytes(limits.bytes), limits.bytes);
 }
 
-// Shares `left` bytes among the layers of both transformers. The second gets what the first leaves of its half.
+// Shares `left` bytes among the layers of the transformers by their sizes. Each gets what those
+// before it leave of their shares, too.
 void share_layers(const MemoryNeeds& n, uint64_t left, MemoryPlan& plan) {
-  const uint64_t all = n.conditional.all_layers() + n.unconditional.all_layers();
-  const double part = static_cast<double>(n.conditional.all_layers()) / static_cast<double>(all);
-  // A budget of 0 would mean all of them.
-  plan.conditional_budget =
-      std::max<uint64_t>(1, static_cast<uint64_t>(static_cast<double>(left) * part));
-  const StreamingChoice first = choose_streamed(n.conditional.layer_bytes, plan.conditional_budget);
-  plan.unconditional_budget = std::max<uint64_t>(1, room_left(left, first.resident_bytes));
-  const StreamingChoice second =
-      choose_streamed(n.unconditional.layer_bytes, plan.unconditional_budget);
-  plan.streamed_bytes = first.streamed_bytes + second.streamed_bytes;
-  plan.pinned_bytes += plan.streamed_bytes;
-  plan.transformer_bytes += first.resident_bytes + second.resident_bytes;
+  uint64_t layers = AllTransformers(n).layers;
+  for (size_t i = 0; i < n.transformers.size(); ++i) {
+    if (!n.transformers[i]) continue;
+    const ModelWeights& weights = *n.transformers[i];
+    const double part = static_cast<double>(weights.all_layers()) / static_cast<double>(layers);
+    // A budget of 0 would mean all of them.
+    plan.budgets[i] =
+        std::max<uint64_t>(1, static_cast<uint64_t>(static_cast<double>(left) * part));
+    const StreamingChoice choice = choose_streamed(weights.layer_bytes, *plan.budgets[i]);
+    left = room_left(left, choice.resident_bytes);
+    layers -= weights.all_layers();
+    plan.streamed_bytes += choice.streamed_bytes;
+    plan.pinned_bytes += choice.streamed_bytes;
+    plan.transformer_bytes += choice.resident_bytes;
+  }
 }
 
 Status place_transformers(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& plan) {
-  const uint64_t fixed = n.conditional.fixed_bytes + n.unconditional.fixed_bytes;
-  const uint64_t layers = n.conditional.all_layers() + n.unconditional.all_layers();
-  const uint64_t beside = beside_transformers(n, staging_of(n, false));
-  plan.slot_bytes = std::max(n.conditional.largest_once(), n.unconditional.largest_once());
+  const AllTransformers all(n);
+  for (const std::optional<ModelWeights>& weights : n.transformers)
+    plan.budgets.push_back(weights ? std::optional<uint64_t>(0) : std::nullopt);
+  const uint64_t beside = beside_transformers(n, all.staging_of(false));
+  plan.slot_bytes = all.largest_once;
   plan.slots = plan.slot_bytes > 0 ? kStreamSlots : 0;
-  plan.pinned_bytes = sum_of(n.conditional.once_bytes) + sum_of(n.unconditional.once_bytes);
+  plan.pinned_bytes = all.once;
   plan.transformer_room = room_left(limits.bytes, beside);
-  plan.transformer_bytes = fixed + layers + plan.slots * plan.slot_bytes;
+  plan.transformer_bytes = all.fixed + all.layers + plan.slots * plan.slot_bytes;
   if (plan.transformer_bytes <= plan.transformer_room) return {};
   if (!limits.stream) return refuse(plan.transformer_bytes + beside, limits);
   plan.streams = true;
   plan.slots = kStreamSlots;
-  plan.slot_bytes =
-      std::max({plan.slot_bytes, n.conditional.largest_layer(), n.unconditional.largest_layer()});
-  const uint64_t streaming = beside_transformers(n, staging_of(n, true));
+  plan.slot_bytes = std::max(plan.slot_bytes, all.largest_layer);
+  const uint64_t streaming = beside_transformers(n, all.staging_of(true));
   plan.transformer_room = room_left(limits.bytes, streaming);
-  plan.transformer_bytes = fixed + plan.slots * plan.slot_bytes;
+  plan.transformer_bytes = all.fixed + plan.slots * plan.slot_bytes;
   if (plan.transformer_bytes > plan.transformer_room) {
     return make_error(ErrorCode::kOutOfMemory,
                       "needs at least {} of memory ({} bytes) even if all layers stream: {} of "
                       "weights that stay, {} slots of {}, {} for activations and the VAE; {} ({} "
                       "bytes) is available",
                       format_bytes(plan.transformer_bytes + streaming),
-                      plan.transformer_bytes + streaming, format_bytes(fixed), plan.slots,
+                      plan.transformer_bytes + streaming, format_bytes(all.fixed), plan.slots,
                       format_bytes(plan.slot_bytes), format_bytes(streaming),
                       format_bytes(limits.bytes), limits.bytes);
   }
@@ -143,10 +157,9 @@ uint64_t MemoryPlan::peak_bytes() const {
 
 Expected<MemoryPlan> plan_memory(const MemoryNeeds& n, const MemoryLimits& limits) {
   MemoryPlan plan;
-  plan.has_unconditional = n.has_unconditional;
   INTAGLIO_TRY(place_transformers(n, limits, plan));
   const uint64_t weights = plan.transformer_bytes + n.vae_weights;
-  plan.load_phase = weights + n.features + staging_of(n, plan.streams);
+  plan.load_phase = weights + n.features + AllTransformers(n).staging_of(plan.streams);
   plan.prepare_phase = weights + n.features + n.sessions + n.transformer_scratch;
   plan.denoise_phase = weights + n.sessions + n.transformer_scratch;
   plan.decode_phase = weights + n.vae_scratch;
@@ -156,12 +169,10 @@ Expected<MemoryPlan> plan_memory(const MemoryNeeds& n, const MemoryLimits& limit
 }
 
 uint64_t least_resident_bytes(const MemoryNeeds& n) {
-  const uint64_t slots =
-      kStreamSlots * std::max(n.conditional.largest_once(), n.unconditional.largest_once());
-  const uint64_t transformers = n.conditional.fixed_bytes + n.conditional.all_layers() +
-                                n.unconditional.fixed_bytes + n.unconditional.all_layers() + slots;
+  const AllTransformers all(n);
+  const uint64_t transformers = all.fixed + all.layers + kStreamSlots * all.largest_once;
   const uint64_t text = n.text.fixed_bytes + n.text.all_layers() + n.text.staging_bytes;
-  return std::max(transformers + beside_transformers(n, staging_of(n, false)),
+  return std::max(transformers + beside_transformers(n, all.staging_of(false)),
                   text + n.features + n.text_scratch);
 }
 
@@ -207,69 +218,78 @@ uint64_t vae_weight_bytes(const autoencoder::DecoderConfig& c, DType compute) {
 
 namespace {
 
-// Of one transformer's passes of a picture.
-struct PassNeeds {
-  ModelWeights weights;
-  uint64_t scratch = 0;
-  uint64_t session = 0;  // with its velocity
-};
+ModelWeights weights_on(const Context& context, ModelWeights weights) {
+  return context.gpu == nullptr ? weights_on_cpu(std::move(weights)) : weights;
+}
 
-Expected<PassNeeds> pass_needs(const Context& context, const ideogram4::TransformerConfig& config,
-                               const ideogram4::Transformer::LoadOptions& options,
-                               const PlannedPicture& p) {
-  const int64_t text_tokens = options.with_text ? p.text_tokens : 0;
-  INTAGLIO_ASSIGN(const ideogram4::Transformer transformer,
-                  ideogram4::Transformer::describe(context, config, options));
-  PassNeeds needs;
-  needs.weights = ideogram4::transformer_weights(config, options.selection, options.with_text);
-  if (context.gpu == nullptr) needs.weights = weights_on_cpu(std::move(needs.weights));
-  needs.scratch = transformer.scratch_bytes(context, text_tokens, p.grid_h, p.grid_w, p.steps);
-  const int64_t velocity = p.grid_h * p.grid_w * config.channels;
-  needs.session = transformer.session_bytes(text_tokens, p.grid_h, p.grid_w, p.steps) +
-                  static_cast<uint64_t>(velocity) * sizeof(float) + (kSessionBlocks + 1) * kGranule;
-  return needs;
+// Weights, activations and sessions of the transformers.
+Status add_transformers(const Context& context, const Model& model,
+                        const TransformerOptions& options, const PlannedPicture& p,
+                        MemoryNeeds& needs) {
+  const auto count = static_cast<size_t>(model.transformers());
+  std::vector<std::unique_ptr<Transformer>> described(count);
+  needs.transformers.resize(count);
+  const auto describe = [&](size_t which) -> Status {
+    if (needs.transformers[which]) return {};
+    described[which] = model.transformer(static_cast<int>(which), options);
+    needs.transformers[which] = weights_on(context, described[which]->module_weights());
+    return described[which]->describe(context);
+  };
+  for (size_t i = 0; i < p.kept.size(); ++i)
+    if (p.kept[i]) INTAGLIO_TRY(describe(i));
+  const int64_t image_tokens = p.grid_h * p.grid_w;
+  uint64_t last_scratch = 0;
+  for (const Pass& pass : p.passes) {
+    const auto which = static_cast<size_t>(pass.transformer);
+    INTAGLIO_TRY(describe(which));
+    const Transformer& transformer = *described[which];
+    const PassSize size{.text_tokens = pass.text == Pass::kNoText
+                                           ? 0
+                                           : p.text_tokens[static_cast<size_t>(pass.text)],
+                        .grid_h = p.grid_h,
+                        .grid_w = p.grid_w};
+    last_scratch = transformer.scratch_bytes(context, size, p.steps);
+    needs.transformer_scratch = std::max(needs.transformer_scratch, last_scratch);
+    const auto velocity = static_cast<uint64_t>(image_tokens * transformer.channels());
+    needs.sessions += transformer.session_bytes(size, p.steps) + velocity * sizeof(float) +
+                      (kSessionBlocks + 1) * kGranule;
+  }
+  const int64_t most_text = *std::max_element(p.text_tokens.begin(), p.text_tokens.end());
+  if (needs.records && p.passes.size() == 2 && most_text + image_tokens <= kMostTokensBeside)
+    needs.beside_scratch = last_scratch;
+  return {};
 }
 
 }  // namespace
 
-Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels& models,
-                                    const PlannedPicture& p) {
+Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
+                                    const TransformerOptions& options, const PlannedPicture& p) {
   if (p.grid_h > kMostTokens / p.grid_w) {
     return make_error(ErrorCode::kOutOfMemory,
                       "needs more memory than any device has: {} x {} tokens, at most {}", p.grid_h,
                       p.grid_w, kMostTokens);
   }
-  const LayerSelection& selection = models.selection;
+  const LayerSelection& selection = options.selection;
+  const qwen3::TextEncoderConfig& text_config = model.text_config();
   MemoryNeeds needs;
-  needs.text = qwen3::text_encoder_weights(models.text, selection);
-  INTAGLIO_ASSIGN(const qwen3::TextEncoder text,
-                  qwen3::TextEncoder::describe(context, models.text, selection));
-  needs.text_scratch = text.scratch_bytes(context, p.text_tokens);
   needs.records = context.gpu != nullptr;
-  needs.has_unconditional = models.unconditional.has_value();
-  INTAGLIO_ASSIGN(const PassNeeds conditional,
-                  pass_needs(context, models.conditional, {.selection = selection}, p));
-  needs.conditional = conditional.weights;
-  needs.transformer_scratch = conditional.scratch;
-  needs.sessions = conditional.session;
-  if (models.unconditional) {
-    INTAGLIO_ASSIGN(const PassNeeds unconditional,
-                    pass_needs(context, *models.unconditional,
-                               {.selection = selection, .with_text = false}, p));
-    needs.unconditional = unconditional.weights;
-    needs.transformer_scratch = std::max(needs.transformer_scratch, unconditional.scratch);
-    needs.sessions += unconditional.session;
-    if (needs.records && p.text_tokens + p.grid_h * p.grid_w <= kMostTokensBeside)
-      needs.beside_scratch = unconditional.scratch;
+  needs.text = qwen3::text_encoder_weights(text_config, selection);
+  INTAGLIO_ASSIGN(const qwen3::TextEncoder text,
+                  qwen3::TextEncoder::describe(context, text_config, selection));
+  for (const int64_t tokens : p.text_tokens) {
+    needs.text_scratch =
+        std::max<uint64_t>(needs.text_scratch, text.scratch_bytes(context, tokens));
+    needs.features += static_cast<uint64_t>(tokens * text_config.feature_dim()) * sizeof(float);
   }
+  INTAGLIO_TRY(add_transformers(context, model, options, p, needs));
   // The latents themselves.
-  const int64_t latents = p.grid_h * p.grid_w * models.conditional.channels;
+  const int64_t latents = p.grid_h * p.grid_w * model.info().latent_channels;
   needs.sessions += static_cast<uint64_t>(latents) * sizeof(float) + kGranule;
-  needs.features = static_cast<uint64_t>(p.text_tokens * models.text.feature_dim()) * sizeof(float);
   const DType vae_dtype = autoencoder::Decoder::compute_dtype(context, selection);
-  const int64_t pixels = 2 * models.vae.scale_factor();
-  needs.vae_weights = vae_weight_bytes(models.vae, vae_dtype);
-  needs.vae_scratch = autoencoder::Decoder::planned_bytes(context, models.vae, vae_dtype,
+  const autoencoder::DecoderConfig& vae = model.vae_config();
+  const int64_t pixels = model.info().pixels_per_token;
+  needs.vae_weights = vae_weight_bytes(vae, vae_dtype);
+  needs.vae_scratch = autoencoder::Decoder::planned_bytes(context, vae, vae_dtype,
                                                           p.grid_h * pixels, p.grid_w * pixels);
   // On a CPU the arena never shrinks: fresh pages cost more than they save.
   if (context.gpu == nullptr) {
@@ -278,6 +298,23 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels&
     needs.text_scratch = needs.transformer_scratch = needs.vae_scratch = most;
   }
   return needs;
+}
+
+Expected<MemoryNeeds> guided_picture_needs(const Context& context, const Model& model,
+                                           const TransformerOptions& options, const PassSize& size,
+                                           int64_t steps) {
+  PlannedPicture picture{.passes = {{.transformer = 0, .text = 0}},
+                         .text_tokens = {size.text_tokens},
+                         .grid_h = size.grid_h,
+                         .grid_w = size.grid_w,
+                         .steps = steps};
+  if (model.transformers() > 1) {
+    picture.passes.push_back({.transformer = model.transformers() - 1});
+  } else {
+    picture.passes.push_back({.transformer = 0, .text = 1});
+    picture.text_tokens.push_back(size.text_tokens);
+  }
+  return picture_needs(context, model, options, picture);
 }
 
 }  // namespace intaglio

@@ -16,24 +16,20 @@
 
 #include "core/context.h"
 #include "core/status.h"
-#include "models/autoencoder/decoder.h"
-#include "models/ideogram4/config.h"
-#include "models/parts/modules.h"
-#include "models/parts/selection.h"
-#include "models/qwen3/config.h"
+#include "models/model.h"
 
 namespace intaglio {
 
 struct MemoryNeeds {
-  ModelWeights text, conditional;
-  ModelWeights unconditional;  // nothing where the picture has no unconditional passes
-  bool has_unconditional = true;
+  ModelWeights text;
+  // By their number; nullopt: the picture has no pass of it.
+  std::vector<std::optional<ModelWeights>> transformers;
   uint64_t vae_weights = 0;
   uint64_t text_scratch = 0, transformer_scratch = 0, vae_scratch = 0;
-  uint64_t beside_scratch =
-      0;  // of the unconditional pass, if it runs at the same time as the other one
-  uint64_t features = 0;
-  uint64_t sessions = 0;  // of both transformers, with latents and velocities
+  // Of the second of two passes, if it runs at the same time as the first.
+  uint64_t beside_scratch = 0;
+  uint64_t features = 0;  // of all texts
+  uint64_t sessions = 0;  // of all passes, with latents and velocities
   bool records = false;   // on a GPU: passes are recorded, and worth keeping
 };
 
@@ -43,19 +39,18 @@ struct MemoryLimits {
 };
 
 struct MemoryPlan {
-  bool has_unconditional = true;  // whether there is room for it in the plan
   bool keep_text = true;  // beside the transformers; false: dropped once the features are made
-  // Bytes of the layers of each transformer that stay on the device (ideogram4::Transformer::LoadOptions::weight_budget). 0: all.
-  uint64_t conditional_budget = 0, unconditional_budget = 0;
+  // Bytes of the layers of each transformer that stay on the device
+  // (TransformerOptions::weight_budget), 0: all; nullopt: there is no room for it in the plan.
+  std::vector<std::optional<uint64_t>> budgets;
   bool streams = false;                // whether any layer does
   uint64_t slots = 0, slot_bytes = 0;  // that weights are copied into from host memory
   uint64_t pinned_bytes = 0;           // of host memory, those weights
-  uint64_t streamed_bytes = 0;         // of them, what both passes of a step copy
+  uint64_t streamed_bytes = 0;         // of them, what the passes of a step copy
   uint64_t transformer_bytes = 0;      // weights on the device and slots
   uint64_t transformer_room = 0;       // what they may take at most
-  uint64_t kept_scratch = 0;  // bytes of the one arena if sessions are kept; 0: they are not
-  uint64_t beside_scratch =
-      0;  // of it, for an unconditional pass beside the conditional one; 0: one after the other
+  uint64_t kept_scratch = 0;    // bytes of the one arena if sessions are kept; 0: they are not
+  uint64_t beside_scratch = 0;  // of it, for a pass beside another; 0: one after the other
 
   uint64_t text_phase = 0, load_phase = 0, prepare_phase = 0, denoise_phase = 0, decode_phase = 0;
   uint64_t peak_bytes() const;
@@ -75,20 +70,24 @@ Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, b
 ModelWeights weights_on_cpu(ModelWeights weights);
 uint64_t vae_weight_bytes(const autoencoder::DecoderConfig& config, DType compute);
 
-// Parts as their own configs say: no two of them need to be of one size.
-struct PlannedModels {
-  ideogram4::TransformerConfig conditional;
-  // nullopt: the model has none, or the picture does not need it; nothing is planned for it.
-  std::optional<ideogram4::TransformerConfig> unconditional;
-  qwen3::TextEncoderConfig text;
-  autoencoder::DecoderConfig vae;
-  LayerSelection selection;
-};
+// What is to be drawn, as far as memory is concerned.
 struct PlannedPicture {
-  int64_t text_tokens = 0, grid_h = 0, grid_w = 0, steps = 0;
+  std::vector<Pass> passes;
+  std::vector<int64_t> text_tokens;  // of each text
+  int64_t grid_h = 0, grid_w = 0, steps = 0;
+  // Transformers that have their place in the plan though no pass runs them.
+  std::vector<bool> kept = {};
 };
-// Activations as the models' own plans say for the context's device. kOutOfMemory for pictures beyond all measure.
-Expected<MemoryNeeds> picture_needs(const Context& context, const PlannedModels& models,
+// Activations as the model's own plans say for the context's device. kOutOfMemory for pictures
+// beyond all measure.
+Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
+                                    const TransformerOptions& options,
                                     const PlannedPicture& picture);
+
+// Of a guided picture, whose passes are of the first transformer and of the last; where these are one
+// it reads a second text, as long as the first.
+Expected<MemoryNeeds> guided_picture_needs(const Context& context, const Model& model,
+                                           const TransformerOptions& options, const PassSize& size,
+                                           int64_t steps);
 
 }  // namespace intaglio

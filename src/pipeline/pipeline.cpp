@@ -11,11 +11,10 @@
 #include "core/memory_info.h"
 #include "core/out_of_memory.h"
 #include "core/philox.h"
-#include "models/qwen3/chat.h"
+#include "models/registry.h"
 #include "ops/euler_step.h"
 #include "pipeline/finish_picture.h"
 #include "pipeline/pipeline_impl.h"
-#include "pipeline/schedule.h"
 
 namespace intaglio {
 namespace {
@@ -32,22 +31,18 @@ constexpr size_t kTextCacheBytes = size_t{256} << 20;
 // Of a GPU's free memory, left to its driver: kernels and libraries are loaded when they are first used.
 constexpr uint64_t kDriverBytes = uint64_t{256} << 20;
 
-bool is_guided(const PictureRequest& request) {
-  return std::any_of(request.guidance.begin(), request.guidance.end(),
-                     [](float g) { return g != 1.0f; });
-}
-
-// What of a step holds an Inf or a NaN: a transformer's velocity, or the latents that a finite one led to.
-tl::unexpected<Error> not_finite_error(uint32_t bits, const PictureRequest& r, int64_t step,
-                                       Precision precision) {
+// What of a step holds an Inf or a NaN: a pass's velocity, or the latents that finite ones led to.
+tl::unexpected<Error> not_finite_error(uint32_t bits, const PicturePlan& plan, int64_t step,
+                                       const Model& model, Precision precision) {
+  const PictureRequest& r = plan.request;
   const std::string where = fmt::format("step {} of {}", step + 1, r.steps);
-  if ((bits & ~kLatentsNotFinite) != 0) {
-    const bool conditional = (bits & pass_not_finite(0)) != 0;
+  for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
+    if ((bits >> i & 1) == 0) continue;
     return make_error(
         ErrorCode::kUnsupported,
         "{}: the {} computed values that are not finite (an Inf or a NaN); its weights "
         "may hold one, or its numbers are too large for {}",
-        where, conditional ? "transformer" : "unconditional transformer",
+        where, model.transformer_name(plan.sampling.passes[i].transformer),
         precision_name(precision));
   }
   return make_error(ErrorCode::kUnsupported,
@@ -77,20 +72,21 @@ const Context& Pipeline::context() const { return impl_->context; }
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder,
                                                    const PipelineOptions& options) {
   return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
-    INTAGLIO_ASSIGN(std::shared_ptr<const ModelSource> source, ModelSource::open(folder));
-    return open(std::move(source), options);
+    INTAGLIO_ASSIGN(std::shared_ptr<const Model> model, open_model({.folder = folder}));
+    return open(std::move(model), options);
   });
 }
 
-Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const ModelSource> source,
+Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> model,
                                                    const PipelineOptions& options) {
   return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
     INTAGLIO_TRY(options.selection.check_device(device.context));
     INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
-    INTAGLIO_TRY(source->check_keep_bf16(options.selection));
+    INTAGLIO_TRY(model->check_keep_bf16(options.selection));
     auto impl = std::make_unique<Impl>();
-    impl->source = std::move(source);
+    impl->model = std::move(model);
+    impl->transformers.resize(static_cast<size_t>(impl->model->transformers()));
     impl->options = options;
     impl->stream = std::move(device.stream);
     impl->context = device.context;
@@ -101,7 +97,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const ModelSo
 }
 
 Expected<std::string> Pipeline::model_hash(const std::atomic<bool>* cancel) {
-  return guard_memory("hashing the weights", [&] { return impl_->source->hash(cancel); });
+  return guard_memory("hashing the weights", [&] { return impl_->model->hash(cancel); });
 }
 
 Status Pipeline::Impl::check_request(const PictureRequest& r) const {
@@ -121,10 +117,6 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
                       r.guidance.size(), r.steps);
   }
   INTAGLIO_TRY(check_guidance(info(), r.guidance));
-  if (!std::isfinite(r.mu) || !std::isfinite(r.std) || r.std <= 0.0) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "mu {}, std {}: expected a finite and a positive number", r.mu, r.std);
-  }
   const int64_t tokens = (r.width / unit) * (r.height / unit);
   if (r.noise && r.noise->size() != static_cast<size_t>(tokens * info().latent_channels)) {
     return make_error(ErrorCode::kShapeMismatch,
@@ -137,24 +129,29 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
   return {};
 }
 
-Expected<MemoryPlan> Pipeline::Impl::plan(const PictureRequest& r, int64_t text_tokens) const {
-  const auto make = [&](bool with_unconditional) -> Expected<MemoryPlan> {
-    PlannedModels models = source->planned(options.selection);
-    if (!with_unconditional) models.unconditional.reset();
+Expected<MemoryPlan> Pipeline::Impl::plan_memory_of(const PicturePlan& p) const {
+  PlannedPicture picture{.passes = p.sampling.passes,
+                         .text_tokens = {},
+                         .grid_h = p.grid_h,
+                         .grid_w = p.grid_w,
+                         .steps = p.request.steps};
+  for (const std::vector<int32_t>& ids : p.texts)
+    picture.text_tokens.push_back(static_cast<int64_t>(ids.size()));
+  const auto make = [&]() -> Expected<MemoryPlan> {
     INTAGLIO_ASSIGN(const MemoryNeeds needs,
-                    picture_needs(context, models,
-                                  {.text_tokens = text_tokens,
-                                   .grid_h = r.height / info().pixels_per_token,
-                                   .grid_w = r.width / info().pixels_per_token,
-                                   .steps = r.steps}));
+                    picture_needs(context, *model, transformer_options(), picture));
     return plan_memory(needs, {.bytes = memory_limit, .stream = streams()});
   };
-  const bool guided = is_guided(r);
   // What an earlier picture loaded may stay if it fits.
-  Expected<MemoryPlan> plan = make(guided || unconditional.has_value());
-  if (!plan && !guided && unconditional) plan = make(false);
+  picture.kept = p.loaded;
+  Expected<MemoryPlan> plan = make();
+  if (!plan && any_transformer()) {
+    picture.kept.clear();
+    plan = make();
+  }
   if (plan) return plan;
   const bool may_stream = context.gpu != nullptr && !streams();
+  const PictureRequest& r = p.request;
   return make_error(plan.error().code, "a {}x{} picture at {}: {}{}", r.width, r.height,
                     precision_name(options.selection.precision), plan.error().message,
                     may_stream ? "; with a VRAM budget layers stream from host memory" : "");
@@ -179,43 +176,29 @@ Expected<PicturePlan> Pipeline::plan(const PictureRequest& request) {
 Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const {
   INTAGLIO_TRY(make_current(context));
   INTAGLIO_TRY(check_request(request));
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, token_ids(request));
-  INTAGLIO_ASSIGN(const MemoryPlan plan, this->plan(request, static_cast<int64_t>(ids.size())));
-  INTAGLIO_TRY(check_pinned(plan));
-  const int64_t unit = info().pixels_per_token;
-  return PicturePlan{.text_tokens = static_cast<int64_t>(ids.size()),
-                     .image_tokens = (request.width / unit) * (request.height / unit),
-                     .peak_bytes = plan.peak_bytes(),
-                     .streamed_bytes = plan.streamed_bytes};
-}
-
-Expected<std::vector<int32_t>> Pipeline::Impl::token_ids(const PictureRequest& r) const {
-  INTAGLIO_ASSIGN(std::vector<int32_t> ids, r.token_ids
-                                                ? Expected<std::vector<int32_t>>(*r.token_ids)
-                                                : source->tokenize(r.prompt));
-  if (ids.empty()) return make_error(ErrorCode::kInvalidArgument, "no text tokens were given");
-  INTAGLIO_TRY(qwen3::check_prompt_tokens(static_cast<int64_t>(ids.size())));
-  const int64_t vocab = source->text_config().vocab;
-  for (const int32_t id : ids) {
-    if (id >= 0 && id < vocab) continue;
-    return make_error(r.token_ids ? ErrorCode::kInvalidArgument : ErrorCode::kBadFormat,
-                      "text token {} is not in the text encoder's vocabulary of {}{}", id, vocab,
-                      r.token_ids ? "" : "; the tokenizer is not that of this text encoder");
-  }
-  return ids;
+  PicturePlan plan;
+  plan.request = request;
+  plan.grid_h = request.height / info().pixels_per_token;
+  plan.grid_w = request.width / info().pixels_per_token;
+  INTAGLIO_ASSIGN(plan.texts, model->texts(request));
+  INTAGLIO_ASSIGN(plan.sampling, model->sampling(request));
+  plan.loaded = loaded();
+  INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
+  INTAGLIO_TRY(check_pinned(plan.memory));
+  return plan;
 }
 
 std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_rows(
-    const std::vector<int32_t>& ids) const {
+    int transformer, const std::vector<int32_t>& ids) const {
   for (const KeptText& text : kept_texts)
-    if (text.ids == ids) return text.rows;
+    if (text.transformer == transformer && text.ids == ids) return text.rows;
   return nullptr;
 }
 
-Status Pipeline::Impl::keep_rows(const std::vector<int32_t>& ids) {
-  if (kept_rows(ids) != nullptr) return {};  // encoded again for its features
-  INTAGLIO_ASSIGN(std::vector<float> rows, sampler.text_rows(context));
-  kept_texts.push_back({ids, std::make_shared<std::vector<float>>(std::move(rows))});
+Status Pipeline::Impl::keep_rows(size_t pass, int transformer, const std::vector<int32_t>& ids) {
+  if (kept_rows(transformer, ids) != nullptr) return {};  // encoded again for its features
+  INTAGLIO_ASSIGN(std::vector<float> rows, sampler.text_rows(context, pass));
+  kept_texts.push_back({transformer, ids, std::make_shared<std::vector<float>>(std::move(rows))});
   size_t bytes = 0;
   for (const KeptText& text : kept_texts) bytes += text.rows->size() * sizeof(float);
   while (kept_texts.size() > 1 && bytes > kTextCacheBytes) {
@@ -228,7 +211,7 @@ Status Pipeline::Impl::keep_rows(const std::vector<int32_t>& ids) {
 // F32 [ids.size(), feature_dim], memory of the device.
 Expected<AlignedBuffer> Pipeline::Impl::encode(const std::vector<int32_t>& ids) {
   INTAGLIO_TRY(reserve(text_encoder->scratch_bytes(context, static_cast<int64_t>(ids.size()))));
-  const size_t values = ids.size() * static_cast<size_t>(source->text_config().feature_dim());
+  const size_t values = ids.size() * static_cast<size_t>(model->text_config().feature_dim());
   INTAGLIO_ASSIGN(AlignedBuffer features, allocate(context, values * sizeof(float)));
   INTAGLIO_TRY(text_encoder->encode(context, ids, features.as<float>()));
   return features;
@@ -241,11 +224,13 @@ Expected<std::vector<float>> Pipeline::Impl::on_host(const AlignedBuffer& featur
 }
 
 Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
+                                                   std::optional<int64_t> most_tokens,
                                                    std::vector<int32_t>* ids_out) {
   return guard_memory("reading the prompt", [&]() -> Expected<std::vector<float>> {
     INTAGLIO_TRY(make_current(impl_->context));
-    INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->source->tokenize(prompt));
-    INTAGLIO_TRY(impl_->load_text_encoder(static_cast<int64_t>(ids.size())));
+    INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl_->model->tokenize(prompt, most_tokens));
+    const auto tokens = static_cast<int64_t>(ids.size());
+    INTAGLIO_TRY(impl_->load_text_encoder(tokens, tokens));
     if (ids_out != nullptr) *ids_out = ids;
     INTAGLIO_ASSIGN(const AlignedBuffer features, impl_->encode(ids));
     return impl_->on_host(features);
@@ -253,97 +238,103 @@ Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
 }
 
 // The text features are not needed on the device once this is done.
-Status Pipeline::Impl::prepare_sampler(const PictureRequest& r, Text& text,
-                                       std::span<const float> sigmas, Picture& picture) {
-  const int64_t grid_h = r.height / info().pixels_per_token;
-  const int64_t grid_w = r.width / info().pixels_per_token;
-  const bool guided = is_guided(r);
+Status Pipeline::Impl::prepare_sampler(const PicturePlan& plan, std::vector<Text>& texts,
+                                       Picture& picture) {
+  const PictureRequest& r = plan.request;
+  SamplerInputs inputs{.passes = {},
+                       .grid_h = plan.grid_h,
+                       .grid_w = plan.grid_w,
+                       .times = {},
+                       .velocity_limit = plan.sampling.velocity_limit};
   std::vector<float> times;
-  for (int64_t i = 0; i < r.steps; ++i) times.push_back(1.0f - sigmas[static_cast<size_t>(i)]);
-  size_t scratch =
-      conditional->scratch_bytes(context, picture.text_tokens, grid_h, grid_w, r.steps);
-  if (guided) {
-    scratch = std::max(scratch, unconditional->scratch_bytes(context, 0, grid_h, grid_w, r.steps));
+  for (const SamplingStep& step : plan.sampling.steps) times.push_back(step.time);
+  inputs.times = times;
+  size_t scratch = 0, last_scratch = 0;
+  for (const Pass& pass : plan.sampling.passes) {
+    const Transformer& transformer = *transformers[static_cast<size_t>(pass.transformer)];
+    TextInput text;
+    if (pass.text != Pass::kNoText) {
+      const Text& read = texts[static_cast<size_t>(pass.text)];
+      text = {.tokens = static_cast<int64_t>(read.ids.size()),
+              .features = read.features.as<float>(),
+              .rows = read.rows ? read.rows->data() : nullptr};
+    }
+    last_scratch = transformer.scratch_bytes(
+        context, {.text_tokens = text.tokens, .grid_h = plan.grid_h, .grid_w = plan.grid_w},
+        r.steps);
+    scratch = std::max(scratch, last_scratch);
+    inputs.passes.push_back({.transformer = &transformer, .text = text});
   }
   // Layers that stream, of a tighter plan before this one, share their slots.
   const bool streams = picture.streamed_layers > 0;
-  const uint64_t beside = guided && !streams && beside_scratch > 0
-                              ? unconditional->scratch_bytes(context, 0, grid_h, grid_w, r.steps)
-                              : 0;
-  scratch += beside;
-  INTAGLIO_TRY(reserve(scratch));
-  picture.latents.resize(static_cast<size_t>(grid_h * grid_w * info().latent_channels));
+  if (inputs.passes.size() == 2 && !streams && beside_scratch > 0)
+    inputs.beside_bytes = last_scratch;
+  INTAGLIO_TRY(reserve(scratch + inputs.beside_bytes));
+  picture.latents.resize(static_cast<size_t>(plan.image_tokens() * info().latent_channels));
   if (r.noise) {
     picture.latents = *r.noise;
   } else {
     fill_normal(r.seed, picture.latents.data(), static_cast<int64_t>(picture.latents.size()));
   }
-  INTAGLIO_TRY(sampler.prepare(context, {.conditional = &*conditional,
-                                         .unconditional = guided ? &*unconditional : nullptr,
-                                         .text = {.tokens = picture.text_tokens,
-                                                  .features = text.features.as<float>(),
-                                                  .rows = text.rows ? text.rows->data() : nullptr},
-                                         .grid_h = grid_h,
-                                         .grid_w = grid_w,
-                                         .times = times,
-                                         .beside_bytes = beside}));
-  if (text.rows == nullptr) INTAGLIO_TRY(keep_rows(text.ids));
+  INTAGLIO_TRY(sampler.prepare(context, inputs));
+  for (size_t i = 0; i < inputs.passes.size(); ++i) {
+    const Pass& pass = plan.sampling.passes[i];
+    if (pass.text == Pass::kNoText || inputs.passes[i].text.rows != nullptr) continue;
+    INTAGLIO_TRY(keep_rows(i, pass.transformer, texts[static_cast<size_t>(pass.text)].ids));
+  }
   INTAGLIO_TRY(sampler.set_latents(context, picture.latents));
   INTAGLIO_TRY(synchronize(context));
-  text.features = AlignedBuffer();
+  texts.clear();
   return {};
 }
 
-Status Pipeline::Impl::denoise(const PictureRequest& r, const MemoryPlan& plan, Text& text,
-                               Picture& picture, const ProgressCallback& progress) {
-  const bool guided = is_guided(r);
+Status Pipeline::Impl::denoise(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture,
+                               const ProgressCallback& progress) {
   auto start = Clock::now();
-  INTAGLIO_TRY(load_transformers(plan, guided));
+  INTAGLIO_TRY(load_transformers(plan));
   INTAGLIO_TRY(synchronize(context));
   picture.phase_ms[static_cast<size_t>(Phase::kLoadTransformers)] = elapsed_ms(start);
-  for (const std::optional<ideogram4::Transformer>* model : {&conditional, &unconditional}) {
-    if (model == &unconditional && !guided) continue;
-    picture.streamed_layers += static_cast<int64_t>((*model)->streamed_layers());
-    picture.streamed_bytes += (*model)->streamed_bytes();
+  for (const Pass& pass : plan.sampling.passes) {
+    const Transformer& transformer = *transformers[static_cast<size_t>(pass.transformer)];
+    picture.streamed_layers += static_cast<int64_t>(transformer.streamed_layers());
+    picture.streamed_bytes += transformer.streamed_bytes();
   }
   start = Clock::now();
-  const std::vector<float> sigmas = shifted_sigmas(
-      schedule_sigmas(
-          {.width = r.width, .height = r.height, .steps = r.steps, .mu = r.mu, .std = r.std}),
-      info().shift);
-  INTAGLIO_TRY(prepare_sampler(r, text, sigmas, picture));
+  INTAGLIO_TRY(prepare_sampler(plan, texts, picture));
   picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
 
   start = Clock::now();
-  INTAGLIO_TRY(run_steps(r, sigmas, picture, progress));
+  INTAGLIO_TRY(run_steps(plan, picture, progress));
   picture.phase_ms[static_cast<size_t>(Phase::kDenoise)] = elapsed_ms(start);
   return {};
 }
 
-Status Pipeline::Impl::run_steps(const PictureRequest& r, std::span<const float> sigmas,
-                                 Picture& picture, const ProgressCallback& progress) {
-  for (int64_t i = 0; i < r.steps; ++i) {
+Status Pipeline::Impl::run_steps(const PicturePlan& plan, Picture& picture,
+                                 const ProgressCallback& progress) {
+  const int64_t steps = plan.request.steps;
+  for (int64_t i = 0; i < steps; ++i) {
     const auto step_start = Clock::now();
-    if (progress) progress({Phase::kDenoise, i, r.steps});
-    INTAGLIO_TRY(sampler.step(context, i, r.guidance[static_cast<size_t>(i)],
-                              sigmas[static_cast<size_t>(i) + 1] - sigmas[static_cast<size_t>(i)]));
+    if (progress) progress({Phase::kDenoise, i, steps});
+    INTAGLIO_TRY(sampler.step(context, i, plan.sampling.steps[static_cast<size_t>(i)]));
     INTAGLIO_ASSIGN(const uint32_t not_finite, sampler.finish_step(context));
-    if (not_finite != 0) return not_finite_error(not_finite, r, i, options.selection.precision);
+    if (not_finite != 0)
+      return not_finite_error(not_finite, plan, i, *model, options.selection.precision);
     picture.step_ms.push_back(elapsed_ms(step_start));
   }
   INTAGLIO_TRY(sampler.get_latents(context, picture.latents));
-  if (progress) progress({Phase::kDenoise, r.steps, r.steps});
+  if (progress) progress({Phase::kDenoise, steps, steps});
   return {};
 }
 
-Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
+Status Pipeline::Impl::decode(const PicturePlan& plan, Picture& picture,
                               const ProgressCallback& progress) {
+  const PictureRequest& r = plan.request;
   auto start = Clock::now();
   INTAGLIO_TRY(load_vae());
   picture.phase_ms[static_cast<size_t>(Phase::kLoadVae)] = elapsed_ms(start);
   start = Clock::now();
-  const int64_t latent_h = r.height / source->vae_config().scale_factor();
-  const int64_t latent_w = r.width / source->vae_config().scale_factor();
+  const int64_t latent_h = r.height / model->vae_config().scale_factor();
+  const int64_t latent_w = r.width / model->vae_config().scale_factor();
   INTAGLIO_TRY(reserve(vae->scratch_bytes(context, latent_h, latent_w)));
   std::vector<float> latent(picture.latents.size());
   INTAGLIO_TRY(vae->denormalize_and_unpack(picture.latents.data(), latent_h / 2, latent_w / 2,
@@ -364,54 +355,83 @@ Status Pipeline::Impl::decode(const PictureRequest& r, Picture& picture,
 Expected<Picture> Pipeline::generate(const PictureRequest& request,
                                      const ProgressCallback& progress,
                                      const std::atomic<bool>* cancel) {
+  INTAGLIO_ASSIGN(const PicturePlan planned, plan(request));
+  return generate(planned, progress, cancel);
+}
+
+Expected<Picture> Pipeline::generate(const PicturePlan& plan, const ProgressCallback& progress,
+                                     const std::atomic<bool>* cancel) {
   impl_->context.cancel = cancel;
   auto picture =
-      guard_memory("making the picture", [&] { return impl_->generate(request, progress); });
+      guard_memory("making the picture", [&] { return impl_->generate(plan, progress); });
   impl_->context.cancel = nullptr;  // the caller's flag need not outlive the call
   return picture;
 }
 
-Expected<Picture> Pipeline::Impl::generate(const PictureRequest& request,
-                                           const ProgressCallback& progress) {
-  Impl& impl = *this;
-  INTAGLIO_TRY(make_current(impl.context));
-  INTAGLIO_TRY(impl.check_request(request));
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, impl.token_ids(request));
-  INTAGLIO_ASSIGN(const MemoryPlan plan, impl.plan(request, static_cast<int64_t>(ids.size())));
-  INTAGLIO_TRY(impl.check_pinned(plan));
-
-  Picture picture;
-  picture.text_tokens = static_cast<int64_t>(ids.size());
-  picture.feature_dim = impl.source->text_config().feature_dim();
-  picture.latent_channels = impl.info().latent_channels;
-  picture.image_tokens = (request.width / impl.info().pixels_per_token) *
-                         (request.height / impl.info().pixels_per_token);
-  impl.kept_scratch = plan.keep_text ? plan.kept_scratch : 0;
-  Impl::Text text{.ids = ids, .rows = nullptr, .features = {}};
-  if (!request.keep_features) text.rows = impl.kept_rows(ids);
-  if (text.rows == nullptr) {
-    if (progress) progress({Phase::kLoadText, 0, 1});
-    auto start = Clock::now();
-    INTAGLIO_TRY(impl.load_text_encoder(picture.text_tokens));
-    INTAGLIO_TRY(synchronize(impl.context));
-    picture.phase_ms[static_cast<size_t>(Phase::kLoadText)] = elapsed_ms(start);
-    start = Clock::now();
-    INTAGLIO_ASSIGN(text.features, impl.encode(ids));
-    if (request.keep_features) {
-      INTAGLIO_ASSIGN(picture.features, impl.on_host(text.features));
+// Features of every text that no earlier picture's rows stand for.
+Expected<std::vector<Pipeline::Impl::Text>> Pipeline::Impl::read_texts(
+    const PicturePlan& plan, Picture& picture, const ProgressCallback& progress) {
+  std::vector<Text> texts;
+  int64_t longest = 0, all = 0;
+  for (size_t i = 0; i < plan.texts.size(); ++i) {
+    Text text{.ids = plan.texts[i], .rows = nullptr, .features = {}};
+    const auto reader =
+        std::find_if(plan.sampling.passes.begin(), plan.sampling.passes.end(),
+                     [&](const Pass& pass) { return pass.text == static_cast<int>(i); });
+    const bool keep_features = i == 0 && plan.request.keep_features;
+    if (!keep_features && reader != plan.sampling.passes.end())
+      text.rows = kept_rows(reader->transformer, text.ids);
+    if (text.rows == nullptr) {
+      longest = std::max(longest, static_cast<int64_t>(text.ids.size()));
+      all += static_cast<int64_t>(text.ids.size());
     }
-    INTAGLIO_TRY(synchronize(impl.context));
-    picture.phase_ms[static_cast<size_t>(Phase::kText)] = elapsed_ms(start);
+    texts.push_back(std::move(text));
   }
-  if (!plan.keep_text) impl.text_encoder.reset();
-  impl.kept_scratch = plan.kept_scratch;
-  impl.beside_scratch = plan.beside_scratch;
+  if (longest == 0) return texts;
+  if (progress) progress({Phase::kLoadText, 0, 1});
+  auto start = Clock::now();
+  INTAGLIO_TRY(load_text_encoder(longest, all));
+  INTAGLIO_TRY(synchronize(context));
+  picture.phase_ms[static_cast<size_t>(Phase::kLoadText)] = elapsed_ms(start);
+  start = Clock::now();
+  for (Text& text : texts) {
+    if (text.rows != nullptr) continue;
+    INTAGLIO_ASSIGN(text.features, encode(text.ids));
+  }
+  if (plan.request.keep_features) {
+    INTAGLIO_ASSIGN(picture.features, on_host(texts.front().features));
+  }
+  INTAGLIO_TRY(synchronize(context));
+  picture.phase_ms[static_cast<size_t>(Phase::kText)] = elapsed_ms(start);
+  return texts;
+}
+
+Expected<Picture> Pipeline::Impl::generate(const PicturePlan& planned,
+                                           const ProgressCallback& progress) {
+  INTAGLIO_TRY(make_current(context));
+  PicturePlan plan = planned;
+  if (plan.loaded != loaded()) {
+    // Pictures since then have loaded transformers, which may stay, or dropped some.
+    plan.loaded = loaded();
+    INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
+  }
+  INTAGLIO_TRY(check_pinned(plan.memory));
+  Picture picture;
+  picture.text_tokens = plan.text_tokens();
+  picture.feature_dim = model->text_config().feature_dim();
+  picture.latent_channels = info().latent_channels;
+  picture.image_tokens = plan.image_tokens();
+  kept_scratch = plan.memory.keep_text ? plan.memory.kept_scratch : 0;
+  INTAGLIO_ASSIGN(std::vector<Text> texts, read_texts(plan, picture, progress));
+  if (!plan.memory.keep_text) text_encoder.reset();
+  kept_scratch = plan.memory.kept_scratch;
+  beside_scratch = plan.memory.beside_scratch;
   if (progress) progress({Phase::kLoadTransformers, 0, 1});
-  const Status denoised = impl.denoise(request, plan, text, picture, progress);
-  if (plan.kept_scratch == 0) impl.sampler = Sampler();
+  const Status denoised = denoise(plan, texts, picture, progress);
+  if (plan.memory.kept_scratch == 0) sampler = Sampler();
   INTAGLIO_TRY(denoised);
-  INTAGLIO_TRY(check_cancelled(impl.context));
-  INTAGLIO_TRY(impl.decode(request, picture, progress));
+  INTAGLIO_TRY(check_cancelled(context));
+  INTAGLIO_TRY(decode(plan, picture, progress));
   return picture;
 }
 

@@ -1,4 +1,4 @@
-// A prompt becomes a picture: text features, sampling with two transformers, VAE.
+// A prompt becomes a picture: text features, sampling, VAE.
 #pragma once
 
 #include <atomic>
@@ -15,34 +15,22 @@
 #include "core/profile.h"
 #include "core/status.h"
 #include "io/png.h"
-#include "models/parts/selection.h"
+#include "models/model.h"
 #include "pipeline/device.h"
-#include "pipeline/model_source.h"
+#include "pipeline/memory_plan.h"
 
 namespace intaglio {
 
 struct PipelineOptions {
   LayerSelection selection;
   std::optional<int> gpu{};  // ordinal; nullopt: the CPU
-  // Of the transformers' attention; nullopt: ideogram4::Transformer::LoadOptions::scores decides.
+  // Of the transformers' attention; nullopt: TransformerOptions::scores decides.
   std::optional<AttentionScores> scores{};
   int threads = 0;            // 0: as many as the process may run on
   uint64_t memory_limit = 0;  // bytes of the device's memory; 0: what it has available
   // Bytes of a GPU's memory to work in: layers of the transformers that do not fit stream from pinned host memory, and the text encoder makes room for
   // them. 0: all weights are on the GPU. A CPU ignores it.
   uint64_t vram_budget = 0;
-};
-
-struct PictureRequest {
-  std::string prompt;
-  // Text tokens that take the prompt's place, 1 to qwen3::kMaxPromptTokens.
-  std::optional<std::vector<int32_t>> token_ids;
-  int64_t width = 0, height = 0, steps = 0;
-  std::vector<float> guidance;  // one a step
-  double mu = 0.0, std = 1.5;   // of ScheduleOptions
-  uint64_t seed = 0;
-  std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
-  bool keep_features = false;               // whether the picture brings the text features along
 };
 
 // kFinish: the decoder's floats become 8-bit pixels.
@@ -78,10 +66,22 @@ struct Picture {
   std::vector<double> step_ms;
 };
 
+// A picture that can be drawn, before it is: what `generate` takes. It may be held, and drawn more
+// than once.
 struct PicturePlan {
-  int64_t text_tokens = 0, image_tokens = 0;
-  uint64_t peak_bytes = 0;      // of the device's memory, weights included
-  uint64_t streamed_bytes = 0;  // that a step copies to the GPU
+  PictureRequest request;
+  std::vector<std::vector<int32_t>> texts;  // token ids; the prompt is the first
+  Sampling sampling;
+  MemoryPlan memory;
+  std::vector<bool> loaded;        // transformers that `memory` found loaded
+  int64_t grid_h = 0, grid_w = 0;  // image tokens
+
+  int64_t text_tokens() const { return static_cast<int64_t>(texts.front().size()); }
+  int64_t image_tokens() const { return grid_h * grid_w; }
+  // Of the device's memory, weights included.
+  uint64_t peak_bytes() const { return memory.peak_bytes(); }
+  // That a step copies to the GPU.
+  uint64_t streamed_bytes() const { return memory.streamed_bytes; }
 };
 
 // Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in any thread. What the transformer reads of
@@ -90,7 +90,7 @@ struct PicturePlan {
 class Pipeline {
  public:
   // Weights come with the first picture.
-  static Expected<std::unique_ptr<Pipeline>> open(std::shared_ptr<const ModelSource> source,
+  static Expected<std::unique_ptr<Pipeline>> open(std::shared_ptr<const Model> model,
                                                   const PipelineOptions& options);
   // The same of a folder of the diffusers layout.
   static Expected<std::unique_ptr<Pipeline>> open(const std::filesystem::path& folder,
@@ -103,17 +103,23 @@ class Pipeline {
   // Hash of all weights, 16 hexadecimal digits. `cancel` as below.
   Expected<std::string> model_hash(const std::atomic<bool>* cancel = nullptr);
 
-  // Checks sizes and memory before any weight is read: kInvalidArgument for sizes that do not divide, wrong counts; kOutOfMemory with what is needed and
-  // what there is. `cancel` may be null; once it is set the call returns kCancelled within a layer's time.
+  // Checks sizes, reads the texts and plans memory, without doing anything else: kInvalidArgument for
+  // sizes that do not divide, wrong counts; kOutOfMemory with what is needed and what there is. What
+  // earlier pictures have loaded may stay if it fits.
+  Expected<PicturePlan> plan(const PictureRequest& request);
+
+  // Draws what was planned, by this pipeline or another of the same model and options. `cancel` may
+  // be null; once it is set the call returns kCancelled within a layer's time.
+  Expected<Picture> generate(const PicturePlan& plan, const ProgressCallback& progress,
+                             const std::atomic<bool>* cancel);
+  // Both at once.
   Expected<Picture> generate(const PictureRequest& request, const ProgressCallback& progress,
                              const std::atomic<bool>* cancel);
 
   // Text features alone: F32 [tokens, feature_dim].
   Expected<std::vector<float>> encode_text(std::string_view prompt,
+                                           std::optional<int64_t> most_tokens = {},
                                            std::vector<int32_t>* ids = nullptr);
-
-  // Without doing anything; kOutOfMemory as generate().
-  Expected<PicturePlan> plan(const PictureRequest& request);
 
  private:
   struct Impl;

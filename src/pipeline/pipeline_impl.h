@@ -5,10 +5,8 @@
 #include <deque>
 
 #include "core/arena.h"
-#include "models/autoencoder/decoder.h"
-#include "models/ideogram4/transformer.h"
+#include "models/model.h"
 #include "models/parts/weight_streaming.h"
-#include "models/qwen3/text_encoder.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/sampler.h"
@@ -16,32 +14,34 @@
 namespace intaglio {
 
 struct Pipeline::Impl {
-  // Ids and one of both: what the transformer made of an earlier picture's text, a twelfth of the features, or the features on the device.
+  // A text of the picture at work, and one of both: what the transformer made of it for an earlier
+  // picture, a fraction of the features, or the features on the device.
   struct Text {
     std::vector<int32_t> ids;
     std::shared_ptr<const std::vector<float>> rows;
     AlignedBuffer features;
   };
 
-  std::shared_ptr<const ModelSource> source;
+  std::shared_ptr<const Model> model;
   PipelineOptions options;
   std::shared_ptr<void> stream;
   Context context;
   Arena arena;
   std::optional<qwen3::TextEncoder> text_encoder;
-  std::shared_ptr<WeightStreamer> streamer;  // of both transformers
-  std::optional<ideogram4::Transformer> conditional, unconditional;
+  std::shared_ptr<WeightStreamer> streamer;                // of all transformers
+  std::vector<std::unique_ptr<Transformer>> transformers;  // by their number; null: not loaded
   std::optional<autoencoder::Decoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
   Sampler sampler;
   uint64_t kept_scratch = 0, beside_scratch = 0;  // of the plan at work: see MemoryPlan
   struct KeptText {
+    int transformer = 0;
     std::vector<int32_t> ids;
-    std::shared_ptr<const std::vector<float>> rows;  // ideogram4::Transformer::text_rows
+    std::shared_ptr<const std::vector<float>> rows;  // Transformer::text_rows
   };
   std::deque<KeptText> kept_texts;  // the newest last
 
-  const ModelInfo& info() const { return source->info(); }
+  const ModelInfo& info() const { return model->info(); }
   DType vae_dtype() const {
     return autoencoder::Decoder::compute_dtype(context, options.selection);
   }
@@ -49,30 +49,36 @@ struct Pipeline::Impl {
   uint64_t memory_limit = 0;
 
   bool streams() const { return context.gpu != nullptr && options.vram_budget > 0; }
-  Expected<Picture> generate(const PictureRequest& request, const ProgressCallback& progress);
+  TransformerOptions transformer_options() const {
+    return {.selection = options.selection, .scores = options.scores};
+  }
+  std::vector<bool> loaded() const;
+  bool any_transformer() const;
+
+  Expected<Picture> generate(const PicturePlan& plan, const ProgressCallback& progress);
   Expected<PicturePlan> plan(const PictureRequest& request) const;
-  Expected<MemoryPlan> plan(const PictureRequest& request, int64_t text_tokens) const;
+  Expected<MemoryPlan> plan_memory_of(const PicturePlan& plan) const;
   Status check_pinned(const MemoryPlan& plan) const;
   Status check_request(const PictureRequest& request) const;
-  Expected<std::vector<int32_t>> token_ids(const PictureRequest& request) const;
   Status reserve(size_t bytes);
   void drop_activations();
-  Status load_text_encoder(int64_t tokens);
+  Status load_text_encoder(int64_t longest, int64_t all);
   bool must_load_transformers(const MemoryPlan& plan) const;
   void drop_transformers();
-  Status load_transformers(const MemoryPlan& plan, bool with_unconditional);
+  Status load_transformers(const PicturePlan& plan);
   Status load_vae();
-  std::shared_ptr<const std::vector<float>> kept_rows(const std::vector<int32_t>& ids) const;
-  Status keep_rows(const std::vector<int32_t>& ids);
+  std::shared_ptr<const std::vector<float>> kept_rows(int transformer,
+                                                      const std::vector<int32_t>& ids) const;
+  Status keep_rows(size_t pass, int transformer, const std::vector<int32_t>& ids);
   Expected<AlignedBuffer> encode(const std::vector<int32_t>& ids);
   Expected<std::vector<float>> on_host(const AlignedBuffer& features) const;
-  Status prepare_sampler(const PictureRequest& request, Text& text, std::span<const float> sigmas,
-                         Picture& picture);
-  Status run_steps(const PictureRequest& request, std::span<const float> sigmas, Picture& picture,
-                   const ProgressCallback& progress);
-  Status denoise(const PictureRequest& request, const MemoryPlan& plan, Text& text,
-                 Picture& picture, const ProgressCallback& progress);
-  Status decode(const PictureRequest& request, Picture& picture, const ProgressCallback& progress);
+  Expected<std::vector<Text>> read_texts(const PicturePlan& plan, Picture& picture,
+                                         const ProgressCallback& progress);
+  Status prepare_sampler(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture);
+  Status run_steps(const PicturePlan& plan, Picture& picture, const ProgressCallback& progress);
+  Status denoise(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture,
+                 const ProgressCallback& progress);
+  Status decode(const PicturePlan& plan, Picture& picture, const ProgressCallback& progress);
 };
 
 }  // namespace intaglio

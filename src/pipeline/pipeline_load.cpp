@@ -19,30 +19,31 @@ Status Pipeline::Impl::reserve(size_t bytes) {
   return {};
 }
 
-// For a prompt of `tokens`. The transformers go if even a layer at a time does not fit beside them.
-Status Pipeline::Impl::load_text_encoder(int64_t tokens) {
+// For texts of `longest` tokens at most, `all` together. The transformers go if even a layer at a
+// time does not fit beside them.
+Status Pipeline::Impl::load_text_encoder(int64_t longest, int64_t all) {
   if (text_encoder && text_encoder->keeps_all_layers()) return {};
   text_encoder.reset();
   drop_activations();
   const LayerSelection& selection = options.selection;
   INTAGLIO_ASSIGN(const qwen3::TextEncoder described,
-                  qwen3::TextEncoder::describe(context, source->text_config(), selection));
-  const ModelWeights weights = qwen3::text_encoder_weights(source->text_config(), selection);
+                  qwen3::TextEncoder::describe(context, model->text_config(), selection));
+  const ModelWeights weights = qwen3::text_encoder_weights(model->text_config(), selection);
   const auto budget = [&]() -> Expected<uint64_t> {
     uint64_t taken =
-        described.scratch_bytes(context, tokens) +
-        static_cast<uint64_t>(tokens * source->text_config().feature_dim()) * sizeof(float);
-    if (conditional) taken += placed.transformer_bytes;
-    if (vae) taken += vae_weight_bytes(source->vae_config(), vae_dtype());
+        described.scratch_bytes(context, longest) +
+        static_cast<uint64_t>(all * model->text_config().feature_dim()) * sizeof(float);
+    if (any_transformer()) taken += placed.transformer_bytes;
+    if (vae) taken += vae_weight_bytes(model->vae_config(), vae_dtype());
     return text_weight_budget(weights, memory_limit - std::min(memory_limit, taken), streams());
   };
   Expected<uint64_t> bytes = budget();
-  if (!bytes && conditional) {
+  if (!bytes && any_transformer()) {
     drop_transformers();
     bytes = budget();
   }
   INTAGLIO_ASSIGN(const uint64_t weight_budget, std::move(bytes));
-  INTAGLIO_ASSIGN(text_encoder, source->load_text_encoder(context, selection, weight_budget));
+  INTAGLIO_ASSIGN(text_encoder, model->load_text_encoder(context, selection, weight_budget));
   return {};
 }
 
@@ -53,56 +54,64 @@ void Pipeline::Impl::drop_activations() {
   arena = Arena();
 }
 
+std::vector<bool> Pipeline::Impl::loaded() const {
+  std::vector<bool> loaded;
+  for (const auto& transformer : transformers) loaded.push_back(transformer != nullptr);
+  return loaded;
+}
+
+bool Pipeline::Impl::any_transformer() const {
+  return std::any_of(transformers.begin(), transformers.end(),
+                     [](const auto& transformer) { return transformer != nullptr; });
+}
+
 void Pipeline::Impl::drop_transformers() {
   sampler = Sampler();  // its recordings refer to them
-  conditional.reset();
-  unconditional.reset();
+  for (std::unique_ptr<Transformer>& transformer : transformers) transformer.reset();
   streamer.reset();
 }
 
-// The unconditional transformer comes to the other one, as it lies, only if that one keeps its place.
+// Another transformer comes to those that lie there only if these keep their places.
 bool Pipeline::Impl::must_load_transformers(const MemoryPlan& plan) const {
-  if (!conditional || placed.transformer_bytes > plan.transformer_room) return true;
-  if (placed.has_unconditional == plan.has_unconditional) return false;
-  return placed.has_unconditional || placed.streams || plan.streams ||
-         placed.slot_bytes < plan.slot_bytes;
+  if (!any_transformer() || placed.transformer_bytes > plan.transformer_room) return true;
+  bool more = false;
+  for (size_t i = 0; i < transformers.size(); ++i) {
+    const bool has = placed.budgets[i].has_value();
+    if (has && !plan.budgets[i]) return true;
+    more = more || (!has && plan.budgets[i]);
+  }
+  return more && (placed.streams || plan.streams || placed.slot_bytes < plan.slot_bytes);
 }
 
-Status Pipeline::Impl::load_transformers(const MemoryPlan& plan, bool with_unconditional) {
-  if (must_load_transformers(plan)) {
+Status Pipeline::Impl::load_transformers(const PicturePlan& plan) {
+  const MemoryPlan& memory = plan.memory;
+  if (must_load_transformers(memory)) {
     drop_transformers();
     drop_activations();
-    placed = plan;
-    if (plan.slots > 0) {
-      INTAGLIO_ASSIGN(streamer, WeightStreamer::make(context, plan.slots, plan.slot_bytes));
+    placed = memory;
+    if (memory.slots > 0) {
+      INTAGLIO_ASSIGN(streamer, WeightStreamer::make(context, memory.slots, memory.slot_bytes));
     }
-    INTAGLIO_ASSIGN(conditional,
-                    source->load_transformer(context, TransformerRole::kConditional,
-                                             {.selection = options.selection,
-                                              .with_text = true,
-                                              .scores = options.scores,
-                                              .weight_budget = placed.conditional_budget,
-                                              .streamer = streamer}));
   }
-  if (with_unconditional && !unconditional) {
-    if (!placed.has_unconditional) {
+  for (const Pass& pass : plan.sampling.passes) {
+    const auto which = static_cast<size_t>(pass.transformer);
+    if (transformers[which] != nullptr) continue;
+    if (!placed.budgets[which]) {
       drop_activations();
-      placed = plan;
+      placed = memory;
     }
-    INTAGLIO_ASSIGN(unconditional,
-                    source->load_transformer(context, TransformerRole::kUnconditional,
-                                             {.selection = options.selection,
-                                              .with_text = false,
-                                              .scores = options.scores,
-                                              .weight_budget = placed.unconditional_budget,
-                                              .streamer = streamer}));
+    TransformerOptions with = transformer_options();
+    with.weight_budget = *placed.budgets[which];
+    with.streamer = streamer;
+    INTAGLIO_ASSIGN(transformers[which],
+                    model->load_transformer(context, pass.transformer, std::move(with)));
   }
   return {};
 }
 
 Status Pipeline::Impl::load_vae() {
   if (vae) return {};
-  INTAGLIO_ASSIGN(vae, source->load_vae(context, vae_dtype()));
+  INTAGLIO_ASSIGN(vae, model->load_vae(context, vae_dtype()));
   return {};
 }
 

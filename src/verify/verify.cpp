@@ -14,9 +14,8 @@
 #include "io/json_config.h"
 #include "io/safetensors.h"
 #include "models/autoencoder/decoder.h"
-#include "models/ideogram4/transformer.h"
+#include "models/registry.h"
 #include "pipeline/pipeline.h"
-#include "pipeline/schedule.h"
 #include "text/tokenizer.h"
 #include "verify/tolerances.h"
 
@@ -158,17 +157,24 @@ class Verifier {
     return paths;
   }
 
-  Expected<ModelParts> parts() const {
+  Expected<ModelFiles> files() const {
     INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(checkpoint_ / "model_index.json"));
-    return find_model_parts(paths(), index);
+    return find_model_files(paths(), index);
+  }
+
+  Expected<const Model*> model() {
+    if (!model_) {
+      INTAGLIO_ASSIGN(model_, open_model(paths()));
+    }
+    return model_.get();
   }
 
   Expected<Pipeline*> pipeline() {
     if (!pipeline_) {
-      INTAGLIO_ASSIGN(std::shared_ptr<const ModelSource> source, ModelSource::open(paths()));
-      INTAGLIO_ASSIGN(pipeline_, Pipeline::open(std::move(source), {.selection = options_.selection,
-                                                                    .gpu = options_.gpu,
-                                                                    .threads = options_.threads}));
+      INTAGLIO_TRY(model());
+      INTAGLIO_ASSIGN(pipeline_, Pipeline::open(model_, {.selection = options_.selection,
+                                                         .gpu = options_.gpu,
+                                                         .threads = options_.threads}));
     }
     return pipeline_.get();
   }
@@ -176,8 +182,8 @@ class Verifier {
   Status run_tokenizer(const fs::path& file, const std::string& stem) {
     INTAGLIO_ASSIGN(const std::string text, read_file(file));
     INTAGLIO_ASSIGN(const nlohmann::json cases, parse_json(text, file.string()));
-    INTAGLIO_ASSIGN(const ModelParts parts, this->parts());
-    INTAGLIO_ASSIGN(const Tokenizer tokenizer, Tokenizer::open(parts.tokenizer));
+    INTAGLIO_ASSIGN(const ModelFiles files, this->files());
+    INTAGLIO_ASSIGN(const Tokenizer tokenizer, Tokenizer::open(files.tokenizer));
     int64_t wrong = 0;
     std::string detail;
     for (const nlohmann::json& item : cases) {
@@ -204,8 +210,13 @@ class Verifier {
     INTAGLIO_ASSIGN(const std::string prompt, note.string_or("prompt", ""));
     INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "features"));
     INTAGLIO_ASSIGN(Pipeline* const model, pipeline());
+    std::optional<int64_t> most_tokens;
+    if (note.contains("max_sequence_length")) {
+      INTAGLIO_ASSIGN(most_tokens, note.integer("max_sequence_length", 1, 1 << 20));
+    }
     std::vector<int32_t> ids;
-    INTAGLIO_ASSIGN(const std::vector<float> features, model->encode_text(prompt, &ids));
+    INTAGLIO_ASSIGN(const std::vector<float> features,
+                    model->encode_text(prompt, most_tokens, &ids));
     INTAGLIO_TRY(keep(stem, "features", features));
     const TensorEntry* entry = file->find("ids");
     if (entry != nullptr && entry->view.dtype == DType::kI64) {
@@ -221,23 +232,44 @@ class Verifier {
     return {};
   }
 
+  // Settings of a case: of the note's "tensors", else of its name, "mu<mu>_std<std>".
+  static Expected<JsonConfig> schedule_settings(const SafetensorsFile& file,
+                                                const std::string& tensor,
+                                                const std::string& variant) {
+    if (const Expected<JsonConfig> note = read_note(file); note && note->contains("tensors")) {
+      INTAGLIO_ASSIGN(const JsonConfig tensors, note->object("tensors"));
+      return tensors.object(tensor);
+    }
+    static const std::regex kNormal(R"(mu(-?\d{1,4}(?:\.\d{1,9})?)_std(\d{1,4}(?:\.\d{1,9})?))");
+    std::smatch match;
+    if (!std::regex_match(variant, match, kNormal))
+      return make_error(ErrorCode::kBadFormat,
+                        "tensor '{}'; expected sigmas_<H>x<W>_n<steps>_mu<mu>_std<std>, or a note "
+                        "with its settings",
+                        tensor);
+    return JsonConfig::parse(
+        fmt::format(R"({{"mu": {}, "std": {}}})", std::stod(match[1]), std::stod(match[2])),
+        tensor);
+  }
+
   Status run_schedule(const fs::path& path, const std::string& stem) {
     INTAGLIO_ASSIGN(const auto file, SafetensorsFile::open(path));
-    static const std::regex kName(
-        R"(sigmas_(\d{1,7})x(\d{1,7})_n(\d{1,5})_mu(-?\d{1,4}(?:\.\d{1,9})?)_std(\d{1,4}(?:\.\d{1,9})?))");
+    INTAGLIO_ASSIGN(const Model* const model, this->model());
+    static const std::regex kName(R"(sigmas_(\d{1,7})x(\d{1,7})_n(\d{1,5})_(.*))");
     for (const TensorEntry& entry : file->tensors()) {
       std::smatch match;
       if (!std::regex_match(entry.name, match, kName)) {
         return make_error(ErrorCode::kBadFormat,
-                          "tensor '{}'; expected sigmas_<H>x<W>_n<steps>_mu<mu>_std<std>",
-                          entry.name);
+                          "tensor '{}'; expected sigmas_<H>x<W>_n<steps>_<variant>", entry.name);
       }
       INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, entry.name.c_str()));
-      const std::vector<float> sigmas = schedule_sigmas({.width = std::stoll(match[2]),
-                                                         .height = std::stoll(match[1]),
-                                                         .steps = std::stoll(match[3]),
-                                                         .mu = std::stod(match[4]),
-                                                         .std = std::stod(match[5])});
+      INTAGLIO_ASSIGN(const JsonConfig settings,
+                      schedule_settings(*file, entry.name, match[4].str()));
+      PictureRequest request;
+      request.height = std::stoll(match[1]);
+      request.width = std::stoll(match[2]);
+      request.steps = std::stoll(match[3]);
+      INTAGLIO_ASSIGN(const std::vector<float> sigmas, model->sigmas(request, settings));
       double worst =
           sigmas.size() == expected.size() ? 0.0 : std::numeric_limits<double>::infinity();
       for (size_t i = 0; i < std::min(sigmas.size(), expected.size()); ++i) {
@@ -249,7 +281,20 @@ class Verifier {
     return {};
   }
 
-  // transformer_<which>_<i>: "small" is the checkpoint's own conditional transformer, any other name the folder <which>_transformer.
+  Expected<std::unique_ptr<Transformer>> load_transformer(const Context& context,
+                                                          const PartFiles& part) {
+    INTAGLIO_ASSIGN(const Model* const model, this->model());
+    INTAGLIO_ASSIGN(const JsonConfig config, JsonConfig::open(part.config));
+    INTAGLIO_ASSIGN(std::unique_ptr<Transformer> transformer,
+                    model->transformer_of(0, config, {.selection = options_.selection}));
+    INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(part.weights));
+    INTAGLIO_TRY(transformer->check(checkpoint));
+    CheckpointSource source(std::move(checkpoint));
+    INTAGLIO_TRY(transformer->load(context, source));
+    return transformer;
+  }
+
+  // transformer_<which>_<i>: "small" is the checkpoint's own first transformer, any other name the folder <which>_transformer.
   Status run_transformer(const fs::path& path, const std::string& stem) {
     INTAGLIO_ASSIGN(const auto file, SafetensorsFile::open(path));
     INTAGLIO_ASSIGN(const JsonConfig note, read_note(*file));
@@ -261,41 +306,37 @@ class Verifier {
     INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "velocity"));
     INTAGLIO_ASSIGN(const Shape text_shape, read_shape(*file, "text_features", 2));
     const std::string which = stem.substr(12, stem.rfind('_') - 12);
-    PartFiles files = PartFiles::in(folder_ / (which + "_transformer"));
+    PartFiles part = PartFiles::in(folder_ / (which + "_transformer"));
     if (which == "small") {
-      INTAGLIO_ASSIGN(const ModelParts parts, this->parts());
-      files = parts.transformer;
+      INTAGLIO_ASSIGN(const ModelFiles files, this->files());
+      part = files.transformer;
     }
 
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
     Context& context = device.context;
     context.cancel = options_.cancel;
-    INTAGLIO_ASSIGN(const ideogram4::Transformer model,
-                    ideogram4::Transformer::load(
-                        context, files, {.selection = options_.selection, .with_text = true}));
-    const ideogram4::TransformerConfig& config = model.config();
-    if (static_cast<int64_t>(latents.size()) != grid_h * grid_w * config.channels ||
-        text_shape[1] != config.text_dim || time.size() != 1) {
+    INTAGLIO_ASSIGN(const std::unique_ptr<Transformer> model, load_transformer(context, part));
+    if (static_cast<int64_t>(latents.size()) != grid_h * grid_w * model->channels() ||
+        text_shape[1] != model->text_dim() || time.size() != 1) {
       return make_error(ErrorCode::kShapeMismatch,
                         "latents of {} values, text of {}; expected {} x {} tokens x {} channels, "
                         "text of width {}, one timestep",
-                        latents.size(), to_string(text_shape), grid_h, grid_w, config.channels,
-                        config.text_dim);
+                        latents.size(), to_string(text_shape), grid_h, grid_w, model->channels(),
+                        model->text_dim());
     }
-    INTAGLIO_ASSIGN(
-        AlignedBuffer block,
-        allocate(context, model.scratch_bytes(context, text_shape[0], grid_h, grid_w, 1)));
+    const PassSize size{.text_tokens = text_shape[0], .grid_h = grid_h, .grid_w = grid_w};
+    INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, model->scratch_bytes(context, size, 1)));
     Arena arena(std::move(block));
     context.scratch = &arena;
     INTAGLIO_ASSIGN(const AlignedBuffer features, upload(context, text));
     INTAGLIO_ASSIGN(const AlignedBuffer x, upload(context, latents));
     INTAGLIO_ASSIGN(AlignedBuffer v, allocate(context, x.size()));
-    INTAGLIO_ASSIGN(
-        ideogram4::TransformerSession session,
-        model.prepare(context, {.tokens = text_shape[0], .features = features.as<float>()}, grid_h,
-                      grid_w, time));
-    INTAGLIO_TRY(model.select_step(context, session, 0));
-    INTAGLIO_TRY(model.forward(context, session, x.as<float>(), v.as<float>()));
+    TransformerSession session;
+    INTAGLIO_TRY(model->prepare(context,
+                                {.tokens = size.text_tokens, .features = features.as<float>()},
+                                grid_h, grid_w, time, session));
+    INTAGLIO_TRY(model->select_step(context, session, 0));
+    INTAGLIO_TRY(model->forward(context, session, x.as<float>(), v.as<float>()));
     std::vector<float> velocity(latents.size());
     INTAGLIO_TRY(copy_out(context, velocity.data(), v.data(), v.size()));
     INTAGLIO_TRY(keep(stem, "velocity", velocity));
@@ -309,14 +350,13 @@ class Verifier {
     INTAGLIO_ASSIGN(const Shape shape, read_shape(*file, "latent", 3));
     INTAGLIO_ASSIGN(const std::vector<float> latent, read_floats(*file, "latent"));
     INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "image"));
-    INTAGLIO_ASSIGN(const ModelParts parts, this->parts());
+    INTAGLIO_ASSIGN(const Model* const model, this->model());
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
     Context& context = device.context;
     context.cancel = options_.cancel;
     INTAGLIO_ASSIGN(
         const autoencoder::Decoder vae,
-        autoencoder::Decoder::load(
-            context, parts.vae, autoencoder::Decoder::compute_dtype(context, options_.selection)));
+        model->load_vae(context, autoencoder::Decoder::compute_dtype(context, options_.selection)));
     if (shape[0] != vae.config().latent_channels) {
       return make_error(ErrorCode::kShapeMismatch, "latent of {}; expected {} channels",
                         to_string(shape), vae.config().latent_channels);
@@ -333,14 +373,7 @@ class Verifier {
     return {};
   }
 
-  Status run_pipeline(const fs::path& path, const std::string& stem) {
-    INTAGLIO_ASSIGN(const auto file, SafetensorsFile::open(path));
-    INTAGLIO_ASSIGN(const JsonConfig note, read_note(*file));
-    PictureRequest request;
-    INTAGLIO_ASSIGN(request.prompt, note.string_or("prompt", ""));
-    INTAGLIO_ASSIGN(request.width, note.integer("width", 1, 1 << 20));
-    INTAGLIO_ASSIGN(request.height, note.integer("height", 1, 1 << 20));
-    INTAGLIO_ASSIGN(request.steps, note.integer("steps", 1, 10000));
+  Expected<std::vector<float>> read_guidance(const JsonConfig& note, int64_t steps) {
     std::vector<float> guidance;
     if (note.contains("guidance_schedule") && note.json()["guidance_schedule"].is_array()) {
       for (const nlohmann::json& g : note.json()["guidance_schedule"])
@@ -349,11 +382,37 @@ class Verifier {
       INTAGLIO_ASSIGN(const double g, note.number("guidance_scale"));
       guidance.push_back(static_cast<float>(g));
     } else {
-      guidance = default_guidance(request.steps);
+      INTAGLIO_ASSIGN(const Model* const model, this->model());
+      guidance = model->info().default_guidance.of_steps(steps);
     }
+    return guidance_schedule(guidance, steps);
+  }
+
+  Status run_pipeline(const fs::path& path, const std::string& stem) {
+    INTAGLIO_ASSIGN(const auto file, SafetensorsFile::open(path));
+    INTAGLIO_ASSIGN(const JsonConfig note, read_note(*file));
+    PictureRequest request;
+    INTAGLIO_ASSIGN(request.prompt, note.string_or("prompt", ""));
+    INTAGLIO_ASSIGN(request.width, note.integer("width", 1, 1 << 20));
+    INTAGLIO_ASSIGN(request.height, note.integer("height", 1, 1 << 20));
+    INTAGLIO_ASSIGN(request.steps, note.integer("steps", 1, 10000));
+    INTAGLIO_ASSIGN(request.guidance, read_guidance(note, request.steps));
     INTAGLIO_ASSIGN(request.mu, note.number_or("mu", request.mu));
     INTAGLIO_ASSIGN(request.std, note.number_or("std", request.std));
-    INTAGLIO_ASSIGN(request.guidance, guidance_schedule(guidance, request.steps));
+    if (note.contains("negative_prompt")) {  // null counts as absent
+      INTAGLIO_ASSIGN(request.negative_prompt, note.string_or("negative_prompt", ""));
+    }
+    if (note.contains("max_sequence_length")) {
+      INTAGLIO_ASSIGN(request.max_sequence_length, note.integer("max_sequence_length", 1, 1 << 20));
+    }
+    if (note.contains("cfg_normalization") && note.json()["cfg_normalization"].is_boolean()) {
+      INTAGLIO_ASSIGN(const bool normalized, note.boolean_or("cfg_normalization", false));
+      request.cfg_normalization = normalized ? 1.0 : 0.0;
+    } else {
+      INTAGLIO_ASSIGN(request.cfg_normalization, note.number_or("cfg_normalization", 0.0));
+    }
+    INTAGLIO_ASSIGN(request.cfg_truncation,
+                    note.number_or("cfg_truncation", request.cfg_truncation));
     INTAGLIO_ASSIGN(request.noise, read_floats(*file, "noise"));
     INTAGLIO_ASSIGN(const std::vector<float> all_latents, read_floats(*file, "latents"));
     INTAGLIO_ASSIGN(const std::vector<float> image, read_floats(*file, "image"));
@@ -378,6 +437,7 @@ class Verifier {
   std::function<void(const VerifyResult&)> report_;
   Tolerances tolerances_;
   fs::path checkpoint_;
+  std::shared_ptr<const Model> model_;
   std::unique_ptr<Pipeline> pipeline_;
   Results results_;
 };

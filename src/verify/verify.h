@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "core/status.h"
+#include "models/model_files.h"
 #include "models/parts/selection.h"
-#include "pipeline/model_parts.h"
 
 namespace intaglio {
 

@@ -49,8 +49,8 @@ void on_load(const std::string& what) {
   if (what.empty() && peaks().phase == "load") peaks().begin("prepare");
 }
 
-const std::shared_ptr<const ModelSource>& model_of(bool swapped) {
-  static const std::shared_ptr<const ModelSource> models[] = {
+const std::shared_ptr<const Model>& model_of(bool swapped) {
+  static const std::shared_ptr<const Model> models[] = {
       test::written_model(test::planned_sizes(false), on_load),
       test::written_model(test::planned_sizes(true), on_load)};
   return models[swapped ? 1 : 0];
@@ -84,11 +84,11 @@ struct Planned {
   MemoryNeeds needs;
   MemoryPlan plan;
 };
-Expected<Planned> plan_of(const Pipeline& pipeline, const ModelSource& model,
+Expected<Planned> plan_of(const Pipeline& pipeline, const Model& model,
                           const LayerSelection& selection, const MemoryLimits& limits) {
   Planned p;
-  INTAGLIO_ASSIGN(p.needs, picture_needs(pipeline.context(), model.planned(selection),
-                                         {.text_tokens = 6, .grid_h = 4, .grid_w = 4, .steps = 1}));
+  INTAGLIO_ASSIGN(p.needs, guided_picture_needs(pipeline.context(), model, {.selection = selection},
+                                                {.text_tokens = 6, .grid_h = 4, .grid_w = 4}, 1));
   INTAGLIO_ASSIGN(p.plan, plan_memory(p.needs, limits));
   return p;
 }
@@ -103,7 +103,7 @@ class DeviceMemory : public testing::TestWithParam<std::tuple<Precision, bool>> 
   }
   Precision precision() const { return std::get<0>(GetParam()); }
   test::WrittenSizes sizes() const { return test::planned_sizes(std::get<1>(GetParam())); }
-  const ModelSource& model() const { return *model_of(std::get<1>(GetParam())); }
+  const Model& model() const { return *model_of(std::get<1>(GetParam())); }
   LayerSelection selection() const { return {.precision = precision(), .keep_bf16 = {}}; }
   Expected<std::unique_ptr<Pipeline>> open(uint64_t memory_limit, uint64_t vram_budget) const {
     PipelineOptions options{.selection = selection(), .gpu = 0};
@@ -232,8 +232,8 @@ TEST_P(DeviceMemory, SmallerCardsStreamWhatDoesNotFit) {
     auto taken = peaks().bytes;
     EXPECT_EQ(device().pinned().peak, plan.pinned_bytes);
     // Linears of a streamed layer are made on the device one at a time, the plan counts all four.
-    const uint64_t layer = std::max(planned->needs.conditional.largest_layer(),
-                                    planned->needs.unconditional.largest_layer());
+    const uint64_t layer = std::max(planned->needs.transformers[0]->largest_layer(),
+                                    planned->needs.transformers[1]->largest_layer());
     EXPECT_LE(taken["load"], plan.load_phase - planned->needs.vae_weights + kSmallBlocks);
     EXPECT_GE(taken["load"] + loading_slack(precision(), sizes()) + planned->needs.features +
                   planned->needs.vae_weights + (plan.streams ? layer : 0),

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "device/double/device_double.h"
 #include "device/written_model.h"
+#include "models/ideogram4/transformer.h"
 #include "pipeline/device.h"
 
 namespace intaglio {
@@ -15,8 +16,8 @@ using test::DeviceDouble;
 
 DeviceDouble& device() { return DeviceDouble::instance(); }
 
-const std::shared_ptr<const ModelSource>& tiny_model() {
-  static const std::shared_ptr<const ModelSource> model = test::written_model(test::tiny_sizes());
+const std::shared_ptr<const Model>& tiny_model() {
+  static const std::shared_ptr<const Model> model = test::written_model(test::tiny_sizes());
   return model;
 }
 
@@ -24,35 +25,35 @@ int64_t count_of(const std::string& what) {
   return std::count(device().log().begin(), device().log().end(), what);
 }
 
+constexpr int kConditional = 0, kUnconditional = 1;
+
 // A transformer, an arena of the size it asks for, and a session.
 struct Loaded {
   DeviceContext device_context;
   Context context;
-  std::optional<ideogram4::Transformer> model;
+  std::unique_ptr<Transformer> model;
   Arena arena;
-  ideogram4::TransformerSession session;
+  TransformerSession session;
   AlignedBuffer latents, velocity, features;
 
   static constexpr int64_t kText = 7, kSide = 4, kSteps = 3;
 
-  void load(Precision precision, uint64_t weight_budget, TransformerRole role) {
-    const bool with_text = role == TransformerRole::kConditional;
+  void load(Precision precision, uint64_t weight_budget, int which) {
+    const bool with_text = which == kConditional;
     device_context = *open_device(0, 1);
     context = device_context.context;
-    auto loaded =
-        tiny_model()->load_transformer(context, role,
-                                       {.selection = {.precision = precision, .keep_bf16 = {}},
-                                        .with_text = with_text,
-                                        .weight_budget = weight_budget});
+    auto loaded = tiny_model()->load_transformer(
+        context, which,
+        {.selection = {.precision = precision, .keep_bf16 = {}}, .weight_budget = weight_budget});
     ASSERT_TRUE(loaded) << loaded.error().message;
     model = std::move(*loaded);
     const int64_t text = with_text ? kText : 0;
-    arena = Arena(*allocate(context, model->scratch_bytes(context, text, kSide, kSide, kSteps)));
+    arena = Arena(*allocate(
+        context, model->scratch_bytes(
+                     context, {.text_tokens = text, .grid_h = kSide, .grid_w = kSide}, kSteps)));
     context.scratch = &arena;
-    const std::vector<float> noise(static_cast<size_t>(kSide * kSide * model->config().channels),
-                                   0.25f);
-    const std::vector<float> text_values(static_cast<size_t>(kText * model->config().text_dim),
-                                         0.5f);
+    const std::vector<float> noise(static_cast<size_t>(kSide * kSide * model->channels()), 0.25f);
+    const std::vector<float> text_values(static_cast<size_t>(kText * model->text_dim()), 0.5f);
     latents = *upload(context, noise);
     velocity = *upload(context, noise);
     features = *upload(context, text_values);
@@ -73,12 +74,11 @@ struct Loaded {
 
 // Copies begin with the pass and wait for nobody but the readers of their slots; the last of them is over before what follows the layers.
 TEST(DevicePasses, AStreamedForwardEndsItsCopiesBeforeItsOutput) {
-  for (const TransformerRole role :
-       {TransformerRole::kConditional, TransformerRole::kUnconditional}) {
+  for (const int which : {kConditional, kUnconditional}) {
     device().restart();
     Loaded loaded;
-    ASSERT_NO_FATAL_FAILURE(loaded.load(Precision::kInt8, 1, role));
-    const auto layers = static_cast<int64_t>(loaded.model->config().layers);
+    ASSERT_NO_FATAL_FAILURE(loaded.load(Precision::kInt8, 1, which));
+    const auto layers = static_cast<int64_t>(loaded.model->layers());
     ASSERT_EQ(static_cast<int64_t>(loaded.model->streamed_layers()), layers);
     for (int pass = 0; pass < 2; ++pass) {
       ASSERT_NO_FATAL_FAILURE(loaded.forward());
@@ -100,13 +100,13 @@ TEST(DevicePasses, AStreamedForwardEndsItsCopiesBeforeItsOutput) {
 TEST(DevicePasses, APrepareEndsItsCopiesBeforeTheFinalModulation) {
   device().restart();
   Loaded loaded;
-  ASSERT_NO_FATAL_FAILURE(loaded.load(Precision::kInt8, 0, TransformerRole::kUnconditional));
+  ASSERT_NO_FATAL_FAILURE(loaded.load(Precision::kInt8, 0, kUnconditional));
   ASSERT_EQ(loaded.model->streamed_layers(), 0u);
   device().clear_log();
   const std::vector<float> times{0.1f, 0.5f};
   ASSERT_TRUE(loaded.model->prepare(loaded.context, {}, 4, 4, times, loaded.session));
   const std::vector<std::string>& log = device().log();
-  EXPECT_EQ(count_of("1 copy"), loaded.model->config().layers);
+  EXPECT_EQ(count_of("1 copy"), loaded.model->layers());
   const auto last_copy = std::find(log.rbegin(), log.rend(), "1 copy");
   const auto last_wait = std::find(log.rbegin(), log.rend(), "0 wait 1");
   const auto last_gates = std::find(log.rbegin(), log.rend(), "0 tanh_rows");
@@ -124,22 +124,22 @@ TEST(DevicePasses, APrepareEndsItsCopiesBeforeTheFinalModulation) {
 TEST(DevicePasses, ASessionTakesWhatItSays) {
   device().restart();
   Loaded loaded;
-  ASSERT_NO_FATAL_FAILURE(loaded.load(Precision::kInt8, 0, TransformerRole::kConditional));
+  ASSERT_NO_FATAL_FAILURE(loaded.load(Precision::kInt8, 0, kConditional));
   constexpr int64_t kSteps = 20000, kSide = 64;
   device().set_computing(false);
   const std::vector<float> times(static_cast<size_t>(kSteps), 0.5f);
-  const ideogram4::Transformer& model = *loaded.model;
-  Arena arena(*allocate(loaded.context,
-                        model.scratch_bytes(loaded.context, Loaded::kText, kSide, kSide, kSteps)));
+  const Transformer& model = *loaded.model;
+  const PassSize size{.text_tokens = Loaded::kText, .grid_h = kSide, .grid_w = kSide};
+  Arena arena(*allocate(loaded.context, model.scratch_bytes(loaded.context, size, kSteps)));
   loaded.context.scratch = &arena;
   const uint64_t before = device().device().now;
-  ideogram4::TransformerSession session;
+  TransformerSession session;
   const Status prepared = model.prepare(
       loaded.context, {.tokens = Loaded::kText, .features = loaded.features.as<float>()}, kSide,
       kSide, times, session);
   ASSERT_TRUE(prepared) << prepared.error().message;
   const uint64_t taken = device().device().now - before;
-  const uint64_t said = model.session_bytes(Loaded::kText, kSide, kSide, kSteps);
+  const uint64_t said = model.session_bytes(size, kSteps);
   constexpr uint64_t kBlocks = 6, kGranule = uint64_t{2} << 20;
   ASSERT_GT(said, 4 * kBlocks * kGranule);  // far more than rounding
   EXPECT_GE(taken, said);
@@ -151,16 +151,17 @@ class DeviceScratch : public testing::TestWithParam<Precision> {};
 // No byte more than it asks for, and none less: the plan counts what it says. int8 heads are counted beside the linears of the feed-forward, whose time they
 // do not share.
 TEST_P(DeviceScratch, OfATransformerIsWhatItAsksFor) {
-  for (const TransformerRole role :
-       {TransformerRole::kConditional, TransformerRole::kUnconditional}) {
+  for (const int which : {kConditional, kUnconditional}) {
     device().restart();
     Loaded loaded;
-    ASSERT_NO_FATAL_FAILURE(loaded.load(GetParam(), 0, role));
+    ASSERT_NO_FATAL_FAILURE(loaded.load(GetParam(), 0, which));
     ASSERT_NO_FATAL_FAILURE(loaded.forward());
-    const AttentionDesc heads{.tokens = loaded.session.tokens(),
-                              .heads = loaded.model->config().heads,
-                              .kv_heads = loaded.model->config().heads,
-                              .head_dim = loaded.model->config().head_dim};
+    const ideogram4::TransformerConfig& config =
+        dynamic_cast<const ideogram4::Transformer&>(*loaded.model).config();
+    const AttentionDesc heads{.tokens = loaded.session.rows().all(),
+                              .heads = config.heads,
+                              .kv_heads = config.heads,
+                              .head_dim = config.head_dim};
     const size_t slack = GetParam() == Precision::kInt8 ? s8_heads_bytes(heads) : 0;
     EXPECT_GE(loaded.arena.peak() + slack, loaded.arena.capacity());
     EXPECT_EQ(loaded.arena.used(), 0u);

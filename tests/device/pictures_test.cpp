@@ -18,8 +18,8 @@ using test::SideOrder;
 
 DeviceDouble& device() { return DeviceDouble::instance(); }
 
-const std::shared_ptr<const ModelSource>& tiny_model() {
-  static const std::shared_ptr<const ModelSource> model = test::written_model(test::tiny_sizes());
+const std::shared_ptr<const Model>& tiny_model() {
+  static const std::shared_ptr<const Model> model = test::written_model(test::tiny_sizes());
   return model;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device/double/device_double.h"
+#include "models/registry.h"
 #include "pipeline/pipeline.h"
 #include "support/source_folder.h"
 
@@ -23,7 +24,7 @@ std::string line_of(std::string_view model, Precision precision, uint64_t budget
   options.gpu = 0;
   std::string line = fmt::format("{} {} {}x{} budget {}: ", model, precision_name(precision), width,
                                  height, budget);
-  const auto pipeline = Pipeline::open(ModelSource::synthetic(model).value(), options);
+  const auto pipeline = Pipeline::open(synthetic_model(model).value(), options);
   if (!pipeline) return line + pipeline.error().message;
   PictureRequest request;
   request.token_ids = std::vector<int32_t>(77, 5);
@@ -33,8 +34,8 @@ std::string line_of(std::string_view model, Precision precision, uint64_t budget
   request.guidance.assign(20, 7.0f);
   const auto plan = (*pipeline)->plan(request);
   if (!plan) return line + plan.error().message;
-  return line + fmt::format("peak {} streamed {} tokens {}+{}", plan->peak_bytes,
-                            plan->streamed_bytes, plan->text_tokens, plan->image_tokens);
+  return line + fmt::format("peak {} streamed {} tokens {}+{}", plan->peak_bytes(),
+                            plan->streamed_bytes(), plan->text_tokens(), plan->image_tokens());
 }
 
 TEST(PlanPins, AreWhatTheyWere) {

@@ -1,12 +1,10 @@
 #include "device/written_model.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <cmath>
 
 #include "core/philox.h"
 #include "io/safetensors.h"
+#include "models/ideogram4/model.h"
 
 namespace intaglio::test {
 namespace {
@@ -29,51 +27,32 @@ Status write_tensors(const std::filesystem::path& file, const TensorShapes& shap
   return write_safetensors(file, entries);
 }
 
-std::string config_of(const ideogram4::TransformerConfig& c) {
-  return fmt::format(
-      R"({{"num_layers": {}, "num_attention_heads": {}, "attention_head_dim": {}, "intermediate_size": {}, "adaln_dim": {}, )"
-      R"("in_channels": {}, "llm_features_dim": {}, "mrope_section": [{}], "rope_theta": {}, "norm_eps": {}}})",
-      c.layers, c.heads, c.head_dim, c.intermediate, c.adaln_dim, c.channels, c.text_dim,
-      fmt::join(c.mrope_section, ", "), c.rope_theta, c.norm_eps);
-}
-
-std::string config_of(const qwen3::TextEncoderConfig& c) {
-  return fmt::format(
-      R"({{"num_hidden_layers": {}, "num_attention_heads": {}, "num_key_value_heads": {}, "head_dim": {}, "hidden_size": {}, )"
-      R"("intermediate_size": {}, "vocab_size": {}, "rope_theta": {}, "rms_norm_eps": {}}})",
-      c.layers, c.heads, c.kv_heads, c.head_dim, c.hidden, c.intermediate, c.vocab, c.rope_theta,
-      c.norm_eps);
-}
-
-class WrittenSource final : public ModelSource {
+class WrittenModel final : public ideogram4::Model {
  public:
-  explicit WrittenSource(std::function<void(const std::string&)> on_load)
+  explicit WrittenModel(std::function<void(const std::string&)> on_load)
       : on_load_(std::move(on_load)) {}
 
   Status write(const WrittenSizes& sizes) {
+    INTAGLIO_TRY(describe_schedules(true));
     info_.name = "written";
-    transformer_ = sizes.conditional;
-    unconditional_ = sizes.unconditional;
-    text_ = sizes.text;
-    vae_ = sizes.vae;
-    taps_ = fmt::format(R"({{"text_activation_layers": [{}]}})", fmt::join(text_.taps, ", "));
-    folder_.write("model_index.json", taps_);
-    folder_.write("transformer/config.json", config_of(sizes.conditional));
-    folder_.write("unconditional/config.json", config_of(sizes.unconditional));
-    folder_.write("text/config.json", config_of(sizes.text));
-    INTAGLIO_TRY(write_tensors(folder_ / "transformer/model.safetensors",
-                               ideogram4::transformer_tensor_shapes(sizes.conditional, true),
-                               1000));
-    INTAGLIO_TRY(write_tensors(folder_ / "unconditional/model.safetensors",
-                               ideogram4::transformer_tensor_shapes(sizes.unconditional, false),
-                               2000));
+    set_sizes({.conditional = sizes.conditional,
+               .unconditional = sizes.unconditional,
+               .text = sizes.text,
+               .vae = sizes.vae});
+    for (int which = 0; which < transformers(); ++which) {
+      std::filesystem::create_directories(weights_of(which).parent_path());
+      INTAGLIO_TRY(write_tensors(weights_of(which), transformer(which, {})->tensor_shapes(),
+                                 1000 * static_cast<uint64_t>(which + 1)));
+    }
+    std::filesystem::create_directories(folder_ / "text");
     INTAGLIO_TRY(write_tensors(folder_ / "text/model.safetensors",
                                qwen3::text_encoder_tensor_shapes(sizes.text, "model."), 3000));
     return join_parts("written");
   }
 
   Status check_keep_bf16(const LayerSelection&) const override { return {}; }
-  Expected<std::vector<int32_t>> tokenize(std::string_view prompt) const override {
+  Expected<std::vector<int32_t>> tokenize(std::string_view prompt,
+                                          std::optional<int64_t>) const override {
     return std::vector<int32_t>(prompt.begin(), prompt.end());
   }
   Expected<std::string> hash(const std::atomic<bool>*) const override {
@@ -83,17 +62,16 @@ class WrittenSource final : public ModelSource {
                                                  const LayerSelection& selection,
                                                  uint64_t weight_budget) const override {
     const Heard heard(on_load_, "text");
-    INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(folder_ / "model_index.json"));
-    return qwen3::TextEncoder::load(context, PartFiles::in(folder_ / "text"), selection, &index,
-                                    weight_budget);
+    return qwen3::TextEncoder::load(context, folder_ / "text", text_, selection, weight_budget);
   }
-  Expected<ideogram4::Transformer> load_transformer(
-      const Context& context, TransformerRole role,
-      const ideogram4::Transformer::LoadOptions& options) const override {
-    const bool conditional = role == TransformerRole::kConditional;
-    const Heard heard(on_load_, conditional ? "conditional" : "unconditional");
-    const auto folder = folder_ / (conditional ? "transformer" : "unconditional");
-    return ideogram4::Transformer::load(context, PartFiles::in(folder), options);
+  Expected<std::unique_ptr<Transformer>> load_transformer(
+      const Context& context, int which, TransformerOptions options) const override {
+    const Heard heard(on_load_, which == 0 ? "conditional" : "unconditional");
+    std::unique_ptr<Transformer> loaded = transformer(which, std::move(options));
+    INTAGLIO_ASSIGN(auto checkpoint, Checkpoint::open(weights_of(which)));
+    CheckpointSource source(std::move(checkpoint));
+    INTAGLIO_TRY(loaded->load(context, source));
+    return loaded;
   }
   Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const override {
     const Heard heard(on_load_, "vae");
@@ -111,9 +89,13 @@ class WrittenSource final : public ModelSource {
     const std::function<void(const std::string&)>& tell;
   };
 
+  std::filesystem::path weights_of(int which) const {
+    return folder_ /
+           (which == 0 ? "transformer/model.safetensors" : "unconditional/model.safetensors");
+  }
+
   std::function<void(const std::string&)> on_load_;
   TempFolder folder_;
-  std::string taps_;
 };
 
 }  // namespace
@@ -169,9 +151,9 @@ WrittenSizes planned_sizes(bool swapped) {
   return sizes;
 }
 
-std::shared_ptr<const ModelSource> written_model(const WrittenSizes& sizes,
-                                                 std::function<void(const std::string&)> on_load) {
-  auto source = std::make_shared<WrittenSource>(std::move(on_load));
+std::shared_ptr<const Model> written_model(const WrittenSizes& sizes,
+                                           std::function<void(const std::string&)> on_load) {
+  auto source = std::make_shared<WrittenModel>(std::move(on_load));
   const Status written = source->write(sizes);
   EXPECT_TRUE(written) << written.error().message;
   return source;

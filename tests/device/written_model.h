@@ -5,7 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "pipeline/model_source.h"
+#include "models/ideogram4/config.h"
+#include "models/model.h"
 #include "support/temp_folder.h"
 
 namespace intaglio::test {
@@ -22,7 +23,7 @@ WrittenSizes tiny_sizes();
 WrittenSizes planned_sizes(bool swapped);
 
 // Writes the files; fails the test if it can't. `on_load` hears "text", "conditional", "unconditional" and "vae" before each is loaded, and "" after.
-std::shared_ptr<const ModelSource> written_model(
-    const WrittenSizes& sizes, std::function<void(const std::string&)> on_load = {});
+std::shared_ptr<const Model> written_model(const WrittenSizes& sizes,
+                                           std::function<void(const std::string&)> on_load = {});
 
 }  // namespace intaglio::test

@@ -57,7 +57,7 @@ number "1 to 1024" bench step --threads
 number "1 to 1024" bench image --threads
 number "1 to 9999" generate --prompt cat --count
 number "1 to 1000" bench image --steps
-number "1 to 34" map --layers
+number "1 to 200" map --layers
 number "1 to 1048576" bench linear --m
 number "1 to 1000" tune --list --rounds
 expect 2 "steps" generate "${tiny[@]}" --prompt cat --steps 1e3; stderr_has '--steps: expected a whole number from 1 to 1000, found "1e3"'

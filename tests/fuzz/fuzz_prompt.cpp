@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool valid = !intaglio::find_invalid_utf8(text).has_value();
   const auto ids = tokenizer.encode(text);
   FUZZ_CHECK(ids.has_value() == valid);
-  const auto prompt = intaglio::qwen3::tokenize_prompt(tokenizer, text);
+  const auto prompt = intaglio::qwen3::tokenize_prompt(tokenizer, {}, text);
   FUZZ_CHECK(!prompt || prompt->size() <= static_cast<size_t>(intaglio::qwen3::kMaxPromptTokens));
   if (!valid) {
     FUZZ_CHECK(!prompt);

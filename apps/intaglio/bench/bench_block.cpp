@@ -32,8 +32,8 @@ struct BlockFlags {
 
 // A model of one precision with what a forward pass needs.
 struct Block {
-  ideogram4::Transformer model;
-  ideogram4::TransformerSession session;
+  std::unique_ptr<Transformer> model;
+  TransformerSession session;
   Profile profile;  // of the timed passes
   std::vector<float> velocity;
 };
@@ -54,6 +54,14 @@ ideogram4::TransformerConfig block_config(const BlockFlags& flags) {
   return config;
 }
 
+// Without text, as yet without weights.
+std::unique_ptr<Transformer> make_transformer(const BlockFlags& flags,
+                                              const std::string& precision) {
+  TransformerOptions options;
+  options.selection.precision = *precision_from_name(precision);
+  return std::make_unique<ideogram4::Transformer>(block_config(flags), std::move(options), false);
+}
+
 // A grid of exactly `tokens` tokens, as square as it divides.
 std::pair<int64_t, int64_t> grid_of(int64_t tokens) {
   int64_t rows = static_cast<int64_t>(std::sqrt(static_cast<double>(tokens)));
@@ -63,23 +71,21 @@ std::pair<int64_t, int64_t> grid_of(int64_t tokens) {
 
 Expected<std::unique_ptr<Block>> make_block(const BlockFlags& flags, Context& context, Arena& arena,
                                             const std::string& precision) {
-  ideogram4::Transformer::LoadOptions options;
-  options.selection.precision = *precision_from_name(precision);
-  options.with_text = false;
   context.scratch = &arena;
-  INTAGLIO_ASSIGN(ideogram4::Transformer model,
-                  ideogram4::Transformer::synthetic(context, block_config(flags), options, 1));
+  std::unique_ptr<Transformer> model = make_transformer(flags, precision);
+  SyntheticSource source(1, context.cancel);
+  INTAGLIO_TRY(model->load(context, source));
   const auto [rows, cols] = grid_of(flags.tokens);
-  const size_t scratch = model.scratch_bytes(context, 0, rows, cols, 1);
+  const size_t scratch = model->scratch_bytes(context, {.grid_h = rows, .grid_w = cols}, 1);
   if (arena.capacity() < scratch) {
     INTAGLIO_ASSIGN(arena, Arena::with_capacity(scratch));
   }
   const float time = 0.5f;
-  INTAGLIO_ASSIGN(ideogram4::TransformerSession session,
-                  model.prepare(context, {}, rows, cols, std::span(&time, 1)));
-  INTAGLIO_TRY(model.select_step(context, session, 0));
-  auto block = std::make_unique<Block>(Block{std::move(model), std::move(session), {}, {}});
-  block->velocity.resize(static_cast<size_t>(flags.tokens * block->model.config().channels));
+  auto block = std::make_unique<Block>();
+  INTAGLIO_TRY(model->prepare(context, {}, rows, cols, std::span(&time, 1), block->session));
+  INTAGLIO_TRY(model->select_step(context, block->session, 0));
+  block->velocity.resize(static_cast<size_t>(flags.tokens * model->channels()));
+  block->model = std::move(model);
   return block;
 }
 
@@ -89,10 +95,10 @@ Status check_memory_of(const Context& context, const BlockFlags& flags,
   const auto [rows, cols] = grid_of(flags.tokens);
   uint64_t all = 0, scratch = 0;
   for (const std::string& precision : precisions) {
-    ideogram4::Transformer::LoadOptions options;
-    options.selection.precision = *precision_from_name(precision);
-    INTAGLIO_ASSIGN(const TransformerBytes bytes,
-                    transformer_bytes(context, block_config(flags), options, 0, rows, cols));
+    const PassSize size{.grid_h = rows, .grid_w = cols};
+    INTAGLIO_ASSIGN(
+        const TransformerBytes bytes,
+        transformer_bytes(context, *make_transformer(flags, precision), std::span(&size, 1)));
     all += bytes.weights + bytes.sessions;
     scratch = std::max(scratch, std::max(bytes.scratch, bytes.staging));
   }
@@ -139,8 +145,8 @@ Status run_block(const BlockFlags& flags) {
     candidate.name = precisions[i];
     candidate.run = [&context, &latents, &passes, block, i]() -> Status {
       ++passes[i];
-      return block->model.forward(context, block->session, latents.data(), block->velocity.data(),
-                                  &block->profile);
+      return block->model->forward(context, block->session, latents.data(), block->velocity.data(),
+                                   &block->profile);
     };
     candidates.push_back(std::move(candidate));
   }
@@ -172,7 +178,7 @@ Status run_block(const BlockFlags& flags) {
                        {"max_ms", spread.max},
                        {"times_ms", candidates[i].times_ms},
                        {"parts_ms", parts},
-                       {"weight_bytes", blocks[i]->model.weight_bytes()},
+                       {"weight_bytes", blocks[i]->model->weight_bytes()},
                        {"difference_from_first", difference}});
   }
   if (flags.json.empty()) return {};

@@ -18,7 +18,6 @@
 #include "model_flags.h"
 #include "options.h"
 #include "pipeline/pipeline.h"
-#include "pipeline/schedule.h"
 #include "run_files.h"
 
 namespace intaglio::cli {
@@ -62,7 +61,7 @@ Expected<std::vector<Case>> cases_of(const ImageFlags& flags, const ModelInfo& i
 }
 
 // `seed` also picks the text tokens: no two pictures share text features.
-Expected<PictureRequest> request_of(const Case& c, uint64_t seed) {
+PictureRequest request_of(const ModelInfo& model, const Case& c, uint64_t seed) {
   constexpr int32_t kIds = 1000;  // every vocabulary has as many
   PictureRequest request;
   request.token_ids.emplace(static_cast<size_t>(c.text_tokens));
@@ -72,15 +71,15 @@ Expected<PictureRequest> request_of(const Case& c, uint64_t seed) {
   request.height = c.size.height;
   request.steps = c.steps;
   request.seed = seed;
-  INTAGLIO_ASSIGN(request.guidance, guidance_schedule(default_guidance(c.steps), c.steps));
+  request.guidance = model.default_guidance.of_steps(c.steps);
   return request;
 }
 
-Expected<PhaseTimes> time_picture(Pipeline& pipeline, const PictureRequest& request,
+Expected<PhaseTimes> time_picture(Pipeline& pipeline, const PicturePlan& plan,
                                   const std::filesystem::path& file) {
   PhaseTimes times{};
   const Clock::time_point begin = Clock::now();
-  INTAGLIO_ASSIGN(const Picture picture, pipeline.generate(request, {}, &interrupted));
+  INTAGLIO_ASSIGN(const Picture picture, pipeline.generate(plan, {}, &interrupted));
   const Clock::time_point png = Clock::now();
   INTAGLIO_TRY(write_png(file, picture.image, {}));
   const auto phase = [&](Phase p) { return picture.phase_ms[static_cast<size_t>(p)]; };
@@ -105,10 +104,9 @@ Expected<CaseResult> run_case(Pipeline& pipeline, const Case& c, int count, uint
   CaseResult result;
   std::array<std::vector<double>, kPhases.size()> times;
   for (int i = 0; i <= count; ++i) {
-    INTAGLIO_ASSIGN(const PictureRequest request, request_of(c, seed++));
-    INTAGLIO_ASSIGN(const PicturePlan plan, pipeline.plan(request));
-    result.planned_bytes = plan.peak_bytes;
-    INTAGLIO_ASSIGN(const PhaseTimes picture, time_picture(pipeline, request, file));
+    INTAGLIO_ASSIGN(const PicturePlan plan, pipeline.plan(request_of(pipeline.info(), c, seed++)));
+    result.planned_bytes = plan.peak_bytes();
+    INTAGLIO_ASSIGN(const PhaseTimes picture, time_picture(pipeline, plan, file));
     if (i == 0) continue;  // the first one loads and warms up
     for (size_t p = 0; p < kPhases.size(); ++p) times[p].push_back(picture[p]);
   }
@@ -185,7 +183,7 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
 }
 
 Status run_image(const ImageFlags& flags) {
-  INTAGLIO_ASSIGN(const std::shared_ptr<const ModelSource> model, open_model(flags.model));
+  INTAGLIO_ASSIGN(const std::shared_ptr<const Model> model, open_model(flags.model));
   NamedFiles files{.outputs = {{"--json", flags.json}}, .inputs = {}};
   for (const std::filesystem::path& file : model->files())
     files.inputs.emplace_back("a file of the model", file.string());
@@ -212,9 +210,7 @@ void add_bench_image(CLI::App& bench, Action& action) {
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
       ->type_name("DEVICE")
       ->capture_default_str();
-  command
-      ->add_option("--model", flags->model,
-                   "synthetic:ideogram4, synthetic:mini, or a model as `generate` takes it")
+  command->add_option("--model", flags->model, "A model as `generate` takes it")
       ->capture_default_str();
   add_precision_flag(*command, flags->precision);
   command

@@ -10,24 +10,20 @@
 
 namespace intaglio::cli {
 
-Expected<TransformerBytes> transformer_bytes(const Context& context,
-                                             const ideogram4::TransformerConfig& config,
-                                             const ideogram4::Transformer::LoadOptions& options,
-                                             int64_t text_tokens, int64_t grid_h, int64_t grid_w) {
-  INTAGLIO_TRY(options.selection.check_device(context));
-  ModelWeights weights = ideogram4::transformer_weights(config, options.selection, true);
+Expected<TransformerBytes> transformer_bytes(const Context& context, Transformer& transformer,
+                                             std::span<const PassSize> passes) {
+  INTAGLIO_TRY(transformer.selection().check_device(context));
+  ModelWeights weights = transformer.module_weights();
   if (context.gpu == nullptr) weights = weights_on_cpu(std::move(weights));
   TransformerBytes bytes;
   bytes.weights =
       weights.fixed_bytes + weights.all_layers() + kStreamSlots * weights.largest_once();
   bytes.staging = weights.staging_bytes;
-  INTAGLIO_ASSIGN(const ideogram4::Transformer planned,
-                  ideogram4::Transformer::describe(context, config, options));
-  const auto latents = static_cast<uint64_t>(grid_h * grid_w * config.channels) * sizeof(float);
-  for (const int64_t tokens : {text_tokens, int64_t{0}}) {
-    bytes.scratch = std::max<uint64_t>(bytes.scratch,
-                                       planned.scratch_bytes(context, tokens, grid_h, grid_w, 1));
-    bytes.sessions += planned.session_bytes(tokens, grid_h, grid_w, 1) + latents;
+  INTAGLIO_TRY(transformer.describe(context));
+  for (const PassSize& size : passes) {
+    const auto latents = static_cast<uint64_t>(size.image_tokens() * transformer.channels());
+    bytes.scratch = std::max<uint64_t>(bytes.scratch, transformer.scratch_bytes(context, size, 1));
+    bytes.sessions += transformer.session_bytes(size, 1) + latents * sizeof(float);
   }
   return bytes;
 }

@@ -19,8 +19,8 @@
 #include "core/memory_info.h"
 #include "core/recording.h"
 #include "interrupt.h"
-#include "models/ideogram4/model_sizes.h"
-#include "models/ideogram4/transformer.h"
+#include "model_flags.h"
+#include "models/model.h"
 #include "options.h"
 #include "pipeline/device.h"
 #include "pipeline/memory_plan.h"
@@ -31,22 +31,15 @@ namespace {
 
 struct StepFlags {
   std::string device = "auto", precisions = "int8,bf16,int8-dequant", attention = "auto";
-  std::string size = "1024x1024";
-  int64_t text_tokens = 512, layers = 34;
+  std::string model = "ideogram4", size = "1024x1024";
+  int64_t text_tokens = 512, layers = 0;  // 0: the model's
   int rounds = 7, threads = 0;
   std::string json, profile;
   std::optional<std::string> vram_budget;
   bool two_streams = false;
 };
 
-constexpr int64_t kPixelsPerToken = ideogram4::kPixelsPerToken;
 constexpr int64_t kPlannedSteps = 48;  // of a picture, for the budget
-
-ideogram4::TransformerConfig ideogram4_config(int64_t layers) {
-  ideogram4::TransformerConfig config = ideogram4::transformer_config();
-  config.layers = layers;
-  return config;
-}
 
 Expected<std::vector<std::optional<AttentionScores>>> parse_attentions(std::string_view text) {
   std::vector<std::optional<AttentionScores>> kinds;
@@ -65,24 +58,32 @@ std::string model_name(const std::string& precision, std::optional<AttentionScor
   return precision + (*scores == AttentionScores::kS8 ? "/int8-scores" : "/float-scores");
 }
 
-// One model of one precision with the sessions of its two kinds of pass.
-struct Model {
+// A kind of pass.
+struct TimedPass {
+  const char* name = "";
+  int64_t text_tokens = 0;
+};
+
+// The transformer at one precision, with a session and a recording of each kind of pass.
+struct Loaded {
   std::string precision;  // and its scores, see model_name
-  ideogram4::Transformer transformer;
-  ideogram4::TransformerSession with_text, without_text;
+  std::unique_ptr<Transformer> transformer;
+  std::vector<TransformerSession> sessions;
   AlignedBuffer velocity;
-  std::unique_ptr<Recording> conditional, unconditional;
+  std::vector<std::unique_ptr<Recording>> recordings;
 };
 
 struct Bench {
   StepFlags flags;
+  std::shared_ptr<const Model> model;
+  std::vector<TimedPass> passes;  // with the text, and without where the model has such passes
   DeviceContext device;
   Arena arena;
   int64_t grid_h = 0, grid_w = 0;
   uint64_t vram_budget = 0;  // 0: all layers are resident
   double copy_rate = 0.0;    // bytes a second from pinned host memory, if layers may stream
   AlignedBuffer latents, features;
-  std::vector<std::unique_ptr<Model>> models;
+  std::vector<std::unique_ptr<Loaded>> models;
   // Of --two-streams: where the unconditional pass runs beside the conditional one.
   DeviceContext second;
   Arena second_arena;
@@ -91,28 +92,26 @@ struct Bench {
 
   Context& context() { return device.context; }
   int64_t image_tokens() const { return grid_h * grid_w; }
+  PassSize size(const TimedPass& pass) const {
+    return {.text_tokens = pass.text_tokens, .grid_h = grid_h, .grid_w = grid_w};
+  }
 };
 
 // The share of a budget that `generate` would leave to the layers of this transformer: beside it are the unconditional one, the VAE and their activations.
 Expected<uint64_t> layer_budget(const Bench& bench, const LayerSelection& selection) {
   const Context& context = bench.device.context;
   if (bench.vram_budget == 0 || context.gpu == nullptr) return 0;
-  INTAGLIO_ASSIGN(const MemoryNeeds needs,
-                  picture_needs(context,
-                                {.conditional = ideogram4_config(bench.flags.layers),
-                                 .unconditional = ideogram4_config(bench.flags.layers),
-                                 .text = ideogram4::text_config(),
-                                 .vae = ideogram4::vae_config(),
-                                 .selection = selection},
-                                {.text_tokens = bench.flags.text_tokens,
-                                 .grid_h = bench.grid_h,
-                                 .grid_w = bench.grid_w,
-                                 .steps = kPlannedSteps}));
+  INTAGLIO_ASSIGN(
+      const MemoryNeeds needs,
+      guided_picture_needs(
+          context, *bench.model, {.selection = selection},
+          {.text_tokens = bench.flags.text_tokens, .grid_h = bench.grid_h, .grid_w = bench.grid_w},
+          kPlannedSteps));
   const auto plan = plan_memory(needs, {.bytes = bench.vram_budget, .stream = true});
   if (!plan)
     return make_error(plan.error().code, "--vram-budget: {} {}",
                       precision_name(selection.precision), plan.error().message);
-  return plan->conditional_budget;
+  return plan->budgets.front().value_or(0);
 }
 
 std::vector<std::string> precisions_known() {
@@ -120,37 +119,40 @@ std::vector<std::string> precisions_known() {
   return {names.begin(), names.end()};
 }
 
+Expected<TransformerOptions> options_of(const Bench& bench, const std::string& precision,
+                                        std::optional<AttentionScores> scores) {
+  TransformerOptions options;
+  options.selection.precision = *precision_from_name(precision);
+  INTAGLIO_TRY(options.selection.check_device(bench.device.context));
+  options.scores = scores;
+  INTAGLIO_ASSIGN(options.weight_budget, layer_budget(bench, options.selection));
+  return options;
+}
+
 Status add_model(Bench& bench, const std::string& precision,
                  std::optional<AttentionScores> scores) {
   Context& context = bench.context();
-  ideogram4::Transformer::LoadOptions options;
-  options.selection.precision = *precision_from_name(precision);
-  INTAGLIO_TRY(options.selection.check_device(context));
-  options.scores = scores;
-  INTAGLIO_ASSIGN(options.weight_budget, layer_budget(bench, options.selection));
-  INTAGLIO_ASSIGN(
-      ideogram4::Transformer transformer,
-      ideogram4::Transformer::synthetic(context, ideogram4_config(bench.flags.layers), options, 1));
-  auto model = std::make_unique<Model>(
-      Model{model_name(precision, scores), std::move(transformer), {}, {}, {}, nullptr, nullptr});
-  const size_t scratch = model->transformer.scratch_bytes(context, bench.flags.text_tokens,
-                                                          bench.grid_h, bench.grid_w, 1);
+  INTAGLIO_ASSIGN(TransformerOptions options, options_of(bench, precision, scores));
+  auto model = std::make_unique<Loaded>();
+  model->precision = model_name(precision, scores);
+  INTAGLIO_ASSIGN(model->transformer,
+                  bench.model->load_transformer(context, 0, std::move(options)));
+  size_t scratch = 0;
+  for (const TimedPass& pass : bench.passes)
+    scratch = std::max(scratch, model->transformer->scratch_bytes(context, bench.size(pass), 1));
   if (bench.arena.capacity() < scratch) {
     bench.arena = Arena();
     INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, scratch));
     bench.arena = Arena(std::move(block));
   }
   const float time = 0.5f;
-  INTAGLIO_ASSIGN(
-      model->with_text,
-      model->transformer.prepare(
-          context, {.tokens = bench.flags.text_tokens, .features = bench.features.as<float>()},
-          bench.grid_h, bench.grid_w, std::span(&time, 1)));
-  INTAGLIO_ASSIGN(
-      model->without_text,
-      model->transformer.prepare(context, {}, bench.grid_h, bench.grid_w, std::span(&time, 1)));
-  INTAGLIO_TRY(model->transformer.select_step(context, model->with_text, 0));
-  INTAGLIO_TRY(model->transformer.select_step(context, model->without_text, 0));
+  model->sessions.resize(bench.passes.size());
+  for (size_t i = 0; i < bench.passes.size(); ++i) {
+    INTAGLIO_TRY(model->transformer->prepare(
+        context, {.tokens = bench.passes[i].text_tokens, .features = bench.features.as<float>()},
+        bench.grid_h, bench.grid_w, std::span(&time, 1), model->sessions[i]));
+    INTAGLIO_TRY(model->transformer->select_step(context, model->sessions[i], 0));
+  }
   INTAGLIO_ASSIGN(model->velocity, allocate(context, bench.latents.size()));
   INTAGLIO_TRY(synchronize(context));
   bench.models.push_back(std::move(model));
@@ -162,49 +164,48 @@ Status check_memory_of(const Bench& bench, const std::vector<std::string>& preci
                        const std::vector<std::optional<AttentionScores>>& attentions) {
   const Context& context = bench.device.context;
   if (bench.vram_budget > 0) return {};
-  const ideogram4::TransformerConfig config = ideogram4_config(bench.flags.layers);
+  std::vector<PassSize> sizes;
+  for (const TimedPass& pass : bench.passes) sizes.push_back(bench.size(pass));
   uint64_t all = 0, scratch = 0;
+  int64_t layers = 0, text_dim = 0;
   for (const auto& scores : attentions) {
     for (const std::string& precision : precisions) {
-      ideogram4::Transformer::LoadOptions options;
-      options.selection.precision = *precision_from_name(precision);
-      options.scores = scores;
+      INTAGLIO_ASSIGN(TransformerOptions options, options_of(bench, precision, scores));
+      const std::unique_ptr<Transformer> transformer =
+          bench.model->transformer(0, std::move(options));
       INTAGLIO_ASSIGN(const TransformerBytes bytes,
-                      transformer_bytes(context, config, options, bench.flags.text_tokens,
-                                        bench.grid_h, bench.grid_w));
+                      transformer_bytes(context, *transformer, sizes));
       all += bytes.weights + bytes.sessions;
       scratch = std::max(scratch, std::max(bytes.scratch, bytes.staging));
+      layers = transformer->layers();
+      text_dim = transformer->text_dim();
     }
   }
-  const auto features = static_cast<uint64_t>(bench.flags.text_tokens * config.text_dim);
-  return check_memory(context,
-                      fmt::format("{} layers at {}", bench.flags.layers, bench.flags.precisions),
+  const auto features = static_cast<uint64_t>(bench.flags.text_tokens * text_dim);
+  return check_memory(context, fmt::format("{} layers at {}", layers, bench.flags.precisions),
                       all + scratch + features * sizeof(float));
 }
 
 // Recordings refer to the arena's memory, so they are made when it has its final size.
 void make_recordings(Bench& bench) {
   for (const auto& owner : bench.models) {
-    Model* const m = owner.get();
-    const auto pass = [&bench, m](const ideogram4::TransformerSession& session) {
-      return [&bench, m, &session] {
-        return m->transformer.forward(bench.context(), session, bench.latents.as<float>(),
-                                      m->velocity.as<float>());
-      };
-    };
-    m->conditional = std::make_unique<Recording>(pass(m->with_text));
-    m->unconditional = std::make_unique<Recording>(pass(m->without_text));
+    Loaded* const m = owner.get();
+    for (const TransformerSession& session : m->sessions) {
+      m->recordings.push_back(std::make_unique<Recording>([&bench, m, &session] {
+        return m->transformer->forward(bench.context(), session, bench.latents.as<float>(),
+                                       m->velocity.as<float>());
+      }));
+    }
   }
 }
 
 std::vector<Candidate> make_candidates(Bench& bench) {
   std::vector<Candidate> candidates;
   for (const auto& owner : bench.models) {
-    for (const bool with_text : {true, false}) {
-      Recording* const recording =
-          with_text ? owner->conditional.get() : owner->unconditional.get();
+    for (size_t i = 0; i < bench.passes.size(); ++i) {
+      Recording* const recording = owner->recordings[i].get();
       Candidate candidate;
-      candidate.name = owner->precision + (with_text ? " conditional" : " unconditional");
+      candidate.name = fmt::format("{} {}", owner->precision, bench.passes[i].name);
       candidate.run = [&bench, recording]() -> Status {
         INTAGLIO_TRY(recording->run(bench.context()));
         return synchronize(bench.context());
@@ -217,7 +218,7 @@ std::vector<Candidate> make_candidates(Bench& bench) {
 
 // Both passes of a step by the first model: one after the other on a stream, and each on a stream of its own.
 Status add_two_streams(Bench& bench, std::vector<Candidate>& candidates) {
-  Model* const m = bench.models.front().get();
+  Loaded* const m = bench.models.front().get();
   INTAGLIO_ASSIGN(bench.second, open_device(bench.context().gpu->ordinal, bench.flags.threads));
   Context& second = bench.second.context;
   second.scratch = &bench.second_arena;
@@ -225,55 +226,57 @@ Status add_two_streams(Bench& bench, std::vector<Candidate>& candidates) {
   bench.second_arena = Arena(std::move(block));
   INTAGLIO_ASSIGN(bench.second_velocity, allocate(second, bench.latents.size()));
   bench.beside = std::make_unique<Recording>([&bench, m] {
-    return m->transformer.forward(bench.second.context, m->without_text, bench.latents.as<float>(),
-                                  bench.second_velocity.as<float>());
+    return m->transformer->forward(bench.second.context, m->sessions.back(),
+                                   bench.latents.as<float>(), bench.second_velocity.as<float>());
   });
   const auto add = [&](const char* name, Recording* unconditional, Context& context) {
     Candidate candidate;
     candidate.name = m->precision + name;
     candidate.run = [&bench, m, unconditional, &context]() -> Status {
-      INTAGLIO_TRY(m->conditional->run(bench.context()));
+      INTAGLIO_TRY(m->recordings.front()->run(bench.context()));
       INTAGLIO_TRY(unconditional->run(context));
       INTAGLIO_TRY(synchronize(context));
       return synchronize(bench.context());
     };
     candidates.push_back(std::move(candidate));
   };
-  add(" both, one stream", m->unconditional.get(), bench.context());
+  add(" both, one stream", m->recordings.back().get(), bench.context());
   add(" both, two streams", bench.beside.get(), second);
   return {};
 }
 
-PassSizes sizes_of(const Bench& bench, const Model& model, int64_t text_tokens) {
-  return {.config = model.transformer.config(),
-          .text_tokens = text_tokens,
-          .image_tokens = bench.image_tokens(),
-          .precision = model.transformer.selection().precision,
-          .s8_scores = model.transformer.uses_s8_scores(bench.device.context,
-                                                        text_tokens + bench.image_tokens())};
+PassSizes sizes_of(const Bench& bench, const Loaded& model, const TimedPass& pass) {
+  return {.shape = {.width = model.transformer->width(),
+                    .linears = bench.model->transformer(0, {})->listed_linears(),
+                    .text_tokens = pass.text_tokens,
+                    .image_tokens = bench.image_tokens()},
+          .layers = model.transformer->layers(),
+          .precision = model.transformer->selection().precision,
+          .s8_scores = model.transformer->uses_s8_scores(bench.device.context, bench.size(pass))};
 }
 
-// Compute and copies of both kinds of pass, each from a pass that is not recorded.
+// Compute and copies of each kind of pass, each from a pass that is not recorded.
 Status report_streaming(Bench& bench, Stream out, nlohmann::ordered_json& results) {
-  for (size_t i = 0; i < 2 * bench.models.size(); ++i) {
-    const Model& m = *bench.models[i / 2];
-    const uint64_t bytes = m.transformer.streamed_bytes();
+  const size_t kinds = bench.passes.size();
+  for (size_t i = 0; i < kinds * bench.models.size(); ++i) {
+    const Loaded& m = *bench.models[i / kinds];
+    const uint64_t bytes = m.transformer->streamed_bytes();
     nlohmann::ordered_json& json = results[i];
-    json["streamed_layers"] = m.transformer.streamed_layers();
+    json["streamed_layers"] = m.transformer->streamed_layers();
     json["streamed_bytes"] = bytes;
-    if (i % 2 == 0)
+    if (i % kinds == 0)
       print(out, "{}{}: {} of {} layers stream, {} a pass\n", i == 0 ? "\n" : "", m.precision,
-            m.transformer.streamed_layers(), bench.flags.layers, format_bytes(bytes));
+            m.transformer->streamed_layers(), m.transformer->layers(), format_bytes(bytes));
     if (bytes == 0) continue;
     Profile profile;
-    INTAGLIO_TRY(m.transformer.forward(bench.context(), i % 2 == 0 ? m.with_text : m.without_text,
-                                       bench.latents.as<float>(), m.velocity.as<float>(),
-                                       &profile));
+    INTAGLIO_TRY(m.transformer->forward(bench.context(), m.sessions[i % kinds],
+                                        bench.latents.as<float>(), m.velocity.as<float>(),
+                                        &profile));
     INTAGLIO_TRY(collect_gpu_spans(bench.context(), profile));
     const StreamedPass pass = streamed_pass(profile, bytes, bench.copy_rate);
     print(out, "  {:<26} compute {:.2f} ms, copies {:.2f} ms: at least {:.2f} ms\n",
           json["pass"].get<std::string>(), pass.compute_ms, pass.copy_ms, pass.least_ms());
-    json["slot_bytes"] = m.transformer.streamer()->device_bytes();
+    json["slot_bytes"] = m.transformer->streamer()->device_bytes();
     json["compute_ms"] = pass.compute_ms;
     json["copy_ms"] = pass.copy_ms;
     json["least_ms"] = pass.least_ms();
@@ -286,12 +289,12 @@ Status report_streaming(Bench& bench, Stream out, nlohmann::ordered_json& result
 Status profile_models(Bench& bench, Stream out, nlohmann::ordered_json& json) {
   for (const auto& owner : bench.models) {
     Profile profile;
-    INTAGLIO_TRY(owner->transformer.forward(bench.context(), owner->with_text,
-                                            bench.latents.as<float>(), owner->velocity.as<float>(),
-                                            &profile));
+    INTAGLIO_TRY(owner->transformer->forward(bench.context(), owner->sessions.front(),
+                                             bench.latents.as<float>(), owner->velocity.as<float>(),
+                                             &profile));
     INTAGLIO_TRY(collect_gpu_spans(bench.context(), profile));
     const std::vector<OpTime> ops =
-        op_times(profile, sizes_of(bench, *owner, bench.flags.text_tokens));
+        op_times(profile, sizes_of(bench, *owner, bench.passes.front()));
     double total = 0.0;
     for (const OpTime& op : ops) total += op.time_ms;
     print(out, "\n{}, one pass with {} text tokens\n{:<18} {:>6} {:>10} {:>7}\n", owner->precision,
@@ -323,29 +326,34 @@ Status run_step(const StepFlags& flags) {
                   parse_precisions(flags.precisions, precisions_known()));
   INTAGLIO_ASSIGN(const auto attentions, parse_attentions(flags.attention));
   INTAGLIO_ASSIGN(const PictureSize size, parse_size(flags.size));
-  INTAGLIO_TRY(check_size(size, kPixelsPerToken));
+  Bench bench;
+  bench.flags = flags;
+  INTAGLIO_ASSIGN(bench.model, benchmark_model(flags.model, flags.layers));
+  const int64_t pixels = bench.model->info().pixels_per_token;
+  INTAGLIO_TRY(check_size(size, pixels));
+  bench.passes = {{"conditional", flags.text_tokens}};
+  if (bench.model->transformers() > 1) bench.passes.push_back({"unconditional", 0});
   uint64_t vram_budget = 0;
   if (flags.vram_budget) {
     INTAGLIO_ASSIGN(vram_budget, parse_memory("--vram-budget", *flags.vram_budget));
   }
   INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(flags.device));
-  Bench bench{
-      .flags = flags, .device = {}, .arena = {}, .latents = {}, .features = {}, .models = {}};
   INTAGLIO_ASSIGN(bench.device, open_device(gpu, flags.threads));
   Context& context = bench.context();
   context.cancel = &interrupted;
   context.scratch = &bench.arena;
-  bench.grid_h = size.height / kPixelsPerToken;
-  bench.grid_w = size.width / kPixelsPerToken;
+  bench.grid_h = size.height / pixels;
+  bench.grid_w = size.width / pixels;
   bench.vram_budget = context.gpu != nullptr ? vram_budget : 0;
-  const ideogram4::TransformerConfig config = ideogram4_config(flags.layers);
+  const std::unique_ptr<Transformer> sized = bench.model->transformer(0, {});
   if (bench.vram_budget > 0) {
     INTAGLIO_ASSIGN(bench.copy_rate, host_copy_rate(context));
   }
   INTAGLIO_TRY(check_memory_of(bench, precisions, attentions));
   INTAGLIO_ASSIGN(bench.latents,
-                  normal_values(context, bench.image_tokens() * config.channels, 11));
-  INTAGLIO_ASSIGN(bench.features, normal_values(context, flags.text_tokens * config.text_dim, 12));
+                  normal_values(context, bench.image_tokens() * sized->channels(), 11));
+  INTAGLIO_ASSIGN(bench.features,
+                  normal_values(context, flags.text_tokens * sized->text_dim(), 12));
   for (const auto& scores : attentions) {
     for (const std::string& precision : precisions)
       INTAGLIO_TRY(add_model(bench, precision, scores));
@@ -356,12 +364,14 @@ Status run_step(const StepFlags& flags) {
   if (flags.two_streams && context.gpu != nullptr) INTAGLIO_TRY(add_two_streams(bench, candidates));
   INTAGLIO_TRY(run_interleaved(candidates, flags.rounds));
   Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
-  print(out, "one pass, {} layers of width {}, {}x{} pixels, on {}\n", flags.layers, config.width(),
-        size.width, size.height, device_name(context));
+  print(out, "one pass of {}, {} layers of width {}, {}x{} pixels, on {}\n",
+        bench.model->info().name, sized->layers(), sized->width(), size.width, size.height,
+        device_name(context));
   print(out, "{:<28} {:>10} {:>22} {:>10}\n", "pass", "median ms", "min .. max", "TOP/s");
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   nlohmann::ordered_json steps = nlohmann::ordered_json::array();
-  for (size_t i = 2 * bench.models.size(); i < candidates.size(); ++i) {
+  const size_t kinds = bench.passes.size();
+  for (size_t i = kinds * bench.models.size(); i < candidates.size(); ++i) {
     const Spread spread = spread_of(candidates[i].times_ms);
     print(out, "{:<28} {:>10.2f} {:>22}\n", candidates[i].name, spread.median,
           fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max));
@@ -370,20 +380,20 @@ Status run_step(const StepFlags& flags) {
                      {"min_ms", spread.min},
                      {"max_ms", spread.max}});
   }
-  for (size_t i = 0; i < 2 * bench.models.size(); ++i) {
-    const Model& model = *bench.models[i / 2];
-    const int64_t text_tokens = i % 2 == 0 ? flags.text_tokens : 0;
+  for (size_t i = 0; i < kinds * bench.models.size(); ++i) {
+    const Loaded& model = *bench.models[i / kinds];
+    const TimedPass& pass = bench.passes[i % kinds];
     const Spread spread = spread_of(candidates[i].times_ms);
-    const double rate = pass_operations(sizes_of(bench, model, text_tokens)) / spread.median * 1e-9;
+    const double rate = pass_operations(sizes_of(bench, model, pass)) / spread.median * 1e-9;
     print(out, "{:<28} {:>10.2f} {:>22} {:>10.0f}\n", candidates[i].name, spread.median,
           fmt::format("{:.2f} .. {:.2f}", spread.min, spread.max), rate);
     results.push_back({{"pass", candidates[i].name},
-                       {"text_tokens", text_tokens},
+                       {"text_tokens", pass.text_tokens},
                        {"image_tokens", bench.image_tokens()},
                        {"median_ms", spread.median},
                        {"min_ms", spread.min},
                        {"max_ms", spread.max},
-                       {"weight_bytes", model.transformer.weight_bytes()}});
+                       {"weight_bytes", model.transformer->weight_bytes()}});
   }
   if (bench.vram_budget > 0) INTAGLIO_TRY(report_streaming(bench, out, results));
   nlohmann::ordered_json profiles = nlohmann::ordered_json::array();
@@ -391,7 +401,8 @@ Status run_step(const StepFlags& flags) {
   if (flags.json.empty()) return {};
   nlohmann::ordered_json json{{"benchmark", "step"}, {"machine", machine_json(context)}};
   json["device"] = device_name(context);
-  json["layers"] = flags.layers;
+  json["model"] = bench.model->info().name;
+  json["layers"] = sized->layers();
   json["attention"] = flags.attention;
   json["scratch_bytes"] = bench.arena.capacity();
   if (bench.vram_budget > 0) {
@@ -409,7 +420,8 @@ Status run_step(const StepFlags& flags) {
 void add_bench_step(CLI::App& bench, Action& action) {
   auto flags = std::make_shared<StepFlags>();
   CLI::App* command = bench.add_subcommand(
-      "step", "One pass of Ideogram 4's transformer with random weights, and its parts");
+      "step", "One pass of a model's transformer with random weights, and its parts");
+  add_benchmark_model_flags(*command, flags->model, flags->layers);
   command
       ->add_option("--device", flags->device,
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
@@ -428,8 +440,6 @@ void add_bench_step(CLI::App& bench, Action& action) {
       ->capture_default_str();
   command->add_option("--size", flags->size, "Pixels")->type_name("WxH")->capture_default_str();
   limit(command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text"), 1, 2048)
-      ->capture_default_str();
-  limit(command->add_option("--layers", flags->layers, "Layers; Ideogram 4 has 34"), 1, 200)
       ->capture_default_str();
   limit(command->add_option("--rounds", flags->rounds, "Timed rounds"), 1, 1000)
       ->capture_default_str();

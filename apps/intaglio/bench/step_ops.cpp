@@ -10,19 +10,28 @@ struct Work {
   double operations = 0.0, bytes = 0.0;
 };
 
+constexpr std::string_view kLinear = "linear ";
+
 // Of one call.
 Work work_of(std::string_view name, const PassSizes& s) {
-  const auto tokens = static_cast<double>(s.text_tokens + s.image_tokens);
-  const auto width = static_cast<double>(s.config.width());
-  const auto hidden = static_cast<double>(s.config.intermediate);
+  const auto tokens = static_cast<double>(s.shape.text_tokens + s.shape.image_tokens);
+  const auto image = static_cast<double>(s.shape.image_tokens);
+  double hidden = 0.0;  // inner columns of the feed-forward
+  // Where a few blocks run over the image alone, the mean of all.
+  double operations = 0.0, calls = 0.0;
+  for (const ListedLinear& linear : s.shape.linears) {
+    if (linear.epilogue == GemmEpilogue::kSwiglu) hidden = 0.5 * static_cast<double>(linear.n);
+    if (linear.rows == LinearRows::kText || name != std::string(kLinear) + linear.name) continue;
+    const double rows = linear.rows == LinearRows::kImage ? image : tokens;
+    const auto count = static_cast<double>(linear.count);
+    operations += count * 2.0 * rows * static_cast<double>(linear.n * linear.k);
+    calls += count;
+  }
+  if (calls > 0.0) return {operations / calls, 0.0};
   const double activation = s.precision == Precision::kFp32 ? 4.0 : 2.0;
   const bool byte_rows = s.precision == Precision::kInt8 || s.precision == Precision::kFp8;
   const double input = byte_rows ? 1.0 : activation;
-  const double plane = tokens * width;
-  if (name == "linear qkv") return {6.0 * plane * width, 0.0};
-  if (name == "linear out") return {2.0 * plane * width, 0.0};
-  if (name == "linear w1w3") return {4.0 * plane * hidden, 0.0};
-  if (name == "linear w2") return {2.0 * plane * hidden, 0.0};
+  const double plane = tokens * static_cast<double>(s.shape.width);
   if (name == "attention") return {4.0 * tokens * plane, 0.0};
   // q and k in and out; with int8: q in, its int8 out, k in and out, in again for its int8.
   if (name == "rope")
@@ -58,10 +67,13 @@ std::vector<OpTime> op_times(const Profile& profile, const PassSizes& sizes) {
 }
 
 double pass_operations(const PassSizes& s) {
-  double sum = 0.0;
-  for (const char* name : {"linear qkv", "linear out", "linear w1w3", "linear w2", "attention"})
-    sum += work_of(name, s).operations;
-  return sum * static_cast<double>(s.config.layers);
+  double sum = work_of("attention", s).operations * static_cast<double>(s.layers);
+  for (const ListedLinear& linear : s.shape.linears) {
+    if (linear.rows == LinearRows::kText) continue;  // once a picture
+    sum += work_of(std::string(kLinear) + linear.name, s).operations *
+           static_cast<double>(linear.count);
+  }
+  return sum;
 }
 
 std::string chrome_trace(const Profile& profile) {

@@ -6,15 +6,15 @@
 #include <string_view>
 #include <vector>
 
+#include "advice/cost_model.h"
 #include "core/profile.h"
-#include "models/ideogram4/config.h"
 #include "models/parts/selection.h"
 
 namespace intaglio::cli {
 
 struct PassSizes {
-  ideogram4::TransformerConfig config;
-  int64_t text_tokens = 0, image_tokens = 0;
+  PassShape shape;
+  int64_t layers = 0;
   Precision precision = Precision::kInt8;
   bool s8_scores = false;
 };

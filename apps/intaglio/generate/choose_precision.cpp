@@ -11,19 +11,21 @@
 namespace intaglio::cli {
 namespace {
 
-std::string reason_of(const RankedPrecision& ranked, const PicturePlan& plan, double step_ms) {
+std::string reason_of(const RankedPrecision& ranked, const std::string& measured,
+                      const PicturePlan& plan, double step_ms) {
   std::string reason = fmt::format("{}: the fastest that fits", precision_name(ranked.precision));
   if (ranked.step_ms > 0.0)
-    reason += fmt::format(" ({:.0f} ms a step of Ideogram 4, {})", step_ms,
-                          ranked.measured ? "measured" : "modelled; `intaglio map` measures");
-  if (plan.streamed_bytes > 0) reason += ", with layers that stream";
+    reason += fmt::format(" ({:.0f} ms a step, {})", step_ms,
+                          ranked.measured ? measured : "modelled; `intaglio map` measures");
+  if (plan.streamed_bytes() > 0) reason += ", with layers that stream";
   return reason;
 }
 
 // The best of `ranked` under `options`; the error of the fastest if none fits.
 Expected<ChosenPrecision> best_of(const std::vector<RankedPrecision>& ranked,
-                                  const std::shared_ptr<const ModelSource>& model,
-                                  PipelineOptions options, const PictureRequest& request) {
+                                  const std::shared_ptr<const Model>& model,
+                                  const std::string& measured, PipelineOptions options,
+                                  const PictureRequest& request) {
   std::optional<ChosenPrecision> best;
   double least_ms = 0.0;
   Error first;
@@ -41,13 +43,13 @@ Expected<ChosenPrecision> best_of(const std::vector<RankedPrecision>& ranked,
     }
     const CudaDevice* const gpu = pipeline->context().gpu;
     const double copies_ms = gpu == nullptr ? 0.0
-                                            : 1e-6 * static_cast<double>(plan->streamed_bytes) /
+                                            : 1e-6 * static_cast<double>(plan->streamed_bytes()) /
                                                   card_rates(*gpu).host_gb_s;
     const double step_ms = std::max(candidate.step_ms, copies_ms);
     if (best && step_ms >= least_ms) continue;
     least_ms = step_ms;
     best = ChosenPrecision{std::move(pipeline), candidate.precision,
-                           reason_of(candidate, *plan, step_ms)};
+                           reason_of(candidate, measured, *plan, step_ms)};
   }
   if (best) return std::move(*best);
   return tl::unexpected<Error>(first);
@@ -55,7 +57,7 @@ Expected<ChosenPrecision> best_of(const std::vector<RankedPrecision>& ranked,
 
 }  // namespace
 
-Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const ModelSource>& model,
+Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const Model>& model,
                                            const PipelineOptions& options,
                                            const PictureRequest& request) {
   INTAGLIO_ASSIGN(const DeviceContext device, open_device(options.gpu, options.threads));
@@ -66,16 +68,20 @@ Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const ModelSour
   const int64_t unit = model->info().pixels_per_token;
   const int64_t image_tokens =
       std::max<int64_t>(1, (request.width / unit) * (request.height / unit));
-  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, model->tokenize(request.prompt));
-  const std::vector<RankedPrecision> ranked =
-      rank_precisions(device.context, static_cast<int64_t>(ids.size()), image_tokens, map);
-  Expected<ChosenPrecision> chosen = best_of(ranked, model, options, request);
+  INTAGLIO_ASSIGN(auto texts, model->texts(request));
+  PictureRequest read = request;
+  read.token_ids = std::move(texts.front());
+  const std::vector<RankedPrecision> ranked = rank_precisions(
+      device.context, *model, static_cast<int64_t>(read.token_ids->size()), image_tokens, map);
+  const std::string measured =
+      map && !map->model.empty() ? fmt::format("measured of {}", map->model) : "measured";
+  Expected<ChosenPrecision> chosen = best_of(ranked, model, measured, options, read);
   if (chosen || chosen.error().code != ErrorCode::kOutOfMemory || options.vram_budget > 0 ||
       device.context.gpu == nullptr)
     return chosen;
   PipelineOptions streaming = options;
   INTAGLIO_ASSIGN(streaming.vram_budget, available_device_bytes(device.context));
-  return best_of(ranked, model, streaming, request);
+  return best_of(ranked, model, measured, streaming, read);
 }
 
 }  // namespace intaglio::cli

@@ -74,19 +74,21 @@ struct Run {
 };
 
 ordered_json settings_json(const PictureRequest& request) {
-  return {{"prompt", request.prompt},
-          {"width", request.width},
-          {"height", request.height},
-          {"steps", request.steps},
-          {"guidance", request.guidance}};
+  ordered_json json{{"prompt", request.prompt}};
+  if (request.negative_prompt) json["negative_prompt"] = *request.negative_prompt;
+  json["width"] = request.width;
+  json["height"] = request.height;
+  json["steps"] = request.steps;
+  json["guidance"] = request.guidance;
+  return json;
 }
 
 ordered_json schedule_json(const Schedule& schedule) {
   ordered_json json{{"preset", nullptr}};
   if (!schedule.preset.empty()) json["preset"] = schedule.preset;
   json["steps"] = schedule.steps;
-  json["mu"] = schedule.mu;
-  json["std"] = schedule.std;
+  if (schedule.mu) json["mu"] = *schedule.mu;
+  if (schedule.std) json["std"] = *schedule.std;
   json["guidance"] = intaglio::guidance_text(schedule.guidance);
   return json;
 }
@@ -147,11 +149,13 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
   const GenerateFlags& flags = run.flags;
   const PictureRequest& request = job.request;
   const Clock::time_point start = Clock::now();
+  PicturePlan plan = *job.plan;
+  plan.request.seed = request.seed;
   INTAGLIO_ASSIGN(const Picture picture,
-                  run.plan.pipeline->generate(request, show(run.progress, prefix), &interrupted));
+                  run.plan.pipeline->generate(plan, show(run.progress, prefix), &interrupted));
   run.progress.clear();
   if (interrupted) return make_error(ErrorCode::kCancelled, "cancelled");
-  const PngText text = picture_text(request, run.plan.model->info().name, run.hash,
+  const PngText text = picture_text(request, job.schedule, run.plan.model->info().name, run.hash,
                                     precision_name(run.plan.precision));
   INTAGLIO_TRY(write_tensors(job, text, picture));
   INTAGLIO_TRY(write_picture(job, picture.image, text));
@@ -264,7 +268,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->type_name("FILE|-");
   command
       ->add_option("--negative-prompt", flags->settings.negative_prompt,
-                   "What not to show, for models that read one; Ideogram 4 does not")
+                   "What not to show, for models that read one")
       ->type_name("TEXT");
   command
       ->add_option("--size", flags->settings.size,

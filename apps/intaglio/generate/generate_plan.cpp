@@ -120,15 +120,13 @@ PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const M
   }),
        job.schedule, errors);
   request.steps = job.schedule.steps;
-  request.mu = job.schedule.mu;
-  request.std = job.schedule.std;
+  request.mu = job.schedule.mu.value_or(request.mu);
+  request.std = job.schedule.std.value_or(request.std);
   request.guidance = job.schedule.guidance;
-  if (settings.negative_prompt) {
-    wrong(errors, message_of("--negative-prompt: {} takes none: what it steers away from is its "
-                             "unconditional transformer, which reads no text; --guidance says how "
-                             "far",
-                             info.name));
-  }
+  request.negative_prompt = settings.negative_prompt;
+  if (settings.negative_prompt && !info.negative_prompt_refusal.empty())
+    wrong(errors, message_of("--negative-prompt: {} takes none: {}", info.name,
+                             info.negative_prompt_refusal));
   return job;
 }
 
@@ -263,10 +261,12 @@ void plan_memory(const GenerateFlags& flags, const std::vector<Entry>& entries, 
                  std::vector<Error>& errors) {
   for (size_t e = 0; e < entries.size(); ++e) {
     const size_t first_error = errors.size();
-    const PictureRequest& request = plan.jobs[e * static_cast<size_t>(flags.count)].request;
-    const Expected<PicturePlan> planned = plan.pipeline->plan(request);
+    const auto count = static_cast<size_t>(flags.count);
+    Expected<PicturePlan> planned = plan.pipeline->plan(plan.jobs[e * count].request);
     if (planned) {
-      plan.peak_bytes = std::max(plan.peak_bytes, planned->peak_bytes);
+      plan.peak_bytes = std::max(plan.peak_bytes, planned->peak_bytes());
+      const auto shared = std::make_shared<const PicturePlan>(std::move(*planned));
+      for (size_t i = 0; i < count; ++i) plan.jobs[e * count + i].plan = shared;
     } else {
       errors.push_back(planned.error());
     }

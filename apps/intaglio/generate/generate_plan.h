@@ -34,13 +34,15 @@ inline constexpr const char* kStdoutPicture = "-";
 
 struct PictureJob {
   PictureRequest request;
+  // Of the request but for its seed: pictures of one prompt share it.
+  std::shared_ptr<const PicturePlan> plan;
   Schedule schedule;                        // of the request
   std::filesystem::path file;               // or kStdoutPicture
   std::filesystem::path latents, features;  // empty: not asked for
 };
 
 struct GeneratePlan {
-  std::shared_ptr<const ModelSource> model;
+  std::shared_ptr<const Model> model;
   std::unique_ptr<Pipeline> pipeline;
   Precision precision = Precision::kInt8;
   std::string precision_reason;  // of --precision auto, for people

@@ -32,8 +32,9 @@ std::string guidance_text(const std::vector<float>& guidance);
 
 // The settings of a picture for its PNG: single keywords, and "parameters" in the form that picture tools read. The prompt is the "Description": other tools
 // parse a chunk named "prompt" as a graph of theirs.
-PngText picture_text(const PictureRequest& request, const std::string& model,
-                     const std::string& model_hash, std::string_view precision);
+PngText picture_text(const PictureRequest& request, const Schedule& schedule,
+                     const std::string& model, const std::string& model_hash,
+                     std::string_view precision);
 
 // The noise to start from: the tensor "noise" of a safetensors file, or its only one; a float
 // tensor [tokens, channels] of finite values. kInvalidArgument naming both shapes if they differ.

@@ -8,7 +8,6 @@
 #include <map>
 
 #include "inspect/inspect_settings.h"
-#include "inspect/used_tensors.h"
 #include "io/checkpoint.h"
 #include "io/json_config.h"
 #include "io/png.h"
@@ -85,17 +84,19 @@ std::string class_name(const json& config) {
   return "";
 }
 
-PartReport config_report(const fs::path& path, const JsonConfig& read) {
+PartReport config_report(const fs::path& path, const JsonConfig& read, const JsonConfig& index) {
   const json& config = read.json();
   PartReport part{.name = path.filename().string(), .kind = "config"};
   part.detail = class_name(config);
   part.facts = settings(config.contains("text_config") && config.at("text_config").is_object()
                             ? config.at("text_config")
                             : config);
-  add_settings_facts(read, part.facts);
+  add_settings_facts(read, index, part.facts);
   add_file(part, path);
   return part;
 }
+
+JsonConfig no_index() { return *JsonConfig::parse("{}", "model_index.json"); }
 
 size_t size_at(const json& object, const char* key) {
   return object.is_object() && object.contains(key) && object.at(key).is_structured()
@@ -125,13 +126,13 @@ PartReport tokenizer_report(const fs::path& path, const json& tokenizer) {
   return part;
 }
 
-Expected<PartReport> json_report(const fs::path& path) {
+Expected<PartReport> json_report(const fs::path& path, const JsonConfig& index) {
   INTAGLIO_ASSIGN(const JsonConfig config, JsonConfig::open(path));
   if (config.contains("model") && config.json().at("model").is_object() &&
       config.json().at("model").contains("vocab")) {
     return tokenizer_report(path, config.json());
   }
-  return config_report(path, config);
+  return config_report(path, config, index);
 }
 
 Expected<PartReport> safetensors_report(const fs::path& path) {
@@ -169,17 +170,17 @@ Expected<PartReport> checkpoint_report(const fs::path& weights) {
 
 // A config and its weights.
 Expected<PartReport> part_report(const PartFiles& files, const std::string& name,
-                                 const json& model_index) {
+                                 const JsonConfig& index) {
   INTAGLIO_ASSIGN(const JsonConfig config, JsonConfig::open(files.config));
   INTAGLIO_ASSIGN(PartReport part, checkpoint_report(files.weights));
-  PartReport summary = config_report(files.config, config);
+  PartReport summary = config_report(files.config, config, index);
   part.name = name;
   part.detail = summary.detail;
   part.facts = std::move(summary.facts);
-  if (const auto used = used_tensors(part.name, config.json(), model_index)) {
+  if (const auto used = used_tensors(part.name, config, index)) {
     part.knows_use = true;
     for (const TensorEntry* tensor : part.tensors) {
-      if (!used(tensor->name)) part.unused.push_back(tensor);
+      if (!used->contains(tensor->name)) part.unused.push_back(tensor);
     }
   }
   return part;
@@ -194,16 +195,16 @@ void add_part(Expected<PartReport> part, const std::string& name, InspectReport&
   report.parts.push_back(std::move(*part));
 }
 
-void inspect_folder_part(const fs::path& folder, const json& model_index, InspectReport& report) {
+void inspect_folder_part(const fs::path& folder, const JsonConfig& index, InspectReport& report) {
   std::error_code ignored;
   const std::string name = folder.filename().string();
   Expected<PartReport> part = tl::unexpected<Error>(Error{});
   if (fs::exists(folder / "config.json", ignored)) {
-    part = part_report(PartFiles::in(folder), name, model_index);
+    part = part_report(PartFiles::in(folder), name, index);
   } else if (fs::exists(folder / "tokenizer.json", ignored)) {
-    part = json_report(folder / "tokenizer.json");
+    part = json_report(folder / "tokenizer.json", index);
   } else if (fs::exists(folder / "scheduler_config.json", ignored)) {
-    part = json_report(folder / "scheduler_config.json");
+    part = json_report(folder / "scheduler_config.json", index);
   } else {
     part = make_error(ErrorCode::kNotFound,
                       "{}: no config.json, tokenizer.json or scheduler_config.json in it",
@@ -218,30 +219,29 @@ Expected<InspectReport> inspect_model(const ModelPaths& paths) {
   InspectReport report{.path = folder, .kind = "model"};
   INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(folder / "model_index.json"));
   report.detail = class_name(index.json());
-  const Expected<ModelParts> parts = find_model_parts(paths, index);
-  if (parts && report.detail == "Ideogram4Pipeline") {
-    report.parts.push_back(schedules_report(folder, index, *parts));
-    add_settings_facts(index, report.parts.back().facts);
-    add_file(report.parts.back(), folder / "model_index.json");
+  const Expected<ModelFiles> files = find_model_files(paths, index);
+  if (std::optional<PartReport> schedules = schedules_report(paths, index)) {
+    add_settings_facts(index, index, schedules->facts);
+    add_file(*schedules, folder / "model_index.json");
+    report.parts.push_back(std::move(*schedules));
   }
   std::map<std::string, PartFiles> elsewhere;
   if (paths.overrides()) {
-    if (!parts) return tl::unexpected<Error>(parts.error());
-    if (paths.transformer) elsewhere["transformer"] = parts->transformer;
-    if (paths.unconditional) elsewhere["unconditional_transformer"] = *parts->unconditional;
-    if (paths.text_encoder) elsewhere["text_encoder"] = parts->text_encoder;
-    if (paths.vae) elsewhere["vae"] = parts->vae;
+    if (!files) return tl::unexpected<Error>(files.error());
+    if (paths.transformer) elsewhere["transformer"] = files->transformer;
+    if (paths.unconditional) elsewhere["unconditional_transformer"] = *files->unconditional;
+    if (paths.text_encoder) elsewhere["text_encoder"] = files->text_encoder;
+    if (paths.vae) elsewhere["vae"] = files->vae;
   }
-  for (const auto& [name, files] : elsewhere)
-    add_part(part_report(files, name, index.json()), name, report);
-  if (paths.tokenizer) add_part(json_report(parts->tokenizer), "tokenizer", report);
+  for (const auto& [name, part] : elsewhere) add_part(part_report(part, name, index), name, report);
+  if (paths.tokenizer) add_part(json_report(files->tokenizer, index), "tokenizer", report);
   for (const auto& [key, value] : index.json().items()) {
     // [library, class]; [null, null] is a part this model does without.
     if (!value.is_array() || value.size() != 2 || !value.at(0).is_string()) continue;
     if (key.find('/') != std::string::npos || key == ".." || key == ".") continue;
     if (elsewhere.contains(key) || (key == "tokenizer" && paths.tokenizer)) continue;
     if (key == "unconditional_transformer" && paths.without_unconditional) continue;
-    inspect_folder_part(folder / key, index.json(), report);
+    inspect_folder_part(folder / key, index, report);
   }
   Expected<std::optional<PromptHelp>> help = read_prompt_help(folder);
   if (help) {
@@ -263,9 +263,9 @@ Expected<InspectReport> inspect_folder(const ModelPaths& paths) {
                       folder.string());
   InspectReport report{.path = folder, .kind = "part"};
   // A part lies beside its model's index, which may change what is used of it.
-  json model_index = json::object();
-  if (const auto index = JsonConfig::open(folder / ".." / "model_index.json"))
-    model_index = index->json();
+  JsonConfig index = no_index();
+  if (auto beside = JsonConfig::open(folder / ".." / "model_index.json"))
+    index = std::move(*beside);
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
@@ -278,7 +278,7 @@ Expected<InspectReport> inspect_folder(const ModelPaths& paths) {
   });
   // Loose tensors may have any JSON beside them: without a config.json they are files, not a part.
   if (known && (files.empty() || fs::exists(folder / "config.json", error))) {
-    inspect_folder_part(folder, model_index, report);
+    inspect_folder_part(folder, index, report);
     return report;
   }
   report.kind = "folder";
@@ -309,7 +309,7 @@ Expected<PartReport> inspect_file(const fs::path& path) {
     part.name = name;
     return part;
   }
-  if (name.ends_with(".json")) return json_report(path);
+  if (name.ends_with(".json")) return json_report(path, no_index());
   if (name.ends_with(".png")) return picture_report(path);
   return make_error(ErrorCode::kBadFormat,
                     "{}: unknown kind of file; expected .safetensors, .json or .png",

@@ -9,7 +9,7 @@
 #include "core/status.h"
 #include "inspect/prompt_help.h"
 #include "io/safetensors.h"
-#include "pipeline/model_parts.h"
+#include "models/model_files.h"
 
 namespace intaglio::cli {
 

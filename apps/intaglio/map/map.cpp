@@ -19,8 +19,8 @@
 #include "core/recording.h"
 #include "interrupt.h"
 #include "map/map_page.h"
-#include "models/ideogram4/model_sizes.h"
-#include "models/ideogram4/transformer.h"
+#include "model_flags.h"
+#include "models/model.h"
 #include "options.h"
 #include "pipeline/device.h"
 #include "pipeline/memory_plan.h"
@@ -36,7 +36,8 @@ namespace {
 struct MapFlags {
   std::string device = "auto", precisions = "int8,fp8,bf16,int8-dequant,nf4";
   std::vector<std::string> sizes{"512x512", "768x768", "1024x1024", "1536x1536", "2048x2048"};
-  int64_t text_tokens = 512, layers = 34;
+  std::string model = "ideogram4";
+  int64_t text_tokens = 512, layers = 0;  // 0: the model's
   int rounds = 5, threads = 0;
   std::string json, docs, results = "bench/results";
 };
@@ -45,6 +46,7 @@ constexpr int64_t kPlannedSteps = 48;
 
 struct Mapper {
   MapFlags flags;
+  std::shared_ptr<const Model> model;
   DeviceContext device;
   Arena arena;
   std::vector<PictureSize> sizes;
@@ -52,11 +54,13 @@ struct Mapper {
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
 
   Context& context() { return device.context; }
-  ideogram4::TransformerConfig config() const {
-    ideogram4::TransformerConfig config = ideogram4::transformer_config();
-    config.layers = flags.layers;
-    return config;
+  PassSize pass(const PictureSize& size, int64_t text_tokens) const {
+    const int64_t pixels = model->info().pixels_per_token;
+    return {
+        .text_tokens = text_tokens, .grid_h = size.height / pixels, .grid_w = size.width / pixels};
   }
+  // Text tokens of the second pass of a guided step.
+  int64_t second_text_tokens() const { return model->transformers() > 1 ? 0 : flags.text_tokens; }
 };
 
 struct TimedPass {
@@ -65,17 +69,14 @@ struct TimedPass {
 };
 
 // Times of a pass, recorded on a GPU, and of its ops in one that is not.
-Expected<TimedPass> time_pass(Mapper& m, const ideogram4::Transformer& transformer,
-                              const PictureSize& size, int64_t text_tokens) {
+Expected<TimedPass> time_pass(Mapper& m, const Transformer& transformer, const PassSize& size) {
   Context& context = m.context();
-  const int64_t grid_h = size.height / ideogram4::kPixelsPerToken;
-  const int64_t grid_w = size.width / ideogram4::kPixelsPerToken;
-  const int64_t values = grid_h * grid_w * transformer.config().channels;
+  const int64_t values = size.image_tokens() * transformer.channels();
   const float time = 0.5f;
-  INTAGLIO_ASSIGN(
-      ideogram4::TransformerSession session,
-      transformer.prepare(context, {.tokens = text_tokens, .features = m.features.as<float>()},
-                          grid_h, grid_w, std::span(&time, 1)));
+  TransformerSession session;
+  INTAGLIO_TRY(transformer.prepare(context,
+                                   {.tokens = size.text_tokens, .features = m.features.as<float>()},
+                                   size.grid_h, size.grid_w, std::span(&time, 1), session));
   INTAGLIO_TRY(transformer.select_step(context, session, 0));
   INTAGLIO_ASSIGN(const AlignedBuffer latents, normal_values(context, values, 11));
   INTAGLIO_ASSIGN(AlignedBuffer velocity, allocate(context, latents.size()));
@@ -93,13 +94,15 @@ Expected<TimedPass> time_pass(Mapper& m, const ideogram4::Transformer& transform
   Profile profile;
   INTAGLIO_TRY(forward(&profile));
   INTAGLIO_TRY(collect_gpu_spans(context, profile));
-  const int64_t tokens = text_tokens + grid_h * grid_w;
-  return TimedPass{spread_of(candidates.front().times_ms),
-                   op_times(profile, {.config = transformer.config(),
-                                      .text_tokens = text_tokens,
-                                      .image_tokens = grid_h * grid_w,
-                                      .precision = transformer.selection().precision,
-                                      .s8_scores = transformer.uses_s8_scores(context, tokens)})};
+  return TimedPass{
+      spread_of(candidates.front().times_ms),
+      op_times(profile, {.shape = {.width = transformer.width(),
+                                   .linears = m.model->transformer(0, {})->listed_linears(),
+                                   .text_tokens = size.text_tokens,
+                                   .image_tokens = size.image_tokens()},
+                         .layers = transformer.layers(),
+                         .precision = transformer.selection().precision,
+                         .s8_scores = transformer.uses_s8_scores(context, size)})};
 }
 
 nlohmann::ordered_json pass_json(const TimedPass& pass) {
@@ -124,16 +127,8 @@ std::string rates_of(const TimedPass& pass) {
 Expected<uint64_t> picture_bytes(Mapper& m, const LayerSelection& selection,
                                  const PictureSize& size) {
   INTAGLIO_ASSIGN(const MemoryNeeds needs,
-                  picture_needs(m.context(),
-                                {.conditional = ideogram4::transformer_config(),
-                                 .unconditional = ideogram4::transformer_config(),
-                                 .text = ideogram4::text_config(),
-                                 .vae = ideogram4::vae_config(),
-                                 .selection = selection},
-                                {.text_tokens = m.flags.text_tokens,
-                                 .grid_h = size.height / ideogram4::kPixelsPerToken,
-                                 .grid_w = size.width / ideogram4::kPixelsPerToken,
-                                 .steps = kPlannedSteps}));
+                  guided_picture_needs(m.context(), *m.model, {.selection = selection},
+                                       m.pass(size, m.flags.text_tokens), kPlannedSteps));
   return least_resident_bytes(needs);
 }
 
@@ -150,37 +145,34 @@ Status map_precision(Mapper& m, Precision precision, Stream out) {
   const PictureSize largest = *std::max_element(
       m.sizes.begin(), m.sizes.end(),
       [](const auto& a, const auto& b) { return a.width * a.height < b.width * b.height; });
-  INTAGLIO_ASSIGN(
-      const TransformerBytes need,
-      transformer_bytes(context, m.config(), {.selection = selection}, m.flags.text_tokens,
-                        largest.height / ideogram4::kPixelsPerToken,
-                        largest.width / ideogram4::kPixelsPerToken));
+  const std::unique_ptr<Transformer> sized = m.model->transformer(0, {.selection = selection});
+  const PassSize passes[] = {m.pass(largest, m.flags.text_tokens),
+                             m.pass(largest, m.second_text_tokens())};
+  INTAGLIO_ASSIGN(const TransformerBytes need, transformer_bytes(context, *sized, passes));
   if (const Status fits =
-          check_memory(context, fmt::format("{} layers", m.flags.layers),
+          check_memory(context, fmt::format("{} layers", sized->layers()),
                        need.weights + need.sessions + std::max(need.scratch, need.staging));
       !fits) {
     if (fits.error().code != ErrorCode::kOutOfMemory) return fits;
     print(out, "{:<13} left out: {}\n", name, fits.error().message);
     return {};
   }
-  Expected<ideogram4::Transformer> transformer =
-      ideogram4::Transformer::synthetic(context, m.config(), {.selection = selection}, 1);
+  const Expected<std::unique_ptr<Transformer>> transformer =
+      m.model->load_transformer(context, 0, {.selection = selection});
   if (!transformer && transformer.error().code == ErrorCode::kOutOfMemory) {
     print(out, "{:<13} left out: {}\n", name, transformer.error().message);
     return {};
   }
   if (!transformer) return tl::unexpected<Error>(transformer.error());
   for (const PictureSize& size : m.sizes) {
-    const int64_t grid_h = size.height / ideogram4::kPixelsPerToken;
-    const int64_t grid_w = size.width / ideogram4::kPixelsPerToken;
-    const size_t scratch =
-        transformer->scratch_bytes(context, m.flags.text_tokens, grid_h, grid_w, 1);
+    const PassSize first = m.pass(size, m.flags.text_tokens);
+    const size_t scratch = (*transformer)->scratch_bytes(context, first, 1);
     m.arena = Arena();
     INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context, scratch));
     m.arena = Arena(std::move(block));
-    INTAGLIO_ASSIGN(const TimedPass with_text,
-                    time_pass(m, *transformer, size, m.flags.text_tokens));
-    INTAGLIO_ASSIGN(const TimedPass without_text, time_pass(m, *transformer, size, 0));
+    INTAGLIO_ASSIGN(const TimedPass with_text, time_pass(m, **transformer, first));
+    INTAGLIO_ASSIGN(const TimedPass without_text,
+                    time_pass(m, **transformer, m.pass(size, m.second_text_tokens())));
     INTAGLIO_ASSIGN(const uint64_t bytes, picture_bytes(m, selection, size));
     print(out, "{:<13} {:>9} {:>9.2f} + {:>8.2f} ms {:>10}{}\n", name,
           fmt::format("{}x{}", size.width, size.height), with_text.spread.median,
@@ -189,7 +181,7 @@ Status map_precision(Mapper& m, Precision precision, Stream out) {
                          {"width", size.width},
                          {"height", size.height},
                          {"text_tokens", m.flags.text_tokens},
-                         {"image_tokens", grid_h * grid_w},
+                         {"image_tokens", first.image_tokens()},
                          {"conditional", pass_json(with_text)},
                          {"unconditional", pass_json(without_text)},
                          {"resident_bytes", bytes}});
@@ -224,7 +216,7 @@ std::string_view kernels_of(const Context& context) {
 // Where a whole map of a GPU is kept, unless --json has another place for it.
 Expected<std::string> place_of_map(const MapFlags& flags, const Context& context) {
   if (!flags.json.empty()) return flags.json;
-  if (context.gpu == nullptr || flags.layers != MapFlags().layers) return std::string();
+  if (context.gpu == nullptr || flags.layers != 0) return std::string();
   INTAGLIO_ASSIGN(const std::filesystem::path file, deployment_map_file(context.gpu->name));
   std::error_code ignored;
   std::filesystem::create_directories(file.parent_path(), ignored);
@@ -232,13 +224,15 @@ Expected<std::string> place_of_map(const MapFlags& flags, const Context& context
 }
 
 Status measure(const MapFlags& flags) {
-  Mapper m{.flags = flags, .device = {}, .arena = {}, .sizes = {}, .features = {}};
+  Mapper m;
+  m.flags = flags;
+  INTAGLIO_ASSIGN(m.model, benchmark_model(flags.model, flags.layers));
   std::vector<std::string> known(precision_names().begin(), precision_names().end());
   INTAGLIO_ASSIGN(const std::vector<std::string> precisions,
                   parse_precisions(flags.precisions, known));
   for (const std::string& text : flags.sizes) {
     INTAGLIO_ASSIGN(const PictureSize size, parse_size(text));
-    INTAGLIO_TRY(check_size(size, ideogram4::kPixelsPerToken));
+    INTAGLIO_TRY(check_size(size, m.model->info().pixels_per_token));
     m.sizes.push_back(size);
   }
   INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(flags.device));
@@ -250,10 +244,11 @@ Status measure(const MapFlags& flags) {
   context.cancel = &interrupted;
   context.scratch = &m.arena;
   INTAGLIO_ASSIGN(const uint64_t available, available_device_bytes(context));
-  INTAGLIO_ASSIGN(m.features, normal_values(context, flags.text_tokens * m.config().text_dim, 12));
+  const std::unique_ptr<Transformer> sized = m.model->transformer(0, {});
+  INTAGLIO_ASSIGN(m.features, normal_values(context, flags.text_tokens * sized->text_dim(), 12));
   Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
-  print(out, "{} layers of Ideogram 4's transformer, {} text tokens + none, on {}\n", flags.layers,
-        flags.text_tokens, device_name(context));
+  print(out, "{} layers of {}, {} text tokens + {}, on {}\n", sized->layers(), m.model->info().name,
+        flags.text_tokens, m.second_text_tokens() == 0 ? "none" : "as many", device_name(context));
   for (const std::string& name : precisions)
     INTAGLIO_TRY(map_precision(m, *precision_from_name(name), out));
 
@@ -267,7 +262,8 @@ Status measure(const MapFlags& flags) {
   json["device"] = device_name(context);
   json["card"] = card;
   json["kernels"] = kernels_of(context);
-  json["layers"] = flags.layers;
+  json["model"] = m.model->info().name;
+  json["layers"] = sized->layers();
   json["rounds"] = flags.rounds;
   json["available_bytes"] = available;
   json["results"] = m.results;
@@ -299,11 +295,7 @@ void add_map(CLI::App& app, Action& action) {
       ->capture_default_str();
   limit(command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text"), 1, 2048)
       ->capture_default_str();
-  limit(command->add_option(
-            "--layers", flags->layers,
-            "Layers; Ideogram 4 has 34. Of fewer nothing is kept: a look at slow machines"),
-        1, 34)
-      ->capture_default_str();
+  add_benchmark_model_flags(*command, flags->model, flags->layers);
   limit(command->add_option("--rounds", flags->rounds, "Timed rounds"), 1, 1000)
       ->capture_default_str();
   add_threads_flag(*command, flags->threads);
@@ -319,7 +311,8 @@ void add_map(CLI::App& app, Action& action) {
       ->type_name("DIR")
       ->capture_default_str();
   command->footer(
-      "Weights are random, so nothing is downloaded. Memory is that of a whole picture.\n"
+      "Weights are random, so nothing is downloaded. Memory is that of a whole picture. With "
+      "--layers nothing is kept: a look at slow machines.\n"
       "Examples:\n"
       "  intaglio map\n"
       "  intaglio map --json bench/results/map_my_card.json\n"

@@ -15,7 +15,7 @@
 #include "core/files.h"
 #include "io/json_config.h"
 #include "map/svg_chart.h"
-#include "models/ideogram4/model_sizes.h"
+#include "models/registry.h"
 
 namespace intaglio::cli {
 namespace {
@@ -64,14 +64,23 @@ std::string title_of(const DeploymentMap& map) {
   return map.kernels == "wgmma" ? map.device : map.device + ", " + map.kernels + " only";
 }
 
-double modelled_ms(const CardRates& card, Precision precision, int64_t tokens) {
-  const auto pass = modelled_pass(card, ideogram4::transformer_config(), precision, tokens);
+// The page is of the maps' own model.
+double modelled_ms(const CardRates& card, Precision precision, int64_t text_tokens,
+                   int64_t image_tokens) {
+  static const std::unique_ptr<Transformer> model =
+      (*synthetic_model("ideogram4"))->transformer(0, {});
+  const auto pass = modelled_pass(card,
+                                  {.width = model->width(),
+                                   .linears = model->listed_linears(),
+                                   .text_tokens = text_tokens,
+                                   .image_tokens = image_tokens},
+                                  precision);
   return pass ? pass->total_ms() : 0.0;
 }
 
 double modelled_step(const CardRates& card, Precision precision, const MapEntry& at) {
-  const double with_text = modelled_ms(card, precision, at.text_tokens + at.image_tokens);
-  return with_text == 0.0 ? 0.0 : with_text + modelled_ms(card, precision, at.image_tokens);
+  const double with_text = modelled_ms(card, precision, at.text_tokens, at.image_tokens);
+  return with_text == 0.0 ? 0.0 : with_text + modelled_ms(card, precision, 0, at.image_tokens);
 }
 
 std::string best_of(const std::map<Precision, double>& steps) {
@@ -142,9 +151,9 @@ std::string validation_table(const std::vector<DeploymentMap>& maps) {
     for (const Precision p : kPrecisions) {
       std::vector<double> ratios;
       for (const MapEntry& e : map.entries) {
-        if (e.precision != p || modelled_ms(card, p, e.image_tokens) == 0.0) continue;
-        ratios.push_back(modelled_ms(card, p, e.text_tokens + e.image_tokens) / e.conditional_ms);
-        ratios.push_back(modelled_ms(card, p, e.image_tokens) / e.unconditional_ms);
+        if (e.precision != p || modelled_ms(card, p, 0, e.image_tokens) == 0.0) continue;
+        ratios.push_back(modelled_ms(card, p, e.text_tokens, e.image_tokens) / e.conditional_ms);
+        ratios.push_back(modelled_ms(card, p, 0, e.image_tokens) / e.unconditional_ms);
       }
       if (ratios.empty()) continue;
       page += fmt::format("| {} | {} | {} | {:.2f} to {:.2f} |\n", title_of(map), precision_name(p),

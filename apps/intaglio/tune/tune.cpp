@@ -15,6 +15,7 @@
 #include "io/printable.h"
 #include "model_flags.h"
 #include "models/parts/linear_shapes.h"
+#include "models/registry.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
 #include "ops/cuda/tuning/tuner.h"
 #include "ops/cuda/tuning/tuning_device.h"
@@ -55,23 +56,44 @@ Status parse_text_tokens(const std::string& text, TokenCounts& tokens) {
                     printable(text, 60));
 }
 
+std::vector<std::string> tunable_names() {
+  std::vector<std::string> names = public_transformer_names();
+  for (const std::string_view name : synthetic_model_names()) names.emplace_back(name);
+  return names;
+}
+
+// Of a model that the engine draws with, by its name or its folder; sets whether a pass runs without
+// text.
+Expected<std::vector<ListedLinear>> linears_of_model(const std::string& name, TokenCounts& tokens) {
+  if (const auto sized = synthetic_model(name)) {
+    tokens.image_alone = (*sized)->transformers() > 1;
+    return (*sized)->transformer(0, {})->listed_linears();
+  }
+  INTAGLIO_ASSIGN(const fs::path folder, resolve_model(name));
+  INTAGLIO_ASSIGN(const JsonConfig config,
+                  JsonConfig::open(folder / "transformer" / "config.json"));
+  INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(folder / "model_index.json"));
+  std::error_code ignored;
+  tokens.image_alone = fs::exists(folder / "unconditional_transformer", ignored);
+  const auto kind = find_model_kind(index);
+  if (!kind) return transformer_linears(config);
+  INTAGLIO_ASSIGN(const std::unique_ptr<Transformer> transformer,
+                  (*kind)->make()->transformer_of(0, config, {}));
+  return transformer->listed_linears();
+}
+
 Expected<std::vector<NamedShape>> shapes_of_model(const TuneFlags& flags) {
   TokenCounts tokens;
   INTAGLIO_ASSIGN(const PictureSize size, parse_size(flags.size));
   INTAGLIO_TRY(check_size(size, kPixelsPerToken));
   tokens.image = size.width / kPixelsPerToken * (size.height / kPixelsPerToken);
   INTAGLIO_TRY(parse_text_tokens(flags.text_tokens, tokens));
-  std::optional<JsonConfig> config;
   if (const auto known = public_transformer_config(flags.model)) {
-    INTAGLIO_ASSIGN(config, JsonConfig::parse(*known, flags.model));
-    tokens.image_alone = flags.model == "ideogram4";
-  } else {
-    INTAGLIO_ASSIGN(const fs::path folder, resolve_model(flags.model));
-    INTAGLIO_ASSIGN(config, JsonConfig::open(folder / "transformer" / "config.json"));
-    std::error_code ignored;
-    tokens.image_alone = fs::exists(folder / "unconditional_transformer", ignored);
+    INTAGLIO_ASSIGN(const JsonConfig config, JsonConfig::parse(*known, flags.model));
+    INTAGLIO_ASSIGN(const std::vector<ListedLinear> linears, transformer_linears(config));
+    return bucketed_shapes(linears, tokens);
   }
-  INTAGLIO_ASSIGN(const std::vector<ModelLinear> linears, transformer_linears(*config));
+  INTAGLIO_ASSIGN(const std::vector<ListedLinear> linears, linears_of_model(flags.model, tokens));
   return bucketed_shapes(linears, tokens);
 }
 
@@ -288,9 +310,9 @@ void add_tune(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("tune", "Find the fastest int8 kernels of this GPU for a model's sizes");
   command
-      ->add_option("--model", flags->model,
-                   fmt::format("A model's folder, mini, or one of {}",
-                               fmt::join(public_transformer_names(), ", ")))
+      ->add_option(
+          "--model", flags->model,
+          fmt::format("A model's folder, mini, or one of {}", fmt::join(tunable_names(), ", ")))
       ->type_name("DIR|NAME");
   command
       ->add_option("--shapes", flags->shapes,

@@ -5,8 +5,17 @@
 
 namespace intaglio::ideogram4 {
 
+std::vector<int64_t> published_taps() {
+  std::vector<int64_t> taps;
+  for (int64_t layer = 0; layer <= 33; layer += 3) taps.push_back(layer);
+  taps.push_back(35);
+  return taps;
+}
+
 Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json) {
-  INTAGLIO_TRY(check_known_keys(ConfigKind::kTransformer, json));
+  INTAGLIO_ASSIGN(const std::vector<KeyedConfig> keyed,
+                  keyed_config(ConfigKind::kTransformer, json));
+  INTAGLIO_TRY(check_config_keys(keyed));
   TransformerConfig config;
   INTAGLIO_ASSIGN(config.layers, json.integer("num_layers", 1, kMaxLayers));
   INTAGLIO_ASSIGN(config.heads, json.integer("num_attention_heads", 1, kMaxWidth));
@@ -38,6 +47,20 @@ Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json) {
                       config.heads, config.head_dim, kMaxWidth);
   }
   INTAGLIO_ASSIGN(config.mrope_section, read_sections(json, config.head_dim, "attention_head_dim"));
+  return config;
+}
+
+Expected<qwen3::TextEncoderConfig> parse_text_config(const JsonConfig& json,
+                                                     const JsonConfig* model_index) {
+  INTAGLIO_ASSIGN(qwen3::TextEncoderConfig config, qwen3::parse_text_encoder_config(json));
+  std::vector<int64_t> taps = published_taps();
+  std::string where = json.where() + "text_activation_layers";
+  if (model_index != nullptr && model_index->contains("text_activation_layers")) {
+    where = model_index->where() + "text_activation_layers";
+    INTAGLIO_ASSIGN(taps,
+                    model_index->integers("text_activation_layers", 0, kMaxLayers, kMaxLayers));
+  }
+  INTAGLIO_TRY(qwen3::set_taps(std::move(taps), where, config));
   return config;
 }
 

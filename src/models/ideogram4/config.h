@@ -3,9 +3,11 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "core/status.h"
 #include "io/json_config.h"
+#include "models/qwen3/config.h"
 
 namespace intaglio::ideogram4 {
 
@@ -24,5 +26,13 @@ struct TransformerConfig {
 
 // From transformer/config.json.
 Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json);
+
+// Layers of the published pipeline whose outputs make the features: 0, 3, ..., 33 and 35.
+std::vector<int64_t> published_taps();
+
+// From text_encoder/config.json; the layers that make the features from the `text_activation_layers`
+// of model_index.json, which may be null, else the published ones.
+Expected<qwen3::TextEncoderConfig> parse_text_config(const JsonConfig& json,
+                                                     const JsonConfig* model_index);
 
 }  // namespace intaglio::ideogram4

@@ -26,8 +26,7 @@ ModelSizes mini_sizes() {
   c.mrope_section = {12, 10, 10};
   c.rope_theta = 1000.0;
   c.norm_eps = 1e-5f;
-  TransformerConfig& u = sizes.unconditional;
-  u = c;
+  TransformerConfig& u = sizes.unconditional.emplace(c);
   u.layers = 4;
   u.heads = 4;
   u.intermediate = 512;
@@ -81,8 +80,7 @@ qwen3::TextEncoderConfig text_config() {
   config.vocab = 151936;
   config.rope_theta = 5e6;
   config.norm_eps = 1e-6f;
-  for (int64_t layer = 0; layer <= 33; layer += 3) config.taps.push_back(layer);
-  config.taps.push_back(35);
+  config.taps = published_taps();
   return config;
 }
 

@@ -18,7 +18,8 @@ autoencoder::DecoderConfig vae_config();
 inline constexpr int64_t kPixelsPerToken = 16;
 
 struct ModelSizes {
-  TransformerConfig conditional, unconditional;
+  TransformerConfig conditional;
+  std::optional<TransformerConfig> unconditional;
   qwen3::TextEncoderConfig text;
   autoencoder::DecoderConfig vae;
   int64_t default_side = 0, default_steps = 0;  // of pictures

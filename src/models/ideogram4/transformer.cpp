@@ -1,13 +1,13 @@
 #include "models/ideogram4/transformer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include "core/memory.h"
 #include "core/pace.h"
 #include "models/ideogram4/rope.h"
-#include "models/parts/block_buffers.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 
@@ -32,95 +32,99 @@ void fill_time_embedding(float time, int64_t width, float* out) {
   if (width % 2 != 0) out[width - 1] = 0.0f;
 }
 
-// Text tokens that a session has memory for: prompts of nearly the same length share it.
-int64_t text_capacity(int64_t text_tokens) {
-  constexpr int64_t kTextBucket = 256;
-  return (text_tokens + kTextBucket - 1) / kTextBucket * kTextBucket;
-}
+}  // namespace
 
-// `count` floats in `buffer`, uninitialised; the same memory if it has that size.
-Status hold_floats(const Context& context, int64_t count, AlignedBuffer& buffer) {
-  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
-  if (buffer.size() == bytes) return {};
-  buffer = AlignedBuffer();  // give the old memory back first
-  INTAGLIO_ASSIGN(buffer, allocate(context, bytes));
+Status Transformer::walk(ModuleVisitor& v) {
+  const TransformerConfig& c = config_;
+  const int64_t d = c.width();
+  const int64_t a = c.adaln_dim;
+  // The indicator rows are constants added to every text and image token: part of the projections' bias.
+  std::vector<float> indicator;
+  INTAGLIO_TRY(v.host_vector("embed_image_indicator.weight", Shape{2, d}, indicator));
+  const std::span<const float> of_text = std::span(indicator).first(indicator.size() / 2);
+  const std::span<const float> of_image = std::span(indicator).last(indicator.size() / 2);
+  const auto single = [&](const char* name, int64_t n, int64_t k, LinearWeights& weights,
+                          std::span<const float> added = {}) {
+    return v.linear({.names = {name}, .rows = {n}, .k = k, .bias = true, .added_bias = added},
+                    weights);
+  };
+  INTAGLIO_TRY(single("input_proj", d, c.channels, input_proj_, of_image));
+  INTAGLIO_TRY(single("t_embedding.mlp_in", d, d, time_in_));
+  INTAGLIO_TRY(single("t_embedding.mlp_out", d, d, time_out_));
+  INTAGLIO_TRY(single("adaln_proj", a, d, adaln_proj_));
+  INTAGLIO_TRY(single("final_layer.adaln_modulation", d, a, final_modulation_));
+  INTAGLIO_TRY(single("final_layer.linear", c.channels, d, final_linear_));
+  if (with_text_) {
+    INTAGLIO_TRY(v.linear({.names = {"llm_cond_proj"},
+                           .rows = {d},
+                           .k = c.text_dim,
+                           .bias = true,
+                           .added_bias = of_text,
+                           .quantized = true,
+                           .label = "text_in",
+                           .tokens = LinearRows::kText},
+                          text_proj_));
+    INTAGLIO_TRY(v.vector("llm_cond_norm.weight", Shape{c.text_dim}, text_norm_));
+  }
+  layers_.resize(static_cast<size_t>(c.layers));
+  for (int64_t i = 0; i < c.layers; ++i) {
+    Layer& layer = layers_[static_cast<size_t>(i)];
+    v.begin_layer(i, fmt::format("layers.{}.", i));
+    INTAGLIO_TRY(
+        walk_gated_block(v, block_sizes(), Residence::kLayer, LinearRows::kSequence, layer.block));
+    INTAGLIO_TRY(v.linear({.names = {"adaln_modulation"},
+                           .rows = {4 * d},
+                           .k = a,
+                           .bias = true,
+                           .residence = Residence::kOnce},
+                          layer.modulation));
+  }
   return {};
 }
 
-BlockSizes block_sizes(const TransformerConfig& c, DType dtype, int64_t tokens) {
-  const int64_t hidden = (c.intermediate + kSwigluGroup - 1) / kSwigluGroup * kSwigluGroup;
-  return {tokens, c.width(), std::max({c.width(), hidden, c.channels}),
-          std::max(3 * c.width(), hidden), dtype};
+GatedBlockSizes Transformer::block_sizes() const {
+  return {.heads = config_.heads,
+          .head_dim = config_.head_dim,
+          .intermediate = config_.intermediate,
+          .norm_eps = config_.norm_eps,
+          .qk_norm_eps = config_.norm_eps};
 }
 
-}  // namespace
-
-size_t Transformer::weight_bytes() const {
-  size_t bytes = 0;
-  for (const LinearWeights* w : {&input_proj_, &text_proj_, &time_in_, &time_out_, &adaln_proj_,
-                                 &final_modulation_, &final_linear_}) {
-    bytes += w->size_bytes();
-  }
-  for (const Layer& layer : layers_) {
-    for (const LinearWeights* w :
-         {&layer.qkv, &layer.out, &layer.w13, &layer.w2, &layer.modulation})
-      bytes += w->size_bytes();
-  }
-  return bytes;
+BlockSizes Transformer::buffer_sizes(int64_t rows) const {
+  return gated_block_buffers(block_sizes(), selection().activation_dtype(), rows, config_.channels);
 }
 
-uint64_t Transformer::streamed_bytes() const {
-  uint64_t bytes = 0;
-  for (const StreamedLayer& layer : streamed_) bytes += layer.bytes();
-  return bytes;
+AttentionDesc Transformer::attention_desc(const Context& context, int64_t rows) const {
+  return with_scores(context, {.tokens = rows,
+                               .heads = config_.heads,
+                               .kv_heads = config_.heads,
+                               .head_dim = config_.head_dim,
+                               .causal = false,
+                               .dtype = selection().activation_dtype()});
 }
 
-size_t Transformer::session_bytes(int64_t text_tokens, int64_t grid_h, int64_t grid_w,
-                                  int64_t steps) const {
-  const int64_t text = text_capacity(text_tokens);
-  const int64_t floats = text * config_.width() + (text + grid_h * grid_w) * config_.head_dim +
-                         (4 * config_.layers + 1) * (steps + 1) * config_.width();
-  return static_cast<size_t>(floats) * sizeof(float);
+SessionTables Transformer::session_tables() const {
+  return {.text_width = config_.width(),
+          .angles = config_.head_dim / 2,
+          .blocks = config_.layers,
+          .block = 4 * config_.width(),
+          .last = config_.width()};
 }
 
-// int8 scores where they were asked for, or where the precision is int8 and some kernel takes them.
-AttentionDesc Transformer::attention_desc(const Context& context, int64_t tokens) const {
-  AttentionDesc desc{.tokens = tokens,
-                     .heads = config_.heads,
-                     .kv_heads = config_.heads,
-                     .head_dim = config_.head_dim,
-                     .causal = false,
-                     .dtype = options_.selection.activation_dtype()};
-  if (options_.scores) {
-    desc.scores = *options_.scores;
-  } else if (options_.selection.precision == Precision::kInt8) {
-    desc.scores = AttentionScores::kS8;
-    if (!choose_attention(desc, context)) desc.scores = AttentionScores::kFloat;
-  }
-  return desc;
+void Transformer::fill_rope(const TransformerSession& session, float* cos, float* sin) const {
+  const PassSize& size = session.size();
+  fill_image_rope(config_, size.text_tokens, size.grid_h, size.grid_w, cos, sin);
 }
 
-size_t Transformer::forward_bytes(const Context& context, int64_t tokens,
+size_t Transformer::forward_bytes(const Context& context, int64_t rows,
                                   int64_t image_tokens) const {
-  const DType dtype = options_.selection.activation_dtype();
-  size_t scratch = 0;
-  for (const Layer& layer : layers_) {
-    for (const LinearWeights* w : {&layer.qkv, &layer.out, &layer.w13, &layer.w2}) {
-      scratch = std::max(scratch, linear_scratch_bytes(context, *w, tokens, dtype));
-    }
-  }
-  scratch =
-      std::max(scratch, linear_scratch_bytes(context, input_proj_, image_tokens, DType::kF32));
-  scratch =
-      std::max(scratch, linear_scratch_bytes(context, final_linear_, image_tokens, DType::kF32));
-  const AttentionDesc desc = attention_desc(context, tokens);
-  scratch = std::max(scratch, attention_scratch_bytes(context, desc));
-  size_t heads = 0;
-  if (desc.scores == AttentionScores::kS8) {
-    heads = s8_heads_bytes(desc);
-    scratch = std::max(scratch, qk_norm_rope_scratch_bytes(context, desc));
-  }
-  return block_buffer_bytes(block_sizes(config_, dtype, tokens)) + heads + scratch;
+  const AttentionDesc desc = attention_desc(context, rows);
+  size_t scratch =
+      std::max(linear_scratch_bytes(context, input_proj_, image_tokens, DType::kF32),
+               linear_scratch_bytes(context, final_linear_, image_tokens, DType::kF32));
+  for (const Layer& layer : layers_)
+    scratch = std::max(scratch, gated_block_scratch(context, layer.block, desc));
+  return block_buffer_bytes(buffer_sizes(rows)) + scratch;
 }
 
 size_t Transformer::prepare_bytes(const Context& context, int64_t text_tokens,
@@ -133,101 +137,45 @@ size_t Transformer::prepare_bytes(const Context& context, int64_t text_tokens,
   }
   const size_t time_bytes = 3 * arena_bytes<float>(steps * std::max(d, config_.adaln_dim)) +
                             arena_bytes<float>(steps) + scratch;
-  if (text_tokens == 0 || !options_.with_text) return time_bytes;
+  if (text_tokens == 0 || !with_text_) return time_bytes;
   const size_t text_bytes = arena_bytes<float>(text_tokens * config_.text_dim) +
                             arena_bytes<float>(text_tokens) +
                             linear_scratch_bytes(context, text_proj_, text_tokens, DType::kF32);
   return std::max(time_bytes, text_bytes);
 }
 
-size_t Transformer::scratch_bytes(const Context& context, int64_t text_tokens, int64_t grid_h,
-                                  int64_t grid_w, int64_t steps) const {
-  return std::max(forward_bytes(context, text_tokens + grid_h * grid_w, grid_h * grid_w),
-                  prepare_bytes(context, text_tokens, steps));
+size_t Transformer::scratch_bytes(const Context& context, const PassSize& size,
+                                  int64_t steps) const {
+  return std::max(forward_bytes(context, sequence(size).all(), size.image_tokens()),
+                  prepare_bytes(context, size.text_tokens, steps));
 }
 
-Status Transformer::prepare(const Context& context, const TextInput& text, int64_t grid_h,
-                            int64_t grid_w, std::span<const float> times,
-                            TransformerSession& session) const {
-  if (grid_h < 1 || grid_w < 1 || text.tokens < 0 || times.empty()) {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        "transformer: grid {} x {}, {} text tokens, {} steps; expected positive sizes", grid_h,
-        grid_w, text.tokens, times.size());
-  }
-  if (text.tokens > 0 && !options_.with_text) {
+Status Transformer::embed_text(const Context& context, const TextInput& text,
+                               TransformerSession& session) const {
+  if (!with_text_) {
     return make_error(ErrorCode::kInvalidArgument,
                       "transformer: {} text tokens given to a model loaded without text",
                       text.tokens);
   }
-  const bool same = session.placement_ != 0 && session.text_tokens_ == text.tokens &&
-                    session.grid_h_ == grid_h && session.grid_w_ == grid_w;
-  session.text_tokens_ = text.tokens;
-  session.grid_h_ = grid_h;
-  session.grid_w_ = grid_w;
-  session.steps_ = static_cast<int64_t>(times.size());
-  const int64_t d = config_.width();
-  INTAGLIO_TRY(hold_floats(context, config_.layers * session.steps_ * 4 * d, session.modulation_));
-  INTAGLIO_TRY(hold_floats(context, session.steps_ * d, session.final_scale_));
-  if (!same) INTAGLIO_TRY(place_session(context, session));
-  INTAGLIO_TRY(embed_times(context, times, session));
-  if (text.tokens == 0) return {};
-  if (text.rows == nullptr) return embed_text(context, text.features, session);
-  return copy_in(context, session.text_rows_.data(), text.rows,
-                 static_cast<size_t>(text.tokens * d) * sizeof(float));
-}
-
-Expected<std::vector<float>> Transformer::text_rows(const Context& context,
-                                                    const TransformerSession& session) const {
-  std::vector<float> rows(static_cast<size_t>(session.text_tokens_ * config_.width()));
-  INTAGLIO_TRY(
-      copy_out(context, rows.data(), session.text_rows_.data(), rows.size() * sizeof(float)));
-  return rows;
-}
-
-// Memory for what `forward` reads, and the rope tables, which depend on the sizes alone.
-Status Transformer::place_session(const Context& context, TransformerSession& session) const {
-  static std::atomic<uint64_t> last_placement{0};
-  session.placement_ = 0;
-  const int64_t d = config_.width();
-  const int64_t text = text_capacity(session.text_tokens_);
-  const int64_t angles = config_.head_dim / 2;
-  INTAGLIO_TRY(hold_floats(context, text * d, session.text_rows_));
-  INTAGLIO_TRY(hold_floats(context, (4 * config_.layers + 1) * d, session.now_));
-  INTAGLIO_TRY(hold_floats(context, (text + session.image_tokens()) * angles, session.rope_cos_));
-  INTAGLIO_TRY(hold_floats(context, (text + session.image_tokens()) * angles, session.rope_sin_));
-  std::vector<float> cosine(static_cast<size_t>(session.tokens() * angles)), sine(cosine.size());
-  fill_image_rope(config_, session.text_tokens_, session.grid_h_, session.grid_w_, cosine.data(),
-                  sine.data());
-  const size_t bytes = cosine.size() * sizeof(float);
-  INTAGLIO_TRY(copy_in(context, session.rope_cos_.data(), cosine.data(), bytes));
-  INTAGLIO_TRY(copy_in(context, session.rope_sin_.data(), sine.data(), bytes));
-  session.placement_ = ++last_placement;
-  return {};
-}
-
-Status Transformer::embed_text(const Context& context, const float* text_features,
-                               TransformerSession& session) const {
   const Arena::Scope scope(*context.scratch);
-  const int64_t rows = session.text_tokens_;
+  const int64_t rows = text.tokens;
   INTAGLIO_ASSIGN(float* const storage, context.scratch->take<float>(rows * config_.text_dim));
   INTAGLIO_ASSIGN(float* const scale_row, context.scratch->take<float>(rows));
   const Activation normed{text_proj_.input_dtype(), storage, rows, config_.text_dim, scale_row};
   const NormDesc desc{NormKind::kRms, rows, config_.text_dim, kTextNormEps, normed.dtype};
   INTAGLIO_TRY(norm(context, desc,
-                    {.x = text_features,
+                    {.x = text.features,
                      .weight = text_norm_.as<float>(),
                      .modulation = nullptr,
                      .out = normed}));
-  return linear(context, text_proj_, normed, session.text_rows_.as<float>(), DType::kF32,
-                config_.width());
+  return linear(context, text_proj_, normed, session.text(), DType::kF32, config_.width());
 }
 
 Status Transformer::embed_times(const Context& context, std::span<const float> times,
                                 TransformerSession& session) const {
   const Arena::Scope scope(*context.scratch);
   const int64_t d = config_.width();
-  const int64_t steps = session.steps_;
+  const int64_t steps = session.steps();
   const int64_t width = std::max(d, config_.adaln_dim);
   INTAGLIO_ASSIGN(float* x, context.scratch->take<float>(steps * width));
   INTAGLIO_ASSIGN(float* y, context.scratch->take<float>(steps * width));
@@ -253,51 +201,35 @@ Status Transformer::embed_times(const Context& context, std::span<const float> t
   INTAGLIO_TRY(apply(adaln_proj_, x, y));
   INTAGLIO_TRY(activate(y, config_.adaln_dim, config_.adaln_dim, Nonlinearity::kSilu));
 
-  StreamPass stream(context, streamer_.get(), modulations_);
+  const bool streams = !once().empty();
+  StreamPass stream = once_pass(context, once());
   INTAGLIO_TRY(stream.begin());
   for (size_t i = 0; i < layers_.size(); ++i) {
-    float* m = session.modulation_.as<float>() + static_cast<int64_t>(i) * steps * 4 * d;
-    if (!modulations_.empty()) INTAGLIO_TRY(stream.acquire());
+    float* m = session.block_modulations(static_cast<int64_t>(i));
+    if (streams) INTAGLIO_TRY(stream.acquire());
     INTAGLIO_TRY(apply(layers_[i].modulation, y, m));
-    if (!modulations_.empty()) INTAGLIO_TRY(stream.release());
+    if (streams) INTAGLIO_TRY(stream.release());
     for (const int64_t gate : {1, 3})
       INTAGLIO_TRY(activate(m + gate * d, d, 4 * d, Nonlinearity::kTanh));
   }
   INTAGLIO_TRY(stream.end());
   INTAGLIO_TRY(activate(y, config_.adaln_dim, config_.adaln_dim, Nonlinearity::kSilu));
-  return apply(final_modulation_, y, session.final_scale_.as<float>());
-}
-
-Status Transformer::select_step(const Context& context, TransformerSession& session,
-                                int64_t step) const {
-  if (step < 0 || step >= session.steps_) {
-    return make_error(ErrorCode::kInvalidArgument, "transformer: step {} of a session of {}", step,
-                      session.steps_);
-  }
-  const int64_t d = config_.width();
-  const size_t row = static_cast<size_t>(4 * d) * sizeof(float);
-  INTAGLIO_TRY(copy_inside(context, session.now_.data(),
-                           session.modulation_.as<float>() + step * 4 * d,
-                           {row, layers_.size(), row, row * static_cast<size_t>(session.steps_)}));
-  return copy_inside(context, session.now_.as<float>() + config_.layers * 4 * d,
-                     session.final_scale_.as<float>() + step * d,
-                     static_cast<size_t>(d) * sizeof(float));
+  return apply(final_modulation_, y, session.last_modulations());
 }
 
 Status Transformer::forward(const Context& context, const TransformerSession& session,
                             const float* latents, float* velocity, Profile* profile) const {
   const Arena::Scope scope(*context.scratch);
-  StreamPass stream(context, streamer_.get(), streamed_);
+  StreamPass stream = layer_pass(context);
   INTAGLIO_TRY(stream.begin());
   const int64_t d = config_.width();
   const int64_t image_tokens = session.image_tokens();
   INTAGLIO_ASSIGN(BlockBuffers b,
-                  take_block_buffers(*context.scratch,
-                                     block_sizes(config_, options_.selection.activation_dtype(),
-                                                 session.tokens())));
-  float* const h_image = b.h + session.text_tokens_ * d;
-  INTAGLIO_TRY(copy_inside(context, b.h, session.text_rows_.data(),
-                           static_cast<size_t>(session.text_tokens_ * d) * sizeof(float)));
+                  take_block_buffers(*context.scratch, buffer_sizes(session.rows().all())));
+  const int64_t text_values = session.rows().text * d;
+  float* const h_image = b.h + text_values;
+  INTAGLIO_TRY(
+      copy_inside(context, b.h, session.text(), static_cast<size_t>(text_values) * sizeof(float)));
   {
     INTAGLIO_ASSIGN(const Activation input,
                     as_linear_input(context, input_proj_, latents, DType::kF32, image_tokens,
@@ -306,27 +238,27 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
     INTAGLIO_TRY(linear(context, input_proj_, input, h_image, DType::kF32, d));
   }
 
-  const Activation first_input = b.input_for(layers_.front().qkv);
-  const NormDesc first_desc{NormKind::kRms, session.tokens(), d, config_.norm_eps,
-                            first_input.dtype};
-  {
-    const ProfileScope part(context, profile, ProfilePart::kNorm);
-    INTAGLIO_TRY(norm(context, first_desc,
-                      {.x = b.h,
-                       .weight = layers_.front().attention_norm1.as<float>(),
-                       .modulation = modulation_of(session, 0),
-                       .out = first_input}));
-  }
+  const GatedBlockSizes sizes = block_sizes();
+  INTAGLIO_TRY(begin_gated_blocks(context, sizes, layers_.front().block,
+                                  session.block_modulation(0), b, profile));
   Pace pace(context);
   for (size_t i = 0; i < layers_.size(); ++i) {
     INTAGLIO_TRY(pace.next());
-    if (layers_[i].streams) {
+    if (streams(i)) {
       const ProfileScope part(context, profile, ProfilePart::kOther, "wait for weights");
       INTAGLIO_TRY(stream.acquire());
     }
-    INTAGLIO_TRY(layer_attention(context, session, i, b, profile));
-    INTAGLIO_TRY(layer_feed_forward(context, session, i, b, profile));
-    if (layers_[i].streams) INTAGLIO_TRY(stream.release());
+    const bool is_last = i + 1 == layers_.size();
+    const auto block = static_cast<int64_t>(i);
+    INTAGLIO_TRY(run_gated_block(
+        context, sizes, layers_[i].block,
+        {.attention = attention_desc(context, b.tokens),
+         .rope = session.rope(),
+         .modulation = session.block_modulation(block),
+         .next = is_last ? nullptr : &layers_[i + 1].block,
+         .next_modulation = is_last ? nullptr : session.block_modulation(block + 1)},
+        b, profile));
+    if (streams(i)) INTAGLIO_TRY(stream.release());
   }
   INTAGLIO_TRY(stream.end());
 
@@ -334,121 +266,12 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   const NormDesc last_desc{NormKind::kLayer, image_tokens, d, kFinalNormEps, last.dtype};
   {
     const ProfileScope part(context, profile, ProfilePart::kNorm);
-    INTAGLIO_TRY(norm(context, last_desc,
-                      {.x = h_image,
-                       .weight = nullptr,
-                       .modulation = modulation_of(session, layers_.size()),
-                       .out = last}));
+    INTAGLIO_TRY(norm(
+        context, last_desc,
+        {.x = h_image, .weight = nullptr, .modulation = session.last_modulation(), .out = last}));
   }
   const ProfileScope part(context, profile, ProfilePart::kLinear, "output");
   return linear(context, final_linear_, last, velocity, DType::kF32, config_.channels);
-}
-
-// h += gate1 * rms_norm(out(attention(q, k, v)), attention_norm2); leaves the normed input of the feed-forward in b.input.
-Status Transformer::layer_attention(const Context& context, const TransformerSession& session,
-                                    size_t index, BlockBuffers& b, Profile* profile) const {
-  const Layer& layer = layers_[index];
-  const int64_t d = config_.width();
-  const int64_t tokens = session.tokens();
-  const float* const m = modulation_of(session, index);
-  const Arena::Scope scope(*context.scratch);
-  const AttentionDesc desc = attention_desc(context, tokens);
-  S8Heads s8;
-  if (desc.scores == AttentionScores::kS8) {
-    INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, desc));
-  }
-  const size_t element = dtype_size(b.dtype);
-  const auto column = [&](int64_t c) {
-    return static_cast<std::byte*>(b.wide) + static_cast<size_t>(c) * element;
-  };
-  {
-    const ProfileScope part(context, profile, ProfilePart::kLinear, "qkv");
-    INTAGLIO_TRY(linear(context, layer.qkv, b.input_for(layer.qkv), b.wide, b.dtype, 3 * d));
-  }
-  {
-    const ProfileScope part(context, profile, ProfilePart::kRope);
-    INTAGLIO_TRY(
-        qk_norm_rope(context, desc,
-                     {.q = column(0),
-                      .k = column(d),
-                      .ld = 3 * d,
-                      .q_weight = layer.norm_q.as<float>(),
-                      .k_weight = layer.norm_k.as<float>(),
-                      .rope = {session.rope_cos_.as<float>(), session.rope_sin_.as<float>()},
-                      .eps = config_.norm_eps,
-                      .s8 = s8}));
-  }
-  // Attention writes straight into the next linear's input when the types agree.
-  void* const attended = layer.out.input_dtype() == b.dtype ? b.input : b.narrow;
-  {
-    const ProfileScope part(context, profile, ProfilePart::kAttention);
-    INTAGLIO_TRY(attention(context, desc,
-                           {.q = column(0),
-                            .k = column(d),
-                            .v = column(2 * d),
-                            .ldq = 3 * d,
-                            .ldk = 3 * d,
-                            .ldv = 3 * d,
-                            .out = attended,
-                            .s8 = s8}));
-  }
-  INTAGLIO_ASSIGN(const Activation input,
-                  as_linear_input(context, layer.out, attended, b.dtype, tokens, b.input,
-                                  b.scale_row, profile, "attended"));
-  {
-    const ProfileScope part(context, profile, ProfilePart::kLinear, "out");
-    INTAGLIO_TRY(linear(context, layer.out, input, b.narrow, b.dtype, d));
-  }
-  const ProfileScope part(context, profile, ProfilePart::kNorm, "residual");
-  const Activation next = b.input_for(layer.w13);
-  const NormDesc residual_desc{NormKind::kRms, tokens, d, config_.norm_eps, b.dtype};
-  const NormDesc next_desc{NormKind::kRms, tokens, d, config_.norm_eps, next.dtype};
-  const NormArgs next_args{
-      .x = nullptr, .weight = layer.ffn_norm1.as<float>(), .modulation = m + 2 * d, .out = next};
-  return gated_residual(context, residual_desc,
-                        {.h = b.h,
-                         .y = b.narrow,
-                         .y_dtype = b.dtype,
-                         .weight = layer.attention_norm2.as<float>(),
-                         .gate = m + d},
-                        &next_desc, &next_args);
-}
-
-// h += gate2 * rms_norm(w2(silu(w1(u)) * w3(u)), ffn_norm2); leaves the normed input of the next layer's attention, if there is one, in b.input.
-Status Transformer::layer_feed_forward(const Context& context, const TransformerSession& session,
-                                       size_t index, BlockBuffers& b, Profile* profile) const {
-  const Layer& layer = layers_[index];
-  const int64_t d = config_.width();
-  const int64_t tokens = session.tokens();
-  const int64_t hidden = layer.w13.out_cols();
-  {
-    const ProfileScope part(context, profile, ProfilePart::kLinear, "w1w3");
-    INTAGLIO_TRY(linear(context, layer.w13, b.input_for(layer.w13), b.wide, b.dtype, hidden));
-  }
-  INTAGLIO_ASSIGN(const Activation input,
-                  as_linear_input(context, layer.w2, b.wide, b.dtype, tokens, b.input, b.scale_row,
-                                  profile, "hidden"));
-  {
-    const ProfileScope part(context, profile, ProfilePart::kLinear, "w2");
-    INTAGLIO_TRY(linear(context, layer.w2, input, b.narrow, b.dtype, d));
-  }
-  const ProfileScope part(context, profile, ProfilePart::kNorm, "residual");
-  const NormDesc residual_desc{NormKind::kRms, tokens, d, config_.norm_eps, b.dtype};
-  const GatedResidualArgs residual{.h = b.h,
-                                   .y = b.narrow,
-                                   .y_dtype = b.dtype,
-                                   .weight = layer.ffn_norm2.as<float>(),
-                                   .gate = modulation_of(session, index) + 3 * d};
-  if (index + 1 == layers_.size())
-    return gated_residual(context, residual_desc, residual, nullptr, nullptr);
-  const Layer& following = layers_[index + 1];
-  const Activation next = b.input_for(following.qkv);
-  const NormDesc next_desc{NormKind::kRms, tokens, d, config_.norm_eps, next.dtype};
-  const NormArgs next_args{.x = nullptr,
-                           .weight = following.attention_norm1.as<float>(),
-                           .modulation = modulation_of(session, index + 1),
-                           .out = next};
-  return gated_residual(context, residual_desc, residual, &next_desc, &next_args);
 }
 
 }  // namespace intaglio::ideogram4

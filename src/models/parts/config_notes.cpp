@@ -1,5 +1,11 @@
 #include "models/parts/config_notes.h"
 
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "io/printable.h"
+
 namespace intaglio {
 namespace {
 
@@ -23,11 +29,38 @@ const ConfigTable& notes() {
   return table;
 }
 
+const ConfigTable& own_defaults_table() {
+  static const ConfigTable table{
+      {"default_steps"}, {"default_guidance"}, {"default_mu"}, {"default_std"}, {"default_size"}};
+  return table;
+}
+
+const ConfigTable& preset_table() {
+  static const ConfigTable table{{"steps"}, {"mu"}, {"std"}, {"guidance"}};
+  return table;
+}
+
 }  // namespace
 
 ConfigTable with_notes(ConfigTable table) {
   table.insert(table.end(), notes().begin(), notes().end());
   return table;
+}
+
+Expected<std::vector<KeyedConfig>> keyed_model_index(const JsonConfig& config,
+                                                     const ConfigTable& table) {
+  std::vector<KeyedConfig> parts{{config, table}};
+  if (config.contains("intaglio")) {
+    INTAGLIO_ASSIGN(const JsonConfig own, config.object("intaglio"));
+    parts.push_back({own, own_defaults_table(), "intaglio."});
+  }
+  if (!config.contains("presets")) return parts;
+  INTAGLIO_ASSIGN(const JsonConfig presets, config.object("presets"));
+  for (const auto& [name, value] : presets.json().items()) {
+    INTAGLIO_ASSIGN(const JsonConfig preset, presets.object(name));
+    parts.push_back({preset, preset_table(), fmt::format("presets.{}.", printable(name, 60))});
+  }
+  return parts;
 }
 
 }  // namespace intaglio

@@ -8,6 +8,9 @@
 
 namespace intaglio {
 
+// The configs of a model in a folder of the diffusers layout.
+enum class ConfigKind { kModelIndex, kScheduler, kTransformer, kTextEncoder, kVae, kTokenizer };
+
 using ConfigTable = std::vector<ConfigKey>;
 
 inline constexpr std::string_view kFalse = "[false]";
@@ -17,5 +20,10 @@ inline constexpr std::string_view kSilu = R"(["silu", "swish"])";
 
 // `table` and what writers of configs note down beside the settings; weights quantized by another program are refused.
 ConfigTable with_notes(ConfigTable table);
+
+// model_index.json, of which `table` has the keys, with what its makers say of schedules: "intaglio"
+// and "presets" (models/model_info.h).
+Expected<std::vector<KeyedConfig>> keyed_model_index(const JsonConfig& config,
+                                                     const ConfigTable& table);
 
 }  // namespace intaglio

@@ -10,18 +10,13 @@
 namespace intaglio {
 namespace {
 
-using cuda::S8Fusion;
-
 constexpr int64_t kMaxWidth = 1 << 20;
 constexpr int64_t kMaxHeads = 4096;
 constexpr int64_t kSwigluUnit = 16;  // gate and up rows alternate in groups of 16
 
-// Sizes from the model cards' transformer/config.json on huggingface.co (ideogram-ai, black-forest-labs/FLUX.2-dev, Tongyi-MAI/Z-Image,
+// Sizes from the model cards' transformer/config.json on huggingface.co (black-forest-labs/FLUX.2-dev, Tongyi-MAI/Z-Image,
 // Qwen/Qwen-Image); of each only what is read here.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kPublicConfigs{{
-    {"ideogram4",
-     R"({"_class_name": "Ideogram4Transformer2DModel", "num_attention_heads": 18,
-         "attention_head_dim": 256, "intermediate_size": 12288, "llm_features_dim": 53248})"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kPublicConfigs{{
     {"flux2",
      R"({"_class_name": "Flux2Transformer2DModel", "num_attention_heads": 48,
          "attention_head_dim": 128, "joint_attention_dim": 15360, "mlp_ratio": 3.0})"},
@@ -42,16 +37,16 @@ struct Stream {
   LinearRows rows = LinearRows::kSequence;
 };
 
-void add_stream(std::vector<ModelLinear>& all, const Stream& s) {
+void add_stream(std::vector<ListedLinear>& all, const Stream& s) {
   const int64_t hidden = s.gated ? padded_gate(s.hidden) : s.hidden;
-  all.push_back({s.prefix + "qkv", 3 * s.width, s.width, S8Fusion::kNone, s.rows});
-  all.push_back({s.prefix + "out", s.width, s.width, S8Fusion::kNone, s.rows});
+  all.push_back({s.prefix + "qkv", 3 * s.width, s.width, GemmEpilogue::kNone, s.rows});
+  all.push_back({s.prefix + "out", s.width, s.width, GemmEpilogue::kNone, s.rows});
   if (s.gated) {
-    all.push_back({s.prefix + "ffn_in", 2 * hidden, s.width, S8Fusion::kSwiglu, s.rows});
+    all.push_back({s.prefix + "ffn_in", 2 * hidden, s.width, GemmEpilogue::kSwiglu, s.rows});
   } else {
-    all.push_back({s.prefix + "ffn_in", hidden, s.width, S8Fusion::kNone, s.rows});
+    all.push_back({s.prefix + "ffn_in", hidden, s.width, GemmEpilogue::kNone, s.rows});
   }
-  all.push_back({s.prefix + "ffn_out", s.width, hidden, S8Fusion::kNone, s.rows});
+  all.push_back({s.prefix + "ffn_out", s.width, hidden, GemmEpilogue::kNone, s.rows});
 }
 
 Expected<int64_t> width_of_heads(const JsonConfig& json) {
@@ -61,18 +56,8 @@ Expected<int64_t> width_of_heads(const JsonConfig& json) {
   return make_error(ErrorCode::kBadFormat, "width {} x {} exceeds {}", heads, head_dim, kMaxWidth);
 }
 
-Expected<std::vector<ModelLinear>> ideogram4_linears(const JsonConfig& json) {
-  INTAGLIO_ASSIGN(const int64_t width, width_of_heads(json));
-  INTAGLIO_ASSIGN(const int64_t hidden, json.integer("intermediate_size", 1, kMaxWidth));
-  INTAGLIO_ASSIGN(const int64_t text, json.integer("llm_features_dim", 1, kMaxWidth));
-  std::vector<ModelLinear> all;
-  add_stream(all, {"", width, hidden, true, LinearRows::kSequence});
-  all.push_back({"text_in", width, text, S8Fusion::kNone, LinearRows::kText});
-  return all;
-}
-
 // Blocks of two streams, then blocks of one whose attention and feed-forward run side by side: one product out of both.
-Expected<std::vector<ModelLinear>> flux2_linears(const JsonConfig& json) {
+Expected<std::vector<ListedLinear>> flux2_linears(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const int64_t width, width_of_heads(json));
   INTAGLIO_ASSIGN(const double ratio, json.number_or("mlp_ratio", 3.0));
   INTAGLIO_ASSIGN(const int64_t text, json.integer("joint_attention_dim", 1, kMaxWidth));
@@ -82,44 +67,43 @@ Expected<std::vector<ModelLinear>> flux2_linears(const JsonConfig& json) {
   }
   const auto hidden = static_cast<int64_t>(static_cast<double>(width) * ratio);
   const int64_t gate = padded_gate(hidden);
-  std::vector<ModelLinear> all;
+  std::vector<ListedLinear> all;
   add_stream(all, {"double.image.", width, hidden, true, LinearRows::kImage});
   add_stream(all, {"double.text.", width, hidden, true, LinearRows::kText});
-  all.push_back({"single.qkv", 3 * width, width, S8Fusion::kNone, LinearRows::kSequence});
-  all.push_back({"single.ffn_in", 2 * gate, width, S8Fusion::kSwiglu, LinearRows::kSequence});
-  all.push_back({"single.out", width, width + gate, S8Fusion::kNone, LinearRows::kSequence});
-  all.push_back({"text_in", width, text, S8Fusion::kNone, LinearRows::kText});
+  all.push_back({"single.qkv", 3 * width, width, GemmEpilogue::kNone, LinearRows::kSequence});
+  all.push_back({"single.ffn_in", 2 * gate, width, GemmEpilogue::kSwiglu, LinearRows::kSequence});
+  all.push_back({"single.out", width, width + gate, GemmEpilogue::kNone, LinearRows::kSequence});
+  all.push_back({"text_in", width, text, GemmEpilogue::kNone, LinearRows::kText});
   return all;
 }
 
-Expected<std::vector<ModelLinear>> z_image_linears(const JsonConfig& json) {
+Expected<std::vector<ListedLinear>> z_image_linears(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const int64_t width, json.integer("dim", 1, kMaxWidth));
   INTAGLIO_ASSIGN(const int64_t text, json.integer("cap_feat_dim", 1, kMaxWidth));
   const int64_t hidden = width * 8 / 3;
-  std::vector<ModelLinear> all;
+  std::vector<ListedLinear> all;
   add_stream(all, {"", width, hidden, true, LinearRows::kSequence});
   add_stream(all, {"image_refiner.", width, hidden, true, LinearRows::kImage});
   add_stream(all, {"text_refiner.", width, hidden, true, LinearRows::kText});
-  all.push_back({"text_in", width, text, S8Fusion::kNone, LinearRows::kText});
+  all.push_back({"text_in", width, text, GemmEpilogue::kNone, LinearRows::kText});
   return all;
 }
 
 // Two streams all the way; the feed-forward has GELU, no gate.
-Expected<std::vector<ModelLinear>> qwen_image_linears(const JsonConfig& json) {
+Expected<std::vector<ListedLinear>> qwen_image_linears(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const int64_t width, width_of_heads(json));
   INTAGLIO_ASSIGN(const int64_t text, json.integer("joint_attention_dim", 1, kMaxWidth));
-  std::vector<ModelLinear> all;
+  std::vector<ListedLinear> all;
   add_stream(all, {"image.", width, 4 * width, false, LinearRows::kImage});
   add_stream(all, {"text.", width, 4 * width, false, LinearRows::kText});
-  all.push_back({"text_in", width, text, S8Fusion::kNone, LinearRows::kText});
+  all.push_back({"text_in", width, text, GemmEpilogue::kNone, LinearRows::kText});
   return all;
 }
 
 }  // namespace
 
-Expected<std::vector<ModelLinear>> transformer_linears(const JsonConfig& config) {
+Expected<std::vector<ListedLinear>> transformer_linears(const JsonConfig& config) {
   INTAGLIO_ASSIGN(const std::string name, config.string_or("_class_name", ""));
-  if (name == "Ideogram4Transformer2DModel") return ideogram4_linears(config);
   if (name == "Flux2Transformer2DModel") return flux2_linears(config);
   if (name == "ZImageTransformer2DModel") return z_image_linears(config);
   if (name == "QwenImageTransformer2DModel") return qwen_image_linears(config);
@@ -141,7 +125,7 @@ std::vector<std::string> public_transformer_names() {
   return names;
 }
 
-std::vector<NamedShape> bucketed_shapes(const std::vector<ModelLinear>& linears,
+std::vector<NamedShape> bucketed_shapes(const std::vector<ListedLinear>& linears,
                                         const TokenCounts& tokens) {
   const std::vector<int64_t> image{cuda::bucket_m(tokens.image)};
   const std::vector<int64_t> text = cuda::buckets_between(tokens.first_text, tokens.last_text);
@@ -149,12 +133,16 @@ std::vector<NamedShape> bucketed_shapes(const std::vector<ModelLinear>& linears,
       cuda::buckets_between(tokens.image + tokens.first_text, tokens.image + tokens.last_text);
   if (tokens.image_alone) sequence.insert(sequence.begin(), image.front());
   std::vector<NamedShape> shapes;
-  for (const ModelLinear& linear : linears) {
+  for (const ListedLinear& linear : linears) {
     const std::vector<int64_t>& rows = linear.rows == LinearRows::kSequence ? sequence
                                        : linear.rows == LinearRows::kImage  ? image
                                                                             : text;
     for (const int64_t m : rows) {
-      const cuda::S8GemmShape shape{m, linear.n, linear.k, linear.fusion, cuda::S8Out::kBF16};
+      const cuda::S8GemmShape shape{m, linear.n, linear.k,
+                                    linear.epilogue == GemmEpilogue::kSwiglu
+                                        ? cuda::S8Fusion::kSwiglu
+                                        : cuda::S8Fusion::kNone,
+                                    cuda::S8Out::kBF16};
       const bool there = std::any_of(shapes.begin(), shapes.end(),
                                      [&](const NamedShape& s) { return s.shape == shape; });
       if (!there) shapes.push_back({linear.name, shape});

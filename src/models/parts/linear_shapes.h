@@ -1,4 +1,4 @@
-// The large linears of diffusion transformers, as matrix products: what to tune and to time, from a model's config alone.
+// The large linears of diffusion transformers, as matrix products: what to tune and to time.
 #pragma once
 
 #include <cstdint>
@@ -9,26 +9,19 @@
 
 #include "core/status.h"
 #include "io/json_config.h"
+#include "models/parts/modules.h"
 #include "ops/cuda/tuning/s8_gemm_choice.h"
 
 namespace intaglio {
 
-// Which tokens are the rows of a product.
-enum class LinearRows { kSequence, kImage, kText };  // kSequence: text and image together
+// Of models that this engine tunes for but does not draw with: from transformer/config.json of the
+// diffusers layout (FLUX.2, Z-Image, Qwen-Image). Linears that share their input count as one
+// product, a gated feed-forward's first two as one with SwiGLU. Left out: what runs once a picture
+// on few rows, and text encoders; both stay bf16. Errors: kUnsupported for another _class_name,
+// kBadFormat for sizes that are missing or out of range.
+Expected<std::vector<ListedLinear>> transformer_linears(const JsonConfig& config);
 
-struct ModelLinear {
-  std::string name;  // "qkv", "single.out"
-  int64_t n = 0, k = 0;
-  cuda::S8Fusion fusion = cuda::S8Fusion::kNone;
-  LinearRows rows = LinearRows::kSequence;
-};
-
-// From transformer/config.json of the diffusers layout: Ideogram 4, FLUX.2, Z-Image, Qwen-Image. Linears that share their input count as one
-// product, a gated feed-forward's first two as one with SwiGLU. Left out: what runs once a picture on few rows, and text encoders; both stay bf16.
-// Errors: kUnsupported for another _class_name, kBadFormat for sizes that are missing or out of range.
-Expected<std::vector<ModelLinear>> transformer_linears(const JsonConfig& config);
-
-// The public config of "ideogram4", "flux2", "z_image" or "qwen_image", as far as transformer_linears reads it.
+// The public config of "flux2", "z_image" or "qwen_image", as far as transformer_linears reads it.
 std::optional<std::string_view> public_transformer_config(std::string_view name);
 std::vector<std::string> public_transformer_names();
 
@@ -44,7 +37,7 @@ struct NamedShape {
 };
 
 // The linears at every bucket of rows that these tokens can make; no shape twice.
-std::vector<NamedShape> bucketed_shapes(const std::vector<ModelLinear>& linears,
+std::vector<NamedShape> bucketed_shapes(const std::vector<ListedLinear>& linears,
                                         const TokenCounts& tokens);
 
 }  // namespace intaglio

@@ -49,6 +49,11 @@ std::vector<std::string> ModuleVisitor::full_names(const LinearModule& module) c
   return names;
 }
 
+LinearKind ModuleVisitor::kind_of(const LinearModule& module,
+                                  const LayerSelection& selection) const {
+  return selection.kind_of(full_names(module), module.quantized);
+}
+
 // ---- DeclareModules
 
 Status DeclareModules::linear(const LinearModule& module, LinearWeights&) {
@@ -86,7 +91,7 @@ void CountModules::begin_layer(int64_t index, std::string prefix) {
 }
 
 Status CountModules::linear(const LinearModule& module, LinearWeights& weights) {
-  const LinearSizes sizes{.kind = selection_.kind_of(full_names(module)),
+  const LinearSizes sizes{.kind = kind_of(module, selection_),
                           .epilogue = module.epilogue,
                           .n = outputs_of(module),
                           .k = inputs_of(module)};
@@ -128,14 +133,49 @@ Status CountModules::host_vector(const std::string&, const Shape& shape,
 
 Status CountModules::table(const std::string&, const Shape&) { return {}; }
 
+// ---- ListModules
+
+Status ListModules::linear(const LinearModule& module, LinearWeights& weights) {
+  if (module.quantized)
+    for (std::string& name : full_names(module)) quantized_.push_back(std::move(name));
+  // Padded as int8 products want it.
+  set_sizes(DeviceKind::kGpu,
+            {.kind = LinearKind::kS8,
+             .epilogue = module.epilogue,
+             .n = outputs_of(module),
+             .k = inputs_of(module)},
+            weights);
+  if (*module.label == '\0') return {};
+  for (ListedLinear& known : linears_) {
+    if (known.name != module.label || known.rows != module.tokens) continue;
+    ++known.count;
+    return {};
+  }
+  linears_.push_back({.name = module.label,
+                      .n = weights.n,
+                      .k = weights.k,
+                      .epilogue = module.epilogue,
+                      .rows = module.tokens});
+  return {};
+}
+
+Status ListModules::vector(const std::string&, const Shape&, AlignedBuffer&) { return {}; }
+
+Status ListModules::host_vector(const std::string&, const Shape& shape,
+                                std::vector<float>& values) {
+  values.assign(static_cast<size_t>(shape.count()), 0.0f);
+  return {};
+}
+
+Status ListModules::table(const std::string&, const Shape&) { return {}; }
+
 // ---- DescribeModules
 
 Status DescribeModules::linear(const LinearModule& module, LinearWeights& weights) {
-  INTAGLIO_ASSIGN(weights,
-                  describe_linear(context_, {.kind = selection_.kind_of(full_names(module)),
-                                             .epilogue = module.epilogue,
-                                             .n = outputs_of(module),
-                                             .k = inputs_of(module)}));
+  INTAGLIO_ASSIGN(weights, describe_linear(context_, {.kind = kind_of(module, selection_),
+                                                      .epilogue = module.epilogue,
+                                                      .n = outputs_of(module),
+                                                      .k = inputs_of(module)}));
   return {};
 }
 
@@ -186,7 +226,7 @@ Expected<LinearWeights> PrepareModules::prepare(const LinearModule& module) {
     biases.push_back(std::move(b));
   }
   INTAGLIO_ASSIGN(LinearWeights weights,
-                  make_linear(context_, selection_.kind_of(full_names(module)), module.epilogue,
+                  make_linear(context_, kind_of(module, selection_), module.epilogue,
                               views_of(parts), views_of(biases), module.added_bias));
   own(weights, parts.front());  // only a single one is used as it lies
   return weights;

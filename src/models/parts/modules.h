@@ -22,6 +22,9 @@ enum class Residence {
   kOnce    // once a picture: on a GPU, from pinned host memory through the slots
 };
 
+// Which tokens are the rows of a product.
+enum class LinearRows { kSequence, kImage, kText };  // kSequence: text and image together
+
 // Linears of the same input laid side by side. Weights are "<prefix><name>.weight" [rows, k].
 struct LinearModule {
   std::vector<std::string> names;
@@ -32,6 +35,20 @@ struct LinearModule {
   Residence residence = Residence::kFixed;
   int64_t padded_k = 0;  // of an input wider than k, whose other columns are zeros; 0: k
   std::span<const float> added_bias = {};  // a value for every output, or empty
+  bool quantized = false;                  // at precisions that quantize; else it is bf16 there
+  // Of large products, which benchmarks, tuning and the cost model list: what it is called there
+  // and in profiles ("qkv"). Empty: it runs on few rows or few outputs.
+  const char* label = "";
+  LinearRows tokens = LinearRows::kSequence;
+};
+
+// A large product of a pass, and how often the pass runs it over the same rows.
+struct ListedLinear {
+  std::string name;
+  int64_t n = 0, k = 0;  // as the kernels have them, padded
+  GemmEpilogue epilogue = GemmEpilogue::kNone;
+  LinearRows rows = LinearRows::kSequence;
+  int64_t count = 1;
 };
 
 // A visitor sees the modules in the order of the walk. `weights` and `vector` are the model's own members: sizes and kind of `weights` are set by every visitor
@@ -59,6 +76,7 @@ class ModuleVisitor {
  protected:
   // Full names, without ".weight".
   std::vector<std::string> full_names(const LinearModule& module) const;
+  LinearKind kind_of(const LinearModule& module, const LayerSelection& selection) const;
 
   int64_t layer_ = -1;
   std::string prefix_;
@@ -106,6 +124,23 @@ class CountModules : public ModuleVisitor {
  private:
   const LayerSelection& selection_;
   ModelWeights weights_;
+};
+
+// The large products of a pass, the same ones counted, and what of a model is quantized.
+class ListModules : public ModuleVisitor {
+ public:
+  const std::vector<ListedLinear>& linears() const { return linears_; }
+  // Full names of all that are quantized.
+  const std::vector<std::string>& quantized() const { return quantized_; }
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status host_vector(const std::string& name, const Shape& shape,
+                     std::vector<float>& values) override;
+  Status table(const std::string& name, const Shape& shape) override;
+
+ private:
+  std::vector<ListedLinear> linears_;
+  std::vector<std::string> quantized_;
 };
 
 // Linears without their weights, as `linear_scratch_bytes` needs them.

@@ -72,34 +72,18 @@ bool name_matches(std::string_view pattern, std::string_view name) {
   return p == pattern.size();
 }
 
-const std::vector<std::string>& default_int8_patterns() {
-  static const std::vector<std::string> patterns{
-      "layers.*.attention.to_q",  "layers.*.attention.to_k",
-      "layers.*.attention.to_v",  "layers.*.attention.to_out.0",
-      "layers.*.feed_forward.w1", "layers.*.feed_forward.w2",
-      "layers.*.feed_forward.w3", "llm_cond_proj",
-  };
-  return patterns;
-}
-
-LinearKind LayerSelection::kind_of(std::string_view name) const {
+LinearKind LayerSelection::kind_of(const std::vector<std::string>& names, bool quantized) const {
   if (precision == Precision::kFp32) return LinearKind::kF32;
-  if (precision == Precision::kBf16 || !matches_any(int8, name) || matches_any(keep_bf16, name))
-    return LinearKind::kBF16;
-  return selected_kind(precision);
-}
-
-LinearKind LayerSelection::kind_of(const std::vector<std::string>& names) const {
-  LinearKind kind = kind_of(names.front());
-  for (const std::string& name : names)
-    kind = std::min(kind, kind_of(name));  // ordered from most to least precise
-  return kind;
+  const bool kept = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return matches_any(keep_bf16, name);
+  });
+  return quantized && !kept ? selected_kind(precision) : LinearKind::kBF16;
 }
 
 Status LayerSelection::check_keep_bf16(const std::vector<std::string>& names) const {
   for (const std::string& pattern : keep_bf16) {
     const bool used = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-      return matches_any(int8, name) && name_matches(pattern, name);
+      return name_matches(pattern, name);
     });
     if (!used)
       return make_error(ErrorCode::kInvalidArgument,

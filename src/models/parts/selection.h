@@ -1,4 +1,4 @@
-// Which linear runs at which precision: a rule list over weight names, not code.
+// Which linear runs at which precision.
 #pragma once
 
 #include <optional>
@@ -30,20 +30,16 @@ std::optional<Precision> precision_from_name(std::string_view name);
 // Matches a dotted weight name against a pattern; '*' stands for any run of characters.
 bool name_matches(std::string_view pattern, std::string_view name);
 
-// The names the paper quantizes: q, k, v, out, w1, w2, w3 of every layer and the text projection.
-const std::vector<std::string>& default_int8_patterns();
-
-// Decides per linear. `int8` lists the patterns to quantize, `keep_bf16` takes names out again.
+// Decides per linear. Which of a model's linears are quantized the model says (LinearModule::quantized);
+// `keep_bf16`, patterns of names, takes some out again.
 struct LayerSelection {
   Precision precision = Precision::kInt8;
-  std::vector<std::string> int8 = default_int8_patterns();
-  std::vector<std::string> keep_bf16;
+  std::vector<std::string> keep_bf16{};
 
-  // `name` is the module's name without ".weight", e.g. "layers.3.feed_forward.w2".
-  LinearKind kind_of(std::string_view name) const;
-  // Linears that share their input run as one product: the kind of all of them, the most precise winning.
-  LinearKind kind_of(const std::vector<std::string>& names) const;
-  // kInvalidArgument if a pattern of keep_bf16 names no linear of `names` that would be quantized: a slip of the pen should not pass silently.
+  // Of linears that share their input and run as one product: `names` are the modules' without
+  // ".weight", e.g. "layers.3.feed_forward.w2". One that is kept keeps all.
+  LinearKind kind_of(const std::vector<std::string>& names, bool quantized) const;
+  // kInvalidArgument if a pattern of keep_bf16 names none of the linears that are quantized, `names`: a slip of the pen should not pass silently.
   Status check_keep_bf16(const std::vector<std::string>& names) const;
   // kUnsupported if the context's device has no products for the precision: better known before weights are read.
   Status check_device(const Context& context) const;

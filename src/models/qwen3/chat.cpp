@@ -6,11 +6,11 @@
 
 namespace intaglio::qwen3 {
 
-std::string chat_form(std::string_view prompt) {
-  return fmt::format("<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", prompt);
+std::string ChatForm::around(std::string_view prompt) const {
+  return fmt::format("{}{}{}", before, prompt, after);
 }
 
-Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer,
+Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer, const ChatForm& form,
                                                std::string_view prompt) {
   // Checked here and not only in encode, so that the offset counts from the caller's first byte.
   if (const auto offset = find_invalid_utf8(prompt)) {
@@ -19,16 +19,23 @@ Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer,
         "the prompt is not UTF-8: the byte 0x{:02x} at offset {} of {} starts no character",
         static_cast<unsigned char>(prompt[*offset]), *offset, prompt.size());
   }
-  INTAGLIO_ASSIGN(std::vector<int32_t> ids, tokenizer.encode(chat_form(prompt)));
-  INTAGLIO_TRY(check_prompt_tokens(static_cast<int64_t>(ids.size())));
+  INTAGLIO_ASSIGN(std::vector<int32_t> ids, tokenizer.encode(form.around(prompt)));
+  INTAGLIO_TRY(limit_prompt_tokens(form, ids));
   return ids;
 }
 
-Status check_prompt_tokens(int64_t tokens) {
-  if (tokens <= kMaxPromptTokens) return {};
+Status check_prompt_tokens(const ChatForm& form, const std::vector<int32_t>& ids) {
+  if (static_cast<int64_t>(ids.size()) <= form.most_tokens) return {};
   return make_error(ErrorCode::kInvalidArgument,
-                    "the prompt is {} tokens long in chat form; at most {} are allowed", tokens,
-                    kMaxPromptTokens);
+                    "the prompt is {} tokens long in chat form; at most {} are allowed", ids.size(),
+                    form.most_tokens);
+}
+
+Status limit_prompt_tokens(const ChatForm& form, std::vector<int32_t>& ids) {
+  if (!form.cuts) return check_prompt_tokens(form, ids);
+  if (static_cast<int64_t>(ids.size()) > form.most_tokens)
+    ids.resize(static_cast<size_t>(form.most_tokens));
+  return {};
 }
 
 }  // namespace intaglio::qwen3

@@ -1,4 +1,4 @@
-// The chat form in which Qwen3-VL reads a prompt.
+// The chat forms in which Qwen3 and Qwen3-VL read a prompt.
 #pragma once
 
 #include <string>
@@ -10,15 +10,26 @@
 
 namespace intaglio::qwen3 {
 
+// The longest prompt of any model, in tokens.
 inline constexpr int64_t kMaxPromptTokens = 2048;
 
-// "<|im_start|>user\n" + prompt + "<|im_end|>\n<|im_start|>assistant\n"
-std::string chat_form(std::string_view prompt);
+// What stands around a prompt, and what becomes of a long one.
+struct ChatForm {
+  std::string_view before = "<|im_start|>user\n";
+  std::string_view after = "<|im_end|>\n<|im_start|>assistant\n";
+  int64_t most_tokens = kMaxPromptTokens;
+  bool cuts = false;  // to `most_tokens`, the form's end among them; else a long prompt is refused
 
-// kInvalidArgument for more than kMaxPromptTokens, naming both numbers.
-Status check_prompt_tokens(int64_t tokens);
+  std::string around(std::string_view prompt) const;
+};
 
-// Ids of the prompt in chat form; more than kMaxPromptTokens is kInvalidArgument naming both numbers.
-Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer, std::string_view prompt);
+// kInvalidArgument for more than form.most_tokens, naming both numbers.
+Status check_prompt_tokens(const ChatForm& form, const std::vector<int32_t>& ids);
+// Cuts, or refuses as above.
+Status limit_prompt_tokens(const ChatForm& form, std::vector<int32_t>& ids);
+
+// Ids of the prompt in chat form.
+Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer, const ChatForm& form,
+                                               std::string_view prompt);
 
 }  // namespace intaglio::qwen3

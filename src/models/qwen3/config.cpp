@@ -11,14 +11,6 @@
 namespace intaglio::qwen3 {
 namespace {
 
-// Taps of the published pipeline for Qwen3-VL-8B: layers 0, 3, ..., 33 and 35.
-std::vector<int64_t> default_taps() {
-  std::vector<int64_t> taps;
-  for (int64_t layer = 0; layer <= 33; layer += 3) taps.push_back(layer);
-  taps.push_back(35);
-  return taps;
-}
-
 // From the rope's own object, or beside the sizes in older configs; both must agree.
 Expected<double> rope_theta_of(const JsonConfig& text) {
   std::optional<double> theta;
@@ -60,8 +52,7 @@ Status check_full_attention(const JsonConfig& text) {
 
 }  // namespace
 
-Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json,
-                                                      const JsonConfig* model_index) {
+Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const std::vector<KeyedConfig> keyed, keyed_text_config(json));
   INTAGLIO_TRY(check_config_keys(keyed));
   JsonConfig text = json;
@@ -97,25 +88,20 @@ Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json,
     if (!rope.contains("mrope_section")) continue;
     INTAGLIO_TRY(read_sections(rope, config.head_dim, "head_dim"));
   }
-  config.taps = default_taps();
-  if (model_index != nullptr && model_index->contains("text_activation_layers")) {
-    INTAGLIO_ASSIGN(config.taps,
-                    model_index->integers("text_activation_layers", 0, kMaxLayers, kMaxLayers));
-  }
-  if (config.taps.empty())
-    return make_error(ErrorCode::kBadFormat,
-                      "{}text_activation_layers is empty; expected layer numbers",
-                      model_index->where());
-  for (size_t i = 0; i < config.taps.size(); ++i) {
-    if (config.taps[i] >= config.layers || (i > 0 && config.taps[i] <= config.taps[i - 1])) {
-      return make_error(ErrorCode::kBadFormat,
-                        "{}text_activation_layers[{}] is {}; expected ascending layer numbers "
-                        "below num_hidden_layers {}",
-                        model_index != nullptr ? model_index->where() : text.where(), i,
-                        config.taps[i], config.layers);
-    }
-  }
   return config;
+}
+
+Status set_taps(std::vector<int64_t> taps, const std::string& where, TextEncoderConfig& config) {
+  if (taps.empty())
+    return make_error(ErrorCode::kBadFormat, "{} is empty; expected layer numbers", where);
+  for (size_t i = 0; i < taps.size(); ++i) {
+    if (taps[i] >= 0 && taps[i] < config.layers && (i == 0 || taps[i] > taps[i - 1])) continue;
+    return make_error(ErrorCode::kBadFormat,
+                      "{}[{}] is {}; expected ascending layer numbers below num_hidden_layers {}",
+                      where, i, taps[i], config.layers);
+  }
+  config.taps = std::move(taps);
+  return {};
 }
 
 }  // namespace intaglio::qwen3

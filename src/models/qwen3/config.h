@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/status.h"
@@ -19,8 +20,10 @@ struct TextEncoderConfig {
   int64_t feature_dim() const { return hidden * static_cast<int64_t>(taps.size()); }
 };
 
-// From text_encoder/config.json (its `text_config`, or the file itself) and, for the taps, model_index.json's `text_activation_layers`.
-Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json,
-                                                      const JsonConfig* model_index);
+// From text_encoder/config.json: its `text_config`, or the file itself. Without taps.
+Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json);
+
+// kBadFormat, beginning with `where`, unless the taps are ascending numbers of the config's layers.
+Status set_taps(std::vector<int64_t> taps, const std::string& where, TextEncoderConfig& config);
 
 }  // namespace intaglio::qwen3

@@ -17,9 +17,6 @@
 namespace intaglio::qwen3 {
 namespace {
 
-// Names under which checkpoints keep the language model.
-constexpr const char* kPrefixes[] = {"language_model.", "model.language_model.", "model.", ""};
-
 BlockSizes block_sizes(const TextEncoderConfig& c, DType dtype, int64_t tokens) {
   const int64_t hidden = (c.intermediate + kSwigluGroup - 1) / kSwigluGroup * kSwigluGroup;
   const int64_t attended = c.heads * c.head_dim;
@@ -37,9 +34,9 @@ AttentionDesc attention_desc(const TextEncoderConfig& c, DType dtype, int64_t to
 }
 
 std::string prefix_in(const Checkpoint& checkpoint) {
-  for (const char* prefix : kPrefixes)
+  for (const char* prefix : kWeightPrefixes)
     if (checkpoint.find(std::string(prefix) + "embed_tokens.weight") != nullptr) return prefix;
-  return kPrefixes[0];
+  return kWeightPrefixes[0];
 }
 
 // What is added to a residual stream never makes it finite again, so the last layer's tells of all features, a small part of them.
@@ -120,7 +117,7 @@ TensorShapes text_encoder_tensor_shapes(const TextEncoderConfig& config,
 ModelWeights text_encoder_weights(const TextEncoderConfig& config,
                                   const LayerSelection& selection) {
   CountModules count(selection);
-  static_cast<void>(TextEncoder::sized(config, selection, kPrefixes[0]).walk(count));
+  static_cast<void>(TextEncoder::sized(config, selection, kWeightPrefixes[0]).walk(count));
   return count.weights();
 }
 
@@ -132,17 +129,15 @@ Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
   return CheckpointSource(std::move(checkpoint)).check(text_encoder_tensor_shapes(config, prefix));
 }
 
-Expected<TextEncoder> TextEncoder::load(const Context& context, const PartFiles& files,
-                                        const LayerSelection& selection,
-                                        const JsonConfig* model_index, uint64_t weight_budget) {
-  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
-  INTAGLIO_ASSIGN(const TextEncoderConfig config, parse_text_encoder_config(json, model_index));
-  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
+Expected<TextEncoder> TextEncoder::load(const Context& context,
+                                        const std::filesystem::path& weights,
+                                        const TextEncoderConfig& config,
+                                        const LayerSelection& selection, uint64_t weight_budget) {
+  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(weights));
   INTAGLIO_TRY(check_text_encoder_weights(checkpoint, config));
   TextEncoder model = sized(config, selection, prefix_in(*checkpoint));
-  const auto source = std::make_shared<CheckpointSource>(std::move(checkpoint));
-  INTAGLIO_TRY(model.read_weights(context, source, weight_budget));
-  model.unused_ = source->unused();
+  INTAGLIO_TRY(model.read_weights(
+      context, std::make_shared<CheckpointSource>(std::move(checkpoint)), weight_budget));
   return model;
 }
 
@@ -150,7 +145,7 @@ Expected<TextEncoder> TextEncoder::synthetic(const Context& context,
                                              const TextEncoderConfig& config,
                                              const LayerSelection& selection, uint64_t seed,
                                              uint64_t weight_budget) {
-  TextEncoder model = sized(config, selection, kPrefixes[0]);
+  TextEncoder model = sized(config, selection, kWeightPrefixes[0]);
   const auto source = std::make_shared<SyntheticSource>(seed, context.cancel);
   INTAGLIO_TRY(model.read_weights(context, source, weight_budget));
   source->forget_cancel();
@@ -159,7 +154,7 @@ Expected<TextEncoder> TextEncoder::synthetic(const Context& context,
 
 Expected<TextEncoder> TextEncoder::describe(const Context& context, const TextEncoderConfig& config,
                                             const LayerSelection& selection) {
-  TextEncoder model = sized(config, selection, kPrefixes[0]);
+  TextEncoder model = sized(config, selection, kWeightPrefixes[0]);
   DescribeModules describe(context, model.selection_);
   INTAGLIO_TRY(model.walk(describe));
   return model;

@@ -20,6 +20,10 @@ struct BlockBuffers;
 
 namespace intaglio::qwen3 {
 
+// Names under which checkpoints keep the language model.
+inline constexpr const char* kWeightPrefixes[] = {"language_model.", "model.language_model.",
+                                                  "model.", ""};
+
 // Every tensor of the layers up to the last tap and its shape.
 TensorShapes text_encoder_tensor_shapes(const TextEncoderConfig& config, const std::string& prefix);
 
@@ -32,13 +36,13 @@ Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
 
 class TextEncoder {
  public:
-  // Reads `files`. Only the layers up to the last tap are loaded; the vision tower is left alone.
-  // `model_index` may be null; its `text_activation_layers` overrides the taps.
+  // Reads `weights`, as Checkpoint::open takes them. Only the layers up to the last tap are loaded;
+  // the vision tower is left alone.
   // `weight_budget`: bytes of a GPU's memory for the packed weights of layers that stay. The others are read from the file again in each call of `encode`,
   // one at a time: a prompt is one pass, so a copy of them in host memory would save nothing. 0: all stay. A CPU ignores it.
-  static Expected<TextEncoder> load(const Context& context, const PartFiles& files,
-                                    const LayerSelection& selection, const JsonConfig* model_index,
-                                    uint64_t weight_budget = 0);
+  static Expected<TextEncoder> load(const Context& context, const std::filesystem::path& weights,
+                                    const TextEncoderConfig& config,
+                                    const LayerSelection& selection, uint64_t weight_budget = 0);
 
   // Random weights in the shapes of `config`, for benchmarks.
   static Expected<TextEncoder> synthetic(const Context& context, const TextEncoderConfig& config,
@@ -51,7 +55,6 @@ class TextEncoder {
   const TextEncoderConfig& config() const { return config_; }
   size_t weight_bytes() const;
   bool keeps_all_layers() const { return kept_ == active_layers(); }
-  const std::vector<std::string>& unused_tensors() const { return unused_; }
   size_t scratch_bytes(const Context& context, int64_t tokens) const;
 
   // ids: token ids (host memory); features: memory of the device, F32 [ids.size(), feature_dim()], element (t, c * taps + i) = output of tap i, channel c.
@@ -90,7 +93,6 @@ class TextEncoder {
   std::string prefix_;         // of the language model's weight names
   std::vector<Layer> layers_;  // from `kept_` on only described
   int64_t kept_ = 0;
-  std::vector<std::string> unused_;
 };
 
 }  // namespace intaglio::qwen3

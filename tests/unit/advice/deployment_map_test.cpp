@@ -6,7 +6,7 @@
 
 #include "advice/cost_model.h"
 #include "core/files.h"
-#include "models/ideogram4/model_sizes.h"
+#include "models/registry.h"
 #include "support/source_folder.h"
 
 namespace intaglio {
@@ -29,6 +29,19 @@ CudaDevice device(const char* name, int compute_capability) {
   gpu.multiprocessors = 82;
   gpu.memory_bytes = int64_t{24} << 30;
   return gpu;
+}
+
+const Model& full_size() {
+  static const std::shared_ptr<const Model> model = synthetic_model("ideogram4").value();
+  return *model;
+}
+
+PassShape pass_of(int64_t text_tokens, int64_t image_tokens) {
+  const std::unique_ptr<Transformer> transformer = full_size().transformer(0, {});
+  return {.width = transformer->width(),
+          .linears = transformer->listed_linears(),
+          .text_tokens = text_tokens,
+          .image_tokens = image_tokens};
 }
 
 TEST(DeploymentMap, ReadsWhatWasMeasured) {
@@ -59,8 +72,8 @@ TEST(DeploymentMap, RanksByTheNearestMeasuredSize) {
   const CudaDevice gpu = device("Card 1", 86);
   Context context;
   context.gpu = &gpu;
-  const auto small = rank_precisions(context, 100, 1100, *map);
-  const auto large = rank_precisions(context, 512, 6000, *map);
+  const auto small = rank_precisions(context, full_size(), 100, 1100, *map);
+  const auto large = rank_precisions(context, full_size(), 512, 6000, *map);
   ASSERT_GE(small.size(), 3u);
   EXPECT_EQ(small[0].precision, Precision::kBf16);
   EXPECT_EQ(small[0].step_ms, 20.0);
@@ -76,14 +89,15 @@ TEST(DeploymentMap, WithoutAMapTheModelRanks) {
   const CudaDevice gpu = device("NVIDIA GeForce RTX 3090", 86);
   Context context;
   context.gpu = &gpu;
-  const auto ranked = rank_precisions(context, 512, 4096, std::nullopt);
+  const auto ranked = rank_precisions(context, full_size(), 512, 4096, std::nullopt);
   EXPECT_EQ(ranked.front().precision, Precision::kInt8);
   EXPECT_FALSE(ranked.front().measured);
   for (size_t i = 1; i + 1 < ranked.size(); ++i)
     EXPECT_GE(ranked[i].step_ms, ranked[i - 1].step_ms);
   for (const RankedPrecision& r : ranked) EXPECT_NE(r.precision, Precision::kFp8);  // no product
   context.gpu = nullptr;
-  EXPECT_EQ(rank_precisions(context, 512, 4096, std::nullopt).front().precision, Precision::kInt8);
+  EXPECT_EQ(rank_precisions(context, full_size(), 512, 4096, std::nullopt).front().precision,
+            Precision::kInt8);
 }
 
 // The model holds against every map that was measured: what it says is within a quarter of each pass.
@@ -101,7 +115,8 @@ TEST(CostModel, AgreesWithEveryMeasuredPass) {
     for (const MapEntry& e : map->entries) {
       for (const bool with_text : {true, false}) {
         const int64_t tokens = e.image_tokens + (with_text ? e.text_tokens : 0);
-        const auto pass = modelled_pass(card, ideogram4::transformer_config(), e.precision, tokens);
+        const auto pass = modelled_pass(
+            card, pass_of(with_text ? e.text_tokens : 0, e.image_tokens), e.precision);
         ASSERT_TRUE(pass) << name;
         const double ratio = pass->total_ms() / (with_text ? e.conditional_ms : e.unconditional_ms);
         EXPECT_GT(ratio, 0.75) << name << " " << precision_name(e.precision) << " " << tokens;
@@ -114,15 +129,14 @@ TEST(CostModel, AgreesWithEveryMeasuredPass) {
 }
 
 TEST(CostModel, LargerPassesCostMoreAndFasterCardsLess) {
-  const ideogram4::TransformerConfig config = ideogram4::transformer_config();
   const CardRates slow = card_rates(device("NVIDIA GeForce RTX 3060", 86));
   const CardRates fast = card_rates(device("NVIDIA GeForce RTX 4090", 89));
   for (const Precision p : {Precision::kInt8, Precision::kBf16, Precision::kNf4}) {
-    const double one = modelled_pass(slow, config, p, 4096)->total_ms();
-    EXPECT_GT(modelled_pass(slow, config, p, 8192)->total_ms(), 2.0 * one * 0.9);
-    EXPECT_LT(modelled_pass(fast, config, p, 4096)->total_ms(), one / 3.0);
+    const double one = modelled_pass(slow, pass_of(0, 4096), p)->total_ms();
+    EXPECT_GT(modelled_pass(slow, pass_of(0, 8192), p)->total_ms(), 2.0 * one * 0.9);
+    EXPECT_LT(modelled_pass(fast, pass_of(0, 4096), p)->total_ms(), one / 3.0);
   }
-  EXPECT_FALSE(modelled_pass(fast, config, Precision::kFp8, 4096));
+  EXPECT_FALSE(modelled_pass(fast, pass_of(0, 4096), Precision::kFp8));
 }
 
 // A card that nobody listed gets the rates of its generation.

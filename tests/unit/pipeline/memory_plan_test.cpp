@@ -6,16 +6,26 @@
 #include <optional>
 
 #include "core/memory_info.h"
-#include "models/ideogram4/model_sizes.h"
+#include "models/ideogram4/model.h"
 #include "models/ideogram4/transformer.h"
 #include "models/parts/weight_streaming.h"
 #include "models/qwen3/text_encoder.h"
+#include "models/registry.h"
 
 namespace intaglio {
 namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kGiB = uint64_t{1} << 30;
+
+ModelWeights transformer_weights(const ideogram4::TransformerConfig& config,
+                                 const LayerSelection& selection, bool with_text) {
+  return ideogram4::Transformer(config, {.selection = selection}, with_text).module_weights();
+}
+
+// The two transformers of a plan's needs.
+const ModelWeights& conditional(const MemoryNeeds& n) { return *n.transformers[0]; }
+const ModelWeights& unconditional(const MemoryNeeds& n) { return *n.transformers[1]; }
 
 // A picture of 1024 x 1024 pixels with 512 tokens of text in 48 steps. Activations on a GPU, a little more than
 //   4608 tokens x (4 width + (max(width, ffn) + 3 width + width) bf16) and int8 heads; three planes of the VAE's widest block.
@@ -24,9 +34,8 @@ MemoryNeeds full_size(Precision precision) {
   selection.precision = precision;
   MemoryNeeds n;
   n.text = qwen3::text_encoder_weights(ideogram4::text_config(), selection);
-  n.conditional = ideogram4::transformer_weights(ideogram4::transformer_config(), selection, true);
-  n.unconditional =
-      ideogram4::transformer_weights(ideogram4::transformer_config(), selection, false);
+  n.transformers = {transformer_weights(ideogram4::transformer_config(), selection, true),
+                    transformer_weights(ideogram4::transformer_config(), selection, false)};
   n.vae_weights = vae_weight_bytes(ideogram4::vae_config(), DType::kBF16);
   n.text_scratch = 160 * kMiB;
   n.transformer_scratch = (precision == Precision::kInt8 ? 512 : 768) * kMiB;
@@ -40,24 +49,24 @@ MemoryNeeds full_size(Precision precision) {
 
 TEST(MemoryPlan, WeightsOfIdeogram4) {
   const MemoryNeeds n = full_size(Precision::kInt8);
-  ASSERT_EQ(n.conditional.layer_bytes.size(), 34u);
+  ASSERT_EQ(conditional(n).layer_bytes.size(), 34u);
   // 12 width^2 + 3 width ffn values a layer, rounded up to granules.
   constexpr uint64_t kValues = 4 * 4608 * 4608 + 3 * 4608 * 12288;
-  EXPECT_GE(n.conditional.largest_layer(), kValues);
-  EXPECT_LE(n.conditional.largest_layer(), kValues + 4 * 2 * kMiB);
-  const uint64_t one = n.conditional.fixed_bytes + n.conditional.all_layers();
+  EXPECT_GE(conditional(n).largest_layer(), kValues);
+  EXPECT_LE(conditional(n).largest_layer(), kValues + 4 * 2 * kMiB);
+  const uint64_t one = conditional(n).fixed_bytes + conditional(n).all_layers();
   EXPECT_NEAR(static_cast<double>(one), 9.11e9, 0.1e9);
   // AdaLN: 4 width x 512 values a layer, bf16.
-  ASSERT_EQ(n.conditional.once_bytes.size(), 34u);
-  EXPECT_NEAR(static_cast<double>(n.conditional.largest_once()), 4.0 * 4608 * 512 * 2, 2.0 * kMiB);
-  const ModelWeights on_cpu = weights_on_cpu(n.conditional);
+  ASSERT_EQ(conditional(n).once_bytes.size(), 34u);
+  EXPECT_NEAR(static_cast<double>(conditional(n).largest_once()), 4.0 * 4608 * 512 * 2, 2.0 * kMiB);
+  const ModelWeights on_cpu = weights_on_cpu(conditional(n));
   EXPECT_NEAR(static_cast<double>(on_cpu.fixed_bytes + on_cpu.all_layers()), 9.75e9, 0.1e9);
   // The text projection is the conditional transformer's alone.
-  EXPECT_NEAR(static_cast<double>(n.conditional.fixed_bytes - n.unconditional.fixed_bytes),
+  EXPECT_NEAR(static_cast<double>(conditional(n).fixed_bytes - unconditional(n).fixed_bytes),
               53248.0 * 4608, 4e6);
   EXPECT_EQ(n.text.layer_bytes.size(), 36u);
   EXPECT_NEAR(static_cast<double>(n.text.all_layers()), 13.9e9, 0.1e9);  // bf16
-  EXPECT_NEAR(static_cast<double>(full_size(Precision::kBf16).conditional.all_layers()), 17.3e9,
+  EXPECT_NEAR(static_cast<double>(conditional(full_size(Precision::kBf16)).all_layers()), 17.3e9,
               0.3e9);
   EXPECT_NEAR(static_cast<double>(vae_weight_bytes(ideogram4::vae_config(), DType::kBF16)), 0.12e9,
               0.02e9);
@@ -69,7 +78,7 @@ TEST(MemoryPlan, OnALargeCardEverythingStays) {
   EXPECT_TRUE(plan->keep_text);
   EXPECT_FALSE(plan->streams);
   EXPECT_NEAR(static_cast<double>(plan->pinned_bytes), 1.28e9, 0.15e9);  // AdaLN of both
-  EXPECT_EQ(plan->conditional_budget, 0u);
+  EXPECT_EQ(plan->budgets[0], 0u);
   EXPECT_GT(plan->kept_scratch, 0u);
   EXPECT_LE(plan->peak_bytes(), 36 * kGiB);
 }
@@ -137,13 +146,13 @@ TEST(MemoryPlan, TheLeastResidentBytesSufficeAndNoByteLess) {
 
 // What the loader makes of the budgets is what the plan counts.
 void expect_honest(const MemoryNeeds& n, const MemoryPlan& plan, uint64_t budget) {
-  const StreamingChoice c = choose_streamed(n.conditional.layer_bytes, plan.conditional_budget);
-  const StreamingChoice u = choose_streamed(n.unconditional.layer_bytes, plan.unconditional_budget);
-  const uint64_t weights = n.conditional.fixed_bytes + n.unconditional.fixed_bytes +
+  const StreamingChoice c = choose_streamed(conditional(n).layer_bytes, *plan.budgets[0]);
+  const StreamingChoice u = choose_streamed(unconditional(n).layer_bytes, *plan.budgets[1]);
+  const uint64_t weights = conditional(n).fixed_bytes + unconditional(n).fixed_bytes +
                            c.resident_bytes + u.resident_bytes + plan.slots * plan.slot_bytes;
   EXPECT_EQ(plan.transformer_bytes, weights);
   uint64_t pinned = c.streamed_bytes + u.streamed_bytes;
-  for (const ModelWeights* weights_of : {&n.conditional, &n.unconditional})
+  for (const auto& weights_of : n.transformers)
     for (const uint64_t bytes : weights_of->once_bytes) pinned += bytes;
   EXPECT_EQ(plan.pinned_bytes, pinned);
   EXPECT_LE(plan.peak_bytes(), budget);
@@ -163,7 +172,7 @@ TEST(MemoryPlan, SmallCardsStream) {
     EXPECT_FALSE(plan->keep_text);
     EXPECT_TRUE(plan->streams);
     EXPECT_EQ(plan->slots, 2u);
-    EXPECT_GE(plan->slot_bytes, n.conditional.largest_layer());
+    EXPECT_GE(plan->slot_bytes, conditional(n).largest_layer());
     expect_honest(n, *plan, gib * kGiB);
     EXPECT_GT(plan->pinned_bytes, pinned);  // less memory, more to stream
     pinned = plan->pinned_bytes;
@@ -239,33 +248,45 @@ TEST(MemoryPlan, ActivationsAreThoseOfTheLoadedModels) {
        {Precision::kFp32, Precision::kBf16, Precision::kInt8, Precision::kInt8Dequant}) {
     LayerSelection selection;
     selection.precision = precision;
-    const auto described =
-        ideogram4::Transformer::describe(context, small_config(), {.selection = selection});
-    const auto loaded =
-        ideogram4::Transformer::synthetic(context, small_config(), {.selection = selection}, 1);
-    ASSERT_TRUE(described && loaded);
-    EXPECT_EQ(described->scratch_bytes(context, 7, 4, 6, 5),
-              loaded->scratch_bytes(context, 7, 4, 6, 5))
+    ideogram4::Transformer described(small_config(), {.selection = selection});
+    ideogram4::Transformer loaded(small_config(), {.selection = selection});
+    SyntheticSource source(1);
+    ASSERT_TRUE(described.describe(context) && loaded.load(context, source));
+    const PassSize size{.text_tokens = 7, .grid_h = 4, .grid_w = 6};
+    EXPECT_EQ(described.scratch_bytes(context, size, 5), loaded.scratch_bytes(context, size, 5))
         << precision_name(precision);
-    EXPECT_EQ(described->weight_bytes(), 0u);
+    EXPECT_EQ(described.weight_bytes(), 0u);
   }
 }
+
+// Two transformers, or one, in sizes that need not fit the other parts.
+class SizedModel : public ideogram4::Model {
+ public:
+  SizedModel(const ideogram4::TransformerConfig& conditional,
+             const std::optional<ideogram4::TransformerConfig>& unconditional) {
+    set_sizes({.conditional = conditional,
+               .unconditional = unconditional,
+               .text = ideogram4::text_config(),
+               .vae = ideogram4::vae_config()});
+    info_.latent_channels = conditional.channels;
+  }
+};
 
 TEST(MemoryPlan, NeedsOfAPictureGrowWithIt) {
   Context context;
   context.cpu = *selected_cpu_features();
-  const PlannedModels models{
-      small_config(), small_config(), ideogram4::text_config(), ideogram4::vae_config(), {}};
-  const auto small =
-      picture_needs(context, models, {.text_tokens = 8, .grid_h = 8, .grid_w = 8, .steps = 4});
-  const auto large =
-      picture_needs(context, models, {.text_tokens = 64, .grid_h = 16, .grid_w = 16, .steps = 48});
+  const SizedModel model(small_config(), small_config());
+  const auto needs = [&](int64_t text_tokens, int64_t side, int64_t steps) {
+    return guided_picture_needs(
+        context, model, {}, {.text_tokens = text_tokens, .grid_h = side, .grid_w = side}, steps);
+  };
+  const auto small = needs(8, 8, 4);
+  const auto large = needs(64, 16, 48);
   ASSERT_TRUE(small && large);
   EXPECT_GT(large->transformer_scratch, small->transformer_scratch);
   EXPECT_GT(large->sessions, small->sessions);
   EXPECT_EQ(large->features, 8 * small->features);
-  const auto absurd = picture_needs(
-      context, models, {.text_tokens = 8, .grid_h = 1 << 16, .grid_w = 1 << 16, .steps = 4});
+  const auto absurd = needs(8, 1 << 16, 4);
   ASSERT_FALSE(absurd);
   EXPECT_EQ(absurd.error().code, ErrorCode::kOutOfMemory);
 }
@@ -286,16 +307,21 @@ Context cpu_context() {
   return context;
 }
 
-constexpr PlannedPicture kSmallPicture{.text_tokens = 7, .grid_h = 4, .grid_w = 6, .steps = 5};
+constexpr PassSize kSmallPicture{.text_tokens = 7, .grid_h = 4, .grid_w = 6};
+constexpr int64_t kSmallSteps = 5;
 
 Expected<MemoryNeeds> needs_of(const Context& context,
                                const ideogram4::TransformerConfig& conditional,
                                const std::optional<ideogram4::TransformerConfig>& unconditional,
                                const LayerSelection& selection) {
-  return picture_needs(
-      context,
-      {conditional, unconditional, ideogram4::text_config(), ideogram4::vae_config(), selection},
-      kSmallPicture);
+  PlannedPicture picture{.passes = {{.transformer = 0, .text = 0}},
+                         .text_tokens = {kSmallPicture.text_tokens},
+                         .grid_h = kSmallPicture.grid_h,
+                         .grid_w = kSmallPicture.grid_w,
+                         .steps = kSmallSteps};
+  if (unconditional) picture.passes.push_back({.transformer = 1});
+  return picture_needs(context, SizedModel(conditional, unconditional), {.selection = selection},
+                       picture);
 }
 
 uint64_t weights_of(const ModelWeights& w) { return w.fixed_bytes + w.all_layers(); }
@@ -306,21 +332,24 @@ size_t arena_peak_of(const ideogram4::TransformerConfig& config, const LayerSele
   Context context = cpu_context();
   Arena arena = *Arena::with_capacity(planned);
   context.scratch = &arena;
-  const auto model = ideogram4::Transformer::synthetic(
-      context, config, {.selection = selection, .with_text = with_text}, 1);
+  ideogram4::Transformer model(config, {.selection = selection}, with_text);
+  SyntheticSource source(1);
+  EXPECT_TRUE(model.load(context, source));
   const int64_t text_tokens = with_text ? kSmallPicture.text_tokens : 0;
   const std::vector<float> features(static_cast<size_t>(text_tokens * config.text_dim), 0.5f);
-  const std::vector<float> times(static_cast<size_t>(kSmallPicture.steps), 0.5f);
-  auto session = model->prepare(context, {.tokens = text_tokens, .features = features.data()},
-                                kSmallPicture.grid_h, kSmallPicture.grid_w, times);
-  EXPECT_TRUE(session) << session.error().message;
-  if (!session) return SIZE_MAX;
+  const std::vector<float> times(static_cast<size_t>(kSmallSteps), 0.5f);
+  TransformerSession session;
+  const Status prepared =
+      model.prepare(context, {.tokens = text_tokens, .features = features.data()},
+                    kSmallPicture.grid_h, kSmallPicture.grid_w, times, session);
+  EXPECT_TRUE(prepared) << prepared.error().message;
+  if (!prepared) return SIZE_MAX;
   const auto values =
       static_cast<size_t>(kSmallPicture.grid_h * kSmallPicture.grid_w * config.channels);
   const std::vector<float> latents(values, 0.25f);
   std::vector<float> velocity(values);
-  EXPECT_TRUE(model->select_step(context, *session, 0));
-  const Status done = model->forward(context, *session, latents.data(), velocity.data());
+  EXPECT_TRUE(model.select_step(context, session, 0));
+  const Status done = model.forward(context, session, latents.data(), velocity.data());
   EXPECT_TRUE(done) << done.error().message;
   return arena.peak();
 }
@@ -339,24 +368,21 @@ TEST(MemoryPlan, EachTransformerIsPlannedFromItsOwnConfig) {
       const auto needs = needs_of(context, c, u, selection);
       ASSERT_TRUE(needs) << needs.error().message;
       const auto own = [&](const ideogram4::TransformerConfig& config, bool with_text) {
-        return weights_of(
-            weights_on_cpu(ideogram4::transformer_weights(config, selection, with_text)));
+        return weights_of(weights_on_cpu(transformer_weights(config, selection, with_text)));
       };
-      EXPECT_EQ(weights_of(needs->conditional), own(c, true)) << precision_name(precision);
-      EXPECT_EQ(weights_of(needs->unconditional), own(u, false)) << precision_name(precision);
+      EXPECT_EQ(weights_of(conditional(*needs)), own(c, true)) << precision_name(precision);
+      EXPECT_EQ(weights_of(unconditional(*needs)), own(u, false)) << precision_name(precision);
 
-      const auto text = ideogram4::Transformer::describe(context, c, {.selection = selection});
-      const auto none = ideogram4::Transformer::describe(
-          context, u, {.selection = selection, .with_text = false});
-      ASSERT_TRUE(text && none);
-      const auto& p = kSmallPicture;
+      ideogram4::Transformer text(c, {.selection = selection});
+      ideogram4::Transformer none(u, {.selection = selection}, false);
+      ASSERT_TRUE(text.describe(context) && none.describe(context));
+      const PassSize& p = kSmallPicture;
+      const PassSize without_text{.grid_h = p.grid_h, .grid_w = p.grid_w};
       EXPECT_GE(needs->sessions,
-                text->session_bytes(p.text_tokens, p.grid_h, p.grid_w, p.steps) +
-                    none->session_bytes(0, p.grid_h, p.grid_w, p.steps) +
-                    3 * sizeof(float) * static_cast<uint64_t>(p.grid_h * p.grid_w * c.channels));
-      const size_t with_text =
-          text->scratch_bytes(context, p.text_tokens, p.grid_h, p.grid_w, p.steps);
-      const size_t without = none->scratch_bytes(context, 0, p.grid_h, p.grid_w, p.steps);
+                text.session_bytes(p, kSmallSteps) + none.session_bytes(without_text, kSmallSteps) +
+                    3 * sizeof(float) * static_cast<uint64_t>(p.image_tokens() * c.channels));
+      const size_t with_text = text.scratch_bytes(context, p, kSmallSteps);
+      const size_t without = none.scratch_bytes(context, without_text, kSmallSteps);
       EXPECT_GE(needs->transformer_scratch, std::max(with_text, without));
       EXPECT_LE(arena_peak_of(c, selection, true, with_text), with_text);
       EXPECT_LE(arena_peak_of(u, selection, false, without), without);
@@ -375,24 +401,23 @@ TEST(MemoryPlan, UnequalTransformersShareACard) {
       other.intermediate = 15360;
       LayerSelection selection;
       selection.precision = precision;
-      (conditional_is_larger ? n.conditional : n.unconditional) =
-          ideogram4::transformer_weights(other, selection, conditional_is_larger);
+      n.transformers[conditional_is_larger ? 0 : 1] =
+          transformer_weights(other, selection, conditional_is_larger);
       const uint64_t least = least_resident_bytes(n);
       const auto resident = plan_memory(n, {.bytes = least});
       ASSERT_TRUE(resident) << resident.error().message;
       EXPECT_GE(resident->transformer_bytes,
-                weights_of(n.conditional) + weights_of(n.unconditional));
+                weights_of(conditional(n)) + weights_of(unconditional(n)));
       EXPECT_FALSE(plan_memory(n, {.bytes = least - 1}));
       const auto streamed = plan_memory(n, {.bytes = 8 * kGiB, .stream = true});
       ASSERT_TRUE(streamed) << streamed.error().message;
       EXPECT_GE(streamed->slot_bytes,
-                std::max(n.conditional.largest_layer(), n.unconditional.largest_layer()));
-      const StreamingChoice c =
-          choose_streamed(n.conditional.layer_bytes, streamed->conditional_budget);
+                std::max(conditional(n).largest_layer(), unconditional(n).largest_layer()));
+      const StreamingChoice c = choose_streamed(conditional(n).layer_bytes, *streamed->budgets[0]);
       const StreamingChoice u =
-          choose_streamed(n.unconditional.layer_bytes, streamed->unconditional_budget);
+          choose_streamed(unconditional(n).layer_bytes, *streamed->budgets[1]);
       EXPECT_EQ(streamed->transformer_bytes,
-                n.conditional.fixed_bytes + n.unconditional.fixed_bytes + c.resident_bytes +
+                conditional(n).fixed_bytes + unconditional(n).fixed_bytes + c.resident_bytes +
                     u.resident_bytes + streamed->slots * streamed->slot_bytes);
       EXPECT_LE(streamed->peak_bytes(), 8 * kGiB);
     }
@@ -405,32 +430,29 @@ TEST(MemoryPlan, APictureOfOneBranchTakesNothingForTheOther) {
   const auto both = needs_of(context, small_config(), larger_config(), {});
   const auto one = needs_of(context, small_config(), std::nullopt, {});
   ASSERT_TRUE(both && one);
-  EXPECT_TRUE(both->has_unconditional);
-  EXPECT_FALSE(one->has_unconditional);
-  EXPECT_EQ(weights_of(one->unconditional), 0u);
+  EXPECT_TRUE(both->transformers[1]);
+  EXPECT_EQ(one->transformers.size(), 1u);
   EXPECT_EQ(one->beside_scratch, 0u);
-  EXPECT_EQ(weights_of(one->conditional), weights_of(both->conditional));
+  EXPECT_EQ(weights_of(conditional(*one)), weights_of(conditional(*both)));
   EXPECT_LT(one->sessions, both->sessions);
 
   MemoryNeeds n = full_size(Precision::kInt8);
   const auto guided = plan_memory(n, {.bytes = 79 * kGiB});
-  n.unconditional = {};
+  n.transformers[1].reset();
   n.beside_scratch = 0;
-  n.has_unconditional = false;
   const auto plain = plan_memory(n, {.bytes = 79 * kGiB});
   ASSERT_TRUE(guided && plain);
-  EXPECT_TRUE(guided->has_unconditional);
-  EXPECT_FALSE(plain->has_unconditional);
+  EXPECT_TRUE(guided->budgets[1].has_value());
+  EXPECT_FALSE(plain->budgets[1].has_value());
   EXPECT_EQ(plain->beside_scratch, 0u);
   EXPECT_NEAR(static_cast<double>(plain->transformer_bytes),
               0.5 * static_cast<double>(guided->transformer_bytes), 0.3e9);
   // It streams by itself as well.
   const auto streamed = plan_memory(n, {.bytes = 4 * kGiB, .stream = true});
   ASSERT_TRUE(streamed) << streamed.error().message;
-  const StreamingChoice c =
-      choose_streamed(n.conditional.layer_bytes, streamed->conditional_budget);
+  const StreamingChoice c = choose_streamed(conditional(n).layer_bytes, *streamed->budgets[0]);
   EXPECT_EQ(streamed->transformer_bytes,
-            n.conditional.fixed_bytes + c.resident_bytes + streamed->slots * streamed->slot_bytes);
+            conditional(n).fixed_bytes + c.resident_bytes + streamed->slots * streamed->slot_bytes);
   EXPECT_EQ(streamed->streamed_bytes, c.streamed_bytes);
 }
 

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "pipeline/pipeline.h"
-#include "tiny_model.h"
+#include "support/tiny_model.h"
 
 namespace intaglio {
 namespace {

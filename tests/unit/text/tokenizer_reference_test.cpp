@@ -144,10 +144,11 @@ TEST(Bpe, LongWordsCostAFewStepsAByte) {
 }
 
 TEST_F(TokenizerReference, ChatForm) {
-  EXPECT_EQ(qwen3::chat_form("hi"), "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
-  const auto ids = qwen3::tokenize_prompt(*tokenizer_, "hi");
+  EXPECT_EQ(qwen3::ChatForm().around("hi"),
+            "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+  const auto ids = qwen3::tokenize_prompt(*tokenizer_, {}, "hi");
   ASSERT_TRUE(ids) << ids.error().message;
-  EXPECT_EQ(tokenizer_->decode(*ids), qwen3::chat_form("hi"));
+  EXPECT_EQ(tokenizer_->decode(*ids), qwen3::ChatForm().around("hi"));
   EXPECT_EQ(ids->front(), 1203);
   EXPECT_EQ(std::count(ids->begin(), ids->end(), 1203), 2);
   EXPECT_EQ(std::count(ids->begin(), ids->end(), 1204), 1);
@@ -155,13 +156,13 @@ TEST_F(TokenizerReference, ChatForm) {
 
 // Each digit is a token of its own, so the length can be set exactly.
 TEST_F(TokenizerReference, PromptLimit) {
-  const auto frame = qwen3::tokenize_prompt(*tokenizer_, "");
+  const auto frame = qwen3::tokenize_prompt(*tokenizer_, {}, "");
   ASSERT_TRUE(frame);
   const size_t room = static_cast<size_t>(qwen3::kMaxPromptTokens) - frame->size();
-  const auto longest = qwen3::tokenize_prompt(*tokenizer_, std::string(room, '7'));
+  const auto longest = qwen3::tokenize_prompt(*tokenizer_, {}, std::string(room, '7'));
   ASSERT_TRUE(longest) << longest.error().message;
   EXPECT_EQ(longest->size(), 2048u);
-  const auto refused = qwen3::tokenize_prompt(*tokenizer_, std::string(room + 1, '7'));
+  const auto refused = qwen3::tokenize_prompt(*tokenizer_, {}, std::string(room + 1, '7'));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(refused.error().message,
@@ -170,7 +171,7 @@ TEST_F(TokenizerReference, PromptLimit) {
 
 TEST_F(TokenizerReference, InvalidUtf8NamesTheOffsetInThePrompt) {
   for (const auto& ids :
-       {qwen3::tokenize_prompt(*tokenizer_, "a fox\xff!"), tokenizer_->encode("a fox\xff!")}) {
+       {qwen3::tokenize_prompt(*tokenizer_, {}, "a fox\xff!"), tokenizer_->encode("a fox\xff!")}) {
     ASSERT_FALSE(ids);
     EXPECT_EQ(ids.error().code, ErrorCode::kInvalidArgument);
     EXPECT_NE(ids.error().message.find("0xff at offset 5 of 7"), std::string::npos)

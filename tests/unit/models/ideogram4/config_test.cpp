@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "models/ideogram4/config_keys.h"
+#include "models/ideogram4/model.h"
 #include "support/source_folder.h"
 
 namespace intaglio::ideogram4 {
@@ -99,7 +99,7 @@ TEST(TransformerConfig, NormEpsAndThetaAreHonoured) {
 }
 
 Status check(ConfigKind kind, const nlohmann::json& json) {
-  return check_known_keys(kind, *JsonConfig::parse(json.dump(), "file.json"));
+  return Model().check_known_keys(kind, *JsonConfig::parse(json.dump(), "file.json"));
 }
 
 TEST(SchedulerConfig, OptionsThatChangeTheScheduleAreRefused) {
@@ -164,8 +164,8 @@ TEST(UnknownKeys, AreNamedByTheirPath) {
   json["text_config"]["softcap"] = 30;
   json["text_config"]["rope_parameters"]["ramp"] = 2;
   json["novelty"] = 1;
-  const UnknownKeys unknown =
-      unknown_keys(ConfigKind::kTextEncoder, *JsonConfig::parse(json.dump(), "config.json"));
+  const UnknownKeys unknown = Model().unknown_keys(ConfigKind::kTextEncoder,
+                                                   *JsonConfig::parse(json.dump(), "config.json"));
   EXPECT_EQ(unknown.arithmetic, (std::vector<std::string>{"novelty", "text_config.softcap",
                                                           "text_config.rope_parameters.ramp"}));
 }
@@ -182,9 +182,32 @@ TEST(UnknownKeys, NoneInTheModelsAtHand) {
              {ConfigKind::kVae, "vae/config.json"}}) {
       const auto json = JsonConfig::open(std::filesystem::path(test::source_path(model)) / file);
       ASSERT_TRUE(json) << file;
-      EXPECT_TRUE(check_known_keys(kind, *json)) << model << "/" << file;
-      EXPECT_EQ(unknown_keys(kind, *json).all, std::vector<std::string>{}) << model << "/" << file;
+      EXPECT_TRUE(Model().check_known_keys(kind, *json)) << model << "/" << file;
+      EXPECT_EQ(Model().unknown_keys(kind, *json).all, std::vector<std::string>{})
+          << model << "/" << file;
     }
+  }
+}
+
+constexpr const char* kText =
+    R"({"text_config": {"num_hidden_layers": 36, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+  "hidden_size": 32, "intermediate_size": 64, "vocab_size": 1205, "rms_norm_eps": 1e-06, "rope_parameters": {"rope_theta": 5000000.0}}})";
+
+TEST(TextConfig, DefaultTapsAndOverride) {
+  const JsonConfig json = *JsonConfig::parse(kText, "config.json");
+  const auto config = parse_text_config(json, nullptr);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->taps, (std::vector<int64_t>{0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 35}));
+  EXPECT_EQ(config->feature_dim(), 13 * 32);
+
+  const JsonConfig index =
+      *JsonConfig::parse(R"({"text_activation_layers": [1, 4]})", "model_index.json");
+  EXPECT_EQ(parse_text_config(json, &index)->taps, (std::vector<int64_t>{1, 4}));
+  for (const char* bad :
+       {R"({"text_activation_layers": [36]})", R"({"text_activation_layers": [4, 4]})",
+        R"({"text_activation_layers": []})", R"({"text_activation_layers": [-1]})"}) {
+    const JsonConfig bad_index = *JsonConfig::parse(bad, "model_index.json");
+    EXPECT_FALSE(parse_text_config(json, &bad_index)) << bad;
   }
 }
 

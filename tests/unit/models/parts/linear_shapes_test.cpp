@@ -6,29 +6,38 @@
 #include <sstream>
 
 #include "core/files.h"
+#include "models/registry.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
 #include "support/source_folder.h"
 
 namespace intaglio {
 namespace {
 
-std::vector<ModelLinear> linears_of(std::string_view name) {
+std::vector<ListedLinear> linears_of(std::string_view name) {
+  if (const auto model = synthetic_model(name))
+    return (*model)->transformer(0, {})->listed_linears();
   const auto config = JsonConfig::parse(*public_transformer_config(name), std::string(name));
   return transformer_linears(*config).value();
 }
 
+std::vector<std::string> tuned_models() {
+  std::vector<std::string> names = public_transformer_names();
+  names.emplace_back("ideogram4");
+  return names;
+}
+
 // "name m n k fusion" of a linear at 4096 image and 512 text tokens.
-std::string line_of(const ModelLinear& l) {
+std::string line_of(const ListedLinear& l) {
   const int64_t m = l.rows == LinearRows::kSequence ? 4608
                     : l.rows == LinearRows::kImage  ? 4096
                                                     : 512;
   return fmt::format("{} {} {} {}{}", l.name, m, l.n, l.k,
-                     l.fusion == cuda::S8Fusion::kSwiglu ? " swiglu" : "");
+                     l.epilogue == GemmEpilogue::kSwiglu ? " swiglu" : "");
 }
 
 // The files that benchmarks read are those of the models' configs.
 TEST(LinearShapes, FilesOfShapesAreTheModels) {
-  for (const std::string& name : public_transformer_names()) {
+  for (const std::string& name : tuned_models()) {
     const auto text = read_file(test::source_path("bench/shapes/") + name + ".txt");
     ASSERT_TRUE(text) << text.error().message;
     std::vector<std::string> stored;
@@ -41,23 +50,23 @@ TEST(LinearShapes, FilesOfShapesAreTheModels) {
       stored.push_back(joined);
     }
     std::vector<std::string> expected;
-    for (const ModelLinear& linear : linears_of(name)) expected.push_back(line_of(linear));
+    for (const ListedLinear& linear : linears_of(name)) expected.push_back(line_of(linear));
     EXPECT_EQ(stored, expected) << name;
   }
 }
 
 // The parameters that these linears hold are those of the published models, up to what is left out.
 TEST(LinearShapes, ParametersAddUp) {
-  const auto weights = [](const std::vector<ModelLinear>& all, const std::string& prefix) {
+  const auto weights = [](const std::vector<ListedLinear>& all, const std::string& prefix) {
     double sum = 0;
-    for (const ModelLinear& l : all) {
+    for (const ListedLinear& l : all) {
       if (l.name.starts_with(prefix) && l.name != "text_in")
         sum += static_cast<double>(l.n) * static_cast<double>(l.k);
     }
     return sum * 1e-9;
   };
   EXPECT_NEAR(34 * weights(linears_of("ideogram4"), ""), 8.66, 0.01);  // of 9.28 G
-  const std::vector<ModelLinear> flux = linears_of("flux2");
+  const std::vector<ListedLinear> flux = linears_of("flux2");
   EXPECT_NEAR(8 * weights(flux, "double.") + 48 * weights(flux, "single."), 31.4, 0.1);  // of 32 G
   EXPECT_NEAR(30 * weights(linears_of("z_image"), "") / 3, 5.31, 0.1);                   // of 6.2 G
   EXPECT_NEAR(60 * weights(linears_of("qwen_image"), ""), 13.6,

@@ -11,21 +11,16 @@ constexpr const char* kText =
     R"({"text_config": {"num_hidden_layers": 36, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
   "hidden_size": 32, "intermediate_size": 64, "vocab_size": 1205, "rms_norm_eps": 1e-06, "rope_parameters": {"rope_theta": 5000000.0}}})";
 
-TEST(TextEncoderConfig, DefaultTapsAndOverride) {
-  const JsonConfig json = *JsonConfig::parse(kText, "config.json");
-  const auto config = parse_text_encoder_config(json, nullptr);
-  ASSERT_TRUE(config) << config.error().message;
-  EXPECT_EQ(config->taps, (std::vector<int64_t>{0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 35}));
-  EXPECT_EQ(config->feature_dim(), 13 * 32);
-
-  const JsonConfig index =
-      *JsonConfig::parse(R"({"text_activation_layers": [1, 4]})", "model_index.json");
-  EXPECT_EQ(parse_text_encoder_config(json, &index)->taps, (std::vector<int64_t>{1, 4}));
-  for (const char* bad :
-       {R"({"text_activation_layers": [36]})", R"({"text_activation_layers": [4, 4]})",
-        R"({"text_activation_layers": []})", R"({"text_activation_layers": [-1]})"}) {
-    const JsonConfig bad_index = *JsonConfig::parse(bad, "model_index.json");
-    EXPECT_FALSE(parse_text_encoder_config(json, &bad_index)) << bad;
+TEST(TextEncoderConfig, TapsAreAscendingLayers) {
+  TextEncoderConfig config =
+      parse_text_encoder_config(*JsonConfig::parse(kText, "config.json")).value();
+  EXPECT_TRUE(set_taps({34}, "taps", config));
+  EXPECT_EQ(config.feature_dim(), 32);
+  for (const std::vector<int64_t>& bad :
+       std::vector<std::vector<int64_t>>{{36}, {4, 4}, {}, {-1}}) {
+    const Status refused = set_taps(bad, "taps", config);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message.find("taps"), 0u) << refused.error().message;
   }
 }
 
@@ -37,15 +32,14 @@ TEST(TextEncoderConfig, RefusesWhatCannotBe) {
                                                            {"rope_parameters", nullptr}}) {
     nlohmann::json json = nlohmann::json::parse(kText);
     json["text_config"][key] = value;
-    EXPECT_FALSE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr))
-        << key;
+    EXPECT_FALSE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"))) << key;
   }
 }
 
 Expected<TextEncoderConfig> parse_text_with(const std::string& key, const nlohmann::json& value) {
   nlohmann::json json = nlohmann::json::parse(kText);
   json.at("text_config")[key] = value;
-  return parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr);
+  return parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"));
 }
 
 TEST(TextEncoderConfig, SettingsOfOtherArithmeticAreRefused) {
@@ -86,17 +80,16 @@ TEST(TextEncoderConfig, AWindowMayBeSwitchedOff) {
   nlohmann::json json = nlohmann::json::parse(kText);
   json["text_config"]["sliding_window"] = 512;
   json["text_config"]["use_sliding_window"] = false;
-  EXPECT_TRUE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr));
+  EXPECT_TRUE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json")));
 }
 
 TEST(TextEncoderConfig, SettingsAroundTheTextAreNotTheOnesThatCount) {
   nlohmann::json json = nlohmann::json::parse(kText);
   json["hidden_act"] = "gelu";
   json["vision_config"] = {{"hidden_act", "gelu"}, {"softcap", 3}};
-  EXPECT_TRUE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr));
+  EXPECT_TRUE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json")));
   json["architectures"] = {"Qwen2_5_VLModel"};
-  const auto other =
-      parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"), nullptr);
+  const auto other = parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"));
   ASSERT_FALSE(other);
   EXPECT_NE(other.error().message.find("architectures"), std::string::npos);
 }

@@ -1,12 +1,10 @@
-// Noise levels and guidance of the sampler.
+// Noise levels of the sampler.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "core/status.h"
-
-namespace intaglio {
+namespace intaglio::ideogram4 {
 
 struct ScheduleOptions {
   int64_t width = 0, height = 0;  // pixels
@@ -22,13 +20,4 @@ double normal_quantile(double p);
 //   u = 0, 1 / steps, .., 1;  sigmas = reverse(1 - t) without its last.
 std::vector<float> schedule_sigmas(const ScheduleOptions& options);
 
-// What the sampler integrates over: shift * s / (1 + (shift - 1) * s) of each, then a final 0; steps + 1 values.
-std::vector<float> shifted_sigmas(const std::vector<float>& sigmas, double shift);
-
-// Guidance scale of each step: one value for all, or one a step. kInvalidArgument if the count is neither or a value is not finite.
-Expected<std::vector<float>> guidance_schedule(const std::vector<float>& values, int64_t steps);
-
-// The published default: 7, and 3 on the last three steps.
-std::vector<float> default_guidance(int64_t steps);
-
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

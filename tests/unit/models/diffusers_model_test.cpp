@@ -1,11 +1,9 @@
-#include "pipeline/model_source.h"
-
 #include <gtest/gtest.h>
 
 #include "models/ideogram4/model_sizes.h"
 #include "models/qwen3/chat.h"
+#include "models/registry.h"
 #include "pipeline/pipeline.h"
-#include "pipeline/schedule.h"
 #include "support/source_folder.h"
 
 namespace intaglio {
@@ -28,7 +26,7 @@ void expect_same(const ideogram4::TransformerConfig& a, const ideogram4::Transfo
   EXPECT_EQ(a.norm_eps, b.norm_eps);
 }
 
-TEST(ModelSource, SyntheticMiniHasTheSizesOfTheBundledModel) {
+TEST(DiffusersModel, SyntheticMiniHasTheSizesOfTheBundledModel) {
   const ideogram4::ModelSizes sizes = ideogram4::model_sizes("mini").value();
   const auto index = bundled("model_index.json");
   const auto conditional = bundled("transformer/config.json");
@@ -37,8 +35,8 @@ TEST(ModelSource, SyntheticMiniHasTheSizesOfTheBundledModel) {
   const auto vae = bundled("vae/config.json");
   ASSERT_TRUE(index && conditional && unconditional && text && vae);
   expect_same(sizes.conditional, ideogram4::parse_transformer_config(*conditional).value());
-  expect_same(sizes.unconditional, ideogram4::parse_transformer_config(*unconditional).value());
-  const qwen3::TextEncoderConfig t = qwen3::parse_text_encoder_config(*text, &*index).value();
+  expect_same(*sizes.unconditional, ideogram4::parse_transformer_config(*unconditional).value());
+  const qwen3::TextEncoderConfig t = ideogram4::parse_text_config(*text, &*index).value();
   EXPECT_EQ(sizes.text.layers, t.layers);
   EXPECT_EQ(sizes.text.heads, t.heads);
   EXPECT_EQ(sizes.text.kv_heads, t.kv_heads);
@@ -54,18 +52,18 @@ TEST(ModelSource, SyntheticMiniHasTheSizesOfTheBundledModel) {
   EXPECT_EQ(sizes.vae.norm_groups, v.norm_groups);
 }
 
-TEST(ModelSource, UnknownSizesAreRefusedWithTheNames) {
-  const auto source = ModelSource::synthetic("flux9");
+TEST(DiffusersModel, UnknownSizesAreRefusedWithTheNames) {
+  const auto source = synthetic_model("flux9");
   ASSERT_FALSE(source);
   EXPECT_EQ(source.error().code, ErrorCode::kNotFound);
   EXPECT_NE(source.error().message.find("ideogram4, mini"), std::string::npos);
 }
 
-TEST(ModelSource, SyntheticPromptsHaveATokenForFourBytes) {
-  const auto source = ModelSource::synthetic("mini").value();
+TEST(DiffusersModel, SyntheticPromptsHaveATokenForFourBytes) {
+  const auto source = synthetic_model("mini").value();
   const auto ids = source->tokenize("a red circle");
   ASSERT_TRUE(ids);
-  EXPECT_EQ(ids->size(), (qwen3::chat_form("a red circle").size() + 3) / 4);
+  EXPECT_EQ(ids->size(), (qwen3::ChatForm().around("a red circle").size() + 3) / 4);
   for (const int32_t id : *ids) {
     EXPECT_GE(id, 0);
     EXPECT_LT(id, source->text_config().vocab);
@@ -89,8 +87,8 @@ PictureRequest small_request(uint64_t seed, size_t tokens) {
 }
 
 // What a picture leaves behind (models, features, sampler) changes nothing in the next: neither of the same shape nor of another.
-TEST(ModelSource, APipelineMakesTheSamePictureWhateverCameBefore) {
-  const std::shared_ptr<const ModelSource> source = ModelSource::synthetic("mini").value();
+TEST(DiffusersModel, APipelineMakesTheSamePictureWhateverCameBefore) {
+  const std::shared_ptr<const Model> source = synthetic_model("mini").value();
   PipelineOptions options;
   options.threads = 2;
   const auto fresh = Pipeline::open(source, options).value();
@@ -109,8 +107,8 @@ TEST(ModelSource, APipelineMakesTheSamePictureWhateverCameBefore) {
   EXPECT_EQ(a->text_tokens, 9);
 }
 
-TEST(ModelSource, NoTextTokensAreRefused) {
-  const auto pipeline = Pipeline::open(ModelSource::synthetic("mini").value(), {}).value();
+TEST(DiffusersModel, NoTextTokensAreRefused) {
+  const auto pipeline = Pipeline::open(synthetic_model("mini").value(), {}).value();
   PictureRequest request = small_request(1, 0);
   EXPECT_EQ(pipeline->plan(request).error().code, ErrorCode::kInvalidArgument);
   request.token_ids->resize(qwen3::kMaxPromptTokens + 1);

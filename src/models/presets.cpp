@@ -1,4 +1,4 @@
-#include "pipeline/presets.h"
+#include "models/presets.h"
 
 #include <fmt/ranges.h>
 
@@ -8,9 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/printable.h"
-#include "models/ideogram4/presets_data.h"
-#include "pipeline/model_info.h"
-#include "pipeline/schedule.h"
+#include "models/model_info.h"
 
 namespace intaglio {
 namespace {
@@ -52,18 +50,27 @@ const Preset* preset_by_steps(const ModelInfo& model, const ScheduleRequest& r) 
   return nullptr;
 }
 
-std::vector<float> default_guidance_of(const ModelInfo& model, int64_t steps) {
-  if (!model.default_guidance.empty()) return model.default_guidance;
-  return model.has_unconditional ? default_guidance(steps) : std::vector<float>{1.0f};
+Status check_numbers(const Schedule& s) {
+  if (s.mu && !std::isfinite(*s.mu))
+    return make_error(ErrorCode::kInvalidArgument, "mu: expected a finite number, found {}", *s.mu);
+  if (s.std && (!std::isfinite(*s.std) || *s.std <= 0.0))
+    return make_error(ErrorCode::kInvalidArgument, "std: expected a positive number, found {}",
+                      *s.std);
+  return {};
 }
 
-Status check_numbers(const Schedule& s) {
-  if (!std::isfinite(s.mu))
-    return make_error(ErrorCode::kInvalidArgument, "mu: expected a finite number, found {}", s.mu);
-  if (!std::isfinite(s.std) || s.std <= 0.0)
-    return make_error(ErrorCode::kInvalidArgument, "std: expected a positive number, found {}",
-                      s.std);
-  return {};
+// Where noise levels lie: what is asked for, else the preset's, else the model's.
+Status choose_levels(const ModelInfo& model, const ScheduleRequest& r, const Preset* base,
+                     Schedule& schedule) {
+  if (model.schedule_is_normal) {
+    schedule.mu = r.mu.value_or(base != nullptr ? base->mu : model.default_mu);
+    schedule.std = r.std.value_or(base != nullptr ? base->std : model.default_std);
+    return check_numbers(schedule);
+  }
+  if (!r.mu && !r.std) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{}: {} has none; the shift of its scheduler says where noise levels lie",
+                    r.mu ? "mu" : "std", model.name);
 }
 
 }  // namespace
@@ -147,30 +154,35 @@ Expected<std::vector<Preset>> read_presets(const JsonConfig& table) {
   return presets;
 }
 
-Expected<std::vector<Preset>> published_presets() {
-  for (const EmbeddedFile& file : ideogram4::data_files()) {
-    if (file.name != "presets.json") continue;
-    INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::parse(file.text, "presets.json"));
-    INTAGLIO_ASSIGN(const JsonConfig table, json.object("presets"));
-    return read_presets(table);
+Expected<std::vector<float>> guidance_schedule(const std::vector<float>& values, int64_t steps) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i]))
+      return make_error(ErrorCode::kInvalidArgument, "guidance value {} is not a finite number",
+                        i + 1);
   }
-  return make_error(ErrorCode::kInternal, "presets.json is not part of this program");
+  if (values.size() == 1) return std::vector<float>(static_cast<size_t>(steps), values.front());
+  if (values.size() != static_cast<size_t>(steps)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "guidance has {} values for {} steps; expected one value, or one a step",
+                      values.size(), steps);
+  }
+  return values;
 }
 
 std::string Schedule::describe() const {
-  return fmt::format("{} step{}{}{}: mu {}, std {}, guidance {}", steps, steps == 1 ? "" : "s",
-                     preset.empty() ? "" : ", ", preset, mu, std, guidance_text(guidance));
+  const std::string levels = mu && std ? fmt::format("mu {}, std {}, ", *mu, *std) : "";
+  return fmt::format("{} step{}{}{}: {}guidance {}", steps, steps == 1 ? "" : "s",
+                     preset.empty() ? "" : ", ", preset, levels, guidance_text(guidance));
 }
 
 Status check_guidance(const ModelInfo& model, std::span<const float> guidance) {
-  if (model.has_unconditional) return {};
-  const auto other =
-      std::find_if(guidance.begin(), guidance.end(), [](float g) { return g != 1.0f; });
+  if (model.unguided_reason.empty()) return {};
+  const auto other = std::find_if(guidance.begin(), guidance.end(),
+                                  [&](float g) { return g != model.no_guidance; });
   if (other == guidance.end()) return {};
   return make_error(ErrorCode::kInvalidArgument,
-                    "guidance {}: {} has no unconditional transformer (it is distilled), so only "
-                    "guidance 1 can be drawn",
-                    *other, model.name);
+                    "guidance {}: {} {}, so only guidance {} can be drawn", *other, model.name,
+                    model.unguided_reason, model.no_guidance);
 }
 
 Expected<Schedule> choose_schedule(const ModelInfo& model, const ScheduleRequest& r) {
@@ -183,13 +195,11 @@ Expected<Schedule> choose_schedule(const ModelInfo& model, const ScheduleRequest
   }
   Schedule schedule;
   schedule.steps = base != nullptr ? base->steps : r.steps.value_or(model.default_steps);
-  schedule.mu = r.mu.value_or(base != nullptr ? base->mu : model.default_mu);
-  schedule.std = r.std.value_or(base != nullptr ? base->std : model.default_std);
-  INTAGLIO_TRY(check_numbers(schedule));
+  INTAGLIO_TRY(choose_levels(model, r, base, schedule));
   const std::vector<float> guidance = r.guidance ? *r.guidance
                                       : base != nullptr
                                           ? base->guidance
-                                          : default_guidance_of(model, schedule.steps);
+                                          : model.default_guidance.of_steps(schedule.steps);
   INTAGLIO_ASSIGN(schedule.guidance, guidance_schedule(guidance, schedule.steps));
   INTAGLIO_TRY(check_guidance(model, schedule.guidance));
   // The name of what runs, however it came about.

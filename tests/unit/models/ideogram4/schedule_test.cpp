@@ -1,10 +1,10 @@
-#include "pipeline/schedule.h"
+#include "models/ideogram4/schedule.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-namespace intaglio {
+namespace intaglio::ideogram4 {
 namespace {
 
 // Phi(quantile(p)) = p through the C library's erfc: 1e-14 leaves room for erfc's own rounding.
@@ -27,26 +27,5 @@ TEST(Schedule, DescendsInsideTheClamp) {
   EXPECT_GT(sigmas.back(), static_cast<float>(1.0 - 1.0 / (1.0 + std::exp(-7.5))) - 1e-9f);
 }
 
-TEST(Schedule, ShiftMapsEachSigmaAndAppendsZero) {
-  const std::vector<float> shifted = shifted_sigmas({0.75f, 0.5f}, 3.0);
-  ASSERT_EQ(shifted.size(), 3u);
-  EXPECT_FLOAT_EQ(shifted[0], 3.0f * 0.75f / (1.0f + 2.0f * 0.75f));
-  EXPECT_FLOAT_EQ(shifted[1], 0.75f);
-  EXPECT_EQ(shifted[2], 0.0f);
-  EXPECT_EQ(shifted_sigmas({0.3f}, 1.0).front(), 0.3f);
-}
-
-TEST(Guidance, OneValueOrOneAStep) {
-  EXPECT_EQ(*guidance_schedule({4.0f}, 3), (std::vector<float>{4, 4, 4}));
-  EXPECT_EQ(*guidance_schedule({1, 2, 3}, 3), (std::vector<float>{1, 2, 3}));
-  const auto wrong = guidance_schedule({1, 2}, 3);
-  ASSERT_FALSE(wrong);
-  EXPECT_NE(wrong.error().message.find("2 values for 3 steps"), std::string::npos);
-  EXPECT_FALSE(guidance_schedule({}, 3));
-  EXPECT_FALSE(guidance_schedule({NAN}, 3));
-  EXPECT_EQ(default_guidance(5), (std::vector<float>{7, 7, 3, 3, 3}));
-  EXPECT_EQ(default_guidance(2), (std::vector<float>{3, 3}));
-}
-
 }  // namespace
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

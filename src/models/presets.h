@@ -18,7 +18,7 @@ struct ModelInfo;
 struct Preset {
   std::string name;
   int64_t steps = 0;
-  double mu = 0.0, std = 1.5;        // of ScheduleOptions
+  double mu = 0.0, std = 1.5;        // of models whose schedule is normal
   std::vector<float> guidance = {};  // one a step, in the order of sampling
 };
 
@@ -29,9 +29,6 @@ std::string guidance_text(std::span<const float> guidance);
 
 // `table`: an object of name -> {"steps", "mu", "std", "guidance"}, the latter as above or a number.
 Expected<std::vector<Preset>> read_presets(const JsonConfig& table);
-// Those of Ideogram 4 as published: src/models/ideogram4/data/presets.json.
-Expected<std::vector<Preset>> published_presets();
-
 // What a user asks for; nullopt: not said.
 struct ScheduleRequest {
   std::optional<std::string> preset = {};  // letters of either case
@@ -42,8 +39,8 @@ struct ScheduleRequest {
 struct Schedule {
   std::string preset = {};  // the name of what this is; empty: none of the model's
   int64_t steps = 0;
-  double mu = 0.0, std = 1.5;
-  std::vector<float> guidance = {};  // one a step
+  std::optional<double> mu = {}, std = {};  // of models whose schedule is normal
+  std::vector<float> guidance = {};         // one a step
 
   std::string describe() const;  // "12 steps, TURBO_12: mu 0.5, std 1.75, guidance 7x11,3"
 };
@@ -53,7 +50,11 @@ struct Schedule {
 // that does not fit the steps or the model.
 Expected<Schedule> choose_schedule(const ModelInfo& model, const ScheduleRequest& request);
 
-// kInvalidArgument for guidance other than 1 of a model without an unconditional transformer.
+// Guidance scale of each step: one value for all, or one a step. kInvalidArgument if the count is
+// neither or a value is not finite.
+Expected<std::vector<float>> guidance_schedule(const std::vector<float>& values, int64_t steps);
+
+// kInvalidArgument for guidance of a model that takes none.
 Status check_guidance(const ModelInfo& model, std::span<const float> guidance);
 
 }  // namespace intaglio

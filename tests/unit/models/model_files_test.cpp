@@ -1,13 +1,13 @@
 // Models whose parts are missing, elsewhere, fewer, or not what their configs say: seen when they are opened, before any weight is read.
-#include "pipeline/model_parts.h"
+#include "models/model_files.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/files.h"
-#include "pipeline/model_source.h"
+#include "models/registry.h"
 #include "pipeline/pipeline.h"
-#include "tiny_model.h"
+#include "support/tiny_model.h"
 
 namespace intaglio {
 namespace {
@@ -22,7 +22,7 @@ constexpr const char* kText = "text_encoder/model.safetensors";
 constexpr const char* kVae = "vae/diffusion_pytorch_model.safetensors";
 
 std::string problem(const ModelPaths& paths) {
-  const auto source = ModelSource::open(paths);
+  const auto source = open_model(paths);
   return source ? "" : source.error().message;
 }
 std::string problem(const TinyModel& model) { return problem(ModelPaths{.folder = model.path()}); }
@@ -38,7 +38,7 @@ PictureRequest small_request(float guidance) {
 }
 
 std::vector<float> latents_of(const ModelPaths& paths, float guidance) {
-  auto source = ModelSource::open(paths);
+  auto source = open_model(paths);
   if (!source) {
     ADD_FAILURE() << source.error().message;
     return {};
@@ -52,13 +52,13 @@ std::vector<float> latents_of(const ModelPaths& paths, float guidance) {
   return picture->latents;
 }
 
-TEST(ModelParts, OneBranchIsEnough) {
+TEST(ModelFiles, OneBranchIsEnough) {
   const TinyModel whole;
   const std::vector<float> expected = latents_of({.folder = whole.path()}, 1.0f);
   const auto one_branch = [&](const TinyModel& model) {
     EXPECT_EQ(latents_of({.folder = model.path()}, 1.0f), expected);
-    const std::shared_ptr<const ModelSource> source = ModelSource::open(model.path()).value();
-    EXPECT_FALSE(source->info().has_unconditional);
+    const std::shared_ptr<const Model> source = open_model({.folder = model.path()}).value();
+    EXPECT_NE(source->info().unguided_reason, "");
     EXPECT_EQ(choose_schedule(source->info(), {})->guidance, std::vector<float>(20, 1.0f));
     const auto pipeline = Pipeline::open(source, {.threads = 1}).value();
     const auto guided = pipeline->plan(small_request(7.0f));
@@ -84,20 +84,19 @@ TEST(ModelParts, OneBranchIsEnough) {
 }
 
 // Nothing is planned for a transformer that a picture does without.
-TEST(ModelParts, OneBranchTakesLessMemory) {
+TEST(ModelFiles, OneBranchTakesLessMemory) {
   const TinyModel model;
   const auto bytes = [&](bool without, float guidance) {
-    const std::shared_ptr<const ModelSource> source =
-        ModelSource::open(ModelPaths{.folder = model.path(), .without_unconditional = without})
-            .value();
+    const std::shared_ptr<const Model> source =
+        open_model(ModelPaths{.folder = model.path(), .without_unconditional = without}).value();
     const auto pipeline = Pipeline::open(source, {.threads = 1}).value();
-    return pipeline->plan(small_request(guidance))->peak_bytes;
+    return pipeline->plan(small_request(guidance))->peak_bytes();
   };
   EXPECT_LT(bytes(true, 1.0f), bytes(false, 7.0f));
   EXPECT_EQ(bytes(true, 1.0f), bytes(false, 1.0f));
 }
 
-TEST(ModelParts, AreTakenFromElsewhere) {
+TEST(ModelFiles, AreTakenFromElsewhere) {
   const TinyModel whole;
   const std::vector<float> expected = latents_of({.folder = whole.path()}, 4.0f);
   const TinyModel model;
@@ -121,21 +120,21 @@ TEST(ModelParts, AreTakenFromElsewhere) {
                          .vae = model / "elsewhere/v/diffusion_pytorch_model.safetensors",
                          .tokenizer = model / "elsewhere/tokens/tokenizer.json"};
   EXPECT_EQ(latents_of(files, 4.0f), expected);
-  const auto source = ModelSource::open(files).value();
+  const auto source = open_model(files).value();
   EXPECT_EQ(source->info().other_parts.size(), 5u);
   // The hash of the weights does not depend on where they lie.
-  EXPECT_EQ(source->hash().value(), ModelSource::open(whole.path()).value()->hash().value());
+  EXPECT_EQ(source->hash().value(), open_model({.folder = whole.path()}).value()->hash().value());
 }
 
 // A file without a config beside it has the model's.
-TEST(ModelParts, AFileAloneHasTheConfigOfTheModel) {
+TEST(ModelFiles, AFileAloneHasTheConfigOfTheModel) {
   const TinyModel model;
   model.move(kTransformer, "tuned.safetensors");
   const ModelPaths paths{.folder = model.path(), .transformer = model / "tuned.safetensors"};
   EXPECT_EQ(latents_of(paths, 4.0f), latents_of({.folder = TinyModel().path()}, 4.0f));
 }
 
-TEST(ModelParts, WhatIsMissingIsNamed) {
+TEST(ModelFiles, WhatIsMissingIsNamed) {
   for (const char* part : {"transformer", "unconditional_transformer", "text_encoder", "vae",
                            "tokenizer", "scheduler"}) {
     const TinyModel model;
@@ -161,7 +160,7 @@ TEST(ModelParts, WhatIsMissingIsNamed) {
 }
 
 // Weights are seen by their headers when a model is opened: shapes, types, what is missing, what is cut short; each with its file.
-TEST(ModelParts, ProblemsOfWeightsAreSeenBeforeAnyIsRead) {
+TEST(ModelFiles, ProblemsOfWeightsAreSeenBeforeAnyIsRead) {
   for (const char* file : {kTransformer, kUnconditional, kText, kVae}) {
     const TinyModel cut;
     const std::string bytes = read_file(cut / file).value();
@@ -192,7 +191,7 @@ TEST(ModelParts, ProblemsOfWeightsAreSeenBeforeAnyIsRead) {
   }
 }
 
-TEST(ModelParts, ProblemsOfAllPartsAreToldAtOnce) {
+TEST(ModelFiles, ProblemsOfAllPartsAreToldAtOnce) {
   const TinyModel model;
   model.write(kTransformer, "x");
   model.write(kVae, "y");
@@ -201,7 +200,7 @@ TEST(ModelParts, ProblemsOfAllPartsAreToldAtOnce) {
 }
 
 // Weights with more layers than the config has are another model's.
-TEST(ModelParts, LayersBeyondTheConfigAreRefused) {
+TEST(ModelFiles, LayersBeyondTheConfigAreRefused) {
   const auto beyond = [](const char* config, const std::function<void(nlohmann::json&)>& change,
                          const char* key) {
     const TinyModel model;
@@ -228,7 +227,7 @@ TEST(ModelParts, LayersBeyondTheConfigAreRefused) {
 }
 
 // An unused tensor of any type, and a variant in the file's name, change nothing.
-TEST(ModelParts, WhatIsNotUsedDoesNotMatter) {
+TEST(ModelFiles, WhatIsNotUsedDoesNotMatter) {
   const std::vector<float> expected = latents_of({.folder = TinyModel().path()}, 4.0f);
   const TinyModel model;
   for (const char* file : {kTransformer, kUnconditional, kText, kVae}) {
@@ -250,12 +249,12 @@ TEST(ModelParts, WhatIsNotUsedDoesNotMatter) {
   EXPECT_EQ(latents_of({.folder = model.path()}, 4.0f), expected);
 }
 
-TEST(ModelParts, UnknownSettingsAreWarnedOf) {
+TEST(ModelFiles, UnknownSettingsAreWarnedOf) {
   const TinyModel model;
   model.set("transformer/config.json", "attention_softcap", 30.0);
   model.set("transformer/config.json", "_note", "x");
   model.set("scheduler/scheduler_config.json", "warp", 2);
-  const auto source = ModelSource::open(model.path());
+  const auto source = open_model({.folder = model.path()});
   ASSERT_TRUE(source) << source.error().message;
   ASSERT_EQ((*source)->info().warnings.size(), 2u);
   EXPECT_THAT((*source)->info().warnings[0], HasSubstr("scheduler_config.json: warp"));
@@ -263,7 +262,7 @@ TEST(ModelParts, UnknownSettingsAreWarnedOf) {
               HasSubstr("transformer/config.json: attention_softcap:"));
 }
 
-TEST(ModelParts, ATokenizerOfAnotherModelIsSeen) {
+TEST(ModelFiles, ATokenizerOfAnotherModelIsSeen) {
   const TinyModel other_ids;
   other_ids.edit("text_encoder/config.json",
                  [](nlohmann::json& json) { json["text_config"]["vocab_size"] = 300; });

@@ -1,10 +1,10 @@
-#include "pipeline/presets.h"
+#include "models/presets.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "pipeline/model_info.h"
-#include "pipeline/schedule.h"
+#include "models/ideogram4/model.h"
+#include "models/model_info.h"
 
 namespace intaglio {
 namespace {
@@ -20,7 +20,10 @@ std::vector<float> runs(std::initializer_list<std::pair<float, size_t>> list) {
 ModelInfo published() {
   ModelInfo info;
   info.name = "ideogram-4";
-  info.presets = published_presets().value();
+  info.schedule_is_normal = true;
+  info.default_steps = 48;
+  info.default_guidance = {.scale = 7.0f, .last_scale = 3.0f, .last_steps = 3};
+  info.presets = ideogram4::published_presets().value();
   return info;
 }
 
@@ -45,7 +48,7 @@ TEST(Guidance, IsWrittenTheShortWay) {
 }
 
 TEST(Presets, ArePublishedOnes) {
-  const std::vector<Preset> presets = published_presets().value();
+  const std::vector<Preset> presets = ideogram4::published_presets().value();
   ASSERT_EQ(presets.size(), 3u);
   EXPECT_EQ(presets[0].name, "QUALITY_48");
   EXPECT_EQ(presets[0].steps, 48);
@@ -119,7 +122,7 @@ TEST(Schedule, APresetIsNamedInLettersOfEitherCase) {
 TEST(Schedule, AModelWithItsOwnDefaultsKeepsThem) {
   ModelInfo info = published();
   info.default_steps = 24;
-  info.default_guidance = {4.0f};
+  info.default_guidance = {.scale = 4.0f};
   info.presets_by_steps = false;
   EXPECT_EQ(choose_schedule(info, {})->describe(), "24 steps: mu 0, std 1.5, guidance 4x24");
   EXPECT_EQ(choose_schedule(info, {.steps = 12})->describe(),
@@ -129,7 +132,8 @@ TEST(Schedule, AModelWithItsOwnDefaultsKeepsThem) {
 
 TEST(Schedule, ADistilledModelHasGuidanceOne) {
   ModelInfo info = published();
-  info.has_unconditional = false;
+  info.unguided_reason = "has no unconditional transformer";
+  info.default_guidance = {};
   info.default_steps = 20;
   EXPECT_EQ(choose_schedule(info, {})->describe(), "20 steps: mu 0, std 1.5, guidance 1x20");
   EXPECT_EQ(choose_schedule(info, {.steps = 12})->describe(),
@@ -143,6 +147,33 @@ TEST(Schedule, ADistilledModelHasGuidanceOne) {
     EXPECT_THAT(refused.error().message, HasSubstr("no unconditional transformer"));
   }
   EXPECT_EQ(choose_schedule(info, {.preset = "TURBO_12", .guidance = runs({{1, 1}})})->std, 1.75);
+}
+
+// A model whose scheduler alone says where noise levels lie.
+TEST(Schedule, AModelWithoutMuAndStdRefusesThem) {
+  ModelInfo info;
+  info.name = "other";
+  info.default_steps = 8;
+  info.default_guidance = {};
+  EXPECT_EQ(choose_schedule(info, {})->describe(), "8 steps: guidance 1x8");
+  for (const ScheduleRequest& request : {ScheduleRequest{.mu = 0.5}, ScheduleRequest{.std = 1.0}}) {
+    const auto refused = choose_schedule(info, request);
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("other has none"));
+  }
+}
+
+TEST(Guidance, OneValueOrOneAStep) {
+  EXPECT_EQ(*guidance_schedule({4.0f}, 3), (std::vector<float>{4, 4, 4}));
+  EXPECT_EQ(*guidance_schedule({1, 2, 3}, 3), (std::vector<float>{1, 2, 3}));
+  const auto wrong = guidance_schedule({1, 2}, 3);
+  ASSERT_FALSE(wrong);
+  EXPECT_NE(wrong.error().message.find("2 values for 3 steps"), std::string::npos);
+  EXPECT_FALSE(guidance_schedule({}, 3));
+  EXPECT_FALSE(guidance_schedule({NAN}, 3));
+  const DefaultGuidance guidance = published().default_guidance;
+  EXPECT_EQ(guidance.of_steps(5), (std::vector<float>{7, 7, 3, 3, 3}));
+  EXPECT_EQ(guidance.of_steps(2), (std::vector<float>{3, 3}));
 }
 
 TEST(Schedule, NumbersThatCannotBeAreRefused) {

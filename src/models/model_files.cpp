@@ -1,4 +1,4 @@
-#include "pipeline/model_parts.h"
+#include "models/model_files.h"
 
 #include <nlohmann/json.hpp>
 
@@ -74,22 +74,22 @@ Expected<fs::path> find_tokenizer(const std::optional<fs::path>& given, const fs
 
 }  // namespace
 
-Expected<ModelParts> find_model_parts(const ModelPaths& paths, const JsonConfig& index) {
-  ModelParts parts;
-  INTAGLIO_ASSIGN(parts.transformer,
+Expected<ModelFiles> find_model_files(const ModelPaths& paths, const JsonConfig& index) {
+  ModelFiles files;
+  INTAGLIO_ASSIGN(files.transformer,
                   find_part(paths.transformer, paths.folder, index, "transformer"));
-  INTAGLIO_ASSIGN(parts.text_encoder,
+  INTAGLIO_ASSIGN(files.text_encoder,
                   find_part(paths.text_encoder, paths.folder, index, "text_encoder"));
-  INTAGLIO_ASSIGN(parts.vae, find_part(paths.vae, paths.folder, index, "vae"));
+  INTAGLIO_ASSIGN(files.vae, find_part(paths.vae, paths.folder, index, "vae"));
   const bool two_branches =
       paths.unconditional.has_value() || has_part(index, "unconditional_transformer", false);
   if (two_branches && !paths.without_unconditional) {
-    INTAGLIO_ASSIGN(parts.unconditional, find_part(paths.unconditional, paths.folder, index,
+    INTAGLIO_ASSIGN(files.unconditional, find_part(paths.unconditional, paths.folder, index,
                                                    "unconditional_transformer"));
   }
-  INTAGLIO_ASSIGN(parts.tokenizer, find_tokenizer(paths.tokenizer, paths.folder));
-  parts.scheduler = paths.folder / "scheduler" / "scheduler_config.json";
-  return parts;
+  INTAGLIO_ASSIGN(files.tokenizer, find_tokenizer(paths.tokenizer, paths.folder));
+  files.scheduler = paths.folder / "scheduler" / "scheduler_config.json";
+  return files;
 }
 
 }  // namespace intaglio

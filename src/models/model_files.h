@@ -24,7 +24,7 @@ struct ModelPaths {
   }
 };
 
-struct ModelParts {
+struct ModelFiles {
   PartFiles transformer, text_encoder, vae;
   std::optional<PartFiles> unconditional;  // nullopt: the model is distilled and does without
   std::filesystem::path tokenizer;         // tokenizer.json
@@ -32,6 +32,6 @@ struct ModelParts {
 };
 
 // `index`: the folder's model_index.json. Whether files are sound is their readers' affair; kNotFound names what is missing and what lies there.
-Expected<ModelParts> find_model_parts(const ModelPaths& paths, const JsonConfig& index);
+Expected<ModelFiles> find_model_files(const ModelPaths& paths, const JsonConfig& index);
 
 }  // namespace intaglio

@@ -1,4 +1,4 @@
-#include "pipeline/schedule.h"
+#include "models/ideogram4/schedule.h"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 #include <limits>
 #include <span>
 
-namespace intaglio {
+namespace intaglio::ideogram4 {
 namespace {
 
 // Coefficients of AS 241, highest power first.
@@ -79,37 +79,4 @@ std::vector<float> schedule_sigmas(const ScheduleOptions& options) {
   return sigmas;
 }
 
-std::vector<float> shifted_sigmas(const std::vector<float>& sigmas, double shift) {
-  std::vector<float> result;
-  result.reserve(sigmas.size() + 1);
-  for (float sigma : sigmas) {
-    const double s = sigma;
-    result.push_back(static_cast<float>(shift * s / (1.0 + (shift - 1.0) * s)));
-  }
-  result.push_back(0.0f);
-  return result;
-}
-
-Expected<std::vector<float>> guidance_schedule(const std::vector<float>& values, int64_t steps) {
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i]))
-      return make_error(ErrorCode::kInvalidArgument, "guidance value {} is not a finite number",
-                        i + 1);
-  }
-  if (values.size() == 1) return std::vector<float>(static_cast<size_t>(steps), values.front());
-  if (values.size() != static_cast<size_t>(steps)) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "guidance has {} values for {} steps; expected one value, or one a step",
-                      values.size(), steps);
-  }
-  return values;
-}
-
-std::vector<float> default_guidance(int64_t steps) {
-  std::vector<float> values(static_cast<size_t>(steps), 7.0f);
-  for (size_t i = values.size() > 3 ? values.size() - 3 : 0; i < values.size(); ++i)
-    values[i] = 3.0f;
-  return values;
-}
-
-}  // namespace intaglio
+}  // namespace intaglio::ideogram4

@@ -1,0 +1,116 @@
+// What a model is to all that draws with it: its texts, its schedule, its passes and its parts. A
+// pipeline knows no more of a model than this.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/context.h"
+#include "core/status.h"
+#include "io/json_config.h"
+#include "models/autoencoder/decoder.h"
+#include "models/model_info.h"
+#include "models/parts/selection.h"
+#include "models/qwen3/text_encoder.h"
+#include "models/transformer.h"
+
+namespace intaglio {
+
+struct PictureRequest {
+  std::string prompt;
+  // What to steer away from; nullopt: the model's own choice. Refused by models that read none.
+  std::optional<std::string> negative_prompt;
+  // Text tokens that take the prompt's place, 1 to ModelInfo::most_text_tokens.
+  std::optional<std::vector<int32_t>> token_ids;
+  int64_t width = 0, height = 0, steps = 0;
+  std::vector<float> guidance;  // one a step
+  double mu = 0.0, std = 1.5;   // of models whose schedule has them (ModelInfo::schedule_is_normal)
+  // Of models that have them. cfg_normalization > 0: a guided velocity is scaled down to at most so
+  // many times the norm of the first pass's; cfg_truncation: guidance ends once the model's time is
+  // beyond it; nullopt, 0 and 1: not used.
+  double cfg_normalization = 0.0, cfg_truncation = 1.0;
+  std::optional<int64_t> max_sequence_length;  // text tokens a prompt is cut to, of models that cut
+  uint64_t seed = 0;
+  std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
+  bool keep_features = false;               // whether the picture brings the text features along
+};
+
+// One of the velocities of a step: which transformer, reading which of the picture's texts.
+struct Pass {
+  static constexpr int kNoText = -1;
+  int transformer = 0;
+  int text = kNoText;
+};
+
+struct SamplingStep {
+  float time = 0.0f;             // of the model: 0 noise .. 1 picture
+  float delta = 0.0f;            // x -= delta * velocity
+  std::vector<float> weights{};  // of the passes; 0: the pass is not run
+};
+
+// velocity of a step = sum over the passes of weight * velocity of the pass.
+struct Sampling {
+  std::vector<Pass> passes;
+  std::vector<SamplingStep> steps{};
+  // Positive: the velocity is scaled down to at most so many times the norm of the first pass's.
+  float velocity_limit = 0.0f;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  const ModelInfo& info() const { return info_; }
+  const qwen3::TextEncoderConfig& text_config() const { return text_; }
+  const autoencoder::DecoderConfig& vae_config() const { return vae_; }
+
+  // Everything on disk that the model is read from, also what a hash or a later load reads: no
+  // output of a run may replace one of these.
+  virtual std::vector<std::filesystem::path> files() const { return {}; }
+  // Hash of all weights, 16 hexadecimal digits. `cancel` may be null; once it is set the call
+  // returns kCancelled soon.
+  virtual Expected<std::string> hash(const std::atomic<bool>* cancel = nullptr) const = 0;
+  // kInvalidArgument for a pattern of `keep_bf16` that no linear's name matches.
+  virtual Status check_keep_bf16(const LayerSelection& selection) const = 0;
+
+  // Ids of a prompt in the model's chat form, of at most `most_tokens` if the model cuts long ones.
+  virtual Expected<std::vector<int32_t>> tokenize(
+      std::string_view prompt, std::optional<int64_t> most_tokens = {}) const = 0;
+  // The texts that the passes of a picture read, as ids; the prompt is the first.
+  virtual Expected<std::vector<std::vector<int32_t>>> texts(
+      const PictureRequest& request) const = 0;
+  // Steps and passes of a picture of `request.steps` steps.
+  virtual Expected<Sampling> sampling(const PictureRequest& request) const = 0;
+  // The noise levels of a case of `verify`, without the final 0: its settings are those that
+  // published schedules of the model are made of.
+  virtual Expected<std::vector<float>> sigmas(const PictureRequest& request,
+                                              const JsonConfig& settings) const = 0;
+
+  // How many transformers it has, what one is called, and one without weights, by its number.
+  virtual int transformers() const = 0;
+  virtual std::string_view transformer_name(int) const { return "transformer"; }
+  virtual std::unique_ptr<Transformer> transformer(int which, TransformerOptions options) const = 0;
+  // The same of a config of its own, for `verify` and `inspect`.
+  virtual Expected<std::unique_ptr<Transformer>> transformer_of(
+      int which, const JsonConfig& config, TransformerOptions options) const = 0;
+
+  virtual Expected<qwen3::TextEncoder> load_text_encoder(const Context& context,
+                                                         const LayerSelection& selection,
+                                                         uint64_t weight_budget) const = 0;
+  virtual Expected<std::unique_ptr<Transformer>> load_transformer(
+      const Context& context, int which, TransformerOptions options) const = 0;
+  virtual Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const = 0;
+
+ protected:
+  ModelInfo info_;
+  qwen3::TextEncoderConfig text_;
+  autoencoder::DecoderConfig vae_;
+};
+
+}  // namespace intaglio

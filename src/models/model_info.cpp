@@ -1,0 +1,67 @@
+#include "models/model_info.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace intaglio {
+namespace {
+
+Status read_defaults(const JsonConfig& own, ModelInfo& info) {
+  INTAGLIO_ASSIGN(info.default_steps,
+                  own.integer_or("default_steps", info.default_steps, 1, kMaxSteps));
+  INTAGLIO_ASSIGN(info.default_mu, own.number_or("default_mu", info.default_mu));
+  INTAGLIO_ASSIGN(info.default_std, own.number_or("default_std", info.default_std));
+  if (!(info.default_std > 0.0))
+    return make_error(ErrorCode::kBadFormat, "{}default_std: expected a positive number, found {}",
+                      own.where(), info.default_std);
+  if (own.contains("default_guidance")) {
+    INTAGLIO_ASSIGN(const double guidance, own.number("default_guidance"));
+    info.default_guidance = {.scale = static_cast<float>(guidance)};
+    if (!std::isfinite(info.default_guidance.scale))
+      return make_error(ErrorCode::kBadFormat, "{}default_guidance: {} is too large", own.where(),
+                        guidance);
+  }
+  if (own.contains("default_size")) {
+    INTAGLIO_ASSIGN(const std::vector<int64_t> size, own.integers("default_size", 1, kMaxSide, 2));
+    if (size.size() != 2)
+      return make_error(ErrorCode::kBadFormat,
+                        "{}default_size has {} values; expected [width, height]", own.where(),
+                        size.size());
+    info.default_width = size[0];
+    info.default_height = size[1];
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<float> DefaultGuidance::of_steps(int64_t steps) const {
+  std::vector<float> values(static_cast<size_t>(steps), scale);
+  std::fill(values.end() - std::min(steps, last_steps), values.end(), last_scale);
+  return values;
+}
+
+Status read_own_defaults(const JsonConfig& index, ModelInfo& info) {
+  if (index.contains("intaglio")) {
+    INTAGLIO_ASSIGN(const JsonConfig own, index.object("intaglio"));
+    INTAGLIO_TRY(read_defaults(own, info));
+    // A model with a schedule of its own is not the published one, whatever the number of steps.
+    info.presets_by_steps = !own.contains("default_steps") && !own.contains("default_guidance");
+  }
+  if (!info.unguided_reason.empty()) info.default_guidance = {.scale = info.no_guidance};
+  if (!index.contains("presets")) return {};
+  INTAGLIO_ASSIGN(const JsonConfig table, index.object("presets"));
+  INTAGLIO_ASSIGN(info.presets, read_presets(table));
+  info.presets_by_steps = true;
+  return {};
+}
+
+Expected<std::string> model_name(const std::filesystem::path& folder) {
+  std::error_code error;
+  const std::filesystem::path canonical = std::filesystem::weakly_canonical(folder, error);
+  if (error)
+    return make_error(ErrorCode::kIo, "{}: cannot be found: {}", folder.string(), error.message());
+  return canonical.filename().empty() ? folder.string() : canonical.filename().string();
+}
+
+}  // namespace intaglio

@@ -1,0 +1,35 @@
+// Noise levels that several models share (diffusers' FlowMatchEulerDiscreteScheduler).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/status.h"
+#include "io/json_config.h"
+
+namespace intaglio {
+
+// What the sampler integrates over: shift * s / (1 + (shift - 1) * s) of each, then a final 0;
+// one value more.
+std::vector<float> shifted_sigmas(const std::vector<float>& sigmas, double shift);
+
+// Of scheduler_config.json.
+struct FlowMatchScheduler {
+  double shift = 1.0;  // without dynamic shifting
+  // mu on a line through two lengths of the sequence, not clamped.
+  bool dynamic = false;
+  double base_shift = 0.5, max_shift = 1.15;
+  int64_t base_tokens = 256, max_tokens = 4096;
+  bool linear = false;    // mu itself shifts, else exp(mu)
+  double terminal = 0.0;  // the last level is stretched to this; 0: not
+};
+Expected<FlowMatchScheduler> read_flow_match_scheduler(const JsonConfig& json);
+
+// u = 1, 1 - 1 / steps, .., 1 / steps, as float32, each shifted:
+//   static   shift u / (1 + (shift - 1) u)
+//   dynamic  m / (m + 1 / u - 1), m = exp(mu) or mu, mu on the line at `image_tokens`
+// then stretched, s = 1 - (1 - s) (1 - terminal) / (1 - s_last), then a final 0.
+std::vector<float> flow_match_sigmas(const FlowMatchScheduler& scheduler, int64_t steps,
+                                     int64_t image_tokens);
+
+}  // namespace intaglio

@@ -1,0 +1,80 @@
+#include "models/registry.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "io/printable.h"
+#include "models/ideogram4/model.h"
+
+namespace intaglio {
+namespace {
+
+template <typename M>
+std::unique_ptr<DiffusersModel> make() {
+  return std::make_unique<M>();
+}
+
+std::string class_of_transformer(const JsonConfig& index) {
+  if (!index.contains("transformer")) return {};
+  const nlohmann::json& pair = index.json().at("transformer");
+  const bool is_pair = pair.is_array() && pair.size() == 2 && pair.at(1).is_string();
+  return is_pair ? pair.at(1).get<std::string>() : std::string();
+}
+
+}  // namespace
+
+std::span<const ModelKind> model_kinds() {
+  static const std::vector<ModelKind> kinds{
+      {"Ideogram4Pipeline",
+       "Ideogram4Transformer2DModel",
+       {"ideogram4", "mini"},
+       make<ideogram4::Model>},
+  };
+  return kinds;
+}
+
+Expected<const ModelKind*> find_model_kind(const JsonConfig& index) {
+  INTAGLIO_ASSIGN(const std::string name, index.string_or("_class_name", ""));
+  const std::string transformer = class_of_transformer(index);
+  std::vector<std::string_view> known;
+  for (const ModelKind& kind : model_kinds()) {
+    if (name.empty() ? kind.transformer_class == transformer : kind.class_name == name)
+      return &kind;
+    known.push_back(kind.class_name);
+  }
+  return make_error(ErrorCode::kUnsupported, "{}_class_name: found {}, supported is {}",
+                    index.where(), name.empty() ? "none" : printable(name, 60),
+                    fmt::join(known, " or "));
+}
+
+Expected<std::shared_ptr<const Model>> open_model(const ModelPaths& paths) {
+  INTAGLIO_ASSIGN(JsonConfig index, JsonConfig::open(paths.folder / "model_index.json"));
+  INTAGLIO_ASSIGN(const ModelKind* const kind, find_model_kind(index));
+  std::unique_ptr<DiffusersModel> model = kind->make();
+  INTAGLIO_TRY(model->open(paths, std::move(index)));
+  return std::shared_ptr<const Model>(std::move(model));
+}
+
+Expected<std::shared_ptr<const Model>> synthetic_model(std::string_view name,
+                                                       std::optional<int64_t> layers) {
+  for (const ModelKind& kind : model_kinds()) {
+    if (std::find(kind.sizes.begin(), kind.sizes.end(), name) == kind.sizes.end()) continue;
+    std::unique_ptr<DiffusersModel> model = kind.make();
+    INTAGLIO_TRY(model->use_sizes(name, layers));
+    return std::shared_ptr<const Model>(std::move(model));
+  }
+  return make_error(ErrorCode::kNotFound, "synthetic:{}: no such sizes; known are {}", name,
+                    fmt::join(synthetic_model_names(), ", "));
+}
+
+std::vector<std::string_view> synthetic_model_names() {
+  std::vector<std::string_view> names;
+  for (const ModelKind& kind : model_kinds())
+    names.insert(names.end(), kind.sizes.begin(), kind.sizes.end());
+  return names;
+}
+
+}  // namespace intaglio

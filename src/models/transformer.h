@@ -1,0 +1,234 @@
+// A diffusion transformer, whatever the model: weights that load, stream and are planned by one
+// walk, a session with what a picture's steps share, the pass that makes a velocity.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/aligned_buffer.h"
+#include "core/context.h"
+#include "core/profile.h"
+#include "models/parts/modules.h"
+#include "models/parts/selection.h"
+#include "models/parts/weight_streaming.h"
+#include "models/parts/weights.h"
+#include "ops/attention.h"
+
+namespace intaglio {
+
+// The text of a pass.
+struct TextInput {
+  int64_t tokens = 0;               // 0: none
+  const float* features = nullptr;  // F32 [tokens, text_dim], memory of the device
+  // Instead of the features, what a session of the same transformer made of them
+  // (Transformer::text_rows): F32 [text rows, width], host memory.
+  const float* rows = nullptr;
+};
+
+// What a pass is computed for: text tokens, and a grid of image tokens.
+struct PassSize {
+  int64_t text_tokens = 0, grid_h = 0, grid_w = 0;
+  int64_t image_tokens() const { return grid_h * grid_w; }
+};
+
+// Rows of the sequence that attention runs over; a model may pad either kind of token.
+struct SequenceRows {
+  int64_t text = 0, image = 0;
+  int64_t all() const { return text + image; }
+};
+
+// The tables of a session. Modulations are those of all blocks that have one, each `block` wide,
+// then those of the output, `last` wide.
+struct SessionTables {
+  int64_t text_width = 0;  // of a row of embedded text
+  int64_t angles = 0;      // rope angles of a row: half a head
+  int64_t blocks = 0, block = 0, last = 0;
+
+  int64_t modulation() const { return blocks * block + last; }
+};
+
+// What does not depend on the step, made once per picture: embedded text, rope tables, modulations
+// of all steps. Memory of the context's device, in sizes that prompts of nearly the same length
+// share.
+class TransformerSession {
+ public:
+  const PassSize& size() const { return size_; }
+  const SequenceRows& rows() const { return rows_; }
+  int64_t image_tokens() const { return size_.image_tokens(); }
+  int64_t steps() const { return steps_; }
+  // Another number whenever sizes, or the places of what `forward` reads, are others than before: a
+  // recorded pass is good as long as it stays the same.
+  uint64_t placement() const { return placement_; }
+
+  // F32 [rows().text, text_width].
+  float* text() const { return text_.as<float>(); }
+  // From row `first` of the sequence on.
+  RopeTable rope(int64_t first = 0) const {
+    return {rope_cos_.as<float>() + first * tables_.angles,
+            rope_sin_.as<float>() + first * tables_.angles};
+  }
+  // Of all steps: F32 [steps, block], of the output F32 [steps, last].
+  float* block_modulations(int64_t block) const {
+    return modulation_.as<float>() + block * steps_ * tables_.block;
+  }
+  float* last_modulations() const { return last_.as<float>(); }
+  // Of the selected step: F32 [block], of the output F32 [last].
+  const float* block_modulation(int64_t block) const {
+    return now_.as<float>() + block * tables_.block;
+  }
+  const float* last_modulation() const { return block_modulation(tables_.blocks); }
+
+ private:
+  friend class Transformer;
+  PassSize size_;
+  SequenceRows rows_;
+  SessionTables tables_;
+  int64_t steps_ = 0;
+  uint64_t placement_ = 0;
+  AlignedBuffer text_;        // F32 [text rows, text_width]
+  AlignedBuffer rope_cos_;    // F32 [rows, angles]
+  AlignedBuffer rope_sin_;    // F32 [rows, angles]
+  AlignedBuffer modulation_;  // F32 [blocks, steps, block]
+  AlignedBuffer last_;        // F32 [steps, last]
+  AlignedBuffer now_;         // F32 [blocks, block] and [last]: of the step in work
+};
+
+struct TransformerOptions {
+  LayerSelection selection;
+  // nullopt: int8 where the precision is int8 and the device has kernels for it.
+  std::optional<AttentionScores> scores{};
+  // Bytes of a GPU's memory for the packed weights of the layers; those that do not fit stream from
+  // host memory (models/parts/weight_streaming.h). 0: all fit. A CPU has no other memory and
+  // ignores it.
+  uint64_t weight_budget = 0;
+  // Slots shared with another transformer, large enough for what is read once a picture and the
+  // streamed layers of both; nullptr: slots of its own.
+  std::shared_ptr<WeightStreamer> streamer{};
+};
+
+class Transformer {
+ public:
+  explicit Transformer(TransformerOptions options) : options_(std::move(options)) {}
+  virtual ~Transformer() = default;
+  Transformer(const Transformer&) = delete;
+  Transformer& operator=(const Transformer&) = delete;
+
+  // ---- Of its config.
+  virtual int64_t channels() const = 0;  // latent channels of a token
+  virtual int64_t text_dim() const = 0;  // of the features it reads
+  virtual int64_t width() const = 0;     // of the residual stream
+  int64_t layers() const;                // that a pass runs
+  const LayerSelection& selection() const { return options_.selection; }
+
+  // ---- Without weights.
+  // Every tensor it reads and its shape.
+  TensorShapes tensor_shapes();
+  // kShapeMismatch unless `checkpoint` has all of these and no layer more.
+  Status check(std::shared_ptr<const Checkpoint> checkpoint);
+  // Bytes of the weights on a GPU.
+  ModelWeights module_weights();
+  // Its large products, as passes run them; names of the linears that are quantized.
+  std::vector<ListedLinear> listed_linears();
+  std::vector<std::string> quantized_linears();
+  // The products of `context`'s device: from here on scratch_bytes says what it will say of the
+  // loaded model.
+  Status describe(const Context& context);
+
+  // ---- With weights.
+  // Prepares every weight. Problems with tensors are listed together.
+  Status load(const Context& context, TensorSource& source);
+  // Prepared weights on the device, without those used in place in the mapped file and those that
+  // come from host memory.
+  size_t weight_bytes() const { return weight_bytes_; }
+  size_t streamed_layers() const { return streamed_.size(); }
+  uint64_t streamed_bytes() const;  // of a pass, from pinned host memory
+  // nullptr on a CPU.
+  const WeightStreamer* streamer() const { return streamer_.get(); }
+
+  // Whether attention over so many rows would run with int8 scores.
+  bool uses_s8_scores(const Context& context, const PassSize& size) const {
+    return attention_desc(context, sequence(size).all()).scores == AttentionScores::kS8;
+  }
+  // Rows of the sequence of a pass.
+  virtual SequenceRows sequence(const PassSize& size) const {
+    return {size.text_tokens, size.image_tokens()};
+  }
+
+  // Bytes `prepare` and `forward` take from context.scratch; bytes a session owns.
+  virtual size_t scratch_bytes(const Context& context, const PassSize& size,
+                               int64_t steps) const = 0;
+  size_t session_bytes(const PassSize& size, int64_t steps) const;
+
+  // times (host memory): model time of each step, 0 noise .. 1 picture. The memory of `session` is
+  // used again where its size is right. A session that this fails on is good for nothing but
+  // another call.
+  Status prepare(const Context& context, const TextInput& text, int64_t grid_h, int64_t grid_w,
+                 std::span<const float> times, TransformerSession& session) const;
+  // The embedded text of a session, as TextInput::rows takes it.
+  Expected<std::vector<float>> text_rows(const Context& context,
+                                         const TransformerSession& session) const;
+  // Makes `step` the one that `forward` computes. Apart from it, so that what forward does is the
+  // same for every step and can be recorded once.
+  Status select_step(const Context& context, TransformerSession& session, int64_t step) const;
+  // latents, velocity: F32 [image_tokens, channels]. `profile` may be null.
+  virtual Status forward(const Context& context, const TransformerSession& session,
+                         const float* latents, float* velocity,
+                         Profile* profile = nullptr) const = 0;
+
+ protected:
+  // Every module, once: names, shapes and roles stand nowhere else.
+  virtual Status walk(ModuleVisitor& visitor) = 0;
+  // Stacks of layers: the prefix of their names, their number, and the config's key that says it.
+  struct LayerStack {
+    std::string prefix;
+    int64_t count = 0;
+    std::string key;
+    bool of_pass = true;  // else they run once a picture
+  };
+  virtual std::vector<LayerStack> layer_stacks() const = 0;
+  virtual SessionTables session_tables() const = 0;
+  // Host memory: cos and sin [rows, angles].
+  virtual void fill_rope(const TransformerSession& session, float* cos, float* sin) const = 0;
+  // Fill the modulations of all steps, and the text.
+  virtual Status embed_times(const Context& context, std::span<const float> times,
+                             TransformerSession& session) const = 0;
+  virtual Status embed_text(const Context& context, const TextInput& text,
+                            TransformerSession& session) const = 0;
+  // Of attention over so many rows of the sequence.
+  virtual AttentionDesc attention_desc(const Context& context, int64_t rows) const = 0;
+
+  const TransformerOptions& options() const { return options_; }
+  // `desc` with the scores of the options.
+  AttentionDesc with_scores(const Context& context, AttentionDesc desc) const;
+  bool streams(size_t layer) const { return streams_[layer]; }
+  // Passes through the weights that stream: the layers of a forward pass, what is read once a
+  // picture. The latter is empty on a CPU.
+  StreamPass layer_pass(const Context& context) const {
+    return {context, streamer_.get(), streamed_};
+  }
+  std::span<const StreamedLayer> once() const { return once_; }
+  StreamPass once_pass(const Context& context, std::span<const StreamedLayer> part) const {
+    return {context, streamer_.get(), part};
+  }
+
+ private:
+  Status check_input(const TextInput& text, const PassSize& size, size_t steps) const;
+  Status place_session(const Context& context, TransformerSession& session) const;
+  Status choose_streamed_layers(const Context& context);
+  Status stream_prepared(const Context& context, Residence residence, int64_t layer,
+                         LinearWeights& weights);
+
+  TransformerOptions options_;
+  std::shared_ptr<const void> keep_alive_;  // borrowed weights
+  size_t weight_bytes_ = 0;
+  std::vector<bool> streams_;  // by layer
+  std::shared_ptr<WeightStreamer> streamer_;
+  std::vector<StreamedLayer> streamed_;  // in the order of their layers
+  std::vector<StreamedLayer> once_;      // Residence::kOnce, by layer
+};
+
+}  // namespace intaglio
