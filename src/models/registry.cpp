@@ -8,6 +8,7 @@
 
 #include "io/printable.h"
 #include "models/ideogram4/model.h"
+#include "models/z_image/model.h"
 
 namespace intaglio {
 namespace {
@@ -32,6 +33,10 @@ std::span<const ModelKind> model_kinds() {
        "Ideogram4Transformer2DModel",
        {"ideogram4", "mini"},
        make<ideogram4::Model>},
+      {"ZImagePipeline",
+       "ZImageTransformer2DModel",
+       {"z-image", "z-image-turbo"},
+       make<z_image::Model>},
   };
   return kinds;
 }

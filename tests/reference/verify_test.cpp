@@ -5,18 +5,27 @@
 
 #include <cstdlib>
 #include <map>
+#include <tuple>
 
 #include "support/source_folder.h"
 
 namespace intaglio {
 namespace {
 
-class Verify : public testing::TestWithParam<Precision> {};
+// A set of tensors, and how many cases of each stage it has: none may silently vanish.
+struct Set {
+  const char* name;
+  const char* folder;
+  std::map<std::string, int> cases;
+};
+
+class Verify : public testing::TestWithParam<std::tuple<Precision, Set>> {};
 
 TEST_P(Verify, PublishedTensors) {
+  const auto& [precision, set] = GetParam();
   const auto results = verify_directory(
-      test::source_path("tests/reference/data"),
-      {.selection = LayerSelection{.precision = GetParam(), .keep_bf16 = {}}, .threads = 2}, {});
+      test::source_path(set.folder),
+      {.selection = LayerSelection{.precision = precision, .keep_bf16 = {}}, .threads = 2}, {});
   ASSERT_TRUE(results) << results.error().message;
   std::map<std::string, int> passed;
   for (const VerifyResult& r : *results) {
@@ -24,22 +33,36 @@ TEST_P(Verify, PublishedTensors) {
                                          << ", tolerance " << r.tolerance << " " << r.detail;
     if (r.verdict == Verdict::kPass) ++passed[r.stage];
   }
-  // 10 prompts, 5 schedules, 3 + 3 transformer cases, 2 decodes, 3 pipelines (latents and picture): none may silently vanish.
-  EXPECT_EQ(passed["tokenizer"], 1);
-  EXPECT_EQ(passed["text_features"], 10);
-  EXPECT_EQ(passed["schedule"], 5);
-  EXPECT_EQ(passed["transformer"], 6);
-  EXPECT_EQ(passed["vae_decode"], 2);
-  EXPECT_EQ(passed["pipeline"], 6);
+  EXPECT_EQ(passed, set.cases);
 }
 
+// Latents and picture of each pipeline.
+const Set kSets[] = {{"ideogram4",
+                      "tests/reference/data",
+                      {{"tokenizer", 1},
+                       {"text_features", 10},
+                       {"schedule", 5},
+                       {"transformer", 6},
+                       {"vae_decode", 2},
+                       {"pipeline", 6}}},
+                     {"z_image",
+                      "tests/reference/z_image",
+                      {{"tokenizer", 1},
+                       {"text_features", 10},
+                       {"schedule", 6},
+                       {"transformer", 6},
+                       {"vae_decode", 2},
+                       {"pipeline", 8}}}};
+
 INSTANTIATE_TEST_SUITE_P(Precisions, Verify,
-                         testing::Values(Precision::kFp32, Precision::kBf16, Precision::kInt8,
-                                         Precision::kInt8Dequant),
+                         testing::Combine(testing::Values(Precision::kFp32, Precision::kBf16,
+                                                          Precision::kInt8,
+                                                          Precision::kInt8Dequant),
+                                          testing::ValuesIn(kSets)),
                          [](const auto& info) {
-                           std::string name(precision_name(info.param));
+                           std::string name(precision_name(std::get<0>(info.param)));
                            for (char& c : name) c = c == '-' ? '_' : c;
-                           return name;
+                           return name + "_" + std::get<1>(info.param).name;
                          });
 
 }  // namespace

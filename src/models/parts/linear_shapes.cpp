@@ -14,14 +14,12 @@ constexpr int64_t kMaxWidth = 1 << 20;
 constexpr int64_t kMaxHeads = 4096;
 constexpr int64_t kSwigluUnit = 16;  // gate and up rows alternate in groups of 16
 
-// Sizes from the model cards' transformer/config.json on huggingface.co (black-forest-labs/FLUX.2-dev, Tongyi-MAI/Z-Image,
+// Sizes from the model cards' transformer/config.json on huggingface.co (black-forest-labs/FLUX.2-dev,
 // Qwen/Qwen-Image); of each only what is read here.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kPublicConfigs{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kPublicConfigs{{
     {"flux2",
      R"({"_class_name": "Flux2Transformer2DModel", "num_attention_heads": 48,
          "attention_head_dim": 128, "joint_attention_dim": 15360, "mlp_ratio": 3.0})"},
-    {"z_image",
-     R"({"_class_name": "ZImageTransformer2DModel", "dim": 3840, "cap_feat_dim": 2560})"},
     {"qwen_image",
      R"({"_class_name": "QwenImageTransformer2DModel", "num_attention_heads": 24,
          "attention_head_dim": 128, "joint_attention_dim": 3584})"},
@@ -77,18 +75,6 @@ Expected<std::vector<ListedLinear>> flux2_linears(const JsonConfig& json) {
   return all;
 }
 
-Expected<std::vector<ListedLinear>> z_image_linears(const JsonConfig& json) {
-  INTAGLIO_ASSIGN(const int64_t width, json.integer("dim", 1, kMaxWidth));
-  INTAGLIO_ASSIGN(const int64_t text, json.integer("cap_feat_dim", 1, kMaxWidth));
-  const int64_t hidden = width * 8 / 3;
-  std::vector<ListedLinear> all;
-  add_stream(all, {"", width, hidden, true, LinearRows::kSequence});
-  add_stream(all, {"image_refiner.", width, hidden, true, LinearRows::kImage});
-  add_stream(all, {"text_refiner.", width, hidden, true, LinearRows::kText});
-  all.push_back({"text_in", width, text, GemmEpilogue::kNone, LinearRows::kText});
-  return all;
-}
-
 // Two streams all the way; the feed-forward has GELU, no gate.
 Expected<std::vector<ListedLinear>> qwen_image_linears(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const int64_t width, width_of_heads(json));
@@ -105,7 +91,6 @@ Expected<std::vector<ListedLinear>> qwen_image_linears(const JsonConfig& json) {
 Expected<std::vector<ListedLinear>> transformer_linears(const JsonConfig& config) {
   INTAGLIO_ASSIGN(const std::string name, config.string_or("_class_name", ""));
   if (name == "Flux2Transformer2DModel") return flux2_linears(config);
-  if (name == "ZImageTransformer2DModel") return z_image_linears(config);
   if (name == "QwenImageTransformer2DModel") return qwen_image_linears(config);
   return make_error(ErrorCode::kUnsupported,
                     "_class_name: the linears of \"{}\" are not known; give their shapes in a file",

@@ -24,6 +24,16 @@ RopeFrequencies interleaved_rope(double theta, int64_t head_dim,
   return rope;
 }
 
+RopeFrequencies split_rope(double theta, std::span<const int64_t> channels) {
+  RopeFrequencies rope;
+  for (size_t axis = 0; axis < channels.size(); ++axis) {
+    const std::vector<double> own = plain_rope(theta, channels[axis]).frequency;
+    rope.frequency.insert(rope.frequency.end(), own.begin(), own.end());
+    rope.axis.insert(rope.axis.end(), own.size(), axis);
+  }
+  return rope;
+}
+
 void write_rope_row(const RopeFrequencies& rope, std::span<const double> position, float*& cos,
                     float*& sin) {
   for (size_t j = 0; j < rope.frequency.size(); ++j) {

@@ -22,6 +22,9 @@ RopeFrequencies plain_rope(double theta, int64_t head_dim);
 RopeFrequencies interleaved_rope(double theta, int64_t head_dim,
                                  const std::array<int64_t, 3>& sections);
 
+// Each axis owns as many consecutive channels of a head as it has; in it theta^(-2 j / channels).
+RopeFrequencies split_rope(double theta, std::span<const int64_t> channels);
+
 // Writes cos and sin of one token at `position`, and moves both past them.
 void write_rope_row(const RopeFrequencies& rope, std::span<const double> position, float*& cos,
                     float*& sin);

@@ -16,5 +16,16 @@ TEST(TextRope, PlainPositions) {
   EXPECT_NEAR(sin[2 * 4 + 1], std::sin(4.0 * 0.01), 6e-8);
 }
 
+// Each axis turns its own channels, with frequencies of its own.
+TEST(SplitRope, AxesOwnConsecutiveChannels) {
+  const int64_t channels[] = {2, 4};
+  const RopeFrequencies rope = split_rope(256.0, channels);
+  EXPECT_EQ(rope.axis, (std::vector<size_t>{0, 1, 1}));
+  ASSERT_EQ(rope.frequency.size(), 3u);
+  EXPECT_DOUBLE_EQ(rope.frequency[0], 1.0);
+  EXPECT_DOUBLE_EQ(rope.frequency[1], 1.0);
+  EXPECT_DOUBLE_EQ(rope.frequency[2], 1.0 / 16.0);
+}
+
 }  // namespace
 }  // namespace intaglio

@@ -1,0 +1,189 @@
+#include "models/z_image/model.h"
+
+#include <algorithm>
+
+#include "models/z_image/config_keys.h"
+#include "models/z_image/transformer.h"
+
+namespace intaglio::z_image {
+namespace {
+
+constexpr double kTurboShift = 3.0, kBaseShift = 6.0;
+constexpr int64_t kTurboSteps = 8, kBaseSteps = 50;
+constexpr float kBaseGuidance = 4.0f;
+
+// Guidance g: velocity = v + g (v - v_negative) where g > 0.
+bool is_guided(const PictureRequest& request) {
+  return std::any_of(request.guidance.begin(), request.guidance.end(),
+                     [](float g) { return g > 0.0f; });
+}
+
+// The language model of Qwen3-4B.
+qwen3::TextEncoderConfig published_text() {
+  qwen3::TextEncoderConfig config;
+  config.layers = 36;
+  config.heads = 32;
+  config.kv_heads = 8;
+  config.head_dim = 128;
+  config.hidden = 2560;
+  config.intermediate = 9728;
+  config.vocab = 151936;
+  config.rope_theta = 1e6;
+  config.norm_eps = 1e-6f;
+  config.taps = {34};
+  return config;
+}
+
+// That of FLUX.1.
+autoencoder::DecoderConfig published_vae() {
+  autoencoder::DecoderConfig config;
+  config.latent_channels = 16;
+  config.widths = {128, 256, 512, 512};
+  config.layers_per_block = 2;
+  config.norm_groups = 32;
+  config.batch_norm = false;
+  config.scaling_factor = 0.3611;
+  config.shift_factor = 0.1159;
+  config.post_quant_conv = false;
+  return config;
+}
+
+}  // namespace
+
+Expected<std::vector<KeyedConfig>> Model::keyed_config(ConfigKind kind,
+                                                       const JsonConfig& config) const {
+  return z_image::keyed_config(kind, config);
+}
+
+std::vector<Model::PartClasses> Model::part_classes() const {
+  return {
+      {"transformer", {"ZImageTransformer2DModel"}},
+      {"text_encoder", {"Qwen3Model", "Qwen3ForCausalLM"}},
+      {"vae", {"AutoencoderKL"}},
+      {"scheduler", {"FlowMatchEulerDiscreteScheduler"}},
+      {"tokenizer",
+       {"TokenizersBackend", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast"}}};
+}
+
+Status Model::describe_schedules(bool has_unconditional) {
+  if (has_unconditional && !is_synthetic())
+    return make_error(ErrorCode::kUnsupported,
+                      "an unconditional transformer was given; Z-Image is guided by a second text");
+  info_.branches = "one transformer, guided by a second text";
+  info_.no_guidance = 0.0f;
+  info_.most_text_tokens = chat_form().most_tokens;
+  return {};
+}
+
+// The published variants' own numbers.
+void Model::set_defaults() {
+  const bool turbo = !scheduler_.dynamic && scheduler_.shift == kTurboShift;
+  info_.shift = scheduler_.shift;
+  info_.default_steps = turbo ? kTurboSteps : kBaseSteps;
+  const float guidance = turbo ? 0.0f : kBaseGuidance;
+  info_.default_guidance = {.scale = guidance};
+}
+
+Status Model::read_scheduler(const JsonConfig& config) {
+  INTAGLIO_ASSIGN(scheduler_, read_flow_match_scheduler(config));
+  set_defaults();
+  return {};
+}
+
+Status Model::read_transformer(int, const JsonConfig& config) {
+  INTAGLIO_ASSIGN(transformer_, parse_transformer_config(config));
+  return {};
+}
+
+// The features are the state before the last layer, which is not run.
+Status Model::read_text_encoder(const JsonConfig& config, const JsonConfig&) {
+  INTAGLIO_ASSIGN(text_, qwen3::parse_text_encoder_config(config));
+  return qwen3::set_taps({text_.layers - 2}, config.where() + "num_hidden_layers", text_);
+}
+
+Status Model::set_sizes(std::string_view name) {
+  transformer_ = published_config();
+  text_ = published_text();
+  vae_ = published_vae();
+  scheduler_.shift = name == "z-image-turbo" ? kTurboShift : kBaseShift;
+  set_defaults();
+  return {};
+}
+
+Status Model::join_parts(const std::string& where) {
+  if (text_.feature_dim() != transformer_.text_dim) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the text encoder gives {} features a token, the transformer reads {} "
+                      "(cap_feat_dim)",
+                      where, text_.feature_dim(), transformer_.text_dim);
+  }
+  if (vae_.batch_norm) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the VAE is an AutoencoderKLFlux2, the transformer's latents are those "
+                      "of an AutoencoderKL",
+                      where);
+  }
+  if (vae_.latent_channels * 4 != transformer_.channels) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
+                      where, transformer_.channels, vae_.latent_channels * 4, vae_.latent_channels);
+  }
+  info_.pixels_per_token = 2 * vae_.scale_factor();
+  info_.latent_channels = transformer_.channels;
+  return {};
+}
+
+std::unique_ptr<intaglio::Transformer> Model::transformer(int, TransformerOptions options) const {
+  return std::make_unique<Transformer>(transformer_, std::move(options));
+}
+
+Expected<std::unique_ptr<intaglio::Transformer>> Model::transformer_of(
+    int, const JsonConfig& config, TransformerOptions options) const {
+  INTAGLIO_ASSIGN(const TransformerConfig read, parse_transformer_config(config));
+  return std::make_unique<Transformer>(read, std::move(options));
+}
+
+Expected<std::vector<std::vector<int32_t>>> Model::texts(const PictureRequest& request) const {
+  INTAGLIO_ASSIGN(auto texts, DiffusersModel::texts(request));
+  if (!is_guided(request)) return texts;
+  INTAGLIO_ASSIGN(std::vector<int32_t> negative,
+                  read_text(request.negative_prompt.value_or(""), request.max_sequence_length));
+  texts.push_back(std::move(negative));
+  return texts;
+}
+
+Expected<Sampling> Model::sampling(const PictureRequest& r) const {
+  const auto wrong =
+      std::find_if(r.guidance.begin(), r.guidance.end(), [](float g) { return g < 0.0f; });
+  if (wrong != r.guidance.end())
+    return make_error(ErrorCode::kInvalidArgument,
+                      "guidance {}: {} takes 0, which is none, and more", *wrong, info_.name);
+  if (!(r.cfg_normalization >= 0.0))
+    return make_error(ErrorCode::kInvalidArgument,
+                      "cfg_normalization: expected 0 or more, found {}", r.cfg_normalization);
+  const int64_t pixels = info_.pixels_per_token;
+  const std::vector<float> sigmas =
+      flow_match_sigmas(scheduler_, r.steps, r.width / pixels * (r.height / pixels));
+  Sampling sampling{.passes = {{.transformer = 0, .text = 0}}};
+  const bool guided = is_guided(r);
+  if (guided) sampling.passes.push_back({.transformer = 0, .text = 1});
+  sampling.velocity_limit = static_cast<float>(r.cfg_normalization);
+  for (size_t i = 0; i < static_cast<size_t>(r.steps); ++i) {
+    const float time = 1.0f - sigmas[i];
+    const float g = static_cast<double>(time) > r.cfg_truncation ? 0.0f : r.guidance[i];
+    SamplingStep step{.time = time, .delta = sigmas[i + 1] - sigmas[i], .weights = {1.0f + g}};
+    if (guided) step.weights.push_back(-g);
+    sampling.steps.push_back(std::move(step));
+  }
+  return sampling;
+}
+
+Expected<std::vector<float>> Model::sigmas(const PictureRequest& r,
+                                           const JsonConfig& settings) const {
+  INTAGLIO_ASSIGN(const JsonConfig config, settings.object("scheduler"));
+  INTAGLIO_ASSIGN(const FlowMatchScheduler scheduler, read_flow_match_scheduler(config));
+  const int64_t pixels = info_.pixels_per_token;
+  return flow_match_sigmas(scheduler, r.steps, r.width / pixels * (r.height / pixels));
+}
+
+}  // namespace intaglio::z_image

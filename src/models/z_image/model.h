@@ -1,0 +1,50 @@
+// Z-Image and Z-Image-Turbo: one transformer, guided by a second pass with another text. The two
+// are told apart by the shift of their scheduler alone.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/diffusers_model.h"
+#include "models/parts/schedules.h"
+#include "models/z_image/config.h"
+
+namespace intaglio::z_image {
+
+class Model : public DiffusersModel {
+ public:
+  // The prompt, and what guidance steers away from if any step is guided.
+  Expected<std::vector<std::vector<int32_t>>> texts(const PictureRequest& request) const override;
+  Expected<Sampling> sampling(const PictureRequest& request) const override;
+  // `settings`: {"scheduler": scheduler_config.json}. With the final 0.
+  Expected<std::vector<float>> sigmas(const PictureRequest& request,
+                                      const JsonConfig& settings) const override;
+  int transformers() const override { return 1; }
+  std::unique_ptr<intaglio::Transformer> transformer(int which,
+                                                     TransformerOptions options) const override;
+  Expected<std::unique_ptr<intaglio::Transformer>> transformer_of(
+      int which, const JsonConfig& config, TransformerOptions options) const override;
+
+ protected:
+  std::vector<PartClasses> part_classes() const override;
+  Expected<std::vector<KeyedConfig>> keyed_config(ConfigKind kind,
+                                                  const JsonConfig& config) const override;
+  qwen3::ChatForm chat_form() const override { return {.most_tokens = 512, .cuts = true}; }
+  Status describe_schedules(bool has_unconditional) override;
+  Status read_scheduler(const JsonConfig& config) override;
+  Status read_transformer(int which, const JsonConfig& config) override;
+  Status read_text_encoder(const JsonConfig& config, const JsonConfig& index) override;
+  Status set_sizes(std::string_view name) override;
+  void set_layers(int64_t layers) override { transformer_.layers = layers; }
+  Status join_parts(const std::string& where) override;
+
+ private:
+  void set_defaults();
+
+  TransformerConfig transformer_;
+  FlowMatchScheduler scheduler_;
+};
+
+}  // namespace intaglio::z_image
