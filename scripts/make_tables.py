@@ -336,6 +336,24 @@ def image_table():
     return Table(head, rows, key=3)
 
 
+def z_image_table():
+    """One pass of Z-Image beside what its products would take at the card's peak rates, and Turbo's picture of 8 steps."""
+    data = read("h200_z_image")
+    peak = data["peak_tops"]
+    rows = []
+    for result, profile, run in zip(data["step"]["results"], data["step"]["profiles"], data["images"]):
+        precision = profile["precision"]
+        operations = {part: sum(op["operations"] for op in profile["ops"] if op["op"].startswith(part)) for part in ("linear", "attention")}
+        scores = peak["int8"] if precision == "int8" else peak["bf16"]
+        floor = (operations["linear"] / peak[precision] + operations["attention"] / 2 * (1 / scores + 1 / peak["bf16"])) * 1e-9
+        image = run["results"][0]
+        total = image["phases"]["total"]["median_ms"]
+        sampling = image["phases"]["sample"]["median_ms"]
+        rows.append([precision, f"**{result['median_ms']:.1f} ms** ({result['min_ms']:.1f} to {result['max_ms']:.1f})", f"{floor:.1f} ms", f"{result['median_ms'] / floor:.2f}x",
+                     f"{sampling / 1000:.2f} s", f"**{total / 1000:.2f} s**", f"{image['taken_bytes'] / 2**30:.1f} GiB"])
+    return Table(["precision", "one pass, median (min to max)", "its products at the peak rate", "times that", "8 steps", "whole picture, 8 steps", "device memory, all resident"], rows)
+
+
 def same_picture_table():
     data = read("h100_mini_pictures")["psnr_db"]["cuda_against_cpu"]
     return Table(["precision", "PSNR"], [[precision, f"{decibels:.1f} dB"] for precision, decibels in data.items()])
