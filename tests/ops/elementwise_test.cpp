@@ -177,7 +177,8 @@ TEST(ScatterTap, WritesItsChannelsAlone) {
       for (const auto& [stride, offset] :
            {std::pair<int64_t, int64_t>{kTaps, tap}, {1, tap * cols}, {2, tap}}) {
         const int64_t ld = cols * kTaps + 1;
-        const auto of = [&](std::vector<float>& features) {
+        const auto of = [&h, rows = rows, cols = cols, ld, stride = stride,
+                         offset = offset](std::vector<float>& features) {
           return ScatterTap{h.data(), features.data(), rows, cols, ld, stride, offset};
         };
         std::vector<float> expected(static_cast<size_t>(rows * ld), -7.0f);
