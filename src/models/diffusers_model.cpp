@@ -9,6 +9,8 @@
 #include "core/escape.h"
 #include "io/checkpoint.h"
 #include "io/printable.h"
+#include "models/autoencoder/config_keys.h"
+#include "models/qwen3/config_keys.h"
 
 namespace intaglio {
 namespace {
@@ -199,6 +201,26 @@ Status DiffusersModel::check_part_classes(const JsonConfig& index) const {
   if (problems.empty()) return {};
   return make_error(ErrorCode::kUnsupported, "{}",
                     OwnLines{fmt::format("{}", fmt::join(problems, "\n  "))});
+}
+
+Expected<std::vector<KeyedConfig>> DiffusersModel::keyed_config(ConfigKind kind,
+                                                                const JsonConfig& config) const {
+  const ConfigTables tables = config_tables();
+  switch (kind) {
+    case ConfigKind::kModelIndex:
+      return keyed_model_index(config, tables.model_index);
+    case ConfigKind::kScheduler:
+      return std::vector<KeyedConfig>{{config, tables.scheduler}};
+    case ConfigKind::kTransformer:
+      return std::vector<KeyedConfig>{{config, tables.transformer}};
+    case ConfigKind::kTextEncoder:
+      return qwen3::keyed_text_config(config);
+    case ConfigKind::kVae:
+      return autoencoder::keyed_config(config);
+    case ConfigKind::kTokenizer:
+      return qwen3::keyed_tokenizer_config(config);
+  }
+  return std::vector<KeyedConfig>();
 }
 
 Status DiffusersModel::check_known_keys(ConfigKind kind, const JsonConfig& config) const {

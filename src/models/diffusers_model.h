@@ -63,8 +63,12 @@ class DiffusersModel : public Model {
     std::vector<std::string_view> classes;
   };
   virtual std::vector<PartClasses> part_classes() const = 0;
-  virtual Expected<std::vector<KeyedConfig>> keyed_config(ConfigKind kind,
-                                                          const JsonConfig& config) const = 0;
+  // Of the configs that are the model's own; those of text encoders, autoencoders and tokenizers are
+  // shared.
+  struct ConfigTables {
+    const ConfigTable &model_index, &scheduler, &transformer;
+  };
+  virtual ConfigTables config_tables() const = 0;
   virtual qwen3::ChatForm chat_form() const = 0;
 
   // Sets what `info_` says of schedules, before the model's own defaults.
@@ -83,6 +87,8 @@ class DiffusersModel : public Model {
                                            std::optional<int64_t> most_tokens) const;
 
  private:
+  // A config and the objects nested in it, each with its table.
+  Expected<std::vector<KeyedConfig>> keyed_config(ConfigKind kind, const JsonConfig& config) const;
   Status read_configs(const ModelPaths& paths);
   Status read_schedules(const ModelPaths& paths, const JsonConfig& index);
   Expected<JsonConfig> open_config(ConfigKind kind, const std::filesystem::path& path);

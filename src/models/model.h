@@ -26,7 +26,7 @@ struct PictureRequest {
   std::string prompt;
   // What to steer away from; nullopt: the model's own choice. Refused by models that read none.
   std::optional<std::string> negative_prompt;
-  // Text tokens that take the prompt's place, 1 to ModelInfo::most_text_tokens.
+  // Text tokens that take the prompt's place, as many as a prompt may have.
   std::optional<std::vector<int32_t>> token_ids;
   int64_t width = 0, height = 0, steps = 0;
   std::vector<float> guidance;  // one a step
@@ -87,8 +87,8 @@ class Model {
       const PictureRequest& request) const = 0;
   // Steps and passes of a picture of `request.steps` steps.
   virtual Expected<Sampling> sampling(const PictureRequest& request) const = 0;
-  // The noise levels of a case of `verify`, without the final 0: its settings are those that
-  // published schedules of the model are made of.
+  // The noise levels of a case of `verify` as its file has them: `settings` are those that published
+  // schedules of the model are made of.
   virtual Expected<std::vector<float>> sigmas(const PictureRequest& request,
                                               const JsonConfig& settings) const = 0;
 

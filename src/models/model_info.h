@@ -52,7 +52,6 @@ struct ModelInfo {
   // Sizes.
   int64_t pixels_per_token = 16;  // sides of a picture must be multiples of this
   int64_t latent_channels = 0;    // of a token
-  int64_t most_text_tokens = 0;   // of a prompt
 
   // Settings that are passed over though they may change pictures, a line each.
   std::vector<std::string> warnings;

@@ -22,7 +22,7 @@
 namespace intaglio {
 
 struct PipelineOptions {
-  LayerSelection selection;
+  LayerSelection selection{};
   std::optional<int> gpu{};  // ordinal; nullopt: the CPU
   // Of the transformers' attention; nullopt: TransformerOptions::scores decides.
   std::optional<AttentionScores> scores{};

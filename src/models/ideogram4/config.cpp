@@ -13,9 +13,8 @@ std::vector<int64_t> published_taps() {
 }
 
 Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json) {
-  INTAGLIO_ASSIGN(const std::vector<KeyedConfig> keyed,
-                  keyed_config(ConfigKind::kTransformer, json));
-  INTAGLIO_TRY(check_config_keys(keyed));
+  const KeyedConfig keyed{json, transformer_keys()};
+  INTAGLIO_TRY(check_config_keys({&keyed, 1}));
   TransformerConfig config;
   INTAGLIO_ASSIGN(config.layers, json.integer("num_layers", 1, kMaxLayers));
   INTAGLIO_ASSIGN(config.heads, json.integer("num_attention_heads", 1, kMaxWidth));

@@ -1,15 +1,10 @@
 #include "models/ideogram4/config_keys.h"
 
-#include "models/autoencoder/config_keys.h"
-#include "models/parts/config_notes.h"
-#include "models/qwen3/config_keys.h"
-
 namespace intaglio::ideogram4 {
-namespace {
 
 using enum KeyRole;
 
-const ConfigTable& model_index_table() {
+const ConfigTable& model_index_keys() {
   static const ConfigTable table = with_notes({{"_class_name", kOnly, R"(["Ideogram4Pipeline"])"},
                                                {"transformer"},
                                                {"unconditional_transformer"},
@@ -30,7 +25,7 @@ const ConfigTable& model_index_table() {
 }
 
 // FlowMatchEulerDiscreteScheduler. The pipeline gives it its own sigmas; without dynamic shifting the constants of that are unused.
-const ConfigTable& scheduler_table() {
+const ConfigTable& scheduler_keys() {
   constexpr std::string_view kOwnSigmas = "the noise levels are the pipeline's own";
   static const ConfigTable table =
       with_notes({{"_class_name", kOnly, R"(["FlowMatchEulerDiscreteScheduler"])"},
@@ -52,7 +47,7 @@ const ConfigTable& scheduler_table() {
   return table;
 }
 
-const ConfigTable& transformer_table() {
+const ConfigTable& transformer_keys() {
   static const ConfigTable table =
       with_notes({{"_class_name", kOnly, R"(["Ideogram4Transformer2DModel"])"},
                   {"num_layers"},
@@ -83,26 +78,6 @@ const ConfigTable& transformer_table() {
                   {"sample_size", kHarmless},
                   {"gradient_checkpointing", kHarmless}});
   return table;
-}
-
-}  // namespace
-
-Expected<std::vector<KeyedConfig>> keyed_config(ConfigKind kind, const JsonConfig& config) {
-  switch (kind) {
-    case ConfigKind::kModelIndex:
-      return keyed_model_index(config, model_index_table());
-    case ConfigKind::kScheduler:
-      return std::vector<KeyedConfig>{{config, scheduler_table()}};
-    case ConfigKind::kTransformer:
-      return std::vector<KeyedConfig>{{config, transformer_table()}};
-    case ConfigKind::kTextEncoder:
-      return qwen3::keyed_text_config(config);
-    case ConfigKind::kVae:
-      return autoencoder::keyed_config(config);
-    case ConfigKind::kTokenizer:
-      return qwen3::keyed_tokenizer_config(config);
-  }
-  return std::vector<KeyedConfig>();
 }
 
 }  // namespace intaglio::ideogram4

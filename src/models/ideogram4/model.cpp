@@ -30,9 +30,8 @@ Expected<std::vector<Preset>> published_presets() {
   return make_error(ErrorCode::kInternal, "presets.json is not part of this program");
 }
 
-Expected<std::vector<KeyedConfig>> Model::keyed_config(ConfigKind kind,
-                                                       const JsonConfig& config) const {
-  return ideogram4::keyed_config(kind, config);
+Model::ConfigTables Model::config_tables() const {
+  return {model_index_keys(), scheduler_keys(), transformer_keys()};
 }
 
 std::vector<Model::PartClasses> Model::part_classes() const {
@@ -52,7 +51,6 @@ Status Model::describe_schedules(bool has_unconditional) {
   info_.default_steps = has_unconditional ? kSteps : kDistilledSteps;
   info_.default_guidance = kGuidance;
   info_.schedule_is_normal = true;
-  info_.most_text_tokens = chat_form().most_tokens;
   info_.negative_prompt_refusal =
       "what it steers away from is its unconditional transformer, which reads no text; guidance "
       "says how far";

@@ -35,8 +35,7 @@ class Model : public DiffusersModel {
   void set_sizes(const ModelSizes& sizes);
 
   std::vector<PartClasses> part_classes() const override;
-  Expected<std::vector<KeyedConfig>> keyed_config(ConfigKind kind,
-                                                  const JsonConfig& config) const override;
+  ConfigTables config_tables() const override;
   qwen3::ChatForm chat_form() const override { return {}; }
   Status describe_schedules(bool has_unconditional) override;
   Status read_scheduler(const JsonConfig& config) override;

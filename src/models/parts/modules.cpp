@@ -125,14 +125,6 @@ Status CountModules::vector(const std::string&, const Shape& shape, AlignedBuffe
   return {};
 }
 
-Status CountModules::host_vector(const std::string&, const Shape& shape,
-                                 std::vector<float>& values) {
-  values.assign(static_cast<size_t>(shape.count()), 0.0f);
-  return {};
-}
-
-Status CountModules::table(const std::string&, const Shape&) { return {}; }
-
 // ---- ListModules
 
 Status ListModules::linear(const LinearModule& module, LinearWeights& weights) {
@@ -159,16 +151,6 @@ Status ListModules::linear(const LinearModule& module, LinearWeights& weights) {
   return {};
 }
 
-Status ListModules::vector(const std::string&, const Shape&, AlignedBuffer&) { return {}; }
-
-Status ListModules::host_vector(const std::string&, const Shape& shape,
-                                std::vector<float>& values) {
-  values.assign(static_cast<size_t>(shape.count()), 0.0f);
-  return {};
-}
-
-Status ListModules::table(const std::string&, const Shape&) { return {}; }
-
 // ---- DescribeModules
 
 Status DescribeModules::linear(const LinearModule& module, LinearWeights& weights) {
@@ -178,16 +160,6 @@ Status DescribeModules::linear(const LinearModule& module, LinearWeights& weight
                                                       .k = inputs_of(module)}));
   return {};
 }
-
-Status DescribeModules::vector(const std::string&, const Shape&, AlignedBuffer&) { return {}; }
-
-Status DescribeModules::host_vector(const std::string&, const Shape& shape,
-                                    std::vector<float>& values) {
-  values.assign(static_cast<size_t>(shape.count()), 0.0f);
-  return {};
-}
-
-Status DescribeModules::table(const std::string&, const Shape&) { return {}; }
 
 // ---- PrepareModules
 
@@ -252,7 +224,5 @@ Status PrepareModules::host_vector(const std::string& name, const Shape& shape,
   convert_to_f32(tensor.view.data, tensor.view.dtype, values.data(), values.size());
   return {};
 }
-
-Status PrepareModules::table(const std::string&, const Shape&) { return {}; }
 
 }  // namespace intaglio

@@ -59,12 +59,14 @@ class ModuleVisitor {
 
   virtual Status linear(const LinearModule& module, LinearWeights& weights) = 0;
   // "<prefix><name>" as floats on the device.
-  virtual Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) = 0;
-  // In host memory, while the model is made.
-  virtual Status host_vector(const std::string& name, const Shape& shape,
-                             std::vector<float>& values) = 0;
+  virtual Status vector(const std::string&, const Shape&, AlignedBuffer&) { return {}; }
+  // In host memory, while the model is made; zeros where nobody reads it.
+  virtual Status host_vector(const std::string&, const Shape& shape, std::vector<float>& values) {
+    values.assign(static_cast<size_t>(shape.count()), 0.0f);
+    return {};
+  }
   // A matrix of which single rows are read from the file.
-  virtual Status table(const std::string& name, const Shape& shape) = 0;
+  virtual Status table(const std::string&, const Shape&) { return {}; }
 
   // The modules that follow belong to layer `index`, their names begin with `prefix`.
   virtual void begin_layer(int64_t index, std::string prefix) {
@@ -116,9 +118,6 @@ class CountModules : public ModuleVisitor {
   const ModelWeights& weights() const { return weights_; }
   Status linear(const LinearModule& module, LinearWeights& weights) override;
   Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
-  Status host_vector(const std::string& name, const Shape& shape,
-                     std::vector<float>& values) override;
-  Status table(const std::string& name, const Shape& shape) override;
   void begin_layer(int64_t index, std::string prefix) override;
 
  private:
@@ -133,10 +132,6 @@ class ListModules : public ModuleVisitor {
   // Full names of all that are quantized.
   const std::vector<std::string>& quantized() const { return quantized_; }
   Status linear(const LinearModule& module, LinearWeights& weights) override;
-  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
-  Status host_vector(const std::string& name, const Shape& shape,
-                     std::vector<float>& values) override;
-  Status table(const std::string& name, const Shape& shape) override;
 
  private:
   std::vector<ListedLinear> linears_;
@@ -149,10 +144,6 @@ class DescribeModules : public ModuleVisitor {
   DescribeModules(const Context& context, const LayerSelection& selection)
       : context_(context), selection_(selection) {}
   Status linear(const LinearModule& module, LinearWeights& weights) override;
-  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
-  Status host_vector(const std::string& name, const Shape& shape,
-                     std::vector<float>& values) override;
-  Status table(const std::string& name, const Shape& shape) override;
 
  private:
   const Context& context_;
@@ -172,7 +163,6 @@ class PrepareModules : public ModuleVisitor {
   Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
   Status host_vector(const std::string& name, const Shape& shape,
                      std::vector<float>& values) override;
-  Status table(const std::string& name, const Shape& shape) override;
 
  private:
   Expected<LinearWeights> prepare(const LinearModule& module);

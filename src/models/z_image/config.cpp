@@ -44,9 +44,8 @@ GatedBlockSizes TransformerConfig::block() const {
 }
 
 Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json) {
-  INTAGLIO_ASSIGN(const std::vector<KeyedConfig> keyed,
-                  keyed_config(ConfigKind::kTransformer, json));
-  INTAGLIO_TRY(check_config_keys(keyed));
+  const KeyedConfig keyed{json, transformer_keys()};
+  INTAGLIO_TRY(check_config_keys({&keyed, 1}));
   INTAGLIO_TRY(check_patches(json));
   TransformerConfig config;
   INTAGLIO_ASSIGN(config.layers, json.integer("n_layers", 1, kMaxLayers));

@@ -1,14 +1,10 @@
 #include "models/z_image/config_keys.h"
 
-#include "models/autoencoder/config_keys.h"
-#include "models/qwen3/config_keys.h"
-
 namespace intaglio::z_image {
-namespace {
 
 using enum KeyRole;
 
-const ConfigTable& model_index_table() {
+const ConfigTable& model_index_keys() {
   static const ConfigTable table = with_notes({{"_class_name", kOnly, R"(["ZImagePipeline"])"},
                                                {"transformer"},
                                                {"text_encoder"},
@@ -20,7 +16,7 @@ const ConfigTable& model_index_table() {
   return table;
 }
 
-const ConfigTable& scheduler_table() {
+const ConfigTable& scheduler_keys() {
   constexpr std::string_view kPlain = "noise levels are those of the shift";
   static const ConfigTable table =
       with_notes({{"_class_name", kOnly, R"(["FlowMatchEulerDiscreteScheduler"])"},
@@ -42,7 +38,7 @@ const ConfigTable& scheduler_table() {
 }
 
 // axes_lens bounds positions of tables that the published code makes beforehand.
-const ConfigTable& transformer_table() {
+const ConfigTable& transformer_keys() {
   static const ConfigTable table =
       with_notes({{"_class_name", kOnly, R"(["ZImageTransformer2DModel"])"},
                   {"n_layers"},
@@ -64,26 +60,6 @@ const ConfigTable& transformer_table() {
                   {"sample_size", kHarmless},
                   {"gradient_checkpointing", kHarmless}});
   return table;
-}
-
-}  // namespace
-
-Expected<std::vector<KeyedConfig>> keyed_config(ConfigKind kind, const JsonConfig& config) {
-  switch (kind) {
-    case ConfigKind::kModelIndex:
-      return keyed_model_index(config, model_index_table());
-    case ConfigKind::kScheduler:
-      return std::vector<KeyedConfig>{{config, scheduler_table()}};
-    case ConfigKind::kTransformer:
-      return std::vector<KeyedConfig>{{config, transformer_table()}};
-    case ConfigKind::kTextEncoder:
-      return qwen3::keyed_text_config(config);
-    case ConfigKind::kVae:
-      return autoencoder::keyed_config(config);
-    case ConfigKind::kTokenizer:
-      return qwen3::keyed_tokenizer_config(config);
-  }
-  return std::vector<KeyedConfig>();
 }
 
 }  // namespace intaglio::z_image

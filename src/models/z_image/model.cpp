@@ -50,9 +50,8 @@ autoencoder::DecoderConfig published_vae() {
 
 }  // namespace
 
-Expected<std::vector<KeyedConfig>> Model::keyed_config(ConfigKind kind,
-                                                       const JsonConfig& config) const {
-  return z_image::keyed_config(kind, config);
+Model::ConfigTables Model::config_tables() const {
+  return {model_index_keys(), scheduler_keys(), transformer_keys()};
 }
 
 std::vector<Model::PartClasses> Model::part_classes() const {
@@ -71,7 +70,6 @@ Status Model::describe_schedules(bool has_unconditional) {
                       "an unconditional transformer was given; Z-Image is guided by a second text");
   info_.branches = "one transformer, guided by a second text";
   info_.no_guidance = 0.0f;
-  info_.most_text_tokens = chat_form().most_tokens;
   return {};
 }
 
