@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "ops/cuda/tile/host_device.h"
+#include "core/host_device.h"
 
 namespace intaglio::cuda {
 

@@ -15,8 +15,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/host_device.h"
 #include "ops/cuda/quantize_rows_params.h"
-#include "ops/cuda/tile/host_device.h"
 
 namespace intaglio::cuda {
 

@@ -20,9 +20,9 @@
 
 #include <cstdint>
 
+#include "core/host_device.h"
 #include "ops/cuda/attention_params.h"
 #include "ops/cuda/ptx/softmax.cuh"
-#include "ops/cuda/tile/host_device.h"
 
 namespace intaglio::cuda {
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "ops/cuda/tile/host_device.h"
+#include "core/host_device.h"
 #include "ops/cuda/tile/raster.h"
 
 namespace intaglio::cuda {

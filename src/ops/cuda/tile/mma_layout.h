@@ -2,7 +2,7 @@
 // g = lane / 4, t = lane % 4 everywhere.
 #pragma once
 
-#include "ops/cuda/tile/host_device.h"
+#include "core/host_device.h"
 
 namespace intaglio::cuda {
 
