@@ -1,7 +1,7 @@
 #include "ops/group_norm.h"
 
+#include "ops/cpu/group_norm_implementations.h"
 #include "ops/cuda/group_norm.h"
-#include "ops/group_norm_implementations.h"
 #include "ops/op_list.h"
 
 namespace intaglio {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "ops/s8_gemm_implementations.h"
+#include "ops/cpu/s8_gemm_implementations.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
 #endif

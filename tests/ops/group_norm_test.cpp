@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/group_norm_implementations.h"
+#include "ops/cpu/group_norm_implementations.h"
 #include "ops/op_list.h"
 #include "support/tested_cpus.h"
 

@@ -5,10 +5,10 @@
 
 #include "ops/cpu/amx/amx_gemm_kernel.h"
 #include "ops/cpu/s8_amx_gemm.h"
+#include "ops/cpu/s8_gemm_implementations.h"
 #include "ops/emulated_tiles.h"
 #include "ops/first_on_cpu.h"
 #include "ops/s8_gemm_cases.h"
-#include "ops/s8_gemm_implementations.h"
 
 #if defined(__x86_64__)
 

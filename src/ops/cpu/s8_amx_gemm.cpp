@@ -4,8 +4,8 @@
 #include "ops/cpu/s8_amx_gemm.h"
 
 #include "ops/cpu/amx_product.h"
+#include "ops/cpu/s8_gemm_implementations.h"
 #include "ops/cpu/s8_pack.h"
-#include "ops/s8_gemm_implementations.h"
 
 namespace intaglio {
 namespace {

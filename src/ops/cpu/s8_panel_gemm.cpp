@@ -11,8 +11,8 @@
 #include <algorithm>
 
 #include "core/parallel_tasks.h"
+#include "ops/cpu/s8_gemm_implementations.h"
 #include "ops/cpu/s8_pack.h"
-#include "ops/s8_gemm_implementations.h"
 
 namespace intaglio {
 namespace {

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "core/parallel_tasks.h"
-#include "ops/group_norm_implementations.h"
+#include "ops/cpu/group_norm_implementations.h"
 
 namespace intaglio::ref {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "core/parallel_tasks.h"
-#include "ops/s8_gemm_implementations.h"
+#include "ops/cpu/s8_gemm_implementations.h"
 
 namespace intaglio {
 namespace {
