@@ -1,4 +1,4 @@
-# CUDA: finds the toolkit, compiles each kernel family for the architectures it is meant for, and joins them to the library.
+# CUDA: finds the toolkit, and compiles each family of kernels for the architectures it is meant for.
 find_program(INTAGLIO_NVCC nvcc HINTS $ENV{CUDA_HOME}/bin /usr/local/cuda/bin)
 set(INTAGLIO_NVCC_VERSION 0)
 if(INTAGLIO_NVCC)
@@ -28,9 +28,8 @@ if(INTAGLIO_NVCC_VERSION VERSION_LESS INTAGLIO_LEAST_NVCC)
   message(FATAL_ERROR "${INTAGLIO_NVCC} is ${INTAGLIO_NVCC_VERSION}; at least ${INTAGLIO_LEAST_NVCC} is needed, or INTAGLIO_CUDA=OFF")
 endif()
 
-set(CMAKE_CUDA_COMPILER ${INTAGLIO_NVCC})
-if(CCACHE)
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_LAUNCHER})
+if(NOT CMAKE_CUDA_COMPILER)
+  set(CMAKE_CUDA_COMPILER ${INTAGLIO_NVCC})
 endif()
 # 90a has instructions of its own; 120 keeps PTX for what comes after.
 set(INTAGLIO_ALL_ARCHITECTURES 75-real 80-real 86-real 89-real 90a-real 120)
@@ -62,9 +61,7 @@ endforeach()
 find_package(CUDAToolkit REQUIRED)
 message(STATUS "CUDA ${CUDAToolkit_VERSION} for ${INTAGLIO_CUDA_ARCHITECTURES}")
 
-# intaglio_cuda_family(NAME SERVES FILES...): the files, compiled for those of the wanted architectures that the family serves.
-add_library(intaglio_cuda_kernels INTERFACE)
-target_link_libraries(intaglio_cuda_kernels INTERFACE CUDA::cudart_static)
+# intaglio_cuda_family(NAME SERVES GLOBS...): the files, compiled for those of the wanted architectures that the family serves.
 function(intaglio_cuda_family name serves)
   set(wanted "")
   foreach(architecture ${INTAGLIO_CUDA_ARCHITECTURES})
@@ -76,47 +73,22 @@ function(intaglio_cuda_family name serves)
     # The launchers are needed all the same; the choice never takes a family that the device is too old for.
     list(GET INTAGLIO_CUDA_ARCHITECTURES 0 wanted)
   endif()
-  add_library(intaglio_cuda_${name} STATIC ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${ARGN})
+  add_library(intaglio_cuda_${name} STATIC ${sources})
   set_target_properties(intaglio_cuda_${name} PROPERTIES CUDA_ARCHITECTURES "${wanted}" POSITION_INDEPENDENT_CODE ON
     CUDA_VISIBILITY_PRESET hidden)
-  target_include_directories(intaglio_cuda_${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  target_include_directories(intaglio_cuda_${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
   target_compile_options(intaglio_cuda_${name} PRIVATE -Xptxas=-v)
   target_link_libraries(intaglio_cuda_kernels INTERFACE intaglio_cuda_${name})
 endfunction()
 
-set(launch ${CMAKE_SOURCE_DIR}/src/ops/cuda/launch)
-set(baseline ${CMAKE_SOURCE_DIR}/src/ops/cuda/baseline)
-intaglio_cuda_family(sm90a "90" ${launch}/sm90a_s8_gemm.cu ${launch}/sm90a_attention.cu ${launch}/wgmma_s8_peak.cu)
-intaglio_cuda_family(sm75 "75" ${launch}/sm75_s8_gemm.cu)
-# A card of 8.9 runs the code of 8.6.
-intaglio_cuda_family(sm80 "80|86|90|100|120" ${launch}/sm80_s8_gemm.cu ${launch}/small_m_s8_gemm.cu ${launch}/sm80_attention.cu)
-intaglio_cuda_family(common "75|80|86|89|90|100|120" ${launch}/s8_reduce.cu ${launch}/s8_gemm_reference.cu ${launch}/quantize_rows.cu ${launch}/rotate_quantize_rows.cu ${launch}/e4m3_rows.cu
-  ${launch}/dequantize_weights.cu ${launch}/dequantize_s32.cu ${launch}/plain_gemm.cu ${launch}/mma_s8_peak.cu ${launch}/conv2d.cu ${launch}/plain_attention.cu
-  ${launch}/norm_rows.cu ${launch}/qk_norm_rope.cu ${launch}/elementwise.cu ${launch}/euler_step.cu ${launch}/group_norm.cu ${baseline}/operands.cu)
-# Host code that calls them, compiled by the C++ compiler: once into the engine, once into the shared library.
-file(GLOB INTAGLIO_CUDA_HOST_SOURCES CONFIGURE_DEPENDS src/ops/cuda/launch/*.cpp src/core/cuda/*.cpp)
-# The engine's ops on a GPU and the libraries behind them: never part of the shared library.
-file(GLOB INTAGLIO_CUDA_ENGINE_SOURCES CONFIGURE_DEPENDS src/ops/cuda/*.cpp src/ops/cuda/library/*.cpp)
-
-# The programs that check and time the kernels on a card (bench/cuda/).
-if(INTAGLIO_BUILD_BENCH)
-  function(intaglio_cuda_bench name)
-    add_executable(${name} ${CMAKE_SOURCE_DIR}/bench/cuda/${name}.cu ${ARGN})
-    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/bench/cuda)
-    target_link_libraries(${name} PRIVATE intaglio_cuda_kernels)
-    target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
-  endfunction()
-  intaglio_cuda_bench(check_sm80_s8_gemm)
-  intaglio_cuda_bench(check_attention)
-  intaglio_cuda_bench(check_sm80_attention)
-  intaglio_cuda_bench(check_conv2d)
-  intaglio_cuda_bench(check_sm90a_s8_gemm ${CMAKE_SOURCE_DIR}/src/ops/cuda/library/cublaslt.cpp)
-  target_link_libraries(check_sm90a_s8_gemm PRIVATE ${CMAKE_DL_LIBS})
-  # The references are part of the check: no contraction on the host either.
-  intaglio_cuda_bench(check_quantize_rows ${CMAKE_SOURCE_DIR}/src/ops/ref/quantize.cpp ${CMAKE_SOURCE_DIR}/src/ops/ref/quantize_fused.cpp
-    ${CMAKE_SOURCE_DIR}/src/quant/rotation.cpp ${CMAKE_SOURCE_DIR}/src/core/dtype.cpp)
-  target_include_directories(check_quantize_rows PRIVATE ${CMAKE_SOURCE_DIR})
-  target_compile_options(check_quantize_rows PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off> $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
-  intaglio_cuda_bench(check_row_ops ${CMAKE_SOURCE_DIR}/src/core/dtype.cpp)
-  target_compile_options(check_row_ops PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off> $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
-endif()
+# intaglio_cuda_families(FOLDER): the families; a launcher's folder says which one it is of.
+function(intaglio_cuda_families folder)
+  add_library(intaglio_cuda_kernels INTERFACE)
+  target_link_libraries(intaglio_cuda_kernels INTERFACE CUDA::cudart_static)
+  intaglio_cuda_family(sm90a "90" ${folder}/launch/sm90a/*.cu)
+  intaglio_cuda_family(sm75 "75" ${folder}/launch/sm75/*.cu)
+  # A card of 8.9 runs the code of 8.6.
+  intaglio_cuda_family(sm80 "80|86|90|100|120" ${folder}/launch/sm80/*.cu)
+  intaglio_cuda_family(common "75|80|86|89|90|100|120" ${folder}/launch/*.cu ${folder}/baseline/*.cu)
+endfunction()

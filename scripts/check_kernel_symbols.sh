@@ -13,7 +13,7 @@ while IFS= read -r object; do
     echo "$weak"
     bad=1
   fi
-done < <(find "$build" -path '*/src/ops/cpu/*/*.o' \( -path '*/avx2/*' -o -path '*/avx512vnni/*' -o -path '*/avx512bf16/*' -o -path '*/amx/*' \))
+done < <(find "$build" -path '*/ops/cpu/*/*.o' \( -path '*/avx2/*' -o -path '*/avx512vnni/*' -o -path '*/avx512bf16/*' -o -path '*/amx/*' \))
 [ "$count" -gt 0 ] || { echo "no kernel object found under $build"; exit 1; }
 [ "$bad" -eq 0 ] && echo "kernel objects: $count checked, no weak symbol"
 exit "$bad"

@@ -1,6 +1,6 @@
 // Checks, then times, Hopper's attention kernels: sm90a_bf16_attention, sm90a_s8_attention, every tile of each.
 //
-//   nvcc -std=c++20 -O3 -I. -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_attention.cu src/ops/cuda/launch/sm90a_attention.cu -o check_attention
+//   nvcc -std=c++20 -O3 -I. -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_attention.cu src/ops/cuda/launch/sm90a/sm90a_attention.cu -o check_attention
 //   ./check_attention [--check-only | --bench-only] [--quick] [--json PATH]
 //
 // Checks: against float64 (attention_reference.cuh; tolerance: AttentionOperands::judge), NaN where it belongs, nothing written outside, the same bits twice.

@@ -1,7 +1,7 @@
 // Checks, then times, the Hopper int8 GEMM beside cuBLASLt.
 //
 //   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu src/ops/cuda/library/cublaslt.cpp
-//     src/ops/cuda/launch/sm90a_s8_gemm.cu -ldl -o check_sm90a_s8_gemm
+//     src/ops/cuda/launch/sm90a/sm90a_s8_gemm.cu -ldl -o check_sm90a_s8_gemm
 //   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak] [--json FILE]
 //
 // Exit status 0: everything agreed. Times are medians over rounds of bursts, candidates in turn, on random normal data. Times are of the product as it

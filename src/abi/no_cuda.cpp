@@ -1,4 +1,5 @@
 // ops/cuda/launch/int8_linear.h for a build without CUDA: every function says so.
+#if !defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/launch/int8_linear.h"
 
 namespace intaglio::cuda {
@@ -19,3 +20,4 @@ Expected<size_t> int8_gemm_workspace(const S8GemmParams&, int) { return no_cuda(
 Status int8_gemm(const S8GemmParams&, int, Int8Workspace, void*) { return no_cuda(); }
 
 }  // namespace intaglio::cuda
+#endif

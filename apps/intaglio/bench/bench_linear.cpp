@@ -9,8 +9,8 @@
 #include "argument_values.h"
 #include "bench/bench.h"
 #include "bench/bench_linear_case.h"
-#include "bench/bench_linear_cuda.h"
 #include "bench/bench_memory.h"
+#include "bench/cuda/bench_linear_cuda.h"
 #include "command.h"
 #include "console.h"
 #include "interrupt.h"
@@ -30,10 +30,27 @@ struct LinearFlags {
   std::string shapes, json, precisions, device = "auto";
 };
 
+bool has_card() {
+#if defined(INTAGLIO_HAS_CUDA)
+  return cuda_device_present();
+#else
+  return false;
+#endif
+}
+
+Expected<bool> run_on_card(const CudaLinearFlags& flags, const std::vector<LinearShape>& shapes) {
+#if defined(INTAGLIO_HAS_CUDA)
+  return run_linear_cuda(flags, shapes);
+#else
+  return make_error(ErrorCode::kUnsupported,
+                    "cuda:{}: this build has no CUDA; --device cpu runs on the CPU", flags.ordinal);
+#endif
+}
+
 // The GPU to run on; -1: the CPU.
 Expected<int> device_of(const std::string& text) {
   if (text == "cpu") return -1;
-  if (text == "auto") return cuda_device_present() ? 0 : -1;
+  if (text == "auto") return has_card() ? 0 : -1;
   if (!text.starts_with("cuda")) {
     return make_error(ErrorCode::kInvalidArgument,
                       "--device: expected auto, cpu, cuda or cuda:N, found \"{}\"",
@@ -141,7 +158,7 @@ Expected<bool> run_linear(const LinearFlags& flags) {
   }
   for (const LinearShape& s : shapes) INTAGLIO_TRY(check_shape({s.m, s.n, s.k}, "shape"));
   if (!on_cpu) {
-    return run_linear_cuda(
+    return run_on_card(
         {.ordinal = ordinal, .rounds = flags.rounds, .precisions = precisions, .json = flags.json},
         shapes);
   }

@@ -259,6 +259,15 @@ Status run_list(const TuneFlags& flags, nlohmann::ordered_json& out) {
   return {};
 }
 
+Expected<std::unique_ptr<cuda::TuningDevice>> open_card(int ordinal) {
+#if defined(INTAGLIO_HAS_CUDA)
+  return cuda::open_tuning_device(ordinal);
+#else
+  return make_error(ErrorCode::kUnsupported,
+                    "cuda:{}: this build has no CUDA, so there is nothing to tune", ordinal);
+#endif
+}
+
 // In this order: what is imported need not be tuned, what was tuned is exported and listed.
 Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
   if (!flags.tunes() && !flags.list && flags.export_file.empty() && flags.import_file.empty()) {
@@ -273,7 +282,7 @@ Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
   if (flags.tunes()) {
     INTAGLIO_ASSIGN(shapes, shapes_to_tune(flags));
   }
-  Expected<std::unique_ptr<cuda::TuningDevice>> gpu = cuda::open_tuning_device(ordinal);
+  Expected<std::unique_ptr<cuda::TuningDevice>> gpu = open_card(ordinal);
   if (flags.tunes() && !gpu) return tl::unexpected<Error>(gpu.error());
   std::optional<cuda::TuningKey> key;
   if (gpu) key = cuda::tuning_key((*gpu)->device());

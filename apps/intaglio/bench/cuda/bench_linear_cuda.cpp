@@ -1,5 +1,5 @@
 // `intaglio bench linear --device cuda`: our int8 linear and the baselines of a GPU, checked, then timed in interleaved rounds.
-#include "bench/bench_linear_cuda.h"
+#include "bench/cuda/bench_linear_cuda.h"
 
 #include <cuda_runtime_api.h>
 #include <fmt/chrono.h>

@@ -29,7 +29,7 @@ class TuningDevice {
   virtual Expected<double> measure_ms(const S8GemmChoice& choice, const S8GemmShape& shape) = 0;
 };
 
-// GPU number `ordinal`. Errors: kUnsupported in a build without CUDA, kNotFound without such a GPU.
+// GPU number `ordinal`, in a build with CUDA. kNotFound without such a GPU.
 Expected<std::unique_ptr<TuningDevice>> open_tuning_device(int ordinal);
 
 }  // namespace intaglio::cuda

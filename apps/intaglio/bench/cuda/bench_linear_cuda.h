@@ -1,4 +1,4 @@
-// `intaglio bench linear --device cuda`. Two definitions: apps/intaglio/cuda/ with CUDA, bench_linear_no_cuda.cpp without.
+// `intaglio bench linear --device cuda`, in a build with CUDA.
 #pragma once
 
 #include <string>
@@ -20,10 +20,10 @@ inline const std::vector<std::string>& cuda_linear_precisions() {
   return names;
 }
 
-// True if this build has CUDA and there is a device.
+// True if there is a device.
 bool cuda_device_present();
 
-// Checks, times and prints every shape. False if our own product, or a baseline, was wrong. Errors: kUnsupported in a build without CUDA, kNotFound
+// Checks, times and prints every shape. False if our own product, or a baseline, was wrong. Errors: kNotFound
 // without such a device, kOutOfMemory if no shape fits.
 Expected<bool> run_linear_cuda(const CudaLinearFlags& flags,
                                const std::vector<LinearShape>& shapes);

@@ -1,0 +1,23 @@
+# Libraries of others. The engine's first; what follows is the program's and its benchmarks'.
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(PNG REQUIRED)
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+
+if(INTAGLIO_BUILD_PROGRAM)
+  find_package(CLI11 REQUIRED)
+  # oneDNN is what benchmarks compare with; no picture runs on it.
+  if(INTAGLIO_USE_ONEDNN)
+    find_package(dnnl REQUIRED)
+    add_library(intaglio_onednn INTERFACE)
+    target_link_libraries(intaglio_onednn INTERFACE DNNL::dnnl)
+    target_compile_definitions(intaglio_onednn INTERFACE INTAGLIO_HAS_ONEDNN=1)
+    if(INTAGLIO_USE_OPENMP)
+      find_package(OpenMP REQUIRED)
+      target_link_libraries(intaglio_onednn INTERFACE OpenMP::OpenMP_CXX)
+    endif()
+  endif()
+endif()
