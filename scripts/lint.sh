@@ -17,6 +17,9 @@ git ls-files 'src/core/*.cpp' ':!src/core/cuda' 'src/io/*.cpp' 'src/text/*.cpp' 
   { grep -v -E '^[0-9]+ warnings? generated|^Suppressed|^Use -' || true; } | tee "$build/tidy.log"
 ! grep -q -E 'error:|warning:' "$build/tidy.log"
 
+echo "lint: floors"
+scripts/check_floors.py
+
 echo "lint: tables"
 scripts/make_tables.py --check
 
