@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 
 help:
 	@echo "make demo      set up, build and draw a picture (PROMPT='...' SEED=n)"
-	@echo "make build     set up and build $(BUILD)/release/bin/intaglio"
+	@echo "make build     set up and build $(BUILD)/release/bin/intaglio and libintaglio.so; cmake --install $(BUILD)/release installs them"
 	@echo "make test      set up, build and run every test"
 	@echo "make cuda      compile every CUDA kernel for every architecture (no GPU needed); build/cuda/kernels.txt lists registers and spills"
 	@echo "make unit|sanitize|cuda|lint   one part of the tests; make fuzz FUZZ_SECONDS=n fuzzes each parser for n seconds"
@@ -24,7 +24,7 @@ build:
 	@scripts/setup.sh build
 	@cmake -G Ninja -S . -B $(BUILD)/release -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF >$(BUILD)-configure.log 2>&1 || { cat $(BUILD)-configure.log; exit 1; }
 	@rm -f $(BUILD)-configure.log
-	cmake --build $(BUILD)/release -j $(JOBS) --target intaglio
+	cmake --build $(BUILD)/release -j $(JOBS) --target intaglio intaglio_shared
 
 test: unit sanitize cuda lint
 	@echo "All tests passed."

@@ -4,6 +4,7 @@ option(INTAGLIO_BUILD_PROGRAM "Build the program beside the library" ${PROJECT_I
 option(INTAGLIO_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(INTAGLIO_BUILD_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 option(INTAGLIO_BUILD_BENCH "Build the benchmarks" OFF)
+option(INTAGLIO_INSTALL "Install what is built" ${PROJECT_IS_TOP_LEVEL})
 option(INTAGLIO_USE_OPENMP "Let oneDNN follow the thread count in benchmarks (the engine has its own threads)" ON)
 option(INTAGLIO_USE_ONEDNN "Compare with oneDNN in benchmarks; no picture needs it" ON)
 set(INTAGLIO_CUDA "AUTO" CACHE STRING "CUDA kernels: AUTO (where nvcc and a GPU are), ON, OFF")

@@ -27,6 +27,7 @@ kNotices = {
     "PCRE2": "PCRE2",
     "Threads": None,
     "PkgConfig": None,
+    "intaglio": None,
 }
 
 
