@@ -41,7 +41,7 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 
 add_library(intaglio_options INTERFACE)
-target_compile_options(intaglio_options INTERFACE -Wall -Wextra -Wpedantic -Wno-unused-parameter -ffp-contract=off)
+target_compile_options(intaglio_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wno-unused-parameter;-ffp-contract=off>")
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   target_compile_options(intaglio_options INTERFACE -Wno-unknown-pragmas)  # GCC's ivdep
 endif()
