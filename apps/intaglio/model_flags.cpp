@@ -6,11 +6,10 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
 
 #include "argument_values.h"
-#include "io/hub_cache.h"
 #include "io/printable.h"
+#include "models/find_model.h"
 #include "models/registry.h"
 
 namespace intaglio::cli {
@@ -18,57 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kSynthetic = "synthetic:";
-
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
-Expected<fs::path> find_bundled() {
-  std::error_code ignored;
-  std::vector<std::string> tried;
-  const auto is_model = [&](const fs::path& folder) {
-    tried.push_back(folder.string());
-    return is_there(folder / "model_index.json");
-  };
-  if (const char* root = std::getenv("INTAGLIO_MODELS"); root != nullptr && *root != '\0') {
-    if (const fs::path folder = fs::path(root) / "mini"; is_model(folder)) return folder;
-  }
-  const fs::path executable = fs::read_symlink("/proc/self/exe", ignored);
-  if (!executable.empty()) {
-    const fs::path bin = executable.parent_path();
-    if (const fs::path folder = (bin / "../share/intaglio/models/mini").lexically_normal();
-        is_model(folder))
-      return folder;
-    for (fs::path folder = bin; folder.has_relative_path(); folder = folder.parent_path()) {
-      if (is_model(folder / "models/mini")) return folder / "models/mini";
-    }
-  }
-  return make_error(ErrorCode::kNotFound, "the bundled model \"mini\" was not found; looked in {}",
-                    fmt::join(tried, ", "));
-}
-
-// A file or folder of this name, else a repository in the cache.
-Expected<fs::path> find_on_disk(std::string_view flag, const std::string& argument) {
-  if (is_there(argument)) return fs::path(argument);
-  if (is_hub_name(argument)) {
-    const Expected<fs::path> cached = find_in_hub_cache(argument);
-    if (cached) return cached;
-    return make_error(cached.error().code, "{} {}: no such folder, and {}", flag,
-                      printable(argument, 200), cached.error().message);
-  }
-  return make_error(ErrorCode::kNotFound, "{} {}: no such folder{}", flag, printable(argument, 200),
-                    flag == "--model" ? "; `hf download ideogram-ai/ideogram-v4` fetches Ideogram "
-                                        "4's weights, --model ideogram-ai/ideogram-v4 finds them"
-                                      : " or file");
-}
-
 // "synthetic:NAME" of every model, in quotes.
 std::string synthetic_names() {
   std::vector<std::string> names;
   for (const std::string_view name : synthetic_model_names())
-    names.push_back(fmt::format("\"{}{}\"", kSynthetic, name));
+    names.push_back(fmt::format("\"{}{}\"", kSyntheticPrefix, name));
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -128,7 +81,7 @@ void add_benchmark_model_flags(CLI::App& command, std::string& model, int64_t& l
 
 Expected<std::shared_ptr<const Model>> benchmark_model(const std::string& name, int64_t layers) {
   std::string_view sizes = name;
-  if (sizes.starts_with(kSynthetic)) sizes.remove_prefix(kSynthetic.size());
+  if (sizes.starts_with(kSyntheticPrefix)) sizes.remove_prefix(kSyntheticPrefix.size());
   auto model = synthetic_model(sizes, layers > 0 ? std::optional<int64_t>(layers) : std::nullopt);
   if (!model)
     return make_error(model.error().code, "--model: {}", printable(model.error().message, 200));
@@ -136,19 +89,9 @@ Expected<std::shared_ptr<const Model>> benchmark_model(const std::string& name, 
 }
 
 Expected<fs::path> resolve_model(const std::string& argument) {
-  if (argument == "mini") return find_bundled();
-  INTAGLIO_ASSIGN(const fs::path folder, find_on_disk("--model", argument));
-  if (is_there(folder / "model_index.json")) return folder;
-  std::error_code ignored;
-  if (!fs::is_directory(folder, ignored))
-    return make_error(ErrorCode::kNotFound,
-                      "--model {}: is a file; expected a folder of the diffusers layout (one part "
-                      "of a model: --transformer, --vae, ...)",
-                      printable(argument, 200));
-  return make_error(ErrorCode::kNotFound,
-                    "--model {}: no model_index.json in it; expected a folder of the diffusers "
-                    "layout; there is {}",
-                    printable(argument, 200), folder_contents(folder));
+  return find_model_folder("--model", argument,
+                           "; `hf download ideogram-ai/ideogram-v4` fetches Ideogram 4's weights, "
+                           "--model ideogram-ai/ideogram-v4 finds them");
 }
 
 Expected<ModelPaths> part_paths(const fs::path& folder, const ModelFlags& flags) {
@@ -156,7 +99,7 @@ Expected<ModelPaths> part_paths(const fs::path& folder, const ModelFlags& flags)
   const auto find = [](std::string_view flag, const std::optional<std::string>& value,
                        std::optional<fs::path>& path) -> Status {
     if (!value) return {};
-    INTAGLIO_ASSIGN(path, find_on_disk(flag, *value));
+    INTAGLIO_ASSIGN(path, find_model_part(flag, *value));
     return {};
   };
   INTAGLIO_TRY(find("--transformer", flags.transformer, paths.transformer));
@@ -170,14 +113,14 @@ Expected<ModelPaths> part_paths(const fs::path& folder, const ModelFlags& flags)
 }
 
 Expected<std::shared_ptr<const Model>> open_model(const ModelFlags& flags) {
-  if (flags.model.starts_with(kSynthetic)) {
+  if (flags.model.starts_with(kSyntheticPrefix)) {
     if (flags.transformer || flags.unconditional || flags.text_encoder || flags.vae ||
         flags.tokenizer)
       return make_error(ErrorCode::kInvalidArgument,
                         "--model {}: takes no parts from elsewhere, all of it is random",
                         printable(flags.model, 60));
     Expected<std::shared_ptr<const Model>> model =
-        synthetic_model(std::string_view(flags.model).substr(kSynthetic.size()));
+        synthetic_model(std::string_view(flags.model).substr(kSyntheticPrefix.size()));
     if (!model)
       return make_error(model.error().code, "--model {}", printable(model.error().message, 200));
     return model;

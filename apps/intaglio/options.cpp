@@ -60,26 +60,13 @@ void add_run_flags(CLI::App& command, RunFlags& flags, AutoPrecision automatic) 
 }
 
 Expected<int> parse_cuda_device(const std::string& text) {
-  constexpr std::string_view kPrefix = "cuda:";
-  int ordinal = -1;
-  const char* const end = text.data() + text.size();
-  if (text.starts_with(kPrefix)) {
-    const auto [rest, error] = std::from_chars(text.data() + kPrefix.size(), end, ordinal);
-    if (error == std::errc() && rest == end && ordinal >= 0) return ordinal;
-  }
-  if (text == "cuda") return 0;
+  if (const std::optional<int> ordinal = cuda_ordinal(text)) return *ordinal;
   return make_error(ErrorCode::kInvalidArgument, "--device: expected cuda or cuda:N, found \"{}\"",
                     printable(text, 60));
 }
 
 Expected<std::optional<int>> parse_device(const std::string& text) {
-  if (text == "auto") return default_gpu();
-  if (text == "cpu") return std::optional<int>();
-  const Expected<int> ordinal = parse_cuda_device(text);
-  if (ordinal) return std::optional<int>(*ordinal);
-  return make_error(ErrorCode::kInvalidArgument,
-                    "--device: expected auto, cpu, cuda or cuda:N, found \"{}\"",
-                    printable(text, 60));
+  return device_from_name("--device", text);
 }
 
 Expected<PictureSize> parse_size(const std::string& text) {

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 
 #include "core/log.h"
 #include "core/memory_info.h"
 #include "core/processors.h"
+#include "io/printable.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "core/cuda/device.h"
 #include "core/cuda/stream.h"
@@ -85,6 +87,26 @@ std::optional<int> default_gpu() { return std::nullopt; }
 Expected<uint64_t> available_device_bytes(const Context&) { return available_memory_bytes(); }
 
 #endif
+
+std::optional<int> cuda_ordinal(std::string_view text) {
+  constexpr std::string_view kPrefix = "cuda:";
+  if (text == "cuda") return 0;
+  if (!text.starts_with(kPrefix)) return std::nullopt;
+  int ordinal = -1;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data() + kPrefix.size(), end, ordinal);
+  if (error != std::errc() || rest != end || ordinal < 0) return std::nullopt;
+  return ordinal;
+}
+
+Expected<std::optional<int>> device_from_name(std::string_view what, std::string_view text) {
+  if (text == "auto") return default_gpu();
+  if (text == "cpu") return std::optional<int>();
+  if (const std::optional<int> ordinal = cuda_ordinal(text)) return ordinal;
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{}: expected auto, cpu, cuda or cuda:N, found \"{}\"", what,
+                    printable(text, 60));
+}
 
 std::string device_name(const Context& context) {
   if (context.gpu == nullptr) return "cpu";

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/context.h"
 #include "core/status.h"
@@ -28,6 +29,12 @@ Status make_current(const Context& context);
 
 // The first GPU that this build has kernels for; nullopt if there is none.
 std::optional<int> default_gpu();
+
+// Of "cuda" (0) and "cuda:N"; nullopt: neither.
+std::optional<int> cuda_ordinal(std::string_view text);
+// "auto" (default_gpu, else the CPU), "cpu" (nullopt), "cuda", "cuda:N"; kInvalidArgument names
+// `what`.
+Expected<std::optional<int>> device_from_name(std::string_view what, std::string_view text);
 
 // "cpu", or "cuda:0, NVIDIA H100 80GB HBM3".
 std::string device_name(const Context& context);

@@ -15,6 +15,7 @@
 #include "interrupt.h"
 #include "model_flags.h"
 #include "options.h"
+#include "pipeline/picture_text.h"
 #include "progress.h"
 
 namespace intaglio::cli {
@@ -89,7 +90,7 @@ ordered_json schedule_json(const Schedule& schedule) {
   json["steps"] = schedule.steps;
   if (schedule.mu) json["mu"] = *schedule.mu;
   if (schedule.std) json["std"] = *schedule.std;
-  json["guidance"] = intaglio::guidance_text(schedule.guidance);
+  json["guidance"] = guidance_text(schedule.guidance);
   return json;
 }
 
@@ -155,8 +156,11 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
                   run.plan.pipeline->generate(plan, show(run.progress, prefix), &interrupted));
   run.progress.clear();
   if (interrupted) return make_error(ErrorCode::kCancelled, "cancelled");
-  const PngText text = picture_text(request, job.schedule, run.plan.model->info().name, run.hash,
-                                    precision_name(run.plan.precision));
+  const PngText text = picture_text(request, job.schedule,
+                                    {.model = run.plan.model->info().name,
+                                     .model_hash = run.hash,
+                                     .precision = precision_name(run.plan.precision),
+                                     .version = INTAGLIO_VERSION});
   INTAGLIO_TRY(write_tensors(job, text, picture));
   INTAGLIO_TRY(write_picture(job, picture.image, text));
   const double total_ms = since_ms(start);

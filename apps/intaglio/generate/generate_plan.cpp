@@ -7,9 +7,9 @@
 #include <limits>
 #include <set>
 
+#include "advice/choose_precision.h"
 #include "argument_values.h"
 #include "console.h"
-#include "generate/choose_precision.h"
 #include "generate/picture_files.h"
 
 namespace intaglio::cli {

@@ -1,13 +1,11 @@
 #include "generate/picture_files.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/dtype.h"
-#include "core/escape.h"
 #include "io/printable.h"
 #include "io/safetensors.h"
 
@@ -45,44 +43,6 @@ fs::path numbered(const fs::path& path, int64_t index, int64_t count) {
   if (count == 1) return path;
   return path.parent_path() /
          fmt::format("{}_{:04}{}", path.stem().string(), index + 1, path.extension().string());
-}
-
-std::string guidance_text(const std::vector<float>& guidance) {
-  const bool equal =
-      std::all_of(guidance.begin(), guidance.end(), [&](float g) { return g == guidance.front(); });
-  if (!guidance.empty() && equal) return fmt::format("{}", guidance.front());
-  return fmt::format("{}", fmt::join(guidance, ","));
-}
-
-PngText picture_text(const PictureRequest& request, const Schedule& schedule,
-                     const std::string& model_name, const std::string& model_hash,
-                     std::string_view precision) {
-  const std::string model = escaped(model_name);  // a folder's name may be any bytes
-  const std::string guidance = guidance_text(request.guidance);
-  const std::string software = fmt::format("Intaglio {}", INTAGLIO_VERSION);
-  const std::string seed = request.noise ? "none" : std::to_string(request.seed);
-  const float scale = request.guidance.empty() ? 0.0f : request.guidance.front();
-  const std::string negative =
-      request.negative_prompt ? "\nNegative prompt: " + *request.negative_prompt : "";
-  const std::string parameters = fmt::format(
-      "{}{}\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: {}, Size: {}x{}, Model hash: {}, "
-      "Model: "
-      "{}, Precision: {}, Version: {}",
-      request.prompt, negative, request.steps, scale, seed, request.width, request.height,
-      model_hash, model, precision, software);
-  PngText text{{"parameters", parameters},
-               {"Description", request.prompt},
-               {"seed", seed},
-               {"steps", std::to_string(request.steps)},
-               {"guidance", guidance}};
-  if (request.negative_prompt) text.emplace_back("negative_prompt", *request.negative_prompt);
-  if (schedule.mu) text.emplace_back("mu", fmt::format("{}", *schedule.mu));
-  if (schedule.std) text.emplace_back("std", fmt::format("{}", *schedule.std));
-  text.emplace_back("precision", std::string(precision));
-  text.emplace_back("model", model);
-  text.emplace_back("model_hash", model_hash);
-  text.emplace_back("Software", software);
-  return text;
 }
 
 Expected<std::vector<float>> read_noise(const fs::path& path, int64_t tokens, int64_t channels) {

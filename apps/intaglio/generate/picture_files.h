@@ -1,4 +1,4 @@
-// The files around a picture: their names, the PNG and its text, tensors in and out.
+// The files around a picture: their names, tensors in and out.
 #pragma once
 
 #include <cstdint>
@@ -26,15 +26,6 @@ Expected<std::filesystem::path> picture_path(const PictureName& name);
 
 // `path` with _0001 (index 0) before its extension, unless `count` is 1.
 std::filesystem::path numbered(const std::filesystem::path& path, int64_t index, int64_t count);
-
-// "7", or "7,7,3": one value if all are equal, else one a step; what --guidance takes.
-std::string guidance_text(const std::vector<float>& guidance);
-
-// The settings of a picture for its PNG: single keywords, and "parameters" in the form that picture tools read. The prompt is the "Description": other tools
-// parse a chunk named "prompt" as a graph of theirs.
-PngText picture_text(const PictureRequest& request, const Schedule& schedule,
-                     const std::string& model, const std::string& model_hash,
-                     std::string_view precision);
 
 // The noise to start from: the tensor "noise" of a safetensors file, or its only one; a float
 // tensor [tokens, channels] of finite values. kInvalidArgument naming both shapes if they differ.

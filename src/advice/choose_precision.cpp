@@ -1,4 +1,4 @@
-#include "generate/choose_precision.h"
+#include "advice/choose_precision.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "advice/deployment_map.h"
 #include "pipeline/device.h"
 
-namespace intaglio::cli {
+namespace intaglio {
 namespace {
 
 std::string reason_of(const RankedPrecision& ranked, const std::string& measured,
@@ -84,4 +84,4 @@ Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const Model>& m
   return best_of(ranked, model, measured, streaming, read);
 }
 
-}  // namespace intaglio::cli
+}  // namespace intaglio

@@ -7,7 +7,7 @@
 #include "core/status.h"
 #include "pipeline/pipeline.h"
 
-namespace intaglio::cli {
+namespace intaglio {
 
 struct ChosenPrecision {
   std::unique_ptr<Pipeline> pipeline;
@@ -22,4 +22,4 @@ Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const Model>& m
                                            const PipelineOptions& options,
                                            const PictureRequest& request);
 
-}  // namespace intaglio::cli
+}  // namespace intaglio

@@ -1,0 +1,24 @@
+// What the PNG of a picture says of how it was made.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "io/png.h"
+#include "models/model.h"
+#include "models/presets.h"
+
+namespace intaglio {
+
+struct PictureOrigin {
+  std::string model, model_hash;
+  std::string_view precision;
+  std::string_view version;  // of this engine
+};
+
+// Single keywords, and "parameters" in the form that picture tools read. The prompt is the
+// "Description": other tools parse a chunk named "prompt" as a graph of theirs.
+PngText picture_text(const PictureRequest& request, const Schedule& schedule,
+                     const PictureOrigin& origin);
+
+}  // namespace intaglio
