@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "abi/device_queries.h"
+#include "abi/int8_device.h"
 #include "core/dtype.h"
 #include "core/status.h"
 #include "intaglio/intaglio.h"

@@ -13,18 +13,22 @@ thread_local std::array<char, 1024> message{};
 intaglio_status code_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::kInvalidArgument:
-    case ErrorCode::kShapeMismatch:
       return INTAGLIO_INVALID_ARGUMENT;
     case ErrorCode::kUnsupported:
-    case ErrorCode::kNotFound:
       return INTAGLIO_UNSUPPORTED;
     case ErrorCode::kOutOfMemory:
       return INTAGLIO_OUT_OF_MEMORY;
     case ErrorCode::kDevice:
       return INTAGLIO_DEVICE_ERROR;
-    case ErrorCode::kBadFormat:
-    case ErrorCode::kIo:
     case ErrorCode::kCancelled:
+      return INTAGLIO_CANCELLED;
+    case ErrorCode::kNotFound:
+      return INTAGLIO_NOT_FOUND;
+    case ErrorCode::kBadFormat:
+    case ErrorCode::kShapeMismatch:
+      return INTAGLIO_BAD_FORMAT;
+    case ErrorCode::kIo:
+      return INTAGLIO_IO_ERROR;
     case ErrorCode::kInternal:
       return INTAGLIO_INTERNAL;
   }

@@ -35,4 +35,22 @@ Status read_struct(const T* from, const char* name, uint64_t first_size, T& to) 
   return {};
 }
 
+// Fills a struct of the caller's size, which says how much of `from` it has room for; what a longer
+// one has beyond that is left as it was.
+template <typename T>
+Status write_struct(const T& from, const char* name, uint64_t first_size, T* to) {
+  if (to == nullptr)
+    return make_error(ErrorCode::kInvalidArgument, "{}: null, expected a struct", name);
+  uint64_t size = 0;
+  std::memcpy(&size, to, sizeof size);
+  if (size < first_size || size > kMaxStructSize)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}.struct_size: {}, expected the size of the struct, {} bytes", name, size,
+                      sizeof(T));
+  const auto* bytes = reinterpret_cast<const unsigned char*>(&from);
+  std::memcpy(reinterpret_cast<unsigned char*>(to) + sizeof size, bytes + sizeof size,
+              std::min<uint64_t>(size, sizeof(T)) - sizeof size);
+  return {};
+}
+
 }  // namespace intaglio::abi

@@ -1,101 +1,114 @@
-// A stand-in for the CUDA part that computes on host memory by the formulas: it lets the C interface and the Python package be tested, numbers
+// A stand-in for the GPU that computes on host memory by the formulas: it lets the C interface and the Python package be tested, numbers
 // included, without a GPU. Everything is memory of "device 0", except addresses below 4096: they are host memory.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "ops/cuda/launch/int8_linear.h"
+#include "abi/int8_device.h"
 
-namespace intaglio::cuda {
+namespace intaglio::abi {
 namespace {
 
 constexpr size_t kGemmBytes =
     384;  // so that callers have to ask; written, so that a wrong offset shows
 
-void store(const S8GemmParams& p, int64_t row, int64_t column, float y) {
+void store(const cuda::S8GemmParams& p, int64_t row, int64_t column, float y) {
   const int64_t at = row * p.ldo + column;
   switch (p.out_type) {
-    case S8Out::kF32:
+    case cuda::S8Out::kF32:
       static_cast<float*>(p.out)[at] = y;
       break;
-    case S8Out::kBF16:
+    case cuda::S8Out::kBF16:
       static_cast<BFloat16*>(p.out)[at] = BFloat16(y);
       break;
-    case S8Out::kF16:
+    case cuda::S8Out::kF16:
       static_cast<Float16*>(p.out)[at] = Float16(y);
       break;
-    case S8Out::kI32:
+    case cuda::S8Out::kI32:
       break;
   }
 }
+
+class Host final : public Int8Device {
+ public:
+  Expected<int> current_device() const override { return 0; }
+
+  Expected<cuda::MemoryInfo> memory_info(const void* pointer) const override {
+    if (reinterpret_cast<uintptr_t>(pointer) < 4096)
+      return cuda::MemoryInfo{cuda::MemoryKind::kHost, -1};
+    return cuda::MemoryInfo{cuda::MemoryKind::kDevice, 0};
+  }
+
+  Expected<int> stream_device(void*) const override { return 0; }
+
+  Status check_device(int device) const override {
+    if (device != 0)
+      return make_error(ErrorCode::kUnsupported, "device: {}, expected 0 (there is no GPU)",
+                        device);
+    return {};
+  }
+
+  Status quantize_rows(const cuda::Int8RowsCall& call, void*) const override {
+    std::vector<float> row(static_cast<size_t>(call.cols));
+    const auto* x = static_cast<const unsigned char*>(call.x);
+    for (int64_t r = 0; r < call.rows; ++r) {
+      const auto offset = static_cast<size_t>(r * call.ldx) * dtype_size(call.x_type);
+      convert_to_f32(x + offset, call.x_type, row.data(), row.size());
+      float absmax = 0;
+      bool finite = true;
+      for (const float v : row) {
+        absmax = std::max(absmax, std::fabs(v));
+        finite = finite && std::isfinite(v);
+      }
+      int8_t* q = call.q + r * call.ldq;
+      std::fill_n(q, call.ldq, int8_t{0});
+      call.scale[r] = finite ? std::max(absmax / 127.0f, 1e-30f) : std::nanf("");
+      if (!finite || absmax < 1e-36f) continue;
+      const float inverse = 127.0f / absmax;
+      for (size_t c = 0; c < row.size(); ++c)
+        q[c] = static_cast<int8_t>(std::clamp(std::nearbyint(row[c] * inverse), -127.0f, 127.0f));
+    }
+    return {};
+  }
+
+  Expected<size_t> gemm_workspace(const cuda::S8GemmParams&, int) const override {
+    return kGemmBytes;
+  }
+
+  Status gemm(const cuda::S8GemmParams& p, int, cuda::Int8Workspace workspace,
+              void*) const override {
+    if (workspace.bytes < kGemmBytes)
+      return make_error(ErrorCode::kInternal, "workspace of {} bytes", workspace.bytes);
+    std::fill_n(static_cast<unsigned char*>(workspace.data), kGemmBytes, 0xff);
+    std::vector<float> y(static_cast<size_t>(p.n));
+    for (int64_t r = 0; r < p.m; ++r) {
+      for (int64_t n = 0; n < p.n; ++n) {
+        int32_t sum = 0;
+        for (int64_t k = 0; k < p.k; ++k) sum += p.a[r * p.lda + k] * p.w[n * p.ldw + k];
+        if (p.out_type == cuda::S8Out::kI32) {
+          static_cast<int32_t*>(p.out)[r * p.ldo + n] = sum;
+        } else {
+          const float scaled = static_cast<float>(sum) * (p.a_scale_row[r] * p.w_scale_col[n]);
+          y[static_cast<size_t>(n)] = p.bias != nullptr ? scaled + p.bias[n] : scaled;
+        }
+      }
+      if (p.out_type == cuda::S8Out::kI32) continue;
+      const bool swiglu = p.fusion == cuda::S8Fusion::kSwiglu;
+      for (int64_t j = 0; j < (swiglu ? p.n / 2 : p.n); ++j) {
+        const auto gate = static_cast<size_t>(swiglu ? j / 16 * 32 + j % 16 : j);
+        const float g = y[gate];
+        store(p, r, j, swiglu ? g / (1.0f + std::exp(-g)) * y[gate + 16] : g);
+      }
+    }
+    return {};
+  }
+};
 
 }  // namespace
 
-Expected<int> current_device() { return 0; }
-
-Expected<MemoryInfo> memory_info(const void* pointer) {
-  if (reinterpret_cast<uintptr_t>(pointer) < 4096) return MemoryInfo{MemoryKind::kHost, -1};
-  return MemoryInfo{MemoryKind::kDevice, 0};
+const Int8Device& int8_device() {
+  static const Host host;
+  return host;
 }
 
-Expected<int> stream_device(void*) { return 0; }
-
-Status check_device(int device) {
-  if (device != 0)
-    return make_error(ErrorCode::kUnsupported, "device: {}, expected 0 (there is no GPU)", device);
-  return {};
-}
-
-Status int8_quantize_rows(const Int8RowsCall& call, void*) {
-  std::vector<float> row(static_cast<size_t>(call.cols));
-  const auto* x = static_cast<const unsigned char*>(call.x);
-  for (int64_t r = 0; r < call.rows; ++r) {
-    const auto offset = static_cast<size_t>(r * call.ldx) * dtype_size(call.x_type);
-    convert_to_f32(x + offset, call.x_type, row.data(), row.size());
-    float absmax = 0;
-    bool finite = true;
-    for (const float v : row) {
-      absmax = std::max(absmax, std::fabs(v));
-      finite = finite && std::isfinite(v);
-    }
-    int8_t* q = call.q + r * call.ldq;
-    std::fill_n(q, call.ldq, int8_t{0});
-    call.scale[r] = finite ? std::max(absmax / 127.0f, 1e-30f) : std::nanf("");
-    if (!finite || absmax < 1e-36f) continue;
-    const float inverse = 127.0f / absmax;
-    for (size_t c = 0; c < row.size(); ++c)
-      q[c] = static_cast<int8_t>(std::clamp(std::nearbyint(row[c] * inverse), -127.0f, 127.0f));
-  }
-  return {};
-}
-
-Expected<size_t> int8_gemm_workspace(const S8GemmParams&, int) { return kGemmBytes; }
-
-Status int8_gemm(const S8GemmParams& p, int, Int8Workspace workspace, void*) {
-  if (workspace.bytes < kGemmBytes)
-    return make_error(ErrorCode::kInternal, "workspace of {} bytes", workspace.bytes);
-  std::fill_n(static_cast<unsigned char*>(workspace.data), kGemmBytes, 0xff);
-  std::vector<float> y(static_cast<size_t>(p.n));
-  for (int64_t r = 0; r < p.m; ++r) {
-    for (int64_t n = 0; n < p.n; ++n) {
-      int32_t sum = 0;
-      for (int64_t k = 0; k < p.k; ++k) sum += p.a[r * p.lda + k] * p.w[n * p.ldw + k];
-      if (p.out_type == S8Out::kI32) {
-        static_cast<int32_t*>(p.out)[r * p.ldo + n] = sum;
-      } else {
-        const float scaled = static_cast<float>(sum) * (p.a_scale_row[r] * p.w_scale_col[n]);
-        y[static_cast<size_t>(n)] = p.bias != nullptr ? scaled + p.bias[n] : scaled;
-      }
-    }
-    if (p.out_type == S8Out::kI32) continue;
-    const bool swiglu = p.fusion == S8Fusion::kSwiglu;
-    for (int64_t j = 0; j < (swiglu ? p.n / 2 : p.n); ++j) {
-      const auto gate = static_cast<size_t>(swiglu ? j / 16 * 32 + j % 16 : j);
-      const float g = y[gate];
-      store(p, r, j, swiglu ? g / (1.0f + std::exp(-g)) * y[gate + 16] : g);
-    }
-  }
-  return {};
-}
-
-}  // namespace intaglio::cuda
+}  // namespace intaglio::abi

@@ -266,6 +266,8 @@ cudaError_t plain_conv2d(const Conv2dParams& p, cudaStream_t stream) {
 // --- linears ---------------------------------------------------------------------------------------
 
 Expected<int> current_device() { return 0; }
+Expected<int> stream_device(void*) { return 0; }
+Expected<MemoryInfo> memory_info(const void*) { return MemoryInfo{MemoryKind::kDevice, 0}; }
 Status check_device(int device) {
   if (device == 0) return {};
   return make_error(ErrorCode::kUnsupported, "device: {}, expected 0", device);

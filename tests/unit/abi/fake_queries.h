@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "abi/device_queries.h"
+#include "abi/int8_device.h"
 
 namespace intaglio::test {
 

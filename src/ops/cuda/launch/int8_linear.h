@@ -1,5 +1,5 @@
 // What the C interface (src/abi) asks of the CUDA part: the devices, the row quantizer and the int8 product. No CUDA type, so that
-// src/abi builds and is tested without CUDA; src/abi/no_cuda.cpp defines the same functions for a build without it.
+// src/abi builds and is tested without CUDA; src/abi/int8_device.cpp refuses these calls in a build without it.
 // Nothing here allocates or synchronises, and everything may be called while a stream is being captured, for every product: what is worth keeping of
 // a device is asked once. An error of the CUDA runtime is ErrorCode::kDevice, with the name of the call that failed.
 // Defined in a .cpp file of the host compiler: fmt 9, behind core/status.h, does not compile under nvcc.

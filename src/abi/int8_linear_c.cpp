@@ -1,10 +1,9 @@
-// The functions of include/intaglio/intaglio.h: read the structs, check, call the CUDA part.
-#include "abi/device_queries.h"
+// The INT8 linear of include/intaglio/intaglio.h: read the structs, check, call the GPU.
+#include "abi/int8_device.h"
 #include "abi/int8_linear_checks.h"
 #include "abi/last_error.h"
 #include "abi/read_struct.h"
 #include "intaglio/intaglio.h"
-#include "ops/cuda/launch/int8_linear.h"
 
 namespace intaglio::abi {
 namespace {
@@ -17,18 +16,16 @@ static_assert(sizeof(intaglio_int8_linear_desc) == kDescSize);
 static_assert(sizeof(intaglio_int8_linear_args) == kArgsSize);
 static_assert(sizeof(intaglio_int8_quantize_rows_args) == kRowsSize);
 
-const CudaQueries kQueries;
-
 Status quantize_rows(const intaglio_int8_quantize_rows_args* args) {
   intaglio_int8_quantize_rows_args read{};
   INTAGLIO_TRY(read_struct(args, "args", kRowsSize, read));
-  INTAGLIO_ASSIGN(const cuda::Int8RowsCall call, check_quantize_rows(read, kQueries));
+  INTAGLIO_ASSIGN(const cuda::Int8RowsCall call, check_quantize_rows(read, int8_device()));
   if (call.rows == 0) return {};
-  return cuda::int8_quantize_rows(call, read.stream);
+  return int8_device().quantize_rows(call, read.stream);
 }
 
 Expected<uint64_t> needed_workspace(const LinearPlan& plan, int device) {
-  INTAGLIO_ASSIGN(const size_t gemm, cuda::int8_gemm_workspace(plan.gemm, device));
+  INTAGLIO_ASSIGN(const size_t gemm, int8_device().gemm_workspace(plan.gemm, device));
   return workspace_bytes(plan, gemm);
 }
 
@@ -40,7 +37,7 @@ Status linear_workspace(const intaglio_int8_linear_desc* desc, uint64_t* bytes) 
   INTAGLIO_ASSIGN(const LinearPlan plan, plan_linear(read));
   *bytes = 0;
   if (plan.gemm.m == 0) return {};
-  INTAGLIO_ASSIGN(const int device, kQueries.current_device());
+  INTAGLIO_ASSIGN(const int device, int8_device().current_device());
   INTAGLIO_ASSIGN(*bytes, needed_workspace(plan, device));
   return {};
 }
@@ -52,10 +49,10 @@ Status linear(const intaglio_int8_linear_desc* desc, const intaglio_int8_linear_
   INTAGLIO_TRY(read_struct(args, "args", kArgsSize, read));
   INTAGLIO_ASSIGN(const LinearPlan plan, plan_linear(read_desc));
   if (plan.gemm.m == 0) return {};
-  INTAGLIO_ASSIGN(const int device, check_linear_args(plan, read, kQueries));
+  INTAGLIO_ASSIGN(const int device, check_linear_args(plan, read, int8_device()));
   INTAGLIO_ASSIGN(const uint64_t needed, needed_workspace(plan, device));
   const bool trusted = (plan.flags & INTAGLIO_TRUST_POINTERS) != 0;
-  INTAGLIO_TRY(check_workspace(read, needed, device, trusted, kQueries));
+  INTAGLIO_TRY(check_workspace(read, needed, device, trusted, int8_device()));
 
   cuda::S8GemmParams gemm = plan.gemm;
   gemm.a = static_cast<const int8_t*>(read.a);
@@ -74,14 +71,14 @@ Status linear(const intaglio_int8_linear_desc* desc, const intaglio_int8_linear_
                                   .scale = reinterpret_cast<float*>(workspace + plan.scale_offset),
                                   .rows = gemm.m,
                                   .cols = gemm.k};
-    INTAGLIO_TRY(cuda::int8_quantize_rows(rows, read.stream));
+    INTAGLIO_TRY(int8_device().quantize_rows(rows, read.stream));
     gemm.a = rows.q;
     gemm.a_scale_row = rows.scale;
   }
   const size_t gemm_bytes = needed - plan.gemm_offset;
   const cuda::Int8Workspace rest{gemm_bytes > 0 ? workspace + plan.gemm_offset : nullptr,
                                  gemm_bytes};
-  return cuda::int8_gemm(gemm, device, rest, read.stream);
+  return int8_device().gemm(gemm, device, rest, read.stream);
 }
 
 }  // namespace
@@ -89,33 +86,8 @@ Status linear(const intaglio_int8_linear_desc* desc, const intaglio_int8_linear_
 
 using intaglio::abi::guarded;
 
-int32_t intaglio_version(void) {
-  return INTAGLIO_VERSION_MAJOR * 10000 + INTAGLIO_VERSION_MINOR * 100 + INTAGLIO_VERSION_PATCH;
-}
-
-const char* intaglio_status_name(intaglio_status status) {
-  switch (status) {
-    case INTAGLIO_OK:
-      return "ok";
-    case INTAGLIO_INVALID_ARGUMENT:
-      return "invalid_argument";
-    case INTAGLIO_UNSUPPORTED:
-      return "unsupported";
-    case INTAGLIO_OUT_OF_MEMORY:
-      return "out_of_memory";
-    case INTAGLIO_DEVICE_ERROR:
-      return "device_error";
-    case INTAGLIO_INTERNAL:
-      return "internal";
-    default:
-      return "unknown";
-  }
-}
-
-const char* intaglio_last_error(void) { return intaglio::abi::last_error(); }
-
 intaglio_status intaglio_device_check(int32_t device) {
-  return guarded([&] { return intaglio::cuda::check_device(device); });
+  return guarded([&] { return intaglio::abi::int8_device().check_device(device); });
 }
 
 intaglio_status intaglio_int8_quantize_rows(const intaglio_int8_quantize_rows_args* args) {
