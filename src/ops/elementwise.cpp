@@ -109,6 +109,36 @@ constexpr auto kSoftmaxRows = op_list<OpImplementation<SoftmaxRows>>(
       }
     });
 
+template <const cpu::FloatRowKernels* kKernels>
+Status epilogue_rows_of(const Context& context, const EpilogueRows& op) {
+  return cpu::epilogue_rows_by(*kKernels, context, op);
+}
+
+Refusal needs_f32(const EpilogueRows& op, const Context&) {
+  return op.product_dtype == DType::kF32 ? nullptr : "the product is not F32";
+}
+
+#if defined(INTAGLIO_X86)
+Refusal needs_f32_and_avx512(const EpilogueRows& op, const Context& context) {
+  return context.cpu.isa < CpuIsa::kAvx512Vnni ? "needs AVX-512" : needs_f32(op, context);
+}
+
+Refusal needs_f32_and_avx2(const EpilogueRows& op, const Context& context) {
+  return context.cpu.isa < CpuIsa::kAvx2 ? "needs AVX2 and FMA" : needs_f32(op, context);
+}
+#endif
+
+constexpr auto kEpilogueRows = op_list<OpImplementation<EpilogueRows>>(
+    GpuEntry<cuda::op::epilogue_rows_refusal, cuda::op::epilogue_rows>{"cuda_epilogue_rows"}, {
+#if defined(INTAGLIO_X86)
+      {"avx512_epilogue_rows", needs_f32_and_avx512, epilogue_rows_of<&cpu::kAvx512FloatRows>},
+          {"avx2_epilogue_rows", needs_f32_and_avx2, epilogue_rows_of<&cpu::kAvx2FloatRows>},
+#endif
+          {"cpu_epilogue_rows", needs_f32, epilogue_rows_of<&cpu::kGenericFloatRows>}, {
+        "ref_epilogue_rows", takes_all, ref::epilogue_rows
+      }
+    });
+
 }  // namespace
 
 OpList<ConvertElements> convert_elements_implementations() { return kConvertElements; }
@@ -187,6 +217,31 @@ Status softmax_rows(const Context& context, const SoftmaxRows& op) {
                    [](const SoftmaxRows& o) {
                      return fmt::format("[{}, {}] -> {}", o.rows, o.cols, dtype_name(o.out_dtype));
                    });
+}
+
+OpList<EpilogueRows> epilogue_rows_implementations() { return kEpilogueRows; }
+
+Status epilogue_rows(const Context& context, const EpilogueRows& op) {
+  constexpr std::string_view kName = "epilogue_rows";
+  INTAGLIO_TRY(check_float(kName, "product", op.product_dtype));
+  INTAGLIO_TRY(check_float(kName, "out", op.out_dtype));
+  INTAGLIO_TRY(check(kName, {{"rows", op.rows}, {"cols", op.cols}},
+                     {{"product", op.product}, {"out", op.out}}));
+  if (op.epilogue == GemmEpilogue::kNone) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}: the epilogue is none; expected one that changes the product", kName);
+  }
+  if (op.ldo < op.cols) {
+    return make_error(ErrorCode::kInvalidArgument, "{}: ldo is {}; expected cols, {}, or more",
+                      kName, op.ldo, op.cols);
+  }
+  if (op.rows == 0 || op.cols == 0) return {};
+  if (const auto* chosen = first_taker(epilogue_rows_implementations(), op, context))
+    return chosen->run(context, op);
+  return make_error(ErrorCode::kUnsupported,
+                    "{}: {} of [{}, {}] {} to rows of {} {} cannot run on this device", kName,
+                    epilogue_name(op.epilogue), op.rows, op.cols, dtype_name(op.product_dtype),
+                    op.ldo, dtype_name(op.out_dtype));
 }
 
 OpList<PlaceTile> place_tile_implementations() { return kPlaceTile; }

@@ -1,5 +1,5 @@
 // Small float passes that no product fuses: conversions, activations, sums, strides, a softmax,
-// tiles of a picture.
+// tiles of a picture; and the epilogue of products that fuse none.
 //
 // All pointers are memory of the context's device. F32 arithmetic, each operation rounded, unless
 // said; a NaN stays a NaN, an Inf what the formula makes of it. A size of 0 does nothing. Each op's
@@ -11,6 +11,7 @@
 #include "core/context.h"
 #include "core/dtype.h"
 #include "core/status.h"
+#include "ops/epilogue.h"
 #include "ops/op_list.h"
 
 namespace intaglio {
@@ -42,6 +43,21 @@ struct ActivateInPlace {
 };
 OpList<ActivateInPlace> activate_in_place_implementations();
 Status activate_in_place(const Context& context, const ActivateInPlace& op);
+
+// out = epilogue(product), for products that have none of their own. All but the reference want a
+// GPU's output dense, and on a CPU an F32 product. Also "avx512_epilogue_rows" and
+// "avx2_epilogue_rows". It is part of a product, whose line in the trace names the epilogue: it has
+// none itself.
+struct EpilogueRows {
+  GemmEpilogue epilogue = GemmEpilogue::kSwiglu;
+  const void* product = nullptr;      // [rows, n] dense; gated: [rows, 2 * cols], all gates first
+  DType product_dtype = DType::kF32;  // F32 or BF16
+  void* out = nullptr;                // [rows, cols], row stride ldo
+  DType out_dtype = DType::kF32;      // F32 or BF16
+  int64_t rows = 0, cols = 0, ldo = 0;
+};
+OpList<EpilogueRows> epilogue_rows_implementations();
+Status epilogue_rows(const Context& context, const EpilogueRows& op);
 
 // h[i] += y[i]
 struct AddInPlace {

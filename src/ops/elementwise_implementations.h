@@ -15,6 +15,8 @@ Status place_tile(const Context& context, const PlaceTile& op);
 struct FloatRowKernels;
 Status softmax_rows_by(const FloatRowKernels& kernels, const Context& context,
                        const SoftmaxRows& op);
+Status epilogue_rows_by(const FloatRowKernels& kernels, const Context& context,
+                        const EpilogueRows& op);
 }  // namespace cpu
 
 namespace ref {
@@ -23,6 +25,7 @@ Status activate_in_place(const Context& context, const ActivateInPlace& op);
 Status add_in_place(const Context& context, const AddInPlace& op);
 Status scatter_tap(const Context& context, const ScatterTap& op);
 Status softmax_rows(const Context& context, const SoftmaxRows& op);
+Status epilogue_rows(const Context& context, const EpilogueRows& op);
 Status place_tile(const Context& context, const PlaceTile& op);
 }  // namespace ref
 

@@ -4,6 +4,7 @@
 
 #include "core/parallel_tasks.h"
 #include "ops/cpu/float_row_driver.h"
+#include "ops/elementwise.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
 #endif
@@ -11,8 +12,8 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kSwigluRows =
-    512;  // rows of a float SwiGLU at a time: bounds its float intermediate
+// Rows of a float product with an epilogue at a time: bounds its float intermediate.
+constexpr int64_t kEpilogueRows = 512;
 constexpr int64_t kDequantBytes = int64_t{8} << 20;  // bf16 weights dequantized at a time
 
 size_t scratch_size(size_t bytes) { return align_up(bytes, kCacheLine); }
@@ -22,7 +23,7 @@ FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, int64_t n, DTy
           .n = n,
           .k = weights.k,
           .in_dtype = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16,
-          .out_dtype = weights.epilogue == GemmEpilogue::kSwiglu ? DType::kF32 : out_dtype,
+          .out_dtype = needs_pass(weights.epilogue) ? DType::kF32 : out_dtype,
           .has_bias = weights.bias.size() > 0};
 }
 
@@ -45,48 +46,39 @@ Status run_float_gemm(const Context& context, const FloatGemmImplementation& gem
   return gemm.run(context, desc, args);
 }
 
-// gate_up: [m, 2 * outputs] -> out [m, outputs], row stride ldo.
-Status swiglu_rows(const Context& context, const float* gate_up, int64_t m, int64_t outputs,
-                   void* out, DType out_dtype, int64_t ldo) {
-  const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
-  INTAGLIO_TRY(parallel_tasks(context, m, 4, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) {
-      kernels.swiglu(gate_up + row * 2 * outputs, outputs, outputs,
-                     advance(out, out_dtype, row * ldo), out_dtype == DType::kBF16);
-    }
-  }));
-  return {};
-}
-
 Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
                  void* out, DType out_dtype, int64_t ldo) {
   const auto* bias = weights.bias.as<float>();
   const void* w = weights.data();
-  if (weights.epilogue == GemmEpilogue::kNone) {
+  if (!needs_pass(weights.epilogue)) {
     return run_float_gemm(
         context, *weights.float_gemm, float_desc(weights, x.rows, weights.n, out_dtype),
         {.a = x.data, .lda = x.cols, .w = w, .bias = bias, .out = out, .ldo = ldo});
   }
   const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(float* const gate_up,
-                  context.scratch->take<float>(std::min(x.rows, kSwigluRows) * weights.n));
-  for (int64_t row = 0; row < x.rows; row += kSwigluRows) {
-    const int64_t rows = std::min(kSwigluRows, x.rows - row);
+  INTAGLIO_ASSIGN(float* const product,
+                  context.scratch->take<float>(std::min(x.rows, kEpilogueRows) * weights.n));
+  for (int64_t row = 0; row < x.rows; row += kEpilogueRows) {
+    const int64_t rows = std::min(kEpilogueRows, x.rows - row);
     const void* a = advance(x.data, x.dtype, row * x.cols);
     INTAGLIO_TRY(run_float_gemm(
         context, *weights.float_gemm, float_desc(weights, rows, weights.n, out_dtype),
-        {.a = a, .lda = x.cols, .w = w, .bias = bias, .out = gate_up, .ldo = weights.n}));
-    INTAGLIO_TRY(swiglu_rows(context, gate_up, rows, weights.n / 2,
-                             advance(out, out_dtype, row * ldo), out_dtype, ldo));
+        {.a = a, .lda = x.cols, .w = w, .bias = bias, .out = product, .ldo = weights.n}));
+    INTAGLIO_TRY(epilogue_rows(context, {.epilogue = weights.epilogue,
+                                         .product = product,
+                                         .out = advance(out, out_dtype, row * ldo),
+                                         .out_dtype = out_dtype,
+                                         .rows = rows,
+                                         .cols = weights.out_cols(),
+                                         .ldo = ldo}));
   }
   return {};
 }
 
 // Output columns dequantized at a time.
 int64_t dequant_columns(const LinearWeights& weights) {
-  const int64_t rows_each =
-      weights.epilogue == GemmEpilogue::kSwiglu ? 2 : 1;  // rows of w to a column
-  const int64_t columns = kDequantBytes / (weights.k * 2 * rows_each) / 64 * 64;
+  const int64_t columns =
+      kDequantBytes / (weights.k * 2 * columns_per_output(weights.epilogue)) / 64 * 64;
   return std::min(weights.out_cols(), std::max<int64_t>(64, columns));
 }
 
@@ -104,20 +96,20 @@ Status dequantize_rows(const Context& context, const int8_t* q, const float* sca
 
 Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x,
                    void* out, DType out_dtype, int64_t ldo) {
-  const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
+  const bool pass = needs_pass(weights.epilogue);
+  const int64_t parts = columns_per_output(weights.epilogue);
   const int64_t k = weights.k;
   const int64_t step = dequant_columns(weights);
   const auto* q = static_cast<const int8_t*>(weights.data());
   const Arena::Scope scope(*context.scratch);
   INTAGLIO_ASSIGN(BFloat16* const a, context.scratch->take<BFloat16>(x.rows * k));
-  INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(step * (swiglu ? 2 : 1) * k));
-  INTAGLIO_ASSIGN(float* const gate_up,
-                  context.scratch->take<float>(swiglu ? x.rows * 2 * step : 0));
-  INTAGLIO_ASSIGN(float* const bias, context.scratch->take<float>(step * (swiglu ? 2 : 1)));
+  INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(step * parts * k));
+  INTAGLIO_ASSIGN(float* const product,
+                  context.scratch->take<float>(pass ? x.rows * parts * step : 0));
+  INTAGLIO_ASSIGN(float* const bias, context.scratch->take<float>(step * parts));
   INTAGLIO_TRY(dequantize_rows(context, x.as<int8_t>(), x.scale_row, x.rows, k, a));
   for (int64_t column = 0; column < weights.out_cols(); column += step) {
     const int64_t columns = std::min(step, weights.out_cols() - column);
-    const int64_t parts = swiglu ? 2 : 1;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t first = column + part * weights.out_cols();
       INTAGLIO_TRY(dequantize_rows(context, q + first * k, weights.scale_col.as<float>() + first,
@@ -132,10 +124,17 @@ Status run_dequant(const Context& context, const LinearWeights& weights, const A
                                  .lda = k,
                                  .w = w,
                                  .bias = weights.bias.size() == 0 ? nullptr : bias,
-                                 .out = swiglu ? gate_up : target,
-                                 .ldo = swiglu ? columns * 2 : ldo}));
-    if (swiglu)
-      INTAGLIO_TRY(swiglu_rows(context, gate_up, x.rows, columns, target, out_dtype, ldo));
+                                 .out = pass ? product : target,
+                                 .ldo = pass ? columns * parts : ldo}));
+    if (pass) {
+      INTAGLIO_TRY(epilogue_rows(context, {.epilogue = weights.epilogue,
+                                           .product = product,
+                                           .out = target,
+                                           .out_dtype = out_dtype,
+                                           .rows = x.rows,
+                                           .cols = columns,
+                                           .ldo = ldo}));
+    }
   }
   return {};
 }
@@ -212,7 +211,7 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
   if (context.gpu != nullptr) return cuda::op::linear_scratch_bytes(context, weights, m, out_dtype);
 #endif
   const int threads = context.threads;
-  const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
+  const bool pass = needs_pass(weights.epilogue);
   // The largest of the products that a loop in steps over `total` makes: a full step, or the rest.
   const auto gemm_bytes = [&](int64_t total, int64_t step, auto&& desc_of) {
     const int64_t rest = total % step;
@@ -223,15 +222,15 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
   };
   if (weights.kind == LinearKind::kS8Dequant) {
     const int64_t step = dequant_columns(weights);
-    const int64_t parts = swiglu ? 2 : 1;
+    const int64_t parts = columns_per_output(weights.epilogue);
     return arena_bytes<BFloat16>(m * weights.k) + arena_bytes<BFloat16>(step * parts * weights.k) +
-           arena_bytes<float>(swiglu ? m * 2 * step : 0) +
+           arena_bytes<float>(pass ? m * parts * step : 0) +
            arena_bytes<float>(step * parts) +  // a bias, which a plan does not know of
            gemm_bytes(weights.out_cols(), step,
                       [&](int64_t n) { return float_desc(weights, m, n * parts, out_dtype); });
   }
-  const int64_t step = swiglu ? kSwigluRows : m;
-  return (swiglu ? arena_bytes<float>(std::min(m, step) * weights.n) : 0) +
+  const int64_t step = pass ? kEpilogueRows : m;
+  return (pass ? arena_bytes<float>(std::min(m, step) * weights.n) : 0) +
          gemm_bytes(m, step,
                     [&](int64_t rows) { return float_desc(weights, rows, weights.n, out_dtype); });
 }

@@ -52,8 +52,8 @@ struct LinearWeights {
 
   // What the products read.
   const void* data() const { return borrowed != nullptr ? borrowed : packed.data(); }
-  // Columns of the output: n, or n / 2 after SwiGLU.
-  int64_t out_cols() const { return epilogue == GemmEpilogue::kSwiglu ? n / 2 : n; }
+  // Columns of the output: n, or n / 2 of gated pairs.
+  int64_t out_cols() const { return epilogue_columns(epilogue, n); }
   // The type of the activations this linear reads.
   DType input_dtype() const { return input; }
   size_t size_bytes() const { return packed.size() + scale_col.size() + bias.size(); }

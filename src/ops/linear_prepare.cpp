@@ -213,7 +213,7 @@ Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<Tens
                         dtype_name(biases[i].dtype), to_string(biases[i].shape), part.shape[0]);
     }
   }
-  if (epilogue == GemmEpilogue::kSwiglu) {
+  if (is_gated(epilogue)) {
     if (parts.size() != 2 || parts[0].shape[0] != parts[1].shape[0]) {
       return make_error(
           ErrorCode::kShapeMismatch,

@@ -25,9 +25,9 @@ Status choose_products(const Context& context, LinearWeights& weights);
 Status convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
                            std::byte* target);
 
-// The int8 kernels read the two parts of SwiGLU in turns of 16 rows.
+// The int8 kernels read the two parts of gated pairs in turns of 16 rows.
 inline bool is_interleaved(const LinearWeights& weights) {
-  return weights.kind == LinearKind::kS8 && weights.epilogue == GemmEpilogue::kSwiglu;
+  return weights.kind == LinearKind::kS8 && is_gated(weights.epilogue);
 }
 
 // First row, in the weights [n, k] of the int8 kernels, of the 16 rows of part `part` (0 gate, 1

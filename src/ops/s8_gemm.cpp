@@ -17,8 +17,7 @@ constexpr int64_t kMaxK = 130000;
 constexpr int64_t kMaxRows = int64_t{1} << 31;
 
 int64_t out_columns(const S8GemmDesc& desc) {
-  const bool halved = desc.epilogue == GemmEpilogue::kSwiglu && desc.out_dtype != DType::kI32;
-  return halved ? desc.n / 2 : desc.n;
+  return desc.out_dtype == DType::kI32 ? desc.n : epilogue_columns(desc.epilogue, desc.n);
 }
 
 void store(const S8Epilogue& e, int64_t row, int64_t col, float value) {
@@ -116,8 +115,7 @@ Expected<const S8GemmImplementation*> choose_s8_gemm(const S8GemmDesc& desc,
   return choose(OpName{"s8_gemm", "an int8 matrix product"}, s8_gemm_implementations(), desc,
                 context, [](const S8GemmDesc& d) {
                   return fmt::format("m={} n={} k={} epilogue={} out={}", d.m, d.n, d.k,
-                                     d.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "none",
-                                     dtype_name(d.out_dtype));
+                                     epilogue_name(d.epilogue), dtype_name(d.out_dtype));
                 });
 }
 

@@ -16,12 +16,9 @@
 #include "core/dtype.h"
 #include "core/registry.h"
 #include "core/status.h"
+#include "ops/epilogue.h"
 
 namespace intaglio {
-
-inline constexpr int64_t kSwigluGroup = 16;
-
-enum class GemmEpilogue { kNone, kSwiglu };
 
 struct S8GemmDesc {
   int64_t m = 0, n = 0, k = 0;  // any sizes >= 1; kSwiglu needs n % 32 == 0

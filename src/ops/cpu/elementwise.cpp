@@ -114,6 +114,19 @@ Status softmax_rows_by(const FloatRowKernels& kernels, const Context& context,
   });
 }
 
+Status epilogue_rows_by(const FloatRowKernels& kernels, const Context& context,
+                        const EpilogueRows& op) {
+  const auto* product = static_cast<const float*>(op.product);
+  const auto size = static_cast<int64_t>(dtype_size(op.out_dtype));
+  return parallel_tasks(context, op.rows, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) {
+      kernels.swiglu(product + row * 2 * op.cols, op.cols, op.cols,
+                     static_cast<std::byte*>(op.out) + row * op.ldo * size,
+                     op.out_dtype == DType::kBF16);
+    }
+  });
+}
+
 Status place_tile(const Context& context, const PlaceTile& op) {
   return parallel_tasks(context, op.tile_height, 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t y = begin; y < end; ++y) {

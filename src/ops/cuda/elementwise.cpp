@@ -26,6 +26,15 @@ ActivateRowsParams params(const ActivateInPlace& a) {
           .function = static_cast<cuda::Nonlinearity>(a.function)};
 }
 
+SwigluRowsParams params(const EpilogueRows& e) {
+  return {.x = e.product,
+          .out = e.out,
+          .rows = e.rows,
+          .cols = e.cols,
+          .x_type = row_type(e.product_dtype),
+          .out_type = row_type(e.out_dtype)};
+}
+
 ScatterTapParams params(const ScatterTap& s) {
   return {.h = s.h,
           .features = s.features,
@@ -83,6 +92,16 @@ Refusal activate_in_place_refusal(const ActivateInPlace& op, const Context&) {
 
 Status activate_in_place(const Context& context, const ActivateInPlace& op) {
   return device_status(activate_rows(params(op), stream_of(context)), "an activation");
+}
+
+Refusal epilogue_rows_refusal(const EpilogueRows& op, const Context&) {
+  if (op.epilogue != GemmEpilogue::kSwiglu) return "no such epilogue";
+  if (op.ldo != op.cols) return "rows of the output lie apart";
+  return swiglu_rows_refusal(params(op));
+}
+
+Status epilogue_rows(const Context& context, const EpilogueRows& op) {
+  return device_status(swiglu_rows(params(op), stream_of(context)), "an epilogue");
 }
 
 Refusal add_in_place_refusal(const AddInPlace& op, const Context&) {

@@ -9,6 +9,8 @@ Refusal convert_elements_refusal(const ConvertElements& op, const Context& conte
 Status convert_elements(const Context& context, const ConvertElements& op);
 Refusal activate_in_place_refusal(const ActivateInPlace& op, const Context& context);
 Status activate_in_place(const Context& context, const ActivateInPlace& op);
+Refusal epilogue_rows_refusal(const EpilogueRows& op, const Context& context);
+Status epilogue_rows(const Context& context, const EpilogueRows& op);
 Refusal add_in_place_refusal(const AddInPlace& op, const Context& context);
 Status add_in_place(const Context& context, const AddInPlace& op);
 Refusal scatter_tap_refusal(const ScatterTap& op, const Context& context);

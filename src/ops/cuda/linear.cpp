@@ -13,6 +13,7 @@
 #include "ops/cuda/linear_nf4.h"
 #include "ops/cuda/linear_passes.h"
 #include "ops/cuda/workspace.h"
+#include "ops/elementwise.h"
 #include "ops/linear_prepare.h"
 
 namespace intaglio::cuda::op {
@@ -22,13 +23,12 @@ constexpr int64_t kRowHint = 4096;    // rows for which the float product is cho
 constexpr int64_t kS8KMultiple = 16;  // rows of int8 operands begin at multiples of 16 bytes
 
 FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, DType out_dtype) {
-  const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
   const DType in = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
   return {.m = m,
           .n = weights.n,
           .k = weights.k,
           .in_dtype = in,
-          .out_dtype = swiglu ? in : out_dtype,
+          .out_dtype = needs_pass(weights.epilogue) ? in : out_dtype,
           .has_bias = weights.bias.size() > 0};
 }
 
@@ -121,11 +121,11 @@ Status prepare_s8(const Context& context, const std::vector<TensorView>& parts,
 
 Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
                  const void* w, void* out, DType out_dtype, int64_t ldo) {
-  const bool swiglu = weights.epilogue == GemmEpilogue::kSwiglu;
+  const bool pass = needs_pass(weights.epilogue);
   const FloatGemmDesc desc = float_desc(weights, x.rows, out_dtype);
   const Arena::Scope scope(*context.scratch);
   void* product = out;
-  if (swiglu) {
+  if (pass) {
     INTAGLIO_ASSIGN(product,
                     context.scratch->take<std::byte>(
                         x.rows * weights.n * static_cast<int64_t>(dtype_size(desc.out_dtype))));
@@ -136,14 +136,16 @@ Status run_float(const Context& context, const LinearWeights& weights, const Act
                                         .w = w,
                                         .bias = weights.bias.as<float>(),
                                         .out = product,
-                                        .ldo = swiglu ? weights.n : ldo}));
-  if (!swiglu) return {};
-  return run_swiglu(context, {.product = product,
-                              .product_dtype = desc.out_dtype,
-                              .out = out,
-                              .out_dtype = out_dtype,
-                              .rows = x.rows,
-                              .n = weights.n});
+                                        .ldo = pass ? weights.n : ldo}));
+  if (!pass) return {};
+  return epilogue_rows(context, {.epilogue = weights.epilogue,
+                                 .product = product,
+                                 .product_dtype = desc.out_dtype,
+                                 .out = out,
+                                 .out_dtype = out_dtype,
+                                 .rows = x.rows,
+                                 .cols = weights.out_cols(),
+                                 .ldo = ldo});
 }
 
 Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x,
@@ -257,7 +259,7 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
   if (weights.kind == LinearKind::kF8) return fp8_scratch_bytes(weights, m);
   const FloatGemmDesc desc = float_desc(weights, m, out_dtype);
   size_t bytes = align_up(weights.float_gemm->scratch_bytes(desc, context.threads), kCacheLine);
-  if (weights.epilogue == GemmEpilogue::kSwiglu) {
+  if (needs_pass(weights.epilogue)) {
     bytes +=
         arena_bytes<std::byte>(m * weights.n * static_cast<int64_t>(dtype_size(desc.out_dtype)));
   }

@@ -8,13 +8,12 @@
 #include "ops/cuda/linear.h"
 #include "ops/cuda/linear_passes.h"
 #include "ops/cuda/lt_products.h"
+#include "ops/elementwise.h"
 
 namespace intaglio::cuda::op {
 namespace {
 
 constexpr int kRowHint = 4096;  // rows for which the library is asked when weights are prepared
-
-bool has_swiglu(const LinearWeights& weights) { return weights.epilogue == GemmEpilogue::kSwiglu; }
 
 // Better known when the weights are read than in the middle of a picture.
 Status check_library(const Context& context, const LinearWeights& weights) {
@@ -83,7 +82,7 @@ Status prepare_fp8(const Context& context, const std::vector<TensorView>& parts,
 
 size_t fp8_scratch_bytes(const LinearWeights& weights, int64_t m) {
   return lt_product_scratch_bytes() +
-         (has_swiglu(weights) ? arena_bytes<BFloat16>(m * weights.n) : 0);
+         (needs_pass(weights.epilogue) ? arena_bytes<BFloat16>(m * weights.n) : 0);
 }
 
 Status run_fp8(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
@@ -92,11 +91,11 @@ Status run_fp8(const Context& context, const LinearWeights& weights, const Activ
     return make_error(ErrorCode::kUnsupported,
                       "fp8 linear: output rows of {} elements, expected {}", ldo,
                       weights.out_cols());
-  const bool swiglu = has_swiglu(weights);
-  const DType type = swiglu ? DType::kBF16 : out_dtype;  // of the product
+  const bool pass = needs_pass(weights.epilogue);
+  const DType type = pass ? DType::kBF16 : out_dtype;  // of the product
   const Arena::Scope scope(*context.scratch);
   void* product = out;
-  if (swiglu) {
+  if (pass) {
     INTAGLIO_ASSIGN(product, context.scratch->take<BFloat16>(x.rows * weights.n));
   }
   INTAGLIO_TRY(run_lt_product(
@@ -108,13 +107,15 @@ Status run_fp8(const Context& context, const LinearWeights& weights, const Activ
        .scales = {x.scale_row, weights.scale_col.as<float>()}}));
   // The library's own biases of e4m3 products are bf16 or fp16.
   if (weights.bias.size() > 0) INTAGLIO_TRY(add_bias(context, weights, x.rows, product, type));
-  if (!swiglu) return {};
-  return run_swiglu(context, {.product = product,
-                              .product_dtype = type,
-                              .out = out,
-                              .out_dtype = out_dtype,
-                              .rows = x.rows,
-                              .n = weights.n});
+  if (!pass) return {};
+  return epilogue_rows(context, {.epilogue = weights.epilogue,
+                                 .product = product,
+                                 .product_dtype = type,
+                                 .out = out,
+                                 .out_dtype = out_dtype,
+                                 .rows = x.rows,
+                                 .cols = weights.out_cols(),
+                                 .ldo = ldo});
 }
 
 }  // namespace intaglio::cuda::op

@@ -86,6 +86,18 @@ Status softmax_rows(const Context&, const SoftmaxRows& op) {
   return {};
 }
 
+Status epilogue_rows(const Context&, const EpilogueRows& op) {
+  for (int64_t r = 0; r < op.rows; ++r) {
+    for (int64_t c = 0; c < op.cols; ++c) {
+      const int64_t gate = 2 * op.cols * r + c;
+      store(op.out, op.out_dtype, r * op.ldo + c,
+            value_of(Nonlinearity::kSilu, load(op.product, op.product_dtype, gate)) *
+                load(op.product, op.product_dtype, gate + op.cols));
+    }
+  }
+  return {};
+}
+
 Status place_tile(const Context&, const PlaceTile& op) {
   for (int64_t y = 0; y < op.tile_height; ++y) {
     for (int64_t x = 0; x < op.tile_width; ++x) {

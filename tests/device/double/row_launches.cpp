@@ -163,6 +163,7 @@ cudaError_t activate_rows(const ActivateRowsParams& p, cudaStream_t stream) {
   });
 }
 
+const char* swiglu_rows_refusal(const SwigluRowsParams&) { return nullptr; }
 cudaError_t swiglu_rows(const SwigluRowsParams& p, cudaStream_t stream) {
   return launch(stream, "swiglu_rows", [p] {
     for (int64_t row = 0; row < p.rows; ++row) {
