@@ -18,8 +18,8 @@ constexpr int64_t kMaxElements = int64_t{1} << 33;
 // Takes the words behind the sizes off the end of a line.
 void take_options(std::vector<std::string>& words, cuda::S8GemmShape& shape) {
   while (!words.empty()) {
-    if (words.back() == "swiglu") {
-      shape.fusion = cuda::S8Fusion::kSwiglu;
+    if (const auto epilogue = cuda::epilogue_from_name(words.back())) {
+      shape.epilogue = *epilogue;
     } else if (const auto out = cuda::s8_out_from_name(words.back())) {
       shape.out_type = *out;
     } else {
@@ -71,10 +71,10 @@ Expected<std::vector<ShapeLine>> read_shape_file(const std::string& path) {
                         printable(line, 80));
     }
     INTAGLIO_TRY(check_shape(item.shape, where));
-    if (item.shape.fusion == cuda::S8Fusion::kSwiglu && item.shape.n % 32 != 0) {
+    if (is_gated(item.shape.epilogue) && item.shape.n % 32 != 0) {
       return make_error(ErrorCode::kInvalidArgument,
-                        "{}: with swiglu n must be a multiple of 32, found {}", where,
-                        item.shape.n);
+                        "{}: with {} n must be a multiple of 32, found {}", where,
+                        epilogue_name(item.shape.epilogue), item.shape.n);
     }
     shapes.push_back(std::move(item));
   }

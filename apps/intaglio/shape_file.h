@@ -11,7 +11,7 @@ namespace intaglio::cli {
 
 struct ShapeLine {
   std::string name;
-  cuda::S8GemmShape shape;  // bf16 output and no fusion unless the line says so
+  cuda::S8GemmShape shape;  // bf16 output and no epilogue unless the line says so
 };
 
 // kInvalidArgument, with `where`, unless the sizes are within what the kernels and a benchmark's memory can serve.

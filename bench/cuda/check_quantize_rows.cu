@@ -99,7 +99,7 @@ RowVerdict check_once(const RowCase& c, const RowData& data, const RowShape* sha
 int pieces_of(const RowCase& c) {
   if (c.transform == RowTransform::kRotate) return static_cast<int>(ldq_of(c) / 16);
   const bool eight =
-      is_swiglu(c.transform) || (c.transform == RowTransform::kNone && c.type != RowType::kF32);
+      is_swiglu(c.transform) || (c.transform == RowTransform::kNone && c.type != DType::kF32);
   return static_cast<int>(ldq_of(c) / (eight ? 8 : 4));
 }
 
@@ -132,7 +132,7 @@ std::vector<RowShape> shapes_of(const RowCase& c) {
 std::vector<RowCase> check_cases() {
   std::vector<RowCase> cases;
   const auto add = [&](RowCase c) { cases.push_back(c); };
-  for (RowType type : {RowType::kBF16, RowType::kF16, RowType::kF32}) {
+  for (DType type : {DType::kBF16, DType::kF16, DType::kF32}) {
     for (int cols : {1,   2,   7,   8,    15,   16,   24,   31,   64,   100,  248,  256,  264,
                      511, 512, 776, 1000, 1024, 1032, 2048, 2056, 3000, 4095, 4608, 8200, 12288}) {
       for (bool known : {false, true})
@@ -310,10 +310,10 @@ std::vector<RowCase> timed_cases() {
   const auto add = [&](RowCase c) { cases.push_back(c); };
   const std::pair<int, int> sizes[] = {{4608, 4608}, {4608, 12288}, {512, 53248}};
   for (auto [rows, cols] : sizes) {
-    for (RowType type : {RowType::kBF16, RowType::kF16, RowType::kF32})
+    for (DType type : {DType::kBF16, DType::kF16, DType::kF32})
       add({.type = type, .rows = rows, .cols = cols});
     add({.rows = rows, .cols = cols, .known = true});
-    for (RowType type : {RowType::kBF16, RowType::kF32})
+    for (DType type : {DType::kBF16, DType::kF32})
       add({.transform = RowTransform::kRmsNorm, .type = type, .rows = rows, .cols = cols});
     add({.transform = RowTransform::kSwigluHalves, .rows = rows, .cols = cols});
     add({.transform = RowTransform::kSwigluInterleaved, .rows = rows, .cols = cols});
@@ -347,7 +347,7 @@ std::vector<Run> time_all(double copy_gbs) {
     for (int i = 0; i < sets; ++i) {
       x.emplace_back(static_cast<size_t>(count * type_bytes(c.type)));
       q.emplace_back(static_cast<size_t>(c.rows * ldq_of(c)));
-      fill_random<<<1024, 256>>>(x.back().as<void>(), count, c.type == RowType::kF32);
+      fill_random<<<1024, 256>>>(x.back().as<void>(), count, c.type == DType::kF32);
     }
     MUST(cudaDeviceSynchronize());
     const Timing copy = time_copy(bytes);

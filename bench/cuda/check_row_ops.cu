@@ -85,15 +85,15 @@ std::string size_of(int64_t rows, int64_t cols) {
   return std::to_string(rows) + "x" + std::to_string(cols);
 }
 
-const char* name_of(RowOut type) {
-  return type == RowOut::kF32 ? "f32" : type == RowOut::kBF16 ? "bf16" : "int8";
+const char* name_of(DType type) {
+  return type == DType::kF32 ? "f32" : type == DType::kBF16 ? "bf16" : "int8";
 }
-int bytes_of(RowOut type) { return type == RowOut::kF32 ? 4 : type == RowOut::kBF16 ? 2 : 1; }
+int bytes_of(DType type) { return type == DType::kF32 ? 4 : type == DType::kBF16 ? 2 : 1; }
 
-void time_norms(Bench& bench, int64_t rows, int64_t cols, RowUpdate update, RowType y_type,
-                RowNormKind kind, RowOut out_type) {
+void time_norms(Bench& bench, int64_t rows, int64_t cols, RowUpdate update, DType y_type,
+                RowNormKind kind, DType out_type) {
   const bool updates = update != RowUpdate::kNone;
-  const int y_bytes = updates ? (y_type == RowType::kBF16 ? 2 : 4) : 0;
+  const int y_bytes = updates ? (y_type == DType::kBF16 ? 2 : 4) : 0;
   const double bytes =
       static_cast<double>(rows * cols) * (4 + y_bytes + (updates ? 4 : 0) + bytes_of(out_type));
   const int sets = sets_for(bytes);
@@ -167,8 +167,8 @@ void time_qk(Bench& bench, int64_t tokens, int heads, int kv_heads, int d, bool 
               }});
 }
 
-void time_group_norm(Bench& bench, int64_t pixels, int channels, RowType type, bool silu) {
-  const int type_bytes = type == RowType::kF32 ? 4 : 2;
+void time_group_norm(Bench& bench, int64_t pixels, int channels, DType type, bool silu) {
+  const int type_bytes = type == DType::kF32 ? 4 : 2;
   const double bytes = 3.0 * type_bytes * static_cast<double>(pixels) * channels;
   const int sets = sets_for(bytes);
   const Arrays x(sets, pixels * channels, type_bytes), y(sets, pixels * channels, 1 * type_bytes),
@@ -201,17 +201,17 @@ void time_elementwise(Bench& bench) {
     const Arrays x(sets, kCount, 4), half(sets, kCount, 2), v(sets, kCount, 4);
     bench.time({"convert f32 to bf16", size_of(kRows, kCols), 6.0 * kCount,
                 [&](size_t i, cudaStream_t stream) {
-                  return cuda::convert_elements(x.at<float>(i), RowType::kF32, half.at<void>(i),
-                                                RowType::kBF16, kCount, stream);
+                  return cuda::convert_elements(x.at<float>(i), DType::kF32, half.at<void>(i),
+                                                DType::kBF16, kCount, stream);
                 }});
     bench.time({"convert bf16 to f32", size_of(kRows, kCols), 6.0 * kCount,
                 [&](size_t i, cudaStream_t stream) {
-                  return cuda::convert_elements(half.at<void>(i), RowType::kBF16, x.at<float>(i),
-                                                RowType::kF32, kCount, stream);
+                  return cuda::convert_elements(half.at<void>(i), DType::kBF16, x.at<float>(i),
+                                                DType::kF32, kCount, stream);
                 }});
     bench.time(
         {"add bf16", size_of(kRows, kCols), 10.0 * kCount, [&](size_t i, cudaStream_t stream) {
-           return cuda::add_in_place(x.at<float>(i), half.at<void>(i), RowType::kBF16, kCount,
+           return cuda::add_in_place(x.at<float>(i), half.at<void>(i), DType::kBF16, kCount,
                                      stream);
          }});
     bench.time({"euler step, guided", size_of(kRows, kCols), 16.0 * kCount,
@@ -227,9 +227,10 @@ void time_elementwise(Bench& bench) {
     const double bytes = 6.0 * kRows * kWide;
     const int sets = sets_for(bytes);
     const Arrays x(sets, 2 * kRows * kWide, 2), out(sets, kRows * kWide, 2);
-    bench.time({"swiglu bf16", size_of(kRows, kWide), bytes, [&](size_t i, cudaStream_t stream) {
-                  return cuda::swiglu_rows({x.at<void>(i), out.at<void>(i), kRows, kWide}, stream);
-                }});
+    bench.time(
+        {"swiglu bf16", size_of(kRows, kWide), bytes, [&](size_t i, cudaStream_t stream) {
+           return cuda::epilogue_rows({x.at<void>(i), out.at<void>(i), kRows, kWide}, stream);
+         }});
   }
   for (const auto& [rows, cols, half] : {std::tuple<int64_t, int64_t, bool>{4096, 4096, true},
                                          {16384, 16384, true},
@@ -241,7 +242,7 @@ void time_elementwise(Bench& bench) {
     bench.time({half ? "softmax to bf16" : "softmax to f32", size_of(rows, cols), bytes,
                 [&](size_t i, cudaStream_t stream) {
                   return cuda::softmax_rows({x.at<float>(i), out.at<void>(i), rows, cols, 0.044f,
-                                             half ? RowType::kBF16 : RowType::kF32},
+                                             half ? DType::kBF16 : DType::kF32},
                                             stream);
                 }});
   }
@@ -273,16 +274,16 @@ void time_elementwise(Bench& bench) {
 }
 
 void time_all(Bench& bench) {
-  for (RowOut out : {RowOut::kI8, RowOut::kBF16}) {
-    for (RowType y : {RowType::kBF16, RowType::kF32})
+  for (DType out : {DType::kI8, DType::kBF16}) {
+    for (DType y : {DType::kBF16, DType::kF32})
       time_norms(bench, 4608, 4608, RowUpdate::kGated, y, RowNormKind::kRms, out);
-    time_norms(bench, 4608, 4608, RowUpdate::kNone, RowType::kF32, RowNormKind::kRms, out);
-    time_norms(bench, 4608, 4608, RowUpdate::kNone, RowType::kF32, RowNormKind::kLayer, out);
-    time_norms(bench, 512, 4096, RowUpdate::kAdd, RowType::kBF16, RowNormKind::kRms, out);
-    time_norms(bench, 512, 4096, RowUpdate::kNone, RowType::kF32, RowNormKind::kRms, out);
-    time_norms(bench, 512, 53248, RowUpdate::kNone, RowType::kF32, RowNormKind::kRms, out);
+    time_norms(bench, 4608, 4608, RowUpdate::kNone, DType::kF32, RowNormKind::kRms, out);
+    time_norms(bench, 4608, 4608, RowUpdate::kNone, DType::kF32, RowNormKind::kLayer, out);
+    time_norms(bench, 512, 4096, RowUpdate::kAdd, DType::kBF16, RowNormKind::kRms, out);
+    time_norms(bench, 512, 4096, RowUpdate::kNone, DType::kF32, RowNormKind::kRms, out);
+    time_norms(bench, 512, 53248, RowUpdate::kNone, DType::kF32, RowNormKind::kRms, out);
   }
-  time_norms(bench, 4608, 12288, RowUpdate::kGated, RowType::kBF16, RowNormKind::kRms, RowOut::kI8);
+  time_norms(bench, 4608, 12288, RowUpdate::kGated, DType::kBF16, RowNormKind::kRms, DType::kI8);
   for (bool int8 : {false, true}) {
     time_qk(bench, 4608, 18, 18, 256, int8);
     time_qk(bench, 4608, 36, 36, 128, int8);
@@ -290,11 +291,11 @@ void time_all(Bench& bench) {
   }
   time_elementwise(bench);
   for (bool silu : {true, false}) {
-    time_group_norm(bench, 128 * 128, 512, RowType::kBF16, silu);
-    time_group_norm(bench, 512 * 512, 512, RowType::kBF16, silu);
-    time_group_norm(bench, 1024 * 1024, 128, RowType::kBF16, silu);
+    time_group_norm(bench, 128 * 128, 512, DType::kBF16, silu);
+    time_group_norm(bench, 512 * 512, 512, DType::kBF16, silu);
+    time_group_norm(bench, 1024 * 1024, 128, DType::kBF16, silu);
   }
-  time_group_norm(bench, 512 * 512, 256, RowType::kF32, true);
+  time_group_norm(bench, 512 * 512, 256, DType::kF32, true);
 }
 
 void write_json(const char* path, const char* commit, const cudaDeviceProp& device, int driver,

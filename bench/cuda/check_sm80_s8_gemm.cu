@@ -90,7 +90,7 @@ Tally check_everything(bool quick) {
   const auto below = [&](int limit) {
     return static_cast<int>(random() % static_cast<unsigned>(limit));
   };
-  constexpr S8Out kOuts[] = {S8Out::kI32, S8Out::kBF16, S8Out::kF32, S8Out::kF16};
+  constexpr DType kOuts[] = {DType::kI32, DType::kBF16, DType::kF32, DType::kF16};
   const int shapes = quick ? 20 : 200;
   for (int i = 0; i < shapes; ++i) {
     Problem q{.m = i % 3 == 0 ? 1 + below(70) : 1 + below(700),
@@ -107,12 +107,12 @@ Tally check_everything(bool quick) {
     q.nan_row = i % 10 == 0;
     q.bias = i % 7 != 0;
     const int split = i % 2 == 0 ? 1 : 1 + below(6);
-    for (const S8Out out : kOuts) {
+    for (const DType out : kOuts) {
       q.out = out;
-      q.fusion = S8Fusion::kNone;
+      q.epilogue = GemmEpilogue::kNone;
       check_problem(operands, q, 1000u * i, split, tally);
-      if (q.n % 32 != 0 || out == S8Out::kI32) continue;
-      q.fusion = S8Fusion::kSwiglu;
+      if (q.n % 32 != 0 || out == DType::kI32) continue;
+      q.epilogue = GemmEpilogue::kSwiglu;
       check_problem(operands, q, 1000u * i + 500, split, tally);
     }
   }
@@ -128,15 +128,15 @@ Tally check_everything(bool quick) {
     Problem q{.m = s.m, .n = s.n, .k = s.k};
     check_problem(operands, q, 7, 1, tally);
     if (s.n == 4608) check_problem(operands, q, 8, 3, tally);
-    q.out = S8Out::kBF16;
+    q.out = DType::kBF16;
     check_problem(operands, q, 9, 1, tally);
-    q.fusion = S8Fusion::kSwiglu;
+    q.epilogue = GemmEpilogue::kSwiglu;
     check_problem(operands, q, 10, 1, tally);
     tally.report(s.name);
   }
   for (const int m : {1, 2, 8, 9, 16, 31, 64, 100}) {
     for (const int split : {1, 2, 5}) {
-      check_problem(operands, {.m = m, .n = 4608, .k = 4608, .out = S8Out::kBF16}, 11, split,
+      check_problem(operands, {.m = m, .n = 4608, .k = 4608, .out = DType::kBF16}, 11, split,
                     tally);
       check_problem(operands, {.m = m, .n = 4608, .k = 4608}, 12, split, tally);
     }
@@ -149,17 +149,17 @@ Tally check_everything(bool quick) {
 struct TimedShape {
   Shape shape;
   int cutlass2_tops;
-  S8Fusion fusion;
+  GemmEpilogue epilogue;
 };
-constexpr TimedShape kTimed[] = {{{"qkv", 4096, 13824, 4608}, 903, S8Fusion::kNone},
-                                 {{"out", 4096, 4608, 4608}, 826, S8Fusion::kNone},
-                                 {{"w1w3", 4096, 24576, 4608}, 907, S8Fusion::kNone},
-                                 {{"w2", 4096, 4608, 12288}, 898, S8Fusion::kNone},
-                                 {{"qkv", 4608, 13824, 4608}, 882, S8Fusion::kNone},
-                                 {{"out", 4608, 4608, 4608}, 807, S8Fusion::kNone},
-                                 {{"w1w3", 4608, 24576, 4608}, 889, S8Fusion::kNone},
-                                 {{"w2", 4608, 4608, 12288}, 909, S8Fusion::kNone},
-                                 {{"w1w3 swiglu", 4608, 24576, 4608}, 0, S8Fusion::kSwiglu}};
+constexpr TimedShape kTimed[] = {{{"qkv", 4096, 13824, 4608}, 903, GemmEpilogue::kNone},
+                                 {{"out", 4096, 4608, 4608}, 826, GemmEpilogue::kNone},
+                                 {{"w1w3", 4096, 24576, 4608}, 907, GemmEpilogue::kNone},
+                                 {{"w2", 4096, 4608, 12288}, 898, GemmEpilogue::kNone},
+                                 {{"qkv", 4608, 13824, 4608}, 882, GemmEpilogue::kNone},
+                                 {{"out", 4608, 4608, 4608}, 807, GemmEpilogue::kNone},
+                                 {{"w1w3", 4608, 24576, 4608}, 889, GemmEpilogue::kNone},
+                                 {{"w2", 4608, 4608, 12288}, 909, GemmEpilogue::kNone},
+                                 {{"w1w3 swiglu", 4608, 24576, 4608}, 0, GemmEpilogue::kSwiglu}};
 
 double tops_of(const S8GemmParams& p, const Times& t) {
   return tera_per_second(p.m, p.n, p.k, t.median_ms);
@@ -186,9 +186,13 @@ void time_large(Results& results) {
   int ratios = 0;
   for (const TimedShape& timed : kTimed) {
     const Shape& s = timed.shape;
-    const S8GemmParams p = operands.prepare(
-        {.m = s.m, .n = s.n, .k = s.k, .out = S8Out::kBF16, .fusion = timed.fusion, .normal = true},
-        77);
+    const S8GemmParams p = operands.prepare({.m = s.m,
+                                             .n = s.n,
+                                             .k = s.k,
+                                             .out = DType::kBF16,
+                                             .epilogue = timed.epilogue,
+                                             .normal = true},
+                                            77);
     std::printf("\n%s m=%d n=%d k=%d\n", s.name, s.m, s.n, s.k);
     std::vector<Candidate> candidates;
     for (const cuda::Sm80Launch& launch : large_launches()) {
@@ -225,7 +229,7 @@ void time_small(const TimingOptions& timing, Results& results) {
   for (const auto& [n, k] : {std::pair{4608, 4608}, {27648, 4608}, {4608, 12288}}) {
     for (const int m : {1, 8, 16, 32, 64}) {
       const S8GemmParams& p =
-          operands.prepare({.m = m, .n = n, .k = k, .out = S8Out::kBF16, .normal = true}, 78);
+          operands.prepare({.m = m, .n = n, .k = k, .out = DType::kBF16, .normal = true}, 78);
       std::vector<Runner> runners;
       for (int config = 0; config < 4; ++config)
         for (const int split : {1, 2, 4}) runners.push_back(small_m_runner(config, split));

@@ -70,25 +70,25 @@ Runner runner_of(int config, const Sm90aS8GemmSchedule& how) {
 }
 
 struct Form {
-  S8Out out;
-  S8Fusion fusion = S8Fusion::kNone;
+  DType out;
+  GemmEpilogue epilogue = GemmEpilogue::kNone;
   bool bias = true;
   bool odd = false;  // row stride of the output: the copy engine cannot store it
 };
 constexpr Form kForms[] = {
-    {S8Out::kI32},
-    {S8Out::kBF16},
-    {S8Out::kBF16, S8Fusion::kNone, false},
-    {S8Out::kF16},
-    {S8Out::kF32},
-    {S8Out::kBF16, S8Fusion::kSwiglu},
-    {S8Out::kBF16, S8Fusion::kSwiglu, false},
-    {S8Out::kF16, S8Fusion::kSwiglu},
-    {S8Out::kF32, S8Fusion::kSwiglu},
-    {S8Out::kI32, S8Fusion::kNone, true, true},
-    {S8Out::kBF16, S8Fusion::kNone, true, true},
-    {S8Out::kF16, S8Fusion::kNone, true, true},
-    {S8Out::kBF16, S8Fusion::kSwiglu, true, true},
+    {DType::kI32},
+    {DType::kBF16},
+    {DType::kBF16, GemmEpilogue::kNone, false},
+    {DType::kF16},
+    {DType::kF32},
+    {DType::kBF16, GemmEpilogue::kSwiglu},
+    {DType::kBF16, GemmEpilogue::kSwiglu, false},
+    {DType::kF16, GemmEpilogue::kSwiglu},
+    {DType::kF32, GemmEpilogue::kSwiglu},
+    {DType::kI32, GemmEpilogue::kNone, true, true},
+    {DType::kBF16, GemmEpilogue::kNone, true, true},
+    {DType::kF16, GemmEpilogue::kNone, true, true},
+    {DType::kBF16, GemmEpilogue::kSwiglu, true, true},
 };
 
 // Every config and form of one problem. `spare`: columns between rows of the output, a multiple of 8.
@@ -97,11 +97,11 @@ void check_problem(Operands& operands, Problem q, uint32_t seed, int spare,
   operands.prepare(q, seed);
   const int32_t* sums = operands.product();
   for (const Form& form : kForms) {
-    const bool swiglu = form.fusion == S8Fusion::kSwiglu;
+    const bool swiglu = form.epilogue == GemmEpilogue::kSwiglu;
     if (swiglu && q.n % 32 != 0) continue;
     const int columns = swiglu ? q.n / 2 : q.n;
     q.out = form.out;
-    q.fusion = form.fusion;
+    q.epilogue = form.epilogue;
     q.bias = form.bias;
     q.out_pad = form.odd ? 1 + columns % 2 : (8 - columns % 8) % 8 + spare;
     const S8GemmParams& p = operands.output(q);
@@ -226,9 +226,9 @@ class Baselines {
 Outcome time_shape(const Linear& linear, int m, bool quick, Results& results) {
   std::printf("%s %d x %d x %d\n", linear.name, m, linear.n, linear.k);
   Operands operands;
-  Problem q{.m = m, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true};
+  Problem q{.m = m, .n = linear.n, .k = linear.k, .out = DType::kBF16, .normal = true};
   const S8GemmParams plain = operands.prepare(q, 77);
-  q.fusion = S8Fusion::kSwiglu;
+  q.epilogue = GemmEpilogue::kSwiglu;
   const S8GemmParams gated = operands.output(q);  // the same memory, half of it used
   const Baselines baselines(plain);
   std::vector<Candidate> all = baselines.candidates;
@@ -245,7 +245,7 @@ Outcome time_shape(const Linear& linear, int m, bool quick, Results& results) {
   }
   const size_t first_gated = all.size();
   for (int config = 0; config < config_count(); ++config) add(gated, config, 8, " swiglu");
-  // What the fusion saves: the product written whole, then the pass.
+  // What the epilogue saves: the product written whole, then the pass.
   const DeviceBuffer halves(static_cast<size_t>(m) * linear.n);
   const Runner whole = runner_of(0, {8, blocks});
   all.push_back({whole.name + " + swiglu pass", [&](cudaStream_t stream) {
@@ -353,7 +353,7 @@ void time_few_tiles(Results& results) {
   for (const auto& [m, linear] : kFew) {
     Operands operands;
     const S8GemmParams p = operands.prepare(
-        {.m = m, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true}, 77);
+        {.m = m, .n = linear.n, .k = linear.k, .out = DType::kBF16, .normal = true}, 77);
     const Baselines baselines(p);
     std::vector<Candidate> all = baselines.candidates;
     size_t bytes = 0;
@@ -404,7 +404,7 @@ void soak(const Linear& linear, int m, Results& results) {
   std::printf("soak %s %d x %d x %d\n", linear.name, m, linear.n, linear.k);
   Operands operands;
   const S8GemmParams p = operands.prepare(
-      {.m = m, .n = linear.n, .k = linear.k, .out = S8Out::kBF16, .normal = true}, 77);
+      {.m = m, .n = linear.n, .k = linear.k, .out = DType::kBF16, .normal = true}, 77);
   const Baselines baselines(p);
   std::vector<Candidate> all = baselines.candidates;
   for (int config = 0; config < config_count(); ++config) {

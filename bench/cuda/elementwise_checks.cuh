@@ -26,13 +26,13 @@ inline void check_flat_passes(Verdicts& v, int64_t count, int64_t shift) {
       back(count + shift);
   const Buffer<BFloat16> d_half(half), out(count + shift);
   const auto silu = run([&](float* at) {
-    return cuda::activate_rows({at, 1, count, count, cuda::Nonlinearity::kSilu}, nullptr);
+    return cuda::activate_rows({at, 1, count, count, Nonlinearity::kSilu}, nullptr);
   });
   const auto sum = run([&](float* at) {
-    return cuda::add_in_place(at, d_y.data() + shift, RowType::kF32, count, nullptr);
+    return cuda::add_in_place(at, d_y.data() + shift, DType::kF32, count, nullptr);
   });
   const auto half_sum = run([&](float* at) {
-    return cuda::add_in_place(at, d_half.data() + shift, RowType::kBF16, count, nullptr);
+    return cuda::add_in_place(at, d_half.data() + shift, DType::kBF16, count, nullptr);
   });
   const float* const velocities[] = {d_y.data() + shift, d_z.data() + shift};
   const cuda::PassesParams guided{{velocities[0], velocities[1]}, {4.5f, -3.5f}, 2, count};
@@ -46,11 +46,11 @@ inline void check_flat_passes(Verdicts& v, int64_t count, int64_t shift) {
   MUST(cuda::limit_velocity_norm({guided, 0, 2.0f, limited.data()}, nullptr));
   double of_reference = 0.0, of_sum = 0.0;
   run([&](float* at) {
-    return cuda::convert_elements(at, RowType::kF32, out.data() + shift, RowType::kBF16, count,
+    return cuda::convert_elements(at, DType::kF32, out.data() + shift, DType::kBF16, count,
                                   nullptr);
   });
-  MUST(cuda::convert_elements(out.data() + shift, RowType::kBF16, back.data() + shift,
-                              RowType::kF32, count, nullptr));
+  MUST(cuda::convert_elements(out.data() + shift, DType::kBF16, back.data() + shift, DType::kF32,
+                              count, nullptr));
   MUST(cudaDeviceSynchronize());
   const auto converted = out.values(v);
   const auto floats = back.values(v);
@@ -82,21 +82,21 @@ inline void check_row_passes(Verdicts& v, int64_t cols) {
   const Buffer<BFloat16> d_half(half), gated_half(count);
   const std::vector<int32_t> ids = {6, 0, 3, 3, 7, -1, 5};
   const Buffer<int32_t> d_ids(ids);
-  MUST(cuda::swiglu_rows({d_x.data(), gated.data(), rows, cols, RowType::kF32, RowType::kF32},
-                         nullptr));
-  MUST(cuda::swiglu_rows({d_half.data(), gated_half.data(), rows, cols}, nullptr));
+  MUST(cuda::epilogue_rows({d_x.data(), gated.data(), rows, cols, DType::kF32, DType::kF32},
+                           nullptr));
+  MUST(cuda::epilogue_rows({d_half.data(), gated_half.data(), rows, cols}, nullptr));
   MUST(cuda::gather_rows({d_ids.data(), d_half.data(), rows_out.data(), rows, cols, 7}, nullptr));
   MUST(cuda::scatter_tap({d_x.data(), taps.data(), rows, cols, 3 * cols, 3, 2}, nullptr));
   MUST(cuda::scatter_tap({d_x.data(), beside.data(), rows, cols, 3 * cols, 1, 2 * cols}, nullptr));
   // The right half of every row, by each function.
-  const auto activated = [&](cuda::Nonlinearity function) {
+  const auto activated = [&](Nonlinearity function) {
     const Buffer<float> values(x);
     MUST(cuda::activate_rows({values.data() + cols, rows, cols, 2 * cols, function}, nullptr));
     MUST(cudaDeviceSynchronize());
     return values.values(v);
   };
-  const auto t = activated(cuda::Nonlinearity::kTanh), l = activated(cuda::Nonlinearity::kGeluTanh);
-  const auto s = activated(cuda::Nonlinearity::kSigmoid);
+  const auto t = activated(Nonlinearity::kTanh), l = activated(Nonlinearity::kGeluTanh);
+  const auto s = activated(Nonlinearity::kSigmoid);
   MUST(cudaDeviceSynchronize());
   const auto g = gated.values(v), e = rows_out.values(v), f = taps.values(v), b = beside.values(v);
   const auto gh = gated_half.values(v);
@@ -137,7 +137,7 @@ inline void check_softmax(Verdicts& v, int64_t cols) {
   const Buffer<float> d_x(x), out(count);
   const Buffer<BFloat16> out16(count);
   MUST(cuda::softmax_rows({d_x.data(), out.data(), rows, cols, 0.5f}, nullptr));
-  MUST(cuda::softmax_rows({d_x.data(), out16.data(), rows, cols, 0.5f, RowType::kBF16}, nullptr));
+  MUST(cuda::softmax_rows({d_x.data(), out16.data(), rows, cols, 0.5f, DType::kBF16}, nullptr));
   MUST(cudaDeviceSynchronize());
   const auto p = out.values(v);
   const auto p16 = out16.values(v);

@@ -21,11 +21,10 @@
 namespace intaglio::bench {
 
 using cuda::RowTransform;
-using cuda::RowType;
 
 struct RowCase {
   RowTransform transform = RowTransform::kNone;
-  RowType type = RowType::kBF16;
+  DType type = DType::kBF16;
   int rows = 1, cols = 1;
   int group = 0;
   bool known = false;                     // the row's absmax is given
@@ -47,7 +46,7 @@ inline int64_t x_cols(const RowCase& c) {
 }
 inline int64_t ldx_of(const RowCase& c) { return x_cols(c) + c.gap; }
 inline int64_t ldq_of(const RowCase& c) { return (c.cols + 15) / 16 * 16 + c.padding; }
-inline int type_bytes(RowType type) { return type == RowType::kF32 ? 4 : 2; }
+inline int type_bytes(DType type) { return type == DType::kF32 ? 4 : 2; }
 
 inline std::string name_of(RowTransform transform, int group, bool known) {
   switch (transform) {
@@ -66,8 +65,8 @@ inline std::string name_of(RowTransform transform, int group, bool known) {
   }
   return "?";
 }
-inline const char* name_of(RowType type) {
-  return type == RowType::kF32 ? "f32" : type == RowType::kBF16 ? "bf16" : "f16";
+inline const char* name_of(DType type) {
+  return type == DType::kF32 ? "f32" : type == DType::kBF16 ? "bf16" : "f16";
 }
 
 template <typename Body>
@@ -157,9 +156,9 @@ inline RowData make_rows(const RowCase& c) {
     for (int64_t i = 0; i < ldx; ++i) {
       const float value = i < columns ? case_value(c, row, i, columns) : std::nanf("");
       float back = value;
-      if (c.type == RowType::kF32) {
+      if (c.type == DType::kF32) {
         std::memcpy(to + i * 4, &value, 4);
-      } else if (c.type == RowType::kBF16) {
+      } else if (c.type == DType::kBF16) {
         const BFloat16 half(value);
         back = static_cast<float>(half);
         std::memcpy(to + i * 2, &half, 2);

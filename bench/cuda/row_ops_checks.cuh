@@ -14,8 +14,6 @@
 namespace intaglio::bench {
 
 using cuda::RowNormKind;
-using cuda::RowOut;
-using cuda::RowType;
 using cuda::RowUpdate;
 
 // Device memory with a poisoned guard behind it.
@@ -79,19 +77,19 @@ inline void check_norms(Verdicts& v) {
         norm.modulation = d_modulation.data();
         norm.shift = shifted ? d_shift.data() : nullptr;
         std::vector<float> h;
-        for (RowOut type : {RowOut::kF32, RowOut::kBF16, RowOut::kI8}) {
+        for (DType type : {DType::kF32, DType::kBF16, DType::kI8}) {
           const Buffer<float> d_x(x);
           norm.out_type = type;
           norm.scale = scale.data();
-          norm.out = type == RowOut::kF32    ? static_cast<void*>(out.data())
-                     : type == RowOut::kBF16 ? static_cast<void*>(out16.data())
-                                             : static_cast<void*>(q.data());
+          norm.out = type == DType::kF32    ? static_cast<void*>(out.data())
+                     : type == DType::kBF16 ? static_cast<void*>(out16.data())
+                                            : static_cast<void*>(q.data());
           if (update == RowUpdate::kNone) {
             MUST(cuda::norm_rows({d_x.data(), rows, cols, norm}, nullptr));
           } else {
             cuda::ResidualRowsParams p;
             p.update = update;
-            p.y_type = y_bf16 ? RowType::kBF16 : RowType::kF32;
+            p.y_type = y_bf16 ? DType::kBF16 : DType::kF32;
             p.h = d_x.data();
             p.y = y_bf16 ? static_cast<const void*>(d_y16.data()) : d_y.data();
             p.weight = d_y_weight.data();
@@ -171,7 +169,7 @@ void check_qk(Verdicts& v, int64_t tokens, int heads, int kv_heads, int d, int64
   const Buffer<int8_t> q8(heads * tokens * d), k8(kv_heads * tokens * d);
   const Buffer<float> q_scale(heads * tokens), k_scale(kv_heads * blocks);
   cuda::QkNormRopeParams p;
-  p.type = sizeof(T) == 4 ? RowType::kF32 : RowType::kBF16;
+  p.type = sizeof(T) == 4 ? DType::kF32 : DType::kBF16;
   p.q = d_x.data();
   p.k = d_x.data() + heads * d;
   p.ld = ld;
@@ -288,7 +286,7 @@ void check_group_norm(Verdicts& v, int64_t pixels, int channels, int groups, boo
   p.groups = groups;
   p.eps = 1e-6f;
   p.silu = silu;
-  p.type = sizeof(T) == 4 ? RowType::kF32 : RowType::kBF16;
+  p.type = sizeof(T) == 4 ? DType::kF32 : DType::kBF16;
   const Buffer<char> workspace(static_cast<int64_t>(cuda::group_norm_workspace_bytes(p)));
   p.workspace = workspace.data();
   MUST(cuda::group_norm(p, nullptr));

@@ -11,9 +11,7 @@
 
 namespace intaglio::bench {
 
-using cuda::S8Fusion;
 using cuda::S8GemmParams;
-using cuda::S8Out;
 
 inline constexpr unsigned char kPoison = 0xa5;
 
@@ -107,11 +105,11 @@ struct Mismatch {
 
 __device__ inline double read_output(const S8GemmParams& p, int64_t at) {
   switch (p.out_type) {
-    case S8Out::kI32:
+    case DType::kI32:
       return static_cast<const int32_t*>(p.out)[at];
-    case S8Out::kF32:
+    case DType::kF32:
       return static_cast<const float*>(p.out)[at];
-    case S8Out::kBF16:
+    case DType::kBF16:
       return __bfloat162float(static_cast<const __nv_bfloat16*>(p.out)[at]);
     default:
       return __half2float(static_cast<const __half*>(p.out)[at]);
@@ -119,9 +117,9 @@ __device__ inline double read_output(const S8GemmParams& p, int64_t at) {
 }
 
 // One unit in the last place of the output type at |x|, its subnormals included.
-__device__ inline double output_ulp(S8Out type, double x) {
-  const int mantissa = type == S8Out::kF32 ? 23 : type == S8Out::kBF16 ? 7 : 10;
-  const int lowest = type == S8Out::kF16 ? -14 : -126;
+__device__ inline double output_ulp(DType type, double x) {
+  const int mantissa = type == DType::kF32 ? 23 : type == DType::kBF16 ? 7 : 10;
+  const int lowest = type == DType::kF16 ? -14 : -126;
   const int exponent = x == 0.0 ? lowest : max(lowest, ilogb(x));
   return exp2(static_cast<double>(exponent - mantissa));
 }
@@ -143,15 +141,15 @@ __global__ void compare_kernel(const S8GemmParams p, const int32_t* sums, Mismat
   const int64_t index = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (index >= (int64_t{p.m} + 1) * p.ldo) return;
   const int64_t row = index / p.ldo, col = index % p.ldo;
-  const bool swiglu = p.fusion == S8Fusion::kSwiglu && p.out_type != S8Out::kI32;
-  const bool half = p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16;
+  const bool swiglu = p.epilogue == GemmEpilogue::kSwiglu && p.out_type != DType::kI32;
+  const bool half = p.out_type == DType::kBF16 || p.out_type == DType::kF16;
   const double got = read_output(p, index);
   double want = 0.0;
   bool good;
   if (row >= p.m || col >= (swiglu ? p.n / 2 : p.n)) {
     good = half ? static_cast<const uint16_t*>(p.out)[index] == 0xa5a5
                 : static_cast<const uint32_t*>(p.out)[index] == 0xa5a5a5a5;
-  } else if (p.out_type == S8Out::kI32) {
+  } else if (p.out_type == DType::kI32) {
     want = sums[row * p.n + col];
     good = got == want;
   } else {
@@ -168,13 +166,13 @@ __global__ void compare_kernel(const S8GemmParams p, const int32_t* sums, Mismat
     }
     slack += output_ulp(p.out_type, want);
     good = isnan(want) ? isnan(got) : fabs(got - want) <= slack;
-    if (p.out_type == S8Out::kF16 && fabs(want) > 65504.0) good = isinf(got) || fabs(got) > 65000.0;
+    if (p.out_type == DType::kF16 && fabs(want) > 65504.0) good = isinf(got) || fabs(got) > 65000.0;
     if (!swiglu && !isnan(want)) {
       float y = __fmul_rn(__int2float_rn(sums[row * p.n + col]),
                           __fmul_rn(p.a_scale_row[row], p.w_scale_col[col]));
       if (p.bias != nullptr) y = __fadd_rn(y, p.bias[col]);
-      const double bits = p.out_type == S8Out::kF32    ? y
-                          : p.out_type == S8Out::kBF16 ? __bfloat162float(__float2bfloat16_rn(y))
+      const double bits = p.out_type == DType::kF32    ? y
+                          : p.out_type == DType::kBF16 ? __bfloat162float(__float2bfloat16_rn(y))
                                                        : __half2float(__float2half_rn(y));
       good = good && got == bits;
     }

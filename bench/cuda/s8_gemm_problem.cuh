@@ -21,8 +21,8 @@ struct Problem {
   int m, n, k;
   int a_pad = 0, w_pad = 0, out_pad = 0;  // elements between rows
   int a_shift = 0;                        // bytes before the first row of a
-  S8Out out = S8Out::kI32;
-  S8Fusion fusion = S8Fusion::kNone;
+  DType out = DType::kI32;
+  GemmEpilogue epilogue = GemmEpilogue::kNone;
   int scale_shift = 0, bias_shift = 0;  // floats before the scales of the columns, before the bias
   bool bias = true, nan_row = false, normal = false;
 };
@@ -64,18 +64,18 @@ class Operands {
                .n = q.n,
                .k = q.k,
                .out_type = q.out,
-               .fusion = q.fusion};
+               .epilogue = q.epilogue};
     return output(q);
   }
 
-  // Another form of output of the problem prepared last: out, fusion, bias and out_pad of `q` count, the rest stays.
+  // Another form of output of the problem prepared last: out, epilogue, bias and out_pad of `q` count, the rest stays.
   const S8GemmParams& output(const Problem& q) {
-    const bool swiglu = q.fusion == S8Fusion::kSwiglu && q.out != S8Out::kI32;
+    const bool swiglu = q.epilogue == GemmEpilogue::kSwiglu && q.out != DType::kI32;
     params_.ldo = (swiglu ? params_.n / 2 : params_.n) + q.out_pad;
     params_.bias = q.bias ? bias_ : nullptr;
     params_.out_type = q.out;
-    params_.fusion = q.fusion;
-    const size_t element = q.out == S8Out::kI32 || q.out == S8Out::kF32 ? 4 : 2;
+    params_.epilogue = q.epilogue;
+    const size_t element = q.out == DType::kI32 || q.out == DType::kF32 ? 4 : 2;
     out_bytes_ = (static_cast<size_t>(params_.m) + 1) * static_cast<size_t>(params_.ldo) * element;
     out_.reserve(out_bytes_);
     params_.out = out_.as<void>();
@@ -137,11 +137,11 @@ inline void check_runner(Operands& operands, const S8GemmParams& p, const int32_
   if (status == cudaSuccess && bad.count == 0) return;
   if (++tally.failed <= 40) {
     std::printf(
-        "FAIL %s m=%d n=%d k=%d lda=%lld ldw=%lld ldo=%lld out=%d fusion=%d: %s, %llu differ, "
+        "FAIL %s m=%d n=%d k=%d lda=%lld ldw=%lld ldo=%lld out=%d epilogue=%d: %s, %llu differ, "
         "first row %llu col %llu: %.9g, expected %.9g\n",
         runner.name.c_str(), p.m, p.n, p.k, static_cast<long long>(p.lda),
         static_cast<long long>(p.ldw), static_cast<long long>(p.ldo), static_cast<int>(p.out_type),
-        static_cast<int>(p.fusion), cudaGetErrorString(status), bad.count, bad.first / p.ldo,
+        static_cast<int>(p.epilogue), cudaGetErrorString(status), bad.count, bad.first / p.ldo,
         bad.first % p.ldo, bad.got, bad.want);
   }
 }

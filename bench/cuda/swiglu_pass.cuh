@@ -18,7 +18,8 @@ __global__ void __launch_bounds__(256)
   const auto pair = [](uint32_t g, uint32_t u) {
     const float2 gates = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&g));
     const float2 ups = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&u));
-    return cuda::pack_half_pair(cuda::swiglu_pair<true>(gates, ups), cuda::S8Out::kBF16);
+    return cuda::pack_half_pair(
+        cuda::gate_pair<cuda::FastMath, EpilogueType<Silu, true>>(gates, ups), DType::kBF16);
   };
   y[i] = {pair(gate.x, up.x), pair(gate.y, up.y), pair(gate.z, up.z), pair(gate.w, up.w)};
 }

@@ -1,6 +1,7 @@
 #include "abi/int8_linear_checks.h"
 
 #include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <optional>
 
@@ -30,23 +31,31 @@ std::optional<DType> float_type(intaglio_type type) {
   }
 }
 
-std::optional<cuda::S8Out> out_type(intaglio_type type) {
-  switch (type) {
-    case INTAGLIO_TYPE_I32:
-      return cuda::S8Out::kI32;
-    case INTAGLIO_TYPE_F32:
-      return cuda::S8Out::kF32;
-    case INTAGLIO_TYPE_BF16:
-      return cuda::S8Out::kBF16;
-    case INTAGLIO_TYPE_F16:
-      return cuda::S8Out::kF16;
-    default:
-      return std::nullopt;
-  }
+std::optional<DType> out_type(intaglio_type type) {
+  return type == INTAGLIO_TYPE_I32 ? DType::kI32 : float_type(type);
 }
 
-size_t element_bytes(cuda::S8Out type) {
-  return type == cuda::S8Out::kI32 || type == cuda::S8Out::kF32 ? 4 : 2;
+// The public numbers are those of the enum.
+static_assert(static_cast<int>(GemmEpilogue::kNone) == INTAGLIO_FUSION_NONE);
+static_assert(static_cast<int>(GemmEpilogue::kSwiglu) == INTAGLIO_FUSION_SWIGLU);
+static_assert(std::size(kGemmEpilogues) == 2, "each has a public number, asserted above");
+
+// "SWIGLU": what follows INTAGLIO_FUSION_ in the public header.
+std::string fusion_name(GemmEpilogue epilogue) {
+  std::string name = epilogue_name(epilogue);
+  for (char& c : name)
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  return name;
+}
+
+Expected<GemmEpilogue> epilogue_of(intaglio_fusion fusion) {
+  std::string names;
+  for (const GemmEpilogue epilogue : kGemmEpilogues) {
+    if (fusion == static_cast<intaglio_fusion>(epilogue)) return epilogue;
+    const bool is_last = epilogue == *std::rbegin(kGemmEpilogues);
+    names += (names.empty() ? "" : is_last ? " or " : ", ") + fusion_name(epilogue);
+  }
+  return bad("desc.fusion: {}, expected {}", fusion, names);
 }
 
 Status check_size(const char* name, int64_t found, int64_t least, int64_t most) {
@@ -130,19 +139,17 @@ Status check_types(const intaglio_int8_linear_desc& desc, LinearPlan& plan) {
     if (!type) return bad("desc.a_type: {}, expected I8, BF16, F16 or F32", desc.a_type);
     plan.a_type = *type;
   }
-  const std::optional<cuda::S8Out> out = out_type(desc.out_type);
+  const std::optional<DType> out = out_type(desc.out_type);
   if (!out) return bad("desc.out_type: {}, expected BF16, F16, F32 or I32", desc.out_type);
   plan.gemm.out_type = *out;
-  if (desc.fusion != INTAGLIO_FUSION_NONE && desc.fusion != INTAGLIO_FUSION_SWIGLU)
-    return bad("desc.fusion: {}, expected NONE or SWIGLU", desc.fusion);
-  plan.gemm.fusion =
-      desc.fusion == INTAGLIO_FUSION_SWIGLU ? cuda::S8Fusion::kSwiglu : cuda::S8Fusion::kNone;
-  if (*out == cuda::S8Out::kI32 && plan.a_type != DType::kI8)
+  INTAGLIO_ASSIGN(plan.gemm.epilogue, epilogue_of(desc.fusion));
+  if (*out == DType::kI32 && plan.a_type != DType::kI8)
     return bad("desc.a_type: {}, expected I8 with out_type I32", dtype_name(plan.a_type));
-  if (*out == cuda::S8Out::kI32 && desc.fusion != INTAGLIO_FUSION_NONE)
-    return bad("desc.fusion: SWIGLU, expected NONE with out_type I32");
-  if (desc.fusion == INTAGLIO_FUSION_SWIGLU && desc.n % 32 != 0)
-    return bad("desc.n: {}, expected a multiple of 32 with SWIGLU", desc.n);
+  const std::string fusion = fusion_name(plan.gemm.epilogue);
+  if (*out == DType::kI32 && desc.fusion != INTAGLIO_FUSION_NONE)
+    return bad("desc.fusion: {}, expected NONE with out_type I32", fusion);
+  if (is_gated(plan.gemm.epilogue) && desc.n % (2 * kSwigluGroup) != 0)
+    return bad("desc.n: {}, expected a multiple of 32 with {}", desc.n, fusion);
   return check_flags("desc.flags", desc.flags);
 }
 
@@ -163,9 +170,9 @@ Expected<LinearPlan> plan_linear(const intaglio_int8_linear_desc& desc) {
   plan.lda = desc.lda;
   gemm.ldw = desc.ldw;
   gemm.ldo = desc.ldo;
-  const int64_t out_columns = gemm.fusion == cuda::S8Fusion::kSwiglu ? desc.n / 2 : desc.n;
+  const int64_t out_columns = epilogue_columns(gemm.epilogue, desc.n);
   const auto a_bytes = static_cast<int64_t>(dtype_size(plan.a_type));
-  const auto out_bytes = static_cast<int64_t>(element_bytes(gemm.out_type));
+  const auto out_bytes = static_cast<int64_t>(dtype_size(gemm.out_type));
   INTAGLIO_TRY(check_stride({"desc.lda", desc.m, desc.k, a_bytes}, plan.lda));
   INTAGLIO_TRY(check_stride({"desc.ldw", desc.n, desc.k, 1}, gemm.ldw));
   INTAGLIO_TRY(check_stride({"desc.ldo", desc.m, out_columns, out_bytes}, gemm.ldo));
@@ -187,7 +194,7 @@ uint64_t workspace_bytes(const LinearPlan& plan, size_t gemm_bytes) {
 
 Expected<int> check_linear_args(const LinearPlan& plan, const intaglio_int8_linear_args& args,
                                 const DeviceQueries& queries) {
-  const bool raw = plan.gemm.out_type == cuda::S8Out::kI32;
+  const bool raw = plan.gemm.out_type == DType::kI32;
   if (plan.quantizes() && args.a_scale != nullptr)
     return bad("args.a_scale: {}, expected null with a of type {}", fmt::ptr(args.a_scale),
                dtype_name(plan.a_type));
@@ -199,7 +206,7 @@ Expected<int> check_linear_args(const LinearPlan& plan, const intaglio_int8_line
       {"args.w", args.w, 1},
       {"args.w_scale", args.w_scale, sizeof(float), !raw},
       {"args.bias", args.bias, sizeof(float), false},
-      {"args.out", args.out, element_bytes(plan.gemm.out_type)},
+      {"args.out", args.out, dtype_size(plan.gemm.out_type)},
   };
   INTAGLIO_TRY(check_pointers(pointers));
   const bool trusted = (plan.flags & INTAGLIO_TRUST_POINTERS) != 0;

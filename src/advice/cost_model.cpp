@@ -82,7 +82,7 @@ Sizes sizes_of(const PassShape& shape) {
     const auto count = static_cast<double>(linear.count);
     s.linear_operations += 2.0 * rows * values;
     s.weights += values;
-    if (linear.epilogue == GemmEpilogue::kSwiglu) {
+    if (is_gated(linear.epilogue)) {
       // One feed-forward a layer, and one attention.
       s.hidden += count * rows * static_cast<double>(linear.n) / 2.0;
       s.plane += count * rows * s.width;

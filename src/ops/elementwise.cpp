@@ -43,17 +43,7 @@ Status check_float(std::string_view op, const char* name, DType dtype) {
 }
 
 const char* name_of(Nonlinearity function) {
-  switch (function) {
-    case Nonlinearity::kSilu:
-      return "silu";
-    case Nonlinearity::kTanh:
-      return "tanh";
-    case Nonlinearity::kGeluTanh:
-      return "gelu_tanh";
-    case Nonlinearity::kSigmoid:
-      return "sigmoid";
-  }
-  return "unknown";
+  return visit_nonlinearity(function, [](auto f) { return f.kName; });
 }
 
 constexpr auto kConvertElements = op_list<OpImplementation<ConvertElements>>(

@@ -12,6 +12,7 @@
 #include "core/dtype.h"
 #include "core/status.h"
 #include "ops/epilogue.h"
+#include "ops/nonlinearity.h"
 #include "ops/op_list.h"
 
 namespace intaglio {
@@ -26,14 +27,6 @@ struct ConvertElements {
 };
 OpList<ConvertElements> convert_elements_implementations();
 Status convert_elements(const Context& context, const ConvertElements& op);
-
-// Functions of one value.
-//   kSilu      x / (1 + exp(-x))
-//   kTanh      tanh(x)
-//   kGeluTanh  0.5 x (1 + tanh(u)) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3)
-//   kSigmoid   1 / (1 + exp(-x))
-// SiLU and GELU of -Inf are NaN.
-enum class Nonlinearity { kSilu, kTanh, kGeluTanh, kSigmoid };
 
 // x[r, c] = f(x[r, c]) for a block of columns, in place, F32.
 struct ActivateInPlace {

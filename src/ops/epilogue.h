@@ -11,27 +11,37 @@
 
 #include <cstdint>
 
+#include "ops/nonlinearity.h"
+
 namespace intaglio {
 
 enum class GemmEpilogue : int32_t { kNone, kSwiglu };
+
+inline constexpr GemmEpilogue kGemmEpilogues[] = {GemmEpilogue::kNone, GemmEpilogue::kSwiglu};
 
 // Columns of one kind that int8 products read together: 16 gates, then their 16 ups.
 inline constexpr int64_t kSwigluGroup = 16;
 
 // Two columns of the product make one of the output.
-constexpr bool is_gated(GemmEpilogue epilogue) { return epilogue == GemmEpilogue::kSwiglu; }
+INTAGLIO_HOST_DEVICE constexpr bool is_gated(GemmEpilogue epilogue) {
+  return epilogue == GemmEpilogue::kSwiglu;
+}
 
 // Columns of the product that make one of the output.
-constexpr int64_t columns_per_output(GemmEpilogue epilogue) { return is_gated(epilogue) ? 2 : 1; }
+INTAGLIO_HOST_DEVICE constexpr int64_t columns_per_output(GemmEpilogue epilogue) {
+  return is_gated(epilogue) ? 2 : 1;
+}
 
 // Columns of the output of a product of n columns.
-constexpr int64_t epilogue_columns(GemmEpilogue epilogue, int64_t n) {
+INTAGLIO_HOST_DEVICE constexpr int64_t epilogue_columns(GemmEpilogue epilogue, int64_t n) {
   return n / columns_per_output(epilogue);
 }
 
 // Products that fuse no epilogue write all their columns elsewhere first: ops/elementwise.h,
 // EpilogueRows.
-constexpr bool needs_pass(GemmEpilogue epilogue) { return epilogue != GemmEpilogue::kNone; }
+INTAGLIO_HOST_DEVICE constexpr bool needs_pass(GemmEpilogue epilogue) {
+  return epilogue != GemmEpilogue::kNone;
+}
 
 // "none", "swiglu": of traces, tables and files.
 constexpr const char* epilogue_name(GemmEpilogue epilogue) {
@@ -42,6 +52,37 @@ constexpr const char* epilogue_name(GemmEpilogue epilogue) {
       return "swiglu";
   }
   return "none";
+}
+
+// An epilogue as a type: out = Function(y), or gated, out = Function(gate) * up.
+template <class Function_, bool kGated_>
+struct EpilogueType {
+  using Function = Function_;
+  static constexpr bool kGated = kGated_;
+};
+
+// visit(EpilogueType), the one place where a value of the enum becomes a type: of those that are
+// not gated, of those that are, of all.
+INTAGLIO_CALLS_BACK
+template <class Visit>
+INTAGLIO_HOST_DEVICE constexpr void visit_plain(GemmEpilogue, Visit&& visit) {
+  visit(EpilogueType<Identity, false>{});
+}
+
+INTAGLIO_CALLS_BACK
+template <class Visit>
+INTAGLIO_HOST_DEVICE constexpr void visit_gated(GemmEpilogue, Visit&& visit) {
+  visit(EpilogueType<Silu, true>{});
+}
+
+INTAGLIO_CALLS_BACK
+template <class Visit>
+INTAGLIO_HOST_DEVICE constexpr void visit_epilogue(GemmEpilogue epilogue, Visit&& visit) {
+  if (is_gated(epilogue)) {
+    visit_gated(epilogue, visit);
+  } else {
+    visit_plain(epilogue, visit);
+  }
 }
 
 }  // namespace intaglio

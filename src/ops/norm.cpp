@@ -29,9 +29,7 @@ NormRowArgs row_args(const NormDesc& desc, const NormArgs& args, const float* x,
   r.cols = desc.cols;
   r.eps = desc.eps;
   r.layer = desc.kind == NormKind::kLayer;
-  r.output = desc.out_dtype == DType::kI8     ? NormOutput::kI8
-             : desc.out_dtype == DType::kBF16 ? NormOutput::kBF16
-                                              : NormOutput::kF32;
+  r.output = desc.out_dtype;
   r.out =
       args.out.as<std::byte>() + static_cast<size_t>(row * desc.cols) * dtype_size(desc.out_dtype);
   r.scale = args.out.scale_row == nullptr ? nullptr : args.out.scale_row + row;

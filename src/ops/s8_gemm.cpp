@@ -4,6 +4,7 @@
 #include <array>
 
 #include "ops/cpu/s8_gemm_implementations.h"
+#include "ops/ref/reference_math.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
 #endif
@@ -21,7 +22,7 @@ int64_t out_columns(const S8GemmDesc& desc) {
 }
 
 void store(const S8Epilogue& e, int64_t row, int64_t col, float value) {
-  if (e.out_type == S8Out::kBF16) {
+  if (e.out_type == DType::kBF16) {
     static_cast<BFloat16*>(e.out)[row * e.ldo + col] = BFloat16(value);
   } else {
     static_cast<float*>(e.out)[row * e.ldo + col] = value;
@@ -34,8 +35,8 @@ Refusal refuse_s8_gemm_desc(const S8GemmDesc& desc) {
   if (desc.m < 1 || desc.n < 1 || desc.k < 1) return "m, n and k must be at least 1";
   if (desc.k > kMaxK) return "k is over 130000: the int32 sums could overflow";
   if (desc.m > kMaxRows || desc.n > kMaxRows) return "m or n is over 2^31";
-  if (desc.epilogue == GemmEpilogue::kSwiglu && desc.n % (2 * kSwigluGroup) != 0)
-    return "SwiGLU needs n % 32 == 0";
+  if (is_gated(desc.epilogue) && desc.n % (2 * kSwigluGroup) != 0)
+    return "gated pairs need n % 32 == 0";
   if (desc.out_dtype != DType::kF32 && desc.out_dtype != DType::kBF16 &&
       desc.out_dtype != DType::kI32) {
     return "the output must be F32, BF16 or I32";
@@ -72,29 +73,28 @@ S8Epilogue make_s8_epilogue(const S8GemmDesc& desc, const S8GemmArgs& args) {
   e.out = args.out;
   e.ldo = args.ldo;
   e.n = desc.n;
-  e.out_type = desc.out_dtype == DType::kI32    ? S8Out::kI32
-               : desc.out_dtype == DType::kBF16 ? S8Out::kBF16
-                                                : S8Out::kF32;
-  e.swiglu = desc.epilogue == GemmEpilogue::kSwiglu;
+  e.out_type = desc.out_dtype;
+  e.epilogue = desc.epilogue;
   return e;
 }
 
 void s8_epilogue_row_scalar(const S8Epilogue& e, const int32_t* acc, int64_t row, int64_t col0) {
   const int64_t cols = std::min<int64_t>(kS8PanelCols, e.n - col0);
-  if (e.out_type == S8Out::kI32) {
+  if (e.out_type == DType::kI32) {
     std::copy(acc, acc + cols, static_cast<int32_t*>(e.out) + row * e.ldo + col0);
     return;
   }
-  if (e.swiglu) {
-    for (int64_t c = 0; c < kSwigluGroup; ++c) {
-      const float gate = s8_dequantize(e, acc[c], row, col0 + c);
-      const float up = s8_dequantize(e, acc[c + kSwigluGroup], row, col0 + c + kSwigluGroup);
-      store(e, row, col0 / 2 + c, s8_silu(gate) * up);
+  visit_epilogue(e.epilogue, [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    for (int64_t c = 0; c < (Epilogue::kGated ? kSwigluGroup : cols); ++c) {
+      const float y = s8_dequantize(e, acc[c], row, col0 + c);
+      float value = static_cast<float>(
+          activate<ReferenceMath>(typename Epilogue::Function{}, static_cast<double>(y)));
+      if constexpr (Epilogue::kGated)
+        value *= s8_dequantize(e, acc[c + kSwigluGroup], row, col0 + c + kSwigluGroup);
+      store(e, row, (Epilogue::kGated ? col0 / 2 : col0) + c, value);
     }
-    return;
-  }
-  for (int64_t c = 0; c < cols; ++c)
-    store(e, row, col0 + c, s8_dequantize(e, acc[c], row, col0 + c));
+  });
 }
 
 std::span<const S8GemmImplementation> s8_gemm_implementations() {

@@ -2,9 +2,10 @@
 //
 //   acc[m, n] = sum_k a[m, k] * w[n, k]                      exact in int32 (k <= 130000)
 //   y[m, n]   = acc[m, n] * (a_scale_row[m] * w_scale_col[n]) + bias[n]
-//   kSwiglu:    out[m, j] = silu(y[m, gate(j)]) * y[m, up(j)],  N/2 columns; the rows of w are interleaved in groups of kSwigluGroup:
-//               rows [32 g, 32 g + 16) are gate (w1) rows 16 g.., rows [32 g + 16, 32 g + 32) the up (w3) rows of the same outputs.
-//   out_dtype kI32 writes acc itself (no scales, no bias, no SwiGLU), for exactness tests.
+//   out       = epilogue(y), ops/epilogue.h. Gated pairs: rows of w are interleaved in groups of
+//               kSwigluGroup, rows [32 g, 32 g + 16) are gate (w1) rows 16 g.., rows
+//               [32 g + 16, 32 g + 32) the up (w3) rows of the same outputs.
+//   out_dtype kI32 writes acc itself (no scales, no bias, no epilogue), for exactness tests.
 // Operands use the full int8 range, -128 included. A NaN in a_scale_row makes its output row NaN.
 #pragma once
 
@@ -21,7 +22,7 @@
 namespace intaglio {
 
 struct S8GemmDesc {
-  int64_t m = 0, n = 0, k = 0;  // any sizes >= 1; kSwiglu needs n % 32 == 0
+  int64_t m = 0, n = 0, k = 0;  // any sizes >= 1; gated pairs need n % 32 == 0
   GemmEpilogue epilogue = GemmEpilogue::kNone;
   DType out_dtype = DType::kF32;  // kF32, kBF16 or kI32
 };

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "abi/int8_device.h"
+#include "ops/ref/reference_math.h"
 
 namespace intaglio::abi {
 namespace {
@@ -14,19 +15,9 @@ constexpr size_t kGemmBytes =
 
 void store(const cuda::S8GemmParams& p, int64_t row, int64_t column, float y) {
   const int64_t at = row * p.ldo + column;
-  switch (p.out_type) {
-    case cuda::S8Out::kF32:
-      static_cast<float*>(p.out)[at] = y;
-      break;
-    case cuda::S8Out::kBF16:
-      static_cast<BFloat16*>(p.out)[at] = BFloat16(y);
-      break;
-    case cuda::S8Out::kF16:
-      static_cast<Float16*>(p.out)[at] = Float16(y);
-      break;
-    case cuda::S8Out::kI32:
-      break;
-  }
+  if (p.out_type == DType::kF32) static_cast<float*>(p.out)[at] = y;
+  if (p.out_type == DType::kBF16) static_cast<BFloat16*>(p.out)[at] = BFloat16(y);
+  if (p.out_type == DType::kF16) static_cast<Float16*>(p.out)[at] = Float16(y);
 }
 
 class Host final : public Int8Device {
@@ -85,19 +76,22 @@ class Host final : public Int8Device {
       for (int64_t n = 0; n < p.n; ++n) {
         int32_t sum = 0;
         for (int64_t k = 0; k < p.k; ++k) sum += p.a[r * p.lda + k] * p.w[n * p.ldw + k];
-        if (p.out_type == cuda::S8Out::kI32) {
+        if (p.out_type == DType::kI32) {
           static_cast<int32_t*>(p.out)[r * p.ldo + n] = sum;
         } else {
           const float scaled = static_cast<float>(sum) * (p.a_scale_row[r] * p.w_scale_col[n]);
           y[static_cast<size_t>(n)] = p.bias != nullptr ? scaled + p.bias[n] : scaled;
         }
       }
-      if (p.out_type == cuda::S8Out::kI32) continue;
-      const bool swiglu = p.fusion == cuda::S8Fusion::kSwiglu;
-      for (int64_t j = 0; j < (swiglu ? p.n / 2 : p.n); ++j) {
-        const auto gate = static_cast<size_t>(swiglu ? j / 16 * 32 + j % 16 : j);
-        const float g = y[gate];
-        store(p, r, j, swiglu ? g / (1.0f + std::exp(-g)) * y[gate + 16] : g);
+      if (p.out_type == DType::kI32) continue;
+      for (int64_t j = 0; j < cuda::out_columns(p); ++j) {
+        const auto first = static_cast<size_t>(is_gated(p.epilogue) ? j / 16 * 32 + j % 16 : j);
+        visit_epilogue(p.epilogue, [&](auto epilogue) {
+          using Epilogue = decltype(epilogue);
+          const auto value = static_cast<float>(activate<ReferenceMath>(
+              typename Epilogue::Function{}, static_cast<double>(y[first])));
+          store(p, r, j, Epilogue::kGated ? value * y[first + 16] : value);
+        });
       }
     }
     return {};

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/quantize.h"
+#include "ops/ref/reference_math.h"
 #include "support/tested_cpus.h"
 
 namespace intaglio {
@@ -76,17 +77,14 @@ std::vector<double> quantized_values(const Context& context, const Tensor& tenso
   return values;
 }
 
-double silu(double x) { return x / (1.0 + std::exp(-x)); }
-
 void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t misalign) {
   SCOPED_TRACE(fmt::format("{} isa={} {} out={} bias={} m={} n={} k={} weights {} misaligned by {}",
                            linear_kind_name(c.kind), cpu_isa_name(cpu.isa),
-                           c.epilogue == GemmEpilogue::kSwiglu ? "swiglu" : "",
-                           dtype_name(c.out_dtype), c.bias, c.m, c.part_n, c.k,
-                           dtype_name(weight_dtype), misalign));
+                           epilogue_name(c.epilogue), dtype_name(c.out_dtype), c.bias, c.m,
+                           c.part_n, c.k, dtype_name(weight_dtype), misalign));
   Context context{.threads = 2, .cpu = cpu};
   const bool int8 = c.kind == LinearKind::kS8 || c.kind == LinearKind::kS8Dequant;
-  const bool swiglu = c.epilogue == GemmEpilogue::kSwiglu;
+  const bool gated = is_gated(c.epilogue);
   Tensor w0(weight_dtype, {c.part_n, c.k}, 1, misalign),
       w1(weight_dtype, {c.part_n, c.k}, 2, misalign);
   Tensor b1(DType::kBF16, {c.part_n}, 3, 1);
@@ -96,7 +94,7 @@ void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t mis
   auto weights = make_linear(context, c.kind, c.epilogue, parts, biases);
   ASSERT_TRUE(weights) << weights.error().message;
   const int64_t cols = weights->out_cols();
-  ASSERT_GE(cols, swiglu ? c.part_n : 2 * c.part_n);
+  ASSERT_GE(cols, gated ? c.part_n : 2 * c.part_n);
 
   Tensor x(c.kind == LinearKind::kBF16 ? DType::kBF16 : DType::kF32, {c.m, c.k}, 4);
   std::vector<float> row_scale(static_cast<size_t>(c.m));
@@ -162,15 +160,19 @@ void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t mis
       if (j >= cols) {
         expected = 7.0;
         allowed = 0.0;
-      } else if (swiglu) {
-        if (j < c.part_n) {
-          const double gate = product(0, j);
+      } else if (!gated || j < c.part_n) {
+        const double product_value = gated ? product(0, j) : product(j / c.part_n, j % c.part_n);
+        visit_epilogue(c.epilogue, [&](auto epilogue) {
+          expected =
+              activate<ReferenceMath>(typename decltype(epilogue)::Function{}, product_value);
+        });
+        // No activation is steeper than 1.2.
+        if (needs_pass(c.epilogue)) allowed *= 1.2;
+        if (gated) {
           const double up = product(1, j);
-          expected = silu(gate) * up;
-          allowed *= std::abs(gate) + std::abs(up) + 1.0;
+          expected *= up;
+          allowed *= std::abs(product_value) + std::abs(up) + 1.0;
         }
-      } else {
-        expected = product(j / c.part_n, j % c.part_n);
       }
       if (c.out_dtype == DType::kBF16 && j < cols) allowed += std::abs(expected) / 256;
       ASSERT_NEAR(y, expected, allowed) << "at " << r << ", " << j;
@@ -182,7 +184,7 @@ TEST(linear, every_kind_at_every_level) {
   for (const CpuFeatures& cpu : test::tested_cpus()) {
     for (const LinearKind kind :
          {LinearKind::kF32, LinearKind::kBF16, LinearKind::kS8, LinearKind::kS8Dequant}) {
-      for (const GemmEpilogue epilogue : {GemmEpilogue::kNone, GemmEpilogue::kSwiglu}) {
+      for (const GemmEpilogue epilogue : kGemmEpilogues) {
         for (const DType out : {DType::kF32, DType::kBF16}) {
           check(cpu, {kind, epilogue, out, true, 1, 16, 32}, DType::kBF16, 0);
           check(cpu, {kind, epilogue, out, false, 7, 48, 65}, DType::kF32, 0);
@@ -195,16 +197,15 @@ TEST(linear, every_kind_at_every_level) {
   }
 }
 
-// More rows than a SwiGLU step (512) and more columns than a dequantizing step (8 MiB of bf16
-// weights).
+// More rows than an epilogue takes at a time (512) and more columns than a dequantizing step (8 MiB
+// of bf16 weights).
 TEST(linear, steps_leave_no_seam) {
   const CpuFeatures& cpu = host_cpu_features();
-  check(cpu, {LinearKind::kBF16, GemmEpilogue::kSwiglu, DType::kBF16, true, 530, 20, 16},
-        DType::kBF16, 0);
-  check(cpu, {LinearKind::kS8Dequant, GemmEpilogue::kNone, DType::kF32, true, 3, 100, 30000},
-        DType::kBF16, 0);
-  check(cpu, {LinearKind::kS8Dequant, GemmEpilogue::kSwiglu, DType::kF32, true, 3, 100, 30000},
-        DType::kBF16, 0);
+  for (const GemmEpilogue epilogue : kGemmEpilogues) {
+    check(cpu, {LinearKind::kBF16, epilogue, DType::kBF16, true, 530, 20, 16}, DType::kBF16, 0);
+    check(cpu, {LinearKind::kS8Dequant, epilogue, DType::kF32, true, 3, 100, 30000}, DType::kBF16,
+          0);
+  }
 }
 
 TEST(linear, one_bf16_weight_is_used_where_it_lies) {

@@ -13,6 +13,7 @@
 #include "core/aligned_buffer.h"
 #include "core/context.h"
 #include "ops/s8_gemm.h"
+#include "support/epilogue_tolerance.h"
 
 namespace intaglio::testing {
 
@@ -79,8 +80,7 @@ S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& bas
                      const void* packed, size_t scratch_bytes, bool with_bias, Run&& run) {
   S8Output out;
   out.rows = desc.m;
-  out.cols =
-      desc.epilogue == GemmEpilogue::kSwiglu && desc.out_dtype != DType::kI32 ? desc.n / 2 : desc.n;
+  out.cols = desc.out_dtype == DType::kI32 ? desc.n : epilogue_columns(desc.epilogue, desc.n);
   out.ldo = out.cols + 5;
   out.words.assign(static_cast<size_t>((out.rows + 1) * out.ldo), S8Output::kGuard);
   // The arena holds exactly what the op asked for, so asking for too little fails.
@@ -112,12 +112,13 @@ S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& bas
   return out;
 }
 
-// I32, F32 and BF16 without SwiGLU: the same bits. With SwiGLU the exponential may differ: 8 float units in the last place in F32
-// (exp 3, division and products 1 each, rounded up), one bf16 unit in BF16. Below -88.7 the
-// exponential overflows to infinity and silu to -0, where the exact value (times |up| <= 1000) is below 1e-33. Any NaN equals any NaN.
+// I32, and F32 and BF16 without an activation: the same bits. With one the exponential may differ: 8
+// float units in the last place in F32 (exp 3, division and products 1 each, rounded up), one bf16
+// unit in BF16. Below -88.7 the exponential overflows to infinity and silu to -0, where the exact
+// value (times |up| <= 1000) is below 1e-33. Any NaN equals any NaN.
 inline void expect_same_output(const S8GemmDesc& desc, const S8Output& got,
                                const S8Output& expected) {
-  const bool swiglu = desc.epilogue == GemmEpilogue::kSwiglu;
+  const bool activated = desc.epilogue != GemmEpilogue::kNone;
   int64_t wrong = 0;
   for (int64_t r = 0; r < got.rows; ++r) {
     for (int64_t c = 0; c < got.cols; ++c) {
@@ -132,9 +133,11 @@ inline void expect_same_output(const S8GemmDesc& desc, const S8Output& got,
         const float fx = std::bit_cast<float>(x);
         const float fy = std::bit_cast<float>(y);
         same = x == y || (std::isnan(fx) && std::isnan(fy));
-        if (swiglu && !same) {
-          const float unit = bf16 ? 0x1p-7f : 8 * 0x1p-23f;
-          same = std::fabs(fx - fy) <= unit * std::fabs(fy) + 1e-33f;
+        if (activated && !same) {
+          const double size = std::fabs(static_cast<double>(fy));
+          const double unit =
+              bf16 ? 0x1p-7 : test::epilogue_error(desc.epilogue, size, 8 * 0x1p-23);
+          same = std::fabs(static_cast<double>(fx) - fy) <= unit * size + 1e-33;
         }
       }
       if (!same && ++wrong <= 3) ADD_FAILURE() << "differs at " << r << ", " << c;

@@ -71,13 +71,16 @@ TEST(S8Gemm, SeveralRowAndDepthBlocks) {
   compare_with_reference(make_s8_case(30, 600, 9301), GemmEpilogue::kNone);
 }
 
-TEST(S8Gemm, SwigluAgreesWithTheReference) {
-  compare_with_reference(make_s8_case(1, 32, 384), GemmEpilogue::kSwiglu);
-  compare_with_reference(make_s8_case(33, 96, 100), GemmEpilogue::kSwiglu);
-  S8Case c = make_s8_case(40, 64, 64);
-  for (size_t r = 4; r < c.a_scale.size(); ++r)
-    c.a_scale[r] *= 100.0f;  // far into both tails of the exponential
-  compare_with_reference(c, GemmEpilogue::kSwiglu);
+TEST(S8Gemm, EveryEpilogueAgreesWithTheReference) {
+  for (const GemmEpilogue epilogue : kGemmEpilogues) {
+    SCOPED_TRACE(epilogue_name(epilogue));
+    compare_with_reference(make_s8_case(1, 32, 384), epilogue);
+    compare_with_reference(make_s8_case(33, is_gated(epilogue) ? 96 : 91, 100), epilogue);
+    S8Case c = make_s8_case(40, 64, 64);
+    for (size_t r = 4; r < c.a_scale.size(); ++r)
+      c.a_scale[r] *= 100.0f;  // far into both tails of the exponential
+    compare_with_reference(c, epilogue);
+  }
 }
 
 // Subnormal results, alone and next to normal ones, infinite and NaN ones.

@@ -20,7 +20,7 @@ Work work_of(std::string_view name, const PassSizes& s) {
   // Where a few blocks run over the image alone, the mean of all.
   double operations = 0.0, calls = 0.0;
   for (const ListedLinear& linear : s.shape.linears) {
-    if (linear.epilogue == GemmEpilogue::kSwiglu) hidden = 0.5 * static_cast<double>(linear.n);
+    if (is_gated(linear.epilogue)) hidden = 0.5 * static_cast<double>(linear.n);
     if (linear.rows == LinearRows::kText || name != std::string(kLinear) + linear.name) continue;
     const double rows = linear.rows == LinearRows::kImage ? image : tokens;
     const auto count = static_cast<double>(linear.count);

@@ -40,7 +40,7 @@ nlohmann::ordered_json entry_json(const cuda::TuningEntry& e) {
   return {{"m", e.shape.m},
           {"n", e.shape.n},
           {"k", e.shape.k},
-          {"fusion", cuda::s8_fusion_name(e.shape.fusion)},
+          {"fusion", epilogue_name(e.shape.epilogue)},
           {"out", cuda::s8_out_name(e.shape.out_type)},
           {"family", cuda::s8_gemm_family_name(e.choice.family)},
           {"config", e.choice.config},

@@ -123,11 +123,7 @@ std::vector<NamedShape> bucketed_shapes(const std::vector<ListedLinear>& linears
                                        : linear.rows == LinearRows::kImage  ? image
                                                                             : text;
     for (const int64_t m : rows) {
-      const cuda::S8GemmShape shape{m, linear.n, linear.k,
-                                    linear.epilogue == GemmEpilogue::kSwiglu
-                                        ? cuda::S8Fusion::kSwiglu
-                                        : cuda::S8Fusion::kNone,
-                                    cuda::S8Out::kBF16};
+      const cuda::S8GemmShape shape{m, linear.n, linear.k, linear.epilogue, DType::kBF16};
       const bool there = std::any_of(shapes.begin(), shapes.end(),
                                      [&](const NamedShape& s) { return s.shape == shape; });
       if (!there) shapes.push_back({linear.name, shape});

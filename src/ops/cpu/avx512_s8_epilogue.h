@@ -1,7 +1,6 @@
 // The AVX-512 epilogue of the int8 GEMMs, included by the VNNI and the AMX kernel files (everything is local to the file that includes it).
 //
 //   y = float(acc) * (a_scale * w_scale) + bias      the same bits as the reference: no fused multiply-add
-//   silu(g) = g / (1 + exp(-g))                      within 4 units in the last place (exp: Cody-Waite + degree 6)
 //   bf16                                             nearest even in integer arithmetic, or by vcvtne2ps2bf16 where there is one: a third of the
 //                                                    instructions, the same bits except that it flushes subnormals, so rows with one take the former
 #pragma once
@@ -10,31 +9,11 @@
 
 #include <cstdint>
 
+#include "ops/cpu/activation_avx512.h"
 #include "ops/cpu/s8_gemm_kernels.h"
 
 namespace intaglio {
 namespace {
-
-inline __m512 avx512_exp(__m512 x) {
-  // 2^n * exp(r), r in [-ln2/2, ln2/2]; scalef gives 0 and infinity at the ends and keeps NaN.
-  x = _mm512_max_ps(_mm512_set1_ps(-104.0f), _mm512_min_ps(_mm512_set1_ps(104.0f), x));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0x08);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-  __m512 p = _mm512_set1_ps(1.0f / 720);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, n);
-}
-
-inline __m512 avx512_silu(__m512 x) {
-  const __m512 e = avx512_exp(_mm512_sub_ps(_mm512_setzero_ps(), x));
-  return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), e));
-}
 
 inline __m256i avx512_to_bf16(__m512 value) {
   const __m512i bits = _mm512_castps_si512(value);
@@ -49,7 +28,7 @@ inline __m256i avx512_to_bf16(__m512 value) {
 
 inline void avx512_store(const S8Epilogue& e, int64_t row, int64_t col, __mmask16 mask,
                          __m512 value) {
-  if (e.out_type == S8Out::kBF16) {
+  if (e.out_type == DType::kBF16) {
     _mm256_mask_storeu_epi16(static_cast<uint16_t*>(e.out) + row * e.ldo + col, mask,
                              avx512_to_bf16(value));
   } else {
@@ -72,7 +51,7 @@ inline Avx512Columns avx512_columns(const S8Epilogue& e, int64_t col0) {
   Avx512Columns c;
   for (int i = 0; i < 2; ++i) {
     c.mask[i] = avx512_column_mask(e.n - col0 - 16 * i);
-    c.scale[i] = e.out_type == S8Out::kI32
+    c.scale[i] = e.out_type == DType::kI32
                      ? _mm512_setzero_ps()
                      : _mm512_maskz_loadu_ps(c.mask[i], e.w_scale_col + col0 + 16 * i);
     c.bias[i] = e.bias == nullptr ? _mm512_setzero_ps()
@@ -101,7 +80,7 @@ inline void avx512_epilogue_row(const S8Epilogue& e, const Avx512Columns& c, con
                                 int64_t row, int64_t col0) {
   const __m512i acc0 = _mm512_load_si512(acc);
   const __m512i acc1 = _mm512_load_si512(acc + 16);
-  if (e.out_type == S8Out::kI32) {
+  if (e.out_type == DType::kI32) {
     int32_t* out = static_cast<int32_t*>(e.out) + row * e.ldo + col0;
     _mm512_mask_storeu_epi32(out, c.mask[0], acc0);
     _mm512_mask_storeu_epi32(out + 16, c.mask[1], acc1);
@@ -114,15 +93,21 @@ inline void avx512_epilogue_row(const S8Epilogue& e, const Avx512Columns& c, con
     y0 = _mm512_add_ps(y0, c.bias[0]);
     y1 = _mm512_add_ps(y1, c.bias[1]);
   }
+  visit_epilogue(e.epilogue, [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    constexpr typename Epilogue::Function kFunction;
+    y0 = activate<Avx512Math>(kFunction, y0);
+    if constexpr (Epilogue::kGated) {
+      avx512_store(e, row, col0 / 2, 0xffff, _mm512_mul_ps(y0, y1));
+    } else {
+      y1 = activate<Avx512Math>(kFunction, y1);
 #if defined(__AVX512BF16__)
-  if (e.out_type == S8Out::kBF16 && !e.swiglu && avx512_store_pair(e, c, row, col0, y0, y1)) return;
+      if (e.out_type == DType::kBF16 && avx512_store_pair(e, c, row, col0, y0, y1)) return;
 #endif
-  if (e.swiglu) {
-    avx512_store(e, row, col0 / 2, 0xffff, _mm512_mul_ps(avx512_silu(y0), y1));
-  } else {
-    avx512_store(e, row, col0, c.mask[0], y0);
-    avx512_store(e, row, col0 + 16, c.mask[1], y1);
-  }
+      avx512_store(e, row, col0, c.mask[0], y0);
+      avx512_store(e, row, col0 + 16, c.mask[1], y1);
+    }
+  });
 }
 
 }  // namespace

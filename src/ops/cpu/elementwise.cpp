@@ -34,19 +34,22 @@ Status each_piece(const Context& context, int64_t rows, int64_t cols, Fn&& fn) {
 }
 
 template <typename Fn>
-Status activate(const Context& context, const ActivateInPlace& op, Fn&& fn) {
+Status activate_each(const Context& context, const ActivateInPlace& op, Fn&& fn) {
   return each_piece(context, op.rows, op.cols, [&](int64_t row, int64_t first, int64_t end) {
     float* const x = op.x + row * op.ld;
     for (int64_t c = first; c < end; ++c) x[c] = fn(x[c]);
   });
 }
 
-float sigmoid_quotient(float x, float u) { return x / (1.0f + std::exp(-u)); }
-
-float gelu_tanh(float x) {
-  constexpr float kTwice = 1.59576912f;  // 2 sqrt(2 / pi)
-  return sigmoid_quotient(x, kTwice * (x + 0.044715f * (x * x * x)));
-}
+// As the C library has exp and tanh.
+struct LibraryMath {
+  using Value = float;
+  static float set(double x) { return static_cast<float>(x); }
+  static float add(float a, float b) { return a + b; }
+  static float multiply(float a, float b) { return a * b; }
+  static float tanh(float x) { return std::tanh(x); }
+  static float quotient(float x, float u) { return x / (1.0f + std::exp(-u)); }
+};
 
 }  // namespace
 
@@ -71,17 +74,9 @@ Status convert_elements(const Context& context, const ConvertElements& op) {
 }
 
 Status activate_in_place(const Context& context, const ActivateInPlace& op) {
-  switch (op.function) {
-    case Nonlinearity::kSilu:
-      return activate(context, op, [](float x) { return sigmoid_quotient(x, x); });
-    case Nonlinearity::kTanh:
-      return activate(context, op, [](float x) { return std::tanh(x); });
-    case Nonlinearity::kGeluTanh:
-      return activate(context, op, gelu_tanh);
-    case Nonlinearity::kSigmoid:
-      return activate(context, op, [](float x) { return sigmoid_quotient(1.0f, x); });
-  }
-  return {};
+  return visit_nonlinearity(op.function, [&](auto function) {
+    return activate_each(context, op, [=](float x) { return activate<LibraryMath>(function, x); });
+  });
 }
 
 Status add_in_place(const Context& context, const AddInPlace& op) {
@@ -117,12 +112,15 @@ Status softmax_rows_by(const FloatRowKernels& kernels, const Context& context,
 Status epilogue_rows_by(const FloatRowKernels& kernels, const Context& context,
                         const EpilogueRows& op) {
   const auto* product = static_cast<const float*>(op.product);
+  const int64_t n = op.cols * columns_per_output(op.epilogue);
   const auto size = static_cast<int64_t>(dtype_size(op.out_dtype));
   return parallel_tasks(context, op.rows, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      kernels.swiglu(product + row * 2 * op.cols, op.cols, op.cols,
-                     static_cast<std::byte*>(op.out) + row * op.ldo * size,
-                     op.out_dtype == DType::kBF16);
+      kernels.epilogue({.epilogue = op.epilogue,
+                        .product = product + row * n,
+                        .outputs = op.cols,
+                        .out = static_cast<std::byte*>(op.out) + row * op.ldo * size,
+                        .bf16_out = op.out_dtype == DType::kBF16});
     }
   });
 }

@@ -1,8 +1,10 @@
-// Passes over rows of floats around the matrix products: group norm, SwiGLU, type changes. One set
-// an instruction set.
+// Passes over rows of floats around the matrix products: group norm, epilogues, type changes. One
+// set an instruction set.
 #pragma once
 
 #include <cstdint>
+
+#include "ops/epilogue.h"
 
 namespace intaglio::cpu {
 
@@ -16,6 +18,15 @@ struct ScaleShift {
   bool silu = false;
 };
 
+// One row of a product, gated: all gates first; to `outputs` values.
+struct EpilogueRow {
+  GemmEpilogue epilogue = GemmEpilogue::kSwiglu;
+  const float* product = nullptr;
+  int64_t outputs = 0;
+  void* out = nullptr;  // float or bf16
+  bool bf16_out = false;
+};
+
 struct FloatRowKernels {
   // Over rows of x [rows, channels] (float or bf16): sum[c] = sum of x - center[c], square[c] = sum
   // of (x - center[c])^2.
@@ -23,9 +34,7 @@ struct FloatRowKernels {
                        const float* center, float* sum, float* square);
   // y = act(x * scale[c] + shift[c])
   void (*scale_shift)(const ScaleShift&);
-  // One row: groups of `group` gate values, then as many up values -> outputs silu(gate) * up.
-  // outputs % group == 0.
-  void (*swiglu)(const float* gate_up, int64_t outputs, int64_t group, void* out, bool bf16_out);
+  void (*epilogue)(const EpilogueRow&);
   // out = softmax(x * scale) over one row; x is overwritten. out may be x if it is float.
   void (*softmax)(float* x, int64_t count, float scale, void* out, bool bf16_out);
   void (*widen)(const uint16_t* x, int64_t count, float* y);   // bf16 -> float

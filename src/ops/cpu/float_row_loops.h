@@ -4,13 +4,8 @@
 
 #include <cstdint>
 
+#include "ops/cpu/activation_loops.h"
 #include "ops/cpu/float_row_kernels.h"
-
-// Without this g++ keeps comparisons of floats as branches, and the loops with exp scalar below
-// AVX-512. No value changes.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-trapping-math")
-#endif
 
 namespace intaglio::cpu {
 namespace {
@@ -25,28 +20,6 @@ inline uint16_t narrow_bits(float x) {
   const uint32_t nan = (u >> 16) | 0x40u;
   return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
-
-// exp by 2^n * polynomial on [-ln2/2, ln2/2]; relative error below 2e-7.
-inline float exp_fast(float x) {
-  constexpr float kMagic =
-      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
-  x = x > 88.0f ? 88.0f : x;
-  x = x < -87.0f ? -87.0f : x;
-  const float shifted = x * 1.44269504f + kMagic;
-  const float n = shifted - kMagic;
-  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 1.3888889e-3f;
-  p = p * r + 8.3333333e-3f;
-  p = p * r + 4.1666667e-2f;
-  p = p * r + 1.6666667e-1f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const uint32_t power = (__builtin_bit_cast(uint32_t, shifted) + 127u) << 23;
-  return p * __builtin_bit_cast(float, power);
-}
-
-inline float silu_fast(float x) { return x / (1.0f + exp_fast(-x)); }
 
 struct FloatIo {
   using Type = float;
@@ -118,7 +91,7 @@ inline void scale_shift_of(const ScaleShift& g) {
 #pragma GCC ivdep
     for (int64_t c = 0; c < g.channels; ++c) {
       const float v = Io::load(x[c]) * scale[c] + shift[c];
-      y[c] = Io::store(kSilu ? silu_fast(v) : v);
+      y[c] = Io::store(kSilu ? activate<LoopMath>(Silu{}, v) : v);
     }
   }
 }
@@ -132,22 +105,25 @@ void scale_shift(const ScaleShift& g) {
 }
 
 template <typename Io>
-inline void swiglu_of(const float* gate_up, int64_t outputs, int64_t group,
-                      typename Io::Type* out) {
-  for (int64_t first = 0; first < outputs; first += group) {
-    const float* gate = gate_up + 2 * first;
-    const float* up = gate + group;
-    typename Io::Type* y = out + first;
+inline void epilogue_of(const EpilogueRow& e) {
+  auto* y = static_cast<typename Io::Type*>(e.out);
+  visit_epilogue(e.epilogue, [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    const float* x = e.product;
+    const float* up = x + e.outputs;
 #pragma GCC ivdep
-    for (int64_t c = 0; c < group; ++c) y[c] = Io::store(silu_fast(gate[c]) * up[c]);
-  }
+    for (int64_t c = 0; c < e.outputs; ++c) {
+      const float v = activate<LoopMath>(typename Epilogue::Function{}, x[c]);
+      y[c] = Io::store(Epilogue::kGated ? v * up[c] : v);
+    }
+  });
 }
 
-void swiglu(const float* gate_up, int64_t outputs, int64_t group, void* out, bool bf16_out) {
-  if (bf16_out) {
-    swiglu_of<Bf16Io>(gate_up, outputs, group, static_cast<uint16_t*>(out));
+void epilogue(const EpilogueRow& e) {
+  if (e.bf16_out) {
+    epilogue_of<Bf16Io>(e);
   } else {
-    swiglu_of<FloatIo>(gate_up, outputs, group, static_cast<float*>(out));
+    epilogue_of<FloatIo>(e);
   }
 }
 
@@ -200,7 +176,7 @@ void dequantize(const int8_t* q, float scale, int64_t count, uint16_t* y) {
 
 constexpr FloatRowKernels kLoops{.channel_sums = channel_sums,
                                  .scale_shift = scale_shift,
-                                 .swiglu = swiglu,
+                                 .epilogue = epilogue,
                                  .softmax = softmax,
                                  .widen = widen,
                                  .narrow = narrow,

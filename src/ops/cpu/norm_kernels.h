@@ -8,9 +8,9 @@
 
 #include <cstdint>
 
-namespace intaglio {
+#include "core/dtype.h"
 
-enum class NormOutput : int { kF32, kBF16, kI8 };
+namespace intaglio {
 
 struct NormRowArgs {
   const float* x = nullptr;
@@ -19,8 +19,8 @@ struct NormRowArgs {
   const float* shift = nullptr;       // or nullptr
   int64_t cols = 0;
   float eps = 0.0f;
-  bool layer = false;  // remove the mean
-  NormOutput output = NormOutput::kF32;
+  bool layer = false;          // remove the mean
+  DType output = DType::kF32;  // or kBF16, kI8
   void* out = nullptr;
   float* scale = nullptr;  // of this row, kI8 only
 };

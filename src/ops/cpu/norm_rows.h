@@ -130,11 +130,11 @@ inline void write_row(const NormRowArgs& args, const RowNorm& norm) {
   constexpr auto each = [](const NormRowArgs& a, const RowNorm& n, auto&& body) {
     each_value<kLayer, kWeight, kModulation, kShift>(a, n, body);
   };
-  if (args.output == NormOutput::kF32) {
+  if (args.output == DType::kF32) {
     float* out = static_cast<float*>(args.out);
     return each(args, norm, [=](int64_t c, auto lanes, Floats y) { store(out + c, lanes, y); });
   }
-  if (args.output == NormOutput::kBF16) {
+  if (args.output == DType::kBF16) {
     uint16_t* out = static_cast<uint16_t*>(args.out);
     return each(args, norm, [=](int64_t c, auto lanes, Floats y) { store(out + c, lanes, y); });
   }

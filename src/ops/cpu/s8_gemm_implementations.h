@@ -1,8 +1,6 @@
 // Shared by the int8 GEMM implementations only: their declarations, the argument checks and the scalar epilogue.
 #pragma once
 
-#include <cmath>
-
 #include "ops/cpu/s8_gemm_kernels.h"
 #include "ops/s8_gemm.h"
 
@@ -26,11 +24,6 @@ S8Epilogue make_s8_epilogue(const S8GemmDesc& desc, const S8GemmArgs& args);
 inline float s8_dequantize(const S8Epilogue& e, int32_t acc, int64_t row, int64_t col) {
   const float scaled = static_cast<float>(acc) * (e.a_scale_row[row] * e.w_scale_col[col]);
   return e.bias == nullptr ? scaled : scaled + e.bias[col];
-}
-
-// x / (1 + exp(-x)), in double: the oracle of the vector versions.
-inline float s8_silu(float x) {
-  return static_cast<float>(x / (1.0 + std::exp(-static_cast<double>(x))));
 }
 
 // Output row `row`, columns [col0, min(col0 + 32, n)) from acc[32]; col0 is a multiple of 32.

@@ -7,11 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/dtype.h"
+#include "ops/epilogue.h"
+
 namespace intaglio {
 
 inline constexpr int kS8PanelCols = 32;
-
-enum class S8Out : int32_t { kF32, kBF16, kI32 };
 
 // What happens to acc[row, col] on its way out; see ops/s8_gemm.h for the formula.
 struct S8Epilogue {
@@ -19,10 +20,10 @@ struct S8Epilogue {
   const float* w_scale_col;
   const float* bias;  // or nullptr
   void* out;
-  int64_t ldo;  // elements
-  int64_t n;    // columns of the product (before SwiGLU halves them)
-  S8Out out_type;
-  bool swiglu;
+  int64_t ldo;     // elements
+  int64_t n;       // columns of the product (before SwiGLU halves them)
+  DType out_type;  // kF32, kBF16 or kI32
+  GemmEpilogue epilogue;
 };
 
 // acc[rows][32] = init[row] + a x w over k_groups groups, or acc += a x w when init is nullptr.

@@ -93,7 +93,7 @@ Status run(const Context& context, const AttentionDesc& desc, const AttentionArg
 
 QkNormRopeParams rope_params(const AttentionDesc& desc) {
   QkNormRopeParams p;
-  p.type = desc.dtype == DType::kF32 ? RowType::kF32 : RowType::kBF16;
+  p.type = desc.dtype;
   p.tokens = desc.tokens;
   p.heads = static_cast<int32_t>(desc.heads);
   p.kv_heads = static_cast<int32_t>(desc.kv_heads);

@@ -20,7 +20,7 @@ struct E4m3RowsParams {
   uint8_t* q = nullptr;        // [rows, cols] dense
   float* scale = nullptr;      // [rows]
   int32_t rows = 0, cols = 0;  // rows >= 0; cols a multiple of 16
-  RowType type = RowType::kBF16;
+  DType type = DType::kBF16;
 };
 
 }  // namespace intaglio::cuda

@@ -7,32 +7,20 @@
 
 namespace intaglio::cuda::op {
 
-static_assert(static_cast<int>(intaglio::Nonlinearity::kSilu) ==
-                  static_cast<int>(cuda::Nonlinearity::kSilu) &&
-              static_cast<int>(intaglio::Nonlinearity::kTanh) ==
-                  static_cast<int>(cuda::Nonlinearity::kTanh) &&
-              static_cast<int>(intaglio::Nonlinearity::kGeluTanh) ==
-                  static_cast<int>(cuda::Nonlinearity::kGeluTanh) &&
-              static_cast<int>(intaglio::Nonlinearity::kSigmoid) ==
-                  static_cast<int>(cuda::Nonlinearity::kSigmoid));
-
 namespace {
 
 ActivateRowsParams params(const ActivateInPlace& a) {
-  return {.x = a.x,
-          .rows = a.rows,
-          .cols = a.cols,
-          .ld = a.ld,
-          .function = static_cast<cuda::Nonlinearity>(a.function)};
+  return {.x = a.x, .rows = a.rows, .cols = a.cols, .ld = a.ld, .function = a.function};
 }
 
-SwigluRowsParams params(const EpilogueRows& e) {
+EpilogueRowsParams params(const EpilogueRows& e) {
   return {.x = e.product,
           .out = e.out,
           .rows = e.rows,
           .cols = e.cols,
-          .x_type = row_type(e.product_dtype),
-          .out_type = row_type(e.out_dtype)};
+          .x_type = e.product_dtype,
+          .out_type = e.out_dtype,
+          .epilogue = e.epilogue};
 }
 
 ScatterTapParams params(const ScatterTap& s) {
@@ -51,7 +39,7 @@ SoftmaxRowsParams params(const SoftmaxRows& s) {
           .rows = s.rows,
           .cols = s.cols,
           .scale = s.scale,
-          .out_type = row_type(s.out_dtype)};
+          .out_type = s.out_dtype};
 }
 
 PlacePictureParams params(const PlaceTile& s) {
@@ -71,8 +59,8 @@ PlacePictureParams params(const PlaceTile& s) {
 
 Refusal convert_elements_refusal(const ConvertElements& op, const Context&) {
   if (op.source_dtype == op.target_dtype) return nullptr;
-  return cuda::convert_elements_refusal(op.source, row_type(op.source_dtype), op.target,
-                                        row_type(op.target_dtype), op.count);
+  return cuda::convert_elements_refusal(op.source, op.source_dtype, op.target, op.target_dtype,
+                                        op.count);
 }
 
 Status convert_elements(const Context& context, const ConvertElements& op) {
@@ -80,10 +68,9 @@ Status convert_elements(const Context& context, const ConvertElements& op) {
     return copy_inside(context, op.target, op.source,
                        static_cast<size_t>(op.count) * dtype_size(op.source_dtype));
   }
-  return device_status(
-      cuda::convert_elements(op.source, row_type(op.source_dtype), op.target,
-                             row_type(op.target_dtype), op.count, stream_of(context)),
-      "a conversion");
+  return device_status(cuda::convert_elements(op.source, op.source_dtype, op.target,
+                                              op.target_dtype, op.count, stream_of(context)),
+                       "a conversion");
 }
 
 Refusal activate_in_place_refusal(const ActivateInPlace& op, const Context&) {
@@ -95,22 +82,21 @@ Status activate_in_place(const Context& context, const ActivateInPlace& op) {
 }
 
 Refusal epilogue_rows_refusal(const EpilogueRows& op, const Context&) {
-  if (op.epilogue != GemmEpilogue::kSwiglu) return "no such epilogue";
   if (op.ldo != op.cols) return "rows of the output lie apart";
-  return swiglu_rows_refusal(params(op));
+  return cuda::epilogue_rows_refusal(params(op));
 }
 
 Status epilogue_rows(const Context& context, const EpilogueRows& op) {
-  return device_status(swiglu_rows(params(op), stream_of(context)), "an epilogue");
+  return device_status(cuda::epilogue_rows(params(op), stream_of(context)), "an epilogue");
 }
 
 Refusal add_in_place_refusal(const AddInPlace& op, const Context&) {
-  return cuda::add_in_place_refusal(op.h, op.y, row_type(op.y_dtype), op.count);
+  return cuda::add_in_place_refusal(op.h, op.y, op.y_dtype, op.count);
 }
 
 Status add_in_place(const Context& context, const AddInPlace& op) {
-  return device_status(
-      cuda::add_in_place(op.h, op.y, row_type(op.y_dtype), op.count, stream_of(context)), "a sum");
+  return device_status(cuda::add_in_place(op.h, op.y, op.y_dtype, op.count, stream_of(context)),
+                       "a sum");
 }
 
 Refusal scatter_tap_refusal(const ScatterTap& op, const Context&) {

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 
-#include "ops/cuda/quantize_rows_params.h"
+#include "core/dtype.h"
+#include "ops/epilogue.h"
+#include "ops/nonlinearity.h"
 
 namespace intaglio::cuda {
 
@@ -18,9 +20,6 @@ struct FlatParams {
   int64_t count = 0;
 };
 
-// The formulas of ops/elementwise.h.
-enum class Nonlinearity : int32_t { kSilu, kTanh, kGeluTanh, kSigmoid };
-
 // x[r * ld + c] = f(x[r * ld + c])
 struct ActivateRowsParams {
   float* x = nullptr;
@@ -28,12 +27,14 @@ struct ActivateRowsParams {
   Nonlinearity function = Nonlinearity::kSilu;
 };
 
-// out[r, c] = gate / (1 + exp(-gate)) * up; gate = x[r, c], up = x[r, cols + c]. x [rows, 2 * cols], out [rows, cols], dense, F32 or BF16 each.
-struct SwigluRowsParams {
+// The epilogue of a product: out[r, c] = f(x[r, c]), x [rows, cols]; gated, f(x[r, c]) * x[r, cols +
+// c], x [rows, 2 * cols]. out [rows, cols]; dense, F32 or BF16 each.
+struct EpilogueRowsParams {
   const void* x = nullptr;
   void* out = nullptr;
   int64_t rows = 0, cols = 0;
-  RowType x_type = RowType::kBF16, out_type = RowType::kBF16;
+  DType x_type = DType::kBF16, out_type = DType::kBF16;
+  GemmEpilogue epilogue = GemmEpilogue::kSwiglu;
 };
 
 // x[r, c] += bias[c], x dense, F32 or BF16: the bias of products whose library has none for the type.
@@ -41,7 +42,7 @@ struct AddBiasRowsParams {
   void* x = nullptr;            // [rows, cols]
   const float* bias = nullptr;  // [cols]
   int64_t rows = 0, cols = 0;
-  RowType type = RowType::kF32;
+  DType type = DType::kF32;
 };
 
 // out[r, c] = table[ids[r], c]. An id outside 0 .. vocabulary - 1 gives a row of NaN.
@@ -50,7 +51,7 @@ struct GatherRowsParams {
   const void* table = nullptr;   // [vocabulary, cols] dense, any type
   float* out = nullptr;          // [rows, cols] dense
   int64_t rows = 0, cols = 0, vocabulary = 0;
-  RowType table_type = RowType::kBF16;
+  DType table_type = DType::kBF16;
 };
 
 // features[r * ld + c * channel_stride + offset] = h[r, c]
@@ -67,7 +68,7 @@ struct SoftmaxRowsParams {
   void* out = nullptr;            // [rows, cols] dense, F32 or BF16; may be scores if F32
   int64_t rows = 0, cols = 0;     // cols up to 2^30; in one read up to 16384
   float scale = 1.0f;
-  RowType out_type = RowType::kF32;
+  DType out_type = DType::kF32;
 };
 
 // picture[c, first_row + y, first_column + x] += row_share[y] * column_share[x] * tile[(y * tile_width + x) * 3 + c]

@@ -126,8 +126,8 @@ Status run_plain_gemm(const Context& context, const FloatGemmDesc& desc,
                           .m = desc.m,
                           .n = desc.n,
                           .k = desc.k,
-                          .type = row_type(desc.in_dtype),
-                          .out_type = row_type(desc.out_dtype)};
+                          .type = desc.in_dtype,
+                          .out_type = desc.out_dtype};
   if (const char* reason = cuda::plain_gemm_refusal(p))
     return make_error(ErrorCode::kUnsupported, "a matrix product of {}x{}x{}: {}", desc.m, desc.n,
                       desc.k, reason);

@@ -15,7 +15,7 @@ GroupNormParams group_norm_params(const GroupNormDesc& desc) {
   p.groups = static_cast<int32_t>(desc.groups);
   p.eps = desc.eps;
   p.silu = desc.silu;
-  p.type = desc.dtype == DType::kF32 ? RowType::kF32 : RowType::kBF16;
+  p.type = desc.dtype;
   return p;
 }
 

@@ -24,8 +24,8 @@ struct GroupNormParams {
   int32_t groups = 0;             // 1 to 65535, divides channels
   float eps = 0.0f;               // >= 0
   bool silu = false;
-  RowType type = RowType::kBF16;  // kBF16 or kF32
-  void* workspace = nullptr;      // group_norm_workspace_bytes, at a multiple of 16 bytes
+  DType type = DType::kBF16;  // kBF16 or kF32
+  void* workspace = nullptr;  // group_norm_workspace_bytes, at a multiple of 16 bytes
 };
 // Fast where x, y, weight and bias are at multiples of 16 bytes, channels is a multiple of 8 (bf16) or 4 (f32) and at most 256 times that. Anything else is right, and slow.
 

@@ -175,11 +175,9 @@ S8GemmParams s8_params(const S8GemmDesc& desc) {
   p.k = static_cast<int32_t>(desc.k);
   p.lda = desc.k;
   p.ldw = desc.k;
-  p.fusion = desc.epilogue == GemmEpilogue::kSwiglu ? S8Fusion::kSwiglu : S8Fusion::kNone;
-  p.ldo = p.fusion == S8Fusion::kSwiglu ? desc.n / 2 : desc.n;
-  p.out_type = desc.out_dtype == DType::kI32    ? S8Out::kI32
-               : desc.out_dtype == DType::kBF16 ? S8Out::kBF16
-                                                : S8Out::kF32;
+  p.epilogue = desc.epilogue;
+  p.ldo = epilogue_columns(desc.epilogue, desc.n);
+  p.out_type = desc.out_dtype;
   return p;
 }
 

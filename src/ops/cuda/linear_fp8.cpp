@@ -37,7 +37,7 @@ Status add_bias(const Context& context, const LinearWeights& weights, int64_t ro
                             .bias = weights.bias.as<float>(),
                             .rows = rows,
                             .cols = weights.n,
-                            .type = row_type(type)};
+                            .type = type};
   return device_status(add_bias_rows(p, stream_of(context)), "a bias");
 }
 
@@ -55,7 +55,7 @@ Status quantize_e4m3_rows(const Context& context, const TensorView& x, const E4m
                          .scale = out.scale,
                          .rows = static_cast<int32_t>(rows),
                          .cols = static_cast<int32_t>(cols),
-                         .type = row_type(x.dtype)};
+                         .type = x.dtype};
   if (const char* reason = e4m3_rows_refusal(p))
     return make_error(ErrorCode::kUnsupported, "fp8 quantization of [{}, {}]: {}", rows, cols,
                       reason);

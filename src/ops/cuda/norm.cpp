@@ -9,10 +9,7 @@ namespace {
 
 RowNorm row_norm(const NormDesc& desc, const NormArgs& args) {
   return {.kind = desc.kind == NormKind::kRms ? RowNormKind::kRms : RowNormKind::kLayer,
-          .out_type = desc.out_dtype == DType::kI8       ? RowOut::kI8
-                      : desc.out_dtype == DType::kF8E4M3 ? RowOut::kE4M3
-                      : desc.out_dtype == DType::kBF16   ? RowOut::kBF16
-                                                         : RowOut::kF32,
+          .out_type = desc.out_dtype,
           .eps = desc.eps,
           .weight = args.weight,
           .modulation = args.modulation,
@@ -41,7 +38,7 @@ Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) 
 Status gated_residual(const Context& context, const NormDesc& desc, const GatedResidualArgs& args,
                       const NormArgs* next, const NormDesc* next_desc) {
   ResidualRowsParams p{.update = RowUpdate::kGated,
-                       .y_type = args.y_dtype == DType::kBF16 ? RowType::kBF16 : RowType::kF32,
+                       .y_type = args.y_dtype,
                        .h = args.h,
                        .y = args.y,
                        .weight = args.weight,

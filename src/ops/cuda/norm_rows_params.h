@@ -18,16 +18,15 @@
 
 #include <cstdint>
 
-#include "ops/cuda/quantize_rows_params.h"
+#include "core/dtype.h"
 
 namespace intaglio::cuda {
 
 enum class RowNormKind : int32_t { kRms, kLayer };
-enum class RowOut : int32_t { kF32, kBF16, kI8, kE4M3 };
 
 struct RowNorm {
   RowNormKind kind = RowNormKind::kRms;
-  RowOut out_type = RowOut::kF32;
+  DType out_type = DType::kF32;
   float eps = 0.0f;                   // >= 0
   const float* weight = nullptr;      // [cols] or nullptr (= 1)
   const float* modulation = nullptr;  // [cols] or nullptr (= 0)
@@ -48,15 +47,15 @@ enum class RowUpdate : int32_t { kNone, kAdd, kGated };  // kNone: inside norm_r
 
 struct ResidualRowsParams {
   RowUpdate update = RowUpdate::kGated;
-  RowType y_type = RowType::kBF16;  // kBF16 or kF32
-  float* h = nullptr;               // [rows, cols], in place
-  const void* y = nullptr;          // [rows, cols]
-  const float* weight = nullptr;    // kGated: [cols] or nullptr (= 1)
-  const float* gate = nullptr;      // kGated: [cols] or nullptr (= 1)
-  float eps = 0.0f;                 // kGated: >= 0
-  int64_t rows = 0, cols = 0;       // as above
-  RowNorm next;                     // next.out == nullptr: no norm follows
-  bool normed = true;               // kGated: y is
+  DType y_type = DType::kBF16;    // kBF16 or kF32
+  float* h = nullptr;             // [rows, cols], in place
+  const void* y = nullptr;        // [rows, cols]
+  const float* weight = nullptr;  // kGated: [cols] or nullptr (= 1)
+  const float* gate = nullptr;    // kGated: [cols] or nullptr (= 1)
+  float eps = 0.0f;               // kGated: >= 0
+  int64_t rows = 0, cols = 0;     // as above
+  RowNorm next;                   // next.out == nullptr: no norm follows
+  bool normed = true;             // kGated: y is
 };
 
 }  // namespace intaglio::cuda

@@ -19,8 +19,8 @@ struct PlainGemmParams {
   void* out = nullptr;          // [m, n], row stride ldo elements; overlaps neither a nor w
   int64_t lda = 0, ldw = 0, ldo = 0;
   int64_t m = 0, n = 0, k = 0;
-  RowType type = RowType::kBF16;      // of a and w: kF32 or kBF16
-  RowType out_type = RowType::kBF16;  // kF32 or kBF16
+  DType type = DType::kBF16;      // of a and w: kF32 or kBF16
+  DType out_type = DType::kBF16;  // kF32 or kBF16
 };
 
 }  // namespace intaglio::cuda

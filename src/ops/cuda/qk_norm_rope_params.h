@@ -26,7 +26,7 @@ inline constexpr int kKeyBlockTokens = 64;  // that share a scale
 enum class RopePairing : int32_t { kHalves, kAdjacent };
 
 struct QkNormRopeParams {
-  RowType type = RowType::kBF16;    // of q and k: kBF16 or kF32
+  DType type = DType::kBF16;        // of q and k: kBF16 or kF32
   void* q = nullptr;                // [tokens, heads, head_dim], token stride ld elements
   void* k = nullptr;                // [tokens, kv_heads, head_dim], token stride ld elements
   int64_t ld = 0;                   // >= heads * head_dim and kv_heads * head_dim

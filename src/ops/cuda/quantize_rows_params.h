@@ -9,9 +9,9 @@
 
 #include <cstdint>
 
-namespace intaglio::cuda {
+#include "core/dtype.h"
 
-enum class RowType : int32_t { kF32, kBF16, kF16 };
+namespace intaglio::cuda {
 
 enum class RowTransform : int32_t {
   kNone,
@@ -35,7 +35,7 @@ struct QuantizeRowsParams {
   float eps = 0.0f;                   // kRmsNorm
   int32_t rows = 0, cols = 0;         // rows >= 0, cols >= 1
   int32_t group = 0;                  // kRotate: 16, 64, 256, 1024 or 4096
-  RowType type = RowType::kBF16;
+  DType type = DType::kBF16;
   RowTransform transform = RowTransform::kNone;
 };
 

@@ -2,17 +2,17 @@
 //
 //   acc[m, n] = sum_k a[m, k] * w[n, k]                                        exact in int32 (k <= 130000)
 //   y[m, n]   = acc[m, n] * (a_scale_row[m] * w_scale_col[n]) + bias[n]        float, each step rounded
-//   out       = y                          kNone
-//   out[m, j] = silu(y[m, g]) * y[m, u]    kSwiglu: g = 32 (j / 16) + j % 16, u = g + 16 (rows of w interleaved in groups of 16); n / 2 columns
-//   out_type kI32 writes acc itself: no scales, no bias, no SwiGLU.
+//   out       = epilogue(y), ops/epilogue.h. Gated: out[m, j] of y[m, g] and y[m, g + 16],
+//               g = 32 (j / 16) + j % 16 (rows of w in turns of 16); n / 2 columns
+//   out_type kI32 writes acc itself: no scales, no bias, no epilogue.
 #pragma once
 
 #include <cstdint>
 
-namespace intaglio::cuda {
+#include "core/dtype.h"
+#include "ops/epilogue.h"
 
-enum class S8Out : int32_t { kI32, kF32, kBF16, kF16 };
-enum class S8Fusion : int32_t { kNone, kSwiglu };
+namespace intaglio::cuda {
 
 struct S8GemmParams {
   const int8_t* a;           // [m, k] row-major, row stride lda bytes
@@ -23,8 +23,12 @@ struct S8GemmParams {
   void* out;                 // [m, n or n / 2] row-major, row stride ldo elements
   int64_t lda, ldw, ldo;
   int32_t m, n, k;  // >= 1
-  S8Out out_type;
-  S8Fusion fusion;
+  DType out_type;   // kF32, kBF16, kF16 or kI32
+  GemmEpilogue epilogue;
 };
+
+INTAGLIO_HOST_DEVICE int32_t out_columns(const S8GemmParams& p) {
+  return is_gated(p.epilogue) && p.out_type != DType::kI32 ? p.n / 2 : p.n;
+}
 
 }  // namespace intaglio::cuda

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <vector>
 
 #include "ops/elementwise_implementations.h"
+#include "ops/ref/reference_math.h"
 
 namespace intaglio::ref {
 namespace {
@@ -22,18 +22,7 @@ void store(void* x, DType dtype, int64_t i, double value) {
 }
 
 double value_of(Nonlinearity function, double x) {
-  switch (function) {
-    case Nonlinearity::kSilu:
-      return x / (1.0 + std::exp(-x));
-    case Nonlinearity::kTanh:
-      return std::tanh(x);
-    case Nonlinearity::kGeluTanh:
-      return x / (1.0 + std::exp(-2.0 * std::sqrt(2.0 * std::numbers::inv_pi) *
-                                 (x + 0.044715 * x * x * x)));
-    case Nonlinearity::kSigmoid:
-      return 1.0 / (1.0 + std::exp(-x));
-  }
-  return x;
+  return visit_nonlinearity(function, [&](auto f) { return activate<ReferenceMath>(f, x); });
 }
 
 }  // namespace
@@ -87,14 +76,19 @@ Status softmax_rows(const Context&, const SoftmaxRows& op) {
 }
 
 Status epilogue_rows(const Context&, const EpilogueRows& op) {
-  for (int64_t r = 0; r < op.rows; ++r) {
-    for (int64_t c = 0; c < op.cols; ++c) {
-      const int64_t gate = 2 * op.cols * r + c;
-      store(op.out, op.out_dtype, r * op.ldo + c,
-            value_of(Nonlinearity::kSilu, load(op.product, op.product_dtype, gate)) *
-                load(op.product, op.product_dtype, gate + op.cols));
+  const int64_t n = op.cols * columns_per_output(op.epilogue);
+  visit_epilogue(op.epilogue, [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    for (int64_t r = 0; r < op.rows; ++r) {
+      for (int64_t c = 0; c < op.cols; ++c) {
+        const int64_t at = n * r + c;
+        double y = activate<ReferenceMath>(typename Epilogue::Function{},
+                                           load(op.product, op.product_dtype, at));
+        if (Epilogue::kGated) y *= load(op.product, op.product_dtype, at + op.cols);
+        store(op.out, op.out_dtype, r * op.ldo + c, y);
+      }
     }
-  }
+  });
   return {};
 }
 

@@ -2,6 +2,8 @@
 
 #include "core/parallel_tasks.h"
 #include "ops/cpu/group_norm_implementations.h"
+#include "ops/nonlinearity.h"
+#include "ops/ref/reference_math.h"
 
 namespace intaglio::ref {
 namespace {
@@ -29,7 +31,7 @@ void normalize_group(const GroupNormDesc& d, int64_t g, const T* x, const float*
     const double v = (static_cast<double>(static_cast<float>(x[i])) - mean) * inverse *
                          static_cast<double>(weight[c]) +
                      static_cast<double>(bias[c]);
-    y[i] = static_cast<T>(static_cast<float>(d.silu ? v / (1.0 + std::exp(-v)) : v));
+    y[i] = static_cast<T>(static_cast<float>(d.silu ? activate<ReferenceMath>(Silu{}, v) : v));
   });
 }
 

@@ -8,20 +8,14 @@
 
 namespace intaglio::cuda {
 
-inline float load(const void* data, RowType type, int64_t i) {
-  switch (type) {
-    case RowType::kF32:
-      return static_cast<const float*>(data)[i];
-    case RowType::kBF16:
-      return static_cast<float>(static_cast<const BFloat16*>(data)[i]);
-    case RowType::kF16:
-      return static_cast<float>(static_cast<const Float16*>(data)[i]);
-  }
-  return 0.0f;
+inline float load(const void* data, DType type, int64_t i) {
+  if (type == DType::kF32) return static_cast<const float*>(data)[i];
+  if (type == DType::kF16) return static_cast<float>(static_cast<const Float16*>(data)[i]);
+  return static_cast<float>(static_cast<const BFloat16*>(data)[i]);
 }
 
-inline void store(void* data, RowType type, int64_t i, float value) {
-  if (type == RowType::kF32) {
+inline void store(void* data, DType type, int64_t i, float value) {
+  if (type == DType::kF32) {
     static_cast<float*>(data)[i] = value;
   } else {
     static_cast<BFloat16*>(data)[i] = BFloat16(value);

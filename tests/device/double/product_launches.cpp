@@ -36,7 +36,7 @@ void use(void* workspace, size_t bytes) {
 
 // softmax(q k^T / sqrt(head_dim)) v for every head; `score` gives q . k of head h, tokens t and s.
 template <class Score>
-void attend(const AttentionParams& p, RowType type, Score&& score) {
+void attend(const AttentionParams& p, DType type, Score&& score) {
   std::vector<double> e(static_cast<size_t>(p.tokens));
   const double scale = 1.0 / std::sqrt(static_cast<double>(p.head_dim));
   for (int64_t h = 0; h < p.heads; ++h) {
@@ -58,7 +58,7 @@ void attend(const AttentionParams& p, RowType type, Score&& score) {
   }
 }
 
-void attend_float(const AttentionParams& p, RowType type) {
+void attend_float(const AttentionParams& p, DType type) {
   attend(p, type, [&](int64_t h, int64_t kv, int64_t t, int64_t s) {
     double sum = 0.0;
     for (int64_t d = 0; d < p.head_dim; ++d)
@@ -69,7 +69,7 @@ void attend_float(const AttentionParams& p, RowType type) {
 }
 
 // y [m, n] = a [m, k] x w [n, k]^T + bias.
-void multiply(const void* a, const void* w, RowType in, const float* bias, void* y, RowType out,
+void multiply(const void* a, const void* w, DType in, const float* bias, void* y, DType out,
               const LtShape& s) {
   const auto k = static_cast<size_t>(s.k);
   std::vector<float> rows(static_cast<size_t>(s.m) * k), column(k);
@@ -95,8 +95,8 @@ class DoubleProduct final : public LtProduct {
       constexpr size_t kEnd = 4096;
       use(workspace, kEnd);
       use(static_cast<char*>(workspace) + kWorkspaceBytes - kEnd, kEnd);
-      multiply(call.a, call.w, kind == LtKind::kF32 ? RowType::kF32 : RowType::kBF16, call.bias,
-               call.out, kind == LtKind::kBF16 ? RowType::kBF16 : RowType::kF32, shape);
+      multiply(call.a, call.w, kind == LtKind::kF32 ? DType::kF32 : DType::kBF16, call.bias,
+               call.out, kind == LtKind::kBF16 ? DType::kBF16 : DType::kF32, shape);
     });
   }
 
@@ -108,8 +108,8 @@ class DoubleProduct final : public LtProduct {
 cudaError_t convolve(const Conv2dParams& p, const char* name, cudaStream_t stream) {
   return launch(stream, name, [p] {
     const Conv2dGeometry g = conv2d_geometry(p);
-    const RowType in = p.type == Conv2dType::kF32 ? RowType::kF32 : RowType::kBF16;
-    const RowType out = p.f32_out ? RowType::kF32 : in;
+    const DType in = p.type == Conv2dType::kF32 ? DType::kF32 : DType::kBF16;
+    const DType out = p.f32_out ? DType::kF32 : in;
     for (int32_t phase = 0; phase < g.phases; ++phase) {
       for (int32_t pixel = 0; pixel < g.pixels; ++pixel) {
         const int32_t y = pixel / g.width + conv2d_first_row(g, phase);
@@ -185,19 +185,19 @@ void quantize_block(const QkNormRopeParams& p, const void* data, int64_t head, i
 const char* plain_attention_refusal(const AttentionParams&, AttentionType) { return nullptr; }
 cudaError_t plain_attention(const AttentionParams& p, AttentionType type, cudaStream_t stream) {
   return launch(stream, "plain_attention", [p, type] {
-    attend_float(p, type == AttentionType::kF32 ? RowType::kF32 : RowType::kBF16);
+    attend_float(p, type == AttentionType::kF32 ? DType::kF32 : DType::kBF16);
   });
 }
 
 const char* sm80_bf16_attention_refusal(const AttentionParams&) { return nullptr; }
 cudaError_t sm80_bf16_attention(const AttentionParams& p, cudaStream_t stream) {
-  return launch(stream, "sm80_bf16_attention", [p] { attend_float(p, RowType::kBF16); });
+  return launch(stream, "sm80_bf16_attention", [p] { attend_float(p, DType::kBF16); });
 }
 const char* sm80_s8_attention_refusal(const AttentionParams&) { return nullptr; }
 cudaError_t sm80_s8_attention(const AttentionParams& p, cudaStream_t stream) {
   return launch(stream, "sm80_s8_attention", [p] {
     const int64_t blocks = (p.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
-    attend(p, RowType::kBF16, [&](int64_t h, int64_t kv, int64_t t, int64_t s) {
+    attend(p, DType::kBF16, [&](int64_t h, int64_t kv, int64_t t, int64_t s) {
       const auto* const q = static_cast<const int8_t*>(p.q) + (h * p.tokens + t) * p.head_dim;
       const auto* const k = static_cast<const int8_t*>(p.k) + (kv * p.tokens + s) * p.head_dim;
       int32_t sum = 0;
@@ -301,13 +301,7 @@ Status int8_gemm(const S8GemmParams& p, int, Int8Workspace workspace, void* stre
   const cudaError_t error = launch(static_cast<cudaStream_t>(stream), "s8_gemm", [p, workspace] {
     use(workspace.data, workspace.bytes);
     const S8GemmDesc desc{
-        .m = p.m,
-        .n = p.n,
-        .k = p.k,
-        .epilogue = p.fusion == S8Fusion::kSwiglu ? GemmEpilogue::kSwiglu : GemmEpilogue::kNone,
-        .out_dtype = p.out_type == S8Out::kI32    ? DType::kI32
-                     : p.out_type == S8Out::kBF16 ? DType::kBF16
-                                                  : DType::kF32};
+        .m = p.m, .n = p.n, .k = p.k, .epilogue = p.epilogue, .out_dtype = p.out_type};
     const S8GemmImplementation& reference = s8_gemm_implementations().back();
     std::vector<std::byte> packed(reference.packed_bytes(p.n, p.k));
     reference.pack(p.w, p.n, p.k, packed.data());

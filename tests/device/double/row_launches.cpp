@@ -19,21 +19,14 @@ cudaError_t launch(cudaStream_t stream, const char* name, std::function<void()> 
   return test::DeviceDouble::instance().launch(stream, name, std::move(work));
 }
 
-float silu(float x) { return x / (1.0f + std::exp(-x)); }
-
-float activated(Nonlinearity function, float x) {
-  switch (function) {
-    case Nonlinearity::kSilu:
-      return silu(x);
-    case Nonlinearity::kTanh:
-      return std::tanh(x);
-    case Nonlinearity::kGeluTanh:
-      return 0.5f * x * (1.0f + std::tanh(0.797884561f * (x + 0.044715f * x * x * x)));
-    case Nonlinearity::kSigmoid:
-      return 1.0f / (1.0f + std::exp(-x));
-  }
-  return x;
-}
+struct PlainMath {
+  using Value = float;
+  static float set(double x) { return static_cast<float>(x); }
+  static float add(float a, float b) { return a + b; }
+  static float multiply(float a, float b) { return a * b; }
+  static float tanh(float x) { return std::tanh(x); }
+  static float quotient(float x, float u) { return x / (1.0f + std::exp(-u)); }
+};
 
 float velocity_at(const PassesParams& p, int64_t i) {
   float v = p.weight[0] * p.velocity[0][i];
@@ -56,20 +49,20 @@ void norm_row(const RowNorm& n, const float* x, int64_t row, int64_t cols) {
                                     (1.0f + (n.modulation ? n.modulation[c] : 0.0f)) +
                                 (n.shift ? n.shift[c] : 0.0f);
   }
-  if (n.out_type == RowOut::kI8) {
+  if (n.out_type == DType::kI8) {
     const Activation out{DType::kI8, static_cast<int8_t*>(n.out) + row * cols, 1, cols,
                          n.scale + row};
     static_cast<void>(quantize_rows(Context{}, {y.data(), DType::kF32, Shape{1, cols}}, out));
     return;
   }
-  const RowType type = n.out_type == RowOut::kF32 ? RowType::kF32 : RowType::kBF16;
+  const DType type = n.out_type == DType::kF32 ? DType::kF32 : DType::kBF16;
   for (int64_t c = 0; c < cols; ++c) store(n.out, type, row * cols + c, y[static_cast<size_t>(c)]);
 }
 
 }  // namespace
 
 const char* norm_rows_refusal(const NormRowsParams& p) {
-  return p.norm.out_type == RowOut::kE4M3 ? "the double has no e4m3" : nullptr;
+  return p.norm.out_type == DType::kF8E4M3 ? "the double has no e4m3" : nullptr;
 }
 cudaError_t norm_rows(const NormRowsParams& p, cudaStream_t stream) {
   return launch(stream, "norm_rows", [p] {
@@ -82,7 +75,7 @@ cudaError_t norm_rows(const NormRowsParams& p, cudaStream_t stream) {
 }
 
 const char* residual_rows_refusal(const ResidualRowsParams& p) {
-  return p.next.out_type == RowOut::kE4M3 ? "the double has no e4m3" : nullptr;
+  return p.next.out_type == DType::kF8E4M3 ? "the double has no e4m3" : nullptr;
 }
 cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {
   return launch(stream, "residual_rows", [p] {
@@ -106,18 +99,18 @@ cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {
   });
 }
 
-const char* convert_elements_refusal(const void*, RowType, const void*, RowType, int64_t) {
+const char* convert_elements_refusal(const void*, DType, const void*, DType, int64_t) {
   return nullptr;
 }
-cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType out_type,
+cudaError_t convert_elements(const void* in, DType in_type, void* out, DType out_type,
                              int64_t count, cudaStream_t stream) {
   return launch(stream, "convert_elements", [=] {
     for (int64_t i = 0; i < count; ++i) store(out, out_type, i, load(in, in_type, i));
   });
 }
 
-const char* add_in_place_refusal(const float*, const void*, RowType, int64_t) { return nullptr; }
-cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
+const char* add_in_place_refusal(const float*, const void*, DType, int64_t) { return nullptr; }
+cudaError_t add_in_place(float* h, const void* y, DType y_type, int64_t count,
                          cudaStream_t stream) {
   return launch(stream, "add_in_place", [=] {
     for (int64_t i = 0; i < count; ++i) h[i] += load(y, y_type, i);
@@ -157,22 +150,27 @@ cudaError_t activate_rows(const ActivateRowsParams& p, cudaStream_t stream) {
     for (int64_t row = 0; row < p.rows; ++row) {
       for (int64_t c = 0; c < p.cols; ++c) {
         float& x = p.x[row * p.ld + c];
-        x = activated(p.function, x);
+        x = visit_nonlinearity(p.function, [&](auto f) { return activate<PlainMath>(f, x); });
       }
     }
   });
 }
 
-const char* swiglu_rows_refusal(const SwigluRowsParams&) { return nullptr; }
-cudaError_t swiglu_rows(const SwigluRowsParams& p, cudaStream_t stream) {
-  return launch(stream, "swiglu_rows", [p] {
-    for (int64_t row = 0; row < p.rows; ++row) {
-      for (int64_t c = 0; c < p.cols; ++c) {
-        const float gate = load(p.x, p.x_type, row * 2 * p.cols + c);
-        const float up = load(p.x, p.x_type, row * 2 * p.cols + p.cols + c);
-        store(p.out, p.out_type, row * p.cols + c, silu(gate) * up);
+const char* epilogue_rows_refusal(const EpilogueRowsParams&) { return nullptr; }
+cudaError_t epilogue_rows(const EpilogueRowsParams& p, cudaStream_t stream) {
+  return launch(stream, "epilogue_rows", [p] {
+    visit_epilogue(p.epilogue, [&](auto epilogue) {
+      using Epilogue = decltype(epilogue);
+      const int64_t n = p.cols * columns_per_output(p.epilogue);
+      for (int64_t row = 0; row < p.rows; ++row) {
+        for (int64_t c = 0; c < p.cols; ++c) {
+          const float x = load(p.x, p.x_type, row * n + c);
+          float y = activate<PlainMath>(typename Epilogue::Function{}, x);
+          if (Epilogue::kGated) y *= load(p.x, p.x_type, row * n + p.cols + c);
+          store(p.out, p.out_type, row * p.cols + c, y);
+        }
       }
-    }
+    });
   });
 }
 
@@ -248,7 +246,7 @@ cudaError_t group_norm(const GroupNormParams& p, cudaStream_t stream) {
       const double x = load(p.x, p.type, i);
       const auto y =
           static_cast<float>((x - sums[2 * g]) / sums[2 * g + 1] * p.weight[c] + p.bias[c]);
-      store(p.y, p.type, i, p.silu ? silu(y) : y);
+      store(p.y, p.type, i, p.silu ? activate<PlainMath>(Silu{}, y) : y);
     }
   });
 }

@@ -393,7 +393,7 @@ Expected<int64_t> CudaLinearCase::bytes_needed(const CudaDevice& device, const L
   p.m = static_cast<int32_t>(shape.m);
   p.n = static_cast<int32_t>(shape.n);
   p.k = static_cast<int32_t>(shape.k);
-  p.out_type = cuda::S8Out::kBF16;
+  p.out_type = DType::kBF16;
   INTAGLIO_ASSIGN(const size_t workspace, s8_gemm_workspace_bound(p, device));
   return LinearSizes(shape).total() + static_cast<int64_t>(workspace) +
          kBaselineProducts * static_cast<int64_t>(LtProduct::kWorkspaceBytes);

@@ -100,8 +100,8 @@ Status LinearOperands::make(const LinearShape& shape) {
        .m = static_cast<int32_t>(m),
        .n = static_cast<int32_t>(n),
        .k = static_cast<int32_t>(k),
-       .out_type = cuda::S8Out::kBF16,
-       .fusion = cuda::S8Fusion::kNone};
+       .out_type = DType::kBF16,
+       .epilogue = GemmEpilogue::kNone};
   return device_status(cudaDeviceSynchronize(), "operands");
 }
 

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "ops/cpu/avx2/activation_avx2.h"
 #include "ops/cpu/s8_gemm_kernels.h"
 
 namespace intaglio {
@@ -68,34 +69,6 @@ using TileFunction = void (*)(const S8Tile&);
 constexpr TileFunction kTiles[kAvx2TileRows + 1] = {nullptr, tile<1>, tile<2>, tile<3>,
                                                     tile<4>, tile<5>, tile<6>};
 
-inline __m256 exp8(__m256 x) {
-  x = _mm256_max_ps(_mm256_set1_ps(-104.0f), _mm256_min_ps(_mm256_set1_ps(104.0f), x));
-  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)),
-                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
-  r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
-  __m256 p = _mm256_set1_ps(1.0f / 720);
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-  // 2^n in two factors, each inside the exponent range.
-  const __m256i whole = _mm256_cvtps_epi32(n);
-  const __m256i part = _mm256_srai_epi32(whole, 1);
-  const __m256i bias = _mm256_set1_epi32(127);
-  const __m256 f0 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(part, bias), 23));
-  const __m256 f1 = _mm256_castsi256_ps(
-      _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, part), bias), 23));
-  return _mm256_mul_ps(_mm256_mul_ps(p, f0), f1);
-}
-
-inline __m256 silu8(__m256 x) {
-  const __m256 e = exp8(_mm256_sub_ps(_mm256_setzero_ps(), x));
-  return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
-}
-
 inline __m128i to_bf16(__m256 value) {
   const __m256i bits = _mm256_castps_si256(value);
   const __m256i high = _mm256_srli_epi32(bits, 16);
@@ -110,7 +83,7 @@ inline __m128i to_bf16(__m256 value) {
 
 // Writes the first `count` (1..8) of 8 values.
 void store8(const S8Epilogue& e, int64_t row, int64_t col, int64_t count, __m256 value) {
-  if (e.out_type == S8Out::kBF16) {
+  if (e.out_type == DType::kBF16) {
     uint16_t* out = static_cast<uint16_t*>(e.out) + row * e.ldo + col;
     if (count == 8) return _mm_storeu_si128(reinterpret_cast<__m128i*>(out), to_bf16(value));
     alignas(16) uint16_t lanes[8];
@@ -143,24 +116,29 @@ inline __m256 dequantize8(const S8Epilogue& e, const int32_t* acc, __m256 a_scal
 
 void epilogue_row(const S8Epilogue& e, const int32_t* acc, int64_t row, int64_t col0) {
   const int64_t cols = e.n - col0 < kS8PanelCols ? e.n - col0 : kS8PanelCols;
-  if (e.out_type == S8Out::kI32) {
+  if (e.out_type == DType::kI32) {
     __builtin_memcpy(static_cast<int32_t*>(e.out) + row * e.ldo + col0, acc,
                      static_cast<size_t>(cols) * 4);
     return;
   }
   const __m256 a_scale = _mm256_set1_ps(e.a_scale_row[row]);
-  if (e.swiglu) {
-    for (int c = 0; c < kHalfCols; c += 8) {
-      const __m256 gate = dequantize8(e, acc + c, a_scale, col0 + c, 8);
-      const __m256 up = dequantize8(e, acc + kHalfCols + c, a_scale, col0 + kHalfCols + c, 8);
-      store8(e, row, col0 / 2 + c, 8, _mm256_mul_ps(silu8(gate), up));
+  visit_epilogue(e.epilogue, [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    constexpr typename Epilogue::Function kFunction;
+    if constexpr (Epilogue::kGated) {
+      for (int c = 0; c < kHalfCols; c += 8) {
+        const __m256 gate = dequantize8(e, acc + c, a_scale, col0 + c, 8);
+        const __m256 up = dequantize8(e, acc + kHalfCols + c, a_scale, col0 + kHalfCols + c, 8);
+        store8(e, row, col0 / 2 + c, 8, _mm256_mul_ps(activate<Avx2Math>(kFunction, gate), up));
+      }
+    } else {
+      for (int64_t c = 0; c < cols; c += 8) {
+        const int64_t count = cols - c < 8 ? cols - c : 8;
+        const __m256 y = dequantize8(e, acc + c, a_scale, col0 + c, count);
+        store8(e, row, col0 + c, count, activate<Avx2Math>(kFunction, y));
+      }
     }
-    return;
-  }
-  for (int64_t c = 0; c < cols; c += 8) {
-    const int64_t count = cols - c < 8 ? cols - c : 8;
-    store8(e, row, col0 + c, count, dequantize8(e, acc + c, a_scale, col0 + c, count));
-  }
+  });
 }
 
 }  // namespace

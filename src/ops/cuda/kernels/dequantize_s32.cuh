@@ -44,9 +44,9 @@ __global__ void __launch_bounds__(kDequantizeS32Threads)
     };
     static_cast<uint2*>(p.out)[quad] = {
         pack_half_pair({output(v[i].x, scale.x, bias.x), output(v[i].y, scale.y, bias.y)},
-                       S8Out::kBF16),
+                       DType::kBF16),
         pack_half_pair({output(v[i].z, scale.z, bias.z), output(v[i].w, scale.w, bias.w)},
-                       S8Out::kBF16)};
+                       DType::kBF16)};
   }
 }
 

@@ -1,4 +1,4 @@
-// The small passes over floats: conversion, sums, activations, SwiGLU, biases,
+// The small passes over floats: conversion, sums, activations, epilogues, biases,
 // embedding rows, taps, softmax, pictures.
 //
 // Formulas and edge cases: ops/cuda/elementwise_params.h. Every architecture from sm_75 runs the same code. All are bound by memory; a thread loads four pieces of 4 elements before it uses
@@ -9,33 +9,13 @@
 
 #include "ops/cuda/elementwise_params.h"
 #include "ops/cuda/kernels/row_pieces.cuh"
+#include "ops/cuda/tile/activation.cuh"
 
 namespace intaglio::cuda {
 
 inline constexpr int kElementThreads = 256;
 inline constexpr int kElementUnroll = 4;  // pieces a thread has in flight
 inline constexpr int kElementsOfBlock = kElementThreads * kElementUnroll * kRowPiece;
-
-// x / (1 + exp(-u))
-__device__ __forceinline__ float sigmoid_quotient(float x, float u) {
-  return __fdiv_rn(x, __fadd_rn(1.0f, expf(-u)));
-}
-
-template <Nonlinearity kFunction>
-__device__ __forceinline__ float activated(float x) {
-  if constexpr (kFunction == Nonlinearity::kSilu) {
-    return sigmoid_quotient(x, x);
-  } else if constexpr (kFunction == Nonlinearity::kTanh) {
-    return tanhf(x);
-  } else if constexpr (kFunction == Nonlinearity::kSigmoid) {
-    return sigmoid_quotient(1.0f, x);
-  } else {
-    static_assert(kFunction == Nonlinearity::kGeluTanh);
-    constexpr float kTwice = 1.59576912f;  // 2 sqrt(2 / pi)
-    const float cube = __fmul_rn(__fmul_rn(x, x), x);
-    return sigmoid_quotient(x, __fmul_rn(kTwice, __fadd_rn(x, __fmul_rn(0.044715f, cube))));
-  }
-}
 
 // --- flat passes ---
 
@@ -150,7 +130,7 @@ __host__ __device__ inline int64_t blocks_of_row(int64_t cols) {
 }
 
 // Few rows may be long ones: a block takes kElementsOfBlock columns of a row.
-template <Nonlinearity kFunction, bool kVector>
+template <class Function, bool kVector>
 __global__ void __launch_bounds__(kElementThreads)
     activate_rows_kernel(const __grid_constant__ ActivateRowsParams p) {
   const int64_t blocks = blocks_of_row(p.cols);
@@ -165,34 +145,49 @@ __global__ void __launch_bounds__(kElementThreads)
         float v[kRowPiece];
         unpack<F32>(raw, v);
 #pragma unroll
-        for (float& x : v) x = activated<kFunction>(x);
+        for (float& x : v) x = activate<RoundedMath>(Function{}, x);
         store_row_piece<kVector, F32>(piece, column, left, v);
       });
 }
 
-template <class X, class Out, bool kVector>
+template <class Epilogue, class X, class Out, bool kVector>
 __global__ void __launch_bounds__(kElementThreads)
-    swiglu_rows_kernel(const __grid_constant__ SwigluRowsParams p) {
+    epilogue_rows_kernel(const __grid_constant__ EpilogueRowsParams p) {
+  constexpr typename Epilogue::Function kFunction;
   const int64_t row = blockIdx.x;
-  const char* const gate = static_cast<const char*>(p.x) + row * 2 * p.cols * X::kBytes;
-  const char* const up = gate + p.cols * X::kBytes;
-  each_row_piece(
-      p.cols,
-      [&](int64_t column, int64_t left) {
-        return GateUpPieces<X>{load_row_piece<kVector, RowRead::kOnce, X>(gate, column, left),
-                               load_row_piece<kVector, RowRead::kOnce, X>(up, column, left)};
-      },
-      [&](int64_t column, int64_t left, const GateUpPieces<X>& raw) {
-        float g[kRowPiece], u[kRowPiece];
-        unpack<X>(raw.gate, g);
-        unpack<X>(raw.up, u);
+  const char* const x =
+      static_cast<const char*>(p.x) + row * (Epilogue::kGated ? 2 : 1) * p.cols * X::kBytes;
+  if constexpr (Epilogue::kGated) {
+    const char* const up = x + p.cols * X::kBytes;
+    each_row_piece(
+        p.cols,
+        [&](int64_t column, int64_t left) {
+          return GateUpPieces<X>{load_row_piece<kVector, RowRead::kOnce, X>(x, column, left),
+                                 load_row_piece<kVector, RowRead::kOnce, X>(up, column, left)};
+        },
+        [&](int64_t column, int64_t left, const GateUpPieces<X>& raw) {
+          float g[kRowPiece], u[kRowPiece];
+          unpack<X>(raw.gate, g);
+          unpack<X>(raw.up, u);
 #pragma unroll
-        for (int i = 0; i < kRowPiece; ++i) {
-          // The fast quotient is 2 units off at most, and 0 where exp is beyond 2^126: there silu is below 1e-35.
-          u[i] = __fmul_rn(__fdividef(g[i], __fadd_rn(1.0f, expf(-g[i]))), u[i]);
-        }
-        store_row_piece<kVector, Out>(p.out, row * p.cols + column, left, u);
-      });
+          for (int i = 0; i < kRowPiece; ++i)
+            u[i] = __fmul_rn(activate<ExactMath>(kFunction, g[i]), u[i]);
+          store_row_piece<kVector, Out>(p.out, row * p.cols + column, left, u);
+        });
+  } else {
+    each_row_piece(
+        p.cols,
+        [&](int64_t column, int64_t left) {
+          return load_row_piece<kVector, RowRead::kOnce, X>(x, column, left);
+        },
+        [&](int64_t column, int64_t left, const Piece<X, kRowPiece>& raw) {
+          float v[kRowPiece];
+          unpack<X>(raw, v);
+#pragma unroll
+          for (float& value : v) value = activate<ExactMath>(kFunction, value);
+          store_row_piece<kVector, Out>(p.out, row * p.cols + column, left, v);
+        });
+  }
 }
 
 template <class X, bool kVector>

@@ -19,6 +19,7 @@
 
 #include "ops/cuda/group_norm_params.h"
 #include "ops/cuda/kernels/row_pieces.cuh"
+#include "ops/cuda/tile/activation.cuh"
 
 namespace intaglio::cuda {
 
@@ -197,7 +198,7 @@ template <bool kFast>
 __device__ __forceinline__ float normed(float x, float mean, float factor, float bias, bool silu) {
   const float v = __fmaf_rn(__fsub_rn(x, mean), factor, bias);
   if (!silu) return v;
-  return __fdividef(v, __fadd_rn(1.0f, kFast ? __expf(-v) : expf(-v)));
+  return kFast ? activate<FastMath>(Silu{}, v) : activate<ExactMath>(Silu{}, v);
 }
 
 template <class Type, bool kSilu>

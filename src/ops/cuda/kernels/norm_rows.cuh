@@ -52,10 +52,10 @@ template <RowUpdate kUpdate, class YType, bool kShift>
 inline constexpr bool kShiftAfterFloats =
     !(YType::kBytes < 4 || kUpdate == RowUpdate::kNone || !kShift);
 
-template <RowUpdate kUpdate, class YType, int kChunks, RowOut kOut, bool kShift>
+template <RowUpdate kUpdate, class YType, int kChunks, DType kOut, bool kShift>
 inline constexpr int kHeldBlocks = kChunks != 4 ? HeldNormConfig<kChunks>::kBlocks
                                    : kShiftAfterFloats<kUpdate, YType, kShift> ? 2
-                                   : kOut == RowOut::kE4M3                     ? kHeldE4m3Blocks
+                                   : kOut == DType::kF8E4M3                    ? kHeldE4m3Blocks
                                                                                : kHeldNormBlocks;
 
 // --- steps of the formulas ---
@@ -75,18 +75,18 @@ __device__ __forceinline__ void store_bytes(void* out, int64_t at, int64_t left,
 
 // out = t * inverse in the type that is asked for; the choice is the same in all threads.
 // kOut: the type of a byte that the kernel knows, kI8 or kE4M3; both in one would spill registers, and without the branches so would either.
-template <bool kVector, RowOut kOut>
+template <bool kVector, DType kOut>
 __device__ __forceinline__ void store_normed(const RowNorm& norm, int64_t at, int64_t left,
                                              const float (&t)[kRowPiece], float inverse,
                                              const DeviceRowScale& scale) {
   float v[kRowPiece];
 #pragma unroll
   for (int i = 0; i < kRowPiece; ++i) v[i] = __fmul_rn(t[i], inverse);
-  if (norm.out_type == RowOut::kF32) {
+  if (norm.out_type == DType::kF32) {
     store_row_piece<kVector, F32>(norm.out, at, left, v);
-  } else if (norm.out_type == RowOut::kBF16) {
+  } else if (norm.out_type == DType::kBF16) {
     store_row_piece<kVector, BF16>(norm.out, at, left, v);
-  } else if constexpr (kOut == RowOut::kE4M3) {
+  } else if constexpr (kOut == DType::kF8E4M3) {
     store_bytes<kVector>(norm.out, at, left, e4m3_quantize4(v, scale));
   } else {
     store_bytes<kVector>(norm.out, at, left, quantize4<false>(v, scale));
@@ -175,18 +175,17 @@ __device__ __forceinline__ SumAndMax block_sum_max(SumAndMax mine, float* sums, 
 }
 
 // From the largest |t|; rounding is monotonic, so this is the largest |t * inverse|.
-template <RowOut kOut>
+template <DType kOut>
 __device__ __forceinline__ DeviceRowScale normed_scale(uint32_t most, float inverse) {
   const uint32_t bits = __float_as_uint(__fmul_rn(__uint_as_float(most), inverse)) & 0x7fffffffu;
-  if constexpr (kOut == RowOut::kE4M3) return e4m3_row_scale(bits);
+  if constexpr (kOut == DType::kF8E4M3) return e4m3_row_scale(bits);
   return device_row_scale(bits);
 }
 
 // --- kernels ---
 
 // A block of kThreads a row of up to kColumns. Rows are vectors: cols % 4 == 0, everything aligned. The constant stride makes the pieces' addresses one register and constants.
-template <RowUpdate kUpdate, class YType, int kChunks, RowOut kOut = RowOut::kI8,
-          bool kShift = false>
+template <RowUpdate kUpdate, class YType, int kChunks, DType kOut = DType::kI8, bool kShift = false>
 __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
                                   kHeldBlocks<kUpdate, YType, kChunks, kOut, kShift>)
     held_norm_rows(const __grid_constant__ ResidualRowsParams p) {
@@ -292,7 +291,7 @@ inline constexpr int kStreamedNormThreads = kVector ? 1024 : 512;
 
 // A block a row of any length; kVector as above, else element by element. kShared: t of the whole row stays in dynamic shared memory, cols floats; with it x is read once.
 // A thread meets the same columns in every pass, so what it wrote it reads back itself and no barrier is needed for that.
-template <RowUpdate kUpdate, class YType, bool kVector, bool kShared, RowOut kOut = RowOut::kI8,
+template <RowUpdate kUpdate, class YType, bool kVector, bool kShared, DType kOut = DType::kI8,
           bool kShift = false>
 __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
     streamed_norm_rows(const __grid_constant__ ResidualRowsParams p) {

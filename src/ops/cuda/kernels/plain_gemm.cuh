@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(PlainGemmConfig::kThreads)
         const int64_t col = n0 + j * C::kThreadsOfSide + thread_n;
         if (row >= p.m || col >= p.n) continue;
         const float sum = p.bias != nullptr ? __fadd_rn(acc[i][j], p.bias[col]) : acc[i][j];
-        if (p.out_type == RowType::kF32) {
+        if (p.out_type == DType::kF32) {
           static_cast<float*>(p.out)[row * p.ldo + col] = sum;
         } else {
           static_cast<__nv_bfloat16*>(p.out)[row * p.ldo + col] = __float2bfloat16_rn(sum);

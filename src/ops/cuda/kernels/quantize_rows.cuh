@@ -26,6 +26,7 @@
 
 #include "ops/cuda/kernels/row_quantizer.cuh"
 #include "ops/cuda/quantize_rows_params.h"
+#include "ops/cuda/tile/activation.cuh"
 
 namespace intaglio::cuda {
 
@@ -164,7 +165,7 @@ struct SwigluRows {
     unpack<BF16>(raw.up, up);
 #pragma unroll
     for (int i = 0; i < kElements; ++i)
-      v[i] = __fmul_rn(__fdividef(gate[i], __fadd_rn(1.0f, expf(-gate[i]))), up[i]);
+      v[i] = __fmul_rn(activate<ExactMath>(Silu{}, gate[i]), up[i]);
   }
 };
 

@@ -11,7 +11,7 @@
 namespace intaglio::cuda {
 
 struct S8ReduceArgs {
-  S8GemmParams p;           // the caller's: real output, scales, fusion
+  S8GemmParams p;           // the caller's: real output, scales, epilogue
   const int32_t* partials;  // [splits][p.m, ld]
   int64_t ld;               // even, >= p.n
   int32_t splits;
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kS8ReduceThreads)
   if (index >= int64_t{out.rows} * pairs) return;
   const int row = static_cast<int>(index / pairs);
   const int col = static_cast<int>(index % pairs) * 2;
-  if (out.type == S8Out::kI32) {
+  if (out.type == DType::kI32) {
     const int2 sum = sum_partial_pair(args, row, col);
     store_word_pair(out, row, col, {static_cast<uint32_t>(sum.x), static_cast<uint32_t>(sum.y)});
     return;
@@ -49,14 +49,22 @@ __global__ void __launch_bounds__(kS8ReduceThreads)
     const int2 sum = sum_partial_pair(args, row, at);
     return scale_pair(sum.x, sum.y, row_scale, load_column_pair(args.p, at));
   };
-  if (args.p.fusion == S8Fusion::kSwiglu) {
-    const int gate = col / 16 * 32 + col % 16;
-    const float2 g = value(gate), up = value(gate + 16);
-    store_pair(out, row, col,
-               out.type == S8Out::kF32 ? swiglu_pair<false>(g, up) : swiglu_pair<true>(g, up));
-  } else {
-    store_pair(out, row, col, value(col));
-  }
+  visit_epilogue(args.p.epilogue, [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    const bool exact = out.type == DType::kF32;
+    if constexpr (Epilogue::kGated) {
+      const int gate = col / 16 * 32 + col % 16;
+      const float2 g = value(gate), up = value(gate + 16);
+      store_pair(
+          out, row, col,
+          exact ? gate_pair<ExactMath, Epilogue>(g, up) : gate_pair<FastMath, Epilogue>(g, up));
+    } else {
+      const float2 y = value(col);
+      store_pair(
+          out, row, col,
+          exact ? activate_pair<ExactMath, Epilogue>(y) : activate_pair<FastMath, Epilogue>(y));
+    }
+  });
 }
 
 }  // namespace intaglio::cuda

@@ -315,7 +315,7 @@ struct AttentionWarp {
       const float p0 = ptx::ex2(pair[2 * half] - m[mi][half]);
       const float p1 = ptx::ex2(pair[2 * half + 1] - m[mi][half]);
       sum[mi][half] += p0 + p1;
-      p[key_step][mi][i % 4] = pack_half_pair({p0, p1}, S8Out::kBF16);
+      p[key_step][mi][i % 4] = pack_half_pair({p0, p1}, DType::kBF16);
     }
   }
 
@@ -357,7 +357,7 @@ struct AttentionWarp {
           for (int j = 0; j < 4; ++j) {
             const float(&pair)[4] = o[mi][4 * group + j];
             v[j] = pack_half_pair({pair[2 * half] * inverse, pair[2 * half + 1] * inverse},
-                                  S8Out::kBF16);
+                                  DType::kBF16);
           }
           quad_transpose(v, lane);
           if (row < params.tokens)

@@ -217,7 +217,7 @@ struct Sm80TileLoader {
 // The epilogue has no registers left to load its scales early. Asked for when the item begins, they are in L1 when it ends.
 template <class C>
 __device__ __forceinline__ void prefetch_scales(const S8GemmParams& p, const Sm80WorkItem& item) {
-  if (p.out_type == S8Out::kI32) return;
+  if (p.out_type == DType::kI32) return;
   constexpr int kSector = 8;  // floats in 32 bytes
   for (int i = threadIdx.x * kSector; i < C::kTileM; i += C::kThreads * kSector) {
     if (item.m0 + i < p.m) ptx::prefetch_l1(p.a_scale_row + item.m0 + i);

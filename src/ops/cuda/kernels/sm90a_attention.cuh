@@ -245,7 +245,7 @@ __device__ __forceinline__ void pack_probabilities(uint32_t (&p)[kSteps][4],
                                                    const float (&x)[8 * kSteps]) {
 #pragma unroll
   for (int i = 0; i < 4 * kSteps; ++i)
-    p[i / 4][i % 4] = pack_half_pair({x[2 * i], x[2 * i + 1]}, S8Out::kBF16);
+    p[i / 4][i % 4] = pack_half_pair({x[2 * i], x[2 * i + 1]}, DType::kBF16);
 }
 
 // A thread has two rows of out, columns 8 j + 2 (lane % 4) + {0, 1}. The quad turns 32 columns at a time so that each thread has 16 bytes of one row: full sectors, no shared memory.
@@ -265,7 +265,7 @@ __device__ __forceinline__ void store_rows(const AttentionParams& p, int32_t hea
 #pragma unroll
       for (int b = 0; b < 4; ++b) {
         const int i = columns / 2 + 4 * b + 2 * r;
-        v[b] = pack_half_pair({out[i] * inverse[r], out[i + 1] * inverse[r]}, S8Out::kBF16);
+        v[b] = pack_half_pair({out[i] * inverse[r], out[i + 1] * inverse[r]}, DType::kBF16);
       }
       quad_transpose(v, lane);
       if (token < p.tokens)

@@ -35,14 +35,14 @@ namespace intaglio::cuda {
 // How finished tiles leave: by the copy engine (16-bit outputs, rows of a multiple of 16 bytes), or by plain stores (everything else).
 enum class Sm90aStore { kTmaBF16, kTmaF16, kPlain };
 
-template <int kN_, int kStages_, S8Fusion kFusion_, Sm90aStore kStore_>
+template <int kN_, int kStages_, bool kGated_, Sm90aStore kStore_>
 struct Sm90aConfig {
   static constexpr int kM = 128, kN = kN_, kK = 128;
   static constexpr int kStages = kStages_;
-  static constexpr S8Fusion kFusion = kFusion_;
+  static constexpr bool kGated = kGated_;
   static constexpr Sm90aStore kStore = kStore_;
   static constexpr bool kTmaStore = kStore != Sm90aStore::kPlain;
-  static constexpr S8Out kOutType = kStore == Sm90aStore::kTmaF16 ? S8Out::kF16 : S8Out::kBF16;
+  static constexpr DType kOutType = kStore == Sm90aStore::kTmaF16 ? DType::kF16 : DType::kBF16;
   static constexpr int kCluster = 2;
   static constexpr int kConsumers = 2, kThreads = 128 * (1 + kConsumers);
   static constexpr int kBytesA = kM * kK, kBytesW = kN * kK, kBytesStage = kBytesA + kBytesW;
@@ -84,11 +84,11 @@ struct PieceColumns {
 // The scales of the first piece are loaded before the sums are waited for, those of each next one before the present one is computed.
 template <typename Config>
 struct TmaEpilogue {
-  static constexpr bool kSwiglu = Config::kFusion == S8Fusion::kSwiglu;
-  static_assert(!kSwiglu || Config::kN % 128 == 0, "SwiGLU halves the columns; pieces are 64 wide");
-  static constexpr int kPieces = (kSwiglu ? Config::kN / 2 : Config::kN) / 64;
-  // Scales are held for 64 columns of the product: all of a piece, or what makes half of one with SwiGLU.
-  static constexpr int kGroups = 8, kLoads = kSwiglu ? 2 : 1;
+  static constexpr bool kGated = Config::kGated;
+  static_assert(!kGated || Config::kN % 128 == 0, "pairs halve the columns; pieces are 64 wide");
+  static constexpr int kPieces = (kGated ? Config::kN / 2 : Config::kN) / 64;
+  // Scales are held for 64 columns of the product: all of a piece, or what makes half of one with gated pairs.
+  static constexpr int kGroups = 8, kLoads = kGated ? 2 : 1;
 
   PieceColumns<kGroups> columns;
   float row_scale[2];
@@ -101,6 +101,7 @@ struct TmaEpilogue {
   }
 
   // `turn`: the staging buffer that is next, kept from tile to tile.
+  template <class Epilogue>
   __device__ void store(const S8GemmParams& p, const CUtensorMap* map,
                         const int32_t (&acc)[Config::kN / 2], uint32_t staging, int32_t row0,
                         int32_t n0, int consumer, int& turn) {
@@ -119,15 +120,17 @@ struct TmaEpilogue {
         if (part + 1 < kPieces * kLoads) next.load(p, n0 + 8 * kGroups * (part + 1));
 #pragma unroll
         for (int i = 0; i < kGroups / kLoads; ++i) {
-          // SwiGLU: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and 4 g + 2, 4 g + 3 (up).
-          const int g = kSwiglu ? i / 2 * 4 + i % 2 : i;
+          // Gated: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and 4 g + 2, 4 g + 3 (up).
+          const int g = kGated ? i / 2 * 4 + i % 2 : i;
           float y[4];
           scale_group(y, acc, part * kGroups + g, g);
-          if constexpr (kSwiglu) {
+#pragma unroll
+          for (float& value : y) value = activate<FastMath>(typename Epilogue::Function{}, value);
+          if constexpr (kGated) {
             float up[4];
             scale_group(up, acc, part * kGroups + g + 2, g + 2);
 #pragma unroll
-            for (int e = 0; e < 4; ++e) y[e] = swiglu_one<true>(y[e], up[e]);
+            for (int e = 0; e < 4; ++e) y[e] = __fmul_rn(y[e], up[e]);
           }
           const int out_group = load * (kGroups / kLoads) + i;
           packed[out_group][0] = pack_half_pair({y[0], y[1]}, Config::kOutType);
@@ -148,7 +151,7 @@ struct TmaEpilogue {
       ptx::fence_proxy_async();
       ptx::named_barrier(1 + consumer, 128);
       if (issuer) {
-        ptx::tma_store_2d(map, staging + buffer, (kSwiglu ? n0 / 2 : n0) + 64 * piece, row0);
+        ptx::tma_store_2d(map, staging + buffer, (kGated ? n0 / 2 : n0) + 64 * piece, row0);
         ptx::tma_store_commit();
       }
     }
@@ -273,7 +276,15 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
         epilogue.prefetch(p, row0, tile.column * kN);
         ptx::wgmma_wait<0>();
         give_back(previous);
-        epilogue.store(p, &maps.out, acc, buffers, row0, tile.column * kN, consumer, turn);
+        const auto store = [&](auto type) {
+          epilogue.template store<decltype(type)>(p, &maps.out, acc, buffers, row0,
+                                                  tile.column * kN, consumer, turn);
+        };
+        if constexpr (Config::kGated) {
+          visit_gated(p.epilogue, store);
+        } else {
+          visit_plain(p.epilogue, store);
+        }
       } else {
         ptx::wgmma_wait<0>();
         give_back(previous);

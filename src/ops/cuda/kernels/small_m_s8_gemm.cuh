@@ -165,12 +165,18 @@ __global__ void __launch_bounds__(C::kThreads, 2)
       sum[0] += sums[(i * C::kTileN + n) * C::kSumsLd + m];
       sum[1] += sums[(i * C::kTileN + n + 1) * C::kSumsLd + m];
     }
-    if (out.type == S8Out::kI32) {
+    if (out.type == DType::kI32) {
       store_word_pair(out, row, col,
                       {static_cast<uint32_t>(sum[0]), static_cast<uint32_t>(sum[1])});
     } else {
-      store_pair(out, row, col,
-                 scale_pair(sum[0], sum[1], load_row_scale(q, row), load_column_pair(q, col)));
+      const float2 y = scale_pair(sum[0], sum[1], load_row_scale(q, row), load_column_pair(q, col));
+      // Gated pairs are 16 columns apart: they go through the workspace.
+      visit_plain(q.epilogue, [&](auto epilogue) {
+        using Epilogue = decltype(epilogue);
+        store_pair(out, row, col,
+                   out.type == DType::kF32 ? activate_pair<ExactMath, Epilogue>(y)
+                                           : activate_pair<FastMath, Epilogue>(y));
+      });
     }
   }
 }

@@ -7,8 +7,8 @@ const char* dequantize_s32_refusal(const S8GemmParams& p, const int32_t* sums) {
   constexpr int64_t kMostOutputs = int64_t{1} << 33;  // quads are counted in 32 bits
   if (p.m < 1 || p.n < 1) return "m and n must be at least 1";
   if (int64_t{p.m} * p.n > kMostOutputs) return "more than 2^33 outputs";
-  if (p.out_type != S8Out::kBF16 || p.fusion != S8Fusion::kNone)
-    return "the pass writes bf16 without fusion";
+  if (p.out_type != DType::kBF16 || p.epilogue != GemmEpilogue::kNone)
+    return "the pass writes bf16 without epilogue";
   if (p.n % 4 != 0) return "the pass needs n % 4 == 0";
   if (p.ldo != p.n) return "the pass writes dense rows";
   for (const void* pointer :

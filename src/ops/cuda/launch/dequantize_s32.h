@@ -10,7 +10,7 @@
 namespace intaglio::cuda {
 
 // Reads a_scale_row, w_scale_col, bias, out, m and n of `p`. sums [m, n] and out are dense (ldo == n).
-// nullptr, or why the pass cannot run: bf16 without fusion, with bias, n % 4 == 0, everything at multiples of 16 bytes.
+// nullptr, or why the pass cannot run: bf16 without epilogue, with bias, n % 4 == 0, everything at multiples of 16 bytes.
 const char* dequantize_s32_refusal(const S8GemmParams& p, const int32_t* sums);
 cudaError_t dequantize_s32(const S8GemmParams& p, const int32_t* sums, cudaStream_t stream);
 

@@ -10,7 +10,7 @@ constexpr int32_t kMostColumns = 1 << 30;
 
 bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
-int64_t bytes_of(RowType type) { return type == RowType::kF32 ? 4 : 2; }
+int64_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
 
 template <class Type, int kChunks>
 void launch_held(const E4m3RowsParams& p, const RowShape& shape, cudaStream_t stream) {
@@ -52,7 +52,7 @@ const char* e4m3_rows_refusal(const E4m3RowsParams& p) {
   if (p.rows < 0) return "rows must be >= 0";
   if (p.cols < 1 || p.cols > kMostColumns || p.cols % kColumnMultiple != 0)
     return "cols must be a multiple of 16, at most 2^30";
-  if (p.type != RowType::kF32 && p.type != RowType::kBF16 && p.type != RowType::kF16)
+  if (p.type != DType::kF32 && p.type != DType::kBF16 && p.type != DType::kF16)
     return "unknown input type";
   if (p.rows > 0 && (p.x == nullptr || p.q == nullptr || p.scale == nullptr))
     return "x, q and scale must be given";
@@ -66,11 +66,11 @@ cudaError_t e4m3_rows(const E4m3RowsParams& p, cudaStream_t stream) {
   if (e4m3_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0) return cudaSuccess;
   switch (p.type) {
-    case RowType::kF32:
+    case DType::kF32:
       return launch<F32>(p, stream);
-    case RowType::kBF16:
+    case DType::kBF16:
       return launch<BF16>(p, stream);
-    case RowType::kF16:
+    case DType::kF16:
       return launch<F16>(p, stream);
   }
   return cudaErrorInvalidValue;

@@ -20,9 +20,9 @@ bool all_aligned(std::initializer_list<const void*> pointers, uintptr_t bytes) {
   return true;
 }
 
-uintptr_t bytes_of(RowType type) { return type == RowType::kF32 ? 4 : 2; }
+uintptr_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
 
-bool is_f32_or_bf16(RowType type) { return type == RowType::kF32 || type == RowType::kBF16; }
+bool is_f32_or_bf16(DType type) { return type == DType::kF32 || type == DType::kBF16; }
 
 const char* refuse_rows(int64_t rows, int64_t cols) {
   if (rows < 0 || rows > kMostBlocks) return "rows must be 0 to 2^31 - 1";
@@ -54,23 +54,23 @@ unsigned threads_for(int64_t cols) {
                                                         : kElementThreads);
 }
 
-template <Nonlinearity kFunction>
+template <class Function>
 void launch_activate(const ActivateRowsParams& p, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>(p.rows * blocks_of_row(p.cols));
   if (p.cols % kRowPiece == 0 && p.ld % kRowPiece == 0 && is_aligned(p.x, 16)) {
-    activate_rows_kernel<kFunction, true><<<blocks, threads_for(p.cols), 0, stream>>>(p);
+    activate_rows_kernel<Function, true><<<blocks, threads_for(p.cols), 0, stream>>>(p);
   } else {
-    activate_rows_kernel<kFunction, false><<<blocks, threads_for(p.cols), 0, stream>>>(p);
+    activate_rows_kernel<Function, false><<<blocks, threads_for(p.cols), 0, stream>>>(p);
   }
 }
 
-template <class X, class Out>
-void launch_swiglu(const SwigluRowsParams& p, cudaStream_t stream) {
+template <class Epilogue, class X, class Out>
+void launch_epilogue(const EpilogueRowsParams& p, cudaStream_t stream) {
   const auto rows = static_cast<unsigned>(p.rows);
   if (p.cols % kRowPiece == 0 && all_aligned({p.x, p.out}, 16)) {
-    swiglu_rows_kernel<X, Out, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+    epilogue_rows_kernel<Epilogue, X, Out, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
   } else {
-    swiglu_rows_kernel<X, Out, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+    epilogue_rows_kernel<Epilogue, X, Out, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
   }
 }
 
@@ -131,11 +131,11 @@ void launch_place(const PlacePictureParams& p, cudaStream_t stream) {
 
 }  // namespace
 
-const char* convert_elements_refusal(const void* in, RowType in_type, const void* out,
-                                     RowType out_type, int64_t count) {
+const char* convert_elements_refusal(const void* in, DType in_type, const void* out, DType out_type,
+                                     int64_t count) {
   const bool known =
-      (in_type == RowType::kF32 && out_type == RowType::kBF16) ||
-      ((in_type == RowType::kBF16 || in_type == RowType::kF16) && out_type == RowType::kF32);
+      (in_type == DType::kF32 && out_type == DType::kBF16) ||
+      ((in_type == DType::kBF16 || in_type == DType::kF16) && out_type == DType::kF32);
   if (!known) return "conversions are f32 to bf16, bf16 to f32 and f16 to f32";
   if (const char* reason = refuse_count(count)) return reason;
   if (count > 0 && (in == nullptr || out == nullptr)) return "in and out must be given";
@@ -144,7 +144,7 @@ const char* convert_elements_refusal(const void* in, RowType in_type, const void
              : "in or out is not aligned to its type";
 }
 
-cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType out_type,
+cudaError_t convert_elements(const void* in, DType in_type, void* out, DType out_type,
                              int64_t count, cudaStream_t stream) {
   if (convert_elements_refusal(in, in_type, out, out_type, count) != nullptr)
     return cudaErrorInvalidValue;
@@ -152,12 +152,12 @@ cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType
   p.a = in;
   p.out = out;
   p.count = count;
-  if (in_type == RowType::kF32) return launch_flat<ConvertElements<F32, BF16>>(p, stream);
-  return in_type == RowType::kBF16 ? launch_flat<ConvertElements<BF16, F32>>(p, stream)
-                                   : launch_flat<ConvertElements<F16, F32>>(p, stream);
+  if (in_type == DType::kF32) return launch_flat<ConvertElements<F32, BF16>>(p, stream);
+  return in_type == DType::kBF16 ? launch_flat<ConvertElements<BF16, F32>>(p, stream)
+                                 : launch_flat<ConvertElements<F16, F32>>(p, stream);
 }
 
-const char* add_in_place_refusal(const float* h, const void* y, RowType y_type, int64_t count) {
+const char* add_in_place_refusal(const float* h, const void* y, DType y_type, int64_t count) {
   if (const char* reason = refuse_count(count)) return reason;
   if (!is_f32_or_bf16(y_type)) return "y must be f32 or bf16";
   if (count > 0 && (h == nullptr || y == nullptr)) return "h and y must be given";
@@ -165,15 +165,15 @@ const char* add_in_place_refusal(const float* h, const void* y, RowType y_type, 
                                                              : "h or y is not aligned to its type";
 }
 
-cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
+cudaError_t add_in_place(float* h, const void* y, DType y_type, int64_t count,
                          cudaStream_t stream) {
   if (add_in_place_refusal(h, y, y_type, count) != nullptr) return cudaErrorInvalidValue;
   FlatParams p;
   p.a = p.out = h;
   p.b = y;
   p.count = count;
-  return y_type == RowType::kF32 ? launch_flat<AddElements<F32>>(p, stream)
-                                 : launch_flat<AddElements<BF16>>(p, stream);
+  return y_type == DType::kF32 ? launch_flat<AddElements<F32>>(p, stream)
+                               : launch_flat<AddElements<BF16>>(p, stream);
 }
 
 const char* activate_rows_refusal(const ActivateRowsParams& p) {
@@ -188,24 +188,13 @@ const char* activate_rows_refusal(const ActivateRowsParams& p) {
 cudaError_t activate_rows(const ActivateRowsParams& p, cudaStream_t stream) {
   if (activate_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
-  switch (p.function) {
-    case Nonlinearity::kSilu:
-      launch_activate<Nonlinearity::kSilu>(p, stream);
-      break;
-    case Nonlinearity::kTanh:
-      launch_activate<Nonlinearity::kTanh>(p, stream);
-      break;
-    case Nonlinearity::kGeluTanh:
-      launch_activate<Nonlinearity::kGeluTanh>(p, stream);
-      break;
-    case Nonlinearity::kSigmoid:
-      launch_activate<Nonlinearity::kSigmoid>(p, stream);
-      break;
-  }
+  visit_nonlinearity(p.function,
+                     [&](auto function) { launch_activate<decltype(function)>(p, stream); });
   return cudaPeekAtLastError();
 }
 
-const char* swiglu_rows_refusal(const SwigluRowsParams& p) {
+const char* epilogue_rows_refusal(const EpilogueRowsParams& p) {
+  if (!needs_pass(p.epilogue)) return "there is nothing to do";
   if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
   if (!is_f32_or_bf16(p.x_type) || !is_f32_or_bf16(p.out_type))
     return "x and out must be f32 or bf16";
@@ -216,16 +205,21 @@ const char* swiglu_rows_refusal(const SwigluRowsParams& p) {
              : "x or out is not aligned to its type";
 }
 
-cudaError_t swiglu_rows(const SwigluRowsParams& p, cudaStream_t stream) {
-  if (swiglu_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+cudaError_t epilogue_rows(const EpilogueRowsParams& p, cudaStream_t stream) {
+  if (epilogue_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
-  if (p.x_type == RowType::kF32) {
-    p.out_type == RowType::kF32 ? launch_swiglu<F32, F32>(p, stream)
-                                : launch_swiglu<F32, BF16>(p, stream);
-  } else {
-    p.out_type == RowType::kF32 ? launch_swiglu<BF16, F32>(p, stream)
-                                : launch_swiglu<BF16, BF16>(p, stream);
-  }
+  visit_epilogue(p.epilogue, [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    if constexpr (!std::is_same_v<typename Epilogue::Function, Identity>) {
+      if (p.x_type == DType::kF32) {
+        p.out_type == DType::kF32 ? launch_epilogue<Epilogue, F32, F32>(p, stream)
+                                  : launch_epilogue<Epilogue, F32, BF16>(p, stream);
+      } else {
+        p.out_type == DType::kF32 ? launch_epilogue<Epilogue, BF16, F32>(p, stream)
+                                  : launch_epilogue<Epilogue, BF16, BF16>(p, stream);
+      }
+    }
+  });
   return cudaPeekAtLastError();
 }
 
@@ -242,14 +236,14 @@ const char* add_bias_rows_refusal(const AddBiasRowsParams& p) {
 cudaError_t add_bias_rows(const AddBiasRowsParams& p, cudaStream_t stream) {
   if (add_bias_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
-  p.type == RowType::kF32 ? launch_add_bias<F32>(p, stream) : launch_add_bias<BF16>(p, stream);
+  p.type == DType::kF32 ? launch_add_bias<F32>(p, stream) : launch_add_bias<BF16>(p, stream);
   return cudaPeekAtLastError();
 }
 
 const char* gather_rows_refusal(const GatherRowsParams& p) {
   if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
   if (p.vocabulary < 0 || p.vocabulary > (int64_t{1} << 31)) return "vocabulary must be 0 to 2^31";
-  if (!is_f32_or_bf16(p.table_type) && p.table_type != RowType::kF16) return "unknown table type";
+  if (!is_f32_or_bf16(p.table_type) && p.table_type != DType::kF16) return "unknown table type";
   if (p.rows > 0 && p.cols > 0 && (p.ids == nullptr || p.table == nullptr || p.out == nullptr))
     return "ids, table and out must be given";
   return all_aligned({p.ids, p.out}, 4) && is_aligned(p.table, bytes_of(p.table_type))
@@ -260,9 +254,9 @@ const char* gather_rows_refusal(const GatherRowsParams& p) {
 cudaError_t gather_rows(const GatherRowsParams& p, cudaStream_t stream) {
   if (gather_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
-  if (p.table_type == RowType::kF32) {
+  if (p.table_type == DType::kF32) {
     launch_gather<F32>(p, stream);
-  } else if (p.table_type == RowType::kBF16) {
+  } else if (p.table_type == DType::kBF16) {
     launch_gather<BF16>(p, stream);
   } else {
     launch_gather<F16>(p, stream);
@@ -310,7 +304,7 @@ const char* softmax_rows_refusal(const SoftmaxRowsParams& p) {
 cudaError_t softmax_rows(const SoftmaxRowsParams& p, cudaStream_t stream) {
   if (softmax_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
-  p.out_type == RowType::kF32 ? launch_softmax<F32>(p, stream) : launch_softmax<BF16>(p, stream);
+  p.out_type == DType::kF32 ? launch_softmax<F32>(p, stream) : launch_softmax<BF16>(p, stream);
   return cudaPeekAtLastError();
 }
 

@@ -9,21 +9,20 @@
 namespace intaglio::cuda {
 
 // out[i] = in[i], F32 to BF16 (to nearest even, NaN stays NaN), BF16 or F16 to F32.
-const char* convert_elements_refusal(const void* in, RowType in_type, const void* out,
-                                     RowType out_type, int64_t count);
-cudaError_t convert_elements(const void* in, RowType in_type, void* out, RowType out_type,
+const char* convert_elements_refusal(const void* in, DType in_type, const void* out, DType out_type,
+                                     int64_t count);
+cudaError_t convert_elements(const void* in, DType in_type, void* out, DType out_type,
                              int64_t count, cudaStream_t stream);
 
 // h[i] += y[i]; y F32 or BF16
-const char* add_in_place_refusal(const float* h, const void* y, RowType y_type, int64_t count);
-cudaError_t add_in_place(float* h, const void* y, RowType y_type, int64_t count,
-                         cudaStream_t stream);
+const char* add_in_place_refusal(const float* h, const void* y, DType y_type, int64_t count);
+cudaError_t add_in_place(float* h, const void* y, DType y_type, int64_t count, cudaStream_t stream);
 
 const char* activate_rows_refusal(const ActivateRowsParams& params);
 cudaError_t activate_rows(const ActivateRowsParams& params, cudaStream_t stream);
 
-const char* swiglu_rows_refusal(const SwigluRowsParams& params);
-cudaError_t swiglu_rows(const SwigluRowsParams& params, cudaStream_t stream);
+const char* epilogue_rows_refusal(const EpilogueRowsParams& params);
+cudaError_t epilogue_rows(const EpilogueRowsParams& params, cudaStream_t stream);
 
 const char* add_bias_rows_refusal(const AddBiasRowsParams& params);
 cudaError_t add_bias_rows(const AddBiasRowsParams& params, cudaStream_t stream);

@@ -8,11 +8,11 @@ bool is_aligned(const void* pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
-uintptr_t bytes_of(RowType type) { return type == RowType::kF32 ? 4 : 2; }
+uintptr_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-int elements_of_piece(RowType type) { return static_cast<int>(16 / bytes_of(type)); }
+int elements_of_piece(DType type) { return static_cast<int>(16 / bytes_of(type)); }
 
 bool is_fast(const GroupNormParams& p) {
   const int piece = elements_of_piece(p.type);
@@ -58,7 +58,7 @@ void launch(const GroupNormArgs& a, cudaStream_t stream) {
 }  // namespace
 
 const char* group_norm_sizes_refusal(const GroupNormParams& p) {
-  if (p.type != RowType::kF32 && p.type != RowType::kBF16) return "x and y must be f32 or bf16";
+  if (p.type != DType::kF32 && p.type != DType::kBF16) return "x and y must be f32 or bf16";
   if (p.pixels < 0 || p.pixels > (int64_t{1} << 34)) return "pixels must be 0 to 2^34";
   if (p.channels < 1 || p.channels > kMostGroupNormChannels) return "channels must be 1 to 65536";
   if (p.groups < 1 || p.groups > 65535 || p.channels % p.groups != 0)
@@ -87,7 +87,7 @@ cudaError_t group_norm(const GroupNormParams& p, cudaStream_t stream) {
   if (p.pixels == 0) return cudaSuccess;
   const int blocks = sum_blocks(p);
   const GroupNormArgs args{p, blocks, div_up(p.pixels, blocks)};
-  p.type == RowType::kF32 ? launch<F32>(args, stream) : launch<BF16>(args, stream);
+  p.type == DType::kF32 ? launch<F32>(args, stream) : launch<BF16>(args, stream);
   return cudaPeekAtLastError();
 }
 

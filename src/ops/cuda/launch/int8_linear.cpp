@@ -57,7 +57,7 @@ Status int8_quantize_rows(const Int8RowsCall& call, void* stream) {
   params.scale = call.scale;
   params.rows = call.rows;
   params.cols = call.cols;
-  params.type = row_type(call.x_type);
+  params.type = call.x_type;
   if (call.rotation_group != 0) {
     params.transform = RowTransform::kRotate;
     params.group = call.rotation_group;

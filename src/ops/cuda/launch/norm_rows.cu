@@ -9,7 +9,7 @@ bool is_aligned(const void* pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
-uintptr_t bytes_of(RowOut type) { return type == RowOut::kF32 ? 4 : type == RowOut::kBF16 ? 2 : 1; }
+uintptr_t bytes_of(DType type) { return type == DType::kF32 ? 4 : type == DType::kBF16 ? 2 : 1; }
 
 const char* refuse_sizes(int64_t rows, int64_t cols) {
   if (rows < 0 || rows > 0x7fffffff) return "rows must be 0 to 2^31 - 1";
@@ -19,11 +19,11 @@ const char* refuse_sizes(int64_t rows, int64_t cols) {
 
 const char* refuse_norm(const RowNorm& n) {
   if (n.kind != RowNormKind::kRms && n.kind != RowNormKind::kLayer) return "unknown norm";
-  if (n.out_type != RowOut::kF32 && n.out_type != RowOut::kBF16 && n.out_type != RowOut::kI8 &&
-      n.out_type != RowOut::kE4M3)
+  if (n.out_type != DType::kF32 && n.out_type != DType::kBF16 && n.out_type != DType::kI8 &&
+      n.out_type != DType::kF8E4M3)
     return "unknown output type";
   if (!(n.eps >= 0.0f)) return "eps must be >= 0";
-  if ((n.out_type == RowOut::kI8 || n.out_type == RowOut::kE4M3) && n.scale == nullptr)
+  if ((n.out_type == DType::kI8 || n.out_type == DType::kF8E4M3) && n.scale == nullptr)
     return "int8 and e4m3 need scale";
   if (!is_aligned(n.out, bytes_of(n.out_type))) return "out is not aligned to its type";
   return nullptr;
@@ -46,14 +46,14 @@ int64_t shared_limit() {
   return bytes - 1024;
 }
 
-template <RowUpdate kUpdate, class YType, RowOut kOut, bool kShift, int kChunks>
+template <RowUpdate kUpdate, class YType, DType kOut, bool kShift, int kChunks>
 cudaError_t launch_held(const ResidualRowsParams& p, cudaStream_t stream) {
   held_norm_rows<kUpdate, YType, kChunks, kOut, kShift>
       <<<static_cast<unsigned>(p.rows), HeldNormConfig<kChunks>::kThreads, 0, stream>>>(p);
   return cudaPeekAtLastError();
 }
 
-template <RowUpdate kUpdate, class YType, RowOut kOut, bool kShift>
+template <RowUpdate kUpdate, class YType, DType kOut, bool kShift>
 cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
   const auto rows = static_cast<unsigned>(p.rows);
   const int64_t pieces = (p.cols + kRowPiece - 1) / kRowPiece;
@@ -87,7 +87,7 @@ cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
 }
 
 // Nothing adds a plain y before a norm with a shift: that has no kernels, and residual_rows launches the two apart.
-template <RowUpdate kUpdate, class YType, RowOut kOut>
+template <RowUpdate kUpdate, class YType, DType kOut>
 cudaError_t launch_shift(const ResidualRowsParams& p, cudaStream_t stream) {
   if constexpr (kUpdate != RowUpdate::kAdd) {
     if (p.next.shift != nullptr) return launch<kUpdate, YType, kOut, true>(p, stream);
@@ -98,14 +98,14 @@ cudaError_t launch_shift(const ResidualRowsParams& p, cudaStream_t stream) {
 // e4m3 has kernels of its own; those of int8 write the other types too.
 template <RowUpdate kUpdate, class YType>
 cudaError_t launch_out(const ResidualRowsParams& p, cudaStream_t stream) {
-  return p.next.out_type == RowOut::kE4M3 ? launch_shift<kUpdate, YType, RowOut::kE4M3>(p, stream)
-                                          : launch_shift<kUpdate, YType, RowOut::kI8>(p, stream);
+  return p.next.out_type == DType::kF8E4M3 ? launch_shift<kUpdate, YType, DType::kF8E4M3>(p, stream)
+                                           : launch_shift<kUpdate, YType, DType::kI8>(p, stream);
 }
 
 template <RowUpdate kUpdate>
 cudaError_t launch_typed(const ResidualRowsParams& p, cudaStream_t stream) {
-  return p.y_type == RowType::kF32 ? launch_out<kUpdate, F32>(p, stream)
-                                   : launch_out<kUpdate, BF16>(p, stream);
+  return p.y_type == DType::kF32 ? launch_out<kUpdate, F32>(p, stream)
+                                 : launch_out<kUpdate, BF16>(p, stream);
 }
 
 }  // namespace
@@ -120,9 +120,9 @@ const char* norm_rows_refusal(const NormRowsParams& p) {
 const char* residual_rows_refusal(const ResidualRowsParams& p) {
   if (const char* reason = refuse_sizes(p.rows, p.cols)) return reason;
   if (p.update != RowUpdate::kAdd && p.update != RowUpdate::kGated) return "unknown update";
-  if (p.y_type != RowType::kF32 && p.y_type != RowType::kBF16) return "y must be f32 or bf16";
+  if (p.y_type != DType::kF32 && p.y_type != DType::kBF16) return "y must be f32 or bf16";
   if (p.rows > 0 && (p.h == nullptr || p.y == nullptr)) return "h and y must be given";
-  if (!is_aligned(p.h, 4) || !is_aligned(p.y, p.y_type == RowType::kF32 ? 4 : 2))
+  if (!is_aligned(p.h, 4) || !is_aligned(p.y, p.y_type == DType::kF32 ? 4 : 2))
     return "h or y is not aligned to its type";
   if (p.update == RowUpdate::kGated && !(p.eps >= 0.0f)) return "eps must be >= 0";
   return p.next.out == nullptr ? nullptr : refuse_norm(p.next);

@@ -13,11 +13,11 @@ constexpr int64_t kMostBlocks = int64_t{1} << 30;  // the others' tiles are done
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-bool is_aligned(const void* pointer, RowType type) {
-  return reinterpret_cast<uintptr_t>(pointer) % (type == RowType::kF32 ? 4 : 2) == 0;
+bool is_aligned(const void* pointer, DType type) {
+  return reinterpret_cast<uintptr_t>(pointer) % (type == DType::kF32 ? 4 : 2) == 0;
 }
 
-bool is_float_type(RowType type) { return type == RowType::kF32 || type == RowType::kBF16; }
+bool is_float_type(DType type) { return type == DType::kF32 || type == DType::kBF16; }
 
 }  // namespace
 
@@ -29,7 +29,7 @@ const char* plain_gemm_refusal(const PlainGemmParams& p) {
   if (p.m == 0) return nullptr;
   if (p.a == nullptr || p.w == nullptr || p.out == nullptr) return "a, w and out must be given";
   return is_aligned(p.a, p.type) && is_aligned(p.w, p.type) && is_aligned(p.out, p.out_type) &&
-                 is_aligned(p.bias, RowType::kF32)
+                 is_aligned(p.bias, DType::kF32)
              ? nullptr
              : "a pointer is not aligned to its type";
 }
@@ -41,7 +41,7 @@ cudaError_t plain_gemm(const PlainGemmParams& p, cudaStream_t stream) {
   const int64_t tiles_m = div_up(p.m, C::kTile), tiles_n = div_up(p.n, C::kTile);
   const auto blocks =
       static_cast<unsigned>(tiles_m > kMostBlocks / tiles_n ? kMostBlocks : tiles_m * tiles_n);
-  if (p.type == RowType::kF32) {
+  if (p.type == DType::kF32) {
     plain_gemm_kernel<float><<<blocks, C::kThreads, 0, stream>>>(p);
   } else {
     plain_gemm_kernel<__nv_bfloat16><<<blocks, C::kThreads, 0, stream>>>(p);

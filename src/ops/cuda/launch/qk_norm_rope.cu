@@ -9,7 +9,7 @@ bool is_aligned(const void* pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
-int64_t bytes_of(RowType type) { return type == RowType::kF32 ? 4 : 2; }
+int64_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
 
 bool is_fast(const QkNormRopeParams& p) {
   if (p.head_dim != 64 && p.head_dim != 128 && p.head_dim != 256) return false;
@@ -88,7 +88,7 @@ void launch(const QkNormRopeParams& p, cudaStream_t stream) {
 }  // namespace
 
 const char* qk_norm_rope_refusal(const QkNormRopeParams& p) {
-  if (p.type != RowType::kF32 && p.type != RowType::kBF16) return "q and k must be f32 or bf16";
+  if (p.type != DType::kF32 && p.type != DType::kBF16) return "q and k must be f32 or bf16";
   if (p.tokens < 0 || p.tokens > (1 << 24)) return "tokens must be 0 to 2^24";
   if (p.heads < 1 || p.kv_heads < 1 || p.heads > 1024 || p.kv_heads > 1024)
     return "heads and kv_heads must be 1 to 1024";
@@ -120,7 +120,7 @@ size_t qk_norm_rope_workspace_bytes(const QkNormRopeParams& p) {
 cudaError_t qk_norm_rope(const QkNormRopeParams& p, cudaStream_t stream) {
   if (qk_norm_rope_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.tokens == 0) return cudaSuccess;
-  p.type == RowType::kF32 ? launch<F32>(p, stream) : launch<BF16>(p, stream);
+  p.type == DType::kF32 ? launch<F32>(p, stream) : launch<BF16>(p, stream);
   return cudaPeekAtLastError();
 }
 

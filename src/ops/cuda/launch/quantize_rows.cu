@@ -7,7 +7,7 @@ namespace {
 
 bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
-int64_t bytes_of(RowType type) { return type == RowType::kF32 ? 4 : 2; }
+int64_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
 
 bool is_swiglu(RowTransform transform) {
   return transform == RowTransform::kSwigluHalves || transform == RowTransform::kSwigluInterleaved;
@@ -63,11 +63,11 @@ RowShape shape_for(const QuantizeRowsParams& p) {
 template <template <class> class Transform, bool kKnown>
 cudaError_t launch_typed(const QuantizeRowsParams& p, const RowShape& shape, cudaStream_t stream) {
   switch (p.type) {
-    case RowType::kF32:
+    case DType::kF32:
       return launch<Transform<F32>, kKnown>(p, shape, stream);
-    case RowType::kBF16:
+    case DType::kBF16:
       return launch<Transform<BF16>, kKnown>(p, shape, stream);
-    case RowType::kF16:
+    case DType::kF16:
       return launch<Transform<F16>, kKnown>(p, shape, stream);
   }
   return cudaErrorInvalidValue;
@@ -86,7 +86,7 @@ bool rows_are_vectors(const QuantizeRowsParams& p) {
 
 const char* quantize_rows_refusal(const QuantizeRowsParams& p) {
   if (p.rows < 0 || p.cols < 1) return "rows must be >= 0 and cols >= 1";
-  if (p.type != RowType::kF32 && p.type != RowType::kBF16 && p.type != RowType::kF16)
+  if (p.type != DType::kF32 && p.type != DType::kBF16 && p.type != DType::kF16)
     return "unknown input type";
   if (p.rows > 0 && (p.x == nullptr || p.q == nullptr || p.scale == nullptr))
     return "x, q and scale must be given";
@@ -105,7 +105,7 @@ const char* quantize_rows_refusal(const QuantizeRowsParams& p) {
       return p.eps >= 0.0f ? nullptr : "eps must be >= 0";
     case RowTransform::kSwigluHalves:
     case RowTransform::kSwigluInterleaved:
-      if (p.type != RowType::kBF16) return "SwiGLU takes bf16";
+      if (p.type != DType::kBF16) return "SwiGLU takes bf16";
       if (p.transform == RowTransform::kSwigluInterleaved && p.cols % 16 != 0)
         return "interleaved SwiGLU needs a multiple of 16 columns";
       return nullptr;
@@ -128,7 +128,7 @@ namespace detail {
 RowShape shape_of(const QuantizeRowsParams& p) {
   switch (p.transform) {
     case RowTransform::kNone:
-      return p.type == RowType::kF32 ? shape_for<PlainRows<F32>>(p) : shape_for<PlainRows<BF16>>(p);
+      return p.type == DType::kF32 ? shape_for<PlainRows<F32>>(p) : shape_for<PlainRows<BF16>>(p);
     case RowTransform::kRmsNorm:
       return shape_for<RmsNormRows<BF16>>(p);
     case RowTransform::kSwigluHalves:

@@ -44,11 +44,11 @@ cudaError_t launch_group(const QuantizeRowsParams& p, const RowShape& shape, cud
 cudaError_t launch_rotate_quantize_rows(const QuantizeRowsParams& p, const RowShape& shape,
                                         cudaStream_t stream) {
   switch (p.type) {
-    case RowType::kF32:
+    case DType::kF32:
       return launch_group<F32>(p, shape, stream);
-    case RowType::kBF16:
+    case DType::kBF16:
       return launch_group<BF16>(p, shape, stream);
-    case RowType::kF16:
+    case DType::kF16:
       return launch_group<F16>(p, shape, stream);
   }
   return cudaErrorInvalidValue;

@@ -62,7 +62,7 @@ const char* refusal(const S8GemmParams& p, const S8GemmChoice& choice, int confi
 S8GemmShape shape_of(const S8GemmParams& p, bool aligned) {
   // Aligned rows serve any k: their padding is read but counts for nothing. The tables know such a k by its next multiple.
   const int64_t k = aligned ? (p.k + kRowAlignment - 1) / kRowAlignment * kRowAlignment : p.k;
-  return {p.m, p.n, k, p.fusion, p.out_type};
+  return {p.m, p.n, k, p.epilogue, p.out_type};
 }
 
 // Everything that is chosen for one device, kept for the life of the process.
@@ -80,7 +80,7 @@ class Chooser {
 
   S8GemmChoice choose(const S8GemmParams& p, bool aligned) {
     const S8GemmShape shape = shape_of(p, aligned);
-    const Key key{shape.m, shape.n, shape.k, shape.fusion, shape.out_type, aligned};
+    const Key key{shape.m, shape.n, shape.k, shape.epilogue, shape.out_type, aligned};
     const std::scoped_lock lock(mutex_);
     auto found = chosen_.find(key);
     if (found == chosen_.end()) {
@@ -91,7 +91,7 @@ class Chooser {
   }
 
  private:
-  using Key = std::tuple<int64_t, int64_t, int64_t, S8Fusion, S8Out, bool>;
+  using Key = std::tuple<int64_t, int64_t, int64_t, GemmEpilogue, DType, bool>;
   const CudaDevice& device_;
   TuningCache cache_;
   std::vector<TileConfig> all_, any_rows_;

@@ -28,8 +28,8 @@ inline S8GemmParams partial_sums_params(const S8GemmParams& p, const S8SplitK& s
   S8GemmParams q = p;
   q.out = workspace;
   q.ldo = split.ld;
-  q.out_type = S8Out::kI32;
-  q.fusion = S8Fusion::kNone;
+  q.out_type = DType::kI32;
+  q.epilogue = GemmEpilogue::kNone;
   return q;
 }
 

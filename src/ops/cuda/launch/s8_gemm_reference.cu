@@ -2,6 +2,7 @@
 #include <cuda_fp16.h>
 
 #include "ops/cuda/launch/s8_gemm_reference.h"
+#include "ops/cuda/tile/activation.cuh"
 
 namespace intaglio::cuda {
 namespace {
@@ -39,35 +40,38 @@ __device__ float dequantized(const S8GemmParams& p, int64_t row, int64_t column)
   return p.bias != nullptr ? __fadd_rn(y, p.bias[column]) : y;
 }
 
-__device__ float rounded(S8Out type, float y) {
-  if (type == S8Out::kBF16) return __bfloat162float(__float2bfloat16_rn(y));
-  return type == S8Out::kF16 ? __half2float(__float2half_rn(y)) : y;
+__device__ float rounded(DType type, float y) {
+  if (type == DType::kBF16) return __bfloat162float(__float2bfloat16_rn(y));
+  return type == DType::kF16 ? __half2float(__float2half_rn(y)) : y;
 }
 
 __device__ float output_of(const S8GemmParams& p, int64_t at) {
-  if (p.out_type == S8Out::kBF16)
+  if (p.out_type == DType::kBF16)
     return __bfloat162float(static_cast<const __nv_bfloat16*>(p.out)[at]);
-  if (p.out_type == S8Out::kF16) return __half2float(static_cast<const __half*>(p.out)[at]);
+  if (p.out_type == DType::kF16) return __half2float(static_cast<const __half*>(p.out)[at]);
   return static_cast<const float*>(p.out)[at];
 }
 
 __global__ void count_wrong_kernel(const S8GemmParams p, unsigned long long* wrong) {
-  const bool swiglu = p.fusion == S8Fusion::kSwiglu && p.out_type != S8Out::kI32;
-  const int64_t columns = swiglu ? p.n / 2 : p.n;
+  const int64_t columns = out_columns(p);
   const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
   if (i >= p.m * columns) return;
   const int64_t row = i / columns, column = i % columns, at = row * p.ldo + column;
   bool right;
-  if (p.out_type == S8Out::kI32) {
+  if (p.out_type == DType::kI32) {
     right = static_cast<const int32_t*>(p.out)[at] == plain_sum(p, row, column);
-  } else if (!swiglu) {
+  } else if (p.epilogue == GemmEpilogue::kNone) {
     right = output_of(p, at) == rounded(p.out_type, dequantized(p, row, column));
   } else {
-    const int64_t gate = column / 16 * 32 + column % 16;
-    const float g = dequantized(p, row, gate), u = dequantized(p, row, gate + 16);
-    const float want = g / (1.0f + expf(-g)) * u;
-    const float step = p.out_type == S8Out::kBF16  ? 0x1p-7f
-                       : p.out_type == S8Out::kF16 ? 0x1p-10f
+    float want = 0.0f;
+    visit_epilogue(p.epilogue, [&](auto epilogue) {
+      using Epilogue = decltype(epilogue);
+      const int64_t first = Epilogue::kGated ? column / 16 * 32 + column % 16 : column;
+      want = activate<RoundedMath>(typename Epilogue::Function{}, dequantized(p, row, first));
+      if constexpr (Epilogue::kGated) want *= dequantized(p, row, first + 16);
+    });
+    const float step = p.out_type == DType::kBF16  ? 0x1p-7f
+                       : p.out_type == DType::kF16 ? 0x1p-10f
                                                    : 0x1p-20f;
     right = fabsf(output_of(p, at) - want) <= 2.0f * step * fabsf(want) + 1e-6f;
   }

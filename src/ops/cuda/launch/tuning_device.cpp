@@ -18,7 +18,7 @@ constexpr double kRoundMs =
 constexpr int kMostLaunches = 64;
 constexpr int64_t kRowAlignment = 16;
 
-int64_t output_bytes(S8Out type) { return type == S8Out::kBF16 || type == S8Out::kF16 ? 2 : 4; }
+int64_t output_bytes(DType type) { return type == DType::kBF16 || type == DType::kF16 ? 2 : 4; }
 
 class CudaTuningDevice final : public TuningDevice {
  public:
@@ -37,11 +37,10 @@ class CudaTuningDevice final : public TuningDevice {
     p_.m = static_cast<int32_t>(shape.m);
     p_.n = static_cast<int32_t>(shape.n);
     p_.k = static_cast<int32_t>(shape.k);
-    p_.fusion = shape.fusion;
+    p_.epilogue = shape.epilogue;
     p_.out_type = shape.out_type;
     p_.lda = p_.ldw = (shape.k + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
-    const bool halved = shape.fusion == S8Fusion::kSwiglu && shape.out_type != S8Out::kI32;
-    p_.ldo = halved ? shape.n / 2 : shape.n;
+    p_.ldo = out_columns(p_);
     const auto take = [&](DeviceBuffer& buffer, int64_t bytes) -> Status {
       INTAGLIO_ASSIGN(buffer, DeviceBuffer::allocate(static_cast<size_t>(bytes)));
       return {};

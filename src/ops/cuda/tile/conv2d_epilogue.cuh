@@ -90,7 +90,7 @@ __device__ __forceinline__ void write_conv2d_blocks(const Conv2dParams& p, const
             const float2 more = conv2d_unpack_pair(a[j]);
             y = {__fadd_rn(y.x, more.x), __fadd_rn(y.y, more.y)};
           }
-          v[j] = pack_half_pair(y, S8Out::kBF16);
+          v[j] = pack_half_pair(y, DType::kBF16);
         }
         quad_transpose(v, lane);
         const int col = block_col + 32 * group;

@@ -7,7 +7,7 @@
 //   y = float(acc) * (a_scale_row * w_scale_col) + bias, each step rounded: the bits of the CPU reference. Hence the _rn intrinsics,
 //   which the compiler must not contract to a fused multiply-add.
 //
-// Work goes by 32 columns (four blocks): that is one SwiGLU group (blocks 0, 1 gate, 2, 3 up), and for 2-byte outputs four lanes hold
+// Work goes by 32 columns (four blocks): that is one group of gated pairs (blocks 0, 1 gate, 2, 3 up), and for 2-byte outputs four lanes hold
 // four blocks of a row as 4-byte pieces. A transpose of 4 x 4 pieces between the four lanes (four shuffles) gives each lane a whole
 // block, 16 bytes. So every store writes full 32-byte sectors with no trip through shared memory, no barrier and no bytes taken from the
 // main loop's stages. 4-byte outputs write full sectors without it: four lanes x 8 bytes.
@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "ops/cuda/s8_gemm_params.h"
+#include "ops/cuda/tile/activation.cuh"
 #include "ops/cuda/tile/mma_layout.h"
 
 namespace intaglio::cuda {
@@ -28,24 +29,23 @@ struct ColumnPair {
   float scale0, scale1, bias0, bias1;
 };
 
-// The output as stores see it: `cols` is n / 2 with SwiGLU.
+// The output as stores see it: `cols` is n / 2 of gated pairs.
 struct OutputView {
   void* data;
   int64_t ldo;
   int32_t rows, cols;
-  S8Out type;
+  DType type;
   bool pairs;   // two adjacent elements from an even column are one aligned store
   bool blocks;  // 2-byte outputs: eight elements from a multiple of 8 are one aligned 16-byte store
 };
 
 __device__ __forceinline__ OutputView output_view(const S8GemmParams& p) {
-  const bool half = p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16;
-  const bool halved = p.fusion == S8Fusion::kSwiglu && p.out_type != S8Out::kI32;
+  const bool half = p.out_type == DType::kBF16 || p.out_type == DType::kF16;
   const auto address = reinterpret_cast<uintptr_t>(p.out);
   return {.data = p.out,
           .ldo = p.ldo,
           .rows = p.m,
-          .cols = halved ? p.n / 2 : p.n,
+          .cols = out_columns(p),
           .type = p.out_type,
           .pairs = p.ldo % 2 == 0 && address % (half ? 4 : 8) == 0,
           .blocks = half && p.ldo % 8 == 0 && address % 16 == 0};
@@ -79,22 +79,21 @@ __device__ __forceinline__ float2 scale_pair(int32_t acc0, int32_t acc1, float r
           scale_one(acc1, row_scale, c.scale1, c.bias1)};
 }
 
-// silu(gate) * up. Exact: within 4 units in the last place of float. Fast, for outputs of 16 bits: exp by one instruction, relative error below
-// 2e-5 for |gate| < 88. exp overflows to infinity for gate < -88, and the quotient to -0.
-template <bool kFast>
-__device__ __forceinline__ float swiglu_one(float gate, float up) {
-  const float e = kFast ? __expf(-gate) : expf(-gate);
-  return __fmul_rn(__fdividef(gate, 1.0f + e), up);
+template <class Math, class Epilogue>
+__device__ __forceinline__ float2 activate_pair(float2 y) {
+  constexpr typename Epilogue::Function kFunction;
+  return {activate<Math>(kFunction, y.x), activate<Math>(kFunction, y.y)};
 }
 
-template <bool kFast>
-__device__ __forceinline__ float2 swiglu_pair(float2 gate, float2 up) {
-  return {swiglu_one<kFast>(gate.x, up.x), swiglu_one<kFast>(gate.y, up.y)};
+template <class Math, class Epilogue>
+__device__ __forceinline__ float2 gate_pair(float2 gate, float2 up) {
+  const float2 y = activate_pair<Math, Epilogue>(gate);
+  return {__fmul_rn(y.x, up.x), __fmul_rn(y.y, up.y)};
 }
 
 // Two floats as two bf16 or fp16, the first in the low half.
-__device__ __forceinline__ uint32_t pack_half_pair(float2 y, S8Out type) {
-  if (type == S8Out::kBF16) {
+__device__ __forceinline__ uint32_t pack_half_pair(float2 y, DType type) {
+  if (type == DType::kBF16) {
     const __nv_bfloat162 v = __floats2bfloat162_rn(y.x, y.y);
     return *reinterpret_cast<const uint32_t*>(&v);
   }
@@ -149,27 +148,10 @@ __device__ __forceinline__ void store_half_pair(const OutputView& out, int row, 
 
 // Two adjacent values of any float output type.
 __device__ __forceinline__ void store_pair(const OutputView& out, int row, int col, float2 y) {
-  if (out.type == S8Out::kF32) {
+  if (out.type == DType::kF32) {
     store_word_pair(out, row, col, {__float_as_uint(y.x), __float_as_uint(y.y)});
   } else {
     store_half_pair(out, row, col, pack_half_pair(y, out.type));
-  }
-}
-
-// Columns col0 .. col0 + 31 of the rows row0 .. row0 + 15 of a warp; `columns[j]` belongs to columns col0 + 8 j + 2 t. The checked form takes
-// any output: ragged columns, any alignment, any type.
-__device__ __forceinline__ void write_m16n32_checked(const OutputView& out, int lane, int row0,
-                                                     int col0, const float (&row_scale)[2],
-                                                     const ColumnPair (&columns)[4],
-                                                     const int32_t (*acc)[4]) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = row0 + accumulator_row(lane) + 8 * half;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      store_pair(out, row, col0 + 8 * j + accumulator_column(lane),
-                 scale_pair(acc[j][2 * half], acc[j][2 * half + 1], row_scale[half], columns[j]));
-    }
   }
 }
 
@@ -188,41 +170,56 @@ __device__ __forceinline__ void write_m16n32_i32(const OutputView& out, int lane
   }
 }
 
-// y[row half][block] of the 16 outputs that a SwiGLU group makes.
-template <bool kFast>
-__device__ __forceinline__ void swiglu_m16n32(float2 (&y)[2][2], const float (&row_scale)[2],
-                                              const ColumnPair (&columns)[4],
-                                              const int32_t (*acc)[4]) {
+// y[row half][block] of the 16 outputs that a group of gated pairs makes.
+template <class Math, class Epilogue>
+__device__ __forceinline__ void gate_m16n32(float2 (&y)[2][2], const float (&row_scale)[2],
+                                            const ColumnPair (&columns)[4],
+                                            const int32_t (*acc)[4]) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int e = 2 * half;
-      y[half][j] = swiglu_pair<kFast>(
+      y[half][j] = gate_pair<Math, Epilogue>(
           scale_pair(acc[j][e], acc[j][e + 1], row_scale[half], columns[j]),
           scale_pair(acc[j + 2][e], acc[j + 2][e + 1], row_scale[half], columns[j + 2]));
     }
   }
 }
 
-// SwiGLU: 16 output columns from col0 / 2, checked.
-__device__ __forceinline__ void write_m16n32_swiglu_checked(const OutputView& out, int lane,
-                                                            int row0, int col0,
-                                                            const float (&row_scale)[2],
-                                                            const ColumnPair (&columns)[4],
-                                                            const int32_t (*acc)[4]) {
-  float2 y[2][2];
-  if (out.type == S8Out::kF32) {
-    swiglu_m16n32<false>(y, row_scale, columns, acc);
+// Columns col0 .. col0 + 31 of the rows row0 .. row0 + 15 of a warp; `columns[j]` belongs to columns
+// col0 + 8 j + 2 t. Gated, 16 output columns from col0 / 2. The checked form takes any output:
+// ragged columns, any alignment, any type.
+template <class Epilogue>
+__device__ __forceinline__ void write_m16n32_checked(const OutputView& out, int lane, int row0,
+                                                     int col0, const float (&row_scale)[2],
+                                                     const ColumnPair (&columns)[4],
+                                                     const int32_t (*acc)[4]) {
+  const int row = row0 + accumulator_row(lane), column = accumulator_column(lane);
+  if constexpr (Epilogue::kGated) {
+    float2 y[2][2];
+    if (out.type == DType::kF32) {
+      gate_m16n32<ExactMath, Epilogue>(y, row_scale, columns, acc);
+    } else {
+      gate_m16n32<FastMath, Epilogue>(y, row_scale, columns, acc);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j)
+        store_pair(out, row + 8 * half, col0 / 2 + 8 * j + column, y[half][j]);
+    }
   } else {
-    swiglu_m16n32<true>(y, row_scale, columns, acc);
-  }
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+    for (int half = 0; half < 2; ++half) {
 #pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      store_pair(out, row0 + accumulator_row(lane) + 8 * half,
-                 col0 / 2 + 8 * j + accumulator_column(lane), y[half][j]);
+      for (int j = 0; j < 4; ++j) {
+        const float2 y =
+            scale_pair(acc[j][2 * half], acc[j][2 * half + 1], row_scale[half], columns[j]);
+        store_pair(out, row + 8 * half, col0 + 8 * j + column,
+                   out.type == DType::kF32 ? activate_pair<ExactMath, Epilogue>(y)
+                                           : activate_pair<FastMath, Epilogue>(y));
+      }
     }
   }
 }
@@ -235,9 +232,10 @@ __device__ __forceinline__ bool is_whole_tile(const S8GemmParams& p, const Outpu
 }
 
 // Such a tile: a straight line of code without checks, in which the loads of scales can go ahead. Every lane stores 16 bytes; all 32 lanes call it.
-template <int kMi, int kNi, S8Out kType, bool kSwiglu>
+template <int kMi, int kNi, DType kType, class Epilogue>
 __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane, int row0,
                                                  int col0, const int32_t (&acc)[kMi][kNi][4]) {
+  constexpr bool kGated = Epilogue::kGated;
   const int row = row0 + accumulator_row(lane);
   // Asked for early where 192 accumulators do not take all registers.
   constexpr bool kEarly = kMi * kNi * 4 <= 128;
@@ -249,10 +247,10 @@ __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane
 #pragma unroll
   for (int mi = 0; mi < kMi; ++mi)
     if (kEarly) load_row_scales(mi);
-  // SwiGLU: the two blocks of two rows are the four pieces of the transpose, so a store writes 32 bytes of 16 rows.
+  // Gated: the two blocks of two rows are the four pieces of the transpose, so a store writes 32 bytes of 16 rows.
   auto* const first = static_cast<uint16_t*>(p.out) +
-                      int64_t{kSwiglu ? row + lane % 4 / 2 * 8 : row} * p.ldo +
-                      (kSwiglu ? col0 / 2 + lane % 2 * 8 : col0 + 8 * (lane % 4));
+                      int64_t{kGated ? row + lane % 4 / 2 * 8 : row} * p.ldo +
+                      (kGated ? col0 / 2 + lane % 2 * 8 : col0 + 8 * (lane % 4));
 #pragma unroll
   for (int group = 0; group < kNi / 4; ++group) {
     ColumnPair columns[4];
@@ -268,11 +266,11 @@ __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane
     for (int mi = 0; mi < kMi; ++mi) {
       if (!kEarly) load_row_scales(mi);
       const int32_t(*const sums)[4] = &acc[mi][4 * group];
-      uint16_t* const to = first + 16 * mi * p.ldo + (kSwiglu ? 16 : 32) * group;
+      uint16_t* const to = first + 16 * mi * p.ldo + (kGated ? 16 : 32) * group;
       uint32_t v[4];
-      if constexpr (kSwiglu) {
+      if constexpr (kGated) {
         float2 y[2][2];
-        swiglu_m16n32<true>(y, row_scale[mi], columns, sums);
+        gate_m16n32<FastMath, Epilogue>(y, row_scale[mi], columns, sums);
 #pragma unroll
         for (int i = 0; i < 4; ++i) v[i] = pack_half_pair(y[i / 2][i % 2], kType);
         quad_transpose(v, lane);
@@ -281,10 +279,11 @@ __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
 #pragma unroll
-          for (int j = 0; j < 4; ++j)
-            v[j] = pack_half_pair(scale_pair(sums[j][2 * half], sums[j][2 * half + 1],
-                                             row_scale[mi][half], columns[j]),
-                                  kType);
+          for (int j = 0; j < 4; ++j) {
+            const float2 y = scale_pair(sums[j][2 * half], sums[j][2 * half + 1],
+                                        row_scale[mi][half], columns[j]);
+            v[j] = pack_half_pair(activate_pair<FastMath, Epilogue>(y), kType);
+          }
           quad_transpose(v, lane);
           *reinterpret_cast<uint4*>(to + 8 * half * p.ldo) = make_uint4(v[0], v[1], v[2], v[3]);
         }
@@ -304,7 +303,7 @@ __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane,
   using Acc = const int32_t(*)[4];
   const OutputView out = output_view(p);
   if (col0 >= p.n) return;
-  if (out.type == S8Out::kI32) {
+  if (out.type == DType::kI32) {
 #pragma unroll
     for (int group = 0; group < kNi / 4; ++group) {
 #pragma unroll
@@ -315,14 +314,14 @@ __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane,
     return;
   }
   if (is_whole_tile(p, out, row0 + 16 * kMi, col0 + 8 * kNi)) {
-    const bool swiglu = p.fusion == S8Fusion::kSwiglu;
-    if (out.type == S8Out::kBF16) {
-      swiglu ? write_whole_tile<kMi, kNi, S8Out::kBF16, true>(p, lane, row0, col0, acc)
-             : write_whole_tile<kMi, kNi, S8Out::kBF16, false>(p, lane, row0, col0, acc);
-    } else {
-      swiglu ? write_whole_tile<kMi, kNi, S8Out::kF16, true>(p, lane, row0, col0, acc)
-             : write_whole_tile<kMi, kNi, S8Out::kF16, false>(p, lane, row0, col0, acc);
-    }
+    visit_epilogue(p.epilogue, [&](auto epilogue) {
+      using Epilogue = decltype(epilogue);
+      if (out.type == DType::kBF16) {
+        write_whole_tile<kMi, kNi, DType::kBF16, Epilogue>(p, lane, row0, col0, acc);
+      } else {
+        write_whole_tile<kMi, kNi, DType::kF16, Epilogue>(p, lane, row0, col0, acc);
+      }
+    });
     return;
   }
   const auto each = [&](auto&& write) {
@@ -343,15 +342,11 @@ __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane,
       }
     }
   };
-  if (p.fusion == S8Fusion::kSwiglu) {
+  visit_epilogue(p.epilogue, [&](auto epilogue) {
     each([&](int row, int col, Scales rs, Columns cs, Acc x) {
-      write_m16n32_swiglu_checked(out, lane, row, col, rs, cs, x);
+      write_m16n32_checked<decltype(epilogue)>(out, lane, row, col, rs, cs, x);
     });
-  } else {
-    each([&](int row, int col, Scales rs, Columns cs, Acc x) {
-      write_m16n32_checked(out, lane, row, col, rs, cs, x);
-    });
-  }
+  });
 }
 
 }  // namespace intaglio::cuda

@@ -32,8 +32,8 @@ struct S8GemmChoice {
 // The sizes a choice depends on.
 struct S8GemmShape {
   int64_t m = 0, n = 0, k = 0;
-  S8Fusion fusion = S8Fusion::kNone;
-  S8Out out_type = S8Out::kBF16;
+  GemmEpilogue epilogue = GemmEpilogue::kNone;
+  DType out_type = DType::kBF16;
   bool operator==(const S8GemmShape&) const = default;
 };
 

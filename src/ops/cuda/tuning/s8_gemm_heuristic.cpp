@@ -83,11 +83,11 @@ Tiling tiling_of(const CudaDevice& device, const GpuArch& arch, const S8GemmShap
   return t;
 }
 
-double element_bytes(S8Out out) { return out == S8Out::kI32 || out == S8Out::kF32 ? 4.0 : 2.0; }
+double element_bytes(DType out) { return out == DType::kI32 || out == DType::kF32 ? 4.0 : 2.0; }
 
 double output_bytes(const S8GemmShape& s) {
   const double columns =
-      s.fusion == S8Fusion::kSwiglu ? static_cast<double>(s.n) / 2 : static_cast<double>(s.n);
+      static_cast<double>(s.n) / static_cast<double>(columns_per_output(s.epilogue));
   return static_cast<double>(s.m) * columns * element_bytes(s.out_type);
 }
 
@@ -157,7 +157,7 @@ double epilogue_clocks(const S8GemmShape& s, const TileConfig& c, int32_t split_
   double clocks = 1.0 * c.tile_m * c.tile_n / kOutputsPerClock;
   // The copy engine needs 16-bit outputs in rows of 16 bytes; halves of tiles it cannot cut fall back as well.
   const bool plain = split_k > 1 || element_bytes(s.out_type) > 2 || s.n % 8 != 0 ||
-                     (s.fusion == S8Fusion::kSwiglu && c.tile_n % 128 != 0);
+                     (is_gated(s.epilogue) && c.tile_n % 128 != 0);
   if (c.family == S8GemmFamily::kSm90a && plain) clocks *= kPlainStoreCost;
   // Another block, or the other warpgroup, computes meanwhile.
   return c.family == S8GemmFamily::kSm90a || resident > 1 ? clocks / 2 : clocks;

@@ -7,46 +7,49 @@
 namespace intaglio::cuda {
 namespace {
 
-// In the order of the enums.
+// In the order of the enum.
 constexpr std::array kFamilyNames{"sm75_s8_gemm", "sm80_s8_gemm", "sm90a_s8_gemm",
                                   "small_m_s8_gemm"};
-constexpr std::array kFusionNames{"none", "swiglu"};
-constexpr std::array kOutNames{"i32", "f32", "bf16", "f16"};
 
-template <typename Enum, size_t kCount>
-const char* name_of(const std::array<const char*, kCount>& names, Enum value) {
-  const auto index = static_cast<size_t>(value);
-  return index < kCount ? names[index] : "unknown";
-}
-
-template <typename Enum, size_t kCount>
-std::optional<Enum> value_of(const std::array<const char*, kCount>& names, std::string_view name) {
-  for (size_t i = 0; i < kCount; ++i) {
-    if (name == names[i]) return static_cast<Enum>(i);
-  }
-  return std::nullopt;
-}
+struct OutName {
+  const char* name;
+  DType type;
+};
+constexpr OutName kOutNames[] = {
+    {"i32", DType::kI32}, {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"f16", DType::kF16}};
 
 }  // namespace
 
-const char* s8_gemm_family_name(S8GemmFamily family) { return name_of(kFamilyNames, family); }
+const char* s8_gemm_family_name(S8GemmFamily family) {
+  const auto index = static_cast<size_t>(family);
+  return index < kFamilyNames.size() ? kFamilyNames[index] : "unknown";
+}
 std::optional<S8GemmFamily> s8_gemm_family_from_name(std::string_view name) {
-  return value_of<S8GemmFamily>(kFamilyNames, name);
+  for (size_t i = 0; i < kFamilyNames.size(); ++i)
+    if (name == kFamilyNames[i]) return static_cast<S8GemmFamily>(i);
+  return std::nullopt;
 }
 
-const char* s8_fusion_name(S8Fusion fusion) { return name_of(kFusionNames, fusion); }
-std::optional<S8Fusion> s8_fusion_from_name(std::string_view name) {
-  return value_of<S8Fusion>(kFusionNames, name);
+std::optional<GemmEpilogue> epilogue_from_name(std::string_view name) {
+  for (const GemmEpilogue epilogue : kGemmEpilogues)
+    if (name == epilogue_name(epilogue)) return epilogue;
+  return std::nullopt;
 }
 
-const char* s8_out_name(S8Out out) { return name_of(kOutNames, out); }
-std::optional<S8Out> s8_out_from_name(std::string_view name) {
-  return value_of<S8Out>(kOutNames, name);
+const char* s8_out_name(DType out) {
+  for (const OutName& o : kOutNames)
+    if (out == o.type) return o.name;
+  return "unknown";
+}
+std::optional<DType> s8_out_from_name(std::string_view name) {
+  for (const OutName& o : kOutNames)
+    if (name == o.name) return o.type;
+  return std::nullopt;
 }
 
 std::string describe(const S8GemmShape& shape) {
   return fmt::format("m {}, n {}, k {}, {}, {}", shape.m, shape.n, shape.k,
-                     s8_fusion_name(shape.fusion), s8_out_name(shape.out_type));
+                     epilogue_name(shape.epilogue), s8_out_name(shape.out_type));
 }
 
 std::string describe(const S8GemmChoice& choice) {

@@ -11,11 +11,11 @@ namespace intaglio::cuda {
 
 std::optional<S8GemmFamily> s8_gemm_family_from_name(std::string_view name);
 
-const char* s8_fusion_name(S8Fusion fusion);  // "none", "swiglu"
-std::optional<S8Fusion> s8_fusion_from_name(std::string_view name);
+// The inverse of epilogue_name.
+std::optional<GemmEpilogue> epilogue_from_name(std::string_view name);
 
-const char* s8_out_name(S8Out out);  // "i32", "f32", "bf16", "f16"
-std::optional<S8Out> s8_out_from_name(std::string_view name);
+const char* s8_out_name(DType out);  // "i32", "f32", "bf16", "f16"
+std::optional<DType> s8_out_from_name(std::string_view name);
 
 // "m 4608, n 24576, k 4608, swiglu, bf16"
 std::string describe(const S8GemmShape& shape);

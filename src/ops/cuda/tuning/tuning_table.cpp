@@ -56,7 +56,7 @@ Expected<TuningEntry> parse_entry(const nlohmann::json& value) {
     return make_error(ErrorCode::kBadFormat, "m: {} names no bucket; the next is {}", shape.m,
                       bucket_m(shape.m));
   }
-  INTAGLIO_TRY(named(json, "fusion", s8_fusion_from_name, shape.fusion));
+  INTAGLIO_TRY(named(json, "fusion", epilogue_from_name, shape.epilogue));
   INTAGLIO_TRY(named(json, "out", s8_out_from_name, shape.out_type));
   S8GemmChoice& choice = entry.choice;
   INTAGLIO_TRY(named(json, "family", s8_gemm_family_from_name, choice.family));
@@ -111,7 +111,7 @@ bool same_card(const TuningKey& a, const TuningKey& b) {
 }
 
 TuningTable::Place TuningTable::place_of(const S8GemmShape& shape) {
-  return {shape.n, shape.k, shape.fusion, shape.out_type, bucket_m(shape.m)};
+  return {shape.n, shape.k, shape.epilogue, shape.out_type, bucket_m(shape.m)};
 }
 
 const TuningEntry* TuningTable::find(const S8GemmShape& shape) const {
@@ -189,7 +189,7 @@ std::string tuning_table_text(const TuningTable& table) {
     text += fmt::format(
         "{}    {{\"m\": {}, \"n\": {}, \"k\": {}, \"fusion\": \"{}\", \"out\": \"{}\", "
         "\"family\": \"{}\", \"config\": {}, \"band\": {}, \"split_k\": {}, \"median_ms\": {}}}",
-        separator, e.shape.m, e.shape.n, e.shape.k, s8_fusion_name(e.shape.fusion),
+        separator, e.shape.m, e.shape.n, e.shape.k, epilogue_name(e.shape.epilogue),
         s8_out_name(e.shape.out_type), s8_gemm_family_name(e.choice.family),
         quoted(e.choice.config), e.choice.band, e.choice.split_k, e.median_ms);
     separator = ",\n";

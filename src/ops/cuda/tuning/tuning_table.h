@@ -50,7 +50,8 @@ class TuningTable {
   size_t size() const { return entries_.size(); }
 
  private:
-  using Place = std::tuple<int64_t, int64_t, S8Fusion, S8Out, int64_t>;  // n, k, fusion, out, m
+  using Place =
+      std::tuple<int64_t, int64_t, GemmEpilogue, DType, int64_t>;  // n, k, epilogue, out, m
   static Place place_of(const S8GemmShape& shape);
   std::map<Place, TuningEntry> entries_;
 };

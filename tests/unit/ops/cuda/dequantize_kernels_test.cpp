@@ -155,7 +155,7 @@ TEST_F(Dequantize, SumsTakeBothScalesAndTheBias) {
     p.ldo = n;
     p.m = m;
     p.n = n;
-    p.out_type = S8Out::kBF16;
+    p.out_type = DType::kBF16;
     const int64_t of_block = kDequantizeS32Threads * kDequantizeS32Quads;
     run_grid(ceil_div(count / 4, of_block), kDequantizeS32Threads,
              [&] { dequantize_s32_kernel(p, sums.data()); });

@@ -107,7 +107,7 @@ class E4m3Rows : public testing::Test {
   }
 
   template <typename T, class Type>
-  void check(RowType type, int64_t rows, int64_t cols, bool stream = false) {
+  void check(DType type, int64_t rows, int64_t cols, bool stream = false) {
     SCOPED_TRACE(testing::Message() << rows << " x " << cols << (stream ? ", streamed" : ""));
     const int64_t ldx = cols + 16;  // what lies between the rows must not be read
     Memory<T> x(rows * ldx);
@@ -155,7 +155,7 @@ TEST_F(E4m3Rows, EveryBoundaryOfARowWhoseFactorIsOne) {
                          .scale = scale.data(),
                          .rows = 1,
                          .cols = static_cast<int32_t>(x.count()),
-                         .type = RowType::kF32};
+                         .type = DType::kF32};
   run_rows<F32>(p, false);
   EXPECT_EQ(scale[0], 1.0f);
   for (int64_t i = 0; i < x.count(); ++i) ASSERT_EQ(q[i], reference_e4m3(x[i])) << x[i];
@@ -163,24 +163,24 @@ TEST_F(E4m3Rows, EveryBoundaryOfARowWhoseFactorIsOne) {
 
 TEST_F(E4m3Rows, WarpsWithARowEach) {
   for (int64_t cols : {16, 256, 272, 512, 1008, 1024})
-    check<BFloat16, BF16>(RowType::kBF16, 15, cols);
-  for (int64_t cols : {16, 128, 144, 512}) check<float, F32>(RowType::kF32, 15, cols);
-  check<Float16, F16>(RowType::kF16, 15, 272);
+    check<BFloat16, BF16>(DType::kBF16, 15, cols);
+  for (int64_t cols : {16, 128, 144, 512}) check<float, F32>(DType::kF32, 15, cols);
+  check<Float16, F16>(DType::kF16, 15, 272);
 }
 
 TEST_F(E4m3Rows, BlocksWithARowEach) {
   for (int64_t cols : {1040, 4608, 12288, 16384, 32768})
-    check<BFloat16, BF16>(RowType::kBF16, 7, cols);
-  for (int64_t cols : {528, 4608, 12288}) check<float, F32>(RowType::kF32, 7, cols);
-  check<Float16, F16>(RowType::kF16, 7, 4608);
+    check<BFloat16, BF16>(DType::kBF16, 7, cols);
+  for (int64_t cols : {528, 4608, 12288}) check<float, F32>(DType::kF32, 7, cols);
+  check<Float16, F16>(DType::kF16, 7, 4608);
 }
 
 TEST_F(E4m3Rows, LongRowsStream) {
-  check<float, F32>(RowType::kF32, 7, 53248);
+  check<float, F32>(DType::kF32, 7, 53248);
   for (int64_t cols : {16, 512, 2064, 4096}) {
-    check<BFloat16, BF16>(RowType::kBF16, 7, cols, true);
-    check<float, F32>(RowType::kF32, 7, cols, true);
-    check<Float16, F16>(RowType::kF16, 7, cols, true);
+    check<BFloat16, BF16>(DType::kBF16, 7, cols, true);
+    check<float, F32>(DType::kF32, 7, cols, true);
+    check<Float16, F16>(DType::kF16, 7, cols, true);
   }
 }
 

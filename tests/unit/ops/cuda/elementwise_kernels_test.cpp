@@ -1,5 +1,6 @@
 // The small passes over floats, run on the CPU (emulation/lanes.h) against double loops: ragged ends, rows out of line, odd values, guards around every output.
 #include "elementwise_emulation.h"
+#include "ops/ref/reference_math.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -62,30 +63,27 @@ TEST_F(Elementwise, SumsInPlace) {
   });
 }
 
-template <Nonlinearity kFunction>
+template <class Function>
 void run_activate(const ActivateRowsParams& p, bool aligned) {
   const int64_t blocks = p.rows * blocks_of_row(p.cols);
   if (aligned) {
-    run_grid(blocks, 256, [=] { activate_rows_kernel<kFunction, true>(p); });
+    run_grid(blocks, 256, [=] { activate_rows_kernel<Function, true>(p); });
   } else {
-    run_grid(blocks, 64, [=] { activate_rows_kernel<kFunction, false>(p); });
+    run_grid(blocks, 64, [=] { activate_rows_kernel<Function, false>(p); });
   }
 }
 
 // A part of a row of four, as the gates of AdaLN are; rows of several blocks.
 TEST_F(Elementwise, ActivationsOfABlockOfColumns) {
-  const auto check = [&]<Nonlinearity kFunction>(int width, auto&& formula) {
+  const auto check = [&]<class Function>(int width, auto&& formula) {
     const int rows = 2;
     Memory<float> m(int64_t{rows} * 4 * width);
     fill(m, 3.0f);
     m[3 * width] = -200.0f, m[7 * width] = 200.0f;
     const std::vector<float> before(m.data(), m.data() + m.count());
-    const ActivateRowsParams p{.x = m.data() + 3 * width,
-                               .rows = rows,
-                               .cols = width,
-                               .ld = 4 * width,
-                               .function = kFunction};
-    run_activate<kFunction>(p, width % 4 == 0);
+    const ActivateRowsParams p{
+        .x = m.data() + 3 * width, .rows = rows, .cols = width, .ld = 4 * width};
+    run_activate<Function>(p, width % 4 == 0);
     for (int64_t i = 0; i < m.count(); ++i) {
       const float old = before[static_cast<size_t>(i)];
       if (i / width % 4 != 3) {
@@ -93,8 +91,7 @@ TEST_F(Elementwise, ActivationsOfABlockOfColumns) {
       } else {
         const double z = old;
         // GELU's argument has a few roundings, a relative error of exp as large as it is.
-        const double steps =
-            kFunction == Nonlinearity::kGeluTanh ? 8 + 8 * std::fabs(z * z * z) : 8;
+        const double steps = std::is_same_v<Function, GeluTanh> ? 8 + 8 * std::fabs(z * z * z) : 8;
         ASSERT_TRUE(is_near(m[i], formula(z), steps, 1e-30)) << i << ": of " << old;
       }
     }
@@ -102,47 +99,54 @@ TEST_F(Elementwise, ActivationsOfABlockOfColumns) {
   };
   for (int width : {1, 4, 12, 1030, 4096, 5000, 8196}) {
     SCOPED_TRACE(width);
-    check.operator()<Nonlinearity::kSilu>(width, [](double z) { return z / (1.0 + std::exp(-z)); });
-    check.operator()<Nonlinearity::kTanh>(width, [](double z) { return std::tanh(z); });
-    check.operator()<Nonlinearity::kSigmoid>(width,
-                                             [](double z) { return 1.0 / (1.0 + std::exp(-z)); });
-    check.operator()<Nonlinearity::kGeluTanh>(width, [](double z) {
+    check.operator()<Silu>(width, [](double z) { return z / (1.0 + std::exp(-z)); });
+    check.operator()<Tanh>(width, [](double z) { return std::tanh(z); });
+    check.operator()<Sigmoid>(width, [](double z) { return 1.0 / (1.0 + std::exp(-z)); });
+    check.operator()<GeluTanh>(width, [](double z) {
       const double u = 0.7978845608028654 * (z + 0.044715 * z * z * z);
       return z / (1.0 + std::exp(-2.0 * u));
     });
   }
 }
 
-TEST_F(Elementwise, SwigluOfHalves) {
-  const auto check = [&]<typename X, typename Out, class XType, class OutType>(
-                         X, Out, XType, OutType, int cols, int shift) {
-    const int rows = 3;
-    Memory<X> x(int64_t{rows} * 2 * cols, shift);
+TEST_F(Elementwise, EpiloguesOfProducts) {
+  const auto check = [&]<class Epilogue, typename X, typename Out, class XType, class OutType>(
+                         Epilogue, X, Out, XType, OutType, int cols, int shift) {
+    const int rows = 3, parts = Epilogue::kGated ? 2 : 1;
+    Memory<X> x(int64_t{rows} * parts * cols, shift);
     Memory<Out> out(int64_t{rows} * cols, shift);
     fill(x, 3.0f);
-    const SwigluRowsParams p{.x = x.data(), .out = out.data(), .rows = rows, .cols = cols};
+    const EpilogueRowsParams p{.x = x.data(), .out = out.data(), .rows = rows, .cols = cols};
     if (cols % 4 == 0 && shift == 0) {
-      run_grid(rows, 128, [=] { swiglu_rows_kernel<XType, OutType, true>(p); });
+      run_grid(rows, 128, [=] { epilogue_rows_kernel<Epilogue, XType, OutType, true>(p); });
     } else {
-      run_grid(rows, 128, [=] { swiglu_rows_kernel<XType, OutType, false>(p); });
+      run_grid(rows, 128, [=] { epilogue_rows_kernel<Epilogue, XType, OutType, false>(p); });
     }
     for (int64_t i = 0; i < out.count(); ++i) {
       const int64_t row = i / cols, column = i % cols;
-      const double gate = as_float(x[row * 2 * cols + column]);
-      const double up = as_float(x[row * 2 * cols + cols + column]);
-      ASSERT_TRUE(is_near(as_float(out[i]), gate / (1.0 + std::exp(-gate)) * up,
-                          sizeof(Out) == 4 ? 8 : 33000, 1e-30))
-          << i;
+      const double z = as_float(x[row * parts * cols + column]);
+      double expected = activate<ReferenceMath>(typename Epilogue::Function{}, z);
+      if (Epilogue::kGated) expected *= as_float(x[row * parts * cols + cols + column]);
+      // GELU's argument has a few roundings, a relative error of exp as large as it is.
+      const bool gelu = std::is_same_v<typename Epilogue::Function, GeluTanh>;
+      const double steps = sizeof(Out) != 4 ? 33000 : gelu ? 8 + 8 * std::fabs(z * z * z) : 8;
+      ASSERT_TRUE(is_near(as_float(out[i]), expected, steps, 1e-30)) << i << ": of " << z;
     }
     EXPECT_TRUE(out.guards_are_whole());
   };
-  for (int cols : {1, 4, 30, 512, 516, 3000}) {
-    for (int shift : {0, 2}) {
-      check(BFloat16{}, BFloat16{}, BF16{}, BF16{}, cols, shift);
-      check(BFloat16{}, float{}, BF16{}, F32{}, cols, shift);
-      check(float{}, BFloat16{}, F32{}, BF16{}, cols, shift);
-      check(float{}, float{}, F32{}, F32{}, cols, shift);
-    }
+  for (const GemmEpilogue epilogue : kGemmEpilogues) {
+    if (!needs_pass(epilogue)) continue;
+    SCOPED_TRACE(epilogue_name(epilogue));
+    visit_epilogue(epilogue, [&](auto type) {
+      for (int cols : {1, 4, 30, 512, 516, 3000}) {
+        for (int shift : {0, 2}) {
+          check(type, BFloat16{}, BFloat16{}, BF16{}, BF16{}, cols, shift);
+          check(type, BFloat16{}, float{}, BF16{}, F32{}, cols, shift);
+          check(type, float{}, BFloat16{}, F32{}, BF16{}, cols, shift);
+          check(type, float{}, float{}, F32{}, F32{}, cols, shift);
+        }
+      }
+    });
   }
 }
 

@@ -27,7 +27,7 @@ struct NamedShape {
 const std::vector<NamedShape> kShapes{
     {"qkv", {4608, 13824, 4608}},
     {"out", {4608, 4608, 4608}},
-    {"w1, w3 + SwiGLU", {4608, 24576, 4608, S8Fusion::kSwiglu}},
+    {"w1, w3 + SwiGLU", {4608, 24576, 4608, GemmEpilogue::kSwiglu}},
     {"w2", {4608, 4608, 12288}},
     {"text projection", {512, 4608, 53248}},
     {"qkv, 256 x 256 pixels", {384, 13824, 4608}},
@@ -150,7 +150,7 @@ PassTimes pass_times(const CudaDevice& device, const CardRates& rates, int64_t t
     if (c.family == S8GemmFamily::kSm80) configs.push_back(c);
   for (const S8GemmShape& s :
        {S8GemmShape{tokens, 3 * kWidth, kWidth}, S8GemmShape{tokens, kWidth, kWidth},
-        S8GemmShape{tokens, 2 * kHidden, kWidth, S8Fusion::kSwiglu},
+        S8GemmShape{tokens, 2 * kHidden, kWidth, GemmEpilogue::kSwiglu},
         S8GemmShape{tokens, kWidth, kHidden}})
     times.linears_ms += kLayers * rank_s8_gemm(device, s, configs).front().predicted_ms;
   const auto plane = static_cast<double>(tokens * kWidth);

@@ -19,7 +19,7 @@ enum class Path { kHeld, kStreamed, kShared, kRagged };
 struct Case {
   Path path = Path::kHeld;
   RowUpdate update = RowUpdate::kNone;
-  RowType y_type = RowType::kBF16;
+  DType y_type = DType::kBF16;
   RowNormKind kind = RowNormKind::kRms;
   int rows = 1, cols = 4;
   bool weight = true, modulation = true;  // of the norm; of the residual: weight and gate
@@ -29,7 +29,7 @@ struct Case {
   bool normed = true;                     // y of a gated update is
 };
 
-template <RowUpdate kUpdate, class YType, RowOut kOut, bool kShift>
+template <RowUpdate kUpdate, class YType, DType kOut, bool kShift>
 void run_kernel(Path path, const ResidualRowsParams& p) {
   const int64_t rows = p.rows;
   switch (path) {
@@ -58,7 +58,7 @@ void run_kernel(Path path, const ResidualRowsParams& p) {
   }
 }
 
-template <RowUpdate kUpdate, class YType, RowOut kOut>
+template <RowUpdate kUpdate, class YType, DType kOut>
 void run_kernel(Path path, const ResidualRowsParams& p) {
   p.next.shift != nullptr ? run_kernel<kUpdate, YType, kOut, true>(path, p)
                           : run_kernel<kUpdate, YType, kOut, false>(path, p);
@@ -66,12 +66,12 @@ void run_kernel(Path path, const ResidualRowsParams& p) {
 
 template <RowUpdate kUpdate, class YType>
 void run_kernel(Path path, const ResidualRowsParams& p) {
-  p.next.out_type == RowOut::kE4M3 ? run_kernel<kUpdate, YType, RowOut::kE4M3>(path, p)
-                                   : run_kernel<kUpdate, YType, RowOut::kI8>(path, p);
+  p.next.out_type == DType::kF8E4M3 ? run_kernel<kUpdate, YType, DType::kF8E4M3>(path, p)
+                                    : run_kernel<kUpdate, YType, DType::kI8>(path, p);
 }
 
 void run_kernel(Path path, const ResidualRowsParams& p) {
-  const bool f32 = p.y_type == RowType::kF32;
+  const bool f32 = p.y_type == DType::kF32;
   if (p.update == RowUpdate::kNone) {
     run_kernel<RowUpdate::kNone, F32>(path, p);
   } else if (p.update == RowUpdate::kAdd) {
@@ -159,7 +159,7 @@ class NormRows : public testing::Test {
     p.update = c.update;
     p.y_type = c.y_type;
     p.h = h.data();
-    p.y = c.y_type == RowType::kF32 ? static_cast<const void*>(y32.data()) : y16.data();
+    p.y = c.y_type == DType::kF32 ? static_cast<const void*>(y32.data()) : y16.data();
     p.weight = c.weight ? y_weight.data() : nullptr;
     p.gate = c.modulation ? gate.data() : nullptr;
     p.eps = y_eps;
@@ -178,16 +178,16 @@ class NormRows : public testing::Test {
     Memory<int8_t> q(count, c.offset);
     Memory<uint8_t> e4m3(count, c.offset);
     std::vector<float> after;
-    for (RowOut type : {RowOut::kF32, RowOut::kBF16, RowOut::kI8, RowOut::kE4M3}) {
+    for (DType type : {DType::kF32, DType::kBF16, DType::kI8, DType::kF8E4M3}) {
       std::copy(before.begin(), before.end(), h.data());
       p.next.out_type = type;
-      p.next.scale = type == RowOut::kI8     ? scale.data()
-                     : type == RowOut::kE4M3 ? e4m3_scale.data()
-                                             : nullptr;
-      p.next.out = type == RowOut::kF32    ? static_cast<void*>(out.data())
-                   : type == RowOut::kBF16 ? static_cast<void*>(out16.data())
-                   : type == RowOut::kI8   ? static_cast<void*>(q.data())
-                                           : static_cast<void*>(e4m3.data());
+      p.next.scale = type == DType::kI8       ? scale.data()
+                     : type == DType::kF8E4M3 ? e4m3_scale.data()
+                                              : nullptr;
+      p.next.out = type == DType::kF32    ? static_cast<void*>(out.data())
+                   : type == DType::kBF16 ? static_cast<void*>(out16.data())
+                   : type == DType::kI8   ? static_cast<void*>(q.data())
+                                          : static_cast<void*>(e4m3.data());
       if (!c.norm) p.next.out = nullptr;
       run_kernel(c.path, p);
       const std::vector<float> now(h.data(), h.data() + count);
@@ -204,8 +204,8 @@ class NormRows : public testing::Test {
       if (updates) {
         Row64 y{.v = std::vector<double>(static_cast<size_t>(c.cols))};
         for (size_t i = 0; i < y.v.size(); ++i)
-          y.v[i] = c.y_type == RowType::kF32 ? y32[start + static_cast<int64_t>(i)]
-                                             : as_float(y16[start + static_cast<int64_t>(i)]);
+          y.v[i] = c.y_type == DType::kF32 ? y32[start + static_cast<int64_t>(i)]
+                                           : as_float(y16[start + static_cast<int64_t>(i)]);
         if (c.update == RowUpdate::kGated && c.normed) y.normalize(RowNormKind::kRms, y_eps);
         for (int64_t i = 0; i < c.cols; ++i) {
           double update = y.v[static_cast<size_t>(i)];
@@ -269,7 +269,7 @@ TEST_F(NormRows, HeldRowsOfEveryLength) {
 
 TEST_F(NormRows, HeldResiduals) {
   for (RowUpdate update : {RowUpdate::kAdd, RowUpdate::kGated}) {
-    for (RowType type : {RowType::kBF16, RowType::kF32}) {
+    for (DType type : {DType::kBF16, DType::kF32}) {
       for (int cols : {8, 1000, 1028, 5120}) {
         SCOPED_TRACE(cols);
         check({.update = update,
@@ -302,7 +302,7 @@ TEST_F(NormRows, ShiftedNorms) {
 
 // A y that is not normed, as models have it before a layer norm with a shift.
 TEST_F(NormRows, GatedWithoutANorm) {
-  for (RowType type : {RowType::kBF16, RowType::kF32}) {
+  for (DType type : {DType::kBF16, DType::kF32}) {
     for (bool shift : {false, true}) {
       for (int cols : {8, 1028, 5120})
         check({.update = RowUpdate::kGated,
@@ -349,7 +349,7 @@ TEST_F(NormRows, StreamedAndSharedRows) {
     }
   }
   for (RowUpdate update : {RowUpdate::kAdd, RowUpdate::kGated}) {
-    for (RowType type : {RowType::kBF16, RowType::kF32})
+    for (DType type : {DType::kBF16, DType::kF32})
       check({.path = Path::kStreamed, .update = update, .y_type = type, .rows = 14, .cols = 5000});
   }
 }
@@ -362,7 +362,7 @@ TEST_F(NormRows, RaggedAndUnalignedRows) {
         SCOPED_TRACE(cols);
         check({.path = Path::kRagged,
                .update = update,
-               .y_type = cols % 2 ? RowType::kBF16 : RowType::kF32,
+               .y_type = cols % 2 ? DType::kBF16 : DType::kF32,
                .kind = kind,
                .rows = 14,
                .cols = cols,

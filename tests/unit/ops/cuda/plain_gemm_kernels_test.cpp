@@ -39,8 +39,8 @@ void check(const Case& c, std::mt19937& random) {
                           .m = c.m,
                           .n = c.n,
                           .k = c.k,
-                          .type = std::is_same_v<T, float> ? RowType::kF32 : RowType::kBF16,
-                          .out_type = std::is_same_v<Out, float> ? RowType::kF32 : RowType::kBF16};
+                          .type = std::is_same_v<T, float> ? DType::kF32 : DType::kBF16,
+                          .out_type = std::is_same_v<Out, float> ? DType::kF32 : DType::kBF16};
   constexpr int64_t kTile = PlainGemmConfig::kTile;
   const int64_t tiles = ((c.m + kTile - 1) / kTile) * ((c.n + kTile - 1) / kTile);
   run_grid(c.blocks > 0 ? c.blocks : tiles, PlainGemmConfig::kThreads,

@@ -52,7 +52,7 @@ class QkNormRope : public testing::Test {
     const std::vector<T> before(x.data(), x.data() + x.count());
 
     QkNormRopeParams p;
-    p.type = sizeof(T) == 4 ? RowType::kF32 : RowType::kBF16;
+    p.type = sizeof(T) == 4 ? DType::kF32 : DType::kBF16;
     p.q = x.data();
     p.k = x.data() + c.heads * d;
     p.ld = ld;

@@ -63,7 +63,7 @@ Quantized quantized_by_kernels(const Heads& q, const Heads& k) {
     std::copy_n(k.rows.begin() + t * kHeadDim, kHeadDim, qk.data() + (2 * t + 1) * kHeadDim);
   }
   QkNormRopeParams p;
-  p.type = RowType::kF32;
+  p.type = DType::kF32;
   p.q = qk.data();
   p.k = qk.data() + kHeadDim;
   p.ld = 2 * kHeadDim;

@@ -27,7 +27,7 @@ double tops(const S8GemmShape& s, double ms) {
 
 TEST(S8GemmHeuristic, HopperTakesWgmmaUnlessRowsAreNotAligned) {
   EXPECT_EQ(choose(h100(), {4608, 4608, 4608}).family, S8GemmFamily::kSm90a);
-  EXPECT_EQ(choose(h100(), {4608, 24576, 4608, S8Fusion::kSwiglu}).config, "128x256x128");
+  EXPECT_EQ(choose(h100(), {4608, 24576, 4608, GemmEpilogue::kSwiglu}).config, "128x256x128");
   EXPECT_EQ(choose(h100(), {4608, 4608, 4600}).config, "sm80_64x64x64_3_any_rows");
 }
 
@@ -167,7 +167,7 @@ TEST(S8GemmHeuristic, SlowEpiloguesCount) {
   const S8GemmChoice choice{tile.family, tile.name, 8, 1};
   const S8GemmShape plain{4608, 24576, 4608};
   S8GemmShape gated = plain;
-  gated.fusion = S8Fusion::kSwiglu;
+  gated.epilogue = GemmEpilogue::kSwiglu;
   EXPECT_GT(predicted_time(h100(), gated, tile, choice).products_ms,
             predicted_time(h100(), plain, tile, choice).products_ms);
 }

@@ -12,6 +12,7 @@
 #include "ops/cuda/kernels/sm80_s8_gemm_configs.cuh"
 #include "ops/cuda/kernels/small_m_s8_gemm.cuh"
 #include "ops/cuda/tile/split_k.h"
+#include "ops/ref/reference_math.h"
 
 namespace intaglio::cuda {
 
@@ -31,10 +32,9 @@ struct Problem {
   std::vector<float> row_scale, col_scale, bias;
   std::vector<int32_t> product;
   S8GemmParams p{};
-  bool swiglu = false;
 
-  int cols() const { return swiglu ? p.n / 2 : p.n; }
-  bool two_bytes() const { return p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16; }
+  int cols() const { return out_columns(p); }
+  bool two_bytes() const { return p.out_type == DType::kBF16 || p.out_type == DType::kF16; }
   void poison() {
     std::memset(out_storage.data(), 0xa5, out_storage.size() * sizeof(uint4));
     std::memset(smem, 0x55, sizeof(smem));
@@ -49,13 +49,12 @@ int8_t* random_bytes(std::vector<uint4>& storage, int64_t bytes, std::mt19937& r
   return first;
 }
 
-// Operands and the expected sums of a problem whose sizes, output and fusion are set. `spare`: most columns between rows of the output.
+// Operands and the expected sums of a problem whose sizes, output and epilogue are set. `spare`: most columns between rows of the output.
 void fill_problem(Problem& q, bool aligned, int spare, std::mt19937& random) {
   const auto below = [&](int limit) {
     return static_cast<int>(random() % static_cast<unsigned>(limit));
   };
   S8GemmParams& p = q.p;
-  q.swiglu = p.fusion == S8Fusion::kSwiglu && p.out_type != S8Out::kI32;
   p.lda = aligned ? (p.k + 15) / 16 * 16 + 16 * below(2) : p.k + below(9);
   p.ldw = aligned ? (p.k + 15) / 16 * 16 : p.k + below(9);
   p.ldo = q.cols() + (spare > 0 && below(2) == 0 ? below(spare) : 0);
@@ -91,15 +90,13 @@ Problem make_problem(const Ragged& limits, std::mt19937& random) {
   };
   Problem q;
   S8GemmParams& p = q.p;
-  constexpr S8Out kOuts[] = {S8Out::kI32, S8Out::kF32, S8Out::kBF16, S8Out::kF16};
+  constexpr DType kOuts[] = {DType::kI32, DType::kF32, DType::kBF16, DType::kF16};
   p.m = 1 + below(limits.max_m);
   p.n = 1 + below(limits.max_n);
   p.k = 1 + below(limits.max_k);
   p.out_type = kOuts[below(4)];
-  if (below(2) == 0) {
-    p.n = (p.n + 31) / 32 * 32;
-    p.fusion = below(2) == 0 ? S8Fusion::kSwiglu : S8Fusion::kNone;
-  }
+  p.epilogue = kGemmEpilogues[below(static_cast<int>(std::size(kGemmEpilogues)))];
+  if (is_gated(p.epilogue) || below(2) == 0) p.n = (p.n + 31) / 32 * 32;
   fill_problem(q, limits.aligned, 9, random);
   return q;
 }
@@ -118,22 +115,22 @@ bool is_right(const Problem& q, int64_t row, int64_t col) {
     return q.two_bytes() ? static_cast<const uint16_t*>(p.out)[index] == 0xa5a5
                          : static_cast<const uint32_t*>(p.out)[index] == 0xa5a5a5a5;
   }
-  if (p.out_type == S8Out::kI32) {
+  if (p.out_type == DType::kI32) {
     return static_cast<const int32_t*>(p.out)[index] ==
            q.product[static_cast<size_t>(row * p.n + col)];
   }
   float want = 0.0f;
-  if (q.swiglu) {
-    const int64_t gate_col = col / 16 * 32 + col % 16;
-    const float gate = scaled(q, row, gate_col);
-    want = gate / (1.0f + std::exp(-gate)) * scaled(q, row, gate_col + 16);
-  } else {
-    want = scaled(q, row, col);
-  }
+  visit_epilogue(p.epilogue, [&](auto epilogue) {
+    using Epilogue = decltype(epilogue);
+    const int64_t first = Epilogue::kGated ? col / 16 * 32 + col % 16 : col;
+    want = static_cast<float>(activate<ReferenceMath>(typename Epilogue::Function{},
+                                                      static_cast<double>(scaled(q, row, first))));
+    if (Epilogue::kGated) want *= scaled(q, row, first + 16);
+  });
   float got = 0.0f, rounded = want;
-  if (p.out_type == S8Out::kF32) {
+  if (p.out_type == DType::kF32) {
     got = static_cast<const float*>(p.out)[index];
-  } else if (p.out_type == S8Out::kBF16) {
+  } else if (p.out_type == DType::kBF16) {
     got = static_cast<float>(static_cast<const BFloat16*>(p.out)[index]);
     rounded = static_cast<float>(BFloat16(want));
   } else {
@@ -141,10 +138,10 @@ bool is_right(const Problem& q, int64_t row, int64_t col) {
     rounded = static_cast<float>(Float16(want));
   }
   if (std::isnan(want)) return std::isnan(got);
-  // SwiGLU: the host's exp may round otherwise.
-  if (!q.swiglu) return got == rounded;
-  const float slack = p.out_type == S8Out::kF32    ? 1e-6f
-                      : p.out_type == S8Out::kBF16 ? 8e-3f
+  // The kernel's exp rounds otherwise.
+  if (p.epilogue == GemmEpilogue::kNone) return got == rounded;
+  const float slack = p.out_type == DType::kF32    ? 1e-6f
+                      : p.out_type == DType::kBF16 ? 8e-3f
                                                    : 1e-3f;
   return std::fabs(got - want) <= slack * std::fabs(want) + 1e-6f;
 }
@@ -159,8 +156,9 @@ void expect_right(const Problem& q, const char* name) {
     }
   }
   EXPECT_EQ(wrong, 0) << name << " m=" << q.p.m << " n=" << q.p.n << " k=" << q.p.k
-                      << " ldo=" << q.p.ldo << " out=" << static_cast<int>(q.p.out_type)
-                      << " swiglu=" << q.swiglu << ": first at " << first_row << ", " << first_col;
+                      << " ldo=" << q.p.ldo << " out=" << static_cast<int>(q.p.out_type) << " "
+                      << epilogue_name(q.p.epilogue) << ": first at " << first_row << ", "
+                      << first_col;
   EXPECT_EQ(machine.fault, nullptr) << name;
 }
 
@@ -180,8 +178,8 @@ S8GemmParams partial_params(const Problem& q, const S8SplitK& split,
   S8GemmParams p = q.p;
   p.out = workspace.data();
   p.ldo = split.ld;
-  p.out_type = S8Out::kI32;
-  p.fusion = S8Fusion::kNone;
+  p.out_type = DType::kI32;
+  p.epilogue = GemmEpilogue::kNone;
   return p;
 }
 
@@ -236,14 +234,14 @@ TYPED_TEST(Sm80S8GemmTest, AgreesWithPlainLoops) {
 TYPED_TEST(Sm80S8GemmTest, WholeTilesAgreeWithPlainLoops) {
   using C = TypeParam;
   std::mt19937 random(6);
-  for (const S8Out out : {S8Out::kBF16, S8Out::kF16}) {
-    for (const S8Fusion fusion : {S8Fusion::kNone, S8Fusion::kSwiglu}) {
+  for (const DType out : {DType::kBF16, DType::kF16}) {
+    for (const GemmEpilogue epilogue : kGemmEpilogues) {
       Problem q;
       q.p.m = C::kTileM + 21;
       q.p.n = C::kTileN + 32;
       q.p.k = 70;
       q.p.out_type = out;
-      q.p.fusion = fusion;
+      q.p.epilogue = epilogue;
       fill_problem(q, C::kAligned, 0, random);
       run_sm80<C>(q, random);
       expect_right(q, "sm80_s8_gemm");
@@ -264,7 +262,7 @@ TYPED_TEST(SmallMS8GemmTest, AgreesWithPlainLoops) {
     Problem q = make_problem({C::kTileM + 3, 100, i == 0 ? 60 : 2500}, random);
     q.poison();
     const S8SplitK split = split_k_plan(q.p, q.p.k / C::kStepK, static_cast<int>(1 + random() % 4));
-    const bool through_workspace = split.splits > 1 || q.swiglu;
+    const bool through_workspace = split.splits > 1 || q.cols() < q.p.n;
     std::vector<uint4> workspace;
     const SmallMS8GemmArgs args{through_workspace ? partial_params(q, split, workspace) : q.p,
                                 split.splits, split.steps_per_split};

@@ -53,8 +53,8 @@ TEST(ShapeBucket, APictureWithAnyPromptMeetsFourBuckets) {
 }
 
 TEST(ShapeBucket, KeepsTheRestOfTheShape) {
-  const S8GemmShape shape{4100, 24576, 4608, S8Fusion::kSwiglu, S8Out::kF16};
-  const S8GemmShape expected{4608, 24576, 4608, S8Fusion::kSwiglu, S8Out::kF16};
+  const S8GemmShape shape{4100, 24576, 4608, GemmEpilogue::kSwiglu, DType::kF16};
+  const S8GemmShape expected{4608, 24576, 4608, GemmEpilogue::kSwiglu, DType::kF16};
   EXPECT_EQ(bucketed(shape), expected);
 }
 

@@ -174,7 +174,7 @@ TEST(Tuner, NothingRunsIsAFailureWithAReason) {
 TEST(Tuner, BucketsAreTunedOnce) {
   FakeCard card;
   const Expected<TuningRun> run = card.run(
-      {{4100, 64, 64}, {4608, 64, 64}, {4608, 64, 64, S8Fusion::kSwiglu}}, card.callbacks());
+      {{4100, 64, 64}, {4608, 64, 64}, {4608, 64, 64, GemmEpilogue::kSwiglu}}, card.callbacks());
   ASSERT_TRUE(run);
   EXPECT_EQ(run->shapes.size(), 2u);
   EXPECT_EQ(card.prepared, 2);

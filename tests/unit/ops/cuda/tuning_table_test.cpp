@@ -21,7 +21,7 @@ TuningTable small_table() {
   table.key = tuning_key(rtx_3090());
   table.set(entry_of(4608, "128x256x64", 0.8125));
   table.set(entry_of(512, "128x128x64", 1));
-  table.set({{64, 24576, 4608, S8Fusion::kSwiglu, S8Out::kF16},
+  table.set({{64, 24576, 4608, GemmEpilogue::kSwiglu, DType::kF16},
              {S8GemmFamily::kSmallM, "64x32", 1, 4},
              0.1234567890123});
   return table;
@@ -33,8 +33,8 @@ TEST(TuningTable, FindsByBucket) {
   ASSERT_NE(table.find({4608, 4608, 4608}), nullptr);
   EXPECT_EQ(table.find({4097, 4608, 4608})->shape.m, 4608);
   EXPECT_EQ(table.find({4096, 4608, 4608}), nullptr);
-  EXPECT_EQ(table.find({4608, 4608, 4608, S8Fusion::kSwiglu}), nullptr);
-  EXPECT_EQ(table.find({4608, 4608, 4608, S8Fusion::kNone, S8Out::kF32}), nullptr);
+  EXPECT_EQ(table.find({4608, 4608, 4608, GemmEpilogue::kSwiglu}), nullptr);
+  EXPECT_EQ(table.find({4608, 4608, 4608, GemmEpilogue::kNone, DType::kF32}), nullptr);
   EXPECT_EQ(table.find({4608, 4609, 4608}), nullptr);
   table.set(entry_of(4200, "64x64x64"));
   EXPECT_EQ(table.size(), 1u);
@@ -60,7 +60,8 @@ TEST(TuningTable, TextReadsBackTheSame) {
   EXPECT_EQ(back->table.key, table.key);
   ASSERT_EQ(back->table.size(), 3u);
   EXPECT_EQ(tuning_table_text(back->table), text);
-  const TuningEntry* entry = back->table.find({64, 24576, 4608, S8Fusion::kSwiglu, S8Out::kF16});
+  const TuningEntry* entry =
+      back->table.find({64, 24576, 4608, GemmEpilogue::kSwiglu, DType::kF16});
   ASSERT_NE(entry, nullptr);
   EXPECT_EQ(entry->median_ms, 0.1234567890123);
   EXPECT_EQ(entry->choice, (S8GemmChoice{S8GemmFamily::kSmallM, "64x32", 1, 4}));

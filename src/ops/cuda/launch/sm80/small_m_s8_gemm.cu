@@ -40,7 +40,7 @@ constexpr std::array<LaunchFunction, kConfigs.size()> kLaunchers{
 
 // SwiGLU with one split still writes its sums to the workspace.
 bool through_workspace(const S8GemmParams& p, const S8SplitK& split) {
-  return split.splits > 1 || (p.fusion == S8Fusion::kSwiglu && p.out_type != S8Out::kI32);
+  return split.splits > 1 || (is_gated(p.epilogue) && p.out_type != DType::kI32);
 }
 
 S8SplitK plan(const S8GemmParams& p, int config, int split_k) {

@@ -28,10 +28,9 @@ bool aligned_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0
 // elements: columns that are no multiple of 8 would spill over what follows them.
 bool tma_store_fits(const S8GemmParams& p) {
   const auto pairs = [](const float* x) { return reinterpret_cast<uintptr_t>(x) % 8 == 0; };
-  const bool half = p.out_type == S8Out::kBF16 || p.out_type == S8Out::kF16;
-  const int columns = p.fusion == S8Fusion::kSwiglu ? p.n / 2 : p.n;
-  return half && p.ldo % 8 == 0 && columns % 8 == 0 && aligned_16(p.out) && pairs(p.w_scale_col) &&
-         pairs(p.bias);
+  const bool half = p.out_type == DType::kBF16 || p.out_type == DType::kF16;
+  return half && p.ldo % 8 == 0 && out_columns(p) % 8 == 0 && aligned_16(p.out) &&
+         pairs(p.w_scale_col) && pairs(p.bias);
 }
 
 constexpr int kMostSplits = 64;
@@ -53,9 +52,8 @@ cudaError_t launch(const S8GemmParams& p, const Launch& l, cudaStream_t stream) 
              {Config::kK, Config::kM}) &&
       encode(maps.w, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.w, p.n, p.k, p.ldw, {Config::kK, kHalfW});
   if (Config::kTmaStore) {
-    const int64_t columns = Config::kFusion == S8Fusion::kSwiglu ? p.n / 2 : p.n;
-    good = good && encode(maps.out, CU_TENSOR_MAP_DATA_TYPE_UINT16, p.out, p.m, columns, 2 * p.ldo,
-                          {64, 64});
+    good = good && encode(maps.out, CU_TENSOR_MAP_DATA_TYPE_UINT16, p.out, p.m, out_columns(p),
+                          2 * p.ldo, {64, 64});
   }
   if (!good) return cudaErrorInvalidValue;
   constexpr int kRows = Config::kM * Config::kCluster;
@@ -83,23 +81,23 @@ cudaError_t launch(const S8GemmParams& p, const Launch& l, cudaStream_t stream) 
   return cudaLaunchKernelEx(&settings, kernel, p, maps, schedule);
 }
 
-template <int kN, int kStages, S8Fusion kFusion>
+template <int kN, int kStages, bool kGated>
 cudaError_t dispatch_store(const S8GemmParams& p, const Launch& how, cudaStream_t stream) {
-  if constexpr (kFusion == S8Fusion::kNone || kN % 128 == 0) {
+  if constexpr (!kGated || kN % 128 == 0) {
     if (tma_store_fits(p)) {
-      return p.out_type == S8Out::kBF16
-                 ? launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kTmaBF16>>(p, how, stream)
-                 : launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kTmaF16>>(p, how, stream);
+      return p.out_type == DType::kBF16
+                 ? launch<Sm90aConfig<kN, kStages, kGated, Sm90aStore::kTmaBF16>>(p, how, stream)
+                 : launch<Sm90aConfig<kN, kStages, kGated, Sm90aStore::kTmaF16>>(p, how, stream);
     }
   }
-  return launch<Sm90aConfig<kN, kStages, kFusion, Sm90aStore::kPlain>>(p, how, stream);
+  return launch<Sm90aConfig<kN, kStages, kGated, Sm90aStore::kPlain>>(p, how, stream);
 }
 
 template <int kN, int kStages>
 cudaError_t dispatch(const S8GemmParams& p, const Launch& how, cudaStream_t stream) {
-  if (p.fusion == S8Fusion::kNone || p.out_type == S8Out::kI32)
-    return dispatch_store<kN, kStages, S8Fusion::kNone>(p, how, stream);
-  return dispatch_store<kN, kStages, S8Fusion::kSwiglu>(p, how, stream);
+  if (is_gated(p.epilogue) && p.out_type != DType::kI32)
+    return dispatch_store<kN, kStages, true>(p, how, stream);
+  return dispatch_store<kN, kStages, false>(p, how, stream);
 }
 
 struct Entry {
@@ -109,7 +107,7 @@ struct Entry {
 
 template <int kN, int kStages>
 constexpr Entry entry(const char* name) {
-  using Config = Sm90aConfig<kN, kStages, S8Fusion::kNone, Sm90aStore::kTmaBF16>;
+  using Config = Sm90aConfig<kN, kStages, false, Sm90aStore::kTmaBF16>;
   return {{name, Config::kM, kN, Config::kK, kStages, Config::kSmemBytes}, dispatch<kN, kStages>};
 }
 

@@ -200,6 +200,7 @@ T __ldg(const T* from) {
 inline float __int2float_rn(int32_t x) { return static_cast<float>(x); }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __expf(float x) { return std::exp(x); }
 inline uint32_t __float_as_uint(float x) {
