@@ -67,8 +67,8 @@ Expected<std::vector<ShapeLine>> read_shape_file(const std::string& path) {
     }
     if (!good) {
       return make_error(ErrorCode::kInvalidArgument,
-                        "{}: expected \"[name] m n k [swiglu] [bf16]\", found \"{}\"", where,
-                        printable(line, 80));
+                        "{}: expected \"[name] m n k [swiglu or gelu_tanh] [bf16]\", found \"{}\"",
+                        where, printable(line, 80));
     }
     INTAGLIO_TRY(check_shape(item.shape, where));
     if (is_gated(item.shape.epilogue) && item.shape.n % 32 != 0) {

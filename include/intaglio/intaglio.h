@@ -264,6 +264,7 @@ INTAGLIO_API void intaglio_picture_free(intaglio_picture* picture);
  *   out       = y                                                    INTAGLIO_FUSION_NONE
  *   out[m, j] = silu(y[m, g]) * y[m, u]                              INTAGLIO_FUSION_SWIGLU, n / 2
  *                                                                    columns; see below
+ *   out       = 0.5 y (1 + tanh(sqrt(2 / pi) (y + 0.044715 y^3)))    INTAGLIO_FUSION_GELU_TANH
  *
  * What every call that takes a stream promises:
  *   - it allocates nothing, on the host or on the GPU, when it succeeds;
@@ -290,7 +291,8 @@ enum {
   /* Rows of w, and with them w_scale and bias, are interleaved in groups of 16: rows [32 g, 32 g +
    * 16) are the gate's rows 16 g.., rows [32 g + 16, 32 g + 32) the up projection's rows 16 g... n
    * counts both, and is a multiple of 32. */
-  INTAGLIO_FUSION_SWIGLU = 1
+  INTAGLIO_FUSION_SWIGLU = 1,
+  INTAGLIO_FUSION_GELU_TANH = 2
 };
 
 /* Flags. */

@@ -37,7 +37,11 @@ enum class Type : int32_t {
   kF16 = INTAGLIO_TYPE_F16,
 };
 
-enum class Fusion : int32_t { kNone = INTAGLIO_FUSION_NONE, kSwiglu = INTAGLIO_FUSION_SWIGLU };
+enum class Fusion : int32_t {
+  kNone = INTAGLIO_FUSION_NONE,
+  kSwiglu = INTAGLIO_FUSION_SWIGLU,
+  kGeluTanh = INTAGLIO_FUSION_GELU_TANH
+};
 
 struct [[nodiscard]] Result {
   Code code = Code::kOk;

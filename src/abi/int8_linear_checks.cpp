@@ -38,7 +38,8 @@ std::optional<DType> out_type(intaglio_type type) {
 // The public numbers are those of the enum.
 static_assert(static_cast<int>(GemmEpilogue::kNone) == INTAGLIO_FUSION_NONE);
 static_assert(static_cast<int>(GemmEpilogue::kSwiglu) == INTAGLIO_FUSION_SWIGLU);
-static_assert(std::size(kGemmEpilogues) == 2, "each has a public number, asserted above");
+static_assert(static_cast<int>(GemmEpilogue::kGeluTanh) == INTAGLIO_FUSION_GELU_TANH);
+static_assert(std::size(kGemmEpilogues) == 3, "each has a public number, asserted above");
 
 // "SWIGLU": what follows INTAGLIO_FUSION_ in the public header.
 std::string fusion_name(GemmEpilogue epilogue) {

@@ -3,6 +3,7 @@
 //   y[m, n]                          the product, scaled where its operands are quantized, + bias[n]
 //   kNone       out[m, n] = y[m, n]
 //   kSwiglu     out[m, j] = silu(gate) * up: a gated pair of columns of y gives one of out, n / 2
+//   kGeluTanh   out[m, n] = GELU of y by its tanh form (ops/nonlinearity.h)
 //
 // Where the two columns of a pair stand is the product's affair: int8 products take them in turns
 // of kSwigluGroup (ops/s8_gemm.h), float products side by side, all gates first. Kernels include
@@ -15,9 +16,10 @@
 
 namespace intaglio {
 
-enum class GemmEpilogue : int32_t { kNone, kSwiglu };
+enum class GemmEpilogue : int32_t { kNone, kSwiglu, kGeluTanh };
 
-inline constexpr GemmEpilogue kGemmEpilogues[] = {GemmEpilogue::kNone, GemmEpilogue::kSwiglu};
+inline constexpr GemmEpilogue kGemmEpilogues[] = {GemmEpilogue::kNone, GemmEpilogue::kSwiglu,
+                                                  GemmEpilogue::kGeluTanh};
 
 // Columns of one kind that int8 products read together: 16 gates, then their 16 ups.
 inline constexpr int64_t kSwigluGroup = 16;
@@ -43,13 +45,15 @@ INTAGLIO_HOST_DEVICE constexpr bool needs_pass(GemmEpilogue epilogue) {
   return epilogue != GemmEpilogue::kNone;
 }
 
-// "none", "swiglu": of traces, tables and files.
+// "none", "swiglu", "gelu_tanh": of traces, tables and files.
 constexpr const char* epilogue_name(GemmEpilogue epilogue) {
   switch (epilogue) {
     case GemmEpilogue::kNone:
       return "none";
     case GemmEpilogue::kSwiglu:
       return "swiglu";
+    case GemmEpilogue::kGeluTanh:
+      return "gelu_tanh";
   }
   return "none";
 }
@@ -65,8 +69,12 @@ struct EpilogueType {
 // not gated, of those that are, of all.
 INTAGLIO_CALLS_BACK
 template <class Visit>
-INTAGLIO_HOST_DEVICE constexpr void visit_plain(GemmEpilogue, Visit&& visit) {
-  visit(EpilogueType<Identity, false>{});
+INTAGLIO_HOST_DEVICE constexpr void visit_plain(GemmEpilogue epilogue, Visit&& visit) {
+  if (epilogue == GemmEpilogue::kGeluTanh) {
+    visit(EpilogueType<GeluTanh, false>{});
+  } else {
+    visit(EpilogueType<Identity, false>{});
+  }
 }
 
 INTAGLIO_CALLS_BACK

@@ -31,7 +31,9 @@ struct Aligned {
 constexpr int64_t kM = 5, kN = 64, kK = 35, kLda = 37, kLdq = 48, kLdo = 70;
 
 void run(Fusion fusion, bool with_bias) {
-  const std::string name = fusion == Fusion::kSwiglu ? "swiglu" : "plain";
+  const std::string name = fusion == Fusion::kSwiglu     ? "swiglu"
+                           : fusion == Fusion::kGeluTanh ? "gelu_tanh"
+                                                         : "plain";
   std::vector<float> a(kM * kLda, 1e9f), w_scale(kN, 0.01f), bias(kN);
   std::vector<int8_t> w(kN * kK);
   for (int64_t r = 0; r < kM; ++r) {
@@ -99,6 +101,7 @@ int main() {
   run(Fusion::kNone, false);
   run(Fusion::kNone, true);
   run(Fusion::kSwiglu, true);
+  run(Fusion::kGeluTanh, true);
   const Result host = int8_quantize_rows({.rows = 1,
                                           .cols = 16,
                                           .x = reinterpret_cast<const void*>(16),

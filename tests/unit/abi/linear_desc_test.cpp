@@ -112,7 +112,7 @@ TEST(LinearDesc, NamesATypeThatIsOff) {
   desc.fusion = INTAGLIO_FUSION_SWIGLU;
   EXPECT_EQ(error_of(desc), "desc.fusion: SWIGLU, expected NONE with out_type I32");
   desc.fusion = 7;
-  EXPECT_EQ(error_of(desc), "desc.fusion: 7, expected NONE or SWIGLU");
+  EXPECT_EQ(error_of(desc), "desc.fusion: 7, expected NONE, SWIGLU or GELU_TANH");
   desc = good_desc();
   desc.flags = 6;
   EXPECT_EQ(error_of(desc), "desc.flags: 0x6, expected 0 or INTAGLIO_TRUST_POINTERS");
