@@ -78,8 +78,8 @@ std::span<const FloatGemmImplementation> float_gemm_implementations() {
 #if defined(INTAGLIO_HAS_CUDA)
     {"cublaslt_gemm", cuda::op::cublaslt_gemm_refusal, no_packing, nothing_to_pack,
      cuda::op::cublaslt_gemm_scratch_bytes, cuda::op::run_cublaslt_gemm, DeviceKind::kGpu},
-    {"sm80_bf16_gemm", cuda::op::sm80_bf16_gemm_refusal, no_packing, nothing_to_pack, no_scratch,
-     cuda::op::run_sm80_bf16_gemm, DeviceKind::kGpu},
+    {"sm80_conv2d_gemm", cuda::op::sm80_conv2d_gemm_refusal, no_packing, nothing_to_pack,
+     no_scratch, cuda::op::run_sm80_conv2d_gemm, DeviceKind::kGpu},
     {"plain_gemm", cuda::op::plain_gemm_refusal, no_packing, nothing_to_pack, no_scratch,
      cuda::op::run_plain_gemm, DeviceKind::kGpu},
 #endif

@@ -29,7 +29,7 @@ struct FloatGemmArgs {
 
 struct FloatGemmImplementation {
   const char*
-      name;  // "cublaslt_gemm", "sm80_bf16_gemm", "amx_bf16_gemm", "avx512bf16_gemm", "avx512_f32_gemm", "avx2_f32_gemm", "ref_float_gemm" (float64 sums)
+      name;  // "cublaslt_gemm", "sm80_conv2d_gemm", "amx_bf16_gemm", "avx512bf16_gemm", "avx512_f32_gemm", "avx2_f32_gemm", "ref_float_gemm" (float64 sums)
   Refusal (*can_run)(const FloatGemmDesc&, const Context&);
   size_t (*packed_bytes)(const FloatGemmDesc&);  // 0: uses [n, k] as it lies, w is not copied
   Status (*pack)(const FloatGemmDesc&, const void* w, void* packed);  // unused if packed_bytes is 0

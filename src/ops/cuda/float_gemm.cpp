@@ -84,15 +84,15 @@ Status run_cublaslt_gemm(const Context& context, const FloatGemmDesc& desc,
                         {.a = args.a, .w = args.w, .out = args.out, .bias = args.bias});
 }
 
-Refusal sm80_bf16_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {
+Refusal sm80_conv2d_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {
   if (const Refusal refusal = refuse_sizes(desc, context)) return refusal;
   if (desc.in_dtype != DType::kBF16) return "operands are not BF16";
   if (context.gpu->compute_capability < 80) return "needs compute capability 8.0";
   return desc.k % 8 == 0 ? nullptr : "k is no multiple of 8";
 }
 
-Status run_sm80_bf16_gemm(const Context& context, const FloatGemmDesc& desc,
-                          const FloatGemmArgs& args) {
+Status run_sm80_conv2d_gemm(const Context& context, const FloatGemmDesc& desc,
+                            const FloatGemmArgs& args) {
   if (desc.m == 0) return {};
   if (!is_dense(desc, args)) return run_plain_instead(context, desc, args, "rows are not dense");
   const Conv2dParams p = as_conv(desc, args);

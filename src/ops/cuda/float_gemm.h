@@ -12,9 +12,9 @@ Status run_cublaslt_gemm(const Context& context, const FloatGemmDesc& desc,
                          const FloatGemmArgs& args);
 
 // The convolution of kernel 1 on tensor cores: bf16, k % 8 == 0.
-Refusal sm80_bf16_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
-Status run_sm80_bf16_gemm(const Context& context, const FloatGemmDesc& desc,
-                          const FloatGemmArgs& args);
+Refusal sm80_conv2d_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
+Status run_sm80_conv2d_gemm(const Context& context, const FloatGemmDesc& desc,
+                            const FloatGemmArgs& args);
 
 // On CUDA cores, slow: any sizes, types and strides.
 Refusal plain_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
