@@ -2,8 +2,8 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
-#include "ops/cuda/baseline/operands.h"
 #include "ops/cuda/device_types.h"
+#include "ops/cuda/launch/quantize_nf4.h"
 #include "ops/cuda/weight_formats.h"
 #include "ops/linear_prepare.h"
 
@@ -36,12 +36,13 @@ Status prepare_nf4(const Context& context, const std::vector<TensorView>& parts,
   auto* absmax = weights.scale_col.as<float>();
   for (const TensorView& part : parts) {
     INTAGLIO_ASSIGN(const AlignedBuffer staged, stage_bf16(context, part));
-    const Matrix rows{.data = staged.data(), .rows = part.shape[0], .cols = k, .ld = k};
+    const int64_t values = part.shape.count();
     INTAGLIO_TRY(
-        device_status(quantize_nf4(rows, codes, absmax, stream_of(context)), "NF4 quantization"));
+        device_status(quantize_nf4(staged.data(), values, codes, absmax, stream_of(context)),
+                      "NF4 quantization"));
     INTAGLIO_TRY(synchronize(context));  // `staged` goes
-    codes += nf4_code_bytes(part.shape.count());
-    absmax += nf4_blocks(part.shape.count());
+    codes += nf4_code_bytes(values);
+    absmax += nf4_blocks(values);
   }
   return {};
 }

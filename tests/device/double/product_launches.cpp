@@ -6,7 +6,6 @@
 
 #include "device/double/device_double.h"
 #include "device/double/elements.h"
-#include "ops/cuda/baseline/operands.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/launch/dequantize_weights.h"
 #include "ops/cuda/launch/e4m3_rows.h"
@@ -14,6 +13,7 @@
 #include "ops/cuda/launch/plain_attention.h"
 #include "ops/cuda/launch/plain_gemm.h"
 #include "ops/cuda/launch/qk_norm_rope.h"
+#include "ops/cuda/launch/quantize_nf4.h"
 #include "ops/cuda/launch/sm80_attention.h"
 #include "ops/cuda/launch/sm90a_attention.h"
 #include "ops/cuda/library/cublaslt.h"
@@ -337,10 +337,11 @@ cudaError_t dequantize_weights(const DequantizeWeightsParams& p, cudaStream_t st
   });
 }
 
-cudaError_t quantize_nf4(const Matrix& from, uint8_t* codes, float* absmax, cudaStream_t stream) {
+cudaError_t quantize_nf4(const void* w, int64_t count, uint8_t* codes, float* absmax,
+                         cudaStream_t stream) {
   return launch(stream, "quantize_nf4", [=] {
-    const auto* const x = static_cast<const BFloat16*>(from.data);
-    for (int64_t block = 0; block < nf4_blocks(from.rows * from.cols); ++block) {
+    const auto* const x = static_cast<const BFloat16*>(w);
+    for (int64_t block = 0; block < nf4_blocks(count); ++block) {
       float most = 0.0f;
       for (int64_t i = 0; i < kNf4Block; ++i)
         most = std::max(most, std::fabs(static_cast<float>(x[block * kNf4Block + i])));

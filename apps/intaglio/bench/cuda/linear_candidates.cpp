@@ -13,6 +13,7 @@
 #include "ops/cuda/baseline/operands.h"
 #include "ops/cuda/launch/dequantize_s32.h"
 #include "ops/cuda/launch/dequantize_weights.h"
+#include "ops/cuda/launch/quantize_nf4.h"
 #include "ops/cuda/launch/s8_gemm.h"
 #include "ops/cuda/library/cublaslt.h"
 #include "ops/cuda/tuning/s8_gemm_names.h"
@@ -352,9 +353,10 @@ class Case final : public CudaLinearCase {
     INTAGLIO_TRY(take_dequantized());
     INTAGLIO_TRY(take_poisoned(nf4_, size_.nf4));
     INTAGLIO_TRY(take_poisoned(nf4_absmax_, size_.nf4_absmax));
-    INTAGLIO_TRY(device_status(
-        quantize_nf4(in_.w_rows, nf4_.as<uint8_t>(), nf4_absmax_.as<float>(), nullptr),
-        "quantize_nf4"));
+    INTAGLIO_TRY(
+        device_status(cuda::quantize_nf4(in_.w_rows.data, in_.w_rows.rows * in_.w_rows.cols,
+                                         nf4_.as<uint8_t>(), nf4_absmax_.as<float>(), nullptr),
+                      "quantize_nf4"));
     DequantizeWeightsParams params = weights(WeightFormat::kNf4, nf4_);
     params.scale = nf4_absmax_.as<float>();
     return add_dequantized(name, params, static_cast<double>(size_.nf4 + size_.nf4_absmax),

@@ -67,24 +67,6 @@ __global__ void quantize_e4m3_kernel(const Matrix from, const Matrix to, float a
 }
 
 // A thread a block of values.
-__global__ void quantize_nf4_kernel(const Matrix from, uint8_t* codes, float* absmax) {
-  const int64_t count = from.rows * from.cols;
-  for (int64_t block = blockIdx.x * int64_t{kThreads} + threadIdx.x; block < nf4_blocks(count);
-       block += int64_t{kBlocks} * kThreads) {
-    const int64_t begin = block * kNf4Block, end = min(begin + kNf4Block, count);
-    const auto value = [&](int64_t i) { return bf16_at(from, i / from.cols, i % from.cols); };
-    float largest = 0.0f;
-    for (int64_t i = begin; i < end; ++i) largest = fmaxf(largest, fabsf(value(i)));
-    absmax[block] = largest;
-    const float inverse = largest > 0.0f ? 1.0f / largest : 0.0f;
-    for (int64_t i = begin; i < end; i += 2) {
-      const int high = nf4_nearest(value(i) * inverse);
-      const int low = i + 1 < end ? nf4_nearest(value(i + 1) * inverse) : 0;
-      codes[i / 2] = static_cast<uint8_t>(high << 4 | low);
-    }
-  }
-}
-
 __global__ void quantize_q8_0_kernel(const Matrix from, uint8_t* to) {
   const int64_t blocks = from.rows * (from.cols / kQ8_0Block);
   for (int64_t block = blockIdx.x * int64_t{kThreads} + threadIdx.x; block < blocks;
@@ -140,11 +122,6 @@ cudaError_t quantize_e4m3(const Matrix& from, const Matrix& to, float absmax, fl
   if (from.rows != to.rows || from.cols > to.ld) return cudaErrorInvalidValue;
   quantize_e4m3_kernel<<<static_cast<unsigned>(from.rows), kThreads, 0, stream>>>(from, to, absmax,
                                                                                   scale);
-  return cudaPeekAtLastError();
-}
-
-cudaError_t quantize_nf4(const Matrix& from, uint8_t* codes, float* absmax, cudaStream_t stream) {
-  quantize_nf4_kernel<<<kBlocks, kThreads, 0, stream>>>(from, codes, absmax);
   return cudaPeekAtLastError();
 }
 

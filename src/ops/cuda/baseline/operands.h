@@ -20,9 +20,7 @@ cudaError_t fill_normal_bf16(const Matrix& to, float sigma, uint32_t seed, cudaS
 cudaError_t quantize_e4m3(const Matrix& from, const Matrix& to, float absmax, float* scale,
                           cudaStream_t stream);
 
-// bf16 -> weight_formats.h. absmax: [nf4_blocks(rows * cols)].
-cudaError_t quantize_nf4(const Matrix& from, uint8_t* codes, float* absmax, cudaStream_t stream);
-// cols % 32 == 0.
+// bf16 -> weight_formats.h. cols % 32 == 0.
 cudaError_t quantize_q8_0(const Matrix& from, uint8_t* blocks, cudaStream_t stream);
 
 // Compares bf16 outputs [m, n], dense, with x [m, k] times w [n, k]^T + bias (or null) in float, on `samples` rows spread over m.
