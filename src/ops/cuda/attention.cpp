@@ -5,6 +5,7 @@
 #include "core/cuda/device.h"
 #include "ops/attention_implementations.h"
 #include "ops/cuda/device_types.h"
+#include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/plain_attention.h"
 #include "ops/cuda/launch/qk_norm_rope.h"
 #include "ops/cuda/launch/sm80_attention.h"
@@ -74,20 +75,37 @@ Status run_plain_kernel(const Context& context, const AttentionDesc& desc,
   return device_status(plain_attention(p, type, stream_of(context)), "attention");
 }
 
+const char* sm90a_s8_tile(const AttentionParams& p) { return sm90a_attention_tile(p, true); }
+const char* sm90a_bf16_tile(const AttentionParams& p) { return sm90a_attention_tile(p, false); }
+const char* sm80_s8_tile(const AttentionParams& p) {
+  return sm80_attention_tile(Sm80AttentionType::kS8, p);
+}
+const char* sm80_bf16_tile(const AttentionParams& p) {
+  return sm80_attention_tile(Sm80AttentionType::kBF16, p);
+}
+
 // What a faster kernel cannot do after all, the plain one does; it knows no int8 scores.
-template <auto kRefusal, auto kLaunch>
+// kTile(p) names the tile.
+template <auto kRefusal, auto kLaunch, auto kTile>
 Status run(const Context& context, const AttentionDesc& desc, const AttentionArgs& args,
            const char* name) {
   const AttentionParams p = params(desc, args);
   const char* const reason = kRefusal(p);
-  if (reason == nullptr) return device_status(kLaunch(p, stream_of(context)), "attention");
+  if (reason == nullptr) {
+    trace_kernel([&] {
+      return fmt::format("attention {} tokens, {}/{} heads x {} on cuda:{}: {} {}", desc.tokens,
+                         desc.heads, desc.kv_heads, desc.head_dim, context.gpu->ordinal, name,
+                         kTile(p));
+    });
+    return device_status(kLaunch(p, stream_of(context)), "attention");
+  }
   if (desc.scores == AttentionScores::kS8)
     return make_error(ErrorCode::kUnsupported, "attention of {} tokens, {} heads x {}: {}",
                       desc.tokens, desc.heads, desc.head_dim, reason);
-  if (trace_enabled("dispatch"))
-    trace_decision(fmt::format(
-        "dispatch attention tokens={} heads={} x {}: plain_attention instead; {} refused: {}",
-        desc.tokens, desc.heads, desc.head_dim, name, reason));
+  trace_kernel([&] {
+    return fmt::format("attention tokens={} heads={} x {}: plain_attention instead; {} refused: {}",
+                       desc.tokens, desc.heads, desc.head_dim, name, reason);
+  });
   return run_plain_kernel(context, desc, args);
 }
 
@@ -109,16 +127,16 @@ Refusal sm90a_s8_refusal(const AttentionDesc& desc, const Context& context) {
   return refuse_wgmma(desc, context, AttentionScores::kS8);
 }
 Status run_sm90a_s8(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
-  return run<sm90a_s8_attention_refusal, sm90a_s8_attention>(context, desc, args,
-                                                             "sm90a_s8_attention");
+  return run<sm90a_s8_attention_refusal, sm90a_s8_attention, sm90a_s8_tile>(context, desc, args,
+                                                                            "sm90a_s8_attention");
 }
 
 Refusal sm80_s8_refusal(const AttentionDesc& desc, const Context& context) {
   return refuse_mma(desc, context, AttentionScores::kS8);
 }
 Status run_sm80_s8(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
-  return run<sm80_s8_attention_refusal, sm80_s8_attention>(context, desc, args,
-                                                           "sm80_s8_attention");
+  return run<sm80_s8_attention_refusal, sm80_s8_attention, sm80_s8_tile>(context, desc, args,
+                                                                         "sm80_s8_attention");
 }
 
 Refusal sm90a_bf16_refusal(const AttentionDesc& desc, const Context& context) {
@@ -126,16 +144,16 @@ Refusal sm90a_bf16_refusal(const AttentionDesc& desc, const Context& context) {
 }
 Status run_sm90a_bf16(const Context& context, const AttentionDesc& desc,
                       const AttentionArgs& args) {
-  return run<sm90a_bf16_attention_refusal, sm90a_bf16_attention>(context, desc, args,
-                                                                 "sm90a_bf16_attention");
+  return run<sm90a_bf16_attention_refusal, sm90a_bf16_attention, sm90a_bf16_tile>(
+      context, desc, args, "sm90a_bf16_attention");
 }
 
 Refusal sm80_bf16_refusal(const AttentionDesc& desc, const Context& context) {
   return refuse_mma(desc, context, AttentionScores::kFloat);
 }
 Status run_sm80_bf16(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
-  return run<sm80_bf16_attention_refusal, sm80_bf16_attention>(context, desc, args,
-                                                               "sm80_bf16_attention");
+  return run<sm80_bf16_attention_refusal, sm80_bf16_attention, sm80_bf16_tile>(
+      context, desc, args, "sm80_bf16_attention");
 }
 
 Refusal plain_refusal(const AttentionDesc& desc, const Context& context) {

@@ -3,6 +3,7 @@
 #include "core/cuda/device.h"
 #include "core/memory.h"
 #include "ops/cuda/device_types.h"
+#include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/launch/conv2d_pack.h"
 
@@ -42,6 +43,15 @@ Refusal refuse(const Conv2dDesc& desc, const Context& context) {
 
 }  // namespace
 
+std::string sm80_conv2d_tile(const Conv2dParams& p) {
+  const int choice = sm80_conv2d_choice(p);
+  if (choice < 0) return "";
+  const Conv2dConfig& c = sm80_conv2d_configs()[static_cast<size_t>(choice)];
+  constexpr int kChannelBytes = 2;
+  return fmt::format("{}x{}x{}, {} stages", c.tile_m, c.tile_n, c.tile_k_bytes / kChannelBytes,
+                     c.stages);
+}
+
 Expected<AlignedBuffer> pack_conv2d(const Context& context, const Conv2dDesc& desc,
                                     const float* w) {
   const Conv2dPack pack{.in_channels = static_cast<int32_t>(desc.in_channels),
@@ -77,11 +87,17 @@ Status run_sm80_conv2d(const Context& context, const Conv2dDesc& desc, const Con
                        const void* x, const void* add, void* y) {
   const Conv2dParams p = params(desc, weights, x, add, y);
   if (const char* reason = cuda::sm80_conv2d_refusal(p)) {
-    if (trace_enabled("dispatch"))
-      trace_decision(fmt::format("dispatch conv2d {}x{} {}->{}: plain_conv2d instead; {}", p.width,
-                                 p.height, p.in_channels, p.out_channels, reason));
+    trace_kernel([&] {
+      return fmt::format("conv2d {}x{} {}->{}: plain_conv2d instead; {}", p.width, p.height,
+                         p.in_channels, p.out_channels, reason);
+    });
     return run_plain_conv2d(context, desc, weights, x, add, y);
   }
+  trace_kernel([&] {
+    return fmt::format("conv2d {}x{} {}->{} kernel {} on cuda:{}: sm80_conv2d {}", p.width,
+                       p.height, p.in_channels, p.out_channels, p.kernel, context.gpu->ordinal,
+                       sm80_conv2d_tile(p));
+  });
   return device_status(sm80_conv2d(p, stream_of(context)), "a convolution");
 }
 

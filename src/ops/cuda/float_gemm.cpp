@@ -1,7 +1,9 @@
 #include "ops/cuda/float_gemm.h"
 
 #include "core/cuda/device.h"
+#include "ops/cuda/conv2d.h"
 #include "ops/cuda/device_types.h"
+#include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/launch/plain_gemm.h"
 #include "ops/cuda/lt_products.h"
@@ -29,9 +31,10 @@ bool is_dense(const FloatGemmDesc& desc, const FloatGemmArgs& args) {
 // What a faster product cannot do after all, for its operands or since the library has none for the shape: slower, never silent, and no hole.
 Status run_plain_instead(const Context& context, const FloatGemmDesc& desc,
                          const FloatGemmArgs& args, std::string_view reason) {
-  if (trace_enabled("dispatch"))
-    trace_decision(fmt::format("dispatch float_gemm m={} n={} k={}: plain_gemm instead; {}", desc.m,
-                               desc.n, desc.k, reason));
+  trace_kernel([&] {
+    return fmt::format("float_gemm m={} n={} k={}: plain_gemm instead; {}", desc.m, desc.n, desc.k,
+                       reason);
+  });
   return run_plain_gemm(context, desc, args);
 }
 
@@ -98,6 +101,10 @@ Status run_sm80_conv2d_gemm(const Context& context, const FloatGemmDesc& desc,
   const Conv2dParams p = as_conv(desc, args);
   if (const char* reason = cuda::sm80_conv2d_refusal(p))
     return run_plain_instead(context, desc, args, reason);
+  trace_kernel([&] {
+    return fmt::format("float_gemm m={} n={} k={} on cuda:{}: sm80_conv2d {}", desc.m, desc.n,
+                       desc.k, context.gpu->ordinal, sm80_conv2d_tile(p));
+  });
   return device_status(sm80_conv2d(p, stream_of(context)), "a matrix product");
 }
 

@@ -6,6 +6,7 @@
 #include "core/cuda/device.h"
 #include "core/memory.h"
 #include "ops/cuda/device_types.h"
+#include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/dequantize_weights.h"
 #include "ops/cuda/launch/int8_linear.h"
 #include "ops/cuda/launch/quantize_rows.h"
@@ -216,6 +217,11 @@ Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& 
   const Arena::Scope scope(*context.scratch);
   const size_t bytes = s8_workspace_bytes(desc, context);
   INTAGLIO_ASSIGN(void* const workspace, take_workspace(context, bytes));
+  trace_kernel([&] {
+    return fmt::format("s8_gemm m={} n={} k={} epilogue={} out={} on cuda:{}: {}", p.m, p.n, p.k,
+                       epilogue_name(p.epilogue), dtype_name(p.out_type), context.gpu->ordinal,
+                       int8_gemm_kernel(p, context.gpu->ordinal));
+  });
   return int8_gemm(p, context.gpu->ordinal, {workspace, bytes}, context.stream);
 }
 

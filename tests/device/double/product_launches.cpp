@@ -208,6 +208,11 @@ cudaError_t sm80_s8_attention(const AttentionParams& p, cudaStream_t stream) {
   });
 }
 
+const char* sm80_attention_tile(Sm80AttentionType, const AttentionParams&) {
+  return "tile of the double";
+}
+
+const char* sm90a_attention_tile(const AttentionParams&, bool) { return ""; }
 const char* sm90a_bf16_attention_refusal(const AttentionParams&) { return kMissing; }
 const char* sm90a_s8_attention_refusal(const AttentionParams&) { return kMissing; }
 cudaError_t sm90a_bf16_attention(const AttentionParams&, cudaStream_t) {
@@ -255,6 +260,12 @@ cudaError_t qk_norm_rope(const QkNormRopeParams& p, cudaStream_t stream) {
 const char* sm80_conv2d_refusal(const Conv2dParams& p) {
   return p.type == Conv2dType::kBF16 ? nullptr : "pictures are not bf16";
 }
+std::span<const Conv2dConfig> sm80_conv2d_configs() {
+  static constexpr Conv2dConfig kConfig{
+      .tile_m = 128, .tile_n = 64, .tile_k_bytes = 64, .stages = 3};
+  return {&kConfig, 1};
+}
+int sm80_conv2d_choice(const Conv2dParams&) { return 0; }
 cudaError_t sm80_conv2d(const Conv2dParams& p, cudaStream_t stream) {
   return convolve(p, "sm80_conv2d", stream);
 }
@@ -296,6 +307,8 @@ Status int8_quantize_rows(const Int8RowsCall& c, void* stream) {
 Expected<size_t> int8_gemm_workspace(const S8GemmParams& p, int) {
   return static_cast<size_t>(p.m) * static_cast<size_t>(p.n) * sizeof(int32_t);
 }
+
+std::string int8_gemm_kernel(const S8GemmParams&, int) { return "s8_gemm of the double"; }
 
 Status int8_gemm(const S8GemmParams& p, int, Int8Workspace workspace, void* stream) {
   const cudaError_t error = launch(static_cast<cudaStream_t>(stream), "s8_gemm", [p, workspace] {

@@ -6,6 +6,7 @@
 #include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/quantize_rows.h"
 #include "ops/cuda/launch/s8_gemm.h"
+#include "ops/cuda/tuning/tile_configs.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -75,6 +76,13 @@ Status int8_quantize_rows(const Int8RowsCall& call, void* stream) {
 Expected<size_t> int8_gemm_workspace(const S8GemmParams& params, int device) {
   INTAGLIO_ASSIGN(const CudaDevice* const found, find_device(device));
   return s8_gemm_workspace_bound(params, *found);
+}
+
+std::string int8_gemm_kernel(const S8GemmParams& params, int device) {
+  const auto found = find_device(device);
+  if (!found) return found.error().message;
+  const auto choice = choose_s8_gemm(params, **found);
+  return choice ? describe(*choice, **found) : choice.error().message;
 }
 
 Status int8_gemm(const S8GemmParams& params, int device, Int8Workspace workspace, void* stream) {

@@ -57,6 +57,9 @@ Status int8_quantize_rows(const Int8RowsCall& call, void* stream);
 // later in this process. Reads the sizes, strides and types only; pointers are null.
 Expected<size_t> int8_gemm_workspace(const S8GemmParams& params, int device);
 
+// Which kernel int8_gemm takes for `params`, and its tile: for the trace.
+std::string int8_gemm_kernel(const S8GemmParams& params, int device);
+
 struct Int8Workspace {
   void* data = nullptr;  // at a multiple of 256 bytes; nullptr if bytes is 0
   size_t bytes = 0;      // at least what int8_gemm_workspace says

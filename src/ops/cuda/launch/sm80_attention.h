@@ -39,6 +39,9 @@ int sm80_attention_choice(std::span<const Sm80AttentionInfo> configs, const Atte
 // Heads whose blocks run side by side (AttentionBlock). Pure.
 int sm80_attention_head_group(Sm80AttentionType type, const AttentionParams& p, int l2_bytes);
 
+// The name of the config that the launches above take on the current device; "" if refused.
+const char* sm80_attention_tile(Sm80AttentionType type, const AttentionParams& p);
+
 // As above with a config of one's own.
 const char* sm80_attention_refusal(Sm80AttentionType type, const AttentionParams& p, int config);
 cudaError_t sm80_attention(Sm80AttentionType type, const AttentionParams& p, int config,

@@ -28,6 +28,7 @@ struct Sm90aAttentionTile {
 };
 std::span<const Sm90aAttentionTile> sm90a_attention_tiles();
 int sm90a_attention_choice(const AttentionParams& p, bool s8);  // an index into them; -1: refused
+const char* sm90a_attention_tile(const AttentionParams& p, bool s8);  // its name; "" if refused
 cudaError_t sm90a_attention_with(const AttentionParams& p, int tile, cudaStream_t stream);
 
 }  // namespace intaglio::cuda

@@ -160,6 +160,16 @@ std::span<const TileConfig> tile_configs(const CudaDevice& device) {
   return arch->configs;
 }
 
+std::string describe(const S8GemmChoice& choice, const CudaDevice& device) {
+  std::string stages;
+  for (const TileConfig& config : tile_configs(device)) {
+    if (config.family == choice.family && config.name == choice.config)
+      stages = fmt::format(", {} stages", config.stages);
+  }
+  return fmt::format("{} {}{}, band {}, split {}", s8_gemm_family_name(choice.family),
+                     choice.config, stages, choice.band, choice.split_k);
+}
+
 int resident_blocks(const TileConfig& c, int shared_bytes_per_block) {
   // A multiprocessor has what one block may take, and that block's reserve.
   const int fits = (shared_bytes_per_block + kBlockReserve) / (c.smem_bytes + kBlockReserve);

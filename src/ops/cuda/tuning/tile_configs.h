@@ -55,6 +55,9 @@ const GpuArch* gpu_arch(int compute_capability);
 // All configs for a device; empty for a device without data.
 std::span<const TileConfig> tile_configs(const CudaDevice& device);
 
+// "sm90a_s8_gemm 128x256x128, 4 stages, band 8, split 1"
+std::string describe(const S8GemmChoice& choice, const CudaDevice& device);
+
 // Blocks of `config` on one multiprocessor: as many as registers and shared memory hold, at least one.
 int resident_blocks(const TileConfig& config, int shared_bytes_per_block);
 

@@ -41,6 +41,15 @@ TEST(TileConfigs, UnknownCapabilitiesUseAGenerationTheyCanRun) {
   EXPECT_EQ(gpu_arch(121)->name, "sm120");
 }
 
+// What the trace says of a choice; a tile that the card has no data of has no stages.
+TEST(TileConfigs, AChoiceIsDescribedWithItsStages) {
+  const CudaDevice device = h100();
+  EXPECT_EQ(describe({S8GemmFamily::kSm90a, "128x256x128", 4, 2}, device),
+            "sm90a_s8_gemm 128x256x128, 4 stages, band 4, split 2");
+  EXPECT_EQ(describe({S8GemmFamily::kSm80, "another", 8, 1}, device),
+            "sm80_s8_gemm another, band 8, split 1");
+}
+
 TEST(TileConfigs, AreConsistent) {
   for (const int capability : {75, 80, 86, 89, 90, 120}) {
     const GpuArch& arch = *gpu_arch(capability);

@@ -176,6 +176,12 @@ cudaError_t run(Type type, const AttentionParams& p, cudaStream_t stream) {
 
 }  // namespace
 
+const char* sm80_attention_tile(Type type, const AttentionParams& p) {
+  return refusal(type, p) == nullptr
+             ? sm80_attention_configs(type)[static_cast<size_t>(choice(type, p))].name
+             : "";
+}
+
 const char* sm80_bf16_attention_refusal(const AttentionParams& p) {
   return refusal(Type::kBF16, p);
 }

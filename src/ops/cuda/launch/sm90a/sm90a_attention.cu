@@ -161,6 +161,11 @@ int sm90a_attention_choice(const AttentionParams& p, bool s8) {
   return -1;
 }
 
+const char* sm90a_attention_tile(const AttentionParams& p, bool s8) {
+  const int choice = sm90a_attention_choice(p, s8);
+  return choice < 0 ? "" : kTiles[static_cast<size_t>(choice)].name;
+}
+
 cudaError_t sm90a_attention_with(const AttentionParams& p, int tile, cudaStream_t stream) {
   if (tile < 0 || tile >= static_cast<int>(kEntries.size())) return cudaErrorInvalidValue;
   const Entry& entry = kEntries[static_cast<size_t>(tile)];
