@@ -250,7 +250,6 @@ struct KeyValueLoader {
 using Sm80S8AttentionConfigs = std::tuple<
     // scores, head size, warps, kMi, keys, slots, held Q, V ahead, blocks an SM
     Sm80AttentionConfig<S8Scores, 256, 8, 1, 32, 4, 8, 1, 1>,
-    Sm80AttentionConfig<S8Scores, 256, 8, 1, 32, 3, 8, 2, 1>,
     Sm80AttentionConfig<S8Scores, 256, 4, 1, 32, 3, 4, 1, 2>,
     Sm80AttentionConfig<S8Scores, 128, 8, 1, 64, 3, 4, 2, 1>,
     Sm80AttentionConfig<S8Scores, 128, 4, 1, 64, 2, 4, 2, 2>,
@@ -258,7 +257,6 @@ using Sm80S8AttentionConfigs = std::tuple<
     Sm80AttentionConfig<S8Scores, 64, 4, 1, 64, 3, 2, 2, 3>>;
 using Sm80BF16AttentionConfigs =
     std::tuple<Sm80AttentionConfig<BF16Scores, 256, 8, 1, 32, 3, 8, 2, 1>,
-               Sm80AttentionConfig<BF16Scores, 256, 8, 1, 32, 4, 8, 1, 1>,
                Sm80AttentionConfig<BF16Scores, 256, 8, 1, 32, 2, 8, 2, 1>,
                Sm80AttentionConfig<BF16Scores, 256, 4, 1, 32, 2, 8, 2, 2>,
                Sm80AttentionConfig<BF16Scores, 128, 8, 1, 64, 2, 8, 2, 1>,

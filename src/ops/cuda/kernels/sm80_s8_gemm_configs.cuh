@@ -11,7 +11,6 @@ namespace intaglio::cuda {
 using Sm80S8GemmConfigs = std::tuple<
     //               tile m,   n,   k, warp m,  n, stages, blocks an SM
     Sm80S8GemmConfig<   192, 256,  64,     96, 64, 3, 1>,   //  84 KB
-    Sm80S8GemmConfig<   192, 256,  64,     96, 64, 4, 1>,   // 112 KB
     Sm80S8GemmConfig<   128, 256,  64,     64, 64, 4, 1>,   //  96 KB
     Sm80S8GemmConfig<   128, 256, 128,     64, 64, 3, 1>,   // 144 KB
     Sm80S8GemmConfig<   256, 128,  64,     64, 64, 4, 1>,   //  96 KB

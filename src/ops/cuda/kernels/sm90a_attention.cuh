@@ -14,10 +14,8 @@
 //   issue  S = Q K[j]^T         |  wait for S; softmax of S: p in the registers of S      |  wait for out; rescale it if a reference rose; P = S as bf16
 //   issue  out += P V[j - 1]    |     (tensor cores: out += P V[j - 1], other warpgroup)  |
 //
-// Turns (Config::kTakeTurns): the warpgroups issue their products in turn, handing on by named barriers, so one's softmax falls into the other's products and not into its softmax.
-// It pays where exponentials are many beside products: small head_dim.
-// Cluster of two (Config::kCluster): neighbouring rows of one head; each block loads half of every K and V tile and multicasts it to both. At the full rate a block of 128 rows
-// asks for 32 bytes of K and V a cycle, more than its share of L2's bandwidth; two blocks together ask for half of that each.
+// Turns: the warpgroups issue their products in turn, handing on by named barriers, so one's
+// softmax falls into the other's products and not into its softmax.
 // Why 80 keys with bf16, 96 with int8 at d = 256: per thread out takes 128 registers, S keys / 2 and P keys / 4, of 240. Of shared memory Q takes 64 KB and two stages of K and V of 80
 // keys 160 KB. More keys a tile are better: wgmma reads A and B of every S product from shared memory, (64 + keys) x 32 bytes for 64 x keys x 32 bytes of k.
 // Shared memory: tiles are boxes of 128 bytes of d: [d bytes / 128][rows][128 bytes], in the 128-byte swizzle. int8 at d = 64 fills half a box; the copy engine zeroes the other half.
@@ -43,17 +41,12 @@
 
 namespace intaglio::cuda {
 
-enum class AttentionTurns { kNone, kTake };
-
-template <ptx::ScoreType kType_, int kHeadDim_, int kKeys_, int kStagesK_, int kStagesV_,
-          int kCluster_, AttentionTurns kTurns_>
+template <ptx::ScoreType kType_, int kHeadDim_, int kKeys_, int kStagesK_, int kStagesV_>
 struct Sm90aAttentionConfig {
   static constexpr ptx::ScoreType kType = kType_;
   static constexpr bool kS8 = kType == ptx::ScoreType::kS8;
   static constexpr int kHeadDim = kHeadDim_, kKeys = kKeys_;
   static constexpr int kStagesK = kStagesK_, kStagesV = kStagesV_;
-  static constexpr int kCluster = kCluster_;
-  static constexpr bool kTakeTurns = kTurns_ == AttentionTurns::kTake;
   static constexpr int kConsumers = 2, kThreads = 128 * (1 + kConsumers), kRows = 64 * kConsumers;
 
   // q and k: bytes of a row of d, in boxes of 128. v: always bf16.
@@ -63,7 +56,6 @@ struct Sm90aAttentionConfig {
   static constexpr int kBytesQBox = kRows * 128, kBytesKeyBox = kKeys * 128;
   static constexpr int kBytesQ = kBoxesQk * kBytesQBox;
   static constexpr int kBytesK = kBoxesQk * kBytesKeyBox, kBytesV = kBoxesV * kBytesKeyBox;
-  static constexpr int kKeysLoaded = kKeys / kCluster;  // by one block of the cluster
 
   static constexpr int kBarriers = 1 + 2 * kStagesK + 2 * kStagesV;
   static constexpr int kSmemBytes =
@@ -74,8 +66,6 @@ struct Sm90aAttentionConfig {
   static constexpr int kScales = kKeys / kScaleKeys;
 
   static_assert(kHeadDim == 64 || kHeadDim == 128 || kHeadDim == 256);
-  static_assert(kCluster == 1 || kCluster == 2);
-  static_assert(kKeysLoaded % 8 == 0, "boxes begin where the swizzle's pattern of 8 rows begins");
   static_assert(kKeys % 16 == 0, "k steps of P v");
   static_assert(!kS8 || kKeys % kScaleKeys == 0);
   static_assert(kSmemBytes <= 232448, "shared memory of a block on sm_90");
@@ -101,7 +91,7 @@ struct RingPlace {
   }
 };
 
-// Addresses in shared memory, the same in every block of a cluster.
+// Addresses in shared memory.
 template <typename Config>
 struct AttentionSmem {
   uint32_t q;
@@ -118,22 +108,15 @@ struct AttentionSmem {
   __device__ uint32_t empty_v(int stage) const { return full_v(Config::kStagesV + stage); }
 };
 
-// One tile of K or V: this block's part of its rows, every box of d, to all blocks of the cluster.
+// One tile of K or V: every box of d.
 template <typename Config, int kBoxes, int kBoxColumns>
 __device__ __forceinline__ void load_keys(uint32_t target, const CUtensorMap* map, int32_t key,
                                           int32_t head, uint32_t full) {
-  const int32_t part =
-      Config::kCluster == 1 ? 0 : static_cast<int32_t>(ptx::cluster_rank()) * Config::kKeysLoaded;
   ptx::mbarrier_arrive_expect_tx(full, kBoxes * Config::kBytesKeyBox);
 #pragma unroll
   for (int box = 0; box < kBoxes; ++box) {
-    const uint32_t to = target + box * Config::kBytesKeyBox + part * 128;
-    const ptx::BoxAt at{box * kBoxColumns, key + part, head};
-    if constexpr (Config::kCluster == 1) {
-      ptx::tma_load_3d(to, map, at, full);
-    } else {
-      ptx::tma_load_3d_multicast(to, map, at, full, (1 << Config::kCluster) - 1);
-    }
+    ptx::tma_load_3d(target + box * Config::kBytesKeyBox, map, {box * kBoxColumns, key, head},
+                     full);
   }
 }
 
@@ -171,13 +154,6 @@ __device__ __forceinline__ void produce_attention(const AttentionParams& p,
     load_v(tile - 1);
   }
   load_v(item.key_tiles - 1);
-  if constexpr (Config::kCluster > 1) {
-    // The neighbour's last signals must find this block alive: wait until every stage has been given back.
-    for (int s = 0; s < Config::kStagesK; ++s, k.advance())
-      ptx::mbarrier_wait(smem.empty_k(k.stage), k.parity ^ 1);
-    for (int s = 0; s < Config::kStagesV; ++s, v.advance())
-      ptx::mbarrier_wait(smem.empty_v(v.stage), v.parity ^ 1);
-  }
 }
 
 // Issues S = Q K^T: steps of 32 bytes of d, four to a box. Descriptors count in 16 bytes.
@@ -308,11 +284,7 @@ __device__ __forceinline__ void consume_attention(const AttentionParams& p,
   RingPlace<Config::kStagesV> v;
   const uint32_t q = smem.q + consumer * 64 * 128;
   const auto give_back = [&](uint32_t empty) {
-    if constexpr (Config::kCluster == 1) {
-      if (lane == 0) ptx::mbarrier_arrive(empty);
-    } else {
-      if (lane < Config::kCluster) ptx::mbarrier_arrive_cluster(empty, lane);
-    }
+    if (lane == 0) ptx::mbarrier_arrive(empty);
   };
 
   OnlineSoftmax<kCount> softmax;
@@ -357,14 +329,14 @@ __device__ __forceinline__ void consume_attention(const AttentionParams& p,
   }
 
   // The first turn is warpgroup 0's. Each one waits at its own barrier and hands on at the next one's.
-  if (Config::kTakeTurns && consumer == Config::kConsumers - 1) ptx::named_barrier_arrive(1, 256);
+  if (consumer == Config::kConsumers - 1) ptx::named_barrier_arrive(1, 256);
 #pragma unroll 1
   for (int32_t tile = 1; tile < item.key_tiles; ++tile) {
     Score scores[kCount];
     float x[kCount];
     if constexpr (Config::kS8) key_scales.load(k_scale, tile * kKeys, last);
     ptx::mbarrier_wait(smem.full_k(k.stage), k.parity);
-    if (Config::kTakeTurns) ptx::named_barrier(1 + consumer, 256);
+    ptx::named_barrier(1 + consumer, 256);
     ptx::wgmma_fence();
     issue_scores<Config>(scores, q, smem.k(k.stage));
     ptx::wgmma_commit();
@@ -372,7 +344,7 @@ __device__ __forceinline__ void consume_attention(const AttentionParams& p,
     ptx::wgmma_fence();
     issue_values<Config>(out, probabilities, smem.v(v.stage));
     ptx::wgmma_commit();
-    if (Config::kTakeTurns) ptx::named_barrier_arrive(1 + (consumer + 1) % Config::kConsumers, 256);
+    ptx::named_barrier_arrive(1 + (consumer + 1) % Config::kConsumers, 256);
 
     ptx::wgmma_wait<1>();
     give_back(smem.empty_k(k.stage));
@@ -397,7 +369,7 @@ __device__ __forceinline__ void consume_attention(const AttentionParams& p,
   issue_values<Config>(out, probabilities, smem.v(v.stage));
   ptx::wgmma_commit();
   // Takes the last hand-over, so that no barrier is left half full.
-  if (Config::kTakeTurns && consumer == 0) ptx::named_barrier(1, 256);
+  if (consumer == 0) ptx::named_barrier(1, 256);
   const float inverse[2] = {softmax.inverse_sum(0), softmax.inverse_sum(1)};
   ptx::wgmma_wait<0>();
   ptx::pin_registers(out);
@@ -423,7 +395,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     ptx::tma_prefetch_map(&maps.q);
     ptx::tma_prefetch_map(&maps.k);
     ptx::tma_prefetch_map(&maps.v);
-    constexpr int kReaders = Config::kCluster * Config::kConsumers * 4;  // warps
+    constexpr int kReaders = Config::kConsumers * 4;  // warps
     ptx::mbarrier_init(smem.full_q(), 1);
     for (int s = 0; s < Config::kStagesK; ++s) {
       ptx::mbarrier_init(smem.full_k(s), 1);
@@ -435,14 +407,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     }
     ptx::fence_mbarrier_init();
   }
-  if constexpr (Config::kCluster > 1) {
-    // No block may load into its neighbour, or signal it, before that one's barriers exist.
-    __syncwarp();
-    ptx::cluster_arrive();
-    ptx::cluster_wait();
-  } else {
-    __syncthreads();
-  }
+  __syncthreads();
 
   // 24 x 128 + 240 x 256 registers of 65536.
   if (group == 0) {
@@ -451,12 +416,6 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   } else {
     ptx::take_registers<240>();
     sm90a::consume_attention<Config>(p, item, smem, group - 1);
-  }
-  if constexpr (Config::kCluster > 1) {
-    // Shared memory goes away with the block: the neighbour may still signal it.
-    __syncwarp();
-    ptx::cluster_arrive();
-    ptx::cluster_wait();
   }
 #endif
 }

@@ -18,12 +18,11 @@ const char* sm90a_s8_attention_refusal(const AttentionParams& p);
 cudaError_t sm90a_bf16_attention(const AttentionParams& p, cudaStream_t stream);
 cudaError_t sm90a_s8_attention(const AttentionParams& p, cudaStream_t stream);
 
-// The tiles there are, for measurements: the launches above take the best known one for head_dim and causal.
+// The tiles there are, one for each score type and head_dim.
 struct Sm90aAttentionTile {
-  const char* name;  // "s8_d256_k96_2k3v_cluster2_turns": keys of a tile, stages of K and V
+  const char* name;  // "s8_d256_k96_2k3v": keys of a tile, stages of K and V
   bool s8;
-  int head_dim, keys, stages_k, stages_v, cluster;
-  bool turns;  // warpgroups issue their products in turn
+  int head_dim, keys, stages_k, stages_v;
   int smem_bytes;
 };
 std::span<const Sm90aAttentionTile> sm90a_attention_tiles();

@@ -22,14 +22,4 @@ __device__ __forceinline__ void tma_load_3d(uint32_t target, const CUtensorMap* 
       : "memory");
 }
 
-// The same into every block of the cluster whose bit is set in `blocks`, at the same offsets, completing each block's own barrier.
-__device__ __forceinline__ void tma_load_3d_multicast(uint32_t target, const CUtensorMap* map,
-                                                      BoxAt at, uint32_t barrier, uint16_t blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(target),
-      "l"(map), "r"(at.x), "r"(at.y), "r"(at.z), "r"(barrier), "h"(blocks)
-      : "memory");
-}
-
 }  // namespace intaglio::cuda::ptx

@@ -3,7 +3,7 @@
 // A block takes `tile_rows` queries of one head. Without a causal mask all blocks cost the same, and the blocks of a head come one after another: those that run at once share
 // a few heads' keys and values in L2. With it the blocks with most keys come first, over all heads, so that what is left at the end is short; neighbouring blocks are
 // then neighbouring heads, which share keys and values when queries are grouped.
-// Blocks of a cluster are neighbours in the rows of one head and walk the same keys, as many as the last of them needs. Rows past the last token belong to nobody.
+// Rows past the last token belong to nobody.
 #pragma once
 
 #include <cstdint>
@@ -15,30 +15,27 @@ namespace intaglio::cuda {
 struct AttentionSchedule {
   int32_t tokens, heads;
   int32_t tile_rows, tile_keys;
-  int32_t cluster;  // blocks
-  int32_t causal;   // 0 or 1
+  int32_t causal;  // 0 or 1
 
   struct Item {
     int32_t head, row;  // the first of tile_rows
     int32_t key_tiles;  // >= 1, from key 0 on
   };
 
-  INTAGLIO_HOST_DEVICE constexpr int32_t clusters_of_head() const {
-    return (tokens - 1) / (tile_rows * cluster) + 1;
+  INTAGLIO_HOST_DEVICE constexpr int32_t blocks_of_head() const {
+    return (tokens - 1) / tile_rows + 1;
   }
   INTAGLIO_HOST_DEVICE constexpr int64_t blocks() const {
-    return int64_t{clusters_of_head()} * cluster * heads;
+    return int64_t{blocks_of_head()} * heads;
   }
 
   INTAGLIO_HOST_DEVICE constexpr Item at(int32_t block) const {
-    const int32_t in_order = block / cluster, rank = block % cluster;
-    const int32_t per_head = clusters_of_head();
-    const int32_t head = causal != 0 ? in_order % heads : in_order / per_head;
-    const int32_t group = causal != 0 ? per_head - 1 - in_order / heads : in_order % per_head;
-    const int32_t rows = tile_rows * cluster;
-    const int32_t past = group * rows + rows;  // the first row that is the next cluster's
+    const int32_t per_head = blocks_of_head();
+    const int32_t head = causal != 0 ? block % heads : block / per_head;
+    const int32_t tile = causal != 0 ? per_head - 1 - block / heads : block % per_head;
+    const int32_t row = tile * tile_rows, past = row + tile_rows;
     const int32_t keys = causal != 0 && past < tokens ? past : tokens;
-    return {head, group * rows + rank * tile_rows, (keys - 1) / tile_keys + 1};
+    return {head, row, (keys - 1) / tile_keys + 1};
   }
 };
 

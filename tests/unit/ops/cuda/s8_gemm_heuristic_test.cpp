@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
+#include <string>
 
 #include "gpus.h"
 
@@ -48,6 +50,22 @@ TEST(S8GemmHeuristic, FewRowsAreBoundByTheWeights) {
     EXPECT_EQ(choose(device, {16, 18432, 4608}).config, "small_m_16x16") << device.name;
     EXPECT_NE(choose(device, {65, 18432, 4608}).family, S8GemmFamily::kSmallM);
   }
+}
+
+// A tile that no card would take costs every build its compile time.
+TEST(S8GemmHeuristic, EveryTileIsTakenSomewhere) {
+  std::set<std::string> listed, taken;
+  for (const CudaDevice& device : {tesla_t4(), a100(), rtx_3090(), h100()}) {
+    for (const TileConfig& config : tile_configs(device)) listed.insert(config.name);
+    for (const int64_t m : {1, 16, 24, 48, 64, 100, 128, 200, 320, 512, 1024, 2048, 4096, 4608})
+      for (const int64_t n : {64, 256, 1024, 2048, 4096, 4608, 9216, 13824, 24576})
+        for (const int64_t k : {120, 512, 2048, 4608, 12288})
+          taken.insert(choose(device, {m, n, k}).config);
+    // Few columns and very many rows: tiles that are higher than wide.
+    taken.insert(choose(device, {20000, 128, 12288}).config);
+    taken.insert(choose(device, {12288, 128, 10240}).config);
+  }
+  EXPECT_EQ(taken, listed);
 }
 
 TEST(S8GemmHeuristic, SharedMemoryOfTheArchitectureIsKept) {

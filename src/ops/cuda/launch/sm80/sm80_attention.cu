@@ -60,6 +60,21 @@ struct Table<std::tuple<C...>> {
   static constexpr std::array<LaunchFunction, sizeof...(C)> kLaunchers = {launch_config<C>...};
 };
 
+// sm80_attention_choice takes the first config of a head size and tile that fits: one behind it must
+// need less shared memory.
+template <class List>
+constexpr bool all_can_run() {
+  constexpr auto& infos = Table<List>::kInfos;
+  for (size_t i = 0; i < infos.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      if (infos[i].head_dim == infos[j].head_dim && infos[i].tile_q >= infos[j].tile_q &&
+          infos[i].smem_bytes >= infos[j].smem_bytes)
+        return false;
+  return true;
+}
+static_assert(all_can_run<Sm80S8AttentionConfigs>() && all_can_run<Sm80BF16AttentionConfigs>(),
+              "a config that is never chosen costs time to compile");
+
 int attribute(cudaDeviceAttr which) {
   int device = 0, value = 0;
   if (cudaGetDevice(&device) != cudaSuccess) return 0;

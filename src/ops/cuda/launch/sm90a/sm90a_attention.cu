@@ -36,31 +36,22 @@ template <typename Config>
 cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
   Sm90aAttentionMaps maps{};
   if (!encode(maps.q, p, {p.q, p.ldq, p.heads, Config::kRows, Config::kS8}) ||
-      !encode(maps.k, p, {p.k, p.ldk, p.kv_heads, Config::kKeysLoaded, Config::kS8}) ||
-      !encode(maps.v, p, {p.v, p.ldv, p.kv_heads, Config::kKeysLoaded, false}))
+      !encode(maps.k, p, {p.k, p.ldk, p.kv_heads, Config::kKeys, Config::kS8}) ||
+      !encode(maps.v, p, {p.v, p.ldv, p.kv_heads, Config::kKeys, false}))
     return cudaErrorInvalidValue;
   const AttentionSchedule schedule{.tokens = p.tokens,
                                    .heads = p.heads,
                                    .tile_rows = Config::kRows,
                                    .tile_keys = Config::kKeys,
-                                   .cluster = Config::kCluster,
                                    .causal = p.causal};
 
   const auto kernel = sm90a_attention<Config>;
   if (const cudaError_t status = allow_dynamic_shared(kernel, Config::kSmemBytes);
       status != cudaSuccess)
     return status;
-  cudaLaunchConfig_t settings{};
-  settings.gridDim = dim3(static_cast<unsigned>(schedule.blocks()));
-  settings.blockDim = dim3(Config::kThreads);
-  settings.dynamicSmemBytes = Config::kSmemBytes;
-  settings.stream = stream;
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {Config::kCluster, 1, 1};
-  settings.attrs = &cluster;
-  settings.numAttrs = Config::kCluster > 1 ? 1 : 0;
-  return cudaLaunchKernelEx(&settings, kernel, p, maps, schedule);
+  kernel<<<static_cast<unsigned>(schedule.blocks()), Config::kThreads, Config::kSmemBytes,
+           stream>>>(p, maps, schedule);
+  return cudaPeekAtLastError();
 }
 
 struct Entry {
@@ -68,40 +59,24 @@ struct Entry {
   cudaError_t (*run)(const AttentionParams&, cudaStream_t);
 };
 
-template <ScoreType kType, int kHeadDim, int kKeys, int kStagesK, int kStagesV, int kCluster,
-          AttentionTurns kTurns>
+template <ScoreType kType, int kHeadDim, int kKeys, int kStagesK, int kStagesV>
 constexpr Entry entry(const char* name) {
-  using Config = Sm90aAttentionConfig<kType, kHeadDim, kKeys, kStagesK, kStagesV, kCluster, kTurns>;
-  return {{name, Config::kS8, kHeadDim, kKeys, kStagesK, kStagesV, kCluster, Config::kTakeTurns,
-           Config::kSmemBytes},
+  using Config = Sm90aAttentionConfig<kType, kHeadDim, kKeys, kStagesK, kStagesV>;
+  return {{name, Config::kS8, kHeadDim, kKeys, kStagesK, kStagesV, Config::kSmemBytes},
           launch<Config>};
 }
 
 constexpr auto kBF16 = ScoreType::kBF16;
 constexpr auto kS8 = ScoreType::kS8;
-constexpr auto kFree = AttentionTurns::kNone;
-constexpr auto kTurns = AttentionTurns::kTake;
 
-// Of those with one score type and head_dim the first is taken; with a causal mask the first without a cluster, where no block walks its neighbour's keys.
+// One for each score type and head_dim: what won on a card (docs/kernels/attention.md).
 constexpr std::array kEntries{
-    entry<kBF16, 256, 80, 2, 2, 1, kTurns>("bf16_d256_k80_2k2v_turns"),
-    entry<kBF16, 256, 80, 2, 2, 1, kFree>("bf16_d256_k80_2k2v"),
-    entry<kBF16, 256, 80, 2, 2, 2, kTurns>("bf16_d256_k80_2k2v_cluster2_turns"),
-    entry<kBF16, 256, 80, 2, 2, 2, kFree>("bf16_d256_k80_2k2v_cluster2"),
-    entry<kBF16, 256, 64, 2, 3, 2, kFree>("bf16_d256_k64_2k3v_cluster2"),
-    entry<kS8, 256, 96, 2, 3, 1, kTurns>("s8_d256_k96_2k3v_turns"),
-    entry<kS8, 256, 96, 2, 3, 2, kTurns>("s8_d256_k96_2k3v_cluster2_turns"),
-    entry<kS8, 256, 96, 2, 3, 2, kFree>("s8_d256_k96_2k3v_cluster2"),
-    entry<kS8, 256, 64, 4, 4, 2, kTurns>("s8_d256_k64_4k4v_cluster2_turns"),
-    entry<kS8, 256, 64, 4, 4, 2, kFree>("s8_d256_k64_4k4v_cluster2"),
-    entry<kBF16, 128, 128, 2, 2, 1, kTurns>("bf16_d128_k128_2k2v_turns"),
-    entry<kBF16, 128, 128, 2, 2, 1, kFree>("bf16_d128_k128_2k2v"),
-    entry<kBF16, 128, 128, 2, 2, 2, kTurns>("bf16_d128_k128_2k2v_cluster2_turns"),
-    entry<kS8, 128, 128, 3, 3, 1, kTurns>("s8_d128_k128_3k3v_turns"),
-    entry<kS8, 128, 128, 3, 3, 1, kFree>("s8_d128_k128_3k3v"),
-    entry<kS8, 128, 128, 3, 3, 2, kTurns>("s8_d128_k128_3k3v_cluster2_turns"),
-    entry<kBF16, 64, 128, 3, 3, 1, kTurns>("bf16_d64_k128_3k3v_turns"),
-    entry<kS8, 64, 128, 3, 3, 1, kTurns>("s8_d64_k128_3k3v_turns"),
+    entry<kBF16, 256, 80, 2, 2>("bf16_d256_k80_2k2v"),
+    entry<kBF16, 128, 128, 2, 2>("bf16_d128_k128_2k2v"),
+    entry<kBF16, 64, 128, 3, 3>("bf16_d64_k128_3k3v"),
+    entry<kS8, 256, 96, 2, 3>("s8_d256_k96_2k3v"),
+    entry<kS8, 128, 128, 3, 3>("s8_d128_k128_3k3v"),
+    entry<kS8, 64, 128, 3, 3>("s8_d64_k128_3k3v"),
 };
 
 constexpr auto kTiles = [] {
@@ -109,6 +84,16 @@ constexpr auto kTiles = [] {
   for (size_t i = 0; i < tiles.size(); ++i) tiles[i] = kEntries[i].tile;
   return tiles;
 }();
+
+static_assert(
+    [] {
+      for (size_t i = 0; i < kTiles.size(); ++i)
+        for (size_t j = 0; j < i; ++j)
+          if (kTiles[i].s8 == kTiles[j].s8 && kTiles[i].head_dim == kTiles[j].head_dim)
+            return false;
+      return true;
+    }(),
+    "the choice takes the first of a score type and head_dim: a second one never runs");
 
 bool aligned_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
@@ -154,9 +139,7 @@ std::span<const Sm90aAttentionTile> sm90a_attention_tiles() { return kTiles; }
 int sm90a_attention_choice(const AttentionParams& p, bool s8) {
   if (refusal(p, s8) != nullptr) return -1;
   for (size_t i = 0; i < kTiles.size(); ++i) {
-    const Sm90aAttentionTile& tile = kTiles[i];
-    if (tile.s8 == s8 && tile.head_dim == p.head_dim && (p.causal == 0 || tile.cluster == 1))
-      return static_cast<int>(i);
+    if (kTiles[i].s8 == s8 && kTiles[i].head_dim == p.head_dim) return static_cast<int>(i);
   }
   return -1;
 }
