@@ -78,14 +78,11 @@ inline void check_row_passes(Verdicts& v, int64_t cols) {
   v.begin("row passes of " + std::to_string(cols) + " columns");
   const auto x = random_floats(2 * count, 1, 0.0f, 2.0f);
   const auto half = as_bf16(x);
-  const Buffer<float> d_x(x), gated(count), rows_out(count), taps(count * 3), beside(count * 3);
+  const Buffer<float> d_x(x), gated(count), taps(count * 3), beside(count * 3);
   const Buffer<BFloat16> d_half(half), gated_half(count);
-  const std::vector<int32_t> ids = {6, 0, 3, 3, 7, -1, 5};
-  const Buffer<int32_t> d_ids(ids);
   MUST(cuda::epilogue_rows({d_x.data(), gated.data(), rows, cols, DType::kF32, DType::kF32},
                            nullptr));
   MUST(cuda::epilogue_rows({d_half.data(), gated_half.data(), rows, cols}, nullptr));
-  MUST(cuda::gather_rows({d_ids.data(), d_half.data(), rows_out.data(), rows, cols, 7}, nullptr));
   MUST(cuda::scatter_tap({d_x.data(), taps.data(), rows, cols, 3 * cols, 3, 2}, nullptr));
   MUST(cuda::scatter_tap({d_x.data(), beside.data(), rows, cols, 3 * cols, 1, 2 * cols}, nullptr));
   // The right half of every row, by each function.
@@ -98,7 +95,7 @@ inline void check_row_passes(Verdicts& v, int64_t cols) {
   const auto t = activated(Nonlinearity::kTanh), l = activated(Nonlinearity::kGeluTanh);
   const auto s = activated(Nonlinearity::kSigmoid);
   MUST(cudaDeviceSynchronize());
-  const auto g = gated.values(v), e = rows_out.values(v), f = taps.values(v), b = beside.values(v);
+  const auto g = gated.values(v), f = taps.values(v), b = beside.values(v);
   const auto gh = gated_half.values(v);
   const auto swiglu = [](double gate, double up) { return gate / (1.0 + std::exp(-gate)) * up; };
   for (int64_t r = 0; r < rows; ++r) {
@@ -110,10 +107,6 @@ inline void check_row_passes(Verdicts& v, int64_t cols) {
       v.near("bf16 swiglu", i, static_cast<float>(gh[at]),
              swiglu(static_cast<float>(half[gate]), static_cast<float>(half[up])), kHalfStep,
              1e-30);
-      const int32_t id = ids[static_cast<size_t>(r)];
-      v.same("gather", i, e[at],
-             id < 0 || id > 6 ? std::nanf("")
-                              : static_cast<float>(half[static_cast<size_t>(id * cols + c)]));
       v.same("tap", i, f[static_cast<size_t>(3 * i + 2)], x[at]);
       v.same("tap beside", i, b[static_cast<size_t>((3 * r + 2) * cols + c)], x[at]);
       v.same("kept", i, t[gate], x[gate]);

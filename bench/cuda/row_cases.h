@@ -15,7 +15,6 @@
 #include "core/dtype.h"
 #include "ops/cpu/quantize_kernels.h"
 #include "ops/cuda/quantize_rows_params.h"
-#include "ops/ref/quantize_fused.h"
 #include "quant/rotation.h"
 
 namespace intaglio::bench {
@@ -27,37 +26,19 @@ struct RowCase {
   DType type = DType::kBF16;
   int rows = 1, cols = 1;
   int group = 0;
-  bool known = false;                     // the row's absmax is given
-  bool weight = true, modulation = true;  // RMSNorm
-  int gap = 0;                            // ldx - columns of x, elements; filled with NaN
-  int shift = 0;                          // x starts this many elements after an aligned address
-  int padding = 0;                        // columns of q beyond the next multiple of 16
+  int gap = 0;      // ldx - columns of x, elements; filled with NaN
+  int shift = 0;    // x starts this many elements after an aligned address
+  int padding = 0;  // columns of q beyond the next multiple of 16
 };
 
-inline bool is_swiglu(RowTransform transform) {
-  return transform == RowTransform::kSwigluHalves || transform == RowTransform::kSwigluInterleaved;
-}
-// The values before rounding are formed by other means than the reference's: sums in another order, fast exp.
-inline bool is_approximate(RowTransform transform) {
-  return transform == RowTransform::kRmsNorm || is_swiglu(transform);
-}
-inline int64_t x_cols(const RowCase& c) {
-  return is_swiglu(c.transform) ? int64_t{2} * c.cols : c.cols;
-}
-inline int64_t ldx_of(const RowCase& c) { return x_cols(c) + c.gap; }
+inline int64_t ldx_of(const RowCase& c) { return int64_t{c.cols} + c.gap; }
 inline int64_t ldq_of(const RowCase& c) { return (c.cols + 15) / 16 * 16 + c.padding; }
 inline int type_bytes(DType type) { return type == DType::kF32 ? 4 : 2; }
 
-inline std::string name_of(RowTransform transform, int group, bool known) {
+inline std::string name_of(RowTransform transform, int group) {
   switch (transform) {
     case RowTransform::kNone:
-      return known ? "known_absmax" : "plain";
-    case RowTransform::kRmsNorm:
-      return "rms_norm";
-    case RowTransform::kSwigluHalves:
-      return "swiglu_halves";
-    case RowTransform::kSwigluInterleaved:
-      return "swiglu_interleaved";
+      return "plain";
     case RowTransform::kSmooth:
       return "smooth";
     case RowTransform::kRotate:
@@ -94,15 +75,14 @@ inline float random_value(uint64_t index) {
 
 struct RowData {
   std::vector<uint8_t> x;     // as the device reads it
-  std::vector<float> values;  // [rows, x_cols], exactly what x holds
-  std::vector<float> absmax, weight, modulation, smooth;
+  std::vector<float> values;  // [rows, cols], exactly what x holds
+  std::vector<float> smooth;
   std::vector<int8_t> q;  // [rows, ldq]
   std::vector<float> scale;
 };
 
 // Row r has something odd by r % 16: 1 zeros of both signs, 2 a NaN, 3 an Inf, 4 tiny, 5 subnormal, 6 huge, 7 ties, 8 one outlier, 9 a NaN with sign and payload.
-// Ties are left out where the reference is not met bit for bit: one unit in the last place decides every one of them.
-inline float case_value(const RowCase& c, int row, int64_t column, int64_t columns) {
+inline float case_value(int row, int64_t column, int64_t columns) {
   const float value =
       random_value(static_cast<uint64_t>(row) * 131071u + static_cast<uint64_t>(column));
   switch (row % 16) {
@@ -116,10 +96,9 @@ inline float case_value(const RowCase& c, int row, int64_t column, int64_t colum
       return value * 1e-33f;
     case 5:
       return column % 3 ? 1e-40f : 0.0f;
-    case 6:  // the sum of squares in float must hold
-      return value * (c.transform == RowTransform::kRmsNorm ? 1e15f : 1e37f);
+    case 6:
+      return value * 1e37f;
     case 7:
-      if (is_approximate(c.transform)) return value;
       return column == 0 ? 127.0f : static_cast<float>(column % 253 - 126) + 0.5f;
     case 8:
       return column == columns / 3 ? 1000.0f : value;
@@ -132,29 +111,22 @@ inline float case_value(const RowCase& c, int row, int64_t column, int64_t colum
 
 inline RowData make_rows(const RowCase& c) {
   RowData data;
-  const int64_t columns = x_cols(c), ldx = ldx_of(c), ldq = ldq_of(c);
+  const int64_t columns = c.cols, ldx = ldx_of(c), ldq = ldq_of(c);
   const int bytes = type_bytes(c.type);
   data.x.resize(static_cast<size_t>((c.rows * ldx + c.shift) * bytes));
   data.values.resize(static_cast<size_t>(c.rows * columns));
   data.q.assign(static_cast<size_t>(c.rows * ldq), 0);
   data.scale.resize(static_cast<size_t>(c.rows));
-  data.absmax.resize(static_cast<size_t>(c.rows));
-  const auto vector = [&](uint64_t seed, float middle, float spread) {
-    std::vector<float> v(static_cast<size_t>(c.cols));
-    for (size_t i = 0; i < v.size(); ++i) v[i] = middle + spread * random_value(seed + i);
-    return v;
-  };
-  data.weight = vector(1u << 30, 1.0f, 0.3f);
-  data.modulation = vector(1u << 29, 0.0f, 0.3f);
-  data.smooth = vector(1u << 28, 0.0f, 1.0f);
-  for (float& s : data.smooth) s = std::exp2(s);
+  data.smooth.resize(static_cast<size_t>(c.cols));
+  for (size_t i = 0; i < data.smooth.size(); ++i)
+    data.smooth[i] = std::exp2(random_value((1u << 28) + i));
   if (c.cols > 3) data.smooth[3] = 1e-3f;
 
   parallel_rows(c.rows, [&](int row) {
     float* values = data.values.data() + row * columns;
     uint8_t* to = data.x.data() + (row * ldx + c.shift) * bytes;
     for (int64_t i = 0; i < ldx; ++i) {
-      const float value = i < columns ? case_value(c, row, i, columns) : std::nanf("");
+      const float value = i < columns ? case_value(row, i, columns) : std::nanf("");
       float back = value;
       if (c.type == DType::kF32) {
         std::memcpy(to + i * 4, &value, 4);
@@ -170,27 +142,11 @@ inline RowData make_rows(const RowCase& c) {
       if (i < columns) values[i] = back;
     }
 
-    uint32_t most = 0;
-    for (int64_t i = 0; i < columns; ++i)
-      most = std::max(most, std::bit_cast<uint32_t>(values[i]) & 0x7fffffffu);
-    // Some known maxima lie below the truth, as one taken before a rounding does.
-    float absmax = std::bit_cast<float>(most);
-    if (row % 16 == 10) absmax *= 0.75f;
-    data.absmax[static_cast<size_t>(row)] = absmax;
-
     std::vector<float> y(values, values + c.cols);
     int8_t* q = data.q.data() + row * ldq;
     float& scale = data.scale[static_cast<size_t>(row)];
     switch (c.transform) {
       case RowTransform::kNone:
-        break;
-      case RowTransform::kRmsNorm:
-        ref_rms_norm_row(values, c.weight ? data.weight.data() : nullptr,
-                         c.modulation ? data.modulation.data() : nullptr, 1e-5f, c.cols, y.data());
-        break;
-      case RowTransform::kSwigluHalves:
-      case RowTransform::kSwigluInterleaved:
-        ref_swiglu_row(values, c.transform == RowTransform::kSwigluInterleaved, c.cols, y.data());
         break;
       case RowTransform::kSmooth:
         smooth_row(values, data.smooth.data(), c.cols, y.data());
@@ -199,8 +155,7 @@ inline RowData make_rows(const RowCase& c) {
         rotate_row(y.data(), c.cols, c.group);
         break;
     }
-    scale = c.known ? ref_quantize_row_known(y.data(), absmax, c.cols, q)
-                    : ref_quantize_row_f32(y.data(), c.cols, q);
+    scale = ref_quantize_row_f32(y.data(), c.cols, q);
   });
   return data;
 }
@@ -216,8 +171,7 @@ struct RowVerdict {
 };
 
 // `q` is [rows, ldq], padding included.
-inline RowVerdict judge(const RowCase& c, const RowData& expected, const int8_t* q,
-                        const float* scale) {
+inline RowVerdict judge(const RowData& expected, const int8_t* q, const float* scale) {
   RowVerdict v;
   for (size_t i = 0; i < expected.q.size(); ++i) {
     const int difference = std::abs(q[i] - expected.q[i]);
@@ -230,13 +184,7 @@ inline RowVerdict judge(const RowCase& c, const RowData& expected, const int8_t*
     v.nan_off += std::isnan(a) != std::isnan(b);
     if (!std::isnan(a) && !std::isnan(b)) v.scale_far = std::max(v.scale_far, std::fabs(a - b) / b);
   }
-  if (is_approximate(c.transform)) {
-    const double allowed = std::max(1.0, 1e-3 * c.rows * static_cast<double>(c.cols));
-    v.ok = v.q_far == 0 && static_cast<double>(v.q_off) <= allowed && v.nan_off == 0 &&
-           v.scale_far <= 1e-5f;
-  } else {
-    v.ok = v.q_off == 0 && v.scale_off == 0;
-  }
+  v.ok = v.q_off == 0 && v.scale_off == 0;
   return v;
 }
 

@@ -45,15 +45,6 @@ struct AddBiasRowsParams {
   DType type = DType::kF32;
 };
 
-// out[r, c] = table[ids[r], c]. An id outside 0 .. vocabulary - 1 gives a row of NaN.
-struct GatherRowsParams {
-  const int32_t* ids = nullptr;  // [rows], device memory
-  const void* table = nullptr;   // [vocabulary, cols] dense, any type
-  float* out = nullptr;          // [rows, cols] dense
-  int64_t rows = 0, cols = 0, vocabulary = 0;
-  DType table_type = DType::kBF16;
-};
-
 // features[r * ld + c * channel_stride + offset] = h[r, c]
 struct ScatterTapParams {
   const float* h = nullptr;   // [rows, cols] dense

@@ -209,28 +209,6 @@ __global__ void __launch_bounds__(kElementThreads)
       });
 }
 
-template <class Table, bool kVector>
-__global__ void __launch_bounds__(kElementThreads)
-    gather_rows_kernel(const __grid_constant__ GatherRowsParams p) {
-  const int64_t row = blockIdx.x;
-  const int64_t id = __ldg(p.ids + row);
-  const bool known = id >= 0 && id < p.vocabulary;
-  const char* const from =
-      static_cast<const char*>(p.table) + (known ? id : 0) * p.cols * Table::kBytes;
-  each_row_piece(
-      p.cols,
-      [&](int64_t column, int64_t left) {
-        return load_row_piece<kVector, RowRead::kOnce, Table>(from, column, known ? left : 0);
-      },
-      [&](int64_t column, int64_t left, const Piece<Table, kRowPiece>& raw) {
-        float v[kRowPiece];
-        unpack<Table>(raw, v);
-#pragma unroll
-        for (float& x : v) x = known ? x : __uint_as_float(0x7fc00000u);
-        store_row_piece<kVector, F32>(p.out, row * p.cols + column, left, v);
-      });
-}
-
 // Interleaved, stores are 4 bytes channel_stride * 4 apart: a sector of 32 bytes each. All taps of
 // a row together would write whole sectors, but they are known a layer at a time. kDense: channels
 // lie side by side, each piece at a multiple of 16 bytes.

@@ -89,7 +89,7 @@ __device__ __forceinline__ void store_normed(const RowNorm& norm, int64_t at, in
   } else if constexpr (kOut == DType::kF8E4M3) {
     store_bytes<kVector>(norm.out, at, left, e4m3_quantize4(v, scale));
   } else {
-    store_bytes<kVector>(norm.out, at, left, quantize4<false>(v, scale));
+    store_bytes<kVector>(norm.out, at, left, quantize4(v, scale));
   }
 }
 

@@ -245,8 +245,8 @@ __device__ __forceinline__ void norm_rope_token(const QkNormRopeParams& p, int64
         if (head >= count) continue;
         const int64_t row = head * p.tokens + token;
         if (channel == 0) p.q_scale[row] = scale.scale;
-        store_quantized<false>(p.q8 + row * kHeadDim + channel, x.low, scale);
-        store_quantized<false>(p.q8 + row * kHeadDim + C::kHalf + channel, x.high, scale);
+        store_quantized(p.q8 + row * kHeadDim + channel, x.low, scale);
+        store_quantized(p.q8 + row * kHeadDim + C::kHalf + channel, x.high, scale);
       } else {
         if (head >= count) continue;
         char* const to = part_of(head);
@@ -427,7 +427,7 @@ __global__ void __launch_bounds__(kQuantizeKeysThreads, 1)
     float v[8];
     centered(i, v);
     if (token < p.tokens)
-      store_quantized<false>(p.k8 + (head * p.tokens + token) * kHeadDim + channel, v, scale);
+      store_quantized(p.k8 + (head * p.tokens + token) * kHeadDim + channel, v, scale);
   }
 }
 

@@ -7,20 +7,16 @@
 //   streamed_rows  rows that do not fit, and ragged or unaligned ones: passes over the row, the later ones out of L2 (132 rows of 213 KB are 28 MB)
 //
 // What a thread holds: half types of the plain quantizer stay packed (keep_packed), transforms hold their floats, so that a transform is evaluated once.
-// Per-column vectors (weight, modulation, smooth) are read through L1, where 4608 columns of two vectors (37 KB) stay; the rows themselves bypass it. Pieces of these transforms have 4 columns:
-// 16-byte reads of the vectors are then contiguous over lanes, with 8 columns they would take twice the L1 cycles.
+// The vector of columns (smooth) is read through L1, where it stays; the rows themselves bypass it. Its pieces have 4 columns:
+// 16-byte reads of the vector are then contiguous over lanes, with 8 columns they would take twice the L1 cycles.
 //
 // Floor: bytes moved / copy rate of the card. H100: 3.0 TB/s, which is 12.9 bytes a cycle and SM; 128 instructions a cycle and SM. Counted from the source, predicted, not measured:
 //   variant             bytes   instructions   issue slots     predicted share of the copy rate
 //                       a column               at the floor    4608 x 4608   4608 x 12288   512 x 53248
 //   plain bf16, fp16    3       7              24%             0.87          0.93           0.80 (one block an SM)
 //   plain f32           5       6              12%             0.91          0.94           0.70 (streamed)
-//   known absmax, bf16  3       7              24%             0.88          0.93           0.85
-//   RMSNorm bf16        3       14             47%             0.82          0.85           0.25 (streamed; its vectors alone are 0.85 MB a row from L2)
-//   RMSNorm f32         5       14             28%             0.87          0.90           0.30
-//   SwiGLU bf16         5       24             48%             0.88          0.92           0.60 (streamed)
 //   SmoothQuant bf16    3       17             57%             0.84          0.88           0.45 (streamed)
-// Floors: 4608 x 4608 plain bf16 63.7 MB, 21 us; 4608 x 12288 170 MB, 57 us (SwiGLU 283 MB, 94 us); 512 x 53248 81.8 MB, 27 us. The start and the end of a launch cost about 2 us of their own.
+// Floors: 4608 x 4608 plain bf16 63.7 MB, 21 us; 4608 x 12288 170 MB, 57 us; 512 x 53248 81.8 MB, 27 us. The start and the end of a launch cost about 2 us of their own.
 // Measure: bench/cuda/check_quantize_rows.cu.
 #pragma once
 
@@ -50,7 +46,6 @@ __device__ __forceinline__ void load_columns(const float* vector, float missing,
 
 // A transform names its piece, loads it (vector or ragged; zeros past the last column) and turns it into floats.
 //   kHoldPacked: pieces are held and evaluated twice; else floats are held.
-//   kSum: needs the sum of squares of the row first.
 //   kBlockThreads: the block size to stay at (launch/quantize_rows_shape.h).
 template <class Type_>
 struct PlainRows {
@@ -59,7 +54,6 @@ struct PlainRows {
   static constexpr int kElements = Raw::kElements;
   static constexpr bool kHoldPacked = true;
   static constexpr int kBlockThreads = 384;
-  static constexpr bool kSum = false;
 
   template <bool kVector>
   static __device__ __forceinline__ Raw load(const QuantizeRowsParams& p, const char* row,
@@ -69,39 +63,8 @@ struct PlainRows {
   }
   template <bool kVector>
   static __device__ __forceinline__ void evaluate(const QuantizeRowsParams&, const Raw& raw,
-                                                  int64_t, float, float (&v)[kElements]) {
+                                                  int64_t, float (&v)[kElements]) {
     unpack<Type>(raw, v);
-  }
-};
-
-template <class Type_>
-struct RmsNormRows {
-  using Type = Type_;
-  using Raw = Piece<Type, 4>;
-  static constexpr int kElements = 4;
-  static constexpr bool kHoldPacked = false;
-  static constexpr int kBlockThreads = 192;
-  static constexpr bool kSum = true;
-
-  template <bool kVector>
-  static __device__ __forceinline__ Raw load(const QuantizeRowsParams& p, const char* row,
-                                             int64_t column) {
-    if constexpr (kVector) return load_piece<Raw>(row + column * Type::kBytes, column < p.cols);
-    return load_ragged<Type, Raw>(row, column, p.cols - column);
-  }
-  template <bool kVector>
-  static __device__ __forceinline__ void evaluate(const QuantizeRowsParams& p, const Raw& raw,
-                                                  int64_t column, float inverse,
-                                                  float (&v)[kElements]) {
-    unpack<Type>(raw, v);
-    float weight[kElements], modulation[kElements];
-    load_columns<kVector>(p.weight, 1.0f, column, p.cols - column, weight);
-    load_columns<kVector>(p.modulation, 0.0f, column, p.cols - column, modulation);
-#pragma unroll
-    for (int i = 0; i < kElements; ++i) {
-      const float scaled = __fmul_rn(__fmul_rn(v[i], inverse), weight[i]);
-      v[i] = __fmul_rn(scaled, __fadd_rn(1.0f, modulation[i]));
-    }
   }
 };
 
@@ -113,7 +76,6 @@ struct SmoothRows {
   static constexpr bool kHoldPacked = false;
   static constexpr int kBlockThreads =
       288;  // measured: 4608 columns in 288 threads 29 us, in 160 36 us
-  static constexpr bool kSum = false;
 
   template <bool kVector>
   static __device__ __forceinline__ Raw load(const QuantizeRowsParams& p, const char* row,
@@ -123,7 +85,7 @@ struct SmoothRows {
   }
   template <bool kVector>
   static __device__ __forceinline__ void evaluate(const QuantizeRowsParams& p, const Raw& raw,
-                                                  int64_t column, float, float (&v)[kElements]) {
+                                                  int64_t column, float (&v)[kElements]) {
     unpack<Type>(raw, v);
     float divisor[kElements];
     load_columns<kVector>(p.smooth, 1.0f, column, p.cols - column, divisor);
@@ -131,60 +93,6 @@ struct SmoothRows {
     for (int i = 0; i < kElements; ++i) v[i] = __fdiv_rn(v[i], divisor[i]);
   }
 };
-
-// bf16 only. exp and the division are the fast ones, a few units in the last place: at most one step of q on rare ties.
-template <bool kInterleaved>
-struct SwigluRows {
-  using Type = BF16;
-  using Half = Piece<BF16, 8>;
-  struct Raw {
-    Half gate, up;
-  };
-  static constexpr int kElements = 8;
-  static constexpr bool kHoldPacked = false;
-  static constexpr int kBlockThreads = 192;
-  static constexpr bool kSum = false;
-
-  template <bool kVector>
-  static __device__ __forceinline__ Raw load(const QuantizeRowsParams& p, const char* row,
-                                             int64_t column) {
-    // Interleaved: columns come in multiples of 16, so a piece of 8 never crosses a group.
-    const int64_t gate = kInterleaved ? column / 16 * 32 + column % 16 : column;
-    const int64_t up = kInterleaved ? gate + 16 : column + p.cols;
-    const int64_t left = p.cols - column;
-    if constexpr (kVector) {
-      return {load_piece<Half>(row + gate * 2, left > 0), load_piece<Half>(row + up * 2, left > 0)};
-    }
-    return {load_ragged<BF16, Half>(row, gate, left), load_ragged<BF16, Half>(row, up, left)};
-  }
-  template <bool kVector>
-  static __device__ __forceinline__ void evaluate(const QuantizeRowsParams&, const Raw& raw,
-                                                  int64_t, float, float (&v)[kElements]) {
-    float gate[kElements], up[kElements];
-    unpack<BF16>(raw.gate, gate);
-    unpack<BF16>(raw.up, up);
-#pragma unroll
-    for (int i = 0; i < kElements; ++i)
-      v[i] = __fmul_rn(activate<ExactMath>(Silu{}, gate[i]), up[i]);
-  }
-};
-
-template <class Transform>
-__device__ __forceinline__ float sum_of_squares(const typename Transform::Raw& raw) {
-  float v[Transform::kElements];
-  unpack<typename Transform::Type>(raw, v);
-  float sum = 0.0f;
-#pragma unroll
-  for (int i = 0; i < Transform::kElements; ++i) sum = __fmaf_rn(v[i], v[i], sum);
-  return sum;
-}
-
-__device__ __forceinline__ float inverse_rms(const QuantizeRowsParams& p, float squares) {
-  // A sum beyond float's range would make a row of zeros; NaN keeps it visible.
-  if (!(squares < __uint_as_float(0x7f800000u))) return __uint_as_float(0x7fc00000u);
-  const float mean = __fdiv_rn(squares, static_cast<float>(p.cols));
-  return __frcp_rn(__fsqrt_rn(__fadd_rn(mean, p.eps)));
-}
 
 template <class Transform>
 __device__ __forceinline__ const char* row_start(const QuantizeRowsParams& p, int64_t row) {
@@ -197,12 +105,11 @@ constexpr int most_threads() {
   return kChunks == 8 && !Transform::kHoldPacked ? 768 : 1024;
 }
 
-// kWarpRow: four warps, each a row of its own; no barrier is used. kKnown: absmax_row is given.
-template <class Transform, int kChunks, bool kWarpRow, bool kKnown>
+// kWarpRow: four warps, each a row of its own; no barrier is used.
+template <class Transform, int kChunks, bool kWarpRow>
 __global__ __launch_bounds__(kWarpRow ? 128 : most_threads<Transform, kChunks>(),
                              1) void held_rows(const __grid_constant__ QuantizeRowsParams p) {
   constexpr int kElements = Transform::kElements;
-  __shared__ float sums[32];
   __shared__ uint32_t maxima[32];
   const int threads = kWarpRow ? 32 : blockDim.x;
   const int thread = kWarpRow ? threadIdx.x % 32 : threadIdx.x;
@@ -217,32 +124,18 @@ __global__ __launch_bounds__(kWarpRow ? 128 : most_threads<Transform, kChunks>()
     raw[i] = Transform::template load<true>(p, x, column);
   }
 
-  float inverse = 0.0f;
-  if constexpr (Transform::kSum) {
-    float squares = 0.0f;
-#pragma unroll
-    for (int i = 0; i < kChunks; ++i)
-      squares = __fadd_rn(squares, sum_of_squares<Transform>(raw[i]));
-    inverse = inverse_rms(p, kWarpRow ? warp_sum(squares) : block_sum(squares, sums));
-  }
-
   constexpr int kHeld = Transform::kHoldPacked ? 1 : kChunks;
   float held[kHeld][kElements];
   uint32_t most = 0;
-  if constexpr (kKnown) {
-    most = __float_as_uint(__ldg(p.absmax_row + row)) & 0x7fffffffu;
-  } else {
 #pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-      float(&v)[kElements] = held[Transform::kHoldPacked ? 0 : i];
-      const int64_t column = int64_t{thread + i * threads} * kElements;
-      // Past the end a zero piece meets the last columns' vectors: 0 again, or NaN where those columns made the row NaN already. No branch keeps the loads together.
-      Transform::template evaluate<true>(p, raw[i], min(column, p.cols - int64_t{kElements}),
-                                         inverse, v);
-      most = max(most, magnitude(v));
-    }
-    most = kWarpRow ? warp_max(most) : block_max(most, maxima);
+  for (int i = 0; i < kChunks; ++i) {
+    float(&v)[kElements] = held[Transform::kHoldPacked ? 0 : i];
+    const int64_t column = int64_t{thread + i * threads} * kElements;
+    // Past the end a zero piece meets the last columns' vectors: 0 again, or NaN where those columns made the row NaN already. No branch keeps the loads together.
+    Transform::template evaluate<true>(p, raw[i], min(column, p.cols - int64_t{kElements}), v);
+    most = max(most, magnitude(v));
   }
+  most = kWarpRow ? warp_max(most) : block_max(most, maxima);
 
   const DeviceRowScale scale = device_row_scale(most);
   if (thread == 0) p.scale[row] = scale.scale;
@@ -252,20 +145,18 @@ __global__ __launch_bounds__(kWarpRow ? 128 : most_threads<Transform, kChunks>()
     const int64_t column = int64_t{thread + i * threads} * kElements;
     if constexpr (Transform::kHoldPacked) {
       keep_packed(raw[i]);
-      Transform::template evaluate<true>(p, raw[i], column, inverse, held[0]);
+      Transform::template evaluate<true>(p, raw[i], column, held[0]);
     }
-    if (column < p.ldq)
-      store_quantized<kKnown>(q + column, held[Transform::kHoldPacked ? 0 : i], scale);
+    if (column < p.ldq) store_quantized(q + column, held[Transform::kHoldPacked ? 0 : i], scale);
   }
 }
 
 // A block a row of any length and alignment. Columns past the end evaluate to 0: their pieces are zeros and their vectors read as 1.
-template <class Transform, bool kVector, bool kKnown>
+template <class Transform, bool kVector>
 __global__ __launch_bounds__(1024,
                              1) void streamed_rows(const __grid_constant__ QuantizeRowsParams p) {
   constexpr int kElements = Transform::kElements;
   constexpr int kUnroll = 4;
-  __shared__ float sums[32];
   __shared__ uint32_t maxima[32];
   const int64_t row = blockIdx.x;
   const char* x = row_start<Transform>(p, row);
@@ -288,37 +179,25 @@ __global__ __launch_bounds__(1024,
     }
   };
 
-  float inverse = 0.0f;
-  if constexpr (Transform::kSum) {
-    float squares = 0.0f;
-    each_piece(p.cols, [&](int64_t, const typename Transform::Raw& raw) {
-      squares = __fadd_rn(squares, sum_of_squares<Transform>(raw));
-    });
-    inverse = inverse_rms(p, block_sum(squares, sums));
-  }
   uint32_t most = 0;
-  if constexpr (kKnown) {
-    most = __float_as_uint(__ldg(p.absmax_row + row)) & 0x7fffffffu;
-  } else {
-    each_piece(p.cols, [&](int64_t column, const typename Transform::Raw& raw) {
-      float v[kElements];
-      Transform::template evaluate<kVector>(p, raw, column, inverse, v);
-      most = max(most, magnitude(v));
-    });
-    most = block_max(most, maxima);
-  }
+  each_piece(p.cols, [&](int64_t column, const typename Transform::Raw& raw) {
+    float v[kElements];
+    Transform::template evaluate<kVector>(p, raw, column, v);
+    most = max(most, magnitude(v));
+  });
+  most = block_max(most, maxima);
   const DeviceRowScale scale = device_row_scale(most);
   if (threadIdx.x == 0) p.scale[row] = scale.scale;
   int8_t* q = p.q + row * p.ldq;
   each_piece(p.ldq, [&](int64_t column, const typename Transform::Raw& raw) {
     float v[kElements];
     if (column < p.cols) {
-      Transform::template evaluate<kVector>(p, raw, column, inverse, v);
+      Transform::template evaluate<kVector>(p, raw, column, v);
     } else {
 #pragma unroll
       for (int e = 0; e < kElements; ++e) v[e] = 0.0f;
     }
-    store_quantized<kKnown>(q + column, v, scale);
+    store_quantized(q + column, v, scale);
   });
 }
 

@@ -79,7 +79,7 @@ __device__ __forceinline__ uint4 quantize16(const float (&v)[16], const DeviceRo
                                             float* scratch) {
   uint32_t word[4];
 #pragma unroll
-  for (int a = 0; a < 4; ++a) word[a] = quantize4<false>(v + 4 * a, row);
+  for (int a = 0; a < 4; ++a) word[a] = quantize4(v + 4 * a, row);
   if constexpr (kGroup == 16) return make_uint4(word[0], word[1], word[2], word[3]);
 
   constexpr bool kLarge = kGroup >= 1024;

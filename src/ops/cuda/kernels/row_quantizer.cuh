@@ -176,14 +176,12 @@ __device__ __forceinline__ DeviceRowScale device_row_scale(uint32_t magnitude_bi
 }
 
 // Four values to four bytes. 1.5 * 2^23 has a step of 1 and is even: adding it rounds half to even and leaves the integer in the low bits of the sum, two full-rate instructions where a
-// conversion to int has a quarter of their rate. |v * factor| stays below 127.5, so nothing is clamped unless kClamp.
-template <bool kClamp>
+// conversion to int has a quarter of their rate. |v * factor| stays below 127.5, so nothing is clamped.
 __device__ __forceinline__ uint32_t quantize4(const float* v, const DeviceRowScale& row) {
   uint32_t bits[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    float scaled = __fmul_rn(v[i], row.factor);
-    if constexpr (kClamp) scaled = fminf(fmaxf(scaled, -127.0f), 127.0f);
+    const float scaled = __fmul_rn(v[i], row.factor);
     bits[i] = __float_as_uint(__fadd_rn(scaled, 12582912.0f));
   }
   const uint32_t low = __byte_perm(bits[0], bits[1], 0x0040);
@@ -191,15 +189,14 @@ __device__ __forceinline__ uint32_t quantize4(const float* v, const DeviceRowSca
   return __byte_perm(low, high, 0x5410) & row.keep;
 }
 
-template <bool kClamp, int kCount>
+template <int kCount>
 __device__ __forceinline__ void store_quantized(int8_t* at, const float (&v)[kCount],
                                                 const DeviceRowScale& row) {
   if constexpr (kCount == 8) {
-    *reinterpret_cast<uint2*>(at) =
-        make_uint2(quantize4<kClamp>(v, row), quantize4<kClamp>(v + 4, row));
+    *reinterpret_cast<uint2*>(at) = make_uint2(quantize4(v, row), quantize4(v + 4, row));
   } else {
     static_assert(kCount == 4);
-    *reinterpret_cast<uint32_t*>(at) = quantize4<kClamp>(v, row);
+    *reinterpret_cast<uint32_t*>(at) = quantize4(v, row);
   }
 }
 

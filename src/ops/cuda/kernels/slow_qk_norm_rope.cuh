@@ -28,7 +28,7 @@ __device__ __forceinline__ void store_one(void* x, int64_t at, float value) {
 
 __device__ __forceinline__ int8_t quantize_one(float value, const DeviceRowScale& scale) {
   const float four[4] = {value, 0.0f, 0.0f, 0.0f};
-  return static_cast<int8_t>(quantize4<false>(four, scale));
+  return static_cast<int8_t>(quantize4(four, scale));
 }
 
 // A warp a head of a token, q before k.

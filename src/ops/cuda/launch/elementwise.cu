@@ -84,16 +84,6 @@ void launch_add_bias(const AddBiasRowsParams& p, cudaStream_t stream) {
   }
 }
 
-template <class Table>
-void launch_gather(const GatherRowsParams& p, cudaStream_t stream) {
-  const auto rows = static_cast<unsigned>(p.rows);
-  if (p.cols % kRowPiece == 0 && all_aligned({p.table, p.out}, 16)) {
-    gather_rows_kernel<Table, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
-  } else {
-    gather_rows_kernel<Table, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
-  }
-}
-
 template <class Out, int kChunks>
 void launch_held_softmax(const SoftmaxRowsParams& p, cudaStream_t stream) {
   held_softmax_rows<Out, kChunks>
@@ -237,30 +227,6 @@ cudaError_t add_bias_rows(const AddBiasRowsParams& p, cudaStream_t stream) {
   if (add_bias_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
   p.type == DType::kF32 ? launch_add_bias<F32>(p, stream) : launch_add_bias<BF16>(p, stream);
-  return cudaPeekAtLastError();
-}
-
-const char* gather_rows_refusal(const GatherRowsParams& p) {
-  if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
-  if (p.vocabulary < 0 || p.vocabulary > (int64_t{1} << 31)) return "vocabulary must be 0 to 2^31";
-  if (!is_f32_or_bf16(p.table_type) && p.table_type != DType::kF16) return "unknown table type";
-  if (p.rows > 0 && p.cols > 0 && (p.ids == nullptr || p.table == nullptr || p.out == nullptr))
-    return "ids, table and out must be given";
-  return all_aligned({p.ids, p.out}, 4) && is_aligned(p.table, bytes_of(p.table_type))
-             ? nullptr
-             : "ids, table or out is not aligned to its type";
-}
-
-cudaError_t gather_rows(const GatherRowsParams& p, cudaStream_t stream) {
-  if (gather_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
-  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
-  if (p.table_type == DType::kF32) {
-    launch_gather<F32>(p, stream);
-  } else if (p.table_type == DType::kBF16) {
-    launch_gather<BF16>(p, stream);
-  } else {
-    launch_gather<F16>(p, stream);
-  }
   return cudaPeekAtLastError();
 }
 

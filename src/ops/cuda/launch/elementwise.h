@@ -27,9 +27,6 @@ cudaError_t epilogue_rows(const EpilogueRowsParams& params, cudaStream_t stream)
 const char* add_bias_rows_refusal(const AddBiasRowsParams& params);
 cudaError_t add_bias_rows(const AddBiasRowsParams& params, cudaStream_t stream);
 
-const char* gather_rows_refusal(const GatherRowsParams& params);
-cudaError_t gather_rows(const GatherRowsParams& params, cudaStream_t stream);
-
 const char* scatter_tap_refusal(const ScatterTapParams& params);
 cudaError_t scatter_tap(const ScatterTapParams& params, cudaStream_t stream);
 

@@ -176,42 +176,6 @@ TEST_F(Elementwise, BiasesOfRows) {
   }
 }
 
-TEST_F(Elementwise, EmbeddingRowsOfEveryType) {
-  const auto check = [&]<typename T, class Type>(T, Type, int cols) {
-    const int vocabulary = 7;
-    const std::vector<int32_t> wanted = {6, 0, 3, 3, 7, -1};
-    const auto rows = static_cast<int64_t>(wanted.size());
-    Memory<T> table(int64_t{vocabulary} * cols);
-    Memory<int32_t> ids(rows);
-    Memory<float> out(rows * cols);
-    fill(table);
-    std::copy(wanted.begin(), wanted.end(), ids.data());
-    const GatherRowsParams p{.ids = ids.data(),
-                             .table = table.data(),
-                             .out = out.data(),
-                             .rows = rows,
-                             .cols = cols,
-                             .vocabulary = vocabulary};
-    if (cols % 4 == 0) {
-      run_grid(rows, 64, [=] { gather_rows_kernel<Type, true>(p); });
-    } else {
-      run_grid(rows, 64, [=] { gather_rows_kernel<Type, false>(p); });
-    }
-    for (int64_t i = 0; i < out.count(); ++i) {
-      const int32_t id = wanted[static_cast<size_t>(i / cols)];
-      expect_bits(
-          out[i],
-          id >= 0 && id < vocabulary ? as_float(table[id * cols + i % cols]) : std::nanf(""), i);
-    }
-    EXPECT_TRUE(out.guards_are_whole());
-  };
-  for (int cols : {1, 5, 8, 1024, 1030}) {
-    check(float{}, F32{}, cols);
-    check(BFloat16{}, BF16{}, cols);
-    check(Float16{}, F16{}, cols);
-  }
-}
-
 // Interleaved and side by side; what is not of the tap stays as it was.
 TEST_F(Elementwise, TapsLieWhereTheStridesSay) {
   for (int cols : {3, 8, 1028}) {
