@@ -4,6 +4,7 @@
 
 #include "ops/cuda/kernels/plain_conv2d.cuh"
 #include "ops/cuda/kernels/sm80_conv2d_configs.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/launch/dynamic_shared.h"
 
@@ -46,22 +47,10 @@ constexpr std::array<LaunchFunction, kConfigCount> make_launchers(std::index_seq
 }
 constexpr auto kLaunchers = make_launchers(std::make_index_sequence<kConfigCount>{});
 
-int device_attribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  return cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess ? value : 0;
-}
-
 Conv2dDevice current_device() {
   return {.sms = device_attribute(cudaDevAttrMultiProcessorCount),
           .smem_per_block = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
           .smem_per_sm = device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)};
-}
-
-int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-bool is_aligned(const void* pointer, int bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(bytes) == 0;
 }
 
 // What no kernel takes.

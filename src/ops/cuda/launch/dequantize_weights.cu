@@ -1,14 +1,11 @@
 #include <algorithm>
 
 #include "ops/cuda/kernels/dequantize_weights.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/dequantize_weights.h"
 
 namespace intaglio::cuda {
 namespace {
-
-bool is_aligned(const void* pointer, uintptr_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
 
 unsigned blocks_for(int64_t units) {
   constexpr int64_t kOfBlock = kDequantizeThreads * kDequantizePieces;

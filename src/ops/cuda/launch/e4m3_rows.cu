@@ -1,4 +1,5 @@
 #include "ops/cuda/kernels/e4m3_rows.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/e4m3_rows.h"
 #include "ops/cuda/launch/quantize_rows_shape.h"
 
@@ -7,8 +8,6 @@ namespace {
 
 constexpr int64_t kColumnMultiple = 16;  // rows of q begin at multiples of 16 bytes
 constexpr int32_t kMostColumns = 1 << 30;
-
-bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 int64_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
 
@@ -57,7 +56,7 @@ const char* e4m3_rows_refusal(const E4m3RowsParams& p) {
   if (p.rows > 0 && (p.x == nullptr || p.q == nullptr || p.scale == nullptr))
     return "x, q and scale must be given";
   if (p.ldx < p.cols) return "ldx is below the columns of x";
-  if (!is_aligned(p.x) || p.ldx * bytes_of(p.type) % 16 != 0 || !is_aligned(p.q))
+  if (!is_aligned(p.x, 16) || p.ldx * bytes_of(p.type) % 16 != 0 || !is_aligned(p.q, 16))
     return "rows of x and q must begin at multiples of 16 bytes";
   return nullptr;
 }

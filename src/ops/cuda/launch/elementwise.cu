@@ -1,6 +1,7 @@
 #include <initializer_list>
 
 #include "ops/cuda/kernels/elementwise.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/elementwise.h"
 
 namespace intaglio::cuda {
@@ -9,10 +10,6 @@ namespace {
 constexpr int64_t kMostBlocks = 0x7fffffff;
 constexpr int64_t kMostSide =
     int64_t{1} << 40;  // products of two sides and a type stay in 64 bits where rows are blocks
-
-bool is_aligned(const void* pointer, uintptr_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
 
 bool all_aligned(std::initializer_list<const void*> pointers, uintptr_t bytes) {
   for (const void* pointer : pointers)

@@ -1,16 +1,11 @@
 #include "ops/cuda/kernels/group_norm.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/group_norm.h"
 
 namespace intaglio::cuda {
 namespace {
 
-bool is_aligned(const void* pointer, uintptr_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
-
 uintptr_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
-
-int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int elements_of_piece(DType type) { return static_cast<int>(16 / bytes_of(type)); }
 

@@ -1,13 +1,10 @@
 #include "ops/cuda/kernels/norm_rows.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/norm_rows.h"
 
 namespace intaglio::cuda {
 namespace {
-
-bool is_aligned(const void* pointer, uintptr_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
 
 uintptr_t bytes_of(DType type) { return type == DType::kF32 ? 4 : type == DType::kBF16 ? 2 : 1; }
 

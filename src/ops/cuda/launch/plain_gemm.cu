@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ops/cuda/kernels/plain_gemm.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/plain_gemm.h"
 
 namespace intaglio::cuda {
@@ -11,10 +12,8 @@ constexpr int64_t kMostSize =
     << 40;  // of rows and strides: keeps products of two within 64 bits with the tiles' spare
 constexpr int64_t kMostBlocks = int64_t{1} << 30;  // the others' tiles are done by these
 
-int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 bool is_aligned(const void* pointer, DType type) {
-  return reinterpret_cast<uintptr_t>(pointer) % (type == DType::kF32 ? 4 : 2) == 0;
+  return cuda::is_aligned(pointer, type == DType::kF32 ? 4 : 2);
 }
 
 bool is_float_type(DType type) { return type == DType::kF32 || type == DType::kBF16; }

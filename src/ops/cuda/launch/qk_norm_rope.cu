@@ -1,13 +1,10 @@
 #include "ops/cuda/kernels/qk_norm_rope.cuh"
 #include "ops/cuda/kernels/slow_qk_norm_rope.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/qk_norm_rope.h"
 
 namespace intaglio::cuda {
 namespace {
-
-bool is_aligned(const void* pointer, uintptr_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
 
 int64_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
 

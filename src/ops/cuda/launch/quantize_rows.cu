@@ -1,11 +1,10 @@
 #include "ops/cuda/kernels/quantize_rows.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/quantize_rows.h"
 #include "quant/rotation.h"
 
 namespace intaglio::cuda {
 namespace {
-
-bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 int64_t bytes_of(DType type) { return type == DType::kF32 ? 4 : 2; }
 
@@ -68,8 +67,8 @@ cudaError_t launch_typed(const QuantizeRowsParams& p, const RowShape& shape, cud
 namespace detail {
 
 bool rows_are_vectors(const QuantizeRowsParams& p) {
-  return p.cols % 8 == 0 && is_aligned(p.x) && p.ldx * bytes_of(p.type) % 16 == 0 &&
-         is_aligned(p.smooth);
+  return p.cols % 8 == 0 && is_aligned(p.x, 16) && p.ldx * bytes_of(p.type) % 16 == 0 &&
+         is_aligned(p.smooth, 16);
 }
 
 }  // namespace detail
@@ -84,7 +83,7 @@ const char* quantize_rows_refusal(const QuantizeRowsParams& p) {
   if (reinterpret_cast<uintptr_t>(p.x) % bytes_of(p.type) != 0)
     return "x is not aligned to its type";
   if (p.ldq < p.cols || p.ldq % 16 != 0) return "ldq must be a multiple of 16, at least cols";
-  if (!is_aligned(p.q)) return "q is not aligned to 16 bytes";
+  if (!is_aligned(p.q, 16)) return "q is not aligned to 16 bytes";
   switch (p.transform) {
     case RowTransform::kNone:
       return nullptr;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "ops/cuda/kernels/sm80_attention.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/sm80_attention.h"
 
@@ -75,22 +76,12 @@ constexpr bool all_can_run() {
 static_assert(all_can_run<Sm80S8AttentionConfigs>() && all_can_run<Sm80BF16AttentionConfigs>(),
               "a config that is never chosen costs time to compile");
 
-int attribute(cudaDeviceAttr which) {
-  int device = 0, value = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  return cudaDeviceGetAttribute(&value, which, device) == cudaSuccess ? value : 0;
-}
-
 Sm80AttentionDevice this_device() {
-  return {.sms = attribute(cudaDevAttrMultiProcessorCount),
-          .block_smem_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
-          .sm_smem_bytes = attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor),
-          .l2_bytes = attribute(cudaDevAttrL2CacheSize)};
+  return {.sms = device_attribute(cudaDevAttrMultiProcessorCount),
+          .block_smem_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+          .sm_smem_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor),
+          .l2_bytes = device_attribute(cudaDevAttrL2CacheSize)};
 }
-
-int tiles_of(int tokens, int tile) { return static_cast<int>((int64_t{tokens} + tile - 1) / tile); }
-
-bool aligned(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
 
 const char* params_refusal(Type type, const AttentionParams& p) {
   const bool s8 = type == Type::kS8;
@@ -102,7 +93,8 @@ const char* params_refusal(Type type, const AttentionParams& p) {
     return "q, k, v and out must be given";
   if (s8 && (p.q_scale == nullptr || p.k_scale == nullptr))
     return "int8 attention needs q_scale and k_scale";
-  if (!aligned(p.q) || !aligned(p.k) || !aligned(p.v) || !aligned(p.out))
+  if (!is_aligned(p.q, 16) || !is_aligned(p.k, 16) || !is_aligned(p.v, 16) ||
+      !is_aligned(p.out, 16))
     return "q, k, v and out must be multiples of 16 bytes";
   if ((!s8 && (p.ldq % 8 != 0 || p.ldk % 8 != 0)) || p.ldv % 8 != 0 || p.ldo % 8 != 0)
     return "strides must be multiples of 16 bytes";
@@ -135,7 +127,7 @@ int sm80_attention_choice(std::span<const Sm80AttentionInfo> configs, const Atte
         chosen >= 0 && !fills && c.tile_q < configs[static_cast<size_t>(chosen)].tile_q;
     if (chosen >= 0 && !smaller) continue;
     chosen = static_cast<int>(i);
-    fills = int64_t{tiles_of(p.tokens, c.tile_q)} * p.heads >= device.sms;
+    fills = div_up(p.tokens, c.tile_q) * p.heads >= device.sms;
   }
   return chosen;
 }
@@ -155,16 +147,16 @@ const char* sm80_attention_refusal(Type type, const AttentionParams& p, int conf
   if (const char* reason = params_refusal(type, p)) return reason;
   const Sm80AttentionInfo& c = configs[static_cast<size_t>(config)];
   if (c.head_dim != p.head_dim) return "the config is for another head size";
-  if (int64_t{tiles_of(p.tokens, c.tile_q)} * p.heads > 0x7fffffff) return "too many blocks";
-  if (attribute(cudaDevAttrComputeCapabilityMajor) < 8) return "needs sm_80 or newer";
-  if (c.smem_bytes > attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))
+  if (div_up(p.tokens, c.tile_q) * p.heads > 0x7fffffff) return "too many blocks";
+  if (device_attribute(cudaDevAttrComputeCapabilityMajor) < 8) return "needs sm_80 or newer";
+  if (c.smem_bytes > device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))
     return "the device has too little shared memory for this config";
   return nullptr;
 }
 
 cudaError_t sm80_attention(Type type, const AttentionParams& p, int config, cudaStream_t stream) {
   if (sm80_attention_refusal(type, p, config) != nullptr) return cudaErrorInvalidValue;
-  const int group = sm80_attention_head_group(type, p, attribute(cudaDevAttrL2CacheSize));
+  const int group = sm80_attention_head_group(type, p, device_attribute(cudaDevAttrL2CacheSize));
   const auto index = static_cast<size_t>(config);
   return type == Type::kS8 ? Table<Sm80S8AttentionConfigs>::kLaunchers[index](p, group, stream)
                            : Table<Sm80BF16AttentionConfigs>::kLaunchers[index](p, group, stream);
@@ -178,7 +170,7 @@ int choice(Type type, const AttentionParams& p) {
 
 const char* refusal(Type type, const AttentionParams& p) {
   if (const char* reason = params_refusal(type, p)) return reason;
-  if (attribute(cudaDevAttrComputeCapabilityMajor) < 8) return "needs sm_80 or newer";
+  if (device_attribute(cudaDevAttrComputeCapabilityMajor) < 8) return "needs sm_80 or newer";
   const int config = choice(type, p);
   if (config < 0) return "the device has too little shared memory";
   return sm80_attention_refusal(type, p, config);

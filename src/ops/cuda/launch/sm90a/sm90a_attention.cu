@@ -3,6 +3,7 @@
 #include <array>
 
 #include "ops/cuda/kernels/sm90a_attention.cuh"
+#include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/sm90a_attention.h"
 #include "ops/cuda/launch/tensor_map.h"
@@ -95,8 +96,6 @@ static_assert(
     }(),
     "the choice takes the first of a score type and head_dim: a second one never runs");
 
-bool aligned_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
-
 // A token stride of 16-bit elements: tokens do not overlap, and the copy engine can address it.
 bool stride_fits(int64_t ld, int64_t columns) {
   return ld % 8 == 0 && ld >= columns && 2 * ld < int64_t{1} << 40;
@@ -111,7 +110,8 @@ const char* refusal(const AttentionParams& p, bool s8) {
   constexpr int32_t kMostTokens = 1 << 30;
   if (p.tokens > kMostTokens || (int64_t{p.tokens} / 128 + 2) * p.heads > int64_t{1} << 30)
     return "tokens x heads is more than 2^37";
-  if (!aligned_16(p.q) || !aligned_16(p.k) || !aligned_16(p.v) || !aligned_16(p.out))
+  if (!is_aligned(p.q, 16) || !is_aligned(p.k, 16) || !is_aligned(p.v, 16) ||
+      !is_aligned(p.out, 16))
     return "q, k, v and out must be 16-byte aligned";
   const int64_t columns = int64_t{p.heads} * p.head_dim,
                 kv_columns = int64_t{p.kv_heads} * p.head_dim;
