@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks and times everything CUDA on this machine's GPU: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]
 # BUILD_DIR: built with -DINTAGLIO_CUDA=ON -DINTAGLIO_BUILD_BENCH=ON (it may come from another machine). Each step writes OUT_DIR/<step>.log, those that measure a .json too.
-# STEP: sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, cancel, devices, pictures, step, map, gaps, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
+# STEP: lists, sm90a_s8_gemm, sm80_s8_gemm, quantize_rows, attention, row_ops, conv2d, verify, cancel, devices, pictures, step, map, gaps, image, bench_linear, tune, torch, sanitizer; without one, all run, whatever fails. The exit code is the number of steps that failed.
 set -uo pipefail
 usage="usage: gpu_check.sh BUILD_DIR OUT_DIR [--quick] [STEP...]"
 build=$(cd "${1:?$usage}" && pwd)
@@ -27,6 +27,8 @@ step() {
   fi
 }
 nvidia-smi --query-gpu=name,driver_version,power.limit,clocks.max.sm --format=csv >"$out/card.csv"
+# Every implementation that is registered, against the reference.
+wanted lists && [ -x "$build/bin/intaglio_gpu_tests" ] && step lists 120 "$build/bin/intaglio_gpu_tests"
 wanted sm90a_s8_gemm && step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90a_s8_gemm.json"
 wanted sm80_s8_gemm && step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
 wanted quantize_rows && step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"

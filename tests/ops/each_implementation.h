@@ -1,4 +1,4 @@
-// Walks the list of a small op (ops/op_list.h).
+// Walks the list of a small op (ops/op_list.h): what is registered is tested.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -6,26 +6,28 @@
 #include <string>
 
 #include "ops/op_list.h"
-#include "support/tested_cpus.h"
+#include "support/operands.h"
+#include "support/tested_devices.h"
 
 namespace intaglio::test {
 
-// test(implementation, context) for those that take `op` on this machine, at every level it has.
+// test(implementation, context) for those that take `op`, at every level of this machine's processor
+// and on its GPU, where pointers must be the GPU's (support/operands.h).
 template <typename Op, typename Test>
 void each_implementation(OpList<Op> list, const Op& op, Test&& test) {
-  for (const CpuFeatures& cpu : tested_cpus()) {
-    const Context context{.threads = 2, .cpu = cpu};
+  each_device([&](const Context& context, const std::string& device) {
     int ran = 0;
     for (const OpImplementation<Op>& implementation : list) {
       if (refuse_device(implementation.device, context) != nullptr ||
           implementation.can_run(op, context) != nullptr)
         continue;
-      SCOPED_TRACE(std::string(implementation.name) + " at " + std::string(cpu_isa_name(cpu.isa)));
+      SCOPED_TRACE(std::string(implementation.name) + " at " + device);
       test(implementation, context);
       ++ran;
     }
-    EXPECT_GE(ran, 2);  // the reference is one of them
-  }
+    // On the CPU the reference is one of them.
+    EXPECT_GE(ran, context.gpu != nullptr ? 1 : 2) << device;
+  });
 }
 
 template <typename Op, typename Test>

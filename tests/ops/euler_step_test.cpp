@@ -17,6 +17,7 @@ namespace intaglio {
 namespace {
 
 using test::each_implementation;
+using test::Operands;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 // Below, at and above a block and a grain of a thread.
@@ -43,6 +44,15 @@ struct Velocities {
   std::vector<WeightedVelocity> list;
 };
 
+// The passes with their velocities where the op finds them.
+std::vector<WeightedVelocity> passes_in(Operands& on, std::span<const WeightedVelocity> passes,
+                                        int64_t count) {
+  std::vector<WeightedVelocity> there(passes.begin(), passes.end());
+  for (WeightedVelocity& pass : there)
+    pass.velocity = on.in(pass.velocity, static_cast<size_t>(count));
+  return there;
+}
+
 // What guidance and plain steps have always given, bit for bit.
 TEST(EulerStep, OneAndTwoPassesAreThePlainAndTheGuidedStep) {
   for (const int64_t count : kCounts) {
@@ -50,23 +60,25 @@ TEST(EulerStep, OneAndTwoPassesAreThePlainAndTheGuidedStep) {
     const std::vector<float>&a = v.values[0], &b = v.values[1];
     const std::vector<float> before = random_values(count, 9);
     const float g = 7.3f, delta = -0.037f;
-    each_implementation(
-        euler_step_implementations(), [&](const auto& step, const Context& context) {
-          if (step.run == ref::euler_step) return;  // in F64
-          std::vector<float> x = before;
-          const auto run = [&](std::vector<float> weights) {
-            ASSERT_TRUE(step.run(context, {.x = x.data(),
-                                           .count = count,
-                                           .passes = v.passes(std::move(weights)),
-                                           .delta = delta}));
-          };
-          run({g, 1.0f - g});
-          for (size_t i = 0; i < x.size(); ++i)
-            ASSERT_EQ(x[i], before[i] - delta * (g * a[i] + (1.0f - g) * b[i])) << i;
-          x = before;
-          run({1.0f});
-          for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(x[i], before[i] - delta * a[i]) << i;
-        });
+    each_implementation(euler_step_implementations(), [&](const auto& step,
+                                                          const Context& context) {
+      if (step.run == ref::euler_step) return;  // in F64
+      std::vector<float> x = before;
+      const auto run = [&](std::vector<float> weights) {
+        Operands on(context);
+        const auto passes = passes_in(on, v.passes(std::move(weights)), count);
+        ASSERT_TRUE(step.run(
+            context,
+            {.x = on.out(x.data(), x.size()), .count = count, .passes = passes, .delta = delta}));
+        on.fetch();
+      };
+      run({g, 1.0f - g});
+      for (size_t i = 0; i < x.size(); ++i)
+        ASSERT_EQ(x[i], before[i] - delta * (g * a[i] + (1.0f - g) * b[i])) << i;
+      x = before;
+      run({1.0f});
+      for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(x[i], before[i] - delta * a[i]) << i;
+    });
   }
 }
 
@@ -86,9 +98,14 @@ TEST(EulerStep, AnyPassesAndAFactorMatchTheReference) {
         each_implementation(
             euler_step_implementations(), [&](const auto& step, const Context& context) {
               std::vector<float> x = before;
-              ASSERT_TRUE(step.run(
-                  context,
-                  {.x = x.data(), .count = count, .passes = span, .delta = delta, .factor = by}));
+              Operands on(context);
+              const auto there = passes_in(on, span, count);
+              ASSERT_TRUE(step.run(context, {.x = on.out(x.data(), x.size()),
+                                             .count = count,
+                                             .passes = there,
+                                             .delta = delta,
+                                             .factor = on.in(by, 1)}));
+              on.fetch();
               for (size_t i = 0; i < x.size(); ++i) {
                 // Half a unit for each of 2 * passes + 3 roundings, of numbers no larger than this.
                 double size = std::abs(static_cast<double>(before[i]));
@@ -109,11 +126,14 @@ TEST(EulerStep, TellsWhichPassIsNotFinite) {
   each_implementation(euler_step_implementations(), [&](const auto& step, const Context& context) {
     const auto found = [&](std::vector<float> x, const std::vector<float>& w) {
       uint32_t word = 1u << 30;  // bits are added
-      EXPECT_TRUE(step.run(context, {.x = x.data(),
+      Operands on(context);
+      const auto passes = passes_in(on, v.passes(w), kCount);
+      EXPECT_TRUE(step.run(context, {.x = on.in(x.data(), x.size()),
                                      .count = kCount,
-                                     .passes = v.passes(w),
+                                     .passes = passes,
                                      .delta = -0.5f,
-                                     .not_finite = &word}));
+                                     .not_finite = on.out(&word, 1)}));
+      on.fetch();
       EXPECT_EQ(word >> 30 & 1, 1u);
       return word & ~(1u << 30);
     };
@@ -148,7 +168,10 @@ TEST(EulerStep, TheWordIsOptional) {
   std::vector<float> x(5, kInf), v(5, 1.0f);
   const WeightedVelocity pass{v.data()};
   each_implementation(euler_step_implementations(), [&](const auto& step, const Context& context) {
-    EXPECT_TRUE(step.run(context, {.x = x.data(), .count = 5, .passes = {&pass, 1}}));
+    Operands on(context);
+    const auto passes = passes_in(on, {&pass, 1}, 5);
+    EXPECT_TRUE(step.run(context, {.x = on.in(x.data(), 5), .count = 5, .passes = passes}));
+    on.fetch();
   });
 }
 
@@ -171,11 +194,14 @@ TEST(LimitVelocityNorm, MatchesTheReference) {
           each_implementation(limit_velocity_norm_implementations(),
                               [&](const auto& op, const Context& context) {
                                 float factor = -1.0f;
-                                ASSERT_TRUE(op.run(context, {.passes = passes,
+                                Operands on(context);
+                                const auto there = passes_in(on, passes, count);
+                                ASSERT_TRUE(op.run(context, {.passes = there,
                                                              .count = count,
                                                              .reference = reference,
                                                              .limit = limit,
-                                                             .factor = &factor}));
+                                                             .factor = on.out(&factor, 1)}));
+                                on.fetch();
                                 // Roundings of the sum of four, of which terms may cancel (one
                                 // value alone has nothing to be averaged with), and the last one.
                                 ASSERT_NEAR(factor, expected, expected * (count > 3 ? 2e-7 : 1e-5));
@@ -192,9 +218,14 @@ TEST(LimitVelocityNorm, IsTheRatioOfTheNorms) {
   const WeightedVelocity passes[] = {{a, 0.0f}, {b, 1.0f}};
   const auto factor = [&](const auto& op, const Context& context, int reference, float limit) {
     float found = -1.0f;
-    EXPECT_TRUE(op.run(
-        context,
-        {.passes = passes, .count = 3, .reference = reference, .limit = limit, .factor = &found}));
+    Operands on(context);
+    const auto there = passes_in(on, passes, 3);
+    EXPECT_TRUE(op.run(context, {.passes = there,
+                                 .count = 3,
+                                 .reference = reference,
+                                 .limit = limit,
+                                 .factor = on.out(&found, 1)}));
+    on.fetch();
     return found;
   };
   each_implementation(limit_velocity_norm_implementations(),
@@ -210,23 +241,26 @@ TEST(LimitVelocityNorm, IsTheRatioOfTheNorms) {
 
 TEST(LimitVelocityNorm, NothingToLimitGivesOneAndWhatIsNotFiniteDoesNot) {
   std::vector<float> zeros(2000, 0.0f), ones(2000, 1.0f), bad(2000, 1.0f);
-  each_implementation(
-      limit_velocity_norm_implementations(), [&](const auto& op, const Context& context) {
-        float factor = -1.0f;
-        const auto run = [&](std::span<const WeightedVelocity> passes) {
-          EXPECT_TRUE(op.run(context, {.passes = passes, .count = 2000, .factor = &factor}));
-          return factor;
-        };
-        EXPECT_EQ(run({{{zeros.data()}, {zeros.data(), 3.0f}}}), 1.0f);
-        EXPECT_EQ(run({{{ones.data(), 1.0f}, {ones.data(), -1.0f}}}), 1.0f);
-        EXPECT_EQ(run({{{zeros.data()}, {ones.data()}}}), 0.0f);
-        for (const float value : {kInf, -kInf, std::nanf("")}) {
-          bad[1999] = value;
-          EXPECT_FALSE(run({{{bad.data()}, {ones.data()}}}) > 0.0f);
-          EXPECT_FALSE(run({{{ones.data()}, {bad.data()}}}) > 0.0f);
-          EXPECT_FALSE(run({{{ones.data()}, {bad.data(), 0.0f}}}) > 0.0f);
-        }
-      });
+  each_implementation(limit_velocity_norm_implementations(), [&](const auto& op,
+                                                                 const Context& context) {
+    float factor = -1.0f;
+    const auto run = [&](std::span<const WeightedVelocity> passes) {
+      Operands on(context);
+      const auto there = passes_in(on, passes, 2000);
+      EXPECT_TRUE(op.run(context, {.passes = there, .count = 2000, .factor = on.out(&factor, 1)}));
+      on.fetch();
+      return factor;
+    };
+    EXPECT_EQ(run({{{zeros.data()}, {zeros.data(), 3.0f}}}), 1.0f);
+    EXPECT_EQ(run({{{ones.data(), 1.0f}, {ones.data(), -1.0f}}}), 1.0f);
+    EXPECT_EQ(run({{{zeros.data()}, {ones.data()}}}), 0.0f);
+    for (const float value : {kInf, -kInf, std::nanf("")}) {
+      bad[1999] = value;
+      EXPECT_FALSE(run({{{bad.data()}, {ones.data()}}}) > 0.0f);
+      EXPECT_FALSE(run({{{ones.data()}, {bad.data()}}}) > 0.0f);
+      EXPECT_FALSE(run({{{ones.data()}, {bad.data(), 0.0f}}}) > 0.0f);
+    }
+  });
   float factor = -1.0f;
   const WeightedVelocity none;
   EXPECT_TRUE(limit_velocity_norm({}, {.passes = {&none, 1}, .factor = &factor}));

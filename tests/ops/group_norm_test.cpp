@@ -8,7 +8,8 @@
 
 #include "ops/cpu/group_norm_implementations.h"
 #include "ops/op_list.h"
-#include "support/tested_cpus.h"
+#include "support/operands.h"
+#include "support/tested_devices.h"
 
 namespace intaglio {
 namespace {
@@ -27,17 +28,18 @@ struct Picture {
     }
   }
   void* data() { return dtype == DType::kBF16 ? static_cast<void*>(halves.data()) : floats.data(); }
+  size_t bytes() const { return floats.size() * dtype_size(dtype); }
   float at(size_t i) const {
     return dtype == DType::kBF16 ? static_cast<float>(halves[i]) : floats[i];
   }
 };
 
-void check(const GroupNormImplementation& implementation, const CpuFeatures& cpu,
-           const GroupNormDesc& desc, float mean, bool in_place) {
+void check(const GroupNormImplementation& implementation, const Context& base,
+           const std::string& device, const GroupNormDesc& desc, float mean, bool in_place) {
   SCOPED_TRACE(
       fmt::format("{} at {} pixels={} channels={} groups={} silu={} {} mean={} in place={}",
-                  implementation.name, cpu_isa_name(cpu.isa), desc.pixels, desc.channels,
-                  desc.groups, desc.silu, dtype_name(desc.dtype), mean, in_place));
+                  implementation.name, device, desc.pixels, desc.channels, desc.groups, desc.silu,
+                  dtype_name(desc.dtype), mean, in_place));
   Picture x(desc.dtype, desc.pixels, desc.channels, mean);
   Picture expected(DType::kF32, desc.pixels, desc.channels, 0.0f);
   Picture out(desc.dtype, desc.pixels, desc.channels, 0.0f);
@@ -53,15 +55,22 @@ void check(const GroupNormImplementation& implementation, const CpuFeatures& cpu
   ASSERT_TRUE(ref::group_norm({.threads = 2, .cpu = {}}, exact,
                               {source.data(), weight.data(), bias.data(), expected.data()}));
 
-  auto arena = Arena::with_capacity(implementation.scratch_bytes(desc));
-  ASSERT_TRUE(arena);
-  const Context context{.threads = 2, .cpu = cpu, .scratch = &*arena};
+  auto memory = allocate(base, implementation.scratch_bytes(desc));
+  ASSERT_TRUE(memory);
+  Arena arena(std::move(*memory));
+  Context context = base;
+  context.scratch = &arena;
   Picture& y = in_place ? x : out;
-  const Status status =
-      implementation.run(context, desc, {x.data(), weight.data(), bias.data(), y.data()});
+  test::Operands on(context);
+  void* const to = on.out(y.data(), y.bytes());
+  void* const from = in_place ? to : on.in(x.data(), x.bytes());
+  const Status status = implementation.run(
+      context, desc,
+      {from, on.in(weight.data(), weight.size()), on.in(bias.data(), bias.size()), to});
   ASSERT_TRUE(status) << status.error().message;
-  EXPECT_EQ(arena->used(), 0u);
-  EXPECT_EQ(arena->peak(), arena->capacity());
+  on.fetch();
+  EXPECT_EQ(arena.used(), 0u);
+  EXPECT_EQ(arena.peak(), arena.capacity());
   for (size_t i = 0; i < expected.floats.size(); ++i) {
     // One rounding of x * scale + shift, whose terms grow with the mean, and of exp; bf16 results
     // add half a unit of their last place.
@@ -72,20 +81,19 @@ void check(const GroupNormImplementation& implementation, const CpuFeatures& cpu
   }
 }
 
-// All implementations that take `desc`, at every level.
+// All implementations that take `desc`, on every device.
 void check(const GroupNormDesc& desc, float mean, bool in_place) {
-  for (const CpuFeatures& cpu : test::tested_cpus()) {
+  test::each_device([&](const Context& context, const std::string& device) {
     int ran = 0;
     for (const GroupNormImplementation& implementation : group_norm_implementations()) {
-      const Context context{.cpu = cpu};
       if (refuse_device(implementation.device, context) != nullptr ||
           implementation.can_run(desc, context) != nullptr)
         continue;
-      check(implementation, cpu, desc, mean, in_place);
+      check(implementation, context, device, desc, mean, in_place);
       ++ran;
     }
-    EXPECT_GE(ran, 1);
-  }
+    EXPECT_GE(ran, 1) << device;
+  });
 }
 
 TEST(group_norm, matches_the_reference_at_every_level) {
