@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What pages promise and no compiler checks: README's length, links that lead somewhere, a notice for every library that the build asks for.
+"""What pages promise and no compiler checks: README's length, links that lead somewhere, quotes of files, a notice for every library that the build asks for.
 
 Exits 1 and names each page and line at fault.
 """
@@ -64,6 +64,18 @@ def pages_that_are_gone(source):
                 yield f"{source.relative_to(kTop)}:{number}: {name} is not there"
 
 
+def stale_quotes(page):
+    """`<!-- quote: FILE -->` before a code block: FILE holds the block as it is."""
+    text = page.read_text()
+    for found in re.finditer(r"<!-- quote: (\S+) -->\n```\w*\n(.*?)\n```", text, flags=re.S):
+        number = text[: found.start()].count("\n") + 1
+        source = kTop / found[1]
+        if not source.is_file():
+            yield f"{page.relative_to(kTop)}:{number}: {found[1]} is not there"
+        elif found[2] not in source.read_text():
+            yield f"{page.relative_to(kTop)}:{number}: {found[1]} does not say this"
+
+
 def missing_notices():
     notices = (kTop / "THIRD_PARTY_NOTICES.md").read_text()
     for file in tracked("CMakeLists.txt", "*/CMakeLists.txt", "cmake/*.cmake"):
@@ -82,6 +94,7 @@ def main():
         wrong.append(f"README.md has {lines} lines; at most {kReadmeLines}: move what not everyone needs to docs/")
     for page in tracked("*.md"):
         wrong.extend(broken_links(page))
+        wrong.extend(stale_quotes(page))
     for source in tracked("*.h", "*.cpp", "*.cu", "*.cuh", "*.py", "*.sh", "*.cmake", "*.md", "Makefile"):
         wrong.extend(pages_that_are_gone(source))
     wrong.extend(missing_notices())
