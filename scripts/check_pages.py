@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-kReadmeLines = 90
+kReadmeLines = 80
 kTop = Path(__file__).resolve().parent.parent
 # The build's name of a library -> what THIRD_PARTY_NOTICES.md calls it. What is part of CMake or a tool is None.
 kNotices = {
