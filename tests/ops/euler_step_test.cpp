@@ -53,6 +53,12 @@ std::vector<WeightedVelocity> passes_in(Operands& on, std::span<const WeightedVe
   return there;
 }
 
+// Ops that every implementation takes, to find those of a device by: nothing of them is read.
+alignas(64) float some_value = 0.0f;
+const WeightedVelocity kSomePass[] = {{&some_value, 1.0f}};
+const EulerStep kSomeStep{.x = &some_value, .count = 1, .passes = kSomePass};
+const LimitVelocityNorm kSomeLimit{.passes = kSomePass, .count = 1, .factor = &some_value};
+
 // What guidance and plain steps have always given, bit for bit.
 TEST(EulerStep, OneAndTwoPassesAreThePlainAndTheGuidedStep) {
   for (const int64_t count : kCounts) {
@@ -60,25 +66,26 @@ TEST(EulerStep, OneAndTwoPassesAreThePlainAndTheGuidedStep) {
     const std::vector<float>&a = v.values[0], &b = v.values[1];
     const std::vector<float> before = random_values(count, 9);
     const float g = 7.3f, delta = -0.037f;
-    each_implementation(euler_step_implementations(), [&](const auto& step,
-                                                          const Context& context) {
-      if (step.run == ref::euler_step) return;  // in F64
-      std::vector<float> x = before;
-      const auto run = [&](std::vector<float> weights) {
-        Operands on(context);
-        const auto passes = passes_in(on, v.passes(std::move(weights)), count);
-        ASSERT_TRUE(step.run(
-            context,
-            {.x = on.out(x.data(), x.size()), .count = count, .passes = passes, .delta = delta}));
-        on.fetch();
-      };
-      run({g, 1.0f - g});
-      for (size_t i = 0; i < x.size(); ++i)
-        ASSERT_EQ(x[i], before[i] - delta * (g * a[i] + (1.0f - g) * b[i])) << i;
-      x = before;
-      run({1.0f});
-      for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(x[i], before[i] - delta * a[i]) << i;
-    });
+    each_implementation(
+        euler_step_implementations(), kSomeStep, [&](const auto& step, const Context& context) {
+          if (step.run == ref::euler_step) return;  // in F64
+          std::vector<float> x = before;
+          const auto run = [&](std::vector<float> weights) {
+            Operands on(context);
+            const auto passes = passes_in(on, v.passes(std::move(weights)), count);
+            ASSERT_TRUE(step.run(context, {.x = on.out(x.data(), x.size()),
+                                           .count = count,
+                                           .passes = passes,
+                                           .delta = delta}));
+            on.fetch();
+          };
+          run({g, 1.0f - g});
+          for (size_t i = 0; i < x.size(); ++i)
+            ASSERT_EQ(x[i], before[i] - delta * (g * a[i] + (1.0f - g) * b[i])) << i;
+          x = before;
+          run({1.0f});
+          for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(x[i], before[i] - delta * a[i]) << i;
+        });
   }
 }
 
@@ -96,7 +103,7 @@ TEST(EulerStep, AnyPassesAndAFactorMatchTheReference) {
             {},
             {.x = expected.data(), .count = count, .passes = span, .delta = delta, .factor = by}));
         each_implementation(
-            euler_step_implementations(), [&](const auto& step, const Context& context) {
+            euler_step_implementations(), kSomeStep, [&](const auto& step, const Context& context) {
               std::vector<float> x = before;
               Operands on(context);
               const auto there = passes_in(on, span, count);
@@ -123,56 +130,60 @@ TEST(EulerStep, TellsWhichPassIsNotFinite) {
   constexpr int64_t kCount = 40000;
   Velocities v(kCount);
   const std::vector<float> weights{4.0f, -2.0f, 0.0f, -1.0f};
-  each_implementation(euler_step_implementations(), [&](const auto& step, const Context& context) {
-    const auto found = [&](std::vector<float> x, const std::vector<float>& w) {
-      uint32_t word = 1u << 30;  // bits are added
-      Operands on(context);
-      const auto passes = passes_in(on, v.passes(w), kCount);
-      EXPECT_TRUE(step.run(context, {.x = on.in(x.data(), x.size()),
-                                     .count = kCount,
-                                     .passes = passes,
-                                     .delta = -0.5f,
-                                     .not_finite = on.out(&word, 1)}));
-      on.fetch();
-      EXPECT_EQ(word >> 30 & 1, 1u);
-      return word & ~(1u << 30);
-    };
-    const std::vector<float> fine = random_values(kCount, 9);
-    EXPECT_EQ(found(fine, weights), 0u);
-    for (const int64_t at : {int64_t{0}, int64_t{1}, kCount / 2, kCount - 1}) {
-      const auto i = static_cast<size_t>(at);
-      for (const float bad : {kInf, -kInf, std::nanf("")}) {
-        for (int pass = 0; pass < kMaxPasses; ++pass) {
-          float& value = v.values[static_cast<size_t>(pass)][i];
-          const float kept = std::exchange(value, bad);
-          EXPECT_EQ(found(fine, weights), pass_not_finite(pass) | kLatentsNotFinite);
-          // What is not a pass of the step is not read.
-          EXPECT_EQ(found(fine, {1.0f}), pass == 0 ? pass_not_finite(0) | kLatentsNotFinite : 0u);
-          value = kept;
+  each_implementation(
+      euler_step_implementations(), kSomeStep, [&](const auto& step, const Context& context) {
+        const auto found = [&](std::vector<float> x, const std::vector<float>& w) {
+          uint32_t word = 1u << 30;  // bits are added
+          Operands on(context);
+          const auto passes = passes_in(on, v.passes(w), kCount);
+          EXPECT_TRUE(step.run(context, {.x = on.in(x.data(), x.size()),
+                                         .count = kCount,
+                                         .passes = passes,
+                                         .delta = -0.5f,
+                                         .not_finite = on.out(&word, 1)}));
+          on.fetch();
+          EXPECT_EQ(word >> 30 & 1, 1u);
+          return word & ~(1u << 30);
+        };
+        const std::vector<float> fine = random_values(kCount, 9);
+        EXPECT_EQ(found(fine, weights), 0u);
+        for (const int64_t at : {int64_t{0}, int64_t{1}, kCount / 2, kCount - 1}) {
+          const auto i = static_cast<size_t>(at);
+          for (const float bad : {kInf, -kInf, std::nanf("")}) {
+            for (int pass = 0; pass < kMaxPasses; ++pass) {
+              float& value = v.values[static_cast<size_t>(pass)][i];
+              const float kept = std::exchange(value, bad);
+              EXPECT_EQ(found(fine, weights), pass_not_finite(pass) | kLatentsNotFinite);
+              // What is not a pass of the step is not read.
+              EXPECT_EQ(found(fine, {1.0f}),
+                        pass == 0 ? pass_not_finite(0) | kLatentsNotFinite : 0u);
+              value = kept;
+            }
+            std::vector<float> latents = fine;
+            latents[i] = bad;
+            EXPECT_EQ(found(latents, weights), kLatentsNotFinite);
+          }
         }
-        std::vector<float> latents = fine;
-        latents[i] = bad;
-        EXPECT_EQ(found(latents, weights), kLatentsNotFinite);
-      }
-    }
-    const float first = std::exchange(v.values[0][3], kInf);
-    const float last = std::exchange(v.values[3][kCount - 2], kInf);
-    EXPECT_EQ(found(fine, weights), pass_not_finite(0) | pass_not_finite(3) | kLatentsNotFinite);
-    v.values[0][3] = first, v.values[3][kCount - 2] = last;
-    // Finite velocities may overflow.
-    EXPECT_EQ(found(std::vector<float>(kCount, 3e38f), {3e38f}), kLatentsNotFinite);
-  });
+        const float first = std::exchange(v.values[0][3], kInf);
+        const float last = std::exchange(v.values[3][kCount - 2], kInf);
+        EXPECT_EQ(found(fine, weights),
+                  pass_not_finite(0) | pass_not_finite(3) | kLatentsNotFinite);
+        v.values[0][3] = first, v.values[3][kCount - 2] = last;
+        // Finite velocities may overflow.
+        EXPECT_EQ(found(std::vector<float>(kCount, 3e38f), {3e38f}), kLatentsNotFinite);
+      });
 }
 
 TEST(EulerStep, TheWordIsOptional) {
   std::vector<float> x(5, kInf), v(5, 1.0f);
   const WeightedVelocity pass{v.data()};
-  each_implementation(euler_step_implementations(), [&](const auto& step, const Context& context) {
-    Operands on(context);
-    const auto passes = passes_in(on, {&pass, 1}, 5);
-    EXPECT_TRUE(step.run(context, {.x = on.in(x.data(), 5), .count = 5, .passes = passes}));
-    on.fetch();
-  });
+  each_implementation(
+      euler_step_implementations(), kSomeStep, [&](const auto& step, const Context& context) {
+        Operands on(context);
+        const auto passes = passes_in(on, {&pass, 1}, 5);
+        EXPECT_TRUE(step.run(context, {.x = on.in(x.data(), 5), .count = 5, .passes = passes}));
+        on.fetch();
+      });
 }
 
 TEST(LimitVelocityNorm, MatchesTheReference) {
@@ -191,7 +202,7 @@ TEST(LimitVelocityNorm, MatchesTheReference) {
                                                     .reference = reference,
                                                     .limit = limit,
                                                     .factor = &expected}));
-          each_implementation(limit_velocity_norm_implementations(),
+          each_implementation(limit_velocity_norm_implementations(), kSomeLimit,
                               [&](const auto& op, const Context& context) {
                                 float factor = -1.0f;
                                 Operands on(context);
@@ -228,7 +239,7 @@ TEST(LimitVelocityNorm, IsTheRatioOfTheNorms) {
     on.fetch();
     return found;
   };
-  each_implementation(limit_velocity_norm_implementations(),
+  each_implementation(limit_velocity_norm_implementations(), kSomeLimit,
                       [&](const auto& op, const Context& context) {
                         EXPECT_EQ(factor(op, context, 0, 1.0f), 0.5f);
                         EXPECT_EQ(factor(op, context, 0, 1.5f), 0.75f);
@@ -241,26 +252,28 @@ TEST(LimitVelocityNorm, IsTheRatioOfTheNorms) {
 
 TEST(LimitVelocityNorm, NothingToLimitGivesOneAndWhatIsNotFiniteDoesNot) {
   std::vector<float> zeros(2000, 0.0f), ones(2000, 1.0f), bad(2000, 1.0f);
-  each_implementation(limit_velocity_norm_implementations(), [&](const auto& op,
-                                                                 const Context& context) {
-    float factor = -1.0f;
-    const auto run = [&](std::span<const WeightedVelocity> passes) {
-      Operands on(context);
-      const auto there = passes_in(on, passes, 2000);
-      EXPECT_TRUE(op.run(context, {.passes = there, .count = 2000, .factor = on.out(&factor, 1)}));
-      on.fetch();
-      return factor;
-    };
-    EXPECT_EQ(run({{{zeros.data()}, {zeros.data(), 3.0f}}}), 1.0f);
-    EXPECT_EQ(run({{{ones.data(), 1.0f}, {ones.data(), -1.0f}}}), 1.0f);
-    EXPECT_EQ(run({{{zeros.data()}, {ones.data()}}}), 0.0f);
-    for (const float value : {kInf, -kInf, std::nanf("")}) {
-      bad[1999] = value;
-      EXPECT_FALSE(run({{{bad.data()}, {ones.data()}}}) > 0.0f);
-      EXPECT_FALSE(run({{{ones.data()}, {bad.data()}}}) > 0.0f);
-      EXPECT_FALSE(run({{{ones.data()}, {bad.data(), 0.0f}}}) > 0.0f);
-    }
-  });
+  each_implementation(
+      limit_velocity_norm_implementations(), kSomeLimit,
+      [&](const auto& op, const Context& context) {
+        float factor = -1.0f;
+        const auto run = [&](std::span<const WeightedVelocity> passes) {
+          Operands on(context);
+          const auto there = passes_in(on, passes, 2000);
+          EXPECT_TRUE(
+              op.run(context, {.passes = there, .count = 2000, .factor = on.out(&factor, 1)}));
+          on.fetch();
+          return factor;
+        };
+        EXPECT_EQ(run({{{zeros.data()}, {zeros.data(), 3.0f}}}), 1.0f);
+        EXPECT_EQ(run({{{ones.data(), 1.0f}, {ones.data(), -1.0f}}}), 1.0f);
+        EXPECT_EQ(run({{{zeros.data()}, {ones.data()}}}), 0.0f);
+        for (const float value : {kInf, -kInf, std::nanf("")}) {
+          bad[1999] = value;
+          EXPECT_FALSE(run({{{bad.data()}, {ones.data()}}}) > 0.0f);
+          EXPECT_FALSE(run({{{ones.data()}, {bad.data()}}}) > 0.0f);
+          EXPECT_FALSE(run({{{ones.data()}, {bad.data(), 0.0f}}}) > 0.0f);
+        }
+      });
   float factor = -1.0f;
   const WeightedVelocity none;
   EXPECT_TRUE(limit_velocity_norm({}, {.passes = {&none, 1}, .factor = &factor}));
