@@ -231,42 +231,4 @@ Expected<uint64_t> Checkpoint::hash(const std::atomic<bool>* cancel) const {
   return XXH3_64bits_digest(hash.state);
 }
 
-const TensorEntry* WeightReader::require(const std::string& name, const Shape& shape) {
-  const TensorEntry* entry = checkpoint_->find(name);
-  if (entry == nullptr) {
-    problems_.push_back(fmt::format("{}: missing, expected {}", printable(name), to_string(shape)));
-    return nullptr;
-  }
-  used_.insert(name);
-  if (!entry->foreign.empty() || !is_float(entry->view.dtype) || entry->view.dtype == DType::kF64 ||
-      entry->view.shape != shape) {
-    const std::string found =
-        !entry->foreign.empty()
-            ? entry->foreign
-            : fmt::format("{} {}", dtype_name(entry->view.dtype), to_string(entry->view.shape));
-    const std::string file = checkpoint_->files().size() > 1
-                                 ? fmt::format(" in {}", printable(checkpoint_->file_of(*entry)))
-                                 : "";
-    problems_.push_back(fmt::format("{}: found {}{}, expected F32, F16 or BF16 {}", printable(name),
-                                    found, file, to_string(shape)));
-    return nullptr;
-  }
-  return entry;
-}
-
-Status WeightReader::finish() const {
-  if (problems_.empty()) return {};
-  return make_error(ErrorCode::kShapeMismatch, "{}: {} tensor{} not as the model needs:\n  {}",
-                    checkpoint_->path().string(), problems_.size(),
-                    problems_.size() == 1 ? "" : "s", fmt::join(problems_, "\n  "));
-}
-
-std::vector<std::string> WeightReader::unused() const {
-  std::vector<std::string> names;
-  for (const TensorEntry* entry : checkpoint_->tensors()) {
-    if (!used_.contains(entry->name)) names.push_back(entry->name);
-  }
-  return names;
-}
-
 }  // namespace intaglio

@@ -53,25 +53,4 @@ class Checkpoint {
 // The names in a folder, for a message: "a.bin, b.json", at most ten, and links to nothing marked; "nothing" for an empty folder.
 std::string folder_contents(const std::filesystem::path& folder);
 
-// Fetches tensors by name while collecting every problem, so that a user sees all of them at once.
-class WeightReader {
- public:
-  explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint)
-      : checkpoint_(std::move(checkpoint)) {}
-
-  // The tensor `name` as a float tensor (F32, F16, BF16) of exactly `shape`. On any mismatch records the problem and returns nullptr.
-  const TensorEntry* require(const std::string& name, const Shape& shape);
-  bool contains(std::string_view name) const { return checkpoint_->find(name) != nullptr; }
-  // kShapeMismatch listing every missing, mis-shaped or wrong-typed tensor with found and expected; success if there was none.
-  Status finish() const;
-  // Names in the checkpoint that nothing required, sorted.
-  std::vector<std::string> unused() const;
-  const Checkpoint& checkpoint() const { return *checkpoint_; }
-
- private:
-  std::shared_ptr<const Checkpoint> checkpoint_;
-  std::vector<std::string> problems_;
-  std::set<std::string, std::less<>> used_;
-};
-
 }  // namespace intaglio

@@ -71,13 +71,29 @@ Status DiffusersModel::open(const ModelPaths& paths, JsonConfig index) {
   }));
   for (int which = 0; which < transformers(); ++which) {
     problems.note(check_weights(transformer_files(which), [&](auto checkpoint) {
-      return transformer(which, {})->check(std::move(checkpoint));
+      return read_transformer_headers(which, std::move(checkpoint));
     }));
   }
   problems.note(check_weights(files_->vae, [&](auto checkpoint) {
-    return autoencoder::check_decoder_weights(std::move(checkpoint), vae_);
+    return autoencoder::check_decoder_weights(checkpoint, vae_);
   }));
   return problems.status();
+}
+
+Status DiffusersModel::read_transformer_headers(int which,
+                                                std::shared_ptr<const Checkpoint> checkpoint) {
+  INTAGLIO_ASSIGN(std::shared_ptr<const TensorSource> source,
+                  make_transformer(which, {})->open_source(std::move(checkpoint)));
+  sources_.resize(static_cast<size_t>(transformers()));
+  sources_[static_cast<size_t>(which)] = std::move(source);
+  return {};
+}
+
+std::unique_ptr<Transformer> DiffusersModel::transformer(int which,
+                                                         TransformerOptions options) const {
+  if (static_cast<size_t>(which) < sources_.size())
+    options.source = sources_[static_cast<size_t>(which)];
+  return make_transformer(which, std::move(options));
 }
 
 Status DiffusersModel::use_sizes(std::string_view name, std::optional<int64_t> layers) {
@@ -92,13 +108,14 @@ std::optional<std::set<std::string>> DiffusersModel::needed_tensors(std::string_
                                                                     const JsonConfig& config,
                                                                     const JsonConfig& index) {
   std::set<std::string> names;
-  const auto add = [&](const TensorShapes& shapes) {
-    for (const auto& [name, shape] : shapes) names.insert(name);
+  const auto add = [&](const TensorShapes& shapes, std::span<const ModuleAlias> aliases = {}) {
+    for (const auto& [name, shape] : shapes)
+      for (std::string& stored : stored_names(name, aliases)) names.insert(std::move(stored));
   };
   if (part == "transformer" || part == "unconditional_transformer") {
     const auto transformer = transformer_of(part == "transformer" ? 0 : 1, config, {});
     if (!transformer) return std::nullopt;
-    add((*transformer)->tensor_shapes());
+    add((*transformer)->tensor_shapes(), (*transformer)->aliases());
   } else if (part == "text_encoder") {
     if (!read_text_encoder(config, index)) return std::nullopt;
     for (const char* prefix : qwen3::kWeightPrefixes)
@@ -369,9 +386,9 @@ Expected<std::unique_ptr<Transformer>> DiffusersModel::load_transformer(
   }
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint,
                   Checkpoint::open(transformer_files(which).weights));
-  INTAGLIO_TRY(loaded->check(checkpoint));
-  CheckpointSource source(std::move(checkpoint));
-  INTAGLIO_TRY(loaded->load(context, source));
+  INTAGLIO_ASSIGN(const std::shared_ptr<CheckpointSource> source,
+                  loaded->open_source(std::move(checkpoint)));
+  INTAGLIO_TRY(loaded->load(context, *source));
   return loaded;
 }
 

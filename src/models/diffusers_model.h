@@ -49,6 +49,7 @@ class DiffusersModel : public Model {
   Expected<std::vector<int32_t>> tokenize(std::string_view prompt,
                                           std::optional<int64_t> most_tokens = {}) const override;
   Expected<std::vector<std::vector<int32_t>>> texts(const PictureRequest& request) const override;
+  std::unique_ptr<Transformer> transformer(int which, TransformerOptions options) const override;
   Expected<qwen3::TextEncoder> load_text_encoder(const Context& context,
                                                  const LayerSelection& selection,
                                                  uint64_t weight_budget) const override;
@@ -81,6 +82,9 @@ class DiffusersModel : public Model {
   // kBadFormat unless the parts fit together; sets what `info_` says of tokens and latents.
   virtual Status join_parts(const std::string& where) = 0;
 
+  virtual std::unique_ptr<Transformer> make_transformer(int which,
+                                                        TransformerOptions options) const = 0;
+
   bool is_synthetic() const { return !files_; }
   // Ids of a text in chat form, all of them in the text encoder's vocabulary.
   Expected<std::vector<int32_t>> read_text(std::string_view text,
@@ -97,6 +101,7 @@ class DiffusersModel : public Model {
     return which == 0 ? files_->transformer : *files_->unconditional;
   }
   std::vector<const PartFiles*> weight_parts() const;
+  Status read_transformer_headers(int which, std::shared_ptr<const Checkpoint> checkpoint);
   void note_other_parts(const ModelPaths& paths);
   std::vector<int32_t> made_up_ids(std::string_view prompt) const;
   Status check_ids(const std::vector<int32_t>& ids, bool were_given) const;
@@ -104,6 +109,8 @@ class DiffusersModel : public Model {
   std::optional<ModelFiles> files_;  // nullopt: random weights
   std::optional<JsonConfig> index_;
   std::optional<Tokenizer> tokenizer_;
+  // Of the transformers, for plans: how their linears are stored.
+  std::vector<std::shared_ptr<const TensorSource>> sources_;
 };
 
 }  // namespace intaglio

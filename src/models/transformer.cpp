@@ -32,14 +32,18 @@ TensorShapes Transformer::tensor_shapes() {
   return declare.shapes();
 }
 
-Status Transformer::check(std::shared_ptr<const Checkpoint> checkpoint) {
+Expected<std::shared_ptr<CheckpointSource>> Transformer::open_source(
+    std::shared_ptr<const Checkpoint> checkpoint) {
+  INTAGLIO_ASSIGN(std::shared_ptr<CheckpointSource> source,
+                  CheckpointSource::open(std::move(checkpoint), aliases()));
   for (const LayerStack& stack : layer_stacks())
-    INTAGLIO_TRY(refuse_layers_beyond(*checkpoint, stack.prefix, stack.count, stack.key));
-  return CheckpointSource(std::move(checkpoint)).check(tensor_shapes());
+    INTAGLIO_TRY(source->refuse_layers_beyond(stack.prefix, stack.count, stack.key));
+  INTAGLIO_TRY(source->check(tensor_shapes()));
+  return source;
 }
 
 ModelWeights Transformer::module_weights() {
-  CountModules count(options_.selection);
+  CountModules count(options_.selection, options_.source.get());
   static_cast<void>(walk(count));
   return count.weights();
 }
@@ -57,7 +61,7 @@ std::vector<std::string> Transformer::quantized_linears() {
 }
 
 Status Transformer::describe(const Context& context) {
-  DescribeModules describe(context, options_.selection);
+  DescribeModules describe(context, options_.selection, options_.source.get());
   return walk(describe);
 }
 

@@ -108,6 +108,8 @@ struct TransformerOptions {
   // Slots shared with another transformer, large enough for what is read once a picture and the
   // streamed layers of both; nullptr: slots of its own.
   std::shared_ptr<WeightStreamer> streamer{};
+  // What plans ask how linears are stored; nullptr: as floats.
+  std::shared_ptr<const TensorSource> source{};
 };
 
 class Transformer {
@@ -124,11 +126,16 @@ class Transformer {
   int64_t layers() const;                // that a pass runs
   const LayerSelection& selection() const { return options_.selection; }
 
+  // What checkpoints call its modules else.
+  virtual std::span<const ModuleAlias> aliases() const { return {}; }
+
   // ---- Without weights.
   // Every tensor it reads and its shape.
   TensorShapes tensor_shapes();
-  // kShapeMismatch unless `checkpoint` has all of these and no layer more.
-  Status check(std::shared_ptr<const Checkpoint> checkpoint);
+  // Where its tensors are in a checkpoint, under any of their names. kShapeMismatch unless it has all
+  // of them and no layer more.
+  Expected<std::shared_ptr<CheckpointSource>> open_source(
+      std::shared_ptr<const Checkpoint> checkpoint);
   // Bytes of the weights on a GPU.
   ModelWeights module_weights();
   // Its large products, as passes run them; names of the linears that are quantized.

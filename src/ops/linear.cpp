@@ -1,10 +1,11 @@
 #include "ops/linear.h"
 
 #include <algorithm>
+#include <cstring>
 
-#include "core/parallel_tasks.h"
-#include "ops/cpu/float_row_driver.h"
-#include "ops/elementwise.h"
+#include "core/memory.h"
+#include "ops/cpu/linear.h"
+#include "ops/linear_prepare.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
 #endif
@@ -12,131 +13,89 @@
 namespace intaglio {
 namespace {
 
-// Rows of a float product with an epilogue at a time: bounds its float intermediate.
-constexpr int64_t kEpilogueRows = 512;
-constexpr int64_t kDequantBytes = int64_t{8} << 20;  // bf16 weights dequantized at a time
+// Of an implementation of one kind: `desc` is of another, or of a size that it does not take.
+Refusal refuse_other_than(LinearKind kind, DeviceKind device, const LinearDesc& desc) {
+  if (desc.kind != kind) return "another precision";
+  return kind_at_size(device, kind, desc.n, desc.k) == kind ? nullptr : "sizes are no multiples";
+}
 
-size_t scratch_size(size_t bytes) { return align_up(bytes, kCacheLine); }
+template <LinearKind kKind>
+Refusal takes(const LinearDesc& desc, const Context& context) {
+  if (const Refusal refusal = linear_kind_refusal(kKind, context)) return refusal;
+  return refuse_other_than(kKind, device_kind(context), desc);
+}
 
-FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, int64_t n, DType out_dtype) {
-  return {.m = m,
-          .n = n,
+// Of the last one, which takes what the others have no product for.
+Refusal takes_floats(const LinearDesc& desc, const Context& context) {
+  if (const Refusal refusal = linear_kind_refusal(desc.kind, context)) return refusal;
+  const LinearKind kind = kind_at_size(device_kind(context), desc.kind, desc.n, desc.k);
+  return kind == LinearKind::kF32 || kind == LinearKind::kBF16 ? nullptr : "not a float product";
+}
+
+// ---- The int8 product, which a list of its own has for every device.
+
+Status choose_s8(const Context& context, const LinearDesc& desc, LinearWeights& weights) {
+  weights.input = DType::kI8;
+  return choose_products(context, desc, weights);
+}
+
+S8GemmDesc s8_desc(const LinearWeights& weights, const LinearCall& call) {
+  return {.m = call.x.rows,
+          .n = weights.n,
           .k = weights.k,
-          .in_dtype = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16,
-          .out_dtype = needs_pass(weights.epilogue) ? DType::kF32 : out_dtype,
-          .has_bias = weights.bias.size() > 0};
+          .epilogue = call.epilogue,
+          .out_dtype = call.out_dtype};
 }
 
-S8GemmDesc s8_desc(const LinearWeights& weights, int64_t m, DType out_dtype) {
-  return {
-      .m = m, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue, .out_dtype = out_dtype};
+size_t s8_scratch_bytes(const Context& context, const LinearWeights& weights,
+                        const LinearCall& call) {
+  return align_up(weights.s8_gemm->scratch_bytes(s8_desc(weights, call), context), kCacheLine);
 }
 
-void* advance(void* out, DType dtype, int64_t elements) {
-  return static_cast<std::byte*>(out) + elements * static_cast<int64_t>(dtype_size(dtype));
+Status run_s8(const Context& context, const LinearWeights& weights, const LinearCall& call) {
+  return weights.s8_gemm->run(context, s8_desc(weights, call),
+                              {.a = call.x.as<int8_t>(),
+                               .lda = call.x.cols,
+                               .a_scale_row = call.x.scale_row,
+                               .w_packed = weights.data(),
+                               .w_scale_col = weights.scales.as<float>(),
+                               .bias = weights.bias.as<float>(),
+                               .out = call.out,
+                               .ldo = call.ldo});
 }
 
-Status run_float_gemm(const Context& context, const FloatGemmImplementation& gemm,
-                      const FloatGemmDesc& desc, const FloatGemmArgs& args) {
-  if (const Refusal refusal = gemm.can_run(desc, context)) {
-    return make_error(ErrorCode::kUnsupported, "a linear of m={} n={} k={} {}->{} cannot run: {}",
-                      desc.m, desc.n, desc.k, dtype_name(desc.in_dtype), dtype_name(desc.out_dtype),
-                      refusal);
-  }
-  return gemm.run(context, desc, args);
+std::string describe(const LinearDesc& desc) {
+  std::string text = fmt::format("{} n={} k={}", linear_kind_name(desc.kind), desc.n, desc.k);
+  if (needs_pass(desc.epilogue)) text += fmt::format(" {}", epilogue_name(desc.epilogue));
+  if (desc.has_bias) text += " bias";
+  if (desc.rotation.kind == RotationKind::kConvRot)
+    text += fmt::format(" rotated in {}", desc.rotation.group);
+  if (desc.smooth) text += " smoothed";
+  return text;
 }
 
-Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
-                 void* out, DType out_dtype, int64_t ldo) {
-  const auto* bias = weights.bias.as<float>();
-  const void* w = weights.data();
-  if (!needs_pass(weights.epilogue)) {
-    return run_float_gemm(
-        context, *weights.float_gemm, float_desc(weights, x.rows, weights.n, out_dtype),
-        {.a = x.data, .lda = x.cols, .w = w, .bias = bias, .out = out, .ldo = ldo});
-  }
-  const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(float* const product,
-                  context.scratch->take<float>(std::min(x.rows, kEpilogueRows) * weights.n));
-  for (int64_t row = 0; row < x.rows; row += kEpilogueRows) {
-    const int64_t rows = std::min(kEpilogueRows, x.rows - row);
-    const void* a = advance(x.data, x.dtype, row * x.cols);
-    INTAGLIO_TRY(run_float_gemm(
-        context, *weights.float_gemm, float_desc(weights, rows, weights.n, out_dtype),
-        {.a = a, .lda = x.cols, .w = w, .bias = bias, .out = product, .ldo = weights.n}));
-    INTAGLIO_TRY(epilogue_rows(context, {.epilogue = weights.epilogue,
-                                         .product = product,
-                                         .out = advance(out, out_dtype, row * ldo),
-                                         .out_dtype = out_dtype,
-                                         .rows = rows,
-                                         .cols = weights.out_cols(),
-                                         .ldo = ldo}));
-  }
-  return {};
+// Whether all parts are smoothed by the same numbers.
+bool same_smooth(const std::vector<StoredLinear>& parts) {
+  const TensorView& first = parts.front().smooth;
+  return first.data == nullptr ||
+         std::all_of(parts.begin(), parts.end(), [&](const StoredLinear& part) {
+           return std::memcmp(part.smooth.data, first.data, first.size_bytes()) == 0;
+         });
 }
 
-// Output columns dequantized at a time.
-int64_t dequant_columns(const LinearWeights& weights) {
-  const int64_t columns =
-      kDequantBytes / (weights.k * 2 * columns_per_output(weights.epilogue)) / 64 * 64;
-  return std::min(weights.out_cols(), std::max<int64_t>(64, columns));
-}
-
-Status dequantize_rows(const Context& context, const int8_t* q, const float* scale, int64_t rows,
-                       int64_t cols, BFloat16* out) {
-  const cpu::FloatRowKernels& kernels = cpu::select_float_row_kernels(context);
-  INTAGLIO_TRY(parallel_tasks(context, rows, 16, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) {
-      kernels.dequantize(q + row * cols, scale[row], cols,
-                         reinterpret_cast<uint16_t*>(out + row * cols));
-    }
-  }));
-  return {};
-}
-
-Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x,
-                   void* out, DType out_dtype, int64_t ldo) {
-  const bool pass = needs_pass(weights.epilogue);
-  const int64_t parts = columns_per_output(weights.epilogue);
-  const int64_t k = weights.k;
-  const int64_t step = dequant_columns(weights);
-  const auto* q = static_cast<const int8_t*>(weights.data());
-  const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(BFloat16* const a, context.scratch->take<BFloat16>(x.rows * k));
-  INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(step * parts * k));
-  INTAGLIO_ASSIGN(float* const product,
-                  context.scratch->take<float>(pass ? x.rows * parts * step : 0));
-  INTAGLIO_ASSIGN(float* const bias, context.scratch->take<float>(step * parts));
-  INTAGLIO_TRY(dequantize_rows(context, x.as<int8_t>(), x.scale_row, x.rows, k, a));
-  for (int64_t column = 0; column < weights.out_cols(); column += step) {
-    const int64_t columns = std::min(step, weights.out_cols() - column);
-    for (int64_t part = 0; part < parts; ++part) {
-      const int64_t first = column + part * weights.out_cols();
-      INTAGLIO_TRY(dequantize_rows(context, q + first * k, weights.scale_col.as<float>() + first,
-                                   columns, k, w + part * columns * k));
-      if (weights.bias.size() > 0)
-        std::copy_n(weights.bias.as<float>() + first, columns, bias + part * columns);
-    }
-    void* const target = advance(out, out_dtype, column);
-    INTAGLIO_TRY(run_float_gemm(context, *weights.float_gemm,
-                                float_desc(weights, x.rows, columns * parts, out_dtype),
-                                {.a = a,
-                                 .lda = k,
-                                 .w = w,
-                                 .bias = weights.bias.size() == 0 ? nullptr : bias,
-                                 .out = pass ? product : target,
-                                 .ldo = pass ? columns * parts : ldo}));
-    if (pass) {
-      INTAGLIO_TRY(epilogue_rows(context, {.epilogue = weights.epilogue,
-                                           .product = product,
-                                           .out = target,
-                                           .out_dtype = out_dtype,
-                                           .rows = x.rows,
-                                           .cols = columns,
-                                           .ldo = ldo}));
-    }
-  }
-  return {};
+LinearDesc describe_source(LinearKind kind, GemmEpilogue epilogue, const LinearShape& shape,
+                           const LinearSource& source) {
+  LinearDesc desc{.kind = kind, .epilogue = epilogue, .n = shape.n, .k = shape.k};
+  desc.has_bias = !source.added_bias.empty() ||
+                  std::any_of(source.biases.begin(), source.biases.end(),
+                              [](const TensorView& bias) { return bias.data != nullptr; });
+  std::vector<StoredForm> forms;
+  for (const StoredLinear& part : source.parts) forms.push_back(part.form());
+  desc.as_stored = runs_as_stored(kind, forms) && same_smooth(source.parts);
+  if (!desc.as_stored) return desc;
+  desc.rotation = forms.front().rotation;
+  desc.smooth = forms.front().smooth;
+  return desc;
 }
 
 Status check_call(const Context& context, const LinearWeights& weights, const Activation& x,
@@ -162,6 +121,31 @@ Status check_call(const Context& context, const LinearWeights& weights, const Ac
 }
 
 }  // namespace
+
+std::span<const LinearImplementation> linear_implementations() {
+  static constexpr LinearImplementation kImplementations[] = {
+#if defined(INTAGLIO_HAS_CUDA)
+    {"cuda_s8_linear", takes<LinearKind::kS8>, choose_s8, cuda::op::prepare_s8, s8_scratch_bytes,
+     run_s8, DeviceKind::kGpu},
+    {"cuda_f8_linear", takes<LinearKind::kF8>, cuda::op::choose_f8, cuda::op::prepare_f8,
+     cuda::op::f8_scratch_bytes, cuda::op::run_f8, DeviceKind::kGpu},
+    {"cuda_dequant_s8_linear", takes<LinearKind::kS8Dequant>, cuda::op::choose_bf16,
+     cuda::op::prepare_s8, cuda::op::dequant_scratch_bytes, cuda::op::run_dequant,
+     DeviceKind::kGpu},
+    {"cuda_dequant_nf4_linear", takes<LinearKind::kNf4>, cuda::op::choose_bf16,
+     cuda::op::prepare_nf4, cuda::op::dequant_scratch_bytes, cuda::op::run_dequant,
+     DeviceKind::kGpu},
+    {"cuda_float_linear", takes_floats, cuda::op::choose_float, cuda::op::prepare_float,
+     cuda::op::float_scratch_bytes, cuda::op::run_float, DeviceKind::kGpu},
+#endif
+    {"s8_linear", takes<LinearKind::kS8>, choose_s8, cpu::prepare_s8, s8_scratch_bytes, run_s8},
+    {"dequant_s8_linear", takes<LinearKind::kS8Dequant>, cpu::choose_dequant_s8,
+     cpu::prepare_dequant_s8, cpu::dequant_s8_scratch_bytes, cpu::run_dequant_s8},
+    {"float_linear", takes_floats, cpu::choose_float, cpu::prepare_float, cpu::float_scratch_bytes,
+     cpu::run_float},
+  };
+  return kImplementations;
+}
 
 std::string_view linear_kind_name(LinearKind kind) {
   switch (kind) {
@@ -202,60 +186,84 @@ LinearKind kind_at_size(DeviceKind device, LinearKind kind, int64_t n, int64_t k
   return fits ? kind : LinearKind::kBF16;
 }
 
+bool runs_as_stored(LinearKind kind, std::span<const StoredForm> parts) {
+  if (parts.empty()) return false;
+  const StoredForm& first = parts.front();
+  const bool alike = std::all_of(parts.begin(), parts.end(), [&](const StoredForm& part) {
+    return part.encoding == Encoding::kInt8Rows && part.rotation == first.rotation &&
+           part.smooth == first.smooth;
+  });
+  const bool plain = first.rotation.kind == RotationKind::kNone && !first.smooth;
+  return alike && (kind == LinearKind::kS8 || (kind == LinearKind::kS8Dequant && plain));
+}
+
+void set_sizes(DeviceKind device, const LinearDesc& desc, LinearWeights& weights) {
+  weights.kind = kind_at_size(device, desc.kind, desc.n, desc.k);
+  weights.epilogue = desc.epilogue;
+  weights.n = desc.n;
+  weights.k = desc.k;
+  if (is_interleaved(weights))
+    weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(desc.n / 2), kSwigluGroup));
+}
+
+Expected<LinearWeights> plan_linear(const Context& context, const LinearDesc& desc) {
+  if (const Refusal refusal = linear_kind_refusal(desc.kind, context))
+    return make_error(ErrorCode::kUnsupported, "a linear: {}", refusal);
+  LinearWeights weights;
+  set_sizes(device_kind(context), desc, weights);
+  INTAGLIO_ASSIGN(
+      weights.implementation,
+      choose(OpName{"linear", "a linear"}, linear_implementations(), desc, context, describe));
+  if (weights.kind == desc.kind) {
+    weights.as_stored = desc.as_stored;
+    weights.rotation = desc.rotation;
+    weights.smoothed = desc.smooth;
+  }
+  INTAGLIO_TRY(weights.implementation->choose(context, desc, weights));
+  return weights;
+}
+
+std::vector<StoredLinear> float_parts(std::span<const TensorView> parts) {
+  std::vector<StoredLinear> stored;
+  for (const TensorView& part : parts) stored.push_back({.values = part});
+  return stored;
+}
+
+Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, GemmEpilogue epilogue,
+                                    const LinearSource& source) {
+  INTAGLIO_TRY(check_cancelled(context));  // loading stops between tensors
+  INTAGLIO_ASSIGN(const LinearShape shape, check_linear(epilogue, source));
+  INTAGLIO_ASSIGN(LinearWeights weights,
+                  plan_linear(context, describe_source(kind, epilogue, shape, source)));
+  if (weights.kind != kind) {
+    log(LogLevel::kWarning,
+        "a linear of {} x {} weights runs in {}: {} has no product of that size", shape.n, shape.k,
+        linear_kind_name(weights.kind), linear_kind_name(kind));
+  }
+  INTAGLIO_ASSIGN(weights.bias, prepare_bias(context, source, weights));
+  INTAGLIO_TRY(weights.implementation->prepare(context, source.parts, weights));
+  if (weights.smoothed) {
+    const TensorView& smooth = source.parts.front().smooth;
+    INTAGLIO_ASSIGN(weights.smooth, upload(context, {smooth.as<float>(),
+                                                     static_cast<size_t>(smooth.shape.count())}));
+  }
+  return weights;
+}
+
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
                             DType out_dtype) {
   if (m <= 0) return 0;
-  if (weights.kind == LinearKind::kS8)
-    return scratch_size(weights.s8_gemm->scratch_bytes(s8_desc(weights, m, out_dtype), context));
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::linear_scratch_bytes(context, weights, m, out_dtype);
-#endif
-  const int threads = context.threads;
-  const bool pass = needs_pass(weights.epilogue);
-  // The largest of the products that a loop in steps over `total` makes: a full step, or the rest.
-  const auto gemm_bytes = [&](int64_t total, int64_t step, auto&& desc_of) {
-    const int64_t rest = total % step;
-    size_t bytes = total >= step ? weights.float_gemm->scratch_bytes(desc_of(step), threads) : 0;
-    if (rest > 0)
-      bytes = std::max(bytes, weights.float_gemm->scratch_bytes(desc_of(rest), threads));
-    return scratch_size(bytes);
-  };
-  if (weights.kind == LinearKind::kS8Dequant) {
-    const int64_t step = dequant_columns(weights);
-    const int64_t parts = columns_per_output(weights.epilogue);
-    return arena_bytes<BFloat16>(m * weights.k) + arena_bytes<BFloat16>(step * parts * weights.k) +
-           arena_bytes<float>(pass ? m * parts * step : 0) +
-           arena_bytes<float>(step * parts) +  // a bias, which a plan does not know of
-           gemm_bytes(weights.out_cols(), step,
-                      [&](int64_t n) { return float_desc(weights, m, n * parts, out_dtype); });
-  }
-  const int64_t step = pass ? kEpilogueRows : m;
-  return (pass ? arena_bytes<float>(std::min(m, step) * weights.n) : 0) +
-         gemm_bytes(m, step,
-                    [&](int64_t rows) { return float_desc(weights, rows, weights.n, out_dtype); });
+  return weights.implementation->scratch_bytes(
+      context, weights, {.x = {.rows = m}, .out_dtype = out_dtype, .epilogue = weights.epilogue});
 }
 
 Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
               DType out_dtype, int64_t ldo) {
   INTAGLIO_TRY(check_call(context, weights, x, out_dtype, ldo));
   if (x.rows <= 0) return {};
-  if (weights.kind == LinearKind::kS8) {
-    return weights.s8_gemm->run(context, s8_desc(weights, x.rows, out_dtype),
-                                {.a = x.as<int8_t>(),
-                                 .lda = x.cols,
-                                 .a_scale_row = x.scale_row,
-                                 .w_packed = weights.data(),
-                                 .w_scale_col = weights.scale_col.as<float>(),
-                                 .bias = weights.bias.as<float>(),
-                                 .out = out,
-                                 .ldo = ldo});
-  }
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) return cuda::op::linear(context, weights, x, out, out_dtype, ldo);
-#endif
-  if (weights.kind == LinearKind::kS8Dequant)
-    return run_dequant(context, weights, x, out, out_dtype, ldo);
-  return run_float(context, weights, x, out, out_dtype, ldo);
+  const LinearCall call{
+      .x = x, .out = out, .out_dtype = out_dtype, .ldo = ldo, .epilogue = weights.epilogue};
+  return weights.implementation->run(context, weights, call);
 }
 
 }  // namespace intaglio

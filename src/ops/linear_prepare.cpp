@@ -6,38 +6,29 @@
 #include "core/memory.h"
 #include "core/parallel_tasks.h"
 #include "ops/quantize.h"
-#if defined(INTAGLIO_HAS_CUDA)
-#include "ops/cuda/linear.h"
-#endif
 
 namespace intaglio {
 namespace {
-
-constexpr int64_t kRowHint = 4096;  // rows for which the implementation is chosen
 
 const std::byte* row_data(const TensorView& part, int64_t row) {
   return static_cast<const std::byte*>(part.data) +
          static_cast<size_t>(row * part.shape[1]) * dtype_size(part.dtype);
 }
 
-bool is_aligned(const TensorView& part) {
-  return reinterpret_cast<uintptr_t>(part.data) % dtype_size(part.dtype) == 0;
-}
-
 // Biases side by side, at the place of their part; empty if there is none.
-std::vector<float> join_biases(const LinearWeights& weights, const std::vector<TensorView>& parts,
-                               const std::vector<TensorView>& biases) {
+std::vector<float> join_biases(const LinearWeights& weights, const LinearSource& source) {
   const bool interleaved = is_interleaved(weights);
-  const bool any = std::any_of(biases.begin(), biases.end(),
+  const bool any = std::any_of(source.biases.begin(), source.biases.end(),
                                [](const TensorView& b) { return b.data != nullptr; });
   if (!any) return {};
   std::vector<float> joined(static_cast<size_t>(weights.n), 0.0f);
   int64_t first = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const int64_t n = parts[i].shape[0];
-    if (biases[i].data != nullptr) {
+  for (size_t i = 0; i < source.parts.size(); ++i) {
+    const int64_t n = source.parts[i].n();
+    const TensorView& bias = source.biases[i];
+    if (bias.data != nullptr) {
       std::vector<float> values(static_cast<size_t>(n));
-      convert_to_f32(biases[i].data, biases[i].dtype, values.data(), values.size());
+      convert_to_f32(bias.data, bias.dtype, values.data(), values.size());
       for (int64_t row = 0; row < n; ++row) {
         const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i),
                                                          row / kSwigluGroup * kSwigluGroup) +
@@ -51,11 +42,49 @@ std::vector<float> join_biases(const LinearWeights& weights, const std::vector<T
   return joined;
 }
 
-Status prepare_bias(const Context& context, const std::vector<TensorView>& parts,
-                    const std::vector<TensorView>& biases, std::span<const float> added,
-                    LinearWeights& weights) {
+bool is_float_part(const StoredLinear& part) {
+  const DType dtype = part.values.dtype;
+  return part.encoding == Encoding::kFloat &&
+         (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16);
+}
+
+bool is_int8_part(const StoredLinear& part) {
+  const bool has_scales = part.scales.data != nullptr && part.scales.dtype == DType::kF32 &&
+                          part.scales.shape == Shape{part.values.shape[0]};
+  return part.encoding == Encoding::kInt8Rows && part.values.dtype == DType::kI8 && has_scales;
+}
+
+Status check_part(const StoredLinear& part, size_t i) {
+  const TensorView& w = part.values;
+  const bool is_matrix =
+      w.data != nullptr && w.shape.rank == 2 && w.shape[0] >= 1 && w.shape[1] >= 1;
+  if (!is_matrix || (!is_float_part(part) && !is_int8_part(part))) {
+    return make_error(ErrorCode::kShapeMismatch,
+                      "make_linear: weight {} is {} {}{}, expected F32, F16 or BF16 [n, k], or I8 "
+                      "[n, k] with F32 scales [n]",
+                      i, dtype_name(w.dtype), to_string(w.shape),
+                      w.data == nullptr ? " without data" : "");
+  }
+  if (const char* reason = rotation_refusal(w.shape[1], part.rotation)) {
+    return make_error(ErrorCode::kShapeMismatch, "make_linear: weight {} of {} columns: {}", i,
+                      w.shape[1], reason);
+  }
+  if (part.smooth.data != nullptr &&
+      (part.smooth.dtype != DType::kF32 || part.smooth.shape != Shape{w.shape[1]})) {
+    return make_error(ErrorCode::kShapeMismatch,
+                      "make_linear: smoothing of weight {} is {} {}, expected F32 [{}]", i,
+                      dtype_name(part.smooth.dtype), to_string(part.smooth.shape), w.shape[1]);
+  }
+  return {};
+}
+
+}  // namespace
+
+Expected<AlignedBuffer> prepare_bias(const Context& context, const LinearSource& source,
+                                     const LinearWeights& weights) {
   std::vector<float> bias;
-  if (!biases.empty()) bias = join_biases(weights, parts, biases);
+  if (!source.biases.empty()) bias = join_biases(weights, source);
+  const std::span<const float> added = source.added_bias;
   if (!added.empty()) {
     if (static_cast<int64_t>(added.size()) != weights.n) {
       return make_error(ErrorCode::kShapeMismatch,
@@ -65,45 +94,42 @@ Status prepare_bias(const Context& context, const std::vector<TensorView>& parts
     bias.resize(added.size(), 0.0f);
     for (size_t i = 0; i < bias.size(); ++i) bias[i] += added[i];
   }
-  INTAGLIO_ASSIGN(weights.bias, upload(context, bias));
-  return {};
+  return upload(context, bias);
 }
 
-}  // namespace
-
-Status choose_products(const Context& context, LinearWeights& weights) {
+Status choose_products(const Context& context, const LinearDesc& desc, LinearWeights& weights) {
   if (weights.kind == LinearKind::kS8) {
-    const S8GemmDesc desc{
-        .m = kRowHint, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue};
-    INTAGLIO_ASSIGN(weights.s8_gemm, choose_s8_gemm(desc, context));
+    const S8GemmDesc product{
+        .m = kLinearRowHint, .n = weights.n, .k = weights.k, .epilogue = weights.epilogue};
+    INTAGLIO_ASSIGN(weights.s8_gemm, choose_s8_gemm(product, context));
     return {};
   }
+  const bool gpu = context.gpu != nullptr;
   const DType dtype = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
-  INTAGLIO_ASSIGN(weights.float_gemm,
-                  choose_float_gemm({.m = kRowHint,
-                                     .n = weights.n,
-                                     .k = weights.k,
-                                     .in_dtype = dtype,
-                                     .out_dtype = context.gpu != nullptr ? dtype : DType::kF32},
-                                    context));
+  INTAGLIO_ASSIGN(weights.float_gemm, choose_float_gemm({.m = kLinearRowHint,
+                                                         .n = weights.n,
+                                                         .k = weights.k,
+                                                         .in_dtype = dtype,
+                                                         .out_dtype = gpu ? dtype : DType::kF32,
+                                                         .has_bias = gpu && desc.has_bias},
+                                                        context));
   return {};
 }
 
-Status convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
+Status convert_weight_rows(const Context& context, const StoredLinear& part, DType dtype,
                            std::byte* target) {
-  const int64_t k = part.shape[1];
+  const int64_t k = part.k();
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(dtype);
-  INTAGLIO_TRY(parallel_tasks(context, part.shape[0], 16, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, part.n(), 16, [&](int64_t begin, int64_t end, int) {
     std::vector<float> values(static_cast<size_t>(dtype == DType::kBF16 ? k : 0));
     for (int64_t row = begin; row < end; ++row) {
       std::byte* out = target + static_cast<size_t>(row) * row_bytes;
-      if (part.dtype == dtype) {
-        std::memcpy(out, row_data(part, row), row_bytes);
+      if (part.encoding == Encoding::kFloat && part.values.dtype == dtype) {
+        std::memcpy(out, row_data(part.values, row), row_bytes);
       } else if (dtype == DType::kF32) {
-        convert_to_f32(row_data(part, row), part.dtype, reinterpret_cast<float*>(out),
-                       static_cast<size_t>(k));
+        dequantize_row(part, row, reinterpret_cast<float*>(out));
       } else {
-        convert_to_f32(row_data(part, row), part.dtype, values.data(), values.size());
+        dequantize_row(part, row, values.data());
         for (int64_t c = 0; c < k; ++c)
           reinterpret_cast<BFloat16*>(out)[c] = BFloat16(values[static_cast<size_t>(c)]);
       }
@@ -112,166 +138,59 @@ Status convert_weight_rows(const Context& context, const TensorView& part, DType
   return {};
 }
 
-namespace {
-
-Status prepare_float(const Context& context, DType dtype, const std::vector<TensorView>& parts,
-                     LinearWeights& weights) {
-  INTAGLIO_TRY(choose_products(context, weights));
-  const FloatGemmDesc desc{.m = kRowHint, .n = weights.n, .k = weights.k, .in_dtype = dtype};
-  const size_t packed_bytes = weights.float_gemm->packed_bytes(desc);
-  const TensorView& first = parts.front();
-  const bool as_it_lies = parts.size() == 1 && first.dtype == dtype && is_aligned(first);
-  if (as_it_lies && packed_bytes == 0) {
-    weights.borrowed = first.data;
-    return {};
-  }
-  AlignedBuffer joined;
-  const void* source = first.data;
-  if (!as_it_lies) {
-    INTAGLIO_ASSIGN(joined, AlignedBuffer::allocate(static_cast<size_t>(weights.n * weights.k) *
-                                                    dtype_size(dtype)));
-    auto* target = joined.as<std::byte>();
-    for (const TensorView& part : parts) {
-      INTAGLIO_TRY(convert_weight_rows(context, part, dtype, target));
-      target += static_cast<size_t>(part.shape.count()) * dtype_size(dtype);
-    }
-    source = joined.data();
-  }
-  if (packed_bytes == 0) {
-    weights.packed = std::move(joined);
-    return {};
-  }
-  INTAGLIO_ASSIGN(weights.packed, AlignedBuffer::allocate(packed_bytes));
-  return weights.float_gemm->pack(desc, source, weights.packed.data());
+Expected<TensorView> as_float_tensor(const Context& context, const StoredLinear& part,
+                                     AlignedBuffer& memory) {
+  if (part.encoding == Encoding::kFloat) return part.values;
+  INTAGLIO_ASSIGN(memory, AlignedBuffer::allocate(static_cast<size_t>(part.values.shape.count()) *
+                                                  sizeof(float)));
+  INTAGLIO_TRY(convert_weight_rows(context, part, DType::kF32, memory.as<std::byte>()));
+  return TensorView{memory.data(), DType::kF32, part.values.shape};
 }
 
-Status prepare_s8(const Context& context, LinearKind kind, const std::vector<TensorView>& parts,
-                  LinearWeights& weights) {
-  const int64_t k = weights.k;
-  INTAGLIO_ASSIGN(AlignedBuffer q, AlignedBuffer::allocate(static_cast<size_t>(weights.n * k)));
-  INTAGLIO_ASSIGN(weights.scale_col,
-                  AlignedBuffer::allocate(static_cast<size_t>(weights.n) * sizeof(float)));
-  auto* const scale = weights.scale_col.as<float>();
-  std::fill_n(scale, weights.n, kMinQuantScale);
-  const bool interleaved = is_interleaved(weights);
-  if (interleaved) std::memset(q.data(), 0, q.size());  // the padding rows
-  int64_t first = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const int64_t n = parts[i].shape[0];
-    const int64_t step = interleaved ? kSwigluGroup : n;
-    for (int64_t row = 0; row < n; row += step) {
-      const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i), row) : first + row;
-      const TensorView rows{row_data(parts[i], row), parts[i].dtype, {std::min(step, n - row), k}};
-      INTAGLIO_TRY(quantize_weight_rows(context, rows, q.as<int8_t>() + at * k, scale + at));
-    }
-    first += n;
-  }
-  if (kind == LinearKind::kS8Dequant) {
-    INTAGLIO_TRY(choose_products(context, weights));
-    weights.packed = std::move(q);
-    return {};
-  }
-  INTAGLIO_TRY(choose_products(context, weights));
-  INTAGLIO_ASSIGN(weights.packed,
-                  AlignedBuffer::allocate(weights.s8_gemm->packed_bytes(weights.n, k)));
-  weights.s8_gemm->pack(q.as<int8_t>(), weights.n, k, weights.packed.data());
+Status int8_rows(const Context& context, const LinearWeights& weights, const StoredLinear& rows,
+                 int8_t* q, float* scale) {
+  if (!weights.as_stored) return quantize_weight_rows(context, rows, q, scale);
+  std::memcpy(q, rows.values.data, rows.values.size_bytes());
+  std::memcpy(scale, rows.scales.data, rows.scales.size_bytes());
   return {};
 }
 
-}  // namespace
-
-Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<TensorView>& parts,
-                                   const std::vector<TensorView>& biases) {
+Expected<LinearShape> check_linear(GemmEpilogue epilogue, const LinearSource& source) {
+  const std::vector<StoredLinear>& parts = source.parts;
   if (parts.empty()) return make_error(ErrorCode::kInvalidArgument, "make_linear: no weights");
-  if (!biases.empty() && biases.size() != parts.size()) {
+  if (!source.biases.empty() && source.biases.size() != parts.size()) {
     return make_error(ErrorCode::kInvalidArgument, "make_linear: {} biases for {} weights",
-                      biases.size(), parts.size());
+                      source.biases.size(), parts.size());
   }
   LinearShape shape;
   for (size_t i = 0; i < parts.size(); ++i) {
-    const TensorView& part = parts[i];
-    const bool is_usable =
-        part.dtype == DType::kF32 || part.dtype == DType::kF16 || part.dtype == DType::kBF16;
-    if (part.data == nullptr || !is_usable || part.shape.rank != 2 || part.shape[0] < 1 ||
-        part.shape[1] < 1) {
-      return make_error(ErrorCode::kShapeMismatch,
-                        "make_linear: weight {} is {} {}{}, expected F32, F16 or BF16 [n, k]", i,
-                        dtype_name(part.dtype), to_string(part.shape),
-                        part.data == nullptr ? " without data" : "");
-    }
-    if (i > 0 && part.shape[1] != shape.k) {
+    INTAGLIO_TRY(check_part(parts[i], i));
+    const Shape& part = parts[i].values.shape;
+    if (i > 0 && part[1] != shape.k) {
       return make_error(ErrorCode::kShapeMismatch,
                         "make_linear: weight {} is {}, expected {} columns as weight 0", i,
-                        to_string(part.shape), shape.k);
+                        to_string(part), shape.k);
     }
-    shape.k = part.shape[1];
-    shape.n += part.shape[0];
-    if (!biases.empty() && biases[i].data != nullptr &&
-        (!is_float(biases[i].dtype) || biases[i].shape != Shape{part.shape[0]})) {
+    shape.k = part[1];
+    shape.n += part[0];
+    if (source.biases.empty()) continue;
+    const TensorView& bias = source.biases[i];
+    if (bias.data != nullptr && (!is_float(bias.dtype) || bias.shape != Shape{part[0]})) {
       return make_error(ErrorCode::kShapeMismatch,
                         "make_linear: bias {} is {} {}, expected a float [{}]", i,
-                        dtype_name(biases[i].dtype), to_string(biases[i].shape), part.shape[0]);
+                        dtype_name(bias.dtype), to_string(bias.shape), part[0]);
     }
   }
-  if (is_gated(epilogue)) {
-    if (parts.size() != 2 || parts[0].shape[0] != parts[1].shape[0]) {
-      return make_error(
-          ErrorCode::kShapeMismatch,
-          "make_linear: SwiGLU takes a gate and an up weight of the same size, got {}",
-          parts.size() == 2 ? to_string(parts[0].shape) + " and " + to_string(parts[1].shape)
-                            : fmt::format("{} weights", parts.size()));
-    }
-    shape.part_n = parts[0].shape[0];
+  if (!is_gated(epilogue)) return shape;
+  if (parts.size() != 2 || parts[0].n() != parts[1].n()) {
+    return make_error(ErrorCode::kShapeMismatch,
+                      "make_linear: SwiGLU takes a gate and an up weight of the same size, got {}",
+                      parts.size() == 2 ? to_string(parts[0].values.shape) + " and " +
+                                              to_string(parts[1].values.shape)
+                                        : fmt::format("{} weights", parts.size()));
   }
+  shape.part_n = parts[0].n();
   return shape;
-}
-
-Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, GemmEpilogue epilogue,
-                                    const std::vector<TensorView>& parts,
-                                    const std::vector<TensorView>& biases,
-                                    std::span<const float> added_bias) {
-  INTAGLIO_TRY(check_cancelled(context));  // loading stops between tensors
-  INTAGLIO_ASSIGN(const LinearShape shape, check_linear(epilogue, parts, biases));
-  if (const Refusal refusal = linear_kind_refusal(kind, context))
-    return make_error(ErrorCode::kUnsupported, "make_linear: {}", refusal);
-  LinearWeights weights;
-  weights.kind = kind_at_size(device_kind(context), kind, shape.n, shape.k);
-  if (weights.kind != kind) {
-    log(LogLevel::kWarning,
-        "a linear of {} x {} weights runs in {}: {} has no product of that size", shape.n, shape.k,
-        linear_kind_name(weights.kind), linear_kind_name(kind));
-  }
-  weights.epilogue = epilogue;
-  weights.k = shape.k;
-  weights.n = shape.n;
-  if (is_interleaved(weights))
-    weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(shape.part_n), kSwigluGroup));
-  INTAGLIO_TRY(prepare_bias(context, parts, biases, added_bias, weights));
-#if defined(INTAGLIO_HAS_CUDA)
-  if (context.gpu != nullptr) {
-    INTAGLIO_TRY(cuda::op::prepare_linear(context, parts, weights));
-    return weights;
-  }
-#endif
-  switch (kind) {
-    case LinearKind::kF32:
-      weights.input = DType::kF32;
-      INTAGLIO_TRY(prepare_float(context, DType::kF32, parts, weights));
-      break;
-    case LinearKind::kBF16:
-      weights.input = DType::kBF16;
-      INTAGLIO_TRY(prepare_float(context, DType::kBF16, parts, weights));
-      break;
-    case LinearKind::kS8:
-    case LinearKind::kS8Dequant:
-      weights.input = DType::kI8;
-      INTAGLIO_TRY(prepare_s8(context, kind, parts, weights));
-      break;
-    case LinearKind::kF8:
-    case LinearKind::kNf4:
-      break;  // refused above: they have no form on a CPU
-  }
-  return weights;
 }
 
 }  // namespace intaglio

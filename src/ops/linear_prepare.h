@@ -1,11 +1,16 @@
-// Checks and layout of the weights of make_linear.
+// Checks and layout of the weights of make_linear, alike on every device.
 #pragma once
 
+#include <span>
 #include <vector>
 
+#include "core/aligned_buffer.h"
 #include "ops/linear.h"
 
 namespace intaglio {
+
+// Rows for which products are chosen and libraries are asked.
+inline constexpr int64_t kLinearRowHint = 4096;
 
 // Sizes of the parts after checking them against the contract of make_linear.
 struct LinearShape {
@@ -13,17 +18,26 @@ struct LinearShape {
   int64_t part_n = 0;  // rows of one part, SwiGLU only
   int64_t k = 0;
 };
+Expected<LinearShape> check_linear(GemmEpilogue epilogue, const LinearSource& source);
 
-Expected<LinearShape> check_linear(GemmEpilogue epilogue, const std::vector<TensorView>& parts,
-                                   const std::vector<TensorView>& biases);
+// The products of `weights`, in their fields: of kS8 the int8 product, else the float one.
+Status choose_products(const Context& context, const LinearDesc& desc, LinearWeights& weights);
 
-// The product that will run with weights of this kind, epilogue and size: one choice for the weights
-// and for a plan that knows no weights. Not for kF8.
-Status choose_products(const Context& context, LinearWeights& weights);
+// Bias of all parts and what joins it, at the place of each part's outputs; empty if there is none.
+Expected<AlignedBuffer> prepare_bias(const Context& context, const LinearSource& source,
+                                     const LinearWeights& weights);
 
-// Rows of a float tensor in host memory as `dtype` (F32 or BF16).
-Status convert_weight_rows(const Context& context, const TensorView& part, DType dtype,
+// Rows of a part in host memory as `dtype` (F32 or BF16).
+Status convert_weight_rows(const Context& context, const StoredLinear& part, DType dtype,
                            std::byte* target);
+// The part as a tensor of floats: itself, or F32 values in `memory`.
+Expected<TensorView> as_float_tensor(const Context& context, const StoredLinear& part,
+                                     AlignedBuffer& memory);
+
+// Rows [first, first + count) of the part as int8 rows and their scales in host memory: as they are
+// stored, or quantized.
+Status int8_rows(const Context& context, const LinearWeights& weights, const StoredLinear& rows,
+                 int8_t* q, float* scale);
 
 // The int8 kernels read the two parts of gated pairs in turns of 16 rows.
 inline bool is_interleaved(const LinearWeights& weights) {

@@ -178,12 +178,10 @@ Status quantize_rows(const Context& context, TensorView x, Activation out,
                               .scale = out.scale_row});
 }
 
-Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale) {
-  if (w.shape.rank != 2 || w.shape[0] < 1 || w.shape[1] < 1) return {};
-  const int64_t n = w.shape[0];
-  const int64_t k = w.shape[1];
-  const auto* bytes = static_cast<const unsigned char*>(w.data);
-  const size_t row_bytes = static_cast<size_t>(k) * dtype_size(w.dtype);
+Status quantize_weight_rows(const Context& context, const StoredLinear& w, int8_t* q,
+                            float* scale) {
+  if (w.values.shape.rank != 2 || w.n() < 1 || w.k() < 1) return {};
+  const int64_t k = w.k();
   const QuantizeRowsDesc desc{.input = DType::kF32};
   INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
                   choose(OpName{"quantize_weight_rows", "int8 quantization"},
@@ -191,11 +189,11 @@ Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, flo
   Context serial = context;
   serial.threads = 1;
   const int64_t grain = std::max<int64_t>(1, kPieceElements / k);
-  INTAGLIO_TRY(parallel_tasks(context, n, grain, [&](int64_t begin, int64_t end, int) {
+  INTAGLIO_TRY(parallel_tasks(context, w.n(), grain, [&](int64_t begin, int64_t end, int) {
     // Weights come in any float type and unaligned; a row at a time goes through float.
     std::vector<float> row(static_cast<size_t>(k));
     for (int64_t r = begin; r < end; ++r) {
-      convert_to_f32(bytes + static_cast<size_t>(r) * row_bytes, w.dtype, row.data(), row.size());
+      dequantize_row(w, r, row.data());
       static_cast<void>(implementation->run(
           serial, desc,
           {.x = row.data(), .ldx = k, .rows = 1, .cols = k, .q = q + r * k, .scale = scale + r}));

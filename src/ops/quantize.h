@@ -14,6 +14,7 @@
 #include "core/tensor.h"
 #include "ops/activation.h"
 #include "quant/rotation.h"
+#include "quant/stored_linear.h"
 
 namespace intaglio {
 
@@ -59,7 +60,8 @@ std::span<const QuantizeRowsImplementation> quantize_rows_implementations();
 Status quantize_rows(const Context& context, TensorView x, Activation out,
                      const ColumnTransform& columns = {});
 
-// On the CPU. Symmetric per-output-channel weight quantization: w [n, k] float -> q [n, k], scale [n]; same formula, row by row.
-Status quantize_weight_rows(const Context& context, TensorView w, int8_t* q, float* scale);
+// On the CPU. Symmetric per-output-channel weight quantization: w [n, k] as floats
+// (quant/stored_linear.h: dequantize_row) -> q [n, k], scale [n]; same formula, row by row.
+Status quantize_weight_rows(const Context& context, const StoredLinear& w, int8_t* q, float* scale);
 
 }  // namespace intaglio

@@ -18,6 +18,14 @@ namespace intaglio {
 
 enum class Encoding : uint8_t { kFloat, kInt8Rows };
 
+// What is known of it before its numbers are read.
+struct StoredForm {
+  Encoding encoding = Encoding::kFloat;
+  Rotation rotation = {};
+  bool smooth = false;
+  bool float_product = false;
+};
+
 // A view: the memory belongs to whoever made it (io/formats: LoadedLinear). Bias, if there is one,
 // is a tensor of its own.
 struct StoredLinear {
@@ -34,6 +42,7 @@ struct StoredLinear {
 
   int64_t n() const { return values.shape[0]; }
   int64_t k() const { return values.shape[1]; }
+  StoredForm form() const { return {encoding, rotation, smooth.data != nullptr, float_product}; }
   // Output rows [first, first + count) of it, which lie within: a part of a fused weight. A view of
   // the same memory.
   StoredLinear rows(int64_t first, int64_t count) const;

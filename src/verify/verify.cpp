@@ -288,9 +288,9 @@ class Verifier {
     INTAGLIO_ASSIGN(std::unique_ptr<Transformer> transformer,
                     model->transformer_of(0, config, {.selection = options_.selection}));
     INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(part.weights));
-    INTAGLIO_TRY(transformer->check(checkpoint));
-    CheckpointSource source(std::move(checkpoint));
-    INTAGLIO_TRY(transformer->load(context, source));
+    INTAGLIO_ASSIGN(const std::shared_ptr<CheckpointSource> source,
+                    transformer->open_source(std::move(checkpoint)));
+    INTAGLIO_TRY(transformer->load(context, *source));
     return transformer;
   }
 

@@ -69,8 +69,8 @@ class WrittenModel final : public ideogram4::Model {
     const Heard heard(on_load_, which == 0 ? "conditional" : "unconditional");
     std::unique_ptr<Transformer> loaded = transformer(which, std::move(options));
     INTAGLIO_ASSIGN(auto checkpoint, Checkpoint::open(weights_of(which)));
-    CheckpointSource source(std::move(checkpoint));
-    INTAGLIO_TRY(loaded->load(context, source));
+    INTAGLIO_ASSIGN(const auto source, loaded->open_source(std::move(checkpoint)));
+    INTAGLIO_TRY(loaded->load(context, *source));
     return loaded;
   }
   Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const override {

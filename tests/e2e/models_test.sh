@@ -267,11 +267,11 @@ refused 1 "holds post_quant_conv.weight, but use_post_quant_conv is false" "${dr
 for bits in 0x7f80 0x7fc0; do  # Inf, NaN
   for precision in int8 bf16 fp32; do
     fresh; poison $text language_model.layers.2.mlp.down_proj.weight $bits
-    refused 1 "the text encoder computed values that are not finite" "${draw[@]}" --precision $precision
+    refused 1 "language_model.layers.2.mlp.down_proj.weight: holds an Inf or a NaN" "${draw[@]}" --precision $precision
     fresh; poison $conditional layers.1.attention.to_k.weight $bits
-    refused 1 "step 1 of 2: the transformer computed" "${draw[@]}" --precision $precision
+    refused 1 "m/transformer/diffusion_pytorch_model.safetensors: layers.1.attention.to_k.weight: holds an Inf or a NaN" "${draw[@]}" --precision $precision
     fresh; poison $unconditional layers.1.attention.to_k.weight $bits
-    refused 1 "step 1 of 2: the unconditional transformer computed" "${draw[@]}" --precision $precision
+    refused 1 "m/unconditional_transformer/diffusion_pytorch_model.safetensors: layers.1.attention.to_k.weight: holds an Inf or a NaN" "${draw[@]}" --precision $precision
     fresh; poison $vae decoder.up_blocks.1.resnets.0.conv1.weight $bits
     refused 1 "the VAE computed values that are not finite" "${draw[@]}" --precision $precision
   done

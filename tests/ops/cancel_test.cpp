@@ -163,7 +163,7 @@ TEST_F(Cancel, every_op_returns_at_once_when_asked_beforehand) {
       Out out;
       float scale = 0.0f;
       expect("quantize_weight_rows", out,
-             quantize_weight_rows(stopped, {x.data(), DType::kF32, {1, 64}},
+             quantize_weight_rows(stopped, {.values = {x.data(), DType::kF32, {1, 64}}},
                                   static_cast<int8_t*>(out.data()), &scale));
       expect("quantize_rows", out,
              quantize_rows(stopped, {x.data(), DType::kF32, {1, 64}},
@@ -177,8 +177,8 @@ TEST_F(Cancel, every_op_returns_at_once_when_asked_beforehand) {
                   {.x = x.data(), .out = {DType::kF32, out.data(), 10, 64, nullptr}}));
     }
     for (const LinearKind kind : {LinearKind::kS8, LinearKind::kS8Dequant}) {
-      const auto none =
-          make_linear(stopped, kind, GemmEpilogue::kNone, {{x.data(), DType::kF32, {64, 64}}}, {});
+      const auto none = make_linear(stopped, kind, GemmEpilogue::kNone,
+                                    {.parts = {{.values = {x.data(), DType::kF32, {64, 64}}}}});
       ASSERT_FALSE(none);
       EXPECT_EQ(none.error().code, ErrorCode::kCancelled);
     }

@@ -67,8 +67,8 @@ std::vector<double> quantized_values(const Context& context, const Tensor& tenso
   std::vector<float> floats(tensor.values.begin(), tensor.values.end());
   std::vector<int8_t> q(floats.size());
   std::vector<float> scale(static_cast<size_t>(rows));
-  EXPECT_TRUE(quantize_weight_rows(context, {floats.data(), DType::kF32, {rows, cols}}, q.data(),
-                                   scale.data()));
+  EXPECT_TRUE(quantize_weight_rows(context, {.values = {floats.data(), DType::kF32, {rows, cols}}},
+                                   q.data(), scale.data()));
   std::vector<double> values;
   for (size_t i = 0; i < q.size(); ++i) {
     values.push_back(static_cast<double>(q[i]) *
@@ -91,7 +91,8 @@ void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t mis
   std::vector<TensorView> parts{w0.view, w1.view};
   std::vector<TensorView> biases;
   if (c.bias) biases = {TensorView{}, b1.view};
-  auto weights = make_linear(context, c.kind, c.epilogue, parts, biases);
+  auto weights =
+      make_linear(context, c.kind, c.epilogue, {.parts = float_parts(parts), .biases = biases});
   ASSERT_TRUE(weights) << weights.error().message;
   const int64_t cols = weights->out_cols();
   ASSERT_GE(cols, gated ? c.part_n : 2 * c.part_n);
@@ -116,10 +117,12 @@ void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t mis
 
   const size_t planned = linear_scratch_bytes(context, *weights, c.m, c.out_dtype);
   // A plan made before there are weights says the same.
-  const auto described = describe_linear(
-      context, {.kind = c.kind, .epilogue = c.epilogue, .n = 2 * c.part_n, .k = c.k});
+  const auto described = plan_linear(
+      context,
+      {.kind = c.kind, .epilogue = c.epilogue, .n = 2 * c.part_n, .k = c.k, .has_bias = c.bias});
   ASSERT_TRUE(described) << described.error().message;
   EXPECT_EQ(linear_scratch_bytes(context, *described, c.m, c.out_dtype), planned);
+  EXPECT_EQ(described->implementation, weights->implementation);
   EXPECT_EQ(described->float_gemm, weights->float_gemm);
   EXPECT_EQ(described->s8_gemm, weights->s8_gemm);
   EXPECT_EQ(described->input_dtype(), weights->input_dtype());
@@ -211,7 +214,8 @@ TEST(linear, steps_leave_no_seam) {
 TEST(linear, one_bf16_weight_is_used_where_it_lies) {
   const Context context = test::host_context();
   const Tensor w(DType::kBF16, {32, 16}, 1);
-  const auto weights = make_linear(context, LinearKind::kBF16, GemmEpilogue::kNone, {w.view}, {});
+  const auto weights = make_linear(context, LinearKind::kBF16, GemmEpilogue::kNone,
+                                   {.parts = float_parts({{w.view}})});
   ASSERT_TRUE(weights);
   EXPECT_EQ(weights->borrowed, w.view.data);
   EXPECT_EQ(weights->size_bytes(), 0u);
@@ -223,7 +227,8 @@ TEST(linear, fp8_and_nf4_have_no_form_on_a_cpu) {
   for (const auto& [kind, reason] :
        {std::pair{LinearKind::kF8, "fp8 needs a GPU of compute capability 8.9 or newer"},
         std::pair{LinearKind::kNf4, "nf4 needs a GPU"}}) {
-    const auto weights = make_linear(context, kind, GemmEpilogue::kNone, {w.view}, {});
+    const auto weights =
+        make_linear(context, kind, GemmEpilogue::kNone, {.parts = float_parts({{w.view}})});
     ASSERT_FALSE(weights);
     EXPECT_EQ(weights.error().code, ErrorCode::kUnsupported);
     EXPECT_NE(weights.error().message.find(reason), std::string::npos) << weights.error().message;
@@ -253,7 +258,8 @@ TEST(linear, refuses_what_does_not_fit) {
       shorter(DType::kF32, {16, 16}, 3);
   const auto make = [&](GemmEpilogue epilogue, std::vector<TensorView> parts,
                         std::vector<TensorView> biases = {}) {
-    return make_linear(context, LinearKind::kF32, epilogue, parts, biases);
+    return make_linear(context, LinearKind::kF32, epilogue,
+                       {.parts = float_parts(parts), .biases = biases});
   };
   EXPECT_FALSE(make(GemmEpilogue::kNone, {}));
   EXPECT_FALSE(make(GemmEpilogue::kNone, {TensorView{}}));

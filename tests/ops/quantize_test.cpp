@@ -275,9 +275,10 @@ TEST(QuantizeWeightRows, SameBitsAsRowsOfTheConvertedWeights) {
   std::vector<unsigned char> unaligned(dense.size() * 2 + 1);
   std::memcpy(unaligned.data() + 1, dense.data(), dense.size() * 2);
   Quantized got{std::vector<int8_t>(dense.size()), std::vector<float>(static_cast<size_t>(x.rows))};
-  EXPECT_TRUE(quantize_weight_rows(Context{.threads = 2, .cpu = host_cpu_features()},
-                                   {unaligned.data() + 1, DType::kBF16, Shape{x.rows, x.cols}},
-                                   got.q.data(), got.scale.data()));
+  EXPECT_TRUE(
+      quantize_weight_rows(Context{.threads = 2, .cpu = host_cpu_features()},
+                           {.values = {unaligned.data() + 1, DType::kBF16, Shape{x.rows, x.cols}}},
+                           got.q.data(), got.scale.data()));
   Quantized expected = got;
   EXPECT_TRUE(quantize_rows_implementations().back().run(Context{}, {},
                                                          {.x = converted.data(),

@@ -213,7 +213,8 @@ Status Builder::add_onednn(DType dtype) {
 Status Builder::add_linear(LinearKind kind) {
   const LinearShape& s = data->shape;
   const TensorView w{data->w.data(), DType::kBF16, {s.n, s.k}};
-  Expected<LinearWeights> made = make_linear(context, kind, GemmEpilogue::kNone, {w}, {});
+  Expected<LinearWeights> made =
+      make_linear(context, kind, GemmEpilogue::kNone, {.parts = float_parts({{w}})});
   if (!made) {
     skipped.push_back(fmt::format("linear {}: {}", linear_kind_name(kind), made.error().message));
     return {};
@@ -315,7 +316,8 @@ Expected<std::shared_ptr<const LinearData>> make_linear_data(const Context& cont
   data->b_scale.resize(static_cast<size_t>(shape.n));
   INTAGLIO_TRY(quantize_rows(context, {data->x.data(), DType::kBF16, {shape.m, shape.k}},
                              {DType::kI8, data->a.data(), shape.m, shape.k, data->a_scale.data()}));
-  INTAGLIO_TRY(quantize_weight_rows(context, {data->w.data(), DType::kBF16, {shape.n, shape.k}},
+  INTAGLIO_TRY(quantize_weight_rows(context,
+                                    {.values = {data->w.data(), DType::kBF16, {shape.n, shape.k}}},
                                     data->b.as<int8_t>(), data->b_scale.data()));
   data->rows = {0, shape.m / 3, shape.m * 2 / 3, shape.m - 1};
   data->rows.erase(std::unique(data->rows.begin(), data->rows.end()), data->rows.end());

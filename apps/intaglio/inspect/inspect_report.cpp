@@ -9,6 +9,7 @@
 
 #include "inspect/inspect_settings.h"
 #include "io/checkpoint.h"
+#include "io/formats/tensor_set.h"
 #include "io/json_config.h"
 #include "io/png.h"
 #include "io/printable.h"
@@ -180,7 +181,8 @@ Expected<PartReport> part_report(const PartFiles& files, const std::string& name
   if (const auto used = used_tensors(part.name, config, index)) {
     part.knows_use = true;
     for (const TensorEntry* tensor : part.tensors) {
-      if (!used->contains(tensor->name)) part.unused.push_back(tensor);
+      if (!used->contains(std::string(without_model_prefix(tensor->name))))
+        part.unused.push_back(tensor);
     }
   }
   return part;

@@ -32,10 +32,6 @@ constexpr std::array<ConfigKey, 6> kKeys{{{"format"},
                                           {"params"}}};
 constexpr std::array<ConfigKey, 2> kParamsKeys{{{"convrot"}, {"convrot_groupsize"}}};
 
-// The tensors that a quantized linear may have.
-constexpr std::array<std::string_view, 7> kParts{
-    "weight", "weight_scale", "scale_weight", "comfy_quant", "bias", "input_scale", "scale_input"};
-
 Status check_format(const JsonConfig& config) {
   INTAGLIO_ASSIGN(const std::string format, config.string_or("format", ""));
   if (format == "int8_tensorwise" || format == "int8") return {};
@@ -168,8 +164,8 @@ Status refuse_unknown_parts(const TensorSet& tensors, const std::string& layer) 
   for (auto at = tensors.tensors().lower_bound(begin);
        at != tensors.tensors().end() && at->first.starts_with(begin); ++at) {
     const std::string_view part = std::string_view(at->first).substr(begin.size());
-    if (part.find('.') != std::string_view::npos ||
-        std::find(kParts.begin(), kParts.end(), part) != kParts.end())
+    if (part.find('.') != std::string_view::npos || part == "weight" || part == "bias" ||
+        std::find(std::begin(kLinearParts), std::end(kLinearParts), part) != std::end(kLinearParts))
       continue;
     return make_error(ErrorCode::kUnsupported,
                       "{}: {}: not known beside an int8 weight, and may change what it means",

@@ -6,6 +6,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/registry.h"
@@ -25,7 +26,14 @@ struct LinearEntry {
 
   int64_t n() const { return values->view.shape[0]; }
   int64_t k() const { return values->view.shape[1]; }
+  StoredForm form() const {
+    return {.encoding = encoding, .rotation = rotation, .float_product = float_product};
+  }
 };
+
+// The tensors beside "<name>.weight" that belong to it in some format.
+inline constexpr std::string_view kLinearParts[] = {"weight_scale", "scale_weight", "comfy_quant",
+                                                    "input_scale", "scale_input"};
 
 struct CheckpointFormat {
   const char* name;                     // "comfy_int8", "float"

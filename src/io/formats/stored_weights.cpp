@@ -1,11 +1,13 @@
 #include "io/formats/stored_weights.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <utility>
 
 #include "core/log.h"
+#include "core/parallel_tasks.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -49,21 +51,36 @@ Expected<AlignedBuffer> read_scales(const TensorSet& tensors, const LinearEntry&
 
 // Whether no element has all bits of `exponent` set, which only Inf and NaN have.
 template <typename Bits>
-bool are_finite(const TensorView& view, Bits exponent) {
-  const auto* const bytes = view.as<std::byte>();
-  const auto count = static_cast<size_t>(view.shape.count());
+bool are_finite(const std::byte* bytes, int64_t count, Bits exponent) {
   bool found = false;
-  for (size_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     Bits bits;
-    __builtin_memcpy(&bits, bytes + i * sizeof(Bits), sizeof(Bits));
+    __builtin_memcpy(&bits, bytes + static_cast<size_t>(i) * sizeof(Bits), sizeof(Bits));
     found |= (bits & exponent) == exponent;
   }
   return !found;
 }
 
-bool are_finite(const TensorView& view) {
-  if (view.dtype == DType::kF32) return are_finite<uint32_t>(view, 0x7f800000u);
-  return are_finite<uint16_t>(view, view.dtype == DType::kBF16 ? 0x7f80 : 0x7c00);
+bool are_finite(const TensorView& view, int64_t first, int64_t count) {
+  const std::byte* const bytes =
+      view.as<std::byte>() + static_cast<size_t>(first) * dtype_size(view.dtype);
+  if (view.dtype == DType::kF32) return are_finite<uint32_t>(bytes, count, 0x7f800000u);
+  return are_finite<uint16_t>(bytes, count, view.dtype == DType::kBF16 ? 0x7f80 : 0x7c00);
+}
+
+// kBadFormat naming the tensor. Memory's speed takes all threads: weights have gigabytes.
+Status refuse_not_finite(const TensorSet& tensors, const TensorEntry& entry, const TensorView& view,
+                         const Context* context) {
+  constexpr int64_t kPiece = 256 << 10;  // elements
+  std::atomic<bool> finite{true};
+  const int64_t count = view.shape.count();
+  INTAGLIO_TRY(parallel_tasks(context == nullptr ? Context{.threads = 1} : *context, count, kPiece,
+                              [&](int64_t begin, int64_t end, int) {
+                                if (!are_finite(view, begin, end - begin)) finite = false;
+                              }));
+  if (finite) return {};
+  return make_error(ErrorCode::kBadFormat, "{}: {}: holds an Inf or a NaN", tensors.path(),
+                    printable(entry.name));
 }
 
 }  // namespace
@@ -106,7 +123,12 @@ const LinearEntry* StoredWeights::find_linear(std::string_view name) const {
   return found == linears_.end() ? nullptr : &found->second;
 }
 
-Expected<LoadedLinear> StoredWeights::linear(std::string_view name) const {
+bool StoredWeights::is_quantized() const {
+  return std::any_of(linears_.begin(), linears_.end(),
+                     [](const auto& item) { return item.second.encoding != Encoding::kFloat; });
+}
+
+Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Context* context) const {
   const LinearEntry* const entry = find_linear(name);
   if (entry == nullptr) {
     const TensorEntry* const other = tensors_.find(fmt::format("{}.weight", name));
@@ -122,9 +144,8 @@ Expected<LoadedLinear> StoredWeights::linear(std::string_view name) const {
   result.linear.values = values.view;
   result.values = std::move(values.memory);
   if (entry->encoding == Encoding::kFloat) {
-    if (are_finite(result.linear.values)) return result;
-    return make_error(ErrorCode::kBadFormat, "{}: {}: holds an Inf or a NaN", tensors_.path(),
-                      printable(entry->values->name));
+    INTAGLIO_TRY(refuse_not_finite(tensors_, *entry->values, result.linear.values, context));
+    return result;
   }
   INTAGLIO_ASSIGN(result.scales, read_scales(tensors_, *entry));
   result.linear.scales = {result.scales.data(), DType::kF32, Shape{entry->n()}};

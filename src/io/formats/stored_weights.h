@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/aligned_buffer.h"
+#include "core/context.h"
 #include "io/checkpoint.h"
 #include "io/formats/formats.h"
 
@@ -35,11 +36,12 @@ class StoredWeights {
   // By name: "layers.0.attention.o".
   const std::map<std::string, LinearEntry, std::less<>>& linears() const { return linears_; }
   const LinearEntry* find_linear(std::string_view name) const;  // nullptr if absent
+  bool is_quantized() const;  // whether any linear is not of floats
 
   // Reads a linear. kNotFound; kBadFormat naming it if a scale is NaN, infinite or negative, or a
   // float of a weight is not finite; kIo. Views of memory not its own last
-  // as long as the file given to `open`.
-  Expected<LoadedLinear> linear(std::string_view name) const;
+  // as long as the file given to `open`. `context` may be null: its threads look at the numbers.
+  Expected<LoadedLinear> linear(std::string_view name, const Context* context = nullptr) const;
   // Reads any other tensor: biases, norms, embeddings. kNotFound; kUnsupported for the numbers of a
   // quantized linear.
   Expected<Tensor> tensor(std::string_view name) const;

@@ -274,26 +274,36 @@ DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint) {
   return config;
 }
 
-Status check_decoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
-                             const DecoderConfig& said) {
+namespace {
+
+Expected<std::shared_ptr<CheckpointSource>> open_source(
+    const std::shared_ptr<const Checkpoint>& checkpoint, const DecoderConfig& said) {
   const DecoderConfig config = as_stored(said, *checkpoint);
+  INTAGLIO_ASSIGN(std::shared_ptr<CheckpointSource> source, CheckpointSource::open(checkpoint));
   const auto blocks = static_cast<int64_t>(config.widths.size());
-  INTAGLIO_TRY(
-      refuse_layers_beyond(*checkpoint, "decoder.up_blocks.", blocks, "block_out_channels"));
+  INTAGLIO_TRY(source->refuse_layers_beyond("decoder.up_blocks.", blocks, "block_out_channels"));
   for (int64_t i = 0; i < blocks; ++i) {
-    INTAGLIO_TRY(refuse_layers_beyond(*checkpoint, fmt::format("decoder.up_blocks.{}.resnets.", i),
-                                      config.layers_per_block + 1, "layers_per_block + 1"));
+    INTAGLIO_TRY(source->refuse_layers_beyond(fmt::format("decoder.up_blocks.{}.resnets.", i),
+                                              config.layers_per_block + 1, "layers_per_block + 1"));
   }
   if (!config.mid_attention)
-    INTAGLIO_TRY(refuse_layers_beyond(*checkpoint, "decoder.mid_block.attentions.", 0,
-                                      "mid_block_add_attention"));
+    INTAGLIO_TRY(source->refuse_layers_beyond("decoder.mid_block.attentions.", 0,
+                                              "mid_block_add_attention"));
   if (!config.post_quant_conv && checkpoint->find("post_quant_conv.weight") != nullptr) {
     return make_error(ErrorCode::kShapeMismatch,
                       "{}: holds post_quant_conv.weight, but use_post_quant_conv is false in the "
                       "config",
                       checkpoint->path().string());
   }
-  return CheckpointSource(std::move(checkpoint)).check(decoder_tensor_shapes(config));
+  INTAGLIO_TRY(source->check(decoder_tensor_shapes(config)));
+  return source;
+}
+
+}  // namespace
+
+Status check_decoder_weights(const std::shared_ptr<const Checkpoint>& checkpoint,
+                             const DecoderConfig& said) {
+  return open_source(checkpoint, said).map([](const auto&) {});
 }
 
 TensorShapes decoder_tensor_shapes(const DecoderConfig& config) {
@@ -331,9 +341,9 @@ Expected<Decoder> Decoder::load(const Context& context, const PartFiles& files, 
   INTAGLIO_ASSIGN(decoder.config_, parse_decoder_config(json));
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
   decoder.config_ = as_stored(decoder.config_, *checkpoint);
-  INTAGLIO_TRY(check_decoder_weights(checkpoint, decoder.config_));
-  CheckpointSource source(std::move(checkpoint));
-  INTAGLIO_TRY(decoder.read_weights(context, source));
+  INTAGLIO_ASSIGN(const std::shared_ptr<CheckpointSource> source,
+                  open_source(checkpoint, decoder.config_));
+  INTAGLIO_TRY(decoder.read_weights(context, *source));
   return decoder;
 }
 

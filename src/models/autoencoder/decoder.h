@@ -45,7 +45,7 @@ Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json);
 TensorShapes decoder_tensor_shapes(const DecoderConfig& config);
 
 // kShapeMismatch unless `checkpoint` has the decoder of `config`, and no block of it more.
-Status check_decoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
+Status check_decoder_weights(const std::shared_ptr<const Checkpoint>& checkpoint,
                              const DecoderConfig& config);
 
 struct DecoderWeights;

@@ -135,8 +135,8 @@ Status Model::join_parts(const std::string& where) {
   return {};
 }
 
-std::unique_ptr<intaglio::Transformer> Model::transformer(int which,
-                                                          TransformerOptions options) const {
+std::unique_ptr<intaglio::Transformer> Model::make_transformer(int which,
+                                                               TransformerOptions options) const {
   return std::make_unique<Transformer>(which == kConditional ? conditional_ : *unconditional_,
                                        std::move(options), which == kConditional);
 }

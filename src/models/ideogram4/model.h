@@ -26,8 +26,6 @@ class Model : public DiffusersModel {
   std::string_view transformer_name(int which) const override {
     return which == 0 ? "transformer" : "unconditional transformer";
   }
-  std::unique_ptr<intaglio::Transformer> transformer(int which,
-                                                     TransformerOptions options) const override;
   Expected<std::unique_ptr<intaglio::Transformer>> transformer_of(
       int which, const JsonConfig& config, TransformerOptions options) const override;
 
@@ -40,6 +38,8 @@ class Model : public DiffusersModel {
   Status describe_schedules(bool has_unconditional) override;
   Status read_scheduler(const JsonConfig& config) override;
   Status read_transformer(int which, const JsonConfig& config) override;
+  std::unique_ptr<intaglio::Transformer> make_transformer(
+      int which, TransformerOptions options) const override;
   Status read_text_encoder(const JsonConfig& config, const JsonConfig& index) override;
   Status set_sizes(std::string_view name) override;
   void set_layers(int64_t layers) override;

@@ -10,6 +10,7 @@
 #include "models/ideogram4/rope.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
+#include "ops/quantize.h"
 
 namespace intaglio::ideogram4 {
 namespace {
@@ -33,6 +34,15 @@ void fill_time_embedding(float time, int64_t width, float* out) {
 }
 
 }  // namespace
+
+// Of the reference package, ComfyUI and GGUF.
+std::span<const ModuleAlias> Transformer::aliases() const {
+  static constexpr ModuleAlias kAliases[] = {{"attention.to_q", "attention.qkv", 0, 3},
+                                             {"attention.to_k", "attention.qkv", 1, 3},
+                                             {"attention.to_v", "attention.qkv", 2, 3},
+                                             {"attention.to_out.0", "attention.o"}};
+  return kAliases;
+}
 
 Status Transformer::walk(ModuleVisitor& v) {
   const TransformerConfig& c = config_;
@@ -159,15 +169,26 @@ Status Transformer::embed_text(const Context& context, const TextInput& text,
   }
   const Arena::Scope scope(*context.scratch);
   const int64_t rows = text.tokens;
-  INTAGLIO_ASSIGN(float* const storage, context.scratch->take<float>(rows * config_.text_dim));
+  const int64_t values = rows * config_.text_dim;
+  INTAGLIO_ASSIGN(float* const storage, context.scratch->take<float>(values));
   INTAGLIO_ASSIGN(float* const scale_row, context.scratch->take<float>(rows));
-  const Activation normed{text_proj_.input_dtype(), storage, rows, config_.text_dim, scale_row};
-  const NormDesc desc{NormKind::kRms, rows, config_.text_dim, kTextNormEps, normed.dtype};
-  INTAGLIO_TRY(norm(context, desc,
-                    {.x = text.features,
-                     .weight = text_norm_.as<float>(),
-                     .modulation = nullptr,
-                     .out = normed}));
+  // Rows of the type in between, if the projection needs such, and what it reads behind them:
+  // both have room in so many floats.
+  const bool turns = text_proj_.needs_float_rows();
+  const DType between = selection().activation_dtype();
+  std::byte* const input = reinterpret_cast<std::byte*>(storage) +
+                           (turns ? static_cast<size_t>(values) * dtype_size(between) : 0);
+  const Activation normed{text_proj_.input_dtype(), input, rows, config_.text_dim, scale_row};
+  const Activation out =
+      turns ? Activation{between, storage, rows, config_.text_dim, nullptr} : normed;
+  const NormDesc desc{NormKind::kRms, rows, config_.text_dim, kTextNormEps, out.dtype};
+  INTAGLIO_TRY(norm(
+      context, desc,
+      {.x = text.features, .weight = text_norm_.as<float>(), .modulation = nullptr, .out = out}));
+  if (turns) {
+    INTAGLIO_TRY(quantize_rows(context, {storage, between, {rows, config_.text_dim}}, normed,
+                               text_proj_.columns()));
+  }
   return linear(context, text_proj_, normed, session.text(), DType::kF32, config_.width());
 }
 

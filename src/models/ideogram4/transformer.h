@@ -24,6 +24,7 @@ class Transformer final : public intaglio::Transformer {
   int64_t channels() const override { return config_.channels; }
   int64_t text_dim() const override { return config_.text_dim; }
   int64_t width() const override { return config_.width(); }
+  std::span<const ModuleAlias> aliases() const override;
   size_t scratch_bytes(const Context& context, const PassSize& size, int64_t steps) const override;
   Status forward(const Context& context, const TransformerSession& session, const float* latents,
                  float* velocity, Profile* profile = nullptr) const override;

@@ -26,6 +26,14 @@ Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& s) {
   return b;
 }
 
+Status quantize_normed(const Context& context, const LinearWeights& weights, const BlockBuffers& b,
+                       Profile* profile) {
+  if (!weights.needs_float_rows()) return {};
+  const ProfileScope scope(context, profile, ProfilePart::kQuantize, "normed");
+  const TensorView rows{b.wide, b.dtype, Shape{b.tokens, weights.k}};
+  return quantize_rows(context, rows, b.input_for(weights), weights.columns());
+}
+
 Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights,
                                      const void* x, DType dtype, int64_t rows, void* storage,
                                      float* scale_row, Profile* profile, const char* detail) {
@@ -36,7 +44,8 @@ Expected<Activation> as_linear_input(const Context& context, const LinearWeights
   }
   const ProfileScope scope(context, profile, ProfilePart::kQuantize, detail);
   if (has_row_scales(activation.dtype)) {
-    INTAGLIO_TRY(quantize_rows(context, TensorView{x, dtype, Shape{rows, weights.k}}, activation));
+    INTAGLIO_TRY(quantize_rows(context, TensorView{x, dtype, Shape{rows, weights.k}}, activation,
+                               weights.columns()));
   } else {
     INTAGLIO_TRY(
         convert_elements(context, {x, dtype, storage, activation.dtype, rows * weights.k}));

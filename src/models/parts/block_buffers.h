@@ -18,9 +18,15 @@ struct BlockBuffers {
   void* wide = nullptr;        // [tokens, wide columns]
   void* narrow = nullptr;      // [tokens, width]
 
-  // An activation for `weights` in `input`, to be filled by a norm.
+  // What `weights` reads behind a norm, in `input`.
   Activation input_for(const LinearWeights& weights) const {
     return {weights.input_dtype(), input, tokens, weights.k, scale_row};
+  }
+  // Where a norm before `weights` writes: there, or where rows of floats are needed, to `wide`, for
+  // `quantize_normed`. `wide` is free at every norm.
+  Activation norm_output(const LinearWeights& weights) const {
+    if (!weights.needs_float_rows()) return input_for(weights);
+    return {dtype, wide, tokens, weights.k, nullptr};
   }
 };
 
@@ -33,6 +39,10 @@ struct BlockSizes {
 
 size_t block_buffer_bytes(const BlockSizes& sizes);
 Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& sizes);
+
+// Makes what `weights` reads of what a norm left in `b.norm_output(weights)`.
+Status quantize_normed(const Context& context, const LinearWeights& weights, const BlockBuffers& b,
+                       Profile* profile = nullptr);
 
 // `x` ([rows, weights.k] dense of `dtype`) in the type `weights` reads: as it lies, converted, or quantized, into `storage` ([rows, k] of the type,
 // `scale_row` [rows]).

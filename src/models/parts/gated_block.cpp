@@ -7,14 +7,16 @@
 namespace intaglio {
 namespace {
 
-// The norm that follows a residual, into what its reader wants.
+// The norm that follows a residual, towards what its reader wants.
 struct NextNorm {
+  const LinearWeights& reader;
   NormDesc desc;
   NormArgs args;
 
-  NextNorm(const GatedBlockSizes& sizes, const BlockBuffers& b, const LinearWeights& reader,
-           const AlignedBuffer& weight, const float* modulation) {
-    const Activation out = b.input_for(reader);
+  NextNorm(const GatedBlockSizes& sizes, const BlockBuffers& b, const LinearWeights& next,
+           const AlignedBuffer& weight, const float* modulation)
+      : reader(next) {
+    const Activation out = b.norm_output(reader);
     desc = {NormKind::kRms, b.tokens, sizes.width(), sizes.norm_eps, out.dtype};
     args = {.x = nullptr, .weight = weight.as<float>(), .modulation = modulation, .out = out};
   }
@@ -28,12 +30,15 @@ const float* part_of(const float* modulation, int64_t width, int64_t part) {
 Status add_residual(const Context& context, const GatedBlockSizes& sizes,
                     const AlignedBuffer& weight, const float* gate, const NextNorm* next,
                     BlockBuffers& b, Profile* profile) {
-  const ProfileScope part(context, profile, ProfilePart::kNorm, "residual");
-  const NormDesc desc{NormKind::kRms, b.tokens, sizes.width(), sizes.norm_eps, b.dtype};
-  const GatedResidualArgs residual{
-      .h = b.h, .y = b.narrow, .y_dtype = b.dtype, .weight = weight.as<float>(), .gate = gate};
-  return gated_residual(context, desc, residual, next != nullptr ? &next->desc : nullptr,
-                        next != nullptr ? &next->args : nullptr);
+  {
+    const ProfileScope part(context, profile, ProfilePart::kNorm, "residual");
+    const NormDesc desc{NormKind::kRms, b.tokens, sizes.width(), sizes.norm_eps, b.dtype};
+    const GatedResidualArgs residual{
+        .h = b.h, .y = b.narrow, .y_dtype = b.dtype, .weight = weight.as<float>(), .gate = gate};
+    INTAGLIO_TRY(gated_residual(context, desc, residual, next != nullptr ? &next->desc : nullptr,
+                                next != nullptr ? &next->args : nullptr));
+  }
+  return next == nullptr ? Status{} : quantize_normed(context, next->reader, b, profile);
 }
 
 // Leaves the normed input of the feed-forward in b.input.
@@ -188,8 +193,11 @@ Status begin_gated_blocks(const Context& context, const GatedBlockSizes& sizes,
                           Profile* profile) {
   NextNorm first(sizes, b, block.qkv, block.attention_norm1, modulation);
   first.args.x = b.h;
-  const ProfileScope part(context, profile, ProfilePart::kNorm);
-  return norm(context, first.desc, first.args);
+  {
+    const ProfileScope part(context, profile, ProfilePart::kNorm);
+    INTAGLIO_TRY(norm(context, first.desc, first.args));
+  }
+  return quantize_normed(context, first.reader, b, profile);
 }
 
 Status run_gated_block(const Context& context, const GatedBlockSizes& sizes,

@@ -1,6 +1,7 @@
 #include "models/parts/modules.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "core/memory.h"
@@ -28,17 +29,25 @@ int64_t inputs_of(const LinearModule& module) {
   return module.padded_k > 0 ? module.padded_k : module.k;
 }
 
-std::vector<TensorView> views_of(const std::vector<Tensor>& tensors) {
-  std::vector<TensorView> views;
-  for (const Tensor& tensor : tensors) views.push_back(tensor.view);
-  return views;
+// Weights that are used as they lie take over the memory they were read into.
+void own(LinearWeights& weights, LoadedLinear& part) {
+  if (weights.borrowed == nullptr || weights.borrowed != part.values.data()) return;
+  weights.borrowed = nullptr;
+  weights.packed = std::move(part.values);
 }
 
-// Weights that are used as they lie take over the memory they were read into.
-void own(LinearWeights& weights, Tensor& part) {
-  if (weights.borrowed == nullptr || weights.borrowed != part.memory.data()) return;
-  weights.borrowed = nullptr;
-  weights.packed = std::move(part.memory);
+// The kind that a linear of `kind` runs in, as its file has it: floats where it asks for a float
+// product, or where its publisher quantized others and left it out.
+LinearKind kind_of_stored(LinearKind kind, std::span<const StoredForm> parts,
+                          bool others_are_quantized) {
+  if (kind != LinearKind::kS8 && kind != LinearKind::kS8Dequant) return kind;
+  const bool asked = std::any_of(parts.begin(), parts.end(),
+                                 [](const StoredForm& part) { return part.float_product; });
+  const bool left_out =
+      others_are_quantized && std::all_of(parts.begin(), parts.end(), [](const StoredForm& part) {
+        return part.encoding == Encoding::kFloat;
+      });
+  return asked || left_out ? LinearKind::kBF16 : kind;
 }
 
 }  // namespace
@@ -49,9 +58,24 @@ std::vector<std::string> ModuleVisitor::full_names(const LinearModule& module) c
   return names;
 }
 
-LinearKind ModuleVisitor::kind_of(const LinearModule& module,
-                                  const LayerSelection& selection) const {
-  return selection.kind_of(full_names(module), module.quantized);
+LinearDesc ModuleVisitor::describe(const LinearModule& module, const LayerSelection& selection,
+                                   const TensorSource* source) const {
+  const std::vector<std::string> names = full_names(module);
+  // Of a GPU's products the one without a bias takes the more scratch: plans count that, which is
+  // also what the other phases of a picture have been measured beside.
+  LinearDesc desc{.kind = selection.kind_of(names, module.quantized),
+                  .epilogue = module.epilogue,
+                  .n = outputs_of(module),
+                  .k = inputs_of(module)};
+  if (source == nullptr) return desc;
+  std::vector<StoredForm> forms;
+  for (const std::string& name : names) forms.push_back(source->form(name, module.k));
+  desc.kind = kind_of_stored(desc.kind, forms, source->is_quantized());
+  desc.as_stored = runs_as_stored(desc.kind, forms);
+  if (!desc.as_stored) return desc;
+  desc.rotation = forms.front().rotation;
+  desc.smooth = forms.front().smooth;
+  return desc;
 }
 
 // ---- DeclareModules
@@ -91,13 +115,12 @@ void CountModules::begin_layer(int64_t index, std::string prefix) {
 }
 
 Status CountModules::linear(const LinearModule& module, LinearWeights& weights) {
-  const LinearSizes sizes{.kind = kind_of(module, selection_),
-                          .epilogue = module.epilogue,
-                          .n = outputs_of(module),
-                          .k = inputs_of(module)};
-  set_sizes(DeviceKind::kGpu, sizes, weights);
-  const LinearSizes padded{.kind = sizes.kind, .n = weights.n, .k = weights.k};
+  const LinearDesc desc = describe(module, selection_, source_);
+  set_sizes(DeviceKind::kGpu, desc, weights);
+  const LinearDesc padded{.kind = desc.kind, .n = weights.n, .k = weights.k};
   weights_.fixed_bytes += scale_bytes(padded);
+  if (desc.smooth)
+    weights_.fixed_bytes += device_bytes(static_cast<uint64_t>(weights.k) * sizeof(float));
   if (module.bias)
     weights_.fixed_bytes += device_bytes(static_cast<uint64_t>(weights.n) * sizeof(float));
   const uint64_t bytes = packed_bytes(padded);
@@ -154,10 +177,7 @@ Status ListModules::linear(const LinearModule& module, LinearWeights& weights) {
 // ---- DescribeModules
 
 Status DescribeModules::linear(const LinearModule& module, LinearWeights& weights) {
-  INTAGLIO_ASSIGN(weights, describe_linear(context_, {.kind = kind_of(module, selection_),
-                                                      .epilogue = module.epilogue,
-                                                      .n = outputs_of(module),
-                                                      .k = inputs_of(module)}));
+  INTAGLIO_ASSIGN(weights, plan_linear(context_, describe(module, selection_, source_)));
   return {};
 }
 
@@ -165,41 +185,50 @@ Status DescribeModules::linear(const LinearModule& module, LinearWeights& weight
 
 namespace {
 
-// The first part with zeros behind each row.
-Status pad_columns(int64_t padded_k, Tensor& part) {
-  const int64_t rows = part.view.shape[0], k = part.view.shape[1];
+// Zeros behind each row, up to `padded_k` columns; 0: as it is. A turned one's columns fill its
+// groups, so they are whole already.
+Status pad_columns(int64_t padded_k, LoadedLinear& part) {
+  StoredLinear& w = part.linear;
+  const int64_t rows = w.n(), k = w.k();
   if (padded_k == 0 || padded_k == k) return {};
-  Tensor padded;
-  INTAGLIO_ASSIGN(padded.memory,
-                  AlignedBuffer::allocate(static_cast<size_t>(rows * padded_k) * sizeof(float)));
-  auto* const values = padded.memory.as<float>();
-  std::fill_n(values, rows * padded_k, 0.0f);
-  const auto* bytes = static_cast<const std::byte*>(part.view.data);
+  const DType dtype = w.encoding == Encoding::kFloat ? DType::kF32 : w.values.dtype;
+  const auto row_bytes = static_cast<size_t>(padded_k) * dtype_size(dtype);
+  INTAGLIO_ASSIGN(AlignedBuffer padded,
+                  AlignedBuffer::allocate(static_cast<size_t>(rows) * row_bytes));
+  std::memset(padded.data(), 0, padded.size());
   for (int64_t r = 0; r < rows; ++r) {
-    convert_to_f32(bytes + static_cast<size_t>(r * k) * dtype_size(part.view.dtype),
-                   part.view.dtype, values + r * padded_k, static_cast<size_t>(k));
+    std::byte* const row = padded.as<std::byte>() + static_cast<size_t>(r) * row_bytes;
+    if (w.encoding == Encoding::kFloat) {
+      dequantize_row(w, r, reinterpret_cast<float*>(row));
+    } else {
+      std::memcpy(row, w.values.as<std::byte>() + r * k, static_cast<size_t>(k));
+    }
   }
-  padded.view = {values, DType::kF32, Shape{rows, padded_k}};
-  part = std::move(padded);
+  w.values = {padded.data(), dtype, Shape{rows, padded_k}};
+  part.values = std::move(padded);
   return {};
 }
 
 }  // namespace
 
 Expected<LinearWeights> PrepareModules::prepare(const LinearModule& module) {
-  std::vector<Tensor> parts, biases;
+  std::vector<LoadedLinear> parts;
+  std::vector<Tensor> biases;
+  LinearSource source{.parts = {}, .added_bias = module.added_bias};
   for (size_t i = 0; i < module.names.size(); ++i) {
     const std::string name = prefix_ + module.names[i];
-    INTAGLIO_ASSIGN(Tensor w, source_.tensor(name + ".weight", Shape{module.rows[i], module.k}));
+    INTAGLIO_ASSIGN(LoadedLinear w,
+                    source_.linear(context_, name, Shape{module.rows[i], module.k}));
     INTAGLIO_TRY(pad_columns(module.padded_k, w));
+    source.parts.push_back(w.linear);
     parts.push_back(std::move(w));
     if (!module.bias) continue;
     INTAGLIO_ASSIGN(Tensor b, source_.tensor(name + ".bias", Shape{module.rows[i]}));
+    source.biases.push_back(b.view);
     biases.push_back(std::move(b));
   }
-  INTAGLIO_ASSIGN(LinearWeights weights,
-                  make_linear(context_, kind_of(module, selection_), module.epilogue,
-                              views_of(parts), views_of(biases), module.added_bias));
+  const LinearDesc desc = describe(module, selection_, &source_);
+  INTAGLIO_ASSIGN(LinearWeights weights, make_linear(context_, desc.kind, module.epilogue, source));
   own(weights, parts.front());  // only a single one is used as it lies
   return weights;
 }

@@ -78,7 +78,9 @@ class ModuleVisitor {
  protected:
   // Full names, without ".weight".
   std::vector<std::string> full_names(const LinearModule& module) const;
-  LinearKind kind_of(const LinearModule& module, const LayerSelection& selection) const;
+  // What it is, read from `source`; null: from floats.
+  LinearDesc describe(const LinearModule& module, const LayerSelection& selection,
+                      const TensorSource* source) const;
 
   int64_t layer_ = -1;
   std::string prefix_;
@@ -111,10 +113,11 @@ struct ModelWeights {
   uint64_t largest_once() const;
 };
 
-// What the weights of a model take of a GPU's memory.
+// What the weights of a model take of a GPU's memory. `source`: where they will come from, or null.
 class CountModules : public ModuleVisitor {
  public:
-  explicit CountModules(const LayerSelection& selection) : selection_(selection) {}
+  explicit CountModules(const LayerSelection& selection, const TensorSource* source = nullptr)
+      : selection_(selection), source_(source) {}
   const ModelWeights& weights() const { return weights_; }
   Status linear(const LinearModule& module, LinearWeights& weights) override;
   Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
@@ -122,6 +125,7 @@ class CountModules : public ModuleVisitor {
 
  private:
   const LayerSelection& selection_;
+  const TensorSource* source_;
   ModelWeights weights_;
 };
 
@@ -138,16 +142,19 @@ class ListModules : public ModuleVisitor {
   std::vector<std::string> quantized_;
 };
 
-// Linears without their weights, as `linear_scratch_bytes` needs them.
+// Linears without their weights, as `linear_scratch_bytes` needs them. `source`: where these will
+// come from, or null.
 class DescribeModules : public ModuleVisitor {
  public:
-  DescribeModules(const Context& context, const LayerSelection& selection)
-      : context_(context), selection_(selection) {}
+  DescribeModules(const Context& context, const LayerSelection& selection,
+                  const TensorSource* source = nullptr)
+      : context_(context), selection_(selection), source_(source) {}
   Status linear(const LinearModule& module, LinearWeights& weights) override;
 
  private:
   const Context& context_;
   const LayerSelection& selection_;
+  const TensorSource* source_;
 };
 
 // Weights read from a source and prepared for their kernels.

@@ -6,7 +6,7 @@
 
 namespace intaglio {
 
-uint64_t packed_bytes(const LinearSizes& linear) {
+uint64_t packed_bytes(const LinearDesc& linear) {
   const auto elements = static_cast<uint64_t>(linear.n * linear.k);
   switch (kind_at_size(DeviceKind::kGpu, linear.kind, linear.n, linear.k)) {
     case LinearKind::kF32:
@@ -23,7 +23,7 @@ uint64_t packed_bytes(const LinearSizes& linear) {
   return device_bytes(elements);
 }
 
-uint64_t scale_bytes(const LinearSizes& linear) {
+uint64_t scale_bytes(const LinearDesc& linear) {
   const auto rows = static_cast<uint64_t>(linear.n);
   switch (kind_at_size(DeviceKind::kGpu, linear.kind, linear.n, linear.k)) {
     case LinearKind::kF32:

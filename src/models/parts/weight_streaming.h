@@ -32,8 +32,8 @@ constexpr uint64_t device_bytes(uint64_t bytes) {
 }
 
 // Bytes of a GPU's memory that the packed weights of a linear take, and their scales.
-uint64_t packed_bytes(const LinearSizes& linear);
-uint64_t scale_bytes(const LinearSizes& linear);
+uint64_t packed_bytes(const LinearDesc& linear);
+uint64_t scale_bytes(const LinearDesc& linear);
 
 // Which layers of a model stream if `streamed` of them do: the last one of each of so many groups of nearly equal size. The first copy then has the layers
 // before it to hide behind.

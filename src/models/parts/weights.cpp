@@ -1,5 +1,7 @@
 #include "models/parts/weights.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -12,51 +14,175 @@
 
 namespace intaglio {
 
-Status refuse_layers_beyond(const Checkpoint& checkpoint, std::string_view prefix, int64_t count,
-                            std::string_view key) {
-  for (const TensorEntry* entry : checkpoint.tensors()) {
-    if (!entry->name.starts_with(prefix)) continue;
-    const char* const end = entry->name.data() + entry->name.size();
-    int64_t layer = -1;
-    const auto [rest, error] = std::from_chars(entry->name.data() + prefix.size(), end, layer);
-    if (error != std::errc() || rest == end || *rest != '.' || layer < count) continue;
-    return make_error(ErrorCode::kShapeMismatch,
-                      "{}: holds {}, beyond the {} of the config ({}); the config is not that of "
-                      "these weights",
-                      checkpoint.path().string(), printable(entry->name), count, key);
+namespace {
+
+// "layers.0.attention.to_q.weight": module and leaf.
+struct ModuleName {
+  std::string_view module, leaf;
+};
+
+ModuleName split_leaf(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos) return {name, {}};
+  return {name.substr(0, dot), name.substr(dot + 1)};
+}
+
+std::string joined(std::string_view module, std::string_view leaf) {
+  return leaf.empty() ? std::string(module) : fmt::format("{}.{}", module, leaf);
+}
+
+// Whether `end` is the end of `name`, from the begin of a component on.
+bool ends_with_components(std::string_view name, std::string_view end) {
+  if (!name.ends_with(end)) return false;
+  return name.size() == end.size() || name[name.size() - end.size() - 1] == '.';
+}
+
+Shape all_parts(Shape shape, int parts) {
+  if (shape.rank > 0) shape.dims[0] *= parts;
+  return shape;
+}
+
+}  // namespace
+
+std::vector<std::string> stored_names(std::string_view name, std::span<const ModuleAlias> aliases) {
+  const auto [module, leaf] = split_leaf(name);
+  std::vector<std::string> modules{std::string(module)};
+  for (const ModuleAlias& alias : aliases) {
+    if (!ends_with_components(module, alias.module)) continue;
+    modules.push_back(std::string(module.substr(0, module.size() - alias.module.size())) +
+                      std::string(alias.stored));
   }
-  return {};
+  std::vector<std::string> names;
+  for (const std::string& stored : modules) {
+    names.push_back(joined(stored, leaf));
+    if (leaf != "weight") continue;
+    for (const std::string_view part : kLinearParts) names.push_back(joined(stored, part));
+  }
+  return names;
+}
+
+Expected<std::shared_ptr<CheckpointSource>> CheckpointSource::open(
+    std::shared_ptr<const Checkpoint> checkpoint, std::span<const ModuleAlias> aliases) {
+  INTAGLIO_ASSIGN(std::shared_ptr<const StoredWeights> stored, StoredWeights::open(checkpoint));
+  return std::shared_ptr<CheckpointSource>(
+      new CheckpointSource(std::move(checkpoint), std::move(stored), aliases));
+}
+
+bool CheckpointSource::is_quantized() const { return stored_->is_quantized(); }
+
+CheckpointSource::Place CheckpointSource::place(std::string_view module,
+                                                std::string_view leaf) const {
+  const TensorSet& tensors = stored_->tensors();
+  const std::string own = joined(module, leaf);
+  if (tensors.find(own) != nullptr) return {own};
+  for (const ModuleAlias& alias : aliases_) {
+    if (!ends_with_components(module, alias.module)) continue;
+    const std::string_view begin = module.substr(0, module.size() - alias.module.size());
+    const std::string stored = joined(fmt::format("{}{}", begin, alias.stored), leaf);
+    if (tensors.find(stored) != nullptr) return {stored, alias.part, alias.parts};
+  }
+  return {own};
+}
+
+std::string CheckpointSource::problem(const std::string& name, const Shape& shape) const {
+  const auto [module, leaf] = split_leaf(name);
+  const Place where = place(module, leaf);
+  const TensorEntry* const entry = stored_->tensors().find(where.name);
+  if (entry == nullptr)
+    return fmt::format("{}: missing, expected {}", printable(name), to_string(shape));
+  const Shape expected = all_parts(shape, where.parts);
+  const LinearEntry* const linear = stored_->find_linear(split_leaf(where.name).module);
+  const bool is_stored_linear = linear != nullptr && linear->values == entry;
+  if (entry->view.shape == expected && (is_weight_float(*entry) || is_stored_linear)) return {};
+  const std::string file = checkpoint_->files().size() > 1
+                               ? fmt::format(" in {}", printable(checkpoint_->file_of(*entry)))
+                               : "";
+  return fmt::format("{}: found {}{}, expected F32, F16 or BF16 {}", printable(where.name),
+                     type_and_shape(*entry), file, to_string(expected));
 }
 
 Status CheckpointSource::check(const TensorShapes& shapes) {
-  for (const auto& [name, shape] : shapes) reader_.require(name, shape);
-  return reader_.finish();
+  std::vector<std::string> problems;
+  for (const auto& [name, shape] : shapes) {
+    std::string found = problem(name, shape);
+    if (!found.empty()) problems.push_back(std::move(found));
+  }
+  if (problems.empty()) return {};
+  return make_error(ErrorCode::kShapeMismatch, "{}: {} tensor{} not as the model needs:\n  {}",
+                    checkpoint_->path().string(), problems.size(), problems.size() == 1 ? "" : "s",
+                    fmt::join(problems, "\n  "));
 }
 
-Expected<const TensorEntry*> CheckpointSource::entry(const std::string& name, const Shape& shape) {
-  const TensorEntry* const found = reader_.require(name, shape);
-  if (found == nullptr) {
-    return make_error(ErrorCode::kShapeMismatch, "tensor {} of shape {} is not in {}", name,
-                      to_string(shape), checkpoint_->path().string());
-  }
-  return found;
+// The rows of the place, in memory of their own where they are not mapped.
+Expected<Tensor> CheckpointSource::part_of(const Place& place) const {
+  INTAGLIO_ASSIGN(Tensor tensor, stored_->tensor(place.name));
+  if (place.parts == 1) return tensor;
+  const int64_t rows = tensor.view.shape[0] / place.parts;
+  const size_t bytes = tensor.view.size_bytes() / static_cast<size_t>(place.parts);
+  tensor.view.shape.dims[0] = rows;
+  tensor.view.data = tensor.view.as<std::byte>() + static_cast<size_t>(place.part) * bytes;
+  return tensor;
 }
 
 Expected<Tensor> CheckpointSource::tensor(const std::string& name, const Shape& shape) {
-  INTAGLIO_ASSIGN(const TensorEntry* const found, entry(name, shape));
-  return read_tensor(*found);
+  const std::string found = problem(name, shape);
+  if (!found.empty())
+    return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(), found);
+  const auto [module, leaf] = split_leaf(name);
+  return part_of(place(module, leaf));
+}
+
+Expected<LoadedLinear> CheckpointSource::linear(const Context& context, const std::string& name,
+                                                const Shape& shape) {
+  const std::string found = problem(name + ".weight", shape);
+  if (!found.empty())
+    return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(), found);
+  const Place where = place(name, "weight");
+  INTAGLIO_ASSIGN(LoadedLinear loaded, stored_->linear(split_leaf(where.name).module, &context));
+  if (where.parts > 1) loaded.linear = loaded.linear.rows(where.part * shape[0], shape[0]);
+  return loaded;
+}
+
+StoredForm CheckpointSource::form(const std::string& name, int64_t) const {
+  const LinearEntry* const entry =
+      stored_->find_linear(split_leaf(place(name, "weight").name).module);
+  return entry == nullptr ? StoredForm{} : entry->form();
 }
 
 Status CheckpointSource::rows(const std::string& name, const Shape& shape,
                               std::span<const int64_t> which, float* out) {
-  INTAGLIO_ASSIGN(const TensorEntry* const found, entry(name, shape));
+  const std::string found = problem(name, shape);
+  const auto [module, leaf] = split_leaf(name);
+  const TensorEntry* const entry = stored_->tensors().find(place(module, leaf).name);
+  if (!found.empty() || !is_weight_float(*entry)) {
+    return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(),
+                      found.empty() ? fmt::format("{}: found {}, expected F32, F16 or BF16",
+                                                  printable(name), type_and_shape(*entry))
+                                    : found);
+  }
   const auto columns = static_cast<size_t>(shape[1]);
-  const DType dtype = found->view.dtype;
+  const DType dtype = entry->view.dtype;
   std::vector<std::byte> row(columns * dtype_size(dtype));
   for (const int64_t index : which) {
-    INTAGLIO_TRY(read_tensor_bytes(*found, static_cast<uint64_t>(index) * row.size(), row));
+    INTAGLIO_TRY(read_tensor_bytes(*entry, static_cast<uint64_t>(index) * row.size(), row));
     convert_to_f32(row.data(), dtype, out, columns);
     out += columns;
+  }
+  return {};
+}
+
+Status CheckpointSource::refuse_layers_beyond(std::string_view prefix, int64_t count,
+                                              std::string_view key) const {
+  for (const auto& [name, entry] : stored_->tensors().tensors()) {
+    if (!name.starts_with(prefix)) continue;
+    const char* const end = name.data() + name.size();
+    int64_t layer = -1;
+    const auto [rest, error] = std::from_chars(name.data() + prefix.size(), end, layer);
+    if (error != std::errc() || rest == end || *rest != '.' || layer < count) continue;
+    return make_error(ErrorCode::kShapeMismatch,
+                      "{}: holds {}, beyond the {} of the config ({}); the config is not that of "
+                      "these weights",
+                      checkpoint_->path().string(), printable(entry->name), count, key);
   }
   return {};
 }
@@ -102,6 +228,14 @@ Expected<Tensor> SyntheticSource::tensor(const std::string& name, const Shape& s
       static_cast<int64_t>(std::hash<std::string>{}(name) % static_cast<uint64_t>(kNoise / 32)) *
       32;
   return Tensor{{block.values.as<BFloat16>() + place, DType::kBF16, shape}, {}};
+}
+
+Expected<LoadedLinear> SyntheticSource::linear(const Context&, const std::string& name,
+                                               const Shape& shape) {
+  INTAGLIO_ASSIGN(const Tensor weight, tensor(name + ".weight", shape));
+  LoadedLinear loaded;
+  loaded.linear.values = weight.view;
+  return loaded;
 }
 
 Status SyntheticSource::rows(const std::string& name, const Shape& shape,

@@ -12,6 +12,7 @@
 
 #include "core/context.h"
 #include "io/checkpoint.h"
+#include "io/formats/stored_weights.h"
 #include "models/parts/selection.h"
 #include "ops/linear.h"
 
@@ -20,41 +21,82 @@ namespace intaglio {
 // Names and shapes of the tensors a model needs, in the order they are read.
 using TensorShapes = std::vector<std::pair<std::string, Shape>>;
 
-// kShapeMismatch if `checkpoint` has a tensor "<prefix><number>." with a number of `count` or more: the config, which has `count` under `key`, is not that of
-// these weights.
-Status refuse_layers_beyond(const Checkpoint& checkpoint, std::string_view prefix, int64_t count,
-                            std::string_view key);
+// What a module of a model may be called in checkpoints: the end of its name, whole components, and
+// what stands there instead.
+struct ModuleAlias {
+  std::string_view module;  // "attention.to_k"
+  std::string_view stored;  // "attention.qkv"
+  // The module is this one of so many equal runs of the stored one's rows.
+  int part = 0, parts = 1;
+};
 
-// Where tensors come from. Views without memory of their own stay valid as long as `keep_alive()` is held.
+// Every name that a checkpoint may have for the tensor, and for the scales and descriptors of a linear
+// beside it.
+std::vector<std::string> stored_names(std::string_view name, std::span<const ModuleAlias> aliases);
+
+// Where tensors come from. Views without memory of their own stay valid as long as `keep_alive()` is
+// held.
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
   // Checks that every tensor is there in its shape; lists all that are not.
   virtual Status check(const TensorShapes& shapes) = 0;
   virtual Expected<Tensor> tensor(const std::string& name, const Shape& shape) = 0;
+  // The linear of the module `name`, its weight being `shape`, as it is stored.
+  virtual Expected<LoadedLinear> linear(const Context& context, const std::string& name,
+                                        const Shape& shape) = 0;
+  // What `linear` will say of it, and what plans ask for. Of a linear of k inputs that is there.
+  virtual StoredForm form(const std::string& name, int64_t k) const = 0;
+  // Whether linears stored as floats are so because whoever quantized the others left them out.
+  virtual bool is_quantized() const { return false; }
   // Rows of a matrix, as floats one after the other.
   virtual Status rows(const std::string& name, const Shape& shape, std::span<const int64_t> which,
                       float* out) = 0;
   virtual std::shared_ptr<const void> keep_alive() const = 0;
 };
 
-// The tensors of a checkpoint.
+// The tensors of a checkpoint, whatever its format, under the names of a model's modules or under
+// others that its publishers use.
 class CheckpointSource : public TensorSource {
  public:
-  explicit CheckpointSource(std::shared_ptr<const Checkpoint> checkpoint)
-      : checkpoint_(std::move(checkpoint)), reader_(checkpoint_) {}
+  // kBadFormat or kUnsupported where the checkpoint's own notes contradict its tensors.
+  static Expected<std::shared_ptr<CheckpointSource>> open(
+      std::shared_ptr<const Checkpoint> checkpoint, std::span<const ModuleAlias> aliases = {});
+
   Status check(const TensorShapes& shapes) override;
   Expected<Tensor> tensor(const std::string& name, const Shape& shape) override;
+  Expected<LoadedLinear> linear(const Context& context, const std::string& name,
+                                const Shape& shape) override;
+  StoredForm form(const std::string& name, int64_t k) const override;
+  bool is_quantized() const override;
   Status rows(const std::string& name, const Shape& shape, std::span<const int64_t> which,
               float* out) override;
-  std::shared_ptr<const void> keep_alive() const override { return checkpoint_; }
-  std::vector<std::string> unused() const { return reader_.unused(); }
+  std::shared_ptr<const void> keep_alive() const override { return stored_; }
+
+  // kShapeMismatch if the checkpoint has a tensor "<prefix><number>." with a number of `count` or
+  // more: the config, which has `count` under `key`, is not that of these weights.
+  Status refuse_layers_beyond(std::string_view prefix, int64_t count, std::string_view key) const;
 
  private:
-  Expected<const TensorEntry*> entry(const std::string& name, const Shape& shape);
+  // A tensor, or some of its rows.
+  struct Place {
+    std::string name;  // as stored
+    int part = 0, parts = 1;
+  };
+
+  CheckpointSource(std::shared_ptr<const Checkpoint> checkpoint,
+                   std::shared_ptr<const StoredWeights> stored,
+                   std::span<const ModuleAlias> aliases)
+      : checkpoint_(std::move(checkpoint)), stored_(std::move(stored)), aliases_(aliases) {}
+  // Of the tensor "<module>.<leaf>"; its own name where there is none.
+  Place place(std::string_view module, std::string_view leaf) const;
+  // What keeps a tensor from being what the model needs; empty: nothing.
+  std::string problem(const std::string& name, const Shape& shape) const;
+  Expected<Tensor> part_of(const Place& place) const;
 
   std::shared_ptr<const Checkpoint> checkpoint_;
-  WeightReader reader_;
+  std::shared_ptr<const StoredWeights> stored_;
+  std::span<const ModuleAlias> aliases_;
 };
 
 // Random bf16 tensors for benchmarks: normal with deviation 1 / sqrt(columns) for matrices, 1 + small noise for vectors.
@@ -69,6 +111,9 @@ class SyntheticSource : public TensorSource {
   void forget_cancel() { cancel_ = nullptr; }
   Status check(const TensorShapes& shapes) override;
   Expected<Tensor> tensor(const std::string& name, const Shape& shape) override;
+  Expected<LoadedLinear> linear(const Context& context, const std::string& name,
+                                const Shape& shape) override;
+  StoredForm form(const std::string&, int64_t) const override { return {}; }
   Status rows(const std::string& name, const Shape& shape, std::span<const int64_t> which,
               float* out) override;
   std::shared_ptr<const void> keep_alive() const override { return blocks_; }
@@ -76,8 +121,8 @@ class SyntheticSource : public TensorSource {
  private:
   // By the number of columns of a matrix; 0: vectors.
   struct Block {
-    int64_t most = 0;  // elements of the largest tensor
-    AlignedBuffer values;
+    int64_t most = 0;      // elements of the largest tensor
+    AlignedBuffer values;  // BF16
   };
   using Blocks = std::map<int64_t, Block>;
   static int64_t key_of(const Shape& shape) { return shape.rank >= 2 ? shape[shape.rank - 1] : 0; }

@@ -121,12 +121,24 @@ ModelWeights text_encoder_weights(const TextEncoderConfig& config,
   return count.weights();
 }
 
+namespace {
+
+Expected<std::shared_ptr<CheckpointSource>> open_source(
+    std::shared_ptr<const Checkpoint> checkpoint, const TextEncoderConfig& config) {
+  const std::string prefix = prefix_in(*checkpoint);
+  INTAGLIO_ASSIGN(std::shared_ptr<CheckpointSource> source,
+                  CheckpointSource::open(std::move(checkpoint)));
+  INTAGLIO_TRY(
+      source->refuse_layers_beyond(prefix + "layers.", config.layers, "num_hidden_layers"));
+  INTAGLIO_TRY(source->check(text_encoder_tensor_shapes(config, prefix)));
+  return source;
+}
+
+}  // namespace
+
 Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
                                   const TextEncoderConfig& config) {
-  const std::string prefix = prefix_in(*checkpoint);
-  INTAGLIO_TRY(
-      refuse_layers_beyond(*checkpoint, prefix + "layers.", config.layers, "num_hidden_layers"));
-  return CheckpointSource(std::move(checkpoint)).check(text_encoder_tensor_shapes(config, prefix));
+  return open_source(std::move(checkpoint), config).map([](const auto&) {});
 }
 
 Expected<TextEncoder> TextEncoder::load(const Context& context,
@@ -134,10 +146,9 @@ Expected<TextEncoder> TextEncoder::load(const Context& context,
                                         const TextEncoderConfig& config,
                                         const LayerSelection& selection, uint64_t weight_budget) {
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(weights));
-  INTAGLIO_TRY(check_text_encoder_weights(checkpoint, config));
+  INTAGLIO_ASSIGN(std::shared_ptr<CheckpointSource> source, open_source(checkpoint, config));
   TextEncoder model = sized(config, selection, prefix_in(*checkpoint));
-  INTAGLIO_TRY(model.read_weights(
-      context, std::make_shared<CheckpointSource>(std::move(checkpoint)), weight_budget));
+  INTAGLIO_TRY(model.read_weights(context, std::move(source), weight_budget));
   return model;
 }
 
@@ -278,11 +289,12 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   };
   const auto normed = [&](const AlignedBuffer& weight,
                           const LinearWeights& reader) -> Expected<Activation> {
-    const Activation out = b.input_for(reader);
+    const Activation out = b.norm_output(reader);
     const NormDesc desc{NormKind::kRms, tokens, c.hidden, c.norm_eps, out.dtype};
     INTAGLIO_TRY(norm(context, desc,
                       {.x = b.h, .weight = weight.as<float>(), .modulation = nullptr, .out = out}));
-    return out;
+    INTAGLIO_TRY(quantize_normed(context, reader, b));
+    return b.input_for(reader);
   };
 
   INTAGLIO_ASSIGN(const Activation attention_input, normed(layer.input_norm, layer.qkv));

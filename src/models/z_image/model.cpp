@@ -131,7 +131,8 @@ Status Model::join_parts(const std::string& where) {
   return {};
 }
 
-std::unique_ptr<intaglio::Transformer> Model::transformer(int, TransformerOptions options) const {
+std::unique_ptr<intaglio::Transformer> Model::make_transformer(int,
+                                                               TransformerOptions options) const {
   return std::make_unique<Transformer>(transformer_, std::move(options));
 }
 

@@ -22,8 +22,6 @@ class Model : public DiffusersModel {
   Expected<std::vector<float>> sigmas(const PictureRequest& request,
                                       const JsonConfig& settings) const override;
   int transformers() const override { return 1; }
-  std::unique_ptr<intaglio::Transformer> transformer(int which,
-                                                     TransformerOptions options) const override;
   Expected<std::unique_ptr<intaglio::Transformer>> transformer_of(
       int which, const JsonConfig& config, TransformerOptions options) const override;
 
@@ -34,6 +32,8 @@ class Model : public DiffusersModel {
   Status describe_schedules(bool has_unconditional) override;
   Status read_scheduler(const JsonConfig& config) override;
   Status read_transformer(int which, const JsonConfig& config) override;
+  std::unique_ptr<intaglio::Transformer> make_transformer(
+      int which, TransformerOptions options) const override;
   Status read_text_encoder(const JsonConfig& config, const JsonConfig& index) override;
   Status set_sizes(std::string_view name) override;
   void set_layers(int64_t layers) override { transformer_.layers = layers; }

@@ -33,6 +33,21 @@ Status fill_rows(const Context& context, const AlignedBuffer& row, int64_t first
 
 }  // namespace
 
+// Of the original files and ComfyUI's.
+std::span<const ModuleAlias> Transformer::aliases() const {
+  static constexpr ModuleAlias kAliases[] = {
+      {"attention.to_q", "attention.qkv", 0, 3},
+      {"attention.to_k", "attention.qkv", 1, 3},
+      {"attention.to_v", "attention.qkv", 2, 3},
+      {"attention.to_out.0", "attention.out"},
+      {"attention.norm_q", "attention.q_norm"},
+      {"attention.norm_k", "attention.k_norm"},
+      {"all_x_embedder.2-1", "x_embedder"},
+      {"all_final_layer.2-1.linear", "final_layer.linear"},
+      {"all_final_layer.2-1.adaLN_modulation.1", "final_layer.adaLN_modulation.1"}};
+  return kAliases;
+}
+
 Status Transformer::walk(ModuleVisitor& v) {
   const TransformerConfig& c = config_;
   const int64_t d = c.width;

@@ -10,8 +10,6 @@
 #include "ops/cuda/launch/dequantize_weights.h"
 #include "ops/cuda/launch/int8_linear.h"
 #include "ops/cuda/launch/quantize_rows.h"
-#include "ops/cuda/linear_fp8.h"
-#include "ops/cuda/linear_nf4.h"
 #include "ops/cuda/linear_passes.h"
 #include "ops/cuda/workspace.h"
 #include "ops/elementwise.h"
@@ -20,112 +18,26 @@
 namespace intaglio::cuda::op {
 namespace {
 
-constexpr int64_t kRowHint = 4096;    // rows for which the float product is chosen
 constexpr int64_t kS8KMultiple = 16;  // rows of int8 operands begin at multiples of 16 bytes
 
-FloatGemmDesc float_desc(const LinearWeights& weights, int64_t m, DType out_dtype) {
+FloatGemmDesc float_desc(const LinearWeights& weights, const LinearCall& call) {
   const DType in = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
-  return {.m = m,
+  return {.m = call.x.rows,
           .n = weights.n,
           .k = weights.k,
           .in_dtype = in,
-          .out_dtype = needs_pass(weights.epilogue) ? in : out_dtype,
+          .out_dtype = needs_pass(call.epilogue) ? in : call.out_dtype,
           .has_bias = weights.bias.size() > 0};
 }
 
-// [n, k] of the product's type, parts one after the other.
-Status prepare_float(const Context& context, const std::vector<TensorView>& parts,
-                     LinearWeights& weights) {
-  const DType dtype = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
-  INTAGLIO_ASSIGN(weights.float_gemm,
-                  choose_float_gemm(float_desc(weights, kRowHint, dtype), context));
-  INTAGLIO_ASSIGN(weights.packed, allocate(context, static_cast<size_t>(weights.n * weights.k) *
-                                                        dtype_size(dtype)));
-  auto* target = weights.packed.as<std::byte>();
-  for (const TensorView& part : parts) {
-    const size_t bytes = static_cast<size_t>(part.shape.count()) * dtype_size(dtype);
-    if (part.dtype == dtype) {
-      INTAGLIO_TRY(copy_in(context, target, part.data, bytes));
-    } else {
-      INTAGLIO_ASSIGN(const AlignedBuffer converted, AlignedBuffer::allocate(bytes));
-      INTAGLIO_TRY(convert_weight_rows(context, part, dtype, converted.as<std::byte>()));
-      INTAGLIO_TRY(copy_in(context, target, converted.data(), bytes));
-      INTAGLIO_TRY(synchronize(context));
-    }
-    target += bytes;
-  }
-  return {};
-}
-
-// Row-major int8 [n, k] with a scale a row, made on the device.
-Status prepare_s8(const Context& context, const std::vector<TensorView>& parts,
-                  LinearWeights& weights) {
-  const int64_t k = weights.k;
-  const bool interleaved = is_interleaved(weights);
-  INTAGLIO_ASSIGN(weights.packed, allocate(context, static_cast<size_t>(weights.n * k)));
-  const std::vector<float> least(static_cast<size_t>(weights.n), kMinQuantScale);
-  INTAGLIO_ASSIGN(weights.scale_col, upload(context, least));
-  if (interleaved) INTAGLIO_TRY(fill_zero(context, weights.packed.data(), weights.packed.size()));
-  auto* const q = weights.packed.as<int8_t>();
-  auto* const scale = weights.scale_col.as<float>();
-  int64_t first = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const int64_t rows = parts[i].shape[0];
-    INTAGLIO_ASSIGN(const AlignedBuffer raw, stage(context, parts[i]));
-    const QuantizeRowsDesc desc{.input = parts[i].dtype};
-    if (!interleaved) {
-      INTAGLIO_TRY(run_quantize_rows(context, desc,
-                                     {.x = raw.data(),
-                                      .ldx = k,
-                                      .rows = rows,
-                                      .cols = k,
-                                      .q = q + first * k,
-                                      .scale = scale + first}));
-      INTAGLIO_TRY(synchronize(context));
-      first += rows;
-      continue;
-    }
-    const int64_t groups = (rows + kSwigluGroup - 1) / kSwigluGroup;
-    INTAGLIO_ASSIGN(const AlignedBuffer part_q,
-                    allocate(context, static_cast<size_t>(groups * kSwigluGroup * k)));
-    INTAGLIO_ASSIGN(const AlignedBuffer part_scale,
-                    upload(context, std::vector<float>(static_cast<size_t>(groups * kSwigluGroup),
-                                                       kMinQuantScale)));
-    INTAGLIO_TRY(fill_zero(context, part_q.data(), part_q.size()));
-    INTAGLIO_TRY(run_quantize_rows(context, desc,
-                                   {.x = raw.data(),
-                                    .ldx = k,
-                                    .rows = rows,
-                                    .cols = k,
-                                    .q = part_q.as<int8_t>(),
-                                    .scale = part_scale.as<float>()}));
-    const int64_t at = interleaved_row(static_cast<int64_t>(i), 0);
-    const auto group_bytes = static_cast<size_t>(kSwigluGroup * k);
-    constexpr size_t kScaleBytes = kSwigluGroup * sizeof(float);
-    INTAGLIO_TRY(
-        copy_inside(context, q + at * k, part_q.data(),
-                    {group_bytes, static_cast<size_t>(groups), 2 * group_bytes, group_bytes}));
-    INTAGLIO_TRY(
-        copy_inside(context, scale + at, part_scale.data(),
-                    {kScaleBytes, static_cast<size_t>(groups), 2 * kScaleBytes, kScaleBytes}));
-    INTAGLIO_TRY(synchronize(context));
-  }
-  if (weights.kind == LinearKind::kS8Dequant) {
-    INTAGLIO_ASSIGN(weights.float_gemm,
-                    choose_float_gemm(float_desc(weights, kRowHint, DType::kBF16), context));
-    return {};
-  }
-  const S8GemmDesc desc{.m = kRowHint, .n = weights.n, .k = k, .epilogue = weights.epilogue};
-  INTAGLIO_ASSIGN(weights.s8_gemm, choose_s8_gemm(desc, context));
-  return {};
-}
-
-Status run_float(const Context& context, const LinearWeights& weights, const Activation& x,
-                 const void* w, void* out, DType out_dtype, int64_t ldo) {
-  const bool pass = needs_pass(weights.epilogue);
-  const FloatGemmDesc desc = float_desc(weights, x.rows, out_dtype);
+// With weights `w` of the product's type.
+Status run_product(const Context& context, const LinearWeights& weights, const LinearCall& call,
+                   const void* w) {
+  const Activation& x = call.x;
+  const bool pass = needs_pass(call.epilogue);
+  const FloatGemmDesc desc = float_desc(weights, call);
   const Arena::Scope scope(*context.scratch);
-  void* product = out;
+  void* product = call.out;
   if (pass) {
     INTAGLIO_ASSIGN(product,
                     context.scratch->take<std::byte>(
@@ -137,36 +49,56 @@ Status run_float(const Context& context, const LinearWeights& weights, const Act
                                         .w = w,
                                         .bias = weights.bias.as<float>(),
                                         .out = product,
-                                        .ldo = pass ? weights.n : ldo}));
+                                        .ldo = pass ? weights.n : call.ldo}));
   if (!pass) return {};
-  return epilogue_rows(context, {.epilogue = weights.epilogue,
+  return epilogue_rows(context, {.epilogue = call.epilogue,
                                  .product = product,
                                  .product_dtype = desc.out_dtype,
-                                 .out = out,
-                                 .out_dtype = out_dtype,
+                                 .out = call.out,
+                                 .out_dtype = call.out_dtype,
                                  .rows = x.rows,
-                                 .cols = weights.out_cols(),
-                                 .ldo = ldo});
+                                 .cols = epilogue_columns(call.epilogue, weights.n),
+                                 .ldo = call.ldo});
 }
 
-Status run_dequant(const Context& context, const LinearWeights& weights, const Activation& x,
-                   void* out, DType out_dtype, int64_t ldo) {
-  const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(weights.n * weights.k));
-  DequantizeWeightsParams p;
-  p.w = weights.data();
-  p.scale = weights.scale_col.as<float>();
-  p.out = w;
-  p.ldw = weights.k;
-  p.n = static_cast<int32_t>(weights.n);
-  p.k = static_cast<int32_t>(weights.k);
-  p.format = weights.kind == LinearKind::kNf4 ? WeightFormat::kNf4 : WeightFormat::kI8;
-  if (const char* reason = dequantize_weights_refusal(p))
-    return make_error(ErrorCode::kUnsupported, "dequantization of [{}, {}] weights: {}", weights.n,
-                      weights.k, reason);
+// The rows of a part as int8 rows and scales in device memory.
+Status s8_rows(const Context& context, const LinearWeights& weights, const StoredLinear& part,
+               int8_t* q, float* scale) {
+  if (weights.as_stored) {
+    INTAGLIO_TRY(copy_in(context, q, part.values.data, part.values.size_bytes()));
+    return copy_in(context, scale, part.scales.data, part.scales.size_bytes());
+  }
+  AlignedBuffer floats;
+  INTAGLIO_ASSIGN(const TensorView values, as_float_tensor(context, part, floats));
+  INTAGLIO_ASSIGN(const AlignedBuffer raw, stage(context, values));
+  INTAGLIO_TRY(run_quantize_rows(context, {.input = values.dtype},
+                                 {.x = raw.data(),
+                                  .ldx = part.k(),
+                                  .rows = part.n(),
+                                  .cols = part.k(),
+                                  .q = q,
+                                  .scale = scale}));
+  return synchronize(context);  // `raw` goes
+}
+
+// The same in turns of 16 rows with another part, whose first row is row 16 or -16 from it.
+Status interleaved_s8_rows(const Context& context, const LinearWeights& weights,
+                           const StoredLinear& part, int8_t* q, float* scale) {
+  const int64_t k = part.k();
+  const auto groups = static_cast<size_t>((part.n() + kSwigluGroup - 1) / kSwigluGroup);
+  const size_t rows = groups * kSwigluGroup;
+  INTAGLIO_ASSIGN(const AlignedBuffer part_q, allocate(context, rows * static_cast<size_t>(k)));
+  INTAGLIO_ASSIGN(const AlignedBuffer part_scale,
+                  upload(context, std::vector<float>(rows, kMinQuantScale)));
+  INTAGLIO_TRY(fill_zero(context, part_q.data(), part_q.size()));
+  INTAGLIO_TRY(s8_rows(context, weights, part, part_q.as<int8_t>(), part_scale.as<float>()));
+  const auto group_bytes = static_cast<size_t>(kSwigluGroup * k);
+  constexpr size_t kScaleBytes = kSwigluGroup * sizeof(float);
   INTAGLIO_TRY(
-      device_status(dequantize_weights(p, stream_of(context)), "dequantization of weights"));
-  return run_float(context, weights, x, w, out, out_dtype, ldo);
+      copy_inside(context, q, part_q.data(), {group_bytes, groups, 2 * group_bytes, group_bytes}));
+  INTAGLIO_TRY(copy_inside(context, scale, part_scale.data(),
+                           {kScaleBytes, groups, 2 * kScaleBytes, kScaleBytes}));
+  return synchronize(context);  // the part's memory goes
 }
 
 S8GemmParams s8_params(const S8GemmDesc& desc) {
@@ -231,53 +163,94 @@ const S8GemmImplementation kS8Gemm{"cuda_s8_gemm", s8_refusal,      s8_packed_by
                                    s8_pack,        s8_unpack_rows,  s8_scratch_bytes,
                                    run_s8,         DeviceKind::kGpu};
 
-Status prepare_linear(const Context& context, const std::vector<TensorView>& parts,
-                      LinearWeights& weights) {
-  switch (weights.kind) {
-    case LinearKind::kF32:
-      weights.input = DType::kF32;
-      return prepare_float(context, parts, weights);
-    case LinearKind::kBF16:
-      weights.input = DType::kBF16;
-      return prepare_float(context, parts, weights);
-    case LinearKind::kS8:
-      weights.input = DType::kI8;
-      return prepare_s8(context, parts, weights);
-    case LinearKind::kS8Dequant:
-      weights.input = DType::kBF16;
-      return prepare_s8(context, parts, weights);
-    case LinearKind::kF8:
-      weights.input = DType::kF8E4M3;
-      return prepare_fp8(context, parts, weights);
-    case LinearKind::kNf4:
-      weights.input = DType::kBF16;
-      INTAGLIO_ASSIGN(weights.float_gemm,
-                      choose_float_gemm(float_desc(weights, kRowHint, DType::kBF16), context));
-      return prepare_nf4(context, parts, weights);
-  }
-  return make_error(ErrorCode::kUnsupported, "a linear of this kind has no GPU form");
+Status choose_float(const Context& context, const LinearDesc& desc, LinearWeights& weights) {
+  weights.input = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
+  return choose_products(context, desc, weights);
 }
 
-size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
-                            DType out_dtype) {
-  if (weights.kind == LinearKind::kF8) return fp8_scratch_bytes(weights, m);
-  const FloatGemmDesc desc = float_desc(weights, m, out_dtype);
-  size_t bytes = align_up(weights.float_gemm->scratch_bytes(desc, context.threads), kCacheLine);
-  if (needs_pass(weights.epilogue)) {
-    bytes +=
-        arena_bytes<std::byte>(m * weights.n * static_cast<int64_t>(dtype_size(desc.out_dtype)));
-  }
-  if (weights.kind == LinearKind::kS8Dequant || weights.kind == LinearKind::kNf4)
-    bytes += arena_bytes<BFloat16>(weights.n * weights.k);
-  return bytes;
+Status choose_bf16(const Context& context, const LinearDesc& desc, LinearWeights& weights) {
+  weights.input = DType::kBF16;
+  return choose_products(context, desc, weights);
 }
 
-Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
-              DType out_dtype, int64_t ldo) {
-  if (weights.kind == LinearKind::kS8Dequant || weights.kind == LinearKind::kNf4)
-    return run_dequant(context, weights, x, out, out_dtype, ldo);
-  if (weights.kind == LinearKind::kF8) return run_fp8(context, weights, x, out, out_dtype, ldo);
-  return run_float(context, weights, x, weights.data(), out, out_dtype, ldo);
+// [n, k] of the product's type, parts one after the other.
+Status prepare_float(const Context& context, std::span<const StoredLinear> parts,
+                     LinearWeights& weights) {
+  const DType dtype = weights.input;
+  INTAGLIO_ASSIGN(weights.packed, allocate(context, static_cast<size_t>(weights.n * weights.k) *
+                                                        dtype_size(dtype)));
+  auto* target = weights.packed.as<std::byte>();
+  for (const StoredLinear& part : parts) {
+    const size_t bytes = static_cast<size_t>(part.values.shape.count()) * dtype_size(dtype);
+    if (part.encoding == Encoding::kFloat && part.values.dtype == dtype) {
+      INTAGLIO_TRY(copy_in(context, target, part.values.data, bytes));
+    } else {
+      INTAGLIO_ASSIGN(const AlignedBuffer converted, AlignedBuffer::allocate(bytes));
+      INTAGLIO_TRY(convert_weight_rows(context, part, dtype, converted.as<std::byte>()));
+      INTAGLIO_TRY(copy_in(context, target, converted.data(), bytes));
+      INTAGLIO_TRY(synchronize(context));
+    }
+    target += bytes;
+  }
+  return {};
+}
+
+Status prepare_s8(const Context& context, std::span<const StoredLinear> parts,
+                  LinearWeights& weights) {
+  const int64_t k = weights.k;
+  const bool interleaved = is_interleaved(weights);
+  INTAGLIO_ASSIGN(weights.packed, allocate(context, static_cast<size_t>(weights.n * k)));
+  const std::vector<float> least(static_cast<size_t>(weights.n), kMinQuantScale);
+  INTAGLIO_ASSIGN(weights.scales, upload(context, least));
+  if (interleaved) INTAGLIO_TRY(fill_zero(context, weights.packed.data(), weights.packed.size()));
+  int64_t first = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i), 0) : first;
+    int8_t* const q = weights.packed.as<int8_t>() + at * k;
+    float* const scale = weights.scales.as<float>() + at;
+    INTAGLIO_TRY(interleaved ? interleaved_s8_rows(context, weights, parts[i], q, scale)
+                             : s8_rows(context, weights, parts[i], q, scale));
+    first += parts[i].n();
+  }
+  return {};
+}
+
+size_t float_scratch_bytes(const Context& context, const LinearWeights& weights,
+                           const LinearCall& call) {
+  const FloatGemmDesc desc = float_desc(weights, call);
+  const size_t bytes =
+      align_up(weights.float_gemm->scratch_bytes(desc, context.threads), kCacheLine);
+  if (!needs_pass(call.epilogue)) return bytes;
+  return bytes + arena_bytes<std::byte>(call.x.rows * weights.n *
+                                        static_cast<int64_t>(dtype_size(desc.out_dtype)));
+}
+
+size_t dequant_scratch_bytes(const Context& context, const LinearWeights& weights,
+                             const LinearCall& call) {
+  return float_scratch_bytes(context, weights, call) + arena_bytes<BFloat16>(weights.n * weights.k);
+}
+
+Status run_float(const Context& context, const LinearWeights& weights, const LinearCall& call) {
+  return run_product(context, weights, call, weights.data());
+}
+
+Status run_dequant(const Context& context, const LinearWeights& weights, const LinearCall& call) {
+  const Arena::Scope scope(*context.scratch);
+  INTAGLIO_ASSIGN(BFloat16* const w, context.scratch->take<BFloat16>(weights.n * weights.k));
+  DequantizeWeightsParams p;
+  p.w = weights.data();
+  p.scale = weights.scales.as<float>();
+  p.out = w;
+  p.ldw = weights.k;
+  p.n = static_cast<int32_t>(weights.n);
+  p.k = static_cast<int32_t>(weights.k);
+  p.format = weights.kind == LinearKind::kNf4 ? WeightFormat::kNf4 : WeightFormat::kI8;
+  if (const char* reason = dequantize_weights_refusal(p))
+    return make_error(ErrorCode::kUnsupported, "dequantization of [{}, {}] weights: {}", weights.n,
+                      weights.k, reason);
+  INTAGLIO_TRY(
+      device_status(dequantize_weights(p, stream_of(context)), "dequantization of weights"));
+  return run_product(context, weights, call, w);
 }
 
 Refusal quantize_rows_refusal(const QuantizeRowsDesc& desc, const Context& context) {

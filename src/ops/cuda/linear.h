@@ -1,23 +1,44 @@
-// Linear layers on a GPU: preparation of their weights in device memory, and the calls. ops/linear.h, ops/s8_gemm.h and ops/quantize.h enter here.
+// Linear layers on a GPU: the entries of linear_implementations, preparation of their weights in
+// device memory and the calls. Parts are quantized on the device. ops/s8_gemm.h and ops/quantize.h
+// enter here too.
 #pragma once
 
-#include <vector>
+#include <span>
 
 #include "ops/linear.h"
 #include "ops/quantize.h"
 
 namespace intaglio::cuda::op {
 
-// Fills in packed, scale_col and the chosen product of `weights`, whose sizes, kind, epilogue and bias are set. Parts are quantized on the device.
-// The kind is kind_at_size's.
-Status prepare_linear(const Context& context, const std::vector<TensorView>& parts,
-                      LinearWeights& weights);
+// kS8, kS8Dequant: row-major int8 [n, k] with a scale a row.
+Status prepare_s8(const Context& context, std::span<const StoredLinear> parts,
+                  LinearWeights& weights);
 
-// Of the kinds that are not int8 products: those are called through kS8Gemm on every device.
-size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
-                            DType out_dtype);
-Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
-              DType out_dtype, int64_t ldo);
+// Linears whose product is that of bf16, after ops/cuda/launch/dequantize_weights.h: kS8Dequant, kNf4.
+Status choose_bf16(const Context& context, const LinearDesc& desc, LinearWeights& weights);
+size_t dequant_scratch_bytes(const Context& context, const LinearWeights& weights,
+                             const LinearCall& call);
+Status run_dequant(const Context& context, const LinearWeights& weights, const LinearCall& call);
+// packed: codes [n * k / 2]; scales: absmax [n * k / 64]; both as weight_formats.h says, k % 64 == 0.
+Status prepare_nf4(const Context& context, std::span<const StoredLinear> parts,
+                   LinearWeights& weights);
+
+// kF32, kBF16.
+Status choose_float(const Context& context, const LinearDesc& desc, LinearWeights& weights);
+Status prepare_float(const Context& context, std::span<const StoredLinear> parts,
+                     LinearWeights& weights);
+size_t float_scratch_bytes(const Context& context, const LinearWeights& weights,
+                           const LinearCall& call);
+Status run_float(const Context& context, const LinearWeights& weights, const LinearCall& call);
+
+// kF8. packed: e4m3 [n, k]; scales: a scale a row of it. `prepare` is kUnsupported if cuBLASLt has no
+// such product on this device; `run` takes ldo == weights.out_cols().
+Status choose_f8(const Context& context, const LinearDesc& desc, LinearWeights& weights);
+Status prepare_f8(const Context& context, std::span<const StoredLinear> parts,
+                  LinearWeights& weights);
+size_t f8_scratch_bytes(const Context& context, const LinearWeights& weights,
+                        const LinearCall& call);
+Status run_f8(const Context& context, const LinearWeights& weights, const LinearCall& call);
 
 extern const S8GemmImplementation kS8Gemm;
 

@@ -1,5 +1,4 @@
-#include "ops/cuda/linear_fp8.h"
-
+// Linears of e4m3 rows and e4m3 columns on a GPU.
 #include "core/cuda/device.h"
 #include "core/memory.h"
 #include "ops/cuda/device_types.h"
@@ -9,18 +8,18 @@
 #include "ops/cuda/linear_passes.h"
 #include "ops/cuda/lt_products.h"
 #include "ops/elementwise.h"
+#include "ops/linear_prepare.h"
 
 namespace intaglio::cuda::op {
 namespace {
 
-constexpr int kRowHint = 4096;  // rows for which the library is asked when weights are prepared
-
 // Better known when the weights are read than in the middle of a picture.
 Status check_library(const Context& context, const LinearWeights& weights) {
-  const auto* const scale = weights.scale_col.as<float>();
+  const auto* const scale = weights.scales.as<float>();
   const Status status = prepare_lt_product(
       context, LtKind::kFP8Rowwise,
-      {kRowHint, static_cast<int>(weights.n), static_cast<int>(weights.k)}, {scale, scale});
+      {static_cast<int>(kLinearRowHint), static_cast<int>(weights.n), static_cast<int>(weights.k)},
+      {scale, scale});
   if (status) return {};
   std::string none;
   return make_error(ErrorCode::kUnsupported,
@@ -62,39 +61,46 @@ Status quantize_e4m3_rows(const Context& context, const TensorView& x, const E4m
   return device_status(e4m3_rows(p, stream_of(context)), "fp8 quantization");
 }
 
-Status prepare_fp8(const Context& context, const std::vector<TensorView>& parts,
-                   LinearWeights& weights) {
+Status choose_f8(const Context&, const LinearDesc&, LinearWeights& weights) {
+  weights.input = DType::kF8E4M3;  // its product is the library's
+  return {};
+}
+
+Status prepare_f8(const Context& context, std::span<const StoredLinear> parts,
+                  LinearWeights& weights) {
   const auto n = static_cast<size_t>(weights.n);
   INTAGLIO_ASSIGN(weights.packed, allocate(context, n * static_cast<size_t>(weights.k)));
-  INTAGLIO_ASSIGN(weights.scale_col, allocate(context, n * sizeof(float)));
+  INTAGLIO_ASSIGN(weights.scales, allocate(context, n * sizeof(float)));
   INTAGLIO_TRY(check_library(context, weights));
   auto* q = weights.packed.as<uint8_t>();
-  auto* scale = weights.scale_col.as<float>();
-  for (const TensorView& part : parts) {
-    INTAGLIO_ASSIGN(const AlignedBuffer raw, stage(context, part));
-    INTAGLIO_TRY(quantize_e4m3_rows(context, {raw.data(), part.dtype, part.shape}, {q, scale}));
+  auto* scale = weights.scales.as<float>();
+  for (const StoredLinear& part : parts) {
+    AlignedBuffer floats;
+    INTAGLIO_ASSIGN(const TensorView values, as_float_tensor(context, part, floats));
+    INTAGLIO_ASSIGN(const AlignedBuffer raw, stage(context, values));
+    INTAGLIO_TRY(quantize_e4m3_rows(context, {raw.data(), values.dtype, values.shape}, {q, scale}));
     INTAGLIO_TRY(synchronize(context));  // `raw` goes
-    q += part.shape.count();
-    scale += part.shape[0];
+    q += values.shape.count();
+    scale += part.n();
   }
   return {};
 }
 
-size_t fp8_scratch_bytes(const LinearWeights& weights, int64_t m) {
+size_t f8_scratch_bytes(const Context&, const LinearWeights& weights, const LinearCall& call) {
   return lt_product_scratch_bytes() +
-         (needs_pass(weights.epilogue) ? arena_bytes<BFloat16>(m * weights.n) : 0);
+         (needs_pass(call.epilogue) ? arena_bytes<BFloat16>(call.x.rows * weights.n) : 0);
 }
 
-Status run_fp8(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
-               DType out_dtype, int64_t ldo) {
-  if (ldo != weights.out_cols())
+Status run_f8(const Context& context, const LinearWeights& weights, const LinearCall& call) {
+  const Activation& x = call.x;
+  const int64_t out_cols = epilogue_columns(call.epilogue, weights.n);
+  if (call.ldo != out_cols)
     return make_error(ErrorCode::kUnsupported,
-                      "fp8 linear: output rows of {} elements, expected {}", ldo,
-                      weights.out_cols());
-  const bool pass = needs_pass(weights.epilogue);
-  const DType type = pass ? DType::kBF16 : out_dtype;  // of the product
+                      "fp8 linear: output rows of {} elements, expected {}", call.ldo, out_cols);
+  const bool pass = needs_pass(call.epilogue);
+  const DType type = pass ? DType::kBF16 : call.out_dtype;  // of the product
   const Arena::Scope scope(*context.scratch);
-  void* product = out;
+  void* product = call.out;
   if (pass) {
     INTAGLIO_ASSIGN(product, context.scratch->take<BFloat16>(x.rows * weights.n));
   }
@@ -104,18 +110,18 @@ Status run_fp8(const Context& context, const LinearWeights& weights, const Activ
       {.a = x.data,
        .w = weights.data(),
        .out = product,
-       .scales = {x.scale_row, weights.scale_col.as<float>()}}));
+       .scales = {x.scale_row, weights.scales.as<float>()}}));
   // The library's own biases of e4m3 products are bf16 or fp16.
   if (weights.bias.size() > 0) INTAGLIO_TRY(add_bias(context, weights, x.rows, product, type));
   if (!pass) return {};
-  return epilogue_rows(context, {.epilogue = weights.epilogue,
+  return epilogue_rows(context, {.epilogue = call.epilogue,
                                  .product = product,
                                  .product_dtype = type,
-                                 .out = out,
-                                 .out_dtype = out_dtype,
+                                 .out = call.out,
+                                 .out_dtype = call.out_dtype,
                                  .rows = x.rows,
-                                 .cols = weights.out_cols(),
-                                 .ldo = ldo});
+                                 .cols = out_cols,
+                                 .ldo = call.ldo});
 }
 
 }  // namespace intaglio::cuda::op

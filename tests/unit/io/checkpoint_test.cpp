@@ -111,13 +111,8 @@ TEST(Checkpoint, ForeignTensorsHarmOnlyWhoNeedsThem) {
   folder.write("model.safetensors", bytes + header + std::string(8, 'x'));
   const auto checkpoint = Checkpoint::open(folder.path());
   ASSERT_TRUE(checkpoint) << checkpoint.error().message;
-  WeightReader reader(*checkpoint);
-  EXPECT_NE(reader.require("b", {1}), nullptr);
-  EXPECT_TRUE(reader.finish());
-  EXPECT_EQ(reader.require("a", {4}), nullptr);
-  EXPECT_THAT(reader.finish().error().message,
-              HasSubstr("a: found F4 [2, 4], expected F32, F16 or BF16 [4]"));
-  EXPECT_THAT(reader.finish().error().message, HasSubstr("model.safetensors: 1 tensor"));
+  EXPECT_EQ((*checkpoint)->find("b")->view.dtype, DType::kF32);
+  EXPECT_EQ((*checkpoint)->find("a")->foreign, "F4 [2, 4]");
 }
 
 TEST(Checkpoint, OpensShards) {
@@ -132,10 +127,6 @@ TEST(Checkpoint, OpensShards) {
   EXPECT_EQ((*sharded)->files().size(), 2u);
   EXPECT_EQ(read_floats(*(*sharded)->find("b"))->at(0), 5.0f);
   EXPECT_EQ((*sharded)->file_of(*(*sharded)->find("b")), "part-2.safetensors");
-  WeightReader reader(*sharded);
-  EXPECT_EQ(reader.require("b", {3}), nullptr);
-  EXPECT_THAT(reader.finish().error().message,
-              HasSubstr("b: found F32 [2] in part-2.safetensors, expected F32, F16 or BF16 [3]"));
   // The same weights in one file are the same weights.
   write(whole / "model.safetensors", {entry("b", kB, {2}), entry("a", kA, {2, 2})});
   const auto single = Checkpoint::open(whole.path());
@@ -198,32 +189,6 @@ TEST(Checkpoint, RefusesAnIndexThatDoesNotMatch) {
   EXPECT_FALSE(open_with(R"({})"));
   EXPECT_FALSE(open_with("[]"));
   EXPECT_FALSE(open_with("{"));
-}
-
-TEST(WeightReader, CollectsEveryProblem) {
-  const TempFolder folder;
-  const int32_t integers[] = {1};
-  write(folder / "model.safetensors", {entry("a", kA, {2, 2}),
-                                       entry("b", kB, {2}),
-                                       {"c", {integers, DType::kI32, {1}}},
-                                       entry("unused", kB, {1})});
-  WeightReader reader(*Checkpoint::open(folder.path()));
-  EXPECT_EQ(read_floats(*reader.require("a", {2, 2}))->at(3), 4.0f);
-  EXPECT_TRUE(reader.finish());
-  EXPECT_TRUE(reader.contains("b"));
-  EXPECT_FALSE(reader.contains("d"));
-  EXPECT_EQ(reader.require("b", {2, 1}), nullptr);
-  EXPECT_EQ(reader.require("c", {1}), nullptr);
-  EXPECT_EQ(reader.require("d", {7}), nullptr);
-  const Status status = reader.finish();
-  ASSERT_FALSE(status);
-  EXPECT_EQ(status.error().code, ErrorCode::kShapeMismatch);
-  EXPECT_THAT(status.error().message, HasSubstr("3 tensors"));
-  EXPECT_THAT(status.error().message,
-              HasSubstr("b: found F32 [2], expected F32, F16 or BF16 [2, 1]"));
-  EXPECT_THAT(status.error().message, HasSubstr("c: found I32 [1]"));
-  EXPECT_THAT(status.error().message, HasSubstr("d: missing, expected [7]"));
-  EXPECT_THAT(reader.unused(), ElementsAre("unused"));
 }
 
 TEST(Checkpoint, AFileThatChangesWhileItIsReadIsAnErrorThatNamesIt) {

@@ -21,6 +21,15 @@ class CountingSource : public TensorSource {
     tensor.view = {tensor.memory.data(), DType::kF32, shape};
     return tensor;
   }
+  Expected<LoadedLinear> linear(const Context&, const std::string& name,
+                                const Shape& shape) override {
+    INTAGLIO_ASSIGN(Tensor weight, tensor(name, shape));
+    LoadedLinear loaded;
+    loaded.linear.values = weight.view;
+    loaded.values = std::move(weight.memory);
+    return loaded;
+  }
+  StoredForm form(const std::string&, int64_t) const override { return {}; }
   Status rows(const std::string&, const Shape&, std::span<const int64_t>, float*) override {
     return {};
   }
@@ -43,6 +52,51 @@ TEST(PrepareModules, APaddedInputMeetsZeros) {
   const Activation input{DType::kF32, x.data(), 1, 16, nullptr};
   ASSERT_TRUE(linear(context, weights, input, y.data(), DType::kF32, 3));
   EXPECT_EQ(y, (std::vector<float>{15.0f, 40.0f, 65.0f}));
+}
+
+// A checkpoint whose linears are of these forms.
+class FormSource : public CountingSource {
+ public:
+  StoredForm form(const std::string& name, int64_t) const override { return forms.at(name); }
+  bool is_quantized() const override { return true; }
+  std::map<std::string, StoredForm> forms;
+};
+
+// Int8 rows stay what they are; what their publisher left in floats, or multiplies in floats, is so
+// here; one turned in another way than its neighbours is quantized again.
+TEST(DescribeModules, FollowsTheFile) {
+  const StoredForm turned{.encoding = Encoding::kInt8Rows, .rotation = Rotation::convrot(64)};
+  const StoredForm plain{.encoding = Encoding::kInt8Rows};
+  FormSource source;
+  source.forms = {{"a", turned},
+                  {"b", turned},
+                  {"c", plain},
+                  {"d", {}},
+                  {"e", {.encoding = Encoding::kInt8Rows, .float_product = true}}};
+  const Context context{.threads = 1, .cpu = host_cpu_features()};
+  const auto describe = [&](std::vector<std::string> names, Precision precision) {
+    const LayerSelection selection{.precision = precision, .keep_bf16 = {}};
+    DescribeModules visitor(context, selection, &source);
+    LinearWeights weights;
+    const std::vector<int64_t> rows(names.size(), 16);
+    EXPECT_TRUE(visitor.linear(
+        {.names = std::move(names), .rows = rows, .k = 64, .quantized = true}, weights));
+    return weights;
+  };
+  const LinearWeights both = describe({"a", "b"}, Precision::kInt8);
+  EXPECT_EQ(both.kind, LinearKind::kS8);
+  EXPECT_TRUE(both.as_stored);
+  EXPECT_EQ(both.rotation, Rotation::convrot(64));
+  const LinearWeights mixed = describe({"a", "c"}, Precision::kInt8);
+  EXPECT_EQ(mixed.kind, LinearKind::kS8);
+  EXPECT_FALSE(mixed.as_stored);
+  EXPECT_FALSE(mixed.turns_columns());
+  EXPECT_EQ(describe({"d"}, Precision::kInt8).kind, LinearKind::kBF16);
+  EXPECT_EQ(describe({"d", "a"}, Precision::kInt8).kind, LinearKind::kS8);
+  EXPECT_EQ(describe({"e"}, Precision::kInt8).kind, LinearKind::kBF16);
+  EXPECT_EQ(describe({"e"}, Precision::kFp32).kind, LinearKind::kF32);
+  EXPECT_FALSE(describe({"a"}, Precision::kInt8Dequant).as_stored);
+  EXPECT_TRUE(describe({"c"}, Precision::kInt8Dequant).as_stored);
 }
 
 }  // namespace

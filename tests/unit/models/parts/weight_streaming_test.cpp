@@ -212,7 +212,8 @@ TEST(WeightStreaming, ALinearReadsItsSlot) {
   for (size_t i = 0; i < x.size(); ++i) x[i] = std::cos(static_cast<float>(i));
   const TensorView part{values.data(), DType::kF32, Shape{kN, kK}};
   for (const LinearKind kind : {LinearKind::kS8, LinearKind::kS8Dequant}) {
-    LinearWeights weights = *make_linear(context, kind, GemmEpilogue::kNone, {part}, {});
+    LinearWeights weights =
+        *make_linear(context, kind, GemmEpilogue::kNone, {.parts = float_parts({{part}})});
     std::vector<int8_t> q(x.size());
     std::vector<float> scale(static_cast<size_t>(kRows));
     const Activation input{DType::kI8, q.data(), kRows, kK, scale.data()};
