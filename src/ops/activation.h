@@ -19,6 +19,10 @@ struct Activation {
   int64_t rows = 0;
   int64_t cols = 0;
   float* scale_row = nullptr;  // [rows], kI8 and kF8E4M3 only
+  // Of quantized rows that a linear with a side branch reads: what they were made of, [rows, cols]
+  // dense.
+  const void* floats = nullptr;
+  DType floats_dtype = DType::kF32;  // kF32 or kBF16
 
   template <typename T>
   T* as() const {

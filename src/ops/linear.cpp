@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "ops/cpu/linear.h"
 #include "ops/linear_prepare.h"
+#include "ops/side_branch.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
 #endif
@@ -253,6 +254,7 @@ Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, Gem
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
                             DType out_dtype) {
   if (m <= 0) return 0;
+  if (weights.side != nullptr) return side_branch_scratch_bytes(context, weights, m);
   return weights.implementation->scratch_bytes(
       context, weights, {.x = {.rows = m}, .out_dtype = out_dtype, .epilogue = weights.epilogue});
 }
@@ -263,6 +265,7 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
   if (x.rows <= 0) return {};
   const LinearCall call{
       .x = x, .out = out, .out_dtype = out_dtype, .ldo = ldo, .epilogue = weights.epilogue};
+  if (weights.side != nullptr) return run_with_side_branch(context, weights, call);
   return weights.implementation->run(context, weights, call);
 }
 

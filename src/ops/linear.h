@@ -1,9 +1,10 @@
-// A linear layer with prepared weights: y = epilogue(x W^T + bias).
+// A linear layer with prepared weights: y = epilogue(x W^T + bias + B (A x)).
 // How it is computed is a property of the weights, so model code is the same for all precisions and
 // formats.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -58,6 +59,7 @@ struct LinearDesc {
 };
 
 struct LinearImplementation;
+struct SideBranch;
 
 // Weights of one or several linears that read the same input, laid side by side:
 // w = [w_0; w_1; ...] along n.
@@ -83,6 +85,7 @@ struct LinearWeights {
   AlignedBuffer smooth;                                 // F32 [k] once prepared, or empty
   const S8GemmImplementation* s8_gemm = nullptr;        // kS8
   const FloatGemmImplementation* float_gemm = nullptr;  // kF32, kBF16, kS8Dequant, kNf4
+  std::shared_ptr<const SideBranch> side;               // ops/side_branch.h, or null
 
   // What the products read.
   const void* data() const { return borrowed != nullptr ? borrowed : packed.data(); }
@@ -93,12 +96,15 @@ struct LinearWeights {
   ColumnTransform columns() const { return {rotation, smooth.as<float>()}; }
   // Whether the columns of its input are turned or divided before they are quantized.
   bool turns_columns() const { return rotation.kind != RotationKind::kNone || smoothed; }
-  // Whether its input is made of rows of floats by quantize_rows alone, with `columns`.
-  bool needs_float_rows() const { return turns_columns(); }
+  // Whether its input needs rows of floats besides: quantize_rows makes it of them, with `columns`,
+  // or its side branch reads them.
+  bool needs_float_rows() const {
+    return turns_columns() || (side != nullptr && has_row_scales(input));
+  }
   size_t size_bytes() const { return packed.size() + scales.size() + bias.size() + smooth.size(); }
 };
 
-// A call of a linear.
+// A call of a linear, without its side branch.
 struct LinearCall {
   Activation x;  // [m, k] of the type it reads, m >= 1
   void* out = nullptr;
@@ -155,6 +161,7 @@ size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights
                             DType out_dtype);
 
 // x: [m, k] of weights.input_dtype(); out: [m, out_cols()] F32 or BF16, row stride ldo elements.
+// `out` may lie where x.floats does.
 Status linear(const Context& context, const LinearWeights& weights, const Activation& x, void* out,
               DType out_dtype, int64_t ldo);
 

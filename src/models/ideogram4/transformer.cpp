@@ -178,7 +178,8 @@ Status Transformer::embed_text(const Context& context, const TextInput& text,
   const DType between = selection().activation_dtype();
   std::byte* const input = reinterpret_cast<std::byte*>(storage) +
                            (turns ? static_cast<size_t>(values) * dtype_size(between) : 0);
-  const Activation normed{text_proj_.input_dtype(), input, rows, config_.text_dim, scale_row};
+  const Activation normed{
+      text_proj_.input_dtype(), input, rows, config_.text_dim, scale_row, storage, between};
   const Activation out =
       turns ? Activation{between, storage, rows, config_.text_dim, nullptr} : normed;
   const NormDesc desc{NormKind::kRms, rows, config_.text_dim, kTextNormEps, out.dtype};

@@ -42,6 +42,8 @@ Expected<Activation> as_linear_input(const Context& context, const LinearWeights
     activation.data = const_cast<void*>(x);  // read only: linears never write their input
     return activation;
   }
+  activation.floats = x;
+  activation.floats_dtype = dtype;
   const ProfileScope scope(context, profile, ProfilePart::kQuantize, detail);
   if (has_row_scales(activation.dtype)) {
     INTAGLIO_TRY(quantize_rows(context, TensorView{x, dtype, Shape{rows, weights.k}}, activation,

@@ -20,7 +20,11 @@ struct BlockBuffers {
 
   // What `weights` reads behind a norm, in `input`.
   Activation input_for(const LinearWeights& weights) const {
-    return {weights.input_dtype(), input, tokens, weights.k, scale_row};
+    Activation x{weights.input_dtype(), input, tokens, weights.k, scale_row};
+    if (!weights.needs_float_rows()) return x;
+    x.floats = wide;
+    x.floats_dtype = dtype;
+    return x;
   }
   // Where a norm before `weights` writes: there, or where rows of floats are needed, to `wide`, for
   // `quantize_normed`. `wide` is free at every norm.
