@@ -72,7 +72,8 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
 void add_benchmark_model_flags(CLI::App& command, std::string& model, int64_t& layers) {
   command
       .add_option("--model", model,
-                  fmt::format("Whose sizes: {}", fmt::join(synthetic_model_names(), ", ")))
+                  fmt::format("Whose sizes: {}; NAME+convrot256: stored as ConvRot files are",
+                              fmt::join(synthetic_model_names(), ", ")))
       ->type_name("NAME")
       ->capture_default_str();
   limit(command.add_option("--layers", layers, "Layers instead of as many as the model has"), 1,

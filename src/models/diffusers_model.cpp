@@ -96,11 +96,18 @@ std::unique_ptr<Transformer> DiffusersModel::transformer(int which,
   return make_transformer(which, std::move(options));
 }
 
-Status DiffusersModel::use_sizes(std::string_view name, std::optional<int64_t> layers) {
+Status DiffusersModel::use_sizes(std::string_view name, std::optional<int64_t> layers,
+                                 Rotation rotation) {
   INTAGLIO_TRY(describe_schedules(true));
   info_.name = fmt::format("synthetic:{}", name);
+  rotation_ = rotation;
+  if (rotation.kind == RotationKind::kConvRot)
+    info_.name += fmt::format("+convrot{}", rotation.group);
   INTAGLIO_TRY(set_sizes(name));
   if (layers) set_layers(*layers);
+  sources_.clear();
+  for (int which = 0; which < transformers(); ++which)
+    sources_.push_back(std::make_shared<SyntheticSource>(kTransformerSeed, nullptr, rotation_));
   return join_parts(info_.name);
 }
 
@@ -380,7 +387,8 @@ Expected<std::unique_ptr<Transformer>> DiffusersModel::load_transformer(
     return make_error(ErrorCode::kNotFound, "{} has no transformer {}", info_.name, which);
   std::unique_ptr<Transformer> loaded = transformer(which, std::move(options));
   if (!files_) {
-    SyntheticSource source(kTransformerSeed + static_cast<uint64_t>(which), context.cancel);
+    SyntheticSource source(kTransformerSeed + static_cast<uint64_t>(which), context.cancel,
+                           rotation_);
     INTAGLIO_TRY(loaded->load(context, source));
     return loaded;
   }

@@ -26,7 +26,9 @@ class DiffusersModel : public Model {
   // model. A prompt has about as many tokens as a real tokenizer would give it. kNotFound if these
   // are no sizes of this model.
   // `layers`: instead of as many as the model has, for benchmarks.
-  Status use_sizes(std::string_view name, std::optional<int64_t> layers = {});
+  // `rotation`: its linears are int8 rows turned so, as ConvRot files hold them.
+  Status use_sizes(std::string_view name, std::optional<int64_t> layers = {},
+                   Rotation rotation = {});
 
   // ---- Of lone configs, for `inspect`.
   // kUnsupported that lists every setting, nested ones too, that would have to change what is
@@ -109,6 +111,7 @@ class DiffusersModel : public Model {
   std::optional<ModelFiles> files_;  // nullopt: random weights
   std::optional<JsonConfig> index_;
   std::optional<Tokenizer> tokenizer_;
+  Rotation rotation_;  // of random weights
   // Of the transformers, for plans: how their linears are stored.
   std::vector<std::shared_ptr<const TensorSource>> sources_;
 };

@@ -63,12 +63,37 @@ Expected<std::shared_ptr<const Model>> open_model(const ModelPaths& paths) {
   return std::shared_ptr<const Model>(std::move(model));
 }
 
+namespace {
+
+// "NAME" or "NAME+convrotG": sizes, and how their linears are stored.
+struct SyntheticName {
+  std::string_view sizes;
+  Rotation rotation;
+};
+
+Expected<SyntheticName> parse_synthetic_name(std::string_view name) {
+  constexpr std::string_view kConvRot = "+convrot";
+  const size_t plus = name.find('+');
+  if (plus == std::string_view::npos) return SyntheticName{name, {}};
+  const std::string_view suffix = name.substr(plus);
+  for (const int64_t group : kRotationGroups) {
+    if (suffix == fmt::format("{}{}", kConvRot, group))
+      return SyntheticName{name.substr(0, plus), Rotation::convrot(group)};
+  }
+  return make_error(ErrorCode::kInvalidArgument,
+                    "synthetic:{}: found \"{}\" behind the sizes, expected +convrot and one of {}",
+                    name, suffix, fmt::join(kRotationGroups, ", "));
+}
+
+}  // namespace
+
 Expected<std::shared_ptr<const Model>> synthetic_model(std::string_view name,
                                                        std::optional<int64_t> layers) {
+  INTAGLIO_ASSIGN(const SyntheticName parsed, parse_synthetic_name(name));
   for (const ModelKind& kind : model_kinds()) {
-    if (std::find(kind.sizes.begin(), kind.sizes.end(), name) == kind.sizes.end()) continue;
+    if (std::find(kind.sizes.begin(), kind.sizes.end(), parsed.sizes) == kind.sizes.end()) continue;
     std::unique_ptr<DiffusersModel> model = kind.make();
-    INTAGLIO_TRY(model->use_sizes(name, layers));
+    INTAGLIO_TRY(model->use_sizes(parsed.sizes, layers, parsed.rotation));
     return std::shared_ptr<const Model>(std::move(model));
   }
   return make_error(ErrorCode::kNotFound, "synthetic:{}: no such sizes; known are {}", name,

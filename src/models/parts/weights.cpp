@@ -187,6 +187,41 @@ Status CheckpointSource::refuse_layers_beyond(std::string_view prefix, int64_t c
   return {};
 }
 
+namespace {
+
+// One run of noise repeated with a stride coprime to every row length: cheap to fill, and no two rows
+// are equal.
+constexpr int64_t kNoise = 1048573;
+
+// Codes of int8 rows of noise: so many to a deviation.
+constexpr float kCodes = 32.0f;
+
+// The first kNoise elements of `buffer` over and over, up to `count`.
+template <typename T>
+Status repeat(AlignedBuffer& buffer, int64_t count, const std::atomic<bool>* cancel) {
+  T* const out = buffer.as<T>();
+  for (int64_t i = kNoise; i < count; i += kNoise) {
+    if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) {
+      buffer = AlignedBuffer();
+      return make_error(ErrorCode::kCancelled, "stopped on request");
+    }
+    std::memcpy(out + i, out, static_cast<size_t>(std::min(kNoise, count - i)) * sizeof(T));
+  }
+  return {};
+}
+
+// Where the window of a tensor begins, in elements: a multiple of 64 bytes of any type.
+int64_t window_of(const std::string& name) {
+  constexpr int64_t kStep = 64;
+  return static_cast<int64_t>(std::hash<std::string>{}(name) %
+                              static_cast<uint64_t>(kNoise / kStep)) *
+         kStep;
+}
+
+float deviation_of(int64_t columns) { return 1.0f / std::sqrt(static_cast<float>(columns)); }
+
+}  // namespace
+
 Status SyntheticSource::check(const TensorShapes& shapes) {
   for (const auto& [name, shape] : shapes) {
     Block& block = (*blocks_)[key_of(shape)];
@@ -195,46 +230,67 @@ Status SyntheticSource::check(const TensorShapes& shapes) {
   return {};
 }
 
-Expected<Tensor> SyntheticSource::tensor(const std::string& name, const Shape& shape) {
-  // One run of noise repeated with a stride coprime to every row length: cheap to fill, and no two rows are equal.
-  constexpr int64_t kNoise = 1048573;
+Expected<SyntheticSource::Block*> SyntheticSource::block_of(const std::string& name,
+                                                            const Shape& shape) const {
   const auto found = blocks_->find(key_of(shape));
   if (found == blocks_->end() || found->second.most < shape.count())
     return make_error(ErrorCode::kInvalidArgument, "synthetic tensor {} was not announced", name);
-  Block& block = found->second;
-  if (block.values.size() == 0) {
-    const bool matrix = found->first > 0;
-    const float deviation = matrix ? 1.0f / std::sqrt(static_cast<float>(found->first)) : 0.1f;
-    const float mean = matrix ? 0.0f : 1.0f;
-    std::vector<float> noise(static_cast<size_t>(kNoise));
-    fill_normal(seed_ ^ static_cast<uint64_t>(found->first), noise.data(), kNoise);
-    INTAGLIO_ASSIGN(block.values, AlignedBuffer::allocate(static_cast<size_t>(block.most + kNoise) *
-                                                          sizeof(BFloat16)));
-    auto* const out = block.values.as<BFloat16>();
-    for (int64_t i = 0; i < kNoise; ++i)
-      out[i] = BFloat16(mean + deviation * noise[static_cast<size_t>(i)]);
-    for (int64_t i = kNoise; i < block.most + kNoise; i += kNoise) {
-      if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed)) {
-        block.values = AlignedBuffer();
-        return make_error(ErrorCode::kCancelled, "stopped on request");
-      }
-      std::memcpy(
-          out + i, out,
-          static_cast<size_t>(std::min(kNoise, block.most + kNoise - i)) * sizeof(BFloat16));
-    }
+  return &found->second;
+}
+
+std::vector<float> SyntheticSource::noise(int64_t columns) const {
+  std::vector<float> values(static_cast<size_t>(kNoise));
+  fill_normal(seed_ ^ static_cast<uint64_t>(columns), values.data(), kNoise);
+  return values;
+}
+
+Expected<Tensor> SyntheticSource::tensor(const std::string& name, const Shape& shape) {
+  INTAGLIO_ASSIGN(Block* const block, block_of(name, shape));
+  if (block->values.size() == 0) {
+    const int64_t columns = key_of(shape);
+    const float deviation = columns > 0 ? deviation_of(columns) : 0.1f;
+    const float mean = columns > 0 ? 0.0f : 1.0f;
+    const int64_t count = block->most + kNoise;
+    INTAGLIO_ASSIGN(block->values,
+                    AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(BFloat16)));
+    BFloat16* out = block->values.as<BFloat16>();
+    for (const float value : noise(columns)) *out++ = BFloat16(mean + deviation * value);
+    INTAGLIO_TRY(repeat<BFloat16>(block->values, count, cancel_));
   }
-  // Windows begin at multiples of 64 bytes.
-  const auto place =
-      static_cast<int64_t>(std::hash<std::string>{}(name) % static_cast<uint64_t>(kNoise / 32)) *
-      32;
-  return Tensor{{block.values.as<BFloat16>() + place, DType::kBF16, shape}, {}};
+  return Tensor{{block->values.as<BFloat16>() + window_of(name), DType::kBF16, shape}, {}};
+}
+
+StoredForm SyntheticSource::form(const std::string&, int64_t k) const {
+  if (rotation_.kind == RotationKind::kNone || rotation_refusal(k, rotation_) != nullptr) return {};
+  return {.encoding = Encoding::kInt8Rows, .rotation = rotation_};
 }
 
 Expected<LoadedLinear> SyntheticSource::linear(const Context&, const std::string& name,
                                                const Shape& shape) {
-  INTAGLIO_ASSIGN(const Tensor weight, tensor(name + ".weight", shape));
+  const int64_t k = shape[1];
+  const StoredForm stored = form(name, k);
   LoadedLinear loaded;
-  loaded.linear.values = weight.view;
+  if (stored.encoding == Encoding::kFloat) {
+    INTAGLIO_ASSIGN(const Tensor weight, tensor(name + ".weight", shape));
+    loaded.linear.values = weight.view;
+    return loaded;
+  }
+  INTAGLIO_ASSIGN(Block* const block, block_of(name, shape));
+  if (block->codes.size() == 0) {
+    const int64_t count = block->most + kNoise;
+    INTAGLIO_ASSIGN(block->codes, AlignedBuffer::allocate(static_cast<size_t>(count)));
+    auto* out = block->codes.as<int8_t>();
+    for (const float value : noise(k))
+      *out++ = static_cast<int8_t>(std::lround(std::clamp(value * kCodes, -127.0f, 127.0f)));
+    INTAGLIO_TRY(repeat<int8_t>(block->codes, count, cancel_));
+  }
+  const auto rows = static_cast<size_t>(shape[0]);
+  INTAGLIO_ASSIGN(loaded.scales, AlignedBuffer::allocate(rows * sizeof(float)));
+  std::fill_n(loaded.scales.as<float>(), rows, deviation_of(k) / kCodes);
+  loaded.linear = {.encoding = stored.encoding,
+                   .values = {block->codes.as<int8_t>() + window_of(name), DType::kI8, shape},
+                   .scales = {loaded.scales.data(), DType::kF32, Shape{shape[0]}},
+                   .rotation = stored.rotation};
   return loaded;
 }
 

@@ -105,15 +105,17 @@ class CheckpointSource : public TensorSource {
 class SyntheticSource : public TensorSource {
  public:
   // `cancel`, if not null, ends `tensor` with kCancelled: a large matrix takes a second to make.
-  explicit SyntheticSource(uint64_t seed, const std::atomic<bool>* cancel = nullptr)
-      : seed_(seed), cancel_(cancel), blocks_(std::make_shared<Blocks>()) {}
+  // `rotation`: linears that it fits are stored as int8 rows turned so.
+  explicit SyntheticSource(uint64_t seed, const std::atomic<bool>* cancel = nullptr,
+                           Rotation rotation = {})
+      : seed_(seed), cancel_(cancel), rotation_(rotation), blocks_(std::make_shared<Blocks>()) {}
   // For a source that outlives the call whose flag it looks at.
   void forget_cancel() { cancel_ = nullptr; }
   Status check(const TensorShapes& shapes) override;
   Expected<Tensor> tensor(const std::string& name, const Shape& shape) override;
   Expected<LoadedLinear> linear(const Context& context, const std::string& name,
                                 const Shape& shape) override;
-  StoredForm form(const std::string&, int64_t) const override { return {}; }
+  StoredForm form(const std::string& name, int64_t k) const override;
   Status rows(const std::string& name, const Shape& shape, std::span<const int64_t> which,
               float* out) override;
   std::shared_ptr<const void> keep_alive() const override { return blocks_; }
@@ -123,12 +125,17 @@ class SyntheticSource : public TensorSource {
   struct Block {
     int64_t most = 0;      // elements of the largest tensor
     AlignedBuffer values;  // BF16
+    AlignedBuffer codes;   // I8, of linears stored so
   };
   using Blocks = std::map<int64_t, Block>;
   static int64_t key_of(const Shape& shape) { return shape.rank >= 2 ? shape[shape.rank - 1] : 0; }
 
+  Expected<Block*> block_of(const std::string& name, const Shape& shape) const;
+  std::vector<float> noise(int64_t columns) const;
+
   uint64_t seed_;
   const std::atomic<bool>* cancel_;
+  Rotation rotation_;
   std::shared_ptr<Blocks> blocks_;
 };
 

@@ -83,5 +83,23 @@ TEST(SyntheticSource, WhatWasNotAnnouncedIsRefused) {
   EXPECT_FALSE(source.tensor("a", Shape{4, 32}));
 }
 
+// As ConvRot files hold them: int8 rows where the rotation fits, of the same deviation as floats.
+TEST(SyntheticSource, LinearsMayBeStoredAsTurnedInt8Rows) {
+  SyntheticSource source(5, nullptr, Rotation::convrot(64));
+  ASSERT_TRUE(source.check({{"a.weight", Shape{300, 128}}, {"b.weight", Shape{30, 96}}}));
+  const Context context{.threads = 1};
+  const auto a = source.linear(context, "a", Shape{300, 128});
+  const auto b = source.linear(context, "b", Shape{30, 96});
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(a->linear.encoding, Encoding::kInt8Rows);
+  EXPECT_EQ(a->linear.rotation, source.form("a", 128).rotation);
+  EXPECT_EQ(b->linear.encoding, Encoding::kFloat);
+  EXPECT_EQ(source.form("b", 96).rotation, Rotation{});
+  std::vector<float> rows(300 * 128);
+  for (int64_t r = 0; r < 300; ++r) dequantize_row(a->linear, r, rows.data() + r * 128);
+  EXPECT_NEAR(deviation_of({rows.data(), DType::kF32, Shape{300, 128}}), 1.0 / std::sqrt(128.0),
+              0.03 / std::sqrt(128.0));
+}
+
 }  // namespace
 }  // namespace intaglio
