@@ -52,7 +52,8 @@ for level in $levels; do
     draw "$level" "$precision"
     echo "$level $precision $(hash_of "$work/latents") $(hash_of "$work/features") $(planned "$level" "$precision" "$source/models/mini" 256x256) $(planned "$level" "$precision" synthetic:ideogram4 1024x1536)" >>"$work/now"
   done
-  INTAGLIO_TRACE=dispatch draw "$level" int8 2>&1 | grep '^dispatch ' >"$work/trace_$level.txt"
+  # Files are said by their place in the tree.
+  INTAGLIO_TRACE=dispatch draw "$level" int8 2>&1 | sed -n "s|$source/||; /^dispatch /p" >"$work/trace_$level.txt"
   [ "$update" ] && cp "$work/trace_$level.txt" "$pins/"
   if ! diff -u "$pins/trace_$level.txt" "$work/trace_$level.txt"; then failed=$((failed + 1)); fi
 done
