@@ -354,6 +354,21 @@ def z_image_table():
     return Table(["precision", "one pass, median (min to max)", "its products at the peak rate", "times that", "8 steps", "whole picture, 8 steps", "device memory, all resident"], rows)
 
 
+def convrot_table():
+    """A pass of int8 rows, plain and turned, beside the same pass in bf16; the runs of each model."""
+    rows, turn = [], {}
+    for run in read("h200_convrot")["runs"]:
+        turn[run["model"]] = turn.get(run["model"], 0) + 1
+        passes = {r["pass"]: r for r in run["results"]}
+        quantizing = sum(op["time_ms"] for op in run["int8_ops"]["ops"] if op["op"].startswith("quantize"))
+        for text, name in (("with text", "conditional"), ("without", "unconditional")):
+            int8, bf16 = passes[f"int8 {name}"], passes[f"bf16 {name}"]
+            rows.append(["turned in groups of 256" if "convrot" in run["model"] else "plain", text, f"{turn[run['model']]}",
+                         f"**{int8['median_ms']:.1f} ms** ({int8['min_ms']:.1f} to {int8['max_ms']:.1f})", f"{bf16['median_ms']:.1f} ms",
+                         f"{bf16['median_ms'] / int8['median_ms']:.2f}x", f"{quantizing:.2f} ms" if name == "conditional" else ""])
+    return Table(["int8 rows", "pass", "run", "int8, median (min to max)", "bf16", "times bf16", "quantizing by itself"], rows, key=3)
+
+
 def same_picture_table():
     data = read("h100_mini_pictures")["psnr_db"]["cuda_against_cpu"]
     return Table(["precision", "PSNR"], [[precision, f"{decibels:.1f} dB"] for precision, decibels in data.items()])
