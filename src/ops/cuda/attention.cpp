@@ -4,12 +4,12 @@
 
 #include "core/cuda/device.h"
 #include "ops/attention_implementations.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/plain_attention.h"
 #include "ops/cuda/launch/qk_norm_rope.h"
 #include "ops/cuda/launch/sm80_attention.h"
 #include "ops/cuda/launch/sm90a_attention.h"
+#include "ops/cuda/stream.h"
 
 namespace intaglio::cuda::op {
 namespace {

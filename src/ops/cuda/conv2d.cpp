@@ -2,10 +2,10 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/launch/conv2d_pack.h"
+#include "ops/cuda/stream.h"
 
 namespace intaglio::cuda::op {
 namespace {

@@ -2,8 +2,8 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/elementwise.h"
+#include "ops/cuda/stream.h"
 
 namespace intaglio::cuda::op {
 

@@ -2,11 +2,11 @@
 
 #include "core/cuda/device.h"
 #include "ops/cuda/conv2d.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/conv2d.h"
 #include "ops/cuda/launch/plain_gemm.h"
 #include "ops/cuda/lt_products.h"
+#include "ops/cuda/stream.h"
 
 namespace intaglio::cuda::op {
 namespace {

@@ -2,8 +2,8 @@
 
 #include "core/arena.h"
 #include "core/cuda/device.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/group_norm.h"
+#include "ops/cuda/stream.h"
 
 namespace intaglio::cuda::op {
 namespace {

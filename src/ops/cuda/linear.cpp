@@ -5,12 +5,12 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/dequantize_weights.h"
 #include "ops/cuda/launch/int8_linear.h"
 #include "ops/cuda/launch/quantize_rows.h"
 #include "ops/cuda/linear_passes.h"
+#include "ops/cuda/stream.h"
 #include "ops/cuda/workspace.h"
 #include "ops/elementwise.h"
 #include "ops/linear_prepare.h"

@@ -1,12 +1,12 @@
 // Linears of e4m3 rows and e4m3 columns on a GPU.
 #include "core/cuda/device.h"
 #include "core/memory.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/e4m3_rows.h"
 #include "ops/cuda/launch/elementwise.h"
 #include "ops/cuda/linear.h"
 #include "ops/cuda/linear_passes.h"
 #include "ops/cuda/lt_products.h"
+#include "ops/cuda/stream.h"
 #include "ops/elementwise.h"
 #include "ops/linear_prepare.h"
 

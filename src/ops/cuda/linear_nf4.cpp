@@ -1,9 +1,9 @@
 // Weights of NF4 linears on a GPU.
 #include "core/cuda/device.h"
 #include "core/memory.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/quantize_nf4.h"
 #include "ops/cuda/linear.h"
+#include "ops/cuda/stream.h"
 #include "ops/cuda/weight_formats.h"
 #include "ops/linear_prepare.h"
 

@@ -7,7 +7,7 @@
 
 #include "core/cuda/device.h"
 #include "core/per_device.h"
-#include "ops/cuda/device_types.h"
+#include "ops/cuda/stream.h"
 
 namespace intaglio::cuda::op {
 namespace {

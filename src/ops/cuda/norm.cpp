@@ -1,8 +1,8 @@
 #include "ops/cuda/norm.h"
 
 #include "core/cuda/device.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/norm_rows.h"
+#include "ops/cuda/stream.h"
 
 namespace intaglio::cuda::op {
 namespace {

@@ -3,9 +3,9 @@
 #include <cuda_runtime_api.h>
 
 #include "core/cuda/device.h"
-#include "ops/cuda/device_types.h"
 #include "ops/cuda/launch/quantize_rows.h"
 #include "ops/cuda/launch/s8_gemm.h"
+#include "ops/cuda/stream.h"
 #include "ops/cuda/tuning/tile_configs.h"
 
 namespace intaglio::cuda {
