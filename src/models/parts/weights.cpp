@@ -97,8 +97,11 @@ std::string CheckpointSource::problem(const std::string& name, const Shape& shap
   const std::string file = checkpoint_->files().size() > 1
                                ? fmt::format(" in {}", printable(checkpoint_->file_of(*entry)))
                                : "";
-  return fmt::format("{}: found {}{}, expected F32, F16 or BF16 {}", printable(where.name),
-                     type_and_shape(*entry), file, to_string(expected));
+  const bool is_quantized = is_stored_linear && linear->encoding != Encoding::kFloat;
+  const std::string_view types =
+      is_quantized ? dtype_name(entry->view.dtype) : std::string_view("F32, F16 or BF16");
+  return fmt::format("{}: found {}{}, expected {} {}", printable(where.name),
+                     type_and_shape(*entry), file, types, to_string(expected));
 }
 
 Status CheckpointSource::check(const TensorShapes& shapes) {

@@ -118,6 +118,8 @@ TEST(CheckpointSource, Int8LinearsKeepTheirGrid) {
   ASSERT_TRUE(k) << k.error().message;
   EXPECT_EQ(k->linear.values.as<int8_t>()[0], 32);
   EXPECT_EQ(k->linear.scales.as<float>()[1], 4.0f);
+  EXPECT_THAT(source->check({{"x.attention.to_k.weight", {3, 16}}}).error().message,
+              HasSubstr("x.attention.qkv.weight: found I8 [6, 16], expected I8 [9, 16]"));
   // Its numbers are no floats for whoever asks for a tensor or for rows.
   EXPECT_FALSE(source->tensor("x.attention.qkv.weight", {6, 16}));
   std::vector<float> out(16);
