@@ -27,8 +27,8 @@ step() {
   fi
 }
 nvidia-smi --query-gpu=name,driver_version,power.limit,clocks.max.sm --format=csv >"$out/card.csv"
-# Every implementation that is registered, against the reference.
-wanted lists && [ -x "$build/bin/intaglio_gpu_tests" ] && step lists 120 "$build/bin/intaglio_gpu_tests"
+# The ops whose tests walk their lists on every device (INTAGLIO_LIST_TESTS in CMakeLists.txt), against the reference.
+wanted lists && [ -x "$build/bin/intaglio_gpu_tests" ] && step lists 120 env INTAGLIO_SOURCE_DIR="$PWD" "$build/bin/intaglio_gpu_tests"
 wanted sm90a_s8_gemm && step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90a_s8_gemm.json"
 wanted sm80_s8_gemm && step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
 wanted quantize_rows && step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"
@@ -43,6 +43,7 @@ intaglio=$build/bin/intaglio
 if wanted verify && [ -x "$intaglio" ]; then
   for precision in fp32 bf16 int8 int8-dequant fp8 nf4; do
     step "verify_$precision" 60 "$intaglio" verify tests/reference/data --device cuda --precision $precision
+    step "verify_z_image_$precision" 60 "$intaglio" verify tests/reference/z_image --device cuda --precision $precision
     # Models of other shapes, against the float32 oracle.
     step "oracle_$precision" 60 tests/e2e/oracle_test.sh "$intaglio" . cuda $precision
   done
