@@ -20,6 +20,15 @@ git ls-files 'src/core/*.cpp' ':!src/core/cuda' 'src/io/*.cpp' 'src/text/*.cpp' 
 echo "lint: floors"
 scripts/check_floors.py
 
+echo "lint: includes of the benchmarks, which no test builds"
+missing=$(git grep -n '^#include "' -- 'bench/*.h' 'bench/*.cpp' 'bench/*.cu' 'bench/*.cuh' | sed -E 's/^([^:]*):([0-9]+):#include "([^"]*)".*/\1 \2 \3/' |
+  while read -r file line included; do
+    found=
+    for folder in "${file%/*}" src include .; do [ ! -e "$folder/$included" ] || found=yes; done
+    [ "$found" ] || echo "$file:$line: there is no $included"
+  done)
+[ -z "$missing" ] || { echo "$missing"; exit 1; }
+
 echo "lint: tables"
 scripts/make_tables.py --check
 

@@ -14,7 +14,6 @@
 
 #include "core/memory.h"
 #include "models/registry.h"
-#include "pipeline/model_source.h"
 #include "pipeline/pipeline.h"
 
 namespace intaglio {
