@@ -11,6 +11,11 @@ echo "lint: file length"
 long=$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs wc -l | awk '$2 != "total" && $1 > 510 {print $2 " has " $1 " lines; split files before 500"}')
 [ -z "$long" ] || { echo "$long"; exit 1; }
 
+# Drawings and tables, told by runs of spaces inside, and texts in quotes may be longer.
+echo "lint: comments of at most 100 columns"
+wide=$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs awk 'length($0) > 100 && /\/\// && !/[^ ]  +[^ ]/ && !/"/ {print FILENAME ":" FNR ": " $0}')
+[ -z "$wide" ] || { echo "$wide"; exit 1; }
+
 echo "lint: clang-tidy"
 git ls-files 'src/core/*.cpp' ':!src/core/cuda' 'src/io/*.cpp' 'src/text/*.cpp' 'src/models/*.cpp' 'src/pipeline/*.cpp' 'src/advice/*.cpp' 'src/verify/*.cpp' |
   xargs -P "$(nproc)" -n 4 clang-tidy-14 -p "$build" --quiet --warnings-as-errors='*' 2>&1 |

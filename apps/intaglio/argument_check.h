@@ -19,8 +19,9 @@ struct ArgumentCheck {
   std::vector<Error> errors = {};
 };
 
-// Everything wrong with `words` (without the program's name) but the values themselves: unknown commands and options with the nearest one, missing, empty
-// and surplus values, repeated options, what is required. No errors where a word asks for help or the version.
+// Everything wrong with `words` (without the program's name) but the values themselves: unknown
+// commands and options with the nearest one, missing, empty and surplus values, repeated options,
+// what is required. No errors where a word asks for help or the version.
 ArgumentCheck check_arguments(const CLI::App& app, std::span<const std::string> words);
 
 // What the parser found wrong after that, in our words.

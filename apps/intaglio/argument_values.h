@@ -17,13 +17,14 @@ class Option;
 
 namespace intaglio::cli {
 
-// The one of `names` that `word` was likely meant to be: one letter in three may be wrong, left out, added or swapped with its neighbour, or `word` is the
-// beginning of that name alone.
+// The one of `names` that `word` was likely meant to be: one letter in three may be wrong, left
+// out, added or swapped with its neighbour, or `word` is the beginning of that name alone.
 std::optional<std::string> nearest_word(std::string_view word, std::span<const std::string> names);
 // ", nearest: NAME", or nothing.
 std::string nearest_text(std::string_view word, std::span<const std::string> names);
 
-// Decimal digits with an optional minus, nothing else; leading zeros count for nothing. nullopt beyond int64.
+// Decimal digits with an optional minus, nothing else; leading zeros count for nothing. nullopt
+// beyond int64.
 std::optional<int64_t> whole_number(std::string_view text);
 
 // The option takes whole numbers from `min` to `max` only.

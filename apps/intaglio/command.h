@@ -39,7 +39,8 @@ void print_warning(std::string_view message);
 // From now on print_warning prints nothing.
 void silence_warnings();
 
-// `value` as indented JSON without a byte that a terminal obeys: what escaped() (core/escape.h) would not show is \uXXXX.
+// `value` as indented JSON without a byte that a terminal obeys: what escaped() (core/escape.h)
+// would not show is \uXXXX.
 std::string json_text(const nlohmann::ordered_json& value);
 // Prints json_text and a newline on stdout. Called at most once in a process.
 void print_json(const nlohmann::ordered_json& result);
@@ -48,7 +49,8 @@ void print_json(const nlohmann::ordered_json& result);
 nlohmann::ordered_json failure_json(const std::vector<Error>& errors);
 // Every problem on stderr.
 void print_errors(const std::vector<Error>& errors);
-// Reports the failure of a command on stderr and, with `json`, on stdout. Returns the exit code of the first.
+// Reports the failure of a command on stderr and, with `json`, on stdout. Returns the exit code of
+// the first.
 int fail(const std::vector<Error>& errors, bool json);
 int fail(const Error& error, bool json);
 

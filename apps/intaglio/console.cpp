@@ -14,7 +14,8 @@
 namespace intaglio::cli {
 namespace {
 
-// A pipe that is ready for writing takes this much at once (POSIX's least PIPE_BUF is 512, Linux's is 4096).
+// A pipe that is ready for writing takes this much at once (POSIX's least PIPE_BUF is 512, Linux's
+// is 4096).
 constexpr size_t kWholeWrite = 4096;
 constexpr int kGraceMs = 200;  // after a signal, for a reader that is slow
 

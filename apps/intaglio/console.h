@@ -1,5 +1,6 @@
-// The one place of this program that writes to stdout and stderr. Progress is optional: what stderr does not take is dropped. Results are not: what stdout
-// does not take makes the command fail (finish_output).
+// The one place of this program that writes to stdout and stderr. Progress is optional: what stderr
+// does not take is dropped. Results are not: what stdout does not take makes the command fail
+// (finish_output).
 #pragma once
 
 #include <string>
@@ -12,7 +13,8 @@ namespace intaglio::cli {
 
 enum class Stream { kOut, kErr };
 
-// Opens what the caller closed of stdin, stdout and stderr, so that no file of the run takes the place. Writing to it fails as to a closed one. Call first.
+// Opens what the caller closed of stdin, stdout and stderr, so that no file of the run takes the
+// place. Writing to it fails as to a closed one. Call first.
 void open_missing_streams();
 
 // False where stdout takes no writing at all: it was closed or is open for reading.
@@ -23,14 +25,15 @@ bool stdout_failed();
 // Our own text as it is, colours too.
 void write_text(Stream stream, std::string_view text);
 
-// A message: texts among `args` are escaped, so nothing out of a file or an argument reaches a terminal raw.
+// A message: texts among `args` are escaped, so nothing out of a file or an argument reaches a
+// terminal raw.
 template <typename... Args>
 void print(Stream stream, fmt::format_string<Args...> format, Args&&... args) {
   write_text(stream, message_of(format, std::forward<Args>(args)...));
 }
 
-// Closes stdout. The exit code of a command that ended with `exit_code`: 1 instead of 0 if stdout did not take all of its output, which is told on stderr
-// unless the reader went away.
+// Closes stdout. The exit code of a command that ended with `exit_code`: 1 instead of 0 if stdout
+// did not take all of its output, which is told on stderr unless the reader went away.
 int finish_output(int exit_code);
 
 }  // namespace intaglio::cli

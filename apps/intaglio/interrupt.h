@@ -11,9 +11,10 @@ extern std::atomic<bool> interrupted;
 // 128 and the number of the signal that asked to stop: 130, 143, 129; 130 without one.
 int interrupt_exit_code();
 
-// The first SIGINT, SIGTERM or SIGHUP sets the flag; the next ends the process at once. One that is ignored already (nohup, background jobs of a shell)
-// stays ignored. No signal that a process can see leaves a temporary file. Writing to a closed pipe or beyond the limit of a file's size is an error of that
-// write, not the end of the process.
+// The first SIGINT, SIGTERM or SIGHUP sets the flag; the next ends the process at once. One that is
+// ignored already (nohup, background jobs of a shell) stays ignored. No signal that a process can
+// see leaves a temporary file. Writing to a closed pipe or beyond the limit of a file's size is an
+// error of that write, not the end of the process.
 void install_signal_handlers();
 
 }  // namespace intaglio::cli

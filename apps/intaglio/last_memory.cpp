@@ -1,9 +1,11 @@
 // Memory of last resort for destructors.
 //
-// A destructor that allocates ends the process by std::terminate when there is no memory: those of JSON values do, and the iterators of folders. So the
-// program's operator new has a few MiB of its own, which take no memory until they are used. When the system refuses a small request they serve it: the
-// first ones, so that the process does not end where nothing can be caught, and, after one std::bad_alloc, all that come while it is on its way to where it
-// becomes an error and that is told.
+// A destructor that allocates ends the process by std::terminate when there is no memory: those of
+// JSON values do, and the iterators of folders. So the program's operator new has a few MiB of its
+// own, which take no memory until they are used. When the system refuses a small request they serve
+// it: the first ones, so that the process does not end where nothing can be caught, and, after one
+// std::bad_alloc, all that come while it is on its way to where it becomes an error and that is
+// told.
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
@@ -25,10 +27,12 @@ alignas(kAlignment) std::byte pool[size_t{4} << 20];
 std::atomic<size_t> taken{0};
 std::atomic<bool> has_thrown{false};
 
-// nullptr if there is none for this request. What is given back stays taken: the process is about to end.
+// nullptr if there is none for this request. What is given back stays taken: the process is about
+// to end.
 void* take_last(size_t size) noexcept {
   if (size > kLargestRequest) return nullptr;
-  // A JSON value's destructor asks for 16 bytes a member: such requests are never the first to be refused.
+  // A JSON value's destructor asks for 16 bytes a member: such requests are never the first to be
+  // refused.
   const size_t limit = has_thrown.load() || size % 16 == 0 ? sizeof(pool) : kBefore;
   size = (size + kAlignment - 1) / kAlignment * kAlignment;
   size_t begin = taken.load(std::memory_order_relaxed);

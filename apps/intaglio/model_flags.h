@@ -32,8 +32,9 @@ Expected<std::shared_ptr<const Model>> benchmark_model(const std::string& name, 
 
 void add_part_flags(CLI::App& command, ModelFlags& flags);
 
-// The folder of a model: `argument` itself, a repository in the Hugging Face cache, or for "mini" the bundled one ($INTAGLIO_MODELS/mini, the
-// installation's share/intaglio/models/mini, models/mini in the source tree). kNotFound lists the places tried.
+// The folder of a model: `argument` itself, a repository in the Hugging Face cache, or for "mini"
+// the bundled one ($INTAGLIO_MODELS/mini, the installation's share/intaglio/models/mini,
+// models/mini in the source tree). kNotFound lists the places tried.
 Expected<std::filesystem::path> resolve_model(const std::string& argument);
 
 // Where the parts of `folder` lie, those of the flags in their place; kNotFound names the flag.

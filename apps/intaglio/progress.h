@@ -17,12 +17,14 @@ TerminalStyle stderr_style();
 // Of stderr's terminal now: a window changes its size while a bar is drawn.
 int terminal_columns();
 
-// Columns that a terminal takes for `text`, UTF-8 without escape sequences: 2 for CJK and emoji, 0 for what joins the character before.
+// Columns that a terminal takes for `text`, UTF-8 without escape sequences: 2 for CJK and emoji, 0
+// for what joins the character before.
 int display_width(std::string_view text);
 // As much of the beginning of `text` as fits `columns`, whole characters.
 std::string_view fitting(std::string_view text, int columns);
 
-// A bar of `columns` at most, with its colours: the name, what is done, and as much of the rest as fits.
+// A bar of `columns` at most, with its colours: the name, what is done, and as much of the rest as
+// fits.
 struct BarText {
   std::string_view name, times;
   int64_t done = 0, total = 0;
@@ -47,8 +49,8 @@ class Progress {
   bool redraws() const { return style_.redraw; }
   // A phase without steps, e.g. "loading model". Nothing if it is the one shown last.
   void phase(std::string_view name);
-  // `done` of `total` steps of `name`. Step time and remaining time come from the clock since the first report of that name. Without a terminal a line is
-  // written for each percent at most.
+  // `done` of `total` steps of `name`. Step time and remaining time come from the clock since the
+  // first report of that name. Without a terminal a line is written for each percent at most.
   void step(std::string_view name, int64_t done, int64_t total);
   // A line that stays, above the bar.
   void line(std::string_view text);

@@ -185,7 +185,8 @@ bool begins_object(std::string_view line) {
   return next != std::string_view::npos && (line[next] == '"' || line[next] == '}');
 }
 
-// One object on one line. JSON takes the last of equal keys; here each is an error, as a flag given twice is.
+// One object on one line. JSON takes the last of equal keys; here each is an error, as a flag given
+// twice is.
 Expected<nlohmann::json> parse_object(std::string_view line, const std::string& where) {
   Expected<nlohmann::json> value = parse_json(line, where);
   if (!value) {

@@ -18,7 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a path means: a file by its device and number; one that is not there by the nearest folder above it that is, and the rest of the path.
+// What a path means: a file by its device and number; one that is not there by the nearest folder
+// above it that is, and the rest of the path.
 using Identity = std::tuple<dev_t, ino_t, std::string>;
 
 std::optional<struct stat> status_of(const fs::path& path) {
@@ -31,7 +32,8 @@ fs::path folder_of(const fs::path& file) {
   return file.has_parent_path() ? file.parent_path() : fs::path(".");
 }
 
-// Where a write to `path` ends up: symbolic links are followed also where their end is not there yet. An error of the system for a name that cannot be.
+// Where a write to `path` ends up: symbolic links are followed also where their end is not there
+// yet. An error of the system for a name that cannot be.
 Expected<fs::path> end_of_links(fs::path path) {
   constexpr int kMaxLinks = 40;
   for (int i = 0; i < kMaxLinks; ++i) {
@@ -82,7 +84,8 @@ bool ignores_case(const fs::path& folder) {
   return same;
 }
 
-// Trailing slashes off, "." and ".." resolved: by the system as far as the path is there, behind a link ".." is not what the text says.
+// Trailing slashes off, "." and ".." resolved: by the system as far as the path is there, behind a
+// link ".." is not what the text says.
 fs::path plain(const fs::path& folder) {
   const bool climbs = std::find(folder.begin(), folder.end(), "..") != folder.end();
   std::error_code error;
@@ -91,7 +94,8 @@ fs::path plain(const fs::path& folder) {
   return path.has_filename() ? path : path.parent_path();
 }
 
-// The part of a path before a ".." must be there: the system climbs out of no folder that is yet to be made.
+// The part of a path before a ".." must be there: the system climbs out of no folder that is yet to
+// be made.
 std::optional<fs::path> missing_below_climb(const fs::path& path) {
   fs::path above;
   for (const fs::path& part : path) {

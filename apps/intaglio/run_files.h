@@ -1,4 +1,5 @@
-// The files that a run reads and writes, checked before any work: no output may replace an input or another output, however its path is spelled.
+// The files that a run reads and writes, checked before any work: no output may replace an input or
+// another output, however its path is spelled.
 #pragma once
 
 #include <filesystem>
@@ -21,11 +22,13 @@ class RunFiles {
   // A folder that the run makes if it is not there.
   void makes(const std::filesystem::path& folder);
 
-  // Every problem of the outputs: names that are too long, folders that are missing, not writable or in the way, sockets and disks, files that are there
-  // (kRefused), the same file twice, inputs. stdin and stdout count where they are files.
+  // Every problem of the outputs: names that are too long, folders that are missing, not writable
+  // or in the way, sockets and disks, files that are there (kRefused), the same file twice, inputs.
+  // stdin and stdout count where they are files.
   std::vector<Error> problems(Overwrite overwrite) const;
 
-  // Makes the folders of makes(). Those that were not there are removed again by remove_folders unless something is in them.
+  // Makes the folders of makes(). Those that were not there are removed again by remove_folders
+  // unless something is in them.
   Status make_folders();
   void remove_folders();
 

@@ -1,4 +1,5 @@
-// Files of matrix products: lines of "[name] m n k [swiglu] [f32|bf16|f16|i32]"; '#' starts a comment.
+// Files of matrix products: lines of "[name] m n k [swiglu] [f32|bf16|f16|i32]"; '#' starts a
+// comment.
 #pragma once
 
 #include <string>
@@ -14,7 +15,8 @@ struct ShapeLine {
   cuda::S8GemmShape shape;  // bf16 output and no epilogue unless the line says so
 };
 
-// kInvalidArgument, with `where`, unless the sizes are within what the kernels and a benchmark's memory can serve.
+// kInvalidArgument, with `where`, unless the sizes are within what the kernels and a benchmark's
+// memory can serve.
 Status check_shape(const cuda::S8GemmShape& shape, const std::string& where);
 
 // Errors: kInvalidArgument naming file, line and what was found.

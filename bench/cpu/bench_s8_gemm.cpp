@@ -1,10 +1,13 @@
-// int8 linear (row quantization included) against oneDNN: s8 s8 s32 with static column scales and prepacked weights, and bf16.
+// int8 linear (row quantization included) against oneDNN: s8 s8 s32 with static column scales and
+// prepacked weights, and bf16.
 //
-//   bench_s8_gemm [--threads T] [--rounds R] [--shapes 1024x4608x4608,16x1152x384] [--isa avx512vnni] [--out result.json] [--amx] [--search-amx] [--max-seconds S] [--cpu-time]
-// Shapes are M x N x K. Every round runs every variant once, in turn, so that they see the same clock and the same neighbours; figures are medians over the
-// rounds, ratios are medians of the ratios of one round. Rows of the result are compared with the reference before anything is timed.
-// --amx compares blockings of the AMX kernel (amx_candidates in s8_bench_amx.h), --search-amx tries many more of large shapes, --max-seconds bounds the timing
-// of a shape.
+//   bench_s8_gemm [--threads T] [--rounds R] [--shapes 1024x4608x4608,16x1152x384] [--isa
+//   avx512vnni] [--out result.json] [--amx] [--search-amx] [--max-seconds S] [--cpu-time] Shapes
+//   are M x N x K. Every round runs every variant once, in turn, so that they see the same clock
+//   and the same neighbours; figures are medians over the rounds, ratios are medians of the ratios
+//   of one round. Rows of the result are compared with the reference before anything is timed.
+// --amx compares blockings of the AMX kernel (amx_candidates in s8_bench_amx.h), --search-amx tries
+// many more of large shapes, --max-seconds bounds the timing of a shape.
 #include <fstream>
 
 #if defined(_OPENMP)

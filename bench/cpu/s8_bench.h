@@ -1,4 +1,5 @@
-// What the int8 benchmark is made of: one product with its operands, oneDNN's versions of it, timing in turn.
+// What the int8 benchmark is made of: one product with its operands, oneDNN's versions of it,
+// timing in turn.
 #pragma once
 
 #include <fmt/format.h>
@@ -60,7 +61,8 @@ T* keep(std::vector<AlignedBuffer>& owner, int64_t count) {
   return owner.back().as<T>();
 }
 
-// Wall time, or with --cpu-time the processor time of the process: on a busy machine the better figure for one thread.
+// Wall time, or with --cpu-time the processor time of the process: on a busy machine the better
+// figure for one thread.
 inline bool use_cpu_time = false;
 
 inline double now() {
@@ -236,10 +238,13 @@ struct Variant {
   std::vector<double> times;
 };
 
-// Times all variants in turn; a timing repeats short calls until it lasts about 2 ms. Stops after max_seconds, but not before three rounds.
+// Times all variants in turn; a timing repeats short calls until it lasts about 2 ms. Stops after
+// max_seconds, but not before three rounds.
 //
-// Threads of the variant before still spin for work when the next one starts, on the same cores: a worker of libgomp for 300000 pauses, 15 ms. So run with
-// GOMP_SPINCOUNT=3000, as long as ThreadPool spins; a pause of a millisecond sends both to sleep, and a call that is not timed wakes those of this variant.
+// Threads of the variant before still spin for work when the next one starts, on the same cores: a
+// worker of libgomp for 300000 pauses, 15 ms. So run with GOMP_SPINCOUNT=3000, as long as
+// ThreadPool spins; a pause of a millisecond sends both to sleep, and a call that is not timed
+// wakes those of this variant.
 inline void time_variants(std::vector<Variant>& variants, int rounds, double max_seconds = 1e9) {
   const double start = now();
   std::vector<int> repeats;

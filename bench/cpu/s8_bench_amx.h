@@ -1,4 +1,5 @@
-// Blockings of the AMX int8 kernel that the benchmark compares, and the rate of the tile unit itself.
+// Blockings of the AMX int8 kernel that the benchmark compares, and the rate of the tile unit
+// itself.
 #pragma once
 
 #include <atomic>
@@ -24,7 +25,8 @@ inline std::string tuning_name(const AmxTuning& t) {
       t.slice_panels, t.pack_a, t.stream_a, t.prefetch_a, t.prefetch_w);
 }
 
-// The candidates of docs/kernels/cpu_s8_gemm.md. "rows" is the first version: rows of A as they are, pieces of 16 steps.
+// The candidates of docs/kernels/cpu_s8_gemm.md. "rows" is the first version: rows of A as they
+// are, pieces of 16 steps.
 inline std::vector<NamedTuning> amx_candidates() {
   return {
       {"rows", {.piece_steps = 16, .slice_panels = 8, .pack_a = false}},
@@ -73,8 +75,8 @@ inline std::vector<NamedTuning> amx_search() {
 }
 
 #if defined(__x86_64__)
-// Products of tiles that never leave the registers, G operations a second of each of `threads` threads at once. If two threads reach half of one thread's
-// rate each, they share a core.
+// Products of tiles that never leave the registers, G operations a second of each of `threads`
+// threads at once. If two threads reach half of one thread's rate each, they share a core.
 inline std::vector<double> amx_register_rates(int threads) {
   struct alignas(64) Config {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};

@@ -1,4 +1,5 @@
-// Problems for the attention kernels: shapes, data that is hard on them, and the verdict over an output.
+// Problems for the attention kernels: shapes, data that is hard on them, and the verdict over an
+// output.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -42,7 +43,8 @@ struct AttentionProblem {
 };
 
 // Inputs of a problem on the device, outputs and their reference.
-// q | k | v of a token lie side by side (int8: q and k apart). Behind the last token come rows of NaN: whoever reads them as keys or values shows it.
+// q | k | v of a token lie side by side (int8: q and k apart). Behind the last token come rows of
+// NaN: whoever reads them as keys or values shows it.
 class AttentionOperands {
  public:
   explicit AttentionOperands(const AttentionProblem& problem) : problem_(problem) {
@@ -82,10 +84,14 @@ class AttentionOperands {
     return out;
   }
 
-  // Empty if `out` is right, else what is wrong. Tolerance, of the norm over the head_dim numbers of a token and head:
-  //   P and out are rounded to bf16, each by up to 2^-9 = 1.95e-3, P one number by one: 2.2e-3 of `spread` and of the value.
-  //   Logits are float sums: up to 16 steps, each rounded to 2^-22 of what `reach` bounds, so weights are off by 2^-18 reach, one way or the other; so are the sums of P v: of `mass`.
-  // A key left out or counted twice is an error of 1 / sqrt(tokens) of `spread`: 3e-2 at 1153 tokens.
+  // Empty if `out` is right, else what is wrong. Tolerance, of the norm over the head_dim numbers
+  // of a token and head:
+  //   P and out are rounded to bf16, each by up to 2^-9 = 1.95e-3, P one number by one: 2.2e-3 of
+  //   `spread` and of the value.
+  //   Logits are float sums: up to 16 steps, each rounded to 2^-22 of what `reach` bounds, so
+  //   weights are off by 2^-18 reach, one way or the other; so are the sums of P v: of `mass`. A
+  //   key left out or counted twice is an error of 1 / sqrt(tokens) of `spread`: 3e-2 at 1153
+  //   tokens.
   std::string judge(const std::vector<uint16_t>& out) const {
     const int64_t d = params_.head_dim, columns = params_.heads * d;
     const auto number = [&](int64_t token, int64_t c) {
@@ -162,7 +168,8 @@ class AttentionOperands {
     rows_.upload(rows);
   }
 
-  // Rows of normals quantized, with rows of the largest numbers there are among them: sums of head_dim * 127 * 127 and near it.
+  // Rows of normals quantized, with rows of the largest numbers there are among them: sums of
+  // head_dim * 127 * 127 and near it.
   std::vector<int8_t> random_s8(std::mt19937& random, int64_t rows) const {
     std::normal_distribution<float> normal(0.0f, 127.0f / 3.5f);
     std::vector<int8_t> x(static_cast<size_t>(rows * problem_.head_dim));

@@ -1,4 +1,5 @@
-// Attention as its formula says (ops/cuda/attention_params.h), in float64, one thread per number: what the kernels are compared with.
+// Attention as its formula says (ops/cuda/attention_params.h), in float64, one thread per number:
+// what the kernels are compared with.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -15,8 +16,9 @@ struct ReferenceOutputs {
   double* value;   // [tokens, heads * head_dim], dense, as the others
   double* spread;  // sqrt(sum (w v)^2): errors of the weights that are independent add up to this
   double* mass;    // sum w |v|: errors that are not
-  float*
-      reach;  // [heads, tokens]: the largest sum |q k| / sqrt(head_dim) of a row, the scale of rounding errors in its logits
+  // [heads, tokens]: the largest sum |q k| / sqrt(head_dim) of a row, the scale of rounding errors
+  // in its logits
+  float* reach;
   double* logits;  // [heads, tokens, tokens]
 };
 

@@ -25,7 +25,8 @@ inline std::string json_string(const std::string& text) {
   return out + '"';
 }
 
-// What nvidia-smi answers to `query` for the current device, its fields one by one; empty if there is no nvidia-smi.
+// What nvidia-smi answers to `query` for the current device, its fields one by one; empty if there
+// is no nvidia-smi.
 inline std::vector<std::string> ask_nvidia_smi(const std::string& query) {
   char bus[32] = "";
   int device = 0;
@@ -55,7 +56,8 @@ inline std::string json_number(const std::string& text) {
   return text.empty() || text[0] < '0' || text[0] > '9' || *end != '\0' ? "null" : text;
 }
 
-// Collects results. write() may be called again and again, so that a run cut short leaves what it had.
+// Collects results. write() may be called again and again, so that a run cut short leaves what it
+// had.
 class Results {
  public:
   // No file if `path` is null.
@@ -76,7 +78,8 @@ class Results {
     }
   }
 
-  // The clock of the multiprocessors and the power right now, printed and kept. Nothing if there is no nvidia-smi.
+  // The clock of the multiprocessors and the power right now, printed and kept. Nothing if there is
+  // no nvidia-smi.
   void sample(const std::string& when) {
     const auto fields = ask_nvidia_smi("clocks.sm,power.draw,temperature.gpu");
     if (fields.size() != 3) return;

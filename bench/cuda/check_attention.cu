@@ -1,11 +1,15 @@
-// Checks, then times, Hopper's attention kernels: sm90a_bf16_attention, sm90a_s8_attention, every tile of each.
+// Checks, then times, Hopper's attention kernels: sm90a_bf16_attention, sm90a_s8_attention, every
+// tile of each.
 //
-//   nvcc -std=c++20 -O3 -I. -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_attention.cu src/ops/cuda/launch/sm90a/sm90a_attention.cu -o check_attention
+//   nvcc -std=c++20 -O3 -I. -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a
+//   bench/cuda/check_attention.cu src/ops/cuda/launch/sm90a/sm90a_attention.cu -o check_attention
 //   ./check_attention [--check-only | --bench-only] [--quick] [--json PATH]
 //
-// Checks: against float64 (attention_reference.cuh; tolerance: AttentionOperands::judge), NaN where it belongs, nothing written outside, the same bits twice.
-// Times: medians of bursts, all tiles in turn, on random normal data. TFLOP/s counts 4 tokens^2 heads head_dim operations, half of that with a causal mask; in the JSON m and n
-// are tokens, k = 2 heads head_dim, or heads head_dim if causal, so that 2 m n k is the same number.
+// Checks: against float64 (attention_reference.cuh; tolerance: AttentionOperands::judge), NaN where
+// it belongs, nothing written outside, the same bits twice. Times: medians of bursts, all tiles in
+// turn, on random normal data. TFLOP/s counts 4 tokens^2 heads head_dim operations, half of that
+// with a causal mask; in the JSON m and n are tokens, k = 2 heads head_dim, or heads head_dim if
+// causal, so that 2 m n k is the same number.
 #include <cstring>
 #include <string>
 

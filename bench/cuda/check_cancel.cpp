@@ -1,6 +1,8 @@
-// How long a picture on a GPU takes to stop: the full-size model with random weights, asked to stop in each phase and at several moments of a step.
+// How long a picture on a GPU takes to stop: the full-size model with random weights, asked to stop
+// in each phase and at several moments of a step.
 //
-// check_cancel WIDTH HEIGHT PRECISION [--json FILE]: exit status 0 if every call returned, and the device had nothing left to do, within 0.5 s.
+// check_cancel WIDTH HEIGHT PRECISION [--json FILE]: exit status 0 if every call returned, and the
+// device had nothing left to do, within 0.5 s.
 #include <fmt/format.h>
 
 #include <atomic>

@@ -1,11 +1,14 @@
-// Checks, then times, the convolutions: sm80_conv2d (every config, and the one it chooses) against plain_conv2d, plain_conv2d against loops on the CPU;
-// then every convolution of the FLUX.2 VAE decoder at 1024 px.
+// Checks, then times, the convolutions: sm80_conv2d (every config, and the one it chooses) against
+// plain_conv2d, plain_conv2d against loops on the CPU; then every convolution of the FLUX.2 VAE
+// decoder at 1024 px.
 //
-//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_conv2d.cu src/ops/cuda/launch/conv2d.cu -o check_conv2d
+//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a
+//   bench/cuda/check_conv2d.cu src/ops/cuda/launch/conv2d.cu -o check_conv2d
 //   ./check_conv2d [--check-only | --bench-only] [--json PATH]
 //
-// Exit status 0: everything agreed. Two kinds of data. Multiples of powers of two, small enough that every sum is exact in float in any order: results
-// must be equal bit for bit. Random data: the orders of summation differ, so a bf16 may be its neighbour, plus 1e-4 of outputs near 1.
+// Exit status 0: everything agreed. Two kinds of data. Multiples of powers of two, small enough
+// that every sum is exact in float in any order: results must be equal bit for bit. Random data:
+// the orders of summation differ, so a bf16 may be its neighbour, plus 1e-4 of outputs near 1.
 // Times are medians of 15 runs on random data, L2 overwritten before each.
 #include <cuda_bf16.h>
 
@@ -58,7 +61,8 @@ __host__ __device__ uint32_t hash(uint64_t i, uint32_t seed) {
   return static_cast<uint32_t>(z >> 32);
 }
 
-// Exact: an integer of -8 .. 8 times `step`. Random: about normal (a sum of four uniform numbers), of deviation `step`.
+// Exact: an integer of -8 .. 8 times `step`. Random: about normal (a sum of four uniform numbers),
+// of deviation `step`.
 __host__ __device__ float number(uint64_t i, uint32_t seed, Data data, float step) {
   if (data == Data::kExact) return step * (static_cast<int>(hash(i, seed) % 17) - 8);
   float sum = -2.0f;
@@ -112,7 +116,8 @@ class Operands {
  public:
   Operands() : bad_(sizeof(Mismatch)) {}
 
-  // Exact data: up to 512 x 9 products of -8 .. 8 by -8 .. 8 stay below 2^24 steps of 2^-7, and four weights of -8 .. 8 are a bf16.
+  // Exact data: up to 512 x 9 products of -8 .. 8 by -8 .. 8 stay below 2^24 steps of 2^-7, and
+  // four weights of -8 .. 8 are a bf16.
   Conv2dParams prepare(const Shape& s, Data data, uint32_t seed) {
     shape_ = s;
     data_ = data;
@@ -287,7 +292,8 @@ struct Layer {
   int times;
 };
 
-// FLUX.2 VAE decoder at 1024 px: channels 512, 512, 256, 128 at 128, 256, 512, 1024 pixels; the attention's v is another op.
+// FLUX.2 VAE decoder at 1024 px: channels 512, 512, 256, 128 at 128, 256, 512, 1024 pixels; the
+// attention's v is another op.
 std::vector<Layer> decoder_layers() {
   const auto square = [](int size, int in, int out, int kernel = 3) {
     return Shape{.height = size, .width = size, .in = in, .out = out, .kernel = kernel};

@@ -1,7 +1,9 @@
-// Pictures on several GPUs of one process: the last device before the first, then one thread a device at the same time. The same request gives the same bits on cards of one kind,
-// whoever drew before and beside it.
+// Pictures on several GPUs of one process: the last device before the first, then one thread a
+// device at the same time. The same request gives the same bits on cards of one kind, whoever drew
+// before and beside it.
 //
-// check_devices MODEL [--json FILE]: exit status 0 if everything agreed; 3 if there are fewer than two GPUs.
+// check_devices MODEL [--json FILE]: exit status 0 if everything agreed; 3 if there are fewer than
+// two GPUs.
 #include <fmt/format.h>
 
 #include <cstdio>

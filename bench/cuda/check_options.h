@@ -11,8 +11,8 @@ struct CheckOptions {
   const char* json = nullptr;
 };
 
-// Reads --check-only, --bench-only, --quick, --json FILE. Another argument goes to `own`, which says whether it is one of the program's. False, with a word
-// on stderr, for an unknown one.
+// Reads --check-only, --bench-only, --quick, --json FILE. Another argument goes to `own`, which
+// says whether it is one of the program's. False, with a word on stderr, for an unknown one.
 template <typename Own>
 bool read_check_options(int argc, char** argv, CheckOptions& options, Own&& own) {
   for (int i = 1; i < argc; ++i) {

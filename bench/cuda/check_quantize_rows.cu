@@ -1,12 +1,17 @@
-// Checks every CUDA row quantizer against the CPU references, then times each against a copy of the same bytes.
+// Checks every CUDA row quantizer against the CPU references, then times each against a copy of the
+// same bytes.
 //
 //   check_quantize_rows [--json PATH] [--commit ID] [--check-only | --time-only]
-// Build: nvcc -std=c++20 -O3 -I. -Isrc -gencode arch=compute_90a,code=sm_90a -Xcompiler -ffp-contract=off -cudart static bench/cuda/check_quantize_rows.cu
-//   src/ops/cuda/launch/{quantize_rows,rotate_quantize_rows}.cu src/quant/rotation.cpp src/ops/ref/quantize.cpp src/core/dtype.cpp
+// Build: nvcc -std=c++20 -O3 -I. -Isrc -gencode arch=compute_90a,code=sm_90a -Xcompiler
+// -ffp-contract=off -cudart static bench/cuda/check_quantize_rows.cu
+//   src/ops/cuda/launch/{quantize_rows,rotate_quantize_rows}.cu src/quant/rotation.cpp
+//   src/ops/ref/quantize.cpp src/core/dtype.cpp
 //
 // Checks: int8 and scale bits are equal.
-// Timing: a graph of launches over as many buffers as exceed four times the L2, 5 warm-up runs and 31 measured ones, median of (events / launches). The yardstick is cudaMemcpyAsync device to
-// device of the same run, read and write counted: `share` of a 1 GiB copy, `same` of a copy that moves as many bytes as the kernel, timed the same way.
+// Timing: a graph of launches over as many buffers as exceed four times the L2, 5 warm-up runs and
+// 31 measured ones, median of (events / launches). The yardstick is cudaMemcpyAsync device to
+// device of the same run, read and write counted: `share` of a 1 GiB copy, `same` of a copy that
+// moves as many bytes as the kernel, timed the same way.
 #include <cuda_runtime.h>
 
 #include <cstdio>

@@ -1,13 +1,18 @@
-// Checks the passes over rows and pictures (norms, residuals, q and k, elementwise, group norm) against double loops, then times each at the sizes of the models.
+// Checks the passes over rows and pictures (norms, residuals, q and k, elementwise, group norm)
+// against double loops, then times each at the sizes of the models.
 //
 //   check_row_ops [--json PATH] [--commit ID] [--check-only | --bench-only]
-// Build: nvcc -std=c++20 -O3 -I. -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a -Xcompiler -ffp-contract=off -cudart static bench/cuda/check_row_ops.cu
-//   src/ops/cuda/launch/{norm_rows,qk_norm_rope,elementwise,euler_step,group_norm}.cu src/core/dtype.cpp
+// Build: nvcc -std=c++20 -O3 -I. -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a
+// -Xcompiler -ffp-contract=off -cudart static bench/cuda/check_row_ops.cu
+//   src/ops/cuda/launch/{norm_rows,qk_norm_rope,elementwise,euler_step,group_norm}.cu
+//   src/core/dtype.cpp
 //
-// Checks: floats against float64 within a few units of the type; int8 bit for bit against the rule of ops/quantize.h on the kernel's own float output; odd rows; guards behind every output; h has the
-// same bits whatever norm follows.
-// Timing: a graph of launches over as many buffers as exceed four times the L2, 5 warm-up runs and 31 measured ones, median of (events / launches). `share` is of a device copy of 1 GiB, read
-// and write counted; the bytes of a pass are those it must move, each input once and each output once.
+// Checks: floats against float64 within a few units of the type; int8 bit for bit against the rule
+// of ops/quantize.h on the kernel's own float output; odd rows; guards behind every output; h has
+// the same bits whatever norm follows.
+// Timing: a graph of launches over as many buffers as exceed four times the L2, 5 warm-up runs and
+// 31 measured ones, median of (events / launches). `share` is of a device copy of 1 GiB, read and
+// write counted; the bytes of a pass are those it must move, each input once and each output once.
 #include <cuda_runtime.h>
 
 #include <memory>
@@ -35,7 +40,8 @@ struct Run {
   double gb_s, share;
 };
 
-// As many arrays of random numbers as there are sets; type bytes 4 is float, 2 bf16, 1 left as it comes.
+// As many arrays of random numbers as there are sets; type bytes 4 is float, 2 bf16, 1 left as it
+// comes.
 class Arrays {
  public:
   Arrays(int sets, int64_t count, int type_bytes) {

@@ -1,11 +1,17 @@
-// Checks, then times, attention by mma.sync: sm80_bf16_attention and sm80_s8_attention (every config), and the plain kernel they are held against.
+// Checks, then times, attention by mma.sync: sm80_bf16_attention and sm80_s8_attention (every
+// config), and the plain kernel they are held against.
 //
-//   nvcc -std=c++20 -O3 -Isrc -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm80_attention.cu src/ops/cuda/launch/{sm80,plain}_attention.cu -o check_sm80_attention
+//   nvcc -std=c++20 -O3 -Isrc -gencode arch=compute_90a,code=sm_90a
+//   bench/cuda/check_sm80_attention.cu src/ops/cuda/launch/{sm80,plain}_attention.cu -o
+//   check_sm80_attention
 //   ./check_sm80_attention [--check-only | --bench-only] [--quick] [--json PATH]
 //
-// Exit status 0: everything agreed. plain_attention in float32 is compared with loops in double, the others with plain_attention on the values that their bf16 or int8 operands stand
-// for: |out - ref| / |ref| < 1e-5 for float32 and < 6e-3 for bf16 outputs (its rounding alone is 1.7e-3, that of P as much again); every element is written and nothing else.
-// Times are medians of bursts with all candidates in turn, on random normal data. FLOP = 4 tokens^2 heads head_dim, half of it when causal.
+// Exit status 0: everything agreed. plain_attention in float32 is compared with loops in double,
+// the others with plain_attention on the values that their bf16 or int8 operands stand for: |out -
+// ref| / |ref| < 1e-5 for float32 and < 6e-3 for bf16 outputs (its rounding alone is 1.7e-3, that
+// of P as much again); every element is written and nothing else. Times are medians of bursts with
+// all candidates in turn, on random normal data. FLOP = 4 tokens^2 heads head_dim, half of it when
+// causal.
 #include <cuda_bf16.h>
 
 #include <cmath>
@@ -49,7 +55,8 @@ __global__ void fill_kernel(__nv_bfloat16* half, float* full, int64_t count, uin
   }
 }
 
-// A block a group of `group` tokens of one head: int8 [heads, tokens, d] with one scale, and the values it stands for, in place of x [tokens, ld].
+// A block a group of `group` tokens of one head: int8 [heads, tokens, d] with one scale, and the
+// values it stands for, in place of x [tokens, ld].
 __global__ void quantize_kernel(float* x, int64_t ld, int tokens, int d, int group, int8_t* q,
                                 float* scales) {
   __shared__ float most[256];
@@ -108,7 +115,8 @@ __device__ double value_of(double x) { return x; }
 __device__ double value_of(float x) { return x; }
 __device__ double value_of(__nv_bfloat16 x) { return __bfloat162float(x); }
 
-// out [rows + 1, ldo] against ref [rows, ld_ref]: `width` columns; everything else must still be 0xff bytes.
+// out [rows + 1, ldo] against ref [rows, ld_ref]: `width` columns; everything else must still be
+// 0xff bytes.
 template <typename Out, typename Ref>
 __global__ void compare_kernel(const Out* out, int64_t ldo, const Ref* ref, int64_t ld_ref,
                                int rows, int width, Distance* distance) {
@@ -130,7 +138,8 @@ __global__ void compare_kernel(const Out* out, int64_t ldo, const Ref* ref, int6
 
 enum class Operands { kF32, kBF16, kS8 };
 
-// Operands of one shape: q | k | v of a token side by side, as bf16 and as the floats they stand for, and q and k as int8 with the floats those stand for.
+// Operands of one shape: q | k | v of a token side by side, as bf16 and as the floats they stand
+// for, and q and k as int8 with the floats those stand for.
 class Problem {
  public:
   Problem(const Shape& shape, uint32_t seed) : shape_(shape) {

@@ -1,10 +1,12 @@
-// Checks, then times, the int8 GEMMs built on mma.sync: sm80_s8_gemm (every config), small_m_s8_gemm, sm75_s8_gemm.
+// Checks, then times, the int8 GEMMs built on mma.sync: sm80_s8_gemm (every config),
+// small_m_s8_gemm, sm75_s8_gemm.
 //
-//   nvcc -std=c++20 -O3 -Isrc -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm80_s8_gemm.cu src/ops/cuda/launch/*.cu -o check_sm80_s8_gemm
+//   nvcc -std=c++20 -O3 -Isrc -gencode arch=compute_90a,code=sm_90a
+//   bench/cuda/check_sm80_s8_gemm.cu src/ops/cuda/launch/*.cu -o check_sm80_s8_gemm
 //   ./check_sm80_s8_gemm [--check-only | --bench-only] [--quick] [--no-flush] [--json PATH]
 //
-// Exit status 0: everything agreed. Times are medians on random normal data: many rows, of bursts with all candidates in turn; few rows, of 21 runs
-// with L2 overwritten before each.
+// Exit status 0: everything agreed. Times are medians on random normal data: many rows, of bursts
+// with all candidates in turn; few rows, of 21 runs with L2 overwritten before each.
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -165,7 +167,8 @@ double tops_of(const S8GemmParams& p, const Times& t) {
   return tera_per_second(p.m, p.n, p.k, t.median_ms);
 }
 
-// Every config, then other rasters of the large tiles and one block a tile; all in turn, so that all see the same clocks.
+// Every config, then other rasters of the large tiles and one block a tile; all in turn, so that
+// all see the same clocks.
 std::vector<cuda::Sm80Launch> large_launches() {
   std::vector<cuda::Sm80Launch> list;
   const auto configs = cuda::sm80_s8_gemm_configs();

@@ -1,11 +1,13 @@
 // Checks, then times, the Hopper int8 GEMM beside cuBLASLt.
 //
-//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a bench/cuda/check_sm90a_s8_gemm.cu src/ops/cuda/library/cublaslt.cpp
+//   nvcc -std=c++20 -O3 -Isrc -Ibench/cuda -gencode arch=compute_90a,code=sm_90a
+//   bench/cuda/check_sm90a_s8_gemm.cu src/ops/cuda/library/cublaslt.cpp
 //     src/ops/cuda/launch/sm90a/sm90a_s8_gemm.cu -ldl -o check_sm90a_s8_gemm
 //   ./check_sm90a_s8_gemm [--check-only | --bench-only] [--quick] [--soak] [--json FILE]
 //
-// Exit status 0: everything agreed. Times are medians over rounds of bursts, candidates in turn, on random normal data. Times are of the product as it
-// is used: scales, bias and a bf16 output for int8; cuBLASLt's int8 writes int32 and leaves the scales to another pass.
+// Exit status 0: everything agreed. Times are medians over rounds of bursts, candidates in turn, on
+// random normal data. Times are of the product as it is used: scales, bias and a bf16 output for
+// int8; cuBLASLt's int8 writes int32 and leaves the scales to another pass.
 #include <cuda_fp8.h>
 
 #include <algorithm>
@@ -91,7 +93,8 @@ constexpr Form kForms[] = {
     {DType::kBF16, GemmEpilogue::kSwiglu, true, true},
 };
 
-// Every config and form of one problem. `spare`: columns between rows of the output, a multiple of 8.
+// Every config and form of one problem. `spare`: columns between rows of the output, a multiple of
+// 8.
 void check_problem(Operands& operands, Problem q, uint32_t seed, int spare,
                    const Sm90aS8GemmSchedule& how, Tally& tally) {
   operands.prepare(q, seed);
@@ -398,7 +401,8 @@ void time_everything(bool quick, Results& results) {
   summarise(outcomes);
 }
 
-// Each candidate alone for as long as power and clocks take to settle: what it does with a clock, and with a joule.
+// Each candidate alone for as long as power and clocks take to settle: what it does with a clock,
+// and with a joule.
 void soak(const Linear& linear, int m, Results& results) {
   constexpr double kMs = 1500.0;
   std::printf("soak %s %d x %d x %d\n", linear.name, m, linear.n, linear.k);

@@ -1,4 +1,5 @@
-// What the GPU checks and benchmarks share: memory, errors, times. Programs of their own, so an error ends them.
+// What the GPU checks and benchmarks share: memory, errors, times. Programs of their own, so an
+// error ends them.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -73,8 +74,9 @@ struct TimingOptions {
   bool flush_l2 = true;
 };
 
-// Event times of `launch(stream)`, one by one. Between runs a buffer larger than any L2 is overwritten, outside the timed span. Nothing waits for
-// the host in between, so the clocks stay where a busy card has them.
+// Event times of `launch(stream)`, one by one. Between runs a buffer larger than any L2 is
+// overwritten, outside the timed span. Nothing waits for the host in between, so the clocks stay
+// where a busy card has them.
 template <typename Launch>
 Times time_on_device(const TimingOptions& options, Launch&& launch) {
   constexpr size_t kFlushBytes = size_t{256} << 20;
@@ -107,8 +109,8 @@ struct Candidate {
   std::function<cudaError_t(cudaStream_t)> launch;
 };
 
-// Times of one launch of each candidate. In each round every candidate runs once untimed, then a timed burst: all see the same clocks, and the work
-// before a burst is its own.
+// Times of one launch of each candidate. In each round every candidate runs once untimed, then a
+// timed burst: all see the same clocks, and the work before a burst is its own.
 inline std::vector<Times> time_interleaved(std::span<const Candidate> candidates, int rounds,
                                            int burst) {
   cudaEvent_t begin, end;

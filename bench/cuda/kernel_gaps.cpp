@@ -1,9 +1,13 @@
-// Gaps between the kernels of a recorded pass, by CUPTI's activity records: a library that the CUDA driver loads into any program.
-//   g++ -O2 -std=c++20 -fPIC -shared -I$CUDA/include -o libkernel_gaps.so bench/cuda/kernel_gaps.cpp -L$CUDA/lib64 -lcupti
+// Gaps between the kernels of a recorded pass, by CUPTI's activity records: a library that the CUDA
+// driver loads into any program.
+//   g++ -O2 -std=c++20 -fPIC -shared -I$CUDA/include -o libkernel_gaps.so
+//   bench/cuda/kernel_gaps.cpp -L$CUDA/lib64 -lcupti
 //   CUDA_INJECTION64_PATH=./libkernel_gaps.so intaglio bench step --precision int8 ...
-// At the end of the program it prints, for every kernel, copy and fill on the device in the order of their begin, the share of time in which none ran. Stretches
-// of `kPause` or more without work are the host's doing (a benchmark between two passes) and separate runs: they are no gaps. Tracing by itself costs
-// time between kernels, so what it finds is an upper bound. INTAGLIO_GAPS_FROM=seconds leaves out what began earlier, e.g. loading; INTAGLIO_GAPS_JSON=file
+// At the end of the program it prints, for every kernel, copy and fill on the device in the order
+// of their begin, the share of time in which none ran. Stretches of `kPause` or more without work
+// are the host's doing (a benchmark between two passes) and separate runs: they are no gaps.
+// Tracing by itself costs time between kernels, so what it finds is an upper bound.
+// INTAGLIO_GAPS_FROM=seconds leaves out what began earlier, e.g. loading; INTAGLIO_GAPS_JSON=file
 // writes the runs there.
 #include <cupti.h>
 

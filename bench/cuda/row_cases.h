@@ -1,4 +1,5 @@
-// Host side of check_quantize_rows: rows with odd values at fixed places, and what the references make of them.
+// Host side of check_quantize_rows: rows with odd values at fixed places, and what the references
+// make of them.
 #pragma once
 
 #include <algorithm>
@@ -81,7 +82,8 @@ struct RowData {
   std::vector<float> scale;
 };
 
-// Row r has something odd by r % 16: 1 zeros of both signs, 2 a NaN, 3 an Inf, 4 tiny, 5 subnormal, 6 huge, 7 ties, 8 one outlier, 9 a NaN with sign and payload.
+// Row r has something odd by r % 16: 1 zeros of both signs, 2 a NaN, 3 an Inf, 4 tiny, 5 subnormal,
+// 6 huge, 7 ties, 8 one outlier, 9 a NaN with sign and payload.
 inline float case_value(int row, int64_t column, int64_t columns) {
   const float value =
       random_value(static_cast<uint64_t>(row) * 131071u + static_cast<uint64_t>(column));

@@ -90,7 +90,8 @@ inline void expect_quantized(Verdicts& verdicts, const float* values, int64_t co
   }
 }
 
-// x / sqrt(mean(x^2) + eps), or of x - mean with layer; NaN throughout if the sum of squares is not finite.
+// x / sqrt(mean(x^2) + eps), or of x - mean with layer; NaN throughout if the sum of squares is not
+// finite.
 inline std::vector<double> normed_row(const float* x, int64_t cols, bool layer, double eps) {
   double mean = 0.0, squares = 0.0;
   if (layer) {

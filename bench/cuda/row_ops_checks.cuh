@@ -1,4 +1,5 @@
-// The checks of check_row_ops for norms, residuals, q and k and group norm: each launcher against double loops.
+// The checks of check_row_ops for norms, residuals, q and k and group norm: each launcher against
+// double loops.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,4 +1,5 @@
-// Device side of the row benchmarks: graphs of launches, and the copy everything is measured against.
+// Device side of the row benchmarks: graphs of launches, and the copy everything is measured
+// against.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -18,7 +19,8 @@ struct Timing {
   double median_us = 0, min_us = 0, max_us = 0;  // of one launch
 };
 
-// Times `launches` calls enqueued by `enqueue(i, stream)`, captured once and replayed: no launch cost of the host, and proof that capture works.
+// Times `launches` calls enqueued by `enqueue(i, stream)`, captured once and replayed: no launch
+// cost of the host, and proof that capture works.
 inline Timing time_graph(int launches, const std::function<void(int, cudaStream_t)>& enqueue) {
   constexpr int kWarmUps = 5, kSamples = 31;
   cudaStream_t stream;

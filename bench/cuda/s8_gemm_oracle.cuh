@@ -1,4 +1,5 @@
-// The oracle of the CUDA int8 GEMM checks, written apart from the kernels under test: random operands, a plain int32 product, comparisons.
+// The oracle of the CUDA int8 GEMM checks, written apart from the kernels under test: random
+// operands, a plain int32 product, comparisons.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -21,7 +22,8 @@ __host__ __device__ inline uint32_t hash32(uint64_t x) {
   return static_cast<uint32_t>(x >> 32);
 }
 
-// normal: sum of four uniforms, sigma 31, as a row scaled by its largest of some thousands of normal values has it. Otherwise all of
+// normal: sum of four uniforms, sigma 31, as a row scaled by its largest of some thousands of
+// normal values has it. Otherwise all of
 // -128 to 127 alike.
 __global__ void fill_s8_kernel(int8_t* to, int64_t count, uint32_t seed, bool normal) {
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
@@ -68,7 +70,8 @@ void convert_s8(const int8_t* from, T* to, int64_t count) {
   require(cudaGetLastError(), "convert_s8");
 }
 
-// sums [m, n] dense. 16 x 16 outputs a block, 64 bytes of k at a time; bytes are loaded one by one, so no alignment is assumed.
+// sums [m, n] dense. 16 x 16 outputs a block, 64 bytes of k at a time; bytes are loaded one by one,
+// so no alignment is assumed.
 __global__ void plain_product_kernel(const S8GemmParams p, int32_t* sums) {
   __shared__ int8_t a[16][68], w[16][68];
   const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
@@ -134,9 +137,10 @@ __device__ inline double scaled_f64(const S8GemmParams& p, int64_t sum, int64_t 
   return product + bias;
 }
 
-// Rows 0 to m (one past the end) and columns 0 to ldo - 1: inside, the output must agree with the sums; outside, it must still be poison.
-// int32: all bits. Floats: within one unit in the last place of float64, plus the rounding of the float steps; a NaN scale gives NaN. And without
-// SwiGLU the bits must be those of float steps rounded one by one.
+// Rows 0 to m (one past the end) and columns 0 to ldo - 1: inside, the output must agree with the
+// sums; outside, it must still be poison. int32: all bits. Floats: within one unit in the last
+// place of float64, plus the rounding of the float steps; a NaN scale gives NaN. And without SwiGLU
+// the bits must be those of float steps rounded one by one.
 __global__ void compare_kernel(const S8GemmParams p, const int32_t* sums, Mismatch* result) {
   const int64_t index = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (index >= (int64_t{p.m} + 1) * p.ldo) return;

@@ -1,4 +1,5 @@
-// Problems of the CUDA int8 GEMM checks and benchmarks: operands on the device, ways to run a product, and the check of one against the oracle.
+// Problems of the CUDA int8 GEMM checks and benchmarks: operands on the device, ways to run a
+// product, and the check of one against the oracle.
 #pragma once
 
 #include <cmath>
@@ -27,7 +28,8 @@ struct Problem {
   bool bias = true, nan_row = false, normal = false;
 };
 
-// Operands of one problem. Everything outside the matrices is random too: padding that leaks into a sum shows.
+// Operands of one problem. Everything outside the matrices is random too: padding that leaks into a
+// sum shows.
 class Operands {
  public:
   const S8GemmParams& prepare(const Problem& q, uint32_t seed) {
@@ -68,7 +70,8 @@ class Operands {
     return output(q);
   }
 
-  // Another form of output of the problem prepared last: out, epilogue, bias and out_pad of `q` count, the rest stays.
+  // Another form of output of the problem prepared last: out, epilogue, bias and out_pad of `q`
+  // count, the rest stays.
   const S8GemmParams& output(const Problem& q) {
     const bool swiglu = q.epilogue == GemmEpilogue::kSwiglu && q.out != DType::kI32;
     params_.ldo = (swiglu ? params_.n / 2 : params_.n) + q.out_pad;

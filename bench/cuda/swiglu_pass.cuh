@@ -9,7 +9,8 @@
 
 namespace intaglio::bench {
 
-// x [rows, columns] bf16, 16 gates and 16 ups in turn -> y [rows, columns / 2]. A thread makes 8 outputs: two loads and a store of 16 bytes.
+// x [rows, columns] bf16, 16 gates and 16 ups in turn -> y [rows, columns / 2]. A thread makes 8
+// outputs: two loads and a store of 16 bytes.
 __global__ void __launch_bounds__(256)
     swiglu_pass_kernel(const uint4* __restrict__ x, uint4* __restrict__ y, int64_t count) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;

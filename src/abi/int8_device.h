@@ -1,5 +1,6 @@
 // What the C interface's linear asks of a GPU: its driver, the row quantizer and the int8 product
-// (ops/cuda/launch/int8_linear.h), behind an interface so that tests can make up devices and pointers.
+// (ops/cuda/launch/int8_linear.h), behind an interface so that tests can make up devices and
+// pointers.
 #pragma once
 
 #include "core/status.h"

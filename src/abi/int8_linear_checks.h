@@ -1,5 +1,5 @@
-// Argument checks of the C interface's INT8 linear: plain C++ that runs without a GPU. Each error names the argument, what was found and what
-// is expected.
+// Argument checks of the C interface's INT8 linear: plain C++ that runs without a GPU. Each error
+// names the argument, what was found and what is expected.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@ inline constexpr int64_t kMaxK = 130000;  // sums stay exact in int32 (ops/s8_ge
 inline constexpr uint64_t kWorkspaceAlignment = 256;
 inline constexpr int64_t kQuantizedStride = 16;  // what the row quantizer writes at once
 
-// A checked descriptor. Strides are filled in; pointers of `gemm` are null. A float a is quantized to `q` and `scale` in the workspace, and then
-// gemm.lda is the stride there.
+// A checked descriptor. Strides are filled in; pointers of `gemm` are null. A float a is quantized
+// to `q` and `scale` in the workspace, and then gemm.lda is the stride there.
 struct LinearPlan {
   cuda::S8GemmParams gemm{};
   DType a_type = DType::kI8;
@@ -37,7 +37,8 @@ Expected<LinearPlan> plan_linear(const intaglio_int8_linear_desc& desc);
 // Bytes of workspace when the product itself wants `gemm_bytes`.
 uint64_t workspace_bytes(const LinearPlan& plan, size_t gemm_bytes);
 
-// Checks pointers and stream; returns the device that everything belongs to. The workspace's size is left to check_workspace.
+// Checks pointers and stream; returns the device that everything belongs to. The workspace's size
+// is left to check_workspace.
 Expected<int> check_linear_args(const LinearPlan& plan, const intaglio_int8_linear_args& args,
                                 const DeviceQueries& queries);
 

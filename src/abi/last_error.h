@@ -6,7 +6,8 @@
 
 namespace intaglio::abi {
 
-// Keeps the error's message for intaglio_last_error() and gives its code; INTAGLIO_OK leaves the message alone.
+// Keeps the error's message for intaglio_last_error() and gives its code; INTAGLIO_OK leaves the
+// message alone.
 intaglio_status report(const Status& status) noexcept;
 
 const char* last_error() noexcept;

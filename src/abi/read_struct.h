@@ -1,4 +1,5 @@
-// Structs of the C interface that grow: a caller built against an older or newer header passes its own size.
+// Structs of the C interface that grow: a caller built against an older or newer header passes its
+// own size.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +13,8 @@ namespace intaglio::abi {
 // Larger sizes are taken for uninitialised memory: no version of a struct comes near.
 inline constexpr uint64_t kMaxStructSize = 4096;
 
-// Copies `from` into `to`, a struct of this library's version: missing fields are zero, unknown ones must be zero. `first_size` is the size of
-// the struct's first version.
+// Copies `from` into `to`, a struct of this library's version: missing fields are zero, unknown
+// ones must be zero. `first_size` is the size of the struct's first version.
 template <typename T>
 Status read_struct(const T* from, const char* name, uint64_t first_size, T& to) {
   if (from == nullptr)

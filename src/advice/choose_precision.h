@@ -15,9 +15,10 @@ struct ChosenPrecision {
   std::string reason;  // for people
 };
 
-// Opens `model` at each precision, the fastest first (advice/deployment_map.h), and takes the one whose step is the shortest among those that fit. With
-// `options.vram_budget`, or where nothing fits without one, layers may stream: a step then takes as long as its copies at least. kOutOfMemory of the
-// fastest if none fits.
+// Opens `model` at each precision, the fastest first (advice/deployment_map.h), and takes the one
+// whose step is the shortest among those that fit. With `options.vram_budget`, or where nothing
+// fits without one, layers may stream: a step then takes as long as its copies at least.
+// kOutOfMemory of the fastest if none fits.
 Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const Model>& model,
                                            const PipelineOptions& options,
                                            const PictureRequest& request);

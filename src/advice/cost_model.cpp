@@ -6,7 +6,8 @@
 namespace intaglio {
 namespace {
 
-// Shares of the peak that whole passes reached on an H100 80GB HBM3 (bench/results/map_h100.json and h100_step.json).
+// Shares of the peak that whole passes reached on an H100 80GB HBM3 (bench/results/map_h100.json
+// and h100_step.json).
 struct Shares {
   double s8_linears = 0.0, bf16_linears = 0.0, fp8_linears = 0.0;
   double s8_attention = 0.0, bf16_attention = 0.0;
@@ -24,7 +25,8 @@ constexpr Shares kMma{.s8_linears = 0.76,
                       .bf16_attention = 0.66};
 constexpr double kMemoryShare = 0.82;
 
-// Attention by mma.sync reads its operands from shared memory: TFLOP/s that this allows on an H100's 132 multiprocessors at 1.98 GHz.
+// Attention by mma.sync reads its operands from shared memory: TFLOP/s that this allows on an
+// H100's 132 multiprocessors at 1.98 GHz.
 constexpr double kSharedS8 = 560.0, kSharedBf16 = 420.0, kSharedAt = 132 * 1.98;
 
 constexpr int kWgmmaCapability = 90;
@@ -99,7 +101,8 @@ double rewritten_bytes(Precision precision, double weights) {
   return 0.0;
 }
 
-// Of a pass, all layers: h in and out and the linear's output in, twice a layer, then the next linear's rows; q and k through norm and rope; rows to int8 or e4m3.
+// Of a pass, all layers: h in and out and the linear's output in, twice a layer, then the next
+// linear's rows; q and k through norm and rope; rows to int8 or e4m3.
 double passes_bytes(Precision precision, const Sizes& s) {
   const double element = precision == Precision::kFp32 ? 4.0 : 2.0;
   const bool narrow = precision == Precision::kInt8 || precision == Precision::kFp8;

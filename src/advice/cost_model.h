@@ -1,5 +1,7 @@
-// What a pass of the transformer should take on a card, without running it: a roofline with the shares of each limit that the kernels reached on an H100. It
-// ranks precisions where nothing was measured, and makes the modelled rows of docs/deployment-map.md, which also holds it against measurements.
+// What a pass of the transformer should take on a card, without running it: a roofline with the
+// shares of each limit that the kernels reached on an H100. It ranks precisions where nothing was
+// measured, and makes the modelled rows of docs/deployment-map.md, which also holds it against
+// measurements.
 //
 //   linears     2 m n k / (share x peak rate of the precision's product)
 //   weights     bytes of weights that a pass writes anew (int8-dequant, nf4) / (share x memory rate)
@@ -20,7 +22,8 @@
 
 namespace intaglio {
 
-// Rates of a card, dense. Of the instructions that this engine's kernels use on it: wgmma on compute capability 9.0, mma.sync elsewhere.
+// Rates of a card, dense. Of the instructions that this engine's kernels use on it: wgmma on
+// compute capability 9.0, mma.sync elsewhere.
 struct CardRates {
   std::string_view name;  // part of the driver's name of the card
   int compute_capability = 0;
@@ -28,8 +31,9 @@ struct CardRates {
   double clock_ghz = 0.0;
   double s8_tops = 0.0;      // int8 products, int32 sums
   double bf16_tflops = 0.0;  // float sums
-  double bf16_lt_tflops =
-      0.0;  // what cuBLASLt may use; the same but for cards whose newest instructions this engine has no kernels for
+  // What cuBLASLt may use; the same but for cards whose newest instructions this engine has no
+  // kernels for
+  double bf16_lt_tflops = 0.0;
   double fp8_tflops = 0.0;  // 0: no product with row and column scales
   double memory_gb_s = 0.0;
   double memory_gb = 0.0;

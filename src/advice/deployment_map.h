@@ -35,7 +35,8 @@ struct DeploymentMap {
 // `where` names the text in errors: kBadFormat.
 Expected<DeploymentMap> parse_deployment_map(std::string_view text, const std::string& where);
 
-// Where a card's map is kept: $XDG_CACHE_HOME/intaglio/map/<device>.json, else ~/.cache/intaglio/map. kNotFound if neither names an absolute folder.
+// Where a card's map is kept: $XDG_CACHE_HOME/intaglio/map/<device>.json, else
+// ~/.cache/intaglio/map. kNotFound if neither names an absolute folder.
 Expected<std::filesystem::path> deployment_map_file(std::string_view device);
 // The kept map; nullopt if there is none. A broken one is an error.
 Expected<std::optional<DeploymentMap>> kept_deployment_map(std::string_view device);
@@ -45,9 +46,9 @@ struct RankedPrecision {
   double step_ms = 0.0;   // of a guided step at about this size; 0 on a CPU
   bool measured = false;  // else by advice/cost_model.h
 };
-// The precisions that the context's device has, the fastest first, for passes of `model` with so many
-// tokens; what was measured of another model ranks alike. fp32, the oracle, comes last. On a CPU int8 is first, as measured on
-// every instruction set (bench/results/cpu_*.json).
+// The precisions that the context's device has, the fastest first, for passes of `model` with so
+// many tokens; what was measured of another model ranks alike. fp32, the oracle, comes last. On a
+// CPU int8 is first, as measured on every instruction set (bench/results/cpu_*.json).
 std::vector<RankedPrecision> rank_precisions(const Context& context, const Model& model,
                                              int64_t text_tokens, int64_t image_tokens,
                                              const std::optional<DeploymentMap>& map);

@@ -1,4 +1,5 @@
-// A bump allocator over one planned block: forward passes take their activations and scratch from it and give them back in scopes.
+// A bump allocator over one planned block: forward passes take their activations and scratch from
+// it and give them back in scopes.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +21,8 @@ class Arena {
     return Arena(std::move(buffer));
   }
 
-  // `count` elements, 64-byte aligned, uninitialised. kOutOfMemory names both sizes: the plan was too small.
+  // `count` elements, 64-byte aligned, uninitialised. kOutOfMemory names both sizes: the plan was
+  // too small.
   template <typename T>
   Expected<T*> take(int64_t count) {
     // Beyond these the byte count below would wrap and a tiny block would pass for a huge one.

@@ -49,8 +49,8 @@ tl::unexpected<Error> cannot_write(const fs::path& target, std::string_view reas
   return make_error(ErrorCode::kIo, "{}: cannot write: {}", target.string(), reason);
 }
 
-// The file that a chain of links ends at, which need not exist. Not every link says in words where it
-// leads (/proc/self/fd/1 of a pipe), so this is for regular files and nothing.
+// The file that a chain of links ends at, which need not exist. Not every link says in words where
+// it leads (/proc/self/fd/1 of a pipe), so this is for regular files and nothing.
 Expected<fs::path> follow_links(const fs::path& target) {
   constexpr int kMostLinks = 40;  // the system's own limit
   fs::path path = target;

@@ -11,9 +11,9 @@
 
 namespace intaglio {
 
-// Where the system allows it the file has no name until it is whole, so that nothing is left however
-// the process ends. Elsewhere it has a temporary one in the target's folder, which the destructor
-// and `remove_temporary_files` remove.
+// Where the system allows it the file has no name until it is whole, so that nothing is left
+// however the process ends. Elsewhere it has a temporary one in the target's folder, which the
+// destructor and `remove_temporary_files` remove.
 //
 // A link is written through. A character device or a pipe takes the bytes as they come; everything
 // else that is no regular file is refused, never replaced.
@@ -58,8 +58,8 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-// Removes the temporary files of all AtomicFiles that have one. Async-signal-safe, for a handler that
-// ends the process: nothing may be written afterwards.
+// Removes the temporary files of all AtomicFiles that have one. Async-signal-safe, for a handler
+// that ends the process: nothing may be written afterwards.
 void remove_temporary_files() noexcept;
 
 }  // namespace intaglio

@@ -1,4 +1,5 @@
-// What an op runs on: a GPU and a stream, or threads and an instruction set, and scratch memory. The caller owns all of it.
+// What an op runs on: a GPU and a stream, or threads and an instruction set, and scratch memory.
+// The caller owns all of it.
 #pragma once
 
 #include <atomic>
@@ -13,16 +14,17 @@
 namespace intaglio {
 
 struct Context {
-  // The GPU that ops run on, which is the thread's current device; every pointer to tensors and weights is then its memory, and ops only put work on
-  // `stream` (a cudaStream_t). nullptr: they run on the CPU and have finished when they return.
+  // The GPU that ops run on, which is the thread's current device; every pointer to tensors and
+  // weights is then its memory, and ops only put work on `stream` (a cudaStream_t). nullptr: they
+  // run on the CPU and have finished when they return.
   const CudaDevice* gpu = nullptr;
   void* stream = nullptr;
   int threads = 1;
   CpuFeatures cpu;
   const std::atomic<bool>* cancel =
       nullptr;  // set by the caller to stop; models look at it once a layer
-  Arena* scratch =
-      nullptr;  // memory of the device; ops take what they need in a scope and give it back before they return
+  // Memory of the device; ops take what they need in a scope and give it back before they return
+  Arena* scratch = nullptr;
 };
 
 // kCancelled once the caller has asked to stop.

@@ -75,7 +75,8 @@ fs::path unescaped(const std::string& text) {
   return out;
 }
 
-// "30 22 0:27 /top /where rw,relatime shared:1 - cgroup2 cgroup2 rw": any number of words before the dash.
+// "30 22 0:27 /top /where rw,relatime shared:1 - cgroup2 cgroup2 rw": any number of words before
+// the dash.
 std::vector<Mount> read_mounts(const fs::path& root) {
   std::vector<Mount> mounts;
   std::ifstream file(root / "proc/self/mountinfo");
@@ -91,8 +92,8 @@ std::vector<Mount> read_mounts(const fs::path& root) {
   return mounts;
 }
 
-// The folders of a group and of those around it, as far as they are mounted. A group outside of what is mounted (a container's own name space shows
-// that) leaves the mounted top.
+// The folders of a group and of those around it, as far as they are mounted. A group outside of
+// what is mounted (a container's own name space shows that) leaves the mounted top.
 std::vector<fs::path> folders_of(const Mount& mount, const fs::path& group) {
   fs::path below = group.lexically_relative(mount.top);
   if (below.empty() || *below.begin() == "..") below = ".";

@@ -1,5 +1,6 @@
-// Copies from host memory to a GPU beside its compute: a stream of its own, ordered with the context's stream by events. The host never waits, so the
-// copies become part of a recorded graph together with the work that they are ordered with.
+// Copies from host memory to a GPU beside its compute: a stream of its own, ordered with the
+// context's stream by events. The host never waits, so the copies become part of a recorded graph
+// together with the work that they are ordered with.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +12,9 @@
 
 namespace intaglio {
 
-// Each slot is a place on the device with two marks, set in turns: full, set by the copies, and free, set by the compute. A mark must have been set since
-// the last `fork` before anything waits for it: a recorded graph may not refer to what happened before it.
+// Each slot is a place on the device with two marks, set in turns: full, set by the copies, and
+// free, set by the compute. A mark must have been set since the last `fork` before anything waits
+// for it: a recorded graph may not refer to what happened before it.
 class CopyQueue {
  public:
   virtual ~CopyQueue() = default;
@@ -34,7 +36,8 @@ class CopyQueue {
 // kUnsupported on the CPU, where there is nothing to copy.
 Expected<std::unique_ptr<CopyQueue>> make_copy_queue(const Context& context, size_t slots);
 
-// Host memory that a GPU's copy engine reads by itself: it cannot be swapped out. On the CPU, any memory.
+// Host memory that a GPU's copy engine reads by itself: it cannot be swapped out. On the CPU, any
+// memory.
 Expected<AlignedBuffer> allocate_pinned(const Context& context, size_t bytes);
 
 }  // namespace intaglio

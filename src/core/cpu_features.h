@@ -1,4 +1,5 @@
-// What this processor can run, asked once; INTAGLIO_CPU_ISA=ref|avx2|avx512vnni|amx forces a lower level for tests and comparisons.
+// What this processor can run, asked once; INTAGLIO_CPU_ISA=ref|avx2|avx512vnni|amx forces a lower
+// level for tests and comparisons.
 #pragma once
 
 #include <optional>
@@ -28,7 +29,8 @@ const CpuFeatures& host_cpu_features();
 // `features` lowered to at most `limit`.
 CpuFeatures limit_cpu_features(const CpuFeatures& features, CpuIsa limit);
 
-// The host's features lowered by INTAGLIO_CPU_ISA if it is set; an error if it names no level or one this CPU lacks.
+// The host's features lowered by INTAGLIO_CPU_ISA if it is set; an error if it names no level or
+// one this CPU lacks.
 Expected<CpuFeatures> selected_cpu_features();
 
 }  // namespace intaglio

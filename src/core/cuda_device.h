@@ -1,4 +1,5 @@
-// What ops need to know of an NVIDIA GPU. Plain numbers: no CUDA header, so host code and tests can make one up.
+// What ops need to know of an NVIDIA GPU. Plain numbers: no CUDA header, so host code and tests can
+// make one up.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
-// Element types and their conversions. bf16 and fp16 are storage types here: arithmetic happens in float.
+// Element types and their conversions. bf16 and fp16 are storage types here: arithmetic happens in
+// float.
 #pragma once
 
 #include <bit>
@@ -100,7 +101,8 @@ struct DTypeOf<uint8_t> {
 template <typename T>
 inline constexpr DType kDTypeOf = DTypeOf<T>::value;
 
-// Converts `count` elements to float. `source` may be unaligned. Only F64, F32, F16 and BF16 are floats.
+// Converts `count` elements to float. `source` may be unaligned. Only F64, F32, F16 and BF16 are
+// floats.
 bool is_float(DType dtype);
 void convert_to_f32(const void* source, DType source_dtype, float* target, size_t count);
 

@@ -10,7 +10,8 @@ namespace {
 struct Range {
   int32_t first, last;
 };
-// Unicode's categories Cc, Cf, Zl and Zp but the two joiners, in order; its database says which (15.1).
+// Unicode's categories Cc, Cf, Zl and Zp but the two joiners, in order; its database says which
+// (15.1).
 constexpr std::array<Range, 24> kEscaped = {
     {{0x00, 0x1f},       {0x7f, 0x9f},       {0xad, 0xad},       {0x600, 0x605},
      {0x61c, 0x61c},     {0x6dd, 0x6dd},     {0x70f, 0x70f},     {0x890, 0x891},
@@ -24,7 +25,8 @@ struct Decoded {
   size_t bytes = 1;
 };
 
-// The code point that `text`, not empty, begins with; overlong forms, surrogates and what lies beyond U+10FFFF are no UTF-8 (RFC 3629).
+// The code point that `text`, not empty, begins with; overlong forms, surrogates and what lies
+// beyond U+10FFFF are no UTF-8 (RFC 3629).
 Decoded decode(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const int32_t lead = byte(0);

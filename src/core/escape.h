@@ -10,11 +10,14 @@
 
 namespace intaglio {
 
-// kIndented: a line break stays where two spaces follow, as they do within messages of several lines: no text can begin a line of its own.
+// kIndented: a line break stays where two spaces follow, as they do within messages of several
+// lines: no text can begin a line of its own.
 enum class LineBreaks { kEscaped, kIndented };
 
-// `text` with \xNN for each byte of what moves a cursor, turns the direction of writing, breaks a line or is no UTF-8: C0 and C1 controls, DEL, format
-// characters (all of Unicode's Cf but the two joiners that emoji and some scripts need) and line separators. What is escaped once stays as it is.
+// `text` with \xNN for each byte of what moves a cursor, turns the direction of writing, breaks a
+// line or is no UTF-8: C0 and C1 controls, DEL, format characters (all of Unicode's Cf but the two
+// joiners that emoji and some scripts need) and line separators. What is escaped once stays as it
+// is.
 std::string escaped(std::string_view text, LineBreaks line_breaks = LineBreaks::kEscaped);
 
 // Whether escaped() would write \xNN for a valid code point.
@@ -57,7 +60,8 @@ decltype(auto) message_argument(const fmt::join_view<It, Sentinel>& items) {
 
 }  // namespace detail
 
-// A message for people: every text among `args` is escaped, line breaks too, so those of the result are the format's and of OwnLines.
+// A message for people: every text among `args` is escaped, line breaks too, so those of the result
+// are the format's and of OwnLines.
 template <typename... Args>
 std::string message_of(fmt::format_string<Args...> format, Args&&... args) {
   return [&format](const auto&... safe) {

@@ -17,8 +17,8 @@ Expected<std::string> read_file(const std::filesystem::path& path,
 // Writes atomically: temporary file beside the target, fsync, rename.
 Status write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
-// $XDG_CACHE_HOME/intaglio/`name`, else ~/.cache/intaglio/`name`; not made. kNotFound, naming `what` is kept there, if neither variable names an absolute
-// folder.
+// $XDG_CACHE_HOME/intaglio/`name`, else ~/.cache/intaglio/`name`; not made. kNotFound, naming
+// `what` is kept there, if neither variable names an absolute folder.
 Expected<std::filesystem::path> cache_folder(std::string_view name, std::string_view what);
 
 }  // namespace intaglio

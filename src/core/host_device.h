@@ -10,7 +10,8 @@
 #define INTAGLIO_HOST_DEVICE __attribute__((always_inline)) inline
 #endif
 
-// Before a template of such a function that calls what it is given: that runs where its caller does.
+// Before a template of such a function that calls what it is given: that runs where its caller
+// does.
 #if defined(__CUDACC__)
 #define INTAGLIO_CALLS_BACK _Pragma("nv_exec_check_disable")
 #else

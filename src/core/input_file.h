@@ -23,8 +23,8 @@ class InputFile {
 
   const std::filesystem::path& path() const { return path_; }
   uint64_t size() const { return size_; }
-  // Fills `target` from `offset` on, which must lie within the size. kIo if the file is no longer as it was when it was opened, by its size and the time it
-  // was last written to. Thread-safe.
+  // Fills `target` from `offset` on, which must lie within the size. kIo if the file is no longer
+  // as it was when it was opened, by its size and the time it was last written to. Thread-safe.
   Status read(uint64_t offset, std::span<std::byte> target) const;
 
  private:

@@ -1,4 +1,5 @@
-// Memory of a context's device and the copies to and from it. On the CPU these are malloc and memcpy, so model code is the same for both.
+// Memory of a context's device and the copies to and from it. On the CPU these are malloc and
+// memcpy, so model code is the same for both.
 #pragma once
 
 #include <cstddef>
@@ -11,10 +12,12 @@
 
 namespace intaglio {
 
-// Uninitialised memory of the context's device, aligned to 64 bytes at least. kOutOfMemory with the size.
+// Uninitialised memory of the context's device, aligned to 64 bytes at least. kOutOfMemory with the
+// size.
 Expected<AlignedBuffer> allocate(const Context& context, size_t bytes);
 
-// Copies are ordered with the context's other work. `copy_in` has read `host` when it returns; after `copy_out` the data is there.
+// Copies are ordered with the context's other work. `copy_in` has read `host` when it returns;
+// after `copy_out` the data is there.
 Status copy_in(const Context& context, void* target, const void* host, size_t bytes);
 Status copy_out(const Context& context, void* host, const void* source, size_t bytes);
 // Inside the device's memory; no overlap.

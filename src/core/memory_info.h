@@ -10,8 +10,9 @@
 
 namespace intaglio {
 
-// Bytes that can be taken without swapping: the least of the system's available memory, what the control groups leave, and the limits on address space
-// and data. `root` is the folder that proc and the mounted groups lie in.
+// Bytes that can be taken without swapping: the least of the system's available memory, what the
+// control groups leave, and the limits on address space and data. `root` is the folder that proc
+// and the mounted groups lie in.
 uint64_t available_memory_bytes(const std::filesystem::path& root = "/");
 
 // Highest resident size of this process so far.

@@ -8,7 +8,8 @@
 
 namespace intaglio {
 
-// What `body` (a Status() or Expected()) returns; kOutOfMemory if an allocation fails in it. `doing` completes "out of memory while".
+// What `body` (a Status() or Expected()) returns; kOutOfMemory if an allocation fails in it.
+// `doing` completes "out of memory while".
 template <typename Body>
 auto guard_memory(std::string_view doing, Body&& body) -> decltype(body()) {
   try {

@@ -9,8 +9,8 @@
 
 namespace intaglio {
 
-// Calls fn(begin, end, thread) over [0, count) in pieces of at most `grain`, handed out dynamically. `thread` is in [0, threads).
-// What fn throws ends the loop and reaches the caller.
+// Calls fn(begin, end, thread) over [0, count) in pieces of at most `grain`, handed out
+// dynamically. `thread` is in [0, threads). What fn throws ends the loop and reaches the caller.
 template <typename Fn>
 void parallel_for(int threads, int64_t count, int64_t grain, Fn&& fn) {
   if (count <= 0) return;

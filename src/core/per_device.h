@@ -1,5 +1,6 @@
-// A value a device that is made when it is first asked for and kept as long as its holder: what a process learns or prepares for one GPU is not
-// true of the next. No CUDA type, so that it is tested without a card.
+// A value a device that is made when it is first asked for and kept as long as its holder: what a
+// process learns or prepares for one GPU is not true of the next. No CUDA type, so that it is
+// tested without a card.
 #pragma once
 
 #include <map>
@@ -8,7 +9,8 @@
 
 namespace intaglio {
 
-// Threads may ask at the same time: each ordinal's value is made once, and those who ask for another device do not wait for it.
+// Threads may ask at the same time: each ordinal's value is made once, and those who ask for
+// another device do not wait for it.
 template <typename T>
 class PerDevice {
  public:

@@ -6,7 +6,8 @@
 namespace intaglio {
 namespace {
 
-// ln(x) for x in (0, 1]: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), ln m = 2 atanh((m - 1) / (m + 1)). Error below 1e-15.
+// ln(x) for x in (0, 1]: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), ln m = 2 atanh((m - 1) / (m +
+// 1)). Error below 1e-15.
 double portable_log(double x) {
   const auto bits = std::bit_cast<uint64_t>(x);
   auto exponent = static_cast<int>((bits >> 52) & 0x7ff) - 1023;
@@ -26,7 +27,8 @@ struct SinCos {
   double sin, cos;
 };
 
-// sin and cos of 2 pi u for u in [0, 1): reduced to an eighth of the circle, then Taylor series. Error below 1e-15.
+// sin and cos of 2 pi u for u in [0, 1): reduced to an eighth of the circle, then Taylor series.
+// Error below 1e-15.
 SinCos portable_sincos_2pi(double u) {
   const double eighths = u * 8.0;
   const auto octant = static_cast<int>(eighths);

@@ -1,4 +1,5 @@
-// Time per named part of a forward pass, gathered only when somebody asks: wall time on the CPU, time between events on a GPU.
+// Time per named part of a forward pass, gathered only when somebody asks: wall time on the CPU,
+// time between events on a GPU.
 #pragma once
 
 #include <array>
@@ -30,7 +31,8 @@ struct Profile {
   std::vector<Span> spans;
 };
 
-// Waits for the context's work, fills in the times of all spans, adds them to time_ms and frees their events. For a CPU context it does nothing.
+// Waits for the context's work, fills in the times of all spans, adds them to time_ms and frees
+// their events. For a CPU context it does nothing.
 Status collect_gpu_spans(const Context& context, Profile& profile);
 
 // Adds the time from its construction to its end to one part; does nothing when `profile` is null.

@@ -1,4 +1,5 @@
-// How an op chooses among its implementations: an ordered list, best first, each stating its own refusal.
+// How an op chooses among its implementations: an ordered list, best first, each stating its own
+// refusal.
 #pragma once
 
 #include <span>
@@ -40,9 +41,9 @@ void trace_decision(std::string_view line);
 tl::unexpected<Error> no_implementation_error(const OpName& op, std::string_view shape,
                                               const Context& context, Refusal reason);
 
-// First implementation of `list` (elements have `name`, `device` and `can_run(desc, context)`) that accepts; logs the choice under INTAGLIO_TRACE=dispatch.
-// The last one for a device takes most of all. `describe(desc)` and refusals are put into words only
-// when they are read.
+// First implementation of `list` (elements have `name`, `device` and `can_run(desc, context)`) that
+// accepts; logs the choice under INTAGLIO_TRACE=dispatch. The last one for a device takes most of
+// all. `describe(desc)` and refusals are put into words only when they are read.
 template <typename Implementation, typename Desc, typename Describe>
 Expected<const Implementation*> choose(const OpName& op, std::span<const Implementation> list,
                                        const Desc& desc, const Context& context,

@@ -1,5 +1,6 @@
-// Whether this is compiled with the address or the thread sanitizer, which have an allocator of their own, need terabytes of address space and are ten times
-// as slow. g++ says so by macros, clang by features.
+// Whether this is compiled with the address or the thread sanitizer, which have an allocator of
+// their own, need terabytes of address space and are ten times as slow. g++ says so by macros,
+// clang by features.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

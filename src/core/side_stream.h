@@ -1,5 +1,6 @@
-// A second stream of a GPU, for work that runs beside the context's own: what is bound by memory in one hides behind the products of the other. Ordered by
-// events, so that both become part of one recorded graph.
+// A second stream of a GPU, for work that runs beside the context's own: what is bound by memory in
+// one hides behind the products of the other. Ordered by events, so that both become part of one
+// recorded graph.
 #pragma once
 
 #include <memory>

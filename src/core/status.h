@@ -1,4 +1,5 @@
-// Errors as values. Every fallible function of the library returns Status or Expected<T>; nothing throws across the public surface.
+// Errors as values. Every fallible function of the library returns Status or Expected<T>; nothing
+// throws across the public surface.
 #pragma once
 
 #include <fmt/format.h>
@@ -37,8 +38,8 @@ template <typename T>
 using Expected = tl::expected<T, Error>;
 using Status = tl::expected<void, Error>;
 
-// Texts among `args` (names out of files, paths, reasons of the system) are escaped: no file can forge a line of a message. A message of several lines goes
-// into another one as OwnLines.
+// Texts among `args` (names out of files, paths, reasons of the system) are escaped: no file can
+// forge a line of a message. A message of several lines goes into another one as OwnLines.
 template <typename... Args>
 tl::unexpected<Error> make_error(ErrorCode code, fmt::format_string<Args...> format,
                                  Args&&... args) {

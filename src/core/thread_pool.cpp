@@ -20,10 +20,12 @@
 namespace intaglio {
 namespace {
 
-// Address space of a thread's stack. The system's default (8 MiB) would be most of what a process with many threads and a limit on it needs.
+// Address space of a thread's stack. The system's default (8 MiB) would be most of what a process
+// with many threads and a limit on it needs.
 constexpr size_t kStackBytes = size_t{2} << 20;
 constexpr int kMaxWorkers = 1023;
-// About 50 to 150 us of waiting: longer than the serial code between two loops of a forward pass, shorter than anybody would notice on an idle machine.
+// About 50 to 150 us of waiting: longer than the serial code between two loops of a forward pass,
+// shorter than anybody would notice on an idle machine.
 constexpr int kSpins = 3000;
 
 void pause() {

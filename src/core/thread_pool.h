@@ -1,8 +1,9 @@
 // Threads that wait for short parallel loops.
 //
-// A forward pass is some two hundred loops of 10 us to 10 ms. Two things matter: a loop must start within microseconds, and it must not stall when the
-// machine is busy. So idle threads spin briefly, then sleep; pieces are handed out one by one; and the caller never waits for a thread that has not
-// started on a piece: if the others do not come, it does the work alone.
+// A forward pass is some two hundred loops of 10 us to 10 ms. Two things matter: a loop must start
+// within microseconds, and it must not stall when the machine is busy. So idle threads spin
+// briefly, then sleep; pieces are handed out one by one; and the caller never waits for a thread
+// that has not started on a piece: if the others do not come, it does the work alone.
 #pragma once
 
 #include <pthread.h>
@@ -26,20 +27,24 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Calls fn(context, piece, thread) once for every piece of [0, pieces); `thread` is in [0, threads), 0 being the caller, and no two pieces run at once
-  // with the same `thread`. Returns when all are done. A call from inside a loop, or while another caller's loop runs, runs serially. If a piece throws
-  // (memory may run out anywhere), pieces that have not begun are left out and the caller gets the first exception once no piece runs any more.
+  // Calls fn(context, piece, thread) once for every piece of [0, pieces); `thread` is in [0,
+  // threads), 0 being the caller, and no two pieces run at once with the same `thread`. Returns
+  // when all are done. A call from inside a loop, or while another caller's loop runs, runs
+  // serially. If a piece throws (memory may run out anywhere), pieces that have not begun are left
+  // out and the caller gets the first exception once no piece runs any more.
   void run(int threads, int64_t pieces, PieceFunction fn, void* context);
 
-  // Starts the threads that loops of `threads` need, the caller's own being one of them. kUnsupported says how many could be started and what limits them;
-  // loops then run with those. `run` starts what is missing, and says nothing.
+  // Starts the threads that loops of `threads` need, the caller's own being one of them.
+  // kUnsupported says how many could be started and what limits them; loops then run with those.
+  // `run` starts what is missing, and says nothing.
   Status start(int threads);
 
   // The pool of this process.
   static ThreadPool& global();
 
  private:
-  // state_: generation in the upper bits, then one bit for "open", then the count of workers inside.
+  // state_: generation in the upper bits, then one bit for "open", then the count of workers
+  // inside.
   static constexpr uint64_t kOpen = 1u << 15;
   static constexpr uint64_t kInsideMask = kOpen - 1;
   static constexpr int kGenerationShift = 16;

@@ -79,7 +79,8 @@ Expected<Shards> open_shards(const std::filesystem::path& index_path) {
 
 constexpr const char* kStems[] = {"diffusion_pytorch_model", "model"};
 
-// Whether `name` is "<stem>.<variant>.safetensors", "<stem>.<variant>.safetensors.index.json" or "<stem>.safetensors.index.<variant>.json".
+// Whether `name` is "<stem>.<variant>.safetensors", "<stem>.<variant>.safetensors.index.json" or
+// "<stem>.safetensors.index.<variant>.json".
 bool has_variant(std::string_view name) {
   const auto is_variant = [](std::string_view text) {
     return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {

@@ -1,4 +1,5 @@
-// The weights of one part of a model (a folder of the diffusers layout): one safetensors file or shards with an index.
+// The weights of one part of a model (a folder of the diffusers layout): one safetensors file or
+// shards with an index.
 #pragma once
 
 #include <atomic>
@@ -28,10 +29,12 @@ struct PartFiles {
 
 class Checkpoint {
  public:
-  // `path`: a safetensors file, the index of shards, or a folder. In a folder: "<stem>.safetensors" or "<stem>.safetensors.index.json" with its shards, for
-  // the first stem that exists of "diffusion_pytorch_model" and "model"; else the only file with a variant in its name ("<stem>.fp16.safetensors",
-  // "<stem>.safetensors.index.fp16.json"); else kNotFound says what lies there. Shard names must stay inside the folder. A tensor of the index missing from
-  // its shard is an error.
+  // `path`: a safetensors file, the index of shards, or a folder. In a folder: "<stem>.safetensors"
+  // or "<stem>.safetensors.index.json" with its shards, for the first stem that exists of
+  // "diffusion_pytorch_model" and "model"; else the only file with a variant in its name
+  // ("<stem>.fp16.safetensors", "<stem>.safetensors.index.fp16.json"); else kNotFound says what
+  // lies there. Shard names must stay inside the folder. A tensor of the index missing from its
+  // shard is an error.
   static Expected<std::shared_ptr<const Checkpoint>> open(const std::filesystem::path& path);
 
   // The file, or the index of the shards.
@@ -41,7 +44,8 @@ class Checkpoint {
   std::vector<const TensorEntry*> tensors() const;       // sorted by name
   // The name of the file that holds a tensor of this checkpoint.
   std::string file_of(const TensorEntry& tensor) const;
-  // xxh3-64 of names, types, shapes and data; the identity of the weights. `cancel` may be null; once it is set the call returns kCancelled soon.
+  // xxh3-64 of names, types, shapes and data; the identity of the weights. `cancel` may be null;
+  // once it is set the call returns kCancelled soon.
   Expected<uint64_t> hash(const std::atomic<bool>* cancel = nullptr) const;
 
  private:
@@ -50,7 +54,8 @@ class Checkpoint {
   std::map<std::string, const TensorEntry*, std::less<>> tensors_;
 };
 
-// The names in a folder, for a message: "a.bin, b.json", at most ten, and links to nothing marked; "nothing" for an empty folder.
+// The names in a folder, for a message: "a.bin, b.json", at most ten, and links to nothing marked;
+// "nothing" for an empty folder.
 std::string folder_contents(const std::filesystem::path& folder);
 
 }  // namespace intaglio

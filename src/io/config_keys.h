@@ -1,4 +1,5 @@
-// What a config may say: one table a kind of config, one line a key, so that no key is passed over by accident.
+// What a config may say: one table a kind of config, one line a key, so that no key is passed over
+// by accident.
 #pragma once
 
 #include <span>
@@ -38,8 +39,8 @@ struct UnknownKeys {
   std::vector<std::string> all;         // in the order of the parts, sorted in each
   std::vector<std::string> arithmetic;  // of them, those that may change what is computed
 };
-// Keys that the tables lack, nested ones by their path ("text_config.softcap"). A key that is null, false, empty or a note of its writer (a leading _) changes
-// nothing.
+// Keys that the tables lack, nested ones by their path ("text_config.softcap"). A key that is null,
+// false, empty or a note of its writer (a leading _) changes nothing.
 UnknownKeys unknown_config_keys(std::span<const KeyedConfig> parts);
 
 }  // namespace intaglio

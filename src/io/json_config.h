@@ -17,14 +17,16 @@ namespace intaglio {
 // Any JSON value, nested at most 100 deep; kBadFormat naming `name` and the place of the mistake.
 Expected<nlohmann::json> parse_json(std::string_view text, const std::string& name);
 
-// An object of a config file and where it came from. Getters name the file, the key, what was found and what was expected.
+// An object of a config file and where it came from. Getters name the file, the key, what was found
+// and what was expected.
 class JsonConfig {
  public:
   static Expected<JsonConfig> open(const std::filesystem::path& path);
   static Expected<JsonConfig> parse(std::string_view text, const std::string& name);
 
   const nlohmann::json& json() const { return *json_; }
-  // What messages about a key start with: the file, the key path of a nested object, ": " between them and the key.
+  // What messages about a key start with: the file, the key path of a nested object, ": " between
+  // them and the key.
   const std::string& where() const { return name_; }
   bool contains(std::string_view key) const;  // and not null
 

@@ -1,5 +1,5 @@
-// The safetensors format: 8-byte little-endian header length, JSON header, tensor bytes. Files are untrusted, and others may write to them while they are
-// read.
+// The safetensors format: 8-byte little-endian header length, JSON header, tensor bytes. Files are
+// untrusted, and others may write to them while they are read.
 #pragma once
 
 #include <cstddef>
@@ -22,12 +22,14 @@ struct SafetensorsHeader;
 
 struct TensorEntry {
   std::string name;
-  // Of a tensor in memory; may be unaligned for its element type. Of one in a file without data: read_tensor brings it.
+  // Of a tensor in memory; may be unaligned for its element type. Of one in a file without data:
+  // read_tensor brings it.
   TensorView view;
   const InputFile* file = nullptr;  // lives as long as the SafetensorsFile
   uint64_t at = 0;                  // bytes from the file's begin
-  // Of a tensor that this reader has no type for, or of more than kMaxRank dimensions: type and shape in the file's words, e.g. "F6_E2M3 [4, 8]"; `view` is
-  // its bytes then. Nothing can use it, and its being there harms nothing.
+  // Of a tensor that this reader has no type for, or of more than kMaxRank dimensions: type and
+  // shape in the file's words, e.g. "F6_E2M3 [4, 8]"; `view` is its bytes then. Nothing can use it,
+  // and its being there harms nothing.
   std::string foreign = {};
 };
 
@@ -37,7 +39,8 @@ struct Tensor {
   AlignedBuffer memory;
 };
 
-// The tensor of an entry, read from its file; one in memory stays where it is. kIo if the file has changed since it was opened.
+// The tensor of an entry, read from its file; one in memory stays where it is. kIo if the file has
+// changed since it was opened.
 Expected<Tensor> read_tensor(const TensorEntry& entry);
 // The same as floats; kBadFormat for a type that is none.
 Expected<std::vector<float>> read_floats(const TensorEntry& entry);
@@ -47,11 +50,13 @@ Status read_tensor_bytes(const TensorEntry& entry, uint64_t offset, std::span<st
 // An open file. Entries live as long as this object.
 class SafetensorsFile {
  public:
-  // Errors: kIo (cannot open or read), kBadFormat (header, offsets, overlaps, sizes that do not match, duplicate names), each naming the file and the
-  // tensor. As lenient as the published reader: white space around the header, keys it does not know, any order, tensors without elements, and types
-  // that neither knows.
+  // Errors: kIo (cannot open or read), kBadFormat (header, offsets, overlaps, sizes that do not
+  // match, duplicate names), each naming the file and the tensor. As lenient as the published
+  // reader: white space around the header, keys it does not know, any order, tensors without
+  // elements, and types that neither knows.
   static Expected<std::shared_ptr<const SafetensorsFile>> open(const std::filesystem::path& path);
-  // The same over bytes in memory, which must outlive the object; for tests and fuzzing. `name` stands for the path in messages.
+  // The same over bytes in memory, which must outlive the object; for tests and fuzzing. `name`
+  // stands for the path in messages.
   static Expected<std::shared_ptr<const SafetensorsFile>> parse(std::span<const std::byte> bytes,
                                                                 const std::string& name);
 
@@ -71,7 +76,8 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// Writes atomically: temporary file beside the target, fsync, rename. Tensors are written in the order given, data 8-byte aligned.
+// Writes atomically: temporary file beside the target, fsync, rename. Tensors are written in the
+// order given, data 8-byte aligned.
 Status write_safetensors(const std::filesystem::path& path, std::span<const TensorEntry> tensors,
                          const std::map<std::string, std::string>& metadata = {});
 

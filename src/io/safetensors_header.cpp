@@ -35,8 +35,8 @@ uint64_t type_bits(std::string_view type) {
   return 0;
 }
 
-// Bits of a tensor; nullopt if the count or the size overflows. Zero sizes count as one for the check, so that no product of some of the sizes can
-// overflow later either.
+// Bits of a tensor; nullopt if the count or the size overflows. Zero sizes count as one for the
+// check, so that no product of some of the sizes can overflow later either.
 std::optional<uint64_t> checked_bits(const std::vector<int64_t>& sizes, uint64_t bits) {
   auto bound = static_cast<int64_t>(bits);
   bool empty = false;
@@ -47,8 +47,8 @@ std::optional<uint64_t> checked_bits(const std::vector<int64_t>& sizes, uint64_t
   return empty ? 0 : static_cast<uint64_t>(bound);
 }
 
-// Reads {name: {dtype, shape, data_offsets}, "__metadata__": {key: text}} and stops at the first thing that cannot be; other keys of a tensor are passed
-// over.
+// Reads {name: {dtype, shape, data_offsets}, "__metadata__": {key: text}} and stops at the first
+// thing that cannot be; other keys of a tensor are passed over.
 class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderHandler(uint64_t data_bytes) : data_bytes_(data_bytes) {}

@@ -66,8 +66,8 @@ class DiffusersModel : public Model {
     std::vector<std::string_view> classes;
   };
   virtual std::vector<PartClasses> part_classes() const = 0;
-  // Of the configs that are the model's own; those of text encoders, autoencoders and tokenizers are
-  // shared.
+  // Of the configs that are the model's own; those of text encoders, autoencoders and tokenizers
+  // are shared.
   struct ConfigTables {
     const ConfigTable &model_index, &scheduler, &transformer;
   };

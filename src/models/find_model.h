@@ -13,8 +13,8 @@ namespace intaglio {
 // Before the name of a model with random weights (models/registry.h: synthetic_model).
 inline constexpr std::string_view kSyntheticPrefix = "synthetic:";
 
-// The folder with model_index.json: `argument` itself, a repository "owner/name" in the Hugging Face
-// cache, or for "mini" the bundled one ($INTAGLIO_MODELS/mini, the installation's
+// The folder with model_index.json: `argument` itself, a repository "owner/name" in the Hugging
+// Face cache, or for "mini" the bundled one ($INTAGLIO_MODELS/mini, the installation's
 // share/intaglio/models/mini, models/mini in the source tree). kNotFound lists the places tried;
 // messages begin with `what` and the name. `advice` follows "no such folder".
 Expected<std::filesystem::path> find_model_folder(std::string_view what,

@@ -87,8 +87,8 @@ class Model {
       const PictureRequest& request) const = 0;
   // Steps and passes of a picture of `request.steps` steps.
   virtual Expected<Sampling> sampling(const PictureRequest& request) const = 0;
-  // The noise levels of a case of `verify` as its file has them: `settings` are those that published
-  // schedules of the model are made of.
+  // The noise levels of a case of `verify` as its file has them: `settings` are those that
+  // published schedules of the model are made of.
   virtual Expected<std::vector<float>> sigmas(const PictureRequest& request,
                                               const JsonConfig& settings) const = 0;
 

@@ -12,8 +12,9 @@ namespace intaglio {
 
 struct ModelPaths {
   std::filesystem::path folder = {};  // with model_index.json
-  // In place of the folder's own: a folder of the part, one of a model that has it, or a safetensors file (then the config is the one beside it, else that of
-  // `folder`); of the tokenizer a folder or its tokenizer.json.
+  // In place of the folder's own: a folder of the part, one of a model that has it, or a
+  // safetensors file (then the config is the one beside it, else that of `folder`); of the
+  // tokenizer a folder or its tokenizer.json.
   std::optional<std::filesystem::path> transformer = {}, unconditional = {}, text_encoder = {},
                                        vae = {}, tokenizer = {};
   bool without_unconditional = false;  // leaves the unconditional transformer out
@@ -31,7 +32,8 @@ struct ModelFiles {
   std::filesystem::path scheduler;         // scheduler_config.json
 };
 
-// `index`: the folder's model_index.json. Whether files are sound is their readers' affair; kNotFound names what is missing and what lies there.
+// `index`: the folder's model_index.json. Whether files are sound is their readers' affair;
+// kNotFound names what is missing and what lies there.
 Expected<ModelFiles> find_model_files(const ModelPaths& paths, const JsonConfig& index);
 
 }  // namespace intaglio

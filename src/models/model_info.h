@@ -42,7 +42,8 @@ struct ModelInfo {
   std::string unguided_reason;
   // Why it takes no negative prompt; empty: it takes one.
   std::string negative_prompt_refusal;
-  // Whether noise levels are those of a normal distribution of log-SNR, with a mean and a deviation.
+  // Whether noise levels are those of a normal distribution of log-SNR, with a mean and a
+  // deviation.
   bool schedule_is_normal = false;
   double default_mu = 0.0, default_std = 1.5;
   std::vector<Preset> presets;

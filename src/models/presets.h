@@ -1,4 +1,5 @@
-// Schedules by name: presets are data of a model, and what is asked for is made of them, of flags and of the model's defaults in one place.
+// Schedules by name: presets are data of a model, and what is asked for is made of them, of flags
+// and of the model's defaults in one place.
 #pragma once
 
 #include <cstdint>
@@ -22,12 +23,14 @@ struct Preset {
   std::vector<float> guidance = {};  // one a step, in the order of sampling
 };
 
-// "7", "7,7,3" or "7x45,3x3" (value x count), in the order of sampling. kInvalidArgument names the item that is none of these, starting with `what`.
+// "7", "7,7,3" or "7x45,3x3" (value x count), in the order of sampling. kInvalidArgument names the
+// item that is none of these, starting with `what`.
 Expected<std::vector<float>> parse_guidance(std::string_view what, std::string_view text);
 // The shortest of these forms: "7x45,3x3".
 std::string guidance_text(std::span<const float> guidance);
 
-// `table`: an object of name -> {"steps", "mu", "std", "guidance"}, the latter as above or a number.
+// `table`: an object of name -> {"steps", "mu", "std", "guidance"}, the latter as above or a
+// number.
 Expected<std::vector<Preset>> read_presets(const JsonConfig& table);
 // What a user asks for; nullopt: not said.
 struct ScheduleRequest {
@@ -45,9 +48,10 @@ struct Schedule {
   std::string describe() const;  // "12 steps, TURBO_12: mu 0.5, std 1.75, guidance 7x11,3"
 };
 
-// A preset by its name, with parts of it replaced by what is asked for beside it; else, if steps are asked for and nothing else and a published preset has as
-// many, that one; else the model's defaults. kInvalidArgument: an unknown preset (lists the names), another number of steps than the preset's, guidance
-// that does not fit the steps or the model.
+// A preset by its name, with parts of it replaced by what is asked for beside it; else, if steps
+// are asked for and nothing else and a published preset has as many, that one; else the model's
+// defaults. kInvalidArgument: an unknown preset (lists the names), another number of steps than the
+// preset's, guidance that does not fit the steps or the model.
 Expected<Schedule> choose_schedule(const ModelInfo& model, const ScheduleRequest& request);
 
 // Guidance scale of each step: one value for all, or one a step. kInvalidArgument if the count is

@@ -27,9 +27,9 @@ Expected<const ModelKind*> find_model_kind(const JsonConfig& index);
 
 // A model in a folder, as DiffusersModel::open reads it.
 Expected<std::shared_ptr<const Model>> open_model(const ModelPaths& paths);
-// Random weights in the sizes of a known model, floats, or with "+convrotG" behind the name int8 rows
-// turned in groups of G, as ComfyUI's ConvRot files hold them. kNotFound lists the names. `layers`: instead of as
-// many as the model has, for benchmarks.
+// Random weights in the sizes of a known model, floats, or with "+convrotG" behind the name int8
+// rows turned in groups of G, as ComfyUI's ConvRot files hold them. kNotFound lists the names.
+// `layers`: instead of as many as the model has, for benchmarks.
 Expected<std::shared_ptr<const Model>> synthetic_model(std::string_view name,
                                                        std::optional<int64_t> layers = {});
 std::vector<std::string_view> synthetic_model_names();

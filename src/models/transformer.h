@@ -132,8 +132,8 @@ class Transformer {
   // ---- Without weights.
   // Every tensor it reads and its shape.
   TensorShapes tensor_shapes();
-  // Where its tensors are in a checkpoint, under any of their names. kShapeMismatch unless it has all
-  // of them and no layer more.
+  // Where its tensors are in a checkpoint, under any of their names. kShapeMismatch unless it has
+  // all of them and no layer more.
   Expected<std::shared_ptr<CheckpointSource>> open_source(
       std::shared_ptr<const Checkpoint> checkpoint);
   // Bytes of the weights on a GPU.

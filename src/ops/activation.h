@@ -1,4 +1,5 @@
-// What a linear reads: rows of floats, or rows quantized once and shared by every linear that reads them.
+// What a linear reads: rows of floats, or rows quantized once and shared by every linear that reads
+// them.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@ constexpr bool has_row_scales(DType dtype) {
 }
 
 // Row-major [rows, cols], dense. dtype is kF32, kBF16, kI8 or, on GPUs only, kF8E4M3.
-// For the last two the real value of element (r, c) is data[r, c] * scale_row[r]; the contract of the quantization is in ops/quantize.h.
+// For the last two the real value of element (r, c) is data[r, c] * scale_row[r]; the contract of
+// the quantization is in ops/quantize.h.
 struct Activation {
   DType dtype = DType::kF32;
   void* data = nullptr;

@@ -11,7 +11,8 @@
 
 namespace intaglio {
 
-// cos and sin of the rope angles, [tokens, head_dim / 2] each; formed in float64 from positions (src/models), stored float32.
+// cos and sin of the rope angles, [tokens, head_dim / 2] each; formed in float64 from positions
+// (src/models), stored float32.
 struct RopeTable {
   const float* cos = nullptr;
   const float* sin = nullptr;
@@ -23,8 +24,9 @@ enum class AttentionScores {
   kS8,     // int8 x int8 -> int32 of heads that qk_norm_rope has quantized
 };
 
-// q and k of every head quantized, all in one block of memory: the real q[t, h] is q[h, t] * q_scale[h, t], the real k[t, h] is
-// k[h, t] * k_scale[h, t / kS8KeyBlock] + mean[h]; the mean over the tokens adds the same to all scores of a query, which softmax ignores.
+// q and k of every head quantized, all in one block of memory: the real q[t, h] is q[h, t] *
+// q_scale[h, t], the real k[t, h] is k[h, t] * k_scale[h, t / kS8KeyBlock] + mean[h]; the mean over
+// the tokens adds the same to all scores of a query, which softmax ignores.
 inline constexpr int64_t kS8KeyBlock = 64;
 struct S8Heads {
   int8_t* q = nullptr;       // [heads, tokens, head_dim]
@@ -33,15 +35,17 @@ struct S8Heads {
   float* k_scale = nullptr;  // [kv_heads, ceil(tokens / kS8KeyBlock)]
 };
 
-// Which channels a and b of a head turn together by angle j, 0 <= j < d/2: a' = a cos[j] - b sin[j], b' = b cos[j] + a sin[j].
+// Which channels a and b of a head turn together by angle j, 0 <= j < d/2: a' = a cos[j] - b
+// sin[j], b' = b cos[j] + a sin[j].
 enum class RopePairing {
   kHalves,    // j and j + d/2
   kAdjacent,  // 2j and 2j + 1
 };
 
-// In place on the q and k heads of a fused buffer: RMSNorm over each head (x / sqrt(mean(x^2) + eps) * weight), then rotation in pairs.
-// What is null is not done: q or k without its weight is not normed, without a rope nothing turns. With neither, AttentionScores::kS8 only quantizes: so q and k that are normed in parts,
-// each with other weights, become int8 heads of the whole.
+// In place on the q and k heads of a fused buffer: RMSNorm over each head (x / sqrt(mean(x^2) +
+// eps) * weight), then rotation in pairs. What is null is not done: q or k without its weight is
+// not normed, without a rope nothing turns. With neither, AttentionScores::kS8 only quantizes: so q
+// and k that are normed in parts, each with other weights, become int8 heads of the whole.
 struct QkNormRopeArgs {
   void* q = nullptr;  // [tokens, heads, head_dim], token stride ld elements
   void* k = nullptr;  // [tokens, kv_heads, head_dim], token stride ld elements
@@ -79,8 +83,9 @@ size_t s8_heads_bytes(const AttentionDesc& desc);
 Expected<S8Heads> take_s8_heads(Arena& arena, const AttentionDesc& desc);
 
 struct AttentionImplementation {
-  const char*
-      name;  // "sm90a_s8_attention", "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention", "avx2_f32_attention", "ref_attention"
+  // "sm90a_s8_attention", "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention",
+  // "avx2_f32_attention", "ref_attention"
+  const char* name;
   Refusal (*can_run)(const AttentionDesc&, const Context&);
   size_t (*scratch_bytes)(const AttentionDesc&, int threads);
   Status (*run)(const Context&, const AttentionDesc&, const AttentionArgs&);

@@ -14,7 +14,8 @@
 
 namespace intaglio {
 
-// y[oy, ox, o] = bias[o] + sum x[oy + dy - pad, ox + dx - pad, c] * w[o, c, dy, dx], stride 1, zero padding (kernel - 1) / 2.
+// y[oy, ox, o] = bias[o] + sum x[oy + dy - pad, ox + dx - pad, c] * w[o, c, dy, dx], stride 1, zero
+// padding (kernel - 1) / 2.
 struct Conv2dDesc {
   int64_t height = 0, width = 0;  // of input and output
   int64_t in_channels = 0, out_channels = 0;
@@ -38,13 +39,15 @@ struct Conv2dWeights {
 };
 
 struct Conv2dImplementation {
-  const char*
-      name;  // "sm80_conv2d", "plain_conv2d", "amx_bf16_conv2d", "avx512bf16_conv2d", "avx512_f32_conv2d", "avx2_f32_conv2d", "ref_conv2d"
+  // "sm80_conv2d", "plain_conv2d", "amx_bf16_conv2d", "avx512bf16_conv2d", "avx512_f32_conv2d",
+  // "avx2_f32_conv2d", "ref_conv2d"
+  const char* name;
   Refusal (*can_run)(const Conv2dDesc&, const Context&);
   Expected<AlignedBuffer> (*pack)(const Context&, const Conv2dDesc&,
                                   const float* w);  // w: [out, in, kernel, kernel]
   size_t (*scratch_bytes)(const Conv2dDesc&, int threads);
-  // If add is not null, y += add ([height, width, out_channels], same type) after the bias: the residual of a resnet block. add may be y.
+  // If add is not null, y += add ([height, width, out_channels], same type) after the bias: the
+  // residual of a resnet block. add may be y.
   Status (*run)(const Context&, const Conv2dDesc&, const Conv2dWeights&, const void* x,
                 const void* add, void* y);
   DeviceKind device = DeviceKind::kCpu;
@@ -52,8 +55,9 @@ struct Conv2dImplementation {
 
 std::span<const Conv2dImplementation> conv2d_implementations();
 
-// w: float tensor [out, in, kernel, kernel], kernel 1 or 3; bias: float tensor [out]. `upsample` (kernel 3 only) must be that of the calls:
-// the taps of a nearest x2 upsampling that read the same pixel are summed here, 4 products instead of 9.
+// w: float tensor [out, in, kernel, kernel], kernel 1 or 3; bias: float tensor [out]. `upsample`
+// (kernel 3 only) must be that of the calls: the taps of a nearest x2 upsampling that read the same
+// pixel are summed here, 4 products instead of 9.
 Expected<Conv2dWeights> make_conv2d(const Context& context, DType dtype, TensorView w,
                                     TensorView bias, bool upsample = false);
 // The implementation make_conv2d would choose.

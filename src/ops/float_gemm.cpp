@@ -71,8 +71,8 @@ Refusal can_run_avx2(const FloatGemmDesc& desc, const Context& context) {
 
 }  // namespace
 
-// All of them read the weights as they lie: the vector kernels pack each panel as they go, 2 % of the
-// time at 384 rows.
+// All of them read the weights as they lie: the vector kernels pack each panel as they go, 2 % of
+// the time at 384 rows.
 std::span<const FloatGemmImplementation> float_gemm_implementations() {
   static constexpr FloatGemmImplementation kImplementations[] = {
 #if defined(INTAGLIO_HAS_CUDA)

@@ -1,4 +1,5 @@
-// Float matrix products y[m, n] = sum_k a[m, k] * w[n, k] (+ bias[n]), fp32 accumulation; weights [n, k] row-major.
+// Float matrix products y[m, n] = sum_k a[m, k] * w[n, k] (+ bias[n]), fp32 accumulation; weights
+// [n, k] row-major.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,9 @@ struct FloatGemmArgs {
 };
 
 struct FloatGemmImplementation {
-  const char*
-      name;  // "cublaslt_gemm", "sm80_conv2d_gemm", "amx_bf16_gemm", "avx512bf16_gemm", "avx512_f32_gemm", "avx2_f32_gemm", "ref_float_gemm" (float64 sums)
+  // "cublaslt_gemm", "sm80_conv2d_gemm", "amx_bf16_gemm", "avx512bf16_gemm", "avx512_f32_gemm",
+  // "avx2_f32_gemm", "ref_float_gemm" (float64 sums)
+  const char* name;
   Refusal (*can_run)(const FloatGemmDesc&, const Context&);
   size_t (*packed_bytes)(const FloatGemmDesc&);  // 0: uses [n, k] as it lies, w is not copied
   Status (*pack)(const FloatGemmDesc&, const void* w, void* packed);  // unused if packed_bytes is 0

@@ -27,12 +27,13 @@ enum class LinearKind {
   kBF16,
   // int8 x int8 -> int32, fused epilogue.
   kS8,
-  // The baseline: int8 weights (on the CPU activations too) dequantized to bf16 at each call, then a
-  // bf16 product.
+  // The baseline: int8 weights (on the CPU activations too) dequantized to bf16 at each call, then
+  // a bf16 product.
   kS8Dequant,
   // e4m3 x e4m3 -> float, row and column scales; GPUs of compute capability 8.9 on.
   kF8,
-  // NF4 weights (absmax of blocks of 64) dequantized to bf16 at each call, then a bf16 product; GPUs.
+  // NF4 weights (absmax of blocks of 64) dequantized to bf16 at each call, then a bf16 product;
+  // GPUs.
   kNf4,
 };
 
@@ -130,12 +131,12 @@ struct LinearImplementation {
 
 std::span<const LinearImplementation> linear_implementations();
 
-// Whether weights stored so enter a linear of `kind` as they are, in their file's grid: int8 rows, all
-// parts turned alike. Others go through floats, row by row.
+// Whether weights stored so enter a linear of `kind` as they are, in their file's grid: int8 rows,
+// all parts turned alike. Others go through floats, row by row.
 bool runs_as_stored(LinearKind kind, std::span<const StoredForm> parts);
 
-// The linear without its weights: whatever `linear_scratch_bytes` and those who make its input need to
-// know. kUnsupported if the device has none of its kind.
+// The linear without its weights: whatever `linear_scratch_bytes` and those who make its input need
+// to know. kUnsupported if the device has none of its kind.
 Expected<LinearWeights> plan_linear(const Context& context, const LinearDesc& desc);
 // Its kind, epilogue, n (padded as the kernels of the kind want it) and k alone, on any device.
 void set_sizes(DeviceKind device, const LinearDesc& desc, LinearWeights& weights);
@@ -149,10 +150,10 @@ struct LinearSource {
 // Parts that are plain float tensors [n_i, k]: F32, F16 or BF16.
 std::vector<StoredLinear> float_parts(std::span<const TensorView> parts);
 
-// Prepares weights. kSwiglu takes exactly two parts, gate then up, of equal n. The kind of the result
-// is kind_at_size's; kUnsupported if the device has none of it.
-// When the kernels need n padded (SwiGLU with n_i % 16 != 0), out_cols() is padded up and the padding
-// columns give zeros.
+// Prepares weights. kSwiglu takes exactly two parts, gate then up, of equal n. The kind of the
+// result is kind_at_size's; kUnsupported if the device has none of it.
+// When the kernels need n padded (SwiGLU with n_i % 16 != 0), out_cols() is padded up and the
+// padding columns give zeros.
 Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, GemmEpilogue epilogue,
                                     const LinearSource& source);
 

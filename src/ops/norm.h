@@ -31,7 +31,8 @@ struct NormArgs {
   Activation out;                     // [rows, cols] of desc.out_dtype
 };
 
-// h += gate * n(y) * weight, in place: the gated residual of a block. n is what NormDesc::kind says: kRms, or kNone for y itself.
+// h += gate * n(y) * weight, in place: the gated residual of a block. n is what NormDesc::kind
+// says: kRms, or kNone for y itself.
 struct GatedResidualArgs {
   float* h = nullptr;       // [rows, cols] F32 dense
   const void* y = nullptr;  // [rows, cols] dense, F32 or BF16 (y_dtype)
@@ -44,7 +45,8 @@ struct NormImplementation {
   const char* name;  // "cuda_norm", "avx512_norm", "avx2_norm", "ref_norm"
   Refusal (*can_run)(const NormDesc&, const Context&);
   Status (*norm)(const Context&, const NormDesc&, const NormArgs&);
-  // desc.kind is kRms or kNone; desc.out_dtype is ignored. If `next` is not null, also writes norm(h) of the updated rows there (one pass over h), rms or layer.
+  // desc.kind is kRms or kNone; desc.out_dtype is ignored. If `next` is not null, also writes
+  // norm(h) of the updated rows there (one pass over h), rms or layer.
   Status (*gated_residual)(const Context&, const NormDesc&, const GatedResidualArgs&,
                            const NormArgs* next, const NormDesc* next_desc);
   DeviceKind device = DeviceKind::kCpu;

@@ -1,9 +1,12 @@
 // Per-token dynamic quantization of activations.
 //
 //   absmax = max_c |x[r, c]|;  scale[r] = max(absmax / 127, 1e-30);  q[r, c] = clamp(round_half_even(x[r, c] * (127 / absmax)), -127, 127)
-// A zero row gives zeros with scale 1e-30, and so does a row with absmax < 1e-36 (127 / absmax would overflow). A row with a NaN or an Inf gives q = 0 and scale = NaN, so the damage stays visible downstream.
-// Every implementation gives the same bits (no fused multiply-add in the formula).
-// To e4m3, on GPUs: scale[r] = max(absmax / 448, 1e-30), the formula and its edges in ops/cuda/e4m3_rows_params.h.
+// A zero row gives zeros with scale 1e-30, and so does a row with absmax < 1e-36 (127 / absmax
+// would overflow). A row with a NaN or an Inf gives q = 0 and scale = NaN, so the damage stays
+// visible downstream. Every implementation gives the same bits (no fused multiply-add in the
+// formula).
+// To e4m3, on GPUs: scale[r] = max(absmax / 448, 1e-30), the formula and its edges in
+// ops/cuda/e4m3_rows_params.h.
 #pragma once
 
 #include <cstdint>

@@ -42,10 +42,12 @@ struct S8GemmImplementation {
   const char*
       name;  // "cuda_s8_gemm", "amx_s8_gemm", "avx512vnni_s8_gemm", "avx2_s8_gemm", "ref_s8_gemm"
   Refusal (*can_run)(const S8GemmDesc&, const Context&);
-  // Packs w [n, k] row-major int8 (row stride k) into the kernel's own layout, padding included. 64-byte aligned target.
+  // Packs w [n, k] row-major int8 (row stride k) into the kernel's own layout, padding included.
+  // 64-byte aligned target.
   size_t (*packed_bytes)(int64_t n, int64_t k);
   void (*pack)(const int8_t* w, int64_t n, int64_t k, void* packed);
-  // Inverse of pack, rows [first, first + count) of w into out [count, k]; for int8-dequant and for inspection.
+  // Inverse of pack, rows [first, first + count) of w into out [count, k]; for int8-dequant and for
+  // inspection.
   void (*unpack_rows)(const void* packed, int64_t n, int64_t k, int64_t first, int64_t count,
                       int8_t* out);
   size_t (*scratch_bytes)(const S8GemmDesc&, const Context&);
@@ -56,7 +58,8 @@ struct S8GemmImplementation {
 // Best first; the last is the reference.
 std::span<const S8GemmImplementation> s8_gemm_implementations();
 
-// The implementation that packs and runs a weight of this desc on this machine (m is a hint only: the choice must hold for every m).
+// The implementation that packs and runs a weight of this desc on this machine (m is a hint only:
+// the choice must hold for every m).
 Expected<const S8GemmImplementation*> choose_s8_gemm(const S8GemmDesc& desc,
                                                      const Context& context);
 

@@ -56,7 +56,8 @@ FloatRows float_rows(const Activation& x) {
   return {x.data, x.dtype};
 }
 
-// sum [rows, n] F32, whose epilogue is due, -> rows of the call's output. `other`: [rows, n] F32, free.
+// sum [rows, n] F32, whose epilogue is due, -> rows of the call's output. `other`: [rows, n] F32,
+// free.
 Status write_out(const Context& context, const LinearWeights& weights, const LinearCall& call,
                  float* sum, float* other, int64_t rows) {
   if (is_gated(call.epilogue) && is_interleaved(weights)) {

@@ -2,9 +2,9 @@
 //
 //   y = epilogue(x W^T + bias + (x A^T) B^T),   A [rank, k], B [n, rank]
 //
-// Exact: x is what the linear's input was made of, unrotated and not quantized, and the sum is formed
-// in F32 before any activation. The weights of the linear stay as they are, so a branch comes and goes
-// without a reload.
+// Exact: x is what the linear's input was made of, unrotated and not quantized, and the sum is
+// formed in F32 before any activation. The weights of the linear stay as they are, so a branch
+// comes and goes without a reload.
 #pragma once
 
 #include "core/aligned_buffer.h"
@@ -30,8 +30,8 @@ struct SidePart {
   float scale = 1.0f;  // of the branch
 };
 
-// The branch of a prepared linear, `parts` in the order of its own, whose outputs `rows` are. The ranks
-// of parts with a branch add up. `dtype`: of the rows of x.
+// The branch of a prepared linear, `parts` in the order of its own, whose outputs `rows` are. The
+// ranks of parts with a branch add up. `dtype`: of the rows of x.
 Expected<std::shared_ptr<const SideBranch>> make_side_branch(const Context& context,
                                                              const LinearWeights& weights,
                                                              std::span<const int64_t> rows,

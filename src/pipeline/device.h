@@ -1,4 +1,5 @@
-// The context that a pipeline, a benchmark or a verification runs in: the CPU, or one GPU with a stream of its own.
+// The context that a pipeline, a benchmark or a verification runs in: the CPU, or one GPU with a
+// stream of its own.
 #pragma once
 
 #include <memory>
@@ -16,8 +17,9 @@ struct DeviceContext {
   std::shared_ptr<void> stream;  // what context.stream points to
 };
 
-// A context for this machine: thread count (0 = as many as affinity and control groups let the process use; a warning if it is more) and
-// INTAGLIO_CPU_ISA applied. Its threads are started; kUnsupported if they cannot all be.
+// A context for this machine: thread count (0 = as many as affinity and control groups let the
+// process use; a warning if it is more) and INTAGLIO_CPU_ISA applied. Its threads are started;
+// kUnsupported if they cannot all be.
 Expected<Context> host_context(int threads);
 
 // `gpu`: its ordinal, which becomes the calling thread's current device; nullopt: the CPU.

@@ -12,8 +12,9 @@ namespace {
 // Blocks of the device are rounded up to so much at most.
 constexpr uint64_t kGranule = uint64_t{2} << 20;
 constexpr uint64_t kSessionBlocks = 6;  // of a TransformerSession
-// Tokens up to which both passes of a step take less time beside each other than one after the other (docs/kernels/whole_pass.md, H100): a small pass leaves the card
-// idle at its kernels' ends, a large one fills it.
+// Tokens up to which both passes of a step take less time beside each other than one after the
+// other (docs/kernels/whole_pass.md, H100): a small pass leaves the card idle at its kernels' ends,
+// a large one fills it.
 constexpr int64_t kMostTokensBeside = 2048;
 constexpr int64_t kMostTokens = int64_t{1} << 26;  // of a picture; beyond that products overflow
 
@@ -131,7 +132,8 @@ Status place_text(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& 
   return {};
 }
 
-// Sessions and recorded passes stay where they are if one arena for all phases fits beside them. It goes when a text encoder that was dropped comes back.
+// Sessions and recorded passes stay where they are if one arena for all phases fits beside them. It
+// goes when a text encoder that was dropped comes back.
 void place_sessions(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& plan) {
   const uint64_t text = plan.keep_text ? n.text.fixed_bytes + n.text.all_layers() : 0;
   const uint64_t one_stream =

@@ -1,13 +1,15 @@
-// What a picture takes of a device's memory, phase by phase, and what must stream or be dropped for it to fit: decided before any weight is read.
+// What a picture takes of a device's memory, phase by phase, and what must stream or be dropped for
+// it to fit: decided before any weight is read.
 //
 //   text      the text encoder, its activations, the features it makes (the transformers too, once they are loaded)
 //   load      the transformers, one tensor on its way to them
 //   prepare   the transformers, features, sessions, activations
 //   denoise   the transformers, sessions, activations
 //   decode    the transformers, the VAE, its activations
-// The transformers and the VAE stay loaded from one picture to the next. If there is room the text encoder does, and so do the sessions with the recorded
-// passes, in which case activations come from one arena as large as the hungriest phase asks for; else the arena is as large as the phase at hand asks for. Both
-// passes of a step of a small picture then run at the same time.
+// The transformers and the VAE stay loaded from one picture to the next. If there is room the text
+// encoder does, and so do the sessions with the recorded passes, in which case activations come
+// from one arena as large as the hungriest phase asks for; else the arena is as large as the phase
+// at hand asks for. Both passes of a step of a small picture then run at the same time.
 #pragma once
 
 #include <cstdint>
@@ -62,8 +64,9 @@ Expected<MemoryPlan> plan_memory(const MemoryNeeds& needs, const MemoryLimits& l
 // The least bytes with which no layer streams.
 uint64_t least_resident_bytes(const MemoryNeeds& needs);
 
-// Bytes of the text encoder's layers that may stay on the device if it is given `room` bytes for its weights; 0: all. kOutOfMemory if not even a layer at a
-// time fits, or not all of them where `limits.stream` is false.
+// Bytes of the text encoder's layers that may stay on the device if it is given `room` bytes for
+// its weights; 0: all. kOutOfMemory if not even a layer at a time fits, or not all of them where
+// `limits.stream` is false.
 Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, bool stream);
 
 // On a CPU all weights are fixed.
@@ -84,8 +87,8 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
                                     const TransformerOptions& options,
                                     const PlannedPicture& picture);
 
-// Of a guided picture, whose passes are of the first transformer and of the last; where these are one
-// it reads a second text, as long as the first.
+// Of a guided picture, whose passes are of the first transformer and of the last; where these are
+// one it reads a second text, as long as the first.
 Expected<MemoryNeeds> guided_picture_needs(const Context& context, const Model& model,
                                            const TransformerOptions& options, const PassSize& size,
                                            int64_t steps);

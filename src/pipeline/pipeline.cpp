@@ -28,7 +28,8 @@ double elapsed_ms(Clock::time_point start) {
 // Projected text that is worth keeping in host memory; the oldest goes first.
 constexpr size_t kTextCacheBytes = size_t{256} << 20;
 
-// Of a GPU's free memory, left to its driver: kernels and libraries are loaded when they are first used.
+// Of a GPU's free memory, left to its driver: kernels and libraries are loaded when they are first
+// used.
 constexpr uint64_t kDriverBytes = uint64_t{256} << 20;
 
 // What of a step holds an Inf or a NaN: a pass's velocity, or the latents that finite ones led to.
@@ -157,7 +158,8 @@ Expected<MemoryPlan> Pipeline::Impl::plan_memory_of(const PicturePlan& p) const 
                     may_stream ? "; with a VRAM budget layers stream from host memory" : "");
 }
 
-// What streams lies in host memory that cannot be swapped out: better no picture than a machine that stands still.
+// What streams lies in host memory that cannot be swapped out: better no picture than a machine
+// that stands still.
 Status Pipeline::Impl::check_pinned(const MemoryPlan& plan) const {
   if (plan.pinned_bytes == 0 || !must_load_transformers(plan)) return {};
   const uint64_t available = available_memory_bytes();

@@ -28,8 +28,9 @@ struct PipelineOptions {
   std::optional<AttentionScores> scores{};
   int threads = 0;            // 0: as many as the process may run on
   uint64_t memory_limit = 0;  // bytes of the device's memory; 0: what it has available
-  // Bytes of a GPU's memory to work in: layers of the transformers that do not fit stream from pinned host memory, and the text encoder makes room for
-  // them. 0: all weights are on the GPU. A CPU ignores it.
+  // Bytes of a GPU's memory to work in: layers of the transformers that do not fit stream from
+  // pinned host memory, and the text encoder makes room for them. 0: all weights are on the GPU. A
+  // CPU ignores it.
   uint64_t vram_budget = 0;
 };
 
@@ -84,9 +85,10 @@ struct PicturePlan {
   uint64_t streamed_bytes() const { return memory.streamed_bytes; }
 };
 
-// Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in any thread. What the transformer reads of
-// the last prompts is kept, and on a GPU with room for it the recorded passes of the last picture: another of the same size and prompt length replays them, one of
-// another length records anew, in the same memory where the lengths are near.
+// Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in
+// any thread. What the transformer reads of the last prompts is kept, and on a GPU with room for it
+// the recorded passes of the last picture: another of the same size and prompt length replays them,
+// one of another length records anew, in the same memory where the lengths are near.
 class Pipeline {
  public:
   // Weights come with the first picture.
@@ -103,9 +105,9 @@ class Pipeline {
   // Hash of all weights, 16 hexadecimal digits. `cancel` as below.
   Expected<std::string> model_hash(const std::atomic<bool>* cancel = nullptr);
 
-  // Checks sizes, reads the texts and plans memory, without doing anything else: kInvalidArgument for
-  // sizes that do not divide, wrong counts; kOutOfMemory with what is needed and what there is. What
-  // earlier pictures have loaded may stay if it fits.
+  // Checks sizes, reads the texts and plans memory, without doing anything else: kInvalidArgument
+  // for sizes that do not divide, wrong counts; kOutOfMemory with what is needed and what there is.
+  // What earlier pictures have loaded may stay if it fits.
   Expected<PicturePlan> plan(const PictureRequest& request);
 
   // Draws what was planned, by this pipeline or another of the same model and options. `cancel` may

@@ -1,5 +1,5 @@
-// What a Pipeline holds: its models, its memory and what it keeps from picture to picture. pipeline.cpp makes the picture, pipeline_load.cpp puts weights and
-// activations on the device.
+// What a Pipeline holds: its models, its memory and what it keeps from picture to picture.
+// pipeline.cpp makes the picture, pipeline_load.cpp puts weights and activations on the device.
 #pragma once
 
 #include <deque>
@@ -45,7 +45,8 @@ struct Pipeline::Impl {
   DType vae_dtype() const {
     return autoencoder::Decoder::compute_dtype(context, options.selection);
   }
-  // Before anything is loaded the device's memory is what there is; later the loaded weights are part of the plan too.
+  // Before anything is loaded the device's memory is what there is; later the loaded weights are
+  // part of the plan too.
   uint64_t memory_limit = 0;
 
   bool streams() const { return context.gpu != nullptr && options.vram_budget > 0; }

@@ -6,8 +6,8 @@
 
 namespace intaglio {
 
-// On a CPU, and on a GPU where sessions are kept, the arena never shrinks, so a series of pictures allocates once. Else it is as large as the phase asks
-// for: the rest has other uses.
+// On a CPU, and on a GPU where sessions are kept, the arena never shrinks, so a series of pictures
+// allocates once. Else it is as large as the phase asks for: the rest has other uses.
 Status Pipeline::Impl::reserve(size_t bytes) {
   bytes = std::max<size_t>(bytes, kept_scratch);
   const bool fits = bytes <= arena.capacity();

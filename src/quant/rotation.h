@@ -1,9 +1,12 @@
-// What is done to the columns of a linear's input before it is quantized, undone by the weight: ConvRot rotation and SmoothQuant division.
+// What is done to the columns of a linear's input before it is quantized, undone by the weight:
+// ConvRot rotation and SmoothQuant division.
 //
-// Rotation: the row is cut in consecutive groups of G = 4^n values, each multiplied by H_G, the n-fold Kronecker product of H_4 / 2 with itself,
+// Rotation: the row is cut in consecutive groups of G = 4^n values, each multiplied by H_G, the
+// n-fold Kronecker product of H_4 / 2 with itself,
 //   H_4 = [1 1 1 -1; 1 1 -1 1; 1 -1 1 1; -1 1 1 1].
-// H_G is symmetric and orthogonal: the same function rotates rows, rotates weights [n, k] along k, and turns both back.
-// The format knows no shorter last group: a K that G does not divide cannot be rotated (such layers are stored unrotated).
+// H_G is symmetric and orthogonal: the same function rotates rows, rotates weights [n, k] along k,
+// and turns both back. The format knows no shorter last group: a K that G does not divide cannot be
+// rotated (such layers are stored unrotated).
 //
 // The product is formed in n stages, strides 1, 4, 16, ..., each over four values:
 //   s = ((x0 + x1) + (x2 + x3)) * 0.5;  y_i = s - x_(3-i)        every step rounded to float
@@ -17,8 +20,9 @@ namespace intaglio {
 // Group sizes that files use and kernels know.
 inline constexpr int64_t kRotationGroups[] = {16, 64, 256, 1024, 4096};
 
-// nullptr if rows of `cols` values can be rotated in groups of `group`, else the reason, a string literal.
-// Here, not in the .cpp file: the launchers of CUDA kernels need it and link to nothing of the engine.
+// nullptr if rows of `cols` values can be rotated in groups of `group`, else the reason, a string
+// literal. Here, not in the .cpp file: the launchers of CUDA kernels need it and link to nothing of
+// the engine.
 inline const char* rotation_refusal(int64_t cols, int64_t group) {
   bool known = false;
   for (const int64_t one : kRotationGroups) known = known || one == group;
@@ -27,7 +31,8 @@ inline const char* rotation_refusal(int64_t cols, int64_t group) {
   return nullptr;
 }
 
-// How the columns of a linear were turned, as its file says it. Never guessed: what a file does not say is not there.
+// How the columns of a linear were turned, as its file says it. Never guessed: what a file does not
+// say is not there.
 enum class RotationKind : uint8_t {
   kNone,
   kConvRot,  // consecutive groups of `group` columns, each times H_group above
@@ -52,7 +57,8 @@ double rotation_entry(int64_t group, int64_t i, int64_t j);
 // Rotates a row in place. rotation_refusal(cols, group) is nullptr.
 void rotate_row(float* x, int64_t cols, int64_t group);
 
-// SmoothQuant: y[c] = x[c] / smooth[c], one rounding. The weight's column c was multiplied by smooth[c]. y may be x.
+// SmoothQuant: y[c] = x[c] / smooth[c], one rounding. The weight's column c was multiplied by
+// smooth[c]. y may be x.
 void smooth_row(const float* x, const float* smooth, int64_t cols, float* y);
 
 }  // namespace intaglio

@@ -1,4 +1,5 @@
-// Byte-level BPE from a Hugging Face tokenizer.json: added tokens, NFC, the split pattern, bytes to the printable alphabet, merges by rank.
+// Byte-level BPE from a Hugging Face tokenizer.json: added tokens, NFC, the split pattern, bytes to
+// the printable alphabet, merges by rank.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  // UTF-8 text to ids; added tokens are recognised, none is added. kInvalidArgument for bytes that are not UTF-8 (names the offset).
+  // UTF-8 text to ids; added tokens are recognised, none is added. kInvalidArgument for bytes that
+  // are not UTF-8 (names the offset).
   Expected<std::vector<int32_t>> encode(std::string_view text) const;
   // Bytes of the tokens, concatenated (added tokens as their content); unknown ids are an error.
   Expected<std::string> decode(const std::vector<int32_t>& ids) const;

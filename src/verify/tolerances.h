@@ -1,4 +1,5 @@
-// How near to the float32 reference each stage must come at each precision; docs/numerics.md gives the reasons.
+// How near to the float32 reference each stage must come at each precision; docs/numerics.md gives
+// the reasons.
 #pragma once
 
 #include "models/parts/selection.h"

@@ -294,7 +294,8 @@ class Verifier {
     return transformer;
   }
 
-  // transformer_<which>_<i>: "small" is the checkpoint's own first transformer, any other name the folder <which>_transformer.
+  // transformer_<which>_<i>: "small" is the checkpoint's own first transformer, any other name the
+  // folder <which>_transformer.
   Status run_transformer(const fs::path& path, const std::string& stem) {
     INTAGLIO_ASSIGN(const auto file, SafetensorsFile::open(path));
     INTAGLIO_ASSIGN(const JsonConfig note, read_note(*file));

@@ -1,4 +1,5 @@
-// Comparison with reference tensors: every case of a directory laid out like the published code's reference (docs/numerics.md).
+// Comparison with reference tensors: every case of a directory laid out like the published code's
+// reference (docs/numerics.md).
 #pragma once
 
 #include <atomic>
@@ -19,8 +20,9 @@ enum class Verdict { kPass, kFail, kSkipped };
 struct VerifyResult {
   std::string stage;  // tokenizer, text_features, schedule, transformer, vae_decode, pipeline
   std::string name;   // the case, e.g. "transformer_small_0 velocity"
-  double error =
-      0.0;  // ||a - b|| / ||b||; for the schedule the largest absolute difference; for the tokenizer the number of wrong texts
+  // ||a - b|| / ||b||; for the schedule the largest absolute difference; for the tokenizer the
+  // number of wrong texts
+  double error = 0.0;
   double tolerance = 0.0;
   Verdict verdict = Verdict::kFail;
   std::string detail;  // why, when it failed to run or was skipped
@@ -30,14 +32,17 @@ struct VerifyOptions {
   LayerSelection selection;
   std::optional<int> gpu{};  // ordinal; nullopt: the CPU
   int threads = 0;
-  // Not empty: what each case computed is kept in this folder as <case>.<tensor>.f32, plain float32.
+  // Not empty: what each case computed is kept in this folder as <case>.<tensor>.f32, plain
+  // float32.
   std::filesystem::path tensors_out{};
   const std::atomic<bool>* cancel = nullptr;  // once set, the call ends with kCancelled
   ModelPaths parts{};  // in place of the checkpoint's own; the folder is set here
 };
 
-// Runs the cases of `folder`/cases against the checkpoint `folder`/tiny (or `folder` itself if it holds model_index.json, or the one other subfolder that
-// does) and the single transformers `folder`/<name>_transformer. Calls `report` after each; returns all. A case that cannot run is a failure, not an error.
+// Runs the cases of `folder`/cases against the checkpoint `folder`/tiny (or `folder` itself if it
+// holds model_index.json, or the one other subfolder that does) and the single transformers
+// `folder`/<name>_transformer. Calls `report` after each; returns all. A case that cannot run is a
+// failure, not an error.
 Expected<std::vector<VerifyResult>> verify_directory(
     const std::filesystem::path& folder, const VerifyOptions& options,
     const std::function<void(const VerifyResult&)>& report);

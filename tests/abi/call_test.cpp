@@ -1,4 +1,5 @@
-// Whole calls of the C interface over the host double: a float a gives what its quantized form gives, with strides, bias and SwiGLU.
+// Whole calls of the C interface over the host double: a float a gives what its quantized form
+// gives, with strides, bias and SwiGLU.
 #include <cstdio>
 #include <cstring>
 #include <intaglio/intaglio.hpp>

@@ -1,5 +1,6 @@
-// A stand-in for the GPU that computes on host memory by the formulas: it lets the C interface and the Python package be tested, numbers
-// included, without a GPU. Everything is memory of "device 0", except addresses below 4096: they are host memory.
+// A stand-in for the GPU that computes on host memory by the formulas: it lets the C interface and
+// the Python package be tested, numbers included, without a GPU. Everything is memory of "device
+// 0", except addresses below 4096: they are host memory.
 #include <algorithm>
 #include <cmath>
 #include <vector>

@@ -1,4 +1,5 @@
-// What the memory plan says, phase by phase, against what a pipeline takes of the device double, with transformers of different sizes.
+// What the memory plan says, phase by phase, against what a pipeline takes of the device double,
+// with transformers of different sizes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,8 +15,9 @@ namespace {
 using test::DeviceDouble;
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
-// What the plan leaves out, with layers of some MB: scales and AdaLN weights on their way in; the last granules of both slots and of the one arena. The VAE is
-// not there yet when the transformers of the first picture are loaded.
+// What the plan leaves out, with layers of some MB: scales and AdaLN weights on their way in; the
+// last granules of both slots and of the one arena. The VAE is not there yet when the transformers
+// of the first picture are loaded.
 constexpr uint64_t kSmallBlocks = kMiB / 2, kRounding = 3 * 2 * kMiB + kSmallBlocks;
 
 DeviceDouble& device() { return DeviceDouble::instance(); }
@@ -120,8 +122,10 @@ uint64_t tensor_elements(const ideogram4::TransformerConfig& c) {
 }
 
 // Bytes by which the plan's loading phase may exceed what is taken:
-//   the plan counts 5 bytes an element of the largest tensor of both transformers, whichever is loaded last; what is really staged is that of the last one,
-//   as it lies in the file (F32) with its int8 form, as bf16 for NF4, and nothing for float weights, which the host converts;
+//   the plan counts 5 bytes an element of the largest tensor of both transformers, whichever is
+//   loaded last; what is really staged is that of the last one,
+//   as it lies in the file (F32) with its int8 form, as bf16 for NF4, and nothing for float
+//   weights, which the host converts;
 //   the last linear of the last layer comes after the largest one, whose staging is gone by then;
 //   a granule and small change.
 uint64_t loading_slack(Precision precision, const test::WrittenSizes& sizes) {
@@ -174,7 +178,8 @@ TEST_P(DeviceMemory, ResidentPhasesTakeWhatIsPlanned) {
   }
 }
 
-// The smallest card that the plan accepts without streaming draws picture after picture, and a byte less is refused before anything is allocated.
+// The smallest card that the plan accepts without streaming draws picture after picture, and a byte
+// less is refused before anything is allocated.
 TEST_P(DeviceMemory, TheSmallestCardDraws) {
   uint64_t least = 0;
   {
@@ -201,7 +206,8 @@ TEST_P(DeviceMemory, TheSmallestCardDraws) {
   }
 }
 
-// Cards of every size between the one on which everything streams and the one on which nothing has to.
+// Cards of every size between the one on which everything streams and the one on which nothing has
+// to.
 TEST_P(DeviceMemory, SmallerCardsStreamWhatDoesNotFit) {
   uint64_t least = 0, most = 0;
   {

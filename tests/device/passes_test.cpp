@@ -1,4 +1,5 @@
-// A pass of a model on the device double: the order of its copies and kernels, and the scratch it takes against the scratch it asks for.
+// A pass of a model on the device double: the order of its copies and kernels, and the scratch it
+// takes against the scratch it asks for.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -72,7 +73,8 @@ struct Loaded {
   }
 };
 
-// Copies begin with the pass and wait for nobody but the readers of their slots; the last of them is over before what follows the layers.
+// Copies begin with the pass and wait for nobody but the readers of their slots; the last of them
+// is over before what follows the layers.
 TEST(DevicePasses, AStreamedForwardEndsItsCopiesBeforeItsOutput) {
   for (const int which : {kConditional, kUnconditional}) {
     device().restart();
@@ -96,7 +98,8 @@ TEST(DevicePasses, AStreamedForwardEndsItsCopiesBeforeItsOutput) {
   }
 }
 
-// The AdaLN weights of all layers come through the slots once a picture, also where no layer streams.
+// The AdaLN weights of all layers come through the slots once a picture, also where no layer
+// streams.
 TEST(DevicePasses, APrepareEndsItsCopiesBeforeTheFinalModulation) {
   device().restart();
   Loaded loaded;
@@ -120,7 +123,8 @@ TEST(DevicePasses, APrepareEndsItsCopiesBeforeTheFinalModulation) {
   EXPECT_EQ(count_of("1 copy") + count_of("0 wait 1") + count_of("1 wait 0"), 0);
 }
 
-// What stays from a prepare is what the plan counts for a session, each of its blocks rounded up to a granule at most.
+// What stays from a prepare is what the plan counts for a session, each of its blocks rounded up to
+// a granule at most.
 TEST(DevicePasses, ASessionTakesWhatItSays) {
   device().restart();
   Loaded loaded;
@@ -148,8 +152,8 @@ TEST(DevicePasses, ASessionTakesWhatItSays) {
 
 class DeviceScratch : public testing::TestWithParam<Precision> {};
 
-// No byte more than it asks for, and none less: the plan counts what it says. int8 heads are counted beside the linears of the feed-forward, whose time they
-// do not share.
+// No byte more than it asks for, and none less: the plan counts what it says. int8 heads are
+// counted beside the linears of the feed-forward, whose time they do not share.
 TEST_P(DeviceScratch, OfATransformerIsWhatItAsksFor) {
   for (const int which : {kConditional, kUnconditional}) {
     device().restart();

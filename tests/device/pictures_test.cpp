@@ -1,4 +1,5 @@
-// Pictures on the device double: what is ordered between streams, what a failing call leaves, what stays behind.
+// Pictures on the device double: what is ordered between streams, what a failing call leaves, what
+// stays behind.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -88,8 +89,9 @@ TEST_P(DevicePictures, AreThoseOfTheCpu) {
   expect_nothing_left();
 }
 
-// A side stream that does all it may at once, or nothing before it is waited for: the same numbers, if no wait between the streams is missing. The second
-// picture of a pipeline replays what the first has recorded.
+// A side stream that does all it may at once, or nothing before it is waited for: the same numbers,
+// if no wait between the streams is missing. The second picture of a pipeline replays what the
+// first has recorded.
 TEST_P(DevicePictures, AreTheSameInEveryOrder) {
   for (const Residency residency : {Residency::kResident, Residency::kStreaming}) {
     const PipelineOptions options = options_of(GetParam(), residency);
@@ -108,7 +110,8 @@ TEST_P(DevicePictures, AreTheSameInEveryOrder) {
   }
 }
 
-// A recording holds the places of its buffers: other sizes and prompts move them, and the picture that comes again is drawn at its own.
+// A recording holds the places of its buffers: other sizes and prompts move them, and the picture
+// that comes again is drawn at its own.
 TEST_P(DevicePictures, AreTheSameWhateverCameBefore) {
   const PipelineOptions options = options_of(GetParam(), Residency::kResident);
   const auto expected = draw(options);
@@ -147,8 +150,8 @@ INSTANTIATE_TEST_SUITE_P(Precisions, DevicePictures,
                            return name;
                          });
 
-// Every call to the device fails once in turn: the picture fails with it, whatever was under way is over, nothing stays behind, and the same pipeline then
-// draws what it would have drawn.
+// Every call to the device fails once in turn: the picture fails with it, whatever was under way is
+// over, nothing stays behind, and the same pipeline then draws what it would have drawn.
 class FailingCalls : public testing::TestWithParam<Residency> {};
 
 // A sanitizer makes each picture ten times as slow: there every 23rd call fails.

@@ -1,5 +1,5 @@
-// Nothing may change by accident: what the plans say of whole pictures on a card of 80 GB, against tests/pins/plans.txt. INTAGLIO_UPDATE_PINS=1
-// writes that file: say why in the commit.
+// Nothing may change by accident: what the plans say of whole pictures on a card of 80 GB, against
+// tests/pins/plans.txt. INTAGLIO_UPDATE_PINS=1 writes that file: say why in the commit.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

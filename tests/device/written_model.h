@@ -1,4 +1,5 @@
-// A small model whose transformers are not alike, with F32 files of random weights in a folder of its own: what a pipeline on the device double draws with.
+// A small model whose transformers are not alike, with F32 files of random weights in a folder of
+// its own: what a pipeline on the device double draws with.
 #pragma once
 
 #include <functional>
@@ -19,10 +20,12 @@ struct WrittenSizes {
 
 // A few kB a layer: for the order of events. The unconditional transformer is the deeper one.
 WrittenSizes tiny_sizes();
-// Layers of some MB, so that what a phase takes is more than granules: for plans. With `swapped` the unconditional transformer is the wider one.
+// Layers of some MB, so that what a phase takes is more than granules: for plans. With `swapped`
+// the unconditional transformer is the wider one.
 WrittenSizes planned_sizes(bool swapped);
 
-// Writes the files; fails the test if it can't. `on_load` hears "text", "conditional", "unconditional" and "vae" before each is loaded, and "" after.
+// Writes the files; fails the test if it can't. `on_load` hears "text", "conditional",
+// "unconditional" and "vae" before each is loaded, and "" after.
 std::shared_ptr<const Model> written_model(const WrittenSizes& sizes,
                                            std::function<void(const std::string&)> on_load = {});
 

@@ -1,11 +1,13 @@
 // A library to preload that makes one call of a program fail, for tests/e2e/failure_injection.py.
 //
-// FAIL_CLASS names the kind of call, FAIL_AT which of them fails (the first is 1; 0: none). Calls count from main on. When the program ends,
-// FAIL_COUNT_FILE gets their number and, a line each, the numbers of those that came from a place (a stack of callers) that none before came from.
-// With FAIL_TRACE the callers of the call that fails are printed.
+// FAIL_CLASS names the kind of call, FAIL_AT which of them fails (the first is 1; 0: none). Calls
+// count from main on. When the program ends, FAIL_COUNT_FILE gets their number and, a line each,
+// the numbers of those that came from a place (a stack of callers) that none before came from. With
+// FAIL_TRACE the callers of the call that fails are printed.
 //
-// `alloc` is malloc, calloc, realloc and the aligned kinds, which operator new asks as well, by whoever calls them but the libraries of FAIL_SPARE (names
-// of files, separated by colons), which cannot bear it. With FAIL_ON every call from FAIL_AT on fails.
+// `alloc` is malloc, calloc, realloc and the aligned kinds, which operator new asks as well, by
+// whoever calls them but the libraries of FAIL_SPARE (names of files, separated by colons), which
+// cannot bear it. With FAIL_ON every call from FAIL_AT on fails.
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>

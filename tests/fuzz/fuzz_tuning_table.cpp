@@ -1,4 +1,5 @@
-// Tables of tuning results out of anything: what is read must be within bounds and read back the same.
+// Tables of tuning results out of anything: what is read must be within bounds and read back the
+// same.
 #include <string>
 #include <string_view>
 

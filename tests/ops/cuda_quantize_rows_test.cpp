@@ -1,4 +1,5 @@
-// What of the CUDA row quantizers can be checked without a GPU: who holds which columns, how the rotating kernel's threads exchange values, and the rounding trick.
+// What of the CUDA row quantizers can be checked without a GPU: who holds which columns, how the
+// rotating kernel's threads exchange values, and the rounding trick.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -11,8 +11,8 @@
 
 namespace intaglio::test {
 
-// test(implementation, context) for those that take `op`, at every level of this machine's processor
-// and on its GPU, where pointers must be the GPU's (support/operands.h).
+// test(implementation, context) for those that take `op`, at every level of this machine's
+// processor and on its GPU, where pointers must be the GPU's (support/operands.h).
 template <typename Op, typename Test>
 void each_implementation(OpList<Op> list, const Op& op, Test&& test) {
   each_device([&](const Context& context, const std::string& device) {

@@ -1,5 +1,5 @@
-// AMX tiles in plain loops, for the policies of amx_gemm_kernel.h: the drivers and their blocking are
-// tested on machines without AMX.
+// AMX tiles in plain loops, for the policies of amx_gemm_kernel.h: the drivers and their blocking
+// are tested on machines without AMX.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Every instruction set that this processor has is met by its own implementation of each op: a comparison of all implementations that can run means
-// nothing where none can.
+// Every instruction set that this processor has is met by its own implementation of each op: a
+// comparison of all implementations that can run means nothing where none can.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -17,7 +17,8 @@ namespace {
 
 constexpr CpuIsa kLevels[] = {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx};
 
-// The name of the first of `list` that takes the level, of those that the project wrote itself: libraries stand beside them.
+// The name of the first of `list` that takes the level, of those that the project wrote itself:
+// libraries stand beside them.
 template <typename Implementation, typename Desc>
 std::string own_at(std::span<const Implementation> list, const Desc& desc, CpuIsa level) {
   const Context context{.cpu = limit_cpu_features(host_cpu_features(), level)};

@@ -1,5 +1,6 @@
-// Nothing falls off a cliff: at every level above the reference, on the host's features and on those
-// of every other processor, each product and convolution has a kernel of its own at every size.
+// Nothing falls off a cliff: at every level above the reference, on the host's features and on
+// those of every other processor, each product and convolution has a kernel of its own at every
+// size.
 #include <gtest/gtest.h>
 
 #include <string_view>

@@ -24,8 +24,9 @@ struct Rows {
   std::vector<BFloat16> bf16;
 };
 
-// Random rows whose odd cases sit at fixed places: row 1 zero, row 2 with NaN, row 3 with -Inf, row 4 tiny, row 5 subnormal, row 6 huge, row 7 of ties, row 8 below the least magnitude
-// whose factor is used.
+// Random rows whose odd cases sit at fixed places: row 1 zero, row 2 with NaN, row 3 with -Inf, row
+// 4 tiny, row 5 subnormal, row 6 huge, row 7 of ties, row 8 below the least magnitude whose factor
+// is used.
 Rows make_rows(int64_t cols) {
   Rows x;
   x.rows = 11;

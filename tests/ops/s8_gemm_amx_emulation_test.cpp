@@ -89,7 +89,8 @@ TEST(S8GemmAmxEmulation, RaggedShapesAgreeWithTheReference) {
   compare(make_s8_case(40, 40, 64, 13), GemmEpilogue::kNone, DType::kBF16, {}, 2);
 }
 
-// Every combination of one or several pieces, depth blocks and row blocks, with few and many row tiles.
+// Every combination of one or several pieces, depth blocks and row blocks, with few and many row
+// tiles.
 TEST(S8GemmAmxEmulation, AllBlockingsAgreeWithTheReference) {
   for (int64_t m : {16, 40, 161}) {
     const S8Case c = make_s8_case(m, 200, 640);
@@ -115,7 +116,8 @@ TEST(S8GemmAmxEmulation, AllBlockingsAgreeWithTheReference) {
   }
 }
 
-// A thread that takes several tasks of one M block copies its slice of A once; with several slices of k, every time.
+// A thread that takes several tasks of one M block copies its slice of A once; with several slices
+// of k, every time.
 TEST(S8GemmAmxEmulation, CopiesOfAServeSeveralTasks) {
   const S8Case c = make_s8_case(81, 1000, 500);
   for (int64_t tile_groups : {2, 3}) {

@@ -24,7 +24,8 @@ struct S8Case {
   std::vector<float> a_scale, w_scale, bias;
 };
 
-// Full-range operands, -128 included and frequent; row 1 (if any) is zero, row 2 has a NaN scale, row 3 an infinite one.
+// Full-range operands, -128 included and frequent; row 1 (if any) is zero, row 2 has a NaN scale,
+// row 3 an infinite one.
 inline S8Case make_s8_case(int64_t m, int64_t n, int64_t k, int64_t lda_gap = 0) {
   S8Case c{.m = m,
            .n = n,
@@ -112,10 +113,10 @@ S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& bas
   return out;
 }
 
-// I32, and F32 and BF16 without an activation: the same bits. With one the exponential may differ: 8
-// float units in the last place in F32 (exp 3, division and products 1 each, rounded up), one bf16
-// unit in BF16. Below -88.7 the exponential overflows to infinity and silu to -0, where the exact
-// value (times |up| <= 1000) is below 1e-33. Any NaN equals any NaN.
+// I32, and F32 and BF16 without an activation: the same bits. With one the exponential may differ:
+// 8 float units in the last place in F32 (exp 3, division and products 1 each, rounded up), one
+// bf16 unit in BF16. Below -88.7 the exponential overflows to infinity and silu to -0, where the
+// exact value (times |up| <= 1000) is below 1e-33. Any NaN equals any NaN.
 inline void expect_same_output(const S8GemmDesc& desc, const S8Output& got,
                                const S8Output& expected) {
   const bool activated = desc.epilogue != GemmEpilogue::kNone;

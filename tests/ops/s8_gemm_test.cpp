@@ -93,7 +93,8 @@ TEST(S8Gemm, ScalesAtTheEndsOfTheFloatRange) {
   compare_with_reference(c, GemmEpilogue::kNone);
 }
 
-// Odd sums from 255 to 507 whose bf16 lies halfway, and NaNs that a carry out of their low bits would turn into a zero.
+// Odd sums from 255 to 507 whose bf16 lies halfway, and NaNs that a carry out of their low bits
+// would turn into a zero.
 TEST(S8Gemm, Bf16OutputsAreRoundedToEven) {
   S8Case c = make_s8_case(6, 127, 4);
   std::fill(c.a.begin(), c.a.end(), int8_t{1});

@@ -1,4 +1,5 @@
-// y = epilogue(x W^T + bias + (x A^T) B^T) against float64, for every kind on every instruction set.
+// y = epilogue(x W^T + bias + (x A^T) B^T) against float64, for every kind on every instruction
+// set.
 #include "ops/side_branch.h"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,5 @@
-// Where the source tree lies whose files a test reads: reference tensors, bundled model, stored results.
+// Where the source tree lies whose files a test reads: reference tensors, bundled model, stored
+// results.
 #pragma once
 
 #include <string>

@@ -8,7 +8,8 @@
 
 namespace intaglio::test {
 
-// Each level up to the host's own, and those whose bf16 instructions make other kernels run also without them.
+// Each level up to the host's own, and those whose bf16 instructions make other kernels run also
+// without them.
 inline std::vector<CpuFeatures> tested_cpus() {
   std::vector<CpuFeatures> list;
   for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {

@@ -1,4 +1,5 @@
-// Variants of tests/reference/data/tiny in a folder of their own: its files by links, until a test writes others in their place.
+// Variants of tests/reference/data/tiny in a folder of their own: its files by links, until a test
+// writes others in their place.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -55,7 +56,8 @@ class TinyModel {
     edit(name, [&](nlohmann::json& json) { json[key] = value; });
   }
 
-  // Rewrites a safetensors file. `change` gets the entries with data of their own; what it changes of them is written.
+  // Rewrites a safetensors file. `change` gets the entries with data of their own; what it changes
+  // of them is written.
   struct Tensor {
     std::string name;
     DType dtype;

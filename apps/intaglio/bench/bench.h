@@ -37,7 +37,8 @@ struct Candidate {
 // a round to at least 10 ms.
 Status run_interleaved(std::vector<Candidate>& candidates, int rounds);
 
-// `count` standard normal values in memory of the context's device; kCancelled soon after the context's flag is set.
+// `count` standard normal values in memory of the context's device; kCancelled soon after the
+// context's flag is set.
 Expected<AlignedBuffer> normal_values(const Context& context, int64_t count, uint64_t seed);
 
 // What a result must name to be repeated: version, CPU, ISA, threads, date, command line.

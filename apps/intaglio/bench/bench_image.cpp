@@ -1,4 +1,5 @@
-// `intaglio bench image`: whole pictures at a known model's sizes with random weights, from token ids to a PNG file, phase by phase.
+// `intaglio bench image`: whole pictures at a known model's sizes with random weights, from token
+// ids to a PNG file, phase by phase.
 #include <fmt/format.h>
 #include <unistd.h>
 

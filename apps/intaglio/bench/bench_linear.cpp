@@ -76,7 +76,8 @@ nlohmann::ordered_json candidate_json(const Candidate& candidate, double operati
   return json;
 }
 
-// Inputs in bf16 and int8, and of every implementation a packed copy of the weights and an output; all stay until the shape is done.
+// Inputs in bf16 and int8, and of every implementation a packed copy of the weights and an output;
+// all stay until the shape is done.
 Status check_memory_of(const Context& context, const LinearShape& s,
                        const std::vector<std::string>& precisions) {
   constexpr uint64_t kImplementations = 4;  // of one precision, at most

@@ -1,4 +1,5 @@
-// The memory that a benchmark of random weights takes, compared with what there is before it takes any.
+// The memory that a benchmark of random weights takes, compared with what there is before it takes
+// any.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ struct TransformerBytes {
   uint64_t staging = 0;  // the largest tensor while it is made
 };
 
-// Of one transformer, as yet without weights, that runs passes of these sizes. kUnsupported where the
-// device lacks the precision.
+// Of one transformer, as yet without weights, that runs passes of these sizes. kUnsupported where
+// the device lacks the precision.
 Expected<TransformerBytes> transformer_bytes(const Context& context, Transformer& transformer,
                                              std::span<const PassSize> passes);
 

@@ -1,4 +1,5 @@
-// `intaglio bench step`: one pass of the diffusion transformer at full size, precisions side by side, and where the time goes.
+// `intaglio bench step`: one pass of the diffusion transformer at full size, precisions side by
+// side, and where the time goes.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -97,7 +98,8 @@ struct Bench {
   }
 };
 
-// The share of a budget that `generate` would leave to the layers of this transformer: beside it are the unconditional one, the VAE and their activations.
+// The share of a budget that `generate` would leave to the layers of this transformer: beside it
+// are the unconditional one, the VAE and their activations.
 Expected<uint64_t> layer_budget(const Bench& bench, const LayerSelection& selection) {
   const Context& context = bench.device.context;
   if (bench.vram_budget == 0 || context.gpu == nullptr) return 0;
@@ -216,7 +218,8 @@ std::vector<Candidate> make_candidates(Bench& bench) {
   return candidates;
 }
 
-// Both passes of a step by the first model: one after the other on a stream, and each on a stream of its own.
+// Both passes of a step by the first model: one after the other on a stream, and each on a stream
+// of its own.
 Status add_two_streams(Bench& bench, std::vector<Candidate>& candidates) {
   Loaded* const m = bench.models.front().get();
   INTAGLIO_ASSIGN(bench.second, open_device(bench.context().gpu->ordinal, bench.flags.threads));
@@ -285,7 +288,8 @@ Status report_streaming(Bench& bench, Stream out, nlohmann::ordered_json& result
   return {};
 }
 
-// Device time of each kind of op in one pass that is not recorded, and the trace of the first model.
+// Device time of each kind of op in one pass that is not recorded, and the trace of the first
+// model.
 Status profile_models(Bench& bench, Stream out, nlohmann::ordered_json& json) {
   for (const auto& owner : bench.models) {
     Profile profile;

@@ -1,4 +1,5 @@
-// What `intaglio bench linear --device cuda` says of one shape: rates, shares and ratios from times, as a table and as JSON. Needs no GPU.
+// What `intaglio bench linear --device cuda` says of one shape: rates, shares and ratios from
+// times, as a table and as JSON. Needs no GPU.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -28,7 +29,8 @@ double tera_per_second(double operations, double time_ms);
 // The share as "77.5%", or "-" if the ceiling is not known.
 std::string share_text(double rate, double ceiling);
 
-// Lines of the table, heading first. Ratios are to the row named `yardstick`: how many times its median the others take.
+// Lines of the table, heading first. Ratios are to the row named `yardstick`: how many times its
+// median the others take.
 std::vector<std::string> table_lines(const std::vector<LinearRow>& rows,
                                      const std::string& yardstick);
 

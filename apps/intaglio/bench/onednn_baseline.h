@@ -12,8 +12,8 @@
 namespace intaglio::cli {
 
 // dst[m, n] = a[m, k] w[n, k]^T with the weights in the layout oneDNN likes best (reordered once,
-// not timed). kUnsupported where oneDNN has only a reference kernel. kI8: int8 x int8 -> int32; kBF16: bf16 x bf16 -> bf16, float sums. The pointers must
-// outlive the function returned.
+// not timed). kUnsupported where oneDNN has only a reference kernel. kI8: int8 x int8 -> int32;
+// kBF16: bf16 x bf16 -> bf16, float sums. The pointers must outlive the function returned.
 Expected<std::function<Status()>> onednn_matmul(DType dtype, int64_t m, int64_t n, int64_t k,
                                                 const void* a, const void* w, void* out,
                                                 int threads);

@@ -1,4 +1,5 @@
-// What the parts of one pass of the transformer must do at least: operations, and bytes of device memory.
+// What the parts of one pass of the transformer must do at least: operations, and bytes of device
+// memory.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,8 @@ struct OpTime {
   double bytes = 0.0;       // each input read and each output written once; 0: not counted
 };
 
-// The spans of a profile by kind, in the order in which they first ran, with what each kind has to do.
+// The spans of a profile by kind, in the order in which they first ran, with what each kind has to
+// do.
 std::vector<OpTime> op_times(const Profile& profile, const PassSizes& sizes);
 
 // Operations of all products and of attention in one pass.

@@ -1,4 +1,5 @@
-// How long a pass with streamed weights must take at least: its compute or its copies, whichever is longer.
+// How long a pass with streamed weights must take at least: its compute or its copies, whichever is
+// longer.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,8 @@
 
 namespace intaglio::cli {
 
-// Bytes a second of large copies from pinned host memory to the context's GPU, nothing else running: the median of some.
+// Bytes a second of large copies from pinned host memory to the context's GPU, nothing else
+// running: the median of some.
 Expected<double> host_copy_rate(const Context& context);
 
 struct StreamedPass {

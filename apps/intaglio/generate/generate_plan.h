@@ -1,4 +1,5 @@
-// What `intaglio generate` is asked for, and everything of it that can be known before the first weight is read.
+// What `intaglio generate` is asked for, and everything of it that can be known before the first
+// weight is read.
 #pragma once
 
 #include <cstdint>
@@ -52,8 +53,8 @@ struct GeneratePlan {
   uint64_t peak_bytes = 0;  // of the largest picture
 };
 
-// Reads prompts, model and noise, checks every setting and output, and plans the memory of every picture. Collects every problem, so that a user corrects
-// them all at once.
+// Reads prompts, model and noise, checks every setting and output, and plans the memory of every
+// picture. Collects every problem, so that a user corrects them all at once.
 GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& errors);
 
 }  // namespace intaglio::cli

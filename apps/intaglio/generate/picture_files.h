@@ -20,8 +20,9 @@ struct PictureName {
   int64_t index = 0, count = 1;  // among the pictures of one file name
   std::optional<size_t> prompt;  // its place, where a run has several
 };
-// In a folder intaglio-<seed>.png, or intaglio-<prompt>-<seed>.png; a file name as it is for one picture, with _0001, _0002, ... before its extension for
-// more. kInvalidArgument if the file does not end in .png.
+// In a folder intaglio-<seed>.png, or intaglio-<prompt>-<seed>.png; a file name as it is for one
+// picture, with _0001, _0002, ... before its extension for more. kInvalidArgument if the file does
+// not end in .png.
 Expected<std::filesystem::path> picture_path(const PictureName& name);
 
 // `path` with _0001 (index 0) before its extension, unless `count` is 1.

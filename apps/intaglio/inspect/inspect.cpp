@@ -65,7 +65,8 @@ std::string merged_name(std::string_view a, std::string_view b) {
   return fmt::format("{}", fmt::join(items, "."));
 }
 
-// Type and shape of a tensor as the file has them: "F6_E2M3 [4, 8]" of a foreign one is split at its bracket.
+// Type and shape of a tensor as the file has them: "F6_E2M3 [4, 8]" of a foreign one is split at
+// its bracket.
 std::string type_of(const TensorEntry& tensor) {
   if (tensor.foreign.empty()) return std::string(dtype_name(tensor.view.dtype));
   return tensor.foreign.substr(0, tensor.foreign.rfind(" ["));

@@ -15,17 +15,17 @@
 
 namespace intaglio::cli {
 
-// "not_supported" and "unknown_settings" of a config of a kind that the engine knows (by its class),
-// where there are any. `index`: model_index.json of the model that the config is of, or an empty
-// object; without it the models are asked in turn, and one that takes the config decides.
+// "not_supported" and "unknown_settings" of a config of a kind that the engine knows (by its
+// class), where there are any. `index`: model_index.json of the model that the config is of, or an
+// empty object; without it the models are asked in turn, and one that takes the config decides.
 void add_settings_facts(const JsonConfig& config, const JsonConfig& index,
                         nlohmann::ordered_json& facts);
 
 // The schedules of a model that the engine knows, its default and its presets; nullopt of another.
 std::optional<PartReport> schedules_report(const ModelPaths& paths, const JsonConfig& index);
 
-// Names of the tensors that the engine reads of a part with this config; nullopt if nothing is known
-// of it.
+// Names of the tensors that the engine reads of a part with this config; nullopt if nothing is
+// known of it.
 std::optional<std::set<std::string>> used_tensors(std::string_view part, const JsonConfig& config,
                                                   const JsonConfig& index);
 

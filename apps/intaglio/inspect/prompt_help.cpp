@@ -51,7 +51,8 @@ size_t width_of(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
-// Words of several values share lines; a break never parts a value that would fit a line of its own.
+// Words of several values share lines; a break never parts a value that would fit a line of its
+// own.
 void append_wrapped(std::string& out, const std::vector<std::string>& values,
                     std::string_view between, size_t columns) {
   constexpr size_t kIndent = 4;

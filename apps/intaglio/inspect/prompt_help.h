@@ -21,7 +21,8 @@ struct PromptHelp {
   std::vector<PromptHelpSection> sections = {};
 };
 
-// nullopt where the folder has no vocabulary.json; kBadFormat naming file and key where it is wrong.
+// nullopt where the folder has no vocabulary.json; kBadFormat naming file and key where it is
+// wrong.
 Expected<std::optional<PromptHelp>> read_prompt_help(const std::filesystem::path& folder);
 
 // Printable lines of at most `columns`, each section's values wrapped under its title.

@@ -1,4 +1,5 @@
-// `intaglio map`: every precision on the card at hand, at several sizes, and which is the fastest that fits.
+// `intaglio map`: every precision on the card at hand, at several sizes, and which is the fastest
+// that fits.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

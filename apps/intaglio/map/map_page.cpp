@@ -170,7 +170,8 @@ bool is_measured(const std::vector<DeploymentMap>& maps, const CardRates& card) 
   });
 }
 
-// One step of cards that were not at hand, and which precision is the fastest that needs no streaming.
+// One step of cards that were not at hand, and which precision is the fastest that needs no
+// streaming.
 std::string modelled_table(const std::vector<DeploymentMap>& maps) {
   std::string page = header("card (modelled)", "fastest | of those resident | 48 steps");
   // Two more columns than header() rules.

@@ -1,4 +1,5 @@
-// `intaglio tune`: measures which int8 GEMM kernel is fastest on this GPU for the linears of a model, and keeps the result.
+// `intaglio tune`: measures which int8 GEMM kernel is fastest on this GPU for the linears of a
+// model, and keeps the result.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -62,8 +63,8 @@ std::vector<std::string> tunable_names() {
   return names;
 }
 
-// Of a model that the engine draws with, by its name or its folder; sets whether a pass runs without
-// text.
+// Of a model that the engine draws with, by its name or its folder; sets whether a pass runs
+// without text.
 Expected<std::vector<ListedLinear>> linears_of_model(const std::string& name, TokenCounts& tokens) {
   if (const auto sized = synthetic_model(name)) {
     tokens.image_alone = (*sized)->transformers() > 1;

@@ -1,4 +1,5 @@
-// The NVIDIA GPUs of this process. Asked for once and kept, so that later calls touch no driver and may run while a stream is captured.
+// The NVIDIA GPUs of this process. Asked for once and kept, so that later calls touch no driver and
+// may run while a stream is captured.
 #pragma once
 
 #include "core/cuda_device.h"
@@ -9,7 +10,8 @@ namespace intaglio::cuda {
 // kNotFound if there is no such device, kDevice if the runtime fails.
 Expected<const CudaDevice*> find_device(int ordinal);
 
-// Whether wgmma kernels may run: compute capability 9.0, unless INTAGLIO_GPU_ISA=sm80 keeps the process to what consumer Ampere has, for comparisons.
+// Whether wgmma kernels may run: compute capability 9.0, unless INTAGLIO_GPU_ISA=sm80 keeps the
+// process to what consumer Ampere has, for comparisons.
 bool may_use_wgmma(const CudaDevice& device);
 
 // "cudaMemcpyAsync: out of memory" as ErrorCode::kDevice; success for 0. `status` is a cudaError_t.

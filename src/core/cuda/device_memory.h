@@ -11,7 +11,8 @@ namespace intaglio::cuda {
 
 // On the current device. kOutOfMemory with the size if there is not enough.
 Expected<AlignedBuffer> allocate_device_memory(size_t bytes);
-// Memory of the host that the copy engine reads and writes by itself; `bytes` of it count against the machine's.
+// Memory of the host that the copy engine reads and writes by itself; `bytes` of it count against
+// the machine's.
 Expected<AlignedBuffer> allocate_pinned_memory(size_t bytes);
 
 // Returns when `host` has been read; the copy itself may still be under way if `host` is pinned.

@@ -1,4 +1,5 @@
-// Order between streams: what follows `wait` on one stream follows what came before `record` on another.
+// Order between streams: what follows `wait` on one stream follows what came before `record` on
+// another.
 #pragma once
 
 #include <cuda_runtime_api.h>

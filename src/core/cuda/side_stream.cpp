@@ -21,7 +21,8 @@ class EventedStream : public SideStream {
   Status join(const Context& context) override {
     const Status joined =
         joined_.record(stream_.get()).and_then([&] { return joined_.wait(context.stream); });
-    // Where the order could not be given the work is waited for: the caller gives up, and its memory is freed or filled next.
+    // Where the order could not be given the work is waited for: the caller gives up, and its
+    // memory is freed or filled next.
     if (!joined) cudaStreamSynchronize(static_cast<cudaStream_t>(stream_.get()));
     return joined;
   }

@@ -1,4 +1,5 @@
-// Streams, events and recorded graphs of the current device. Streams are cudaStream_t, events cudaEvent_t, behind void*.
+// Streams, events and recorded graphs of the current device. Streams are cudaStream_t, events
+// cudaEvent_t, behind void*.
 #pragma once
 
 #include <functional>
@@ -19,7 +20,8 @@ Expected<std::shared_ptr<void>> make_stream();
 void* record_event(void* stream);
 Expected<double> elapsed_ms(void* begin, void* end);
 void free_event(void* event);
-// Whether the device is past the event. True as well if that cannot be told: the error shows at the next call that waits.
+// Whether the device is past the event. True as well if that cannot be told: the error shows at the
+// next call that waits.
 bool has_happened(void* event);
 
 // Whether work that is put on the stream is only recorded.
@@ -29,7 +31,8 @@ bool is_recording(void* stream);
 class Graph {
  public:
   Graph() = default;
-  // Runs `work`, which puts its work on `stream` and neither allocates nor waits, without executing it.
+  // Runs `work`, which puts its work on `stream` and neither allocates nor waits, without executing
+  // it.
   static Expected<Graph> record(void* stream, const std::function<Status()>& work);
   Status launch(void* stream) const;
 

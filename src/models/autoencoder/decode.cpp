@@ -18,7 +18,8 @@
 namespace intaglio::autoencoder {
 namespace {
 
-// Scores of an attention block: bounds its memory at any picture size. A GPU wants its products large.
+// Scores of an attention block: bounds its memory at any picture size. A GPU wants its products
+// large.
 constexpr int64_t kScoreElements = int64_t{1} << 21;
 constexpr int64_t kGpuScoreElements = int64_t{1} << 25;
 constexpr int64_t kMostBlockRows = 384, kGpuMostBlockRows = 8192;

@@ -1,5 +1,5 @@
-// The decoder of the AutoencoderKL family (FLUX.1, FLUX.2): latents to pictures. Encoder weights in the checkpoint are
-// not read.
+// The decoder of the AutoencoderKL family (FLUX.1, FLUX.2): latents to pictures. Encoder weights in
+// the checkpoint are not read.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +68,8 @@ class Decoder {
   // Random weights in the shapes of `config`, for benchmarks.
   static Expected<Decoder> synthetic(const Context& context, const DecoderConfig& config,
                                      DType compute, uint64_t seed);
-  // The type to compute in: BF16 where the precision allows it and the device has arithmetic for it.
+  // The type to compute in: BF16 where the precision allows it and the device has arithmetic for
+  // it.
   static DType compute_dtype(const Context& context, const LayerSelection& selection);
 
   const DecoderConfig& config() const { return config_; }

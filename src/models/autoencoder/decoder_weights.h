@@ -1,4 +1,5 @@
-// Prepared weights of the decoder in memory of the context's device, and the walk through its layers; inside this folder only.
+// Prepared weights of the decoder in memory of the context's device, and the walk through its
+// layers; inside this folder only.
 #pragma once
 
 #include <optional>

@@ -1,4 +1,5 @@
-// Sizes of an Ideogram 4 transformer, read from the config of the diffusers layout. Nothing here is a constant of the engine.
+// Sizes of an Ideogram 4 transformer, read from the config of the diffusers layout. Nothing here is
+// a constant of the engine.
 #pragma once
 
 #include <array>
@@ -30,8 +31,8 @@ Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json);
 // Layers of the published pipeline whose outputs make the features: 0, 3, ..., 33 and 35.
 std::vector<int64_t> published_taps();
 
-// From text_encoder/config.json; the layers that make the features from the `text_activation_layers`
-// of model_index.json, which may be null, else the published ones.
+// From text_encoder/config.json; the layers that make the features from the
+// `text_activation_layers` of model_index.json, which may be null, else the published ones.
 Expected<qwen3::TextEncoderConfig> parse_text_config(const JsonConfig& json,
                                                      const JsonConfig* model_index);
 

@@ -24,7 +24,8 @@ const ConfigTable& model_index_keys() {
   return table;
 }
 
-// FlowMatchEulerDiscreteScheduler. The pipeline gives it its own sigmas; without dynamic shifting the constants of that are unused.
+// FlowMatchEulerDiscreteScheduler. The pipeline gives it its own sigmas; without dynamic shifting
+// the constants of that are unused.
 const ConfigTable& scheduler_keys() {
   constexpr std::string_view kOwnSigmas = "the noise levels are the pipeline's own";
   static const ConfigTable table =

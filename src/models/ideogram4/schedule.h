@@ -12,7 +12,8 @@ struct ScheduleOptions {
   double mu = 0.0, std = 1.5;
 };
 
-// Inverse of the standard normal distribution function (Wichura, AS 241, PPND16; relative error about 1e-16). Infinite at 0 and 1.
+// Inverse of the standard normal distribution function (Wichura, AS 241, PPND16; relative error
+// about 1e-16). Infinite at 0 and 1.
 double normal_quantile(double p);
 
 // The model's own sigmas, `steps` values, descending from near 1:

@@ -20,7 +20,8 @@ constexpr float kFinalNormEps = 1e-6f;
 constexpr double kTimeScale = 1e4;
 constexpr double kTimeMaxPeriod = 1e4;
 
-// [sin, cos] of s * exp(-ln(1e4) j / (half - 1)), s = 1e4 t, j = 0 .. half - 1. Angles reach 1e4: formed in float64.
+// [sin, cos] of s * exp(-ln(1e4) j / (half - 1)), s = 1e4 t, j = 0 .. half - 1. Angles reach 1e4:
+// formed in float64.
 void fill_time_embedding(float time, int64_t width, float* out) {
   const int64_t half = width / 2;
   const double scaled = kTimeScale * static_cast<double>(time);
@@ -48,7 +49,8 @@ Status Transformer::walk(ModuleVisitor& v) {
   const TransformerConfig& c = config_;
   const int64_t d = c.width();
   const int64_t a = c.adaln_dim;
-  // The indicator rows are constants added to every text and image token: part of the projections' bias.
+  // The indicator rows are constants added to every text and image token: part of the projections'
+  // bias.
   std::vector<float> indicator;
   INTAGLIO_TRY(v.host_vector("embed_image_indicator.weight", Shape{2, d}, indicator));
   const std::span<const float> of_text = std::span(indicator).first(indicator.size() / 2);

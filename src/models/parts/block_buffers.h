@@ -1,4 +1,5 @@
-// The activation buffers of a transformer block, taken from the arena once per forward pass and shared by all layers.
+// The activation buffers of a transformer block, taken from the arena once per forward pass and
+// shared by all layers.
 #pragma once
 
 #include "core/context.h"
@@ -7,8 +8,9 @@
 
 namespace intaglio {
 
-// Lifetimes inside a block allow four buffers: `wide` holds q|k|v, then the feed-forward's hidden rows; `narrow` a linear's output on its way to the
-// residual; `input` whatever the next linear reads (normed or quantized rows).
+// Lifetimes inside a block allow four buffers: `wide` holds q|k|v, then the feed-forward's hidden
+// rows; `narrow` a linear's output on its way to the residual; `input` whatever the next linear
+// reads (normed or quantized rows).
 struct BlockBuffers {
   int64_t tokens = 0;
   DType dtype = DType::kF32;   // of wide and narrow
@@ -48,8 +50,8 @@ Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& sizes)
 Status quantize_normed(const Context& context, const LinearWeights& weights, const BlockBuffers& b,
                        Profile* profile = nullptr);
 
-// `x` ([rows, weights.k] dense of `dtype`) in the type `weights` reads: as it lies, converted, or quantized, into `storage` ([rows, k] of the type,
-// `scale_row` [rows]).
+// `x` ([rows, weights.k] dense of `dtype`) in the type `weights` reads: as it lies, converted, or
+// quantized, into `storage` ([rows, k] of the type, `scale_row` [rows]).
 Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights,
                                      const void* x, DType dtype, int64_t rows, void* storage,
                                      float* scale_row, Profile* profile = nullptr,

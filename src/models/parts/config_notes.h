@@ -18,11 +18,12 @@ inline constexpr std::string_view kTrue = "[true]";
 inline constexpr std::string_view kNull = "[]";
 inline constexpr std::string_view kSilu = R"(["silu", "swish"])";
 
-// `table` and what writers of configs note down beside the settings; weights quantized by another program are refused.
+// `table` and what writers of configs note down beside the settings; weights quantized by another
+// program are refused.
 ConfigTable with_notes(ConfigTable table);
 
-// model_index.json, of which `table` has the keys, with what its makers say of schedules: "intaglio"
-// and "presets" (models/model_info.h).
+// model_index.json, of which `table` has the keys, with what its makers say of schedules:
+// "intaglio" and "presets" (models/model_info.h).
 Expected<std::vector<KeyedConfig>> keyed_model_index(const JsonConfig& config,
                                                      const ConfigTable& table);
 

@@ -17,7 +17,8 @@ Expected<float> read_eps(const JsonConfig& json, const char* key, double fallbac
 // "rope_theta", positive.
 Expected<double> read_theta(const JsonConfig& json);
 
-// "mrope_section". Each axis must find all frequencies of its section among those of a head: h has 1, 4, 7, .., w 2, 5, 8, .., t what they leave.
+// "mrope_section". Each axis must find all frequencies of its section among those of a head: h has
+// 1, 4, 7, .., w 2, 5, 8, .., t what they leave.
 Expected<std::array<int64_t, 3>> read_sections(const JsonConfig& json, int64_t head_dim,
                                                const char* head_key);
 

@@ -1,5 +1,5 @@
-// The block of Ideogram 4's and of Z-Image's transformers: attention and a SwiGLU feed-forward, each
-// between two RMS norms, the first scaled and the second gated by the step's modulation.
+// The block of Ideogram 4's and of Z-Image's transformers: attention and a SwiGLU feed-forward,
+// each between two RMS norms, the first scaled and the second gated by the step's modulation.
 //
 //   h += gate1 * rms(out(attention(rope(rms(q)), rope(rms(k)), v)), attention_norm2)
 //        q, k, v = qkv(rms(h, attention_norm1) * (1 + scale1))

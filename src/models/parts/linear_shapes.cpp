@@ -14,8 +14,8 @@ constexpr int64_t kMaxWidth = 1 << 20;
 constexpr int64_t kMaxHeads = 4096;
 constexpr int64_t kSwigluUnit = 16;  // gate and up rows alternate in groups of 16
 
-// Sizes from the model cards' transformer/config.json on huggingface.co (black-forest-labs/FLUX.2-dev,
-// Qwen/Qwen-Image); of each only what is read here.
+// Sizes from the model cards' transformer/config.json on huggingface.co
+// (black-forest-labs/FLUX.2-dev, Qwen/Qwen-Image); of each only what is read here.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kPublicConfigs{{
     {"flux2",
      R"({"_class_name": "Flux2Transformer2DModel", "num_attention_heads": 48,
@@ -27,7 +27,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kPublicCo
 
 int64_t padded_gate(int64_t width) { return (width + kSwigluUnit - 1) / kSwigluUnit * kSwigluUnit; }
 
-// One stream's attention and feed-forward. The gate is folded into the first product of the feed-forward.
+// One stream's attention and feed-forward. The gate is folded into the first product of the
+// feed-forward.
 struct Stream {
   std::string prefix;
   int64_t width = 0, hidden = 0;
@@ -54,7 +55,8 @@ Expected<int64_t> width_of_heads(const JsonConfig& json) {
   return make_error(ErrorCode::kBadFormat, "width {} x {} exceeds {}", heads, head_dim, kMaxWidth);
 }
 
-// Blocks of two streams, then blocks of one whose attention and feed-forward run side by side: one product out of both.
+// Blocks of two streams, then blocks of one whose attention and feed-forward run side by side: one
+// product out of both.
 Expected<std::vector<ListedLinear>> flux2_linears(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const int64_t width, width_of_heads(json));
   INTAGLIO_ASSIGN(const double ratio, json.number_or("mlp_ratio", 3.0));

@@ -10,7 +10,8 @@
 namespace intaglio {
 namespace {
 
-// A value of the largest tensor on its way in: as it lies in the file, at most F32, and its int8 form.
+// A value of the largest tensor on its way in: as it lies in the file, at most F32, and its int8
+// form.
 constexpr uint64_t kStagingBytes = 5;
 
 uint64_t sum_of(const std::vector<uint64_t>& bytes) {

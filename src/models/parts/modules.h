@@ -1,5 +1,6 @@
-// A model names each of its tensors once, in a walk over its modules; visitors say what becomes of them: names and shapes (DeclareModules), bytes of a device
-// (CountModules), what a plan must know of them (DescribeModules), weights (PrepareModules).
+// A model names each of its tensors once, in a walk over its modules; visitors say what becomes of
+// them: names and shapes (DeclareModules), bytes of a device (CountModules), what a plan must know
+// of them (DescribeModules), weights (PrepareModules).
 #pragma once
 
 #include <cstdint>
@@ -51,8 +52,9 @@ struct ListedLinear {
   int64_t count = 1;
 };
 
-// A visitor sees the modules in the order of the walk. `weights` and `vector` are the model's own members: sizes and kind of `weights` are set by every visitor
-// but DeclareModules, so that what follows in the walk may ask for them.
+// A visitor sees the modules in the order of the walk. `weights` and `vector` are the model's own
+// members: sizes and kind of `weights` are set by every visitor but DeclareModules, so that what
+// follows in the walk may ask for them.
 class ModuleVisitor {
  public:
   virtual ~ModuleVisitor() = default;

@@ -1,5 +1,5 @@
-// Tables of rotary position angles. Angles are formed in float64: at positions near 65536 float32 has a step of 0.008, which would be the largest error of a
-// whole model.
+// Tables of rotary position angles. Angles are formed in float64: at positions near 65536 float32
+// has a step of 0.008, which would be the largest error of a whole model.
 #pragma once
 
 #include <array>
@@ -18,7 +18,8 @@ struct RopeFrequencies {
 // theta^(-2 j / head_dim), all of one axis.
 RopeFrequencies plain_rope(double theta, int64_t head_dim);
 
-// The same frequencies of the axes (t, h, w): h has j = 1, 4, 7, .., w has 2, 5, 8, .. as long as their sections last, t has the rest.
+// The same frequencies of the axes (t, h, w): h has j = 1, 4, 7, .., w has 2, 5, 8, .. as long as
+// their sections last, t has the rest.
 RopeFrequencies interleaved_rope(double theta, int64_t head_dim,
                                  const std::array<int64_t, 3>& sections);
 

@@ -49,7 +49,8 @@ std::optional<Precision> precision_from_name(std::string_view name) {
 }
 
 bool name_matches(std::string_view pattern, std::string_view name) {
-  // Greedy matching with one fallback point: linear for the patterns people write, never exponential.
+  // Greedy matching with one fallback point: linear for the patterns people write, never
+  // exponential.
   size_t p = 0;
   size_t n = 0;
   size_t star = std::string_view::npos;

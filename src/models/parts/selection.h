@@ -30,8 +30,8 @@ std::optional<Precision> precision_from_name(std::string_view name);
 // Matches a dotted weight name against a pattern; '*' stands for any run of characters.
 bool name_matches(std::string_view pattern, std::string_view name);
 
-// Decides per linear. Which of a model's linears are quantized the model says (LinearModule::quantized);
-// `keep_bf16`, patterns of names, takes some out again.
+// Decides per linear. Which of a model's linears are quantized the model says
+// (LinearModule::quantized); `keep_bf16`, patterns of names, takes some out again.
 struct LayerSelection {
   Precision precision = Precision::kInt8;
   std::vector<std::string> keep_bf16{};
@@ -39,9 +39,11 @@ struct LayerSelection {
   // Of linears that share their input and run as one product: `names` are the modules' without
   // ".weight", e.g. "layers.3.feed_forward.w2". One that is kept keeps all.
   LinearKind kind_of(const std::vector<std::string>& names, bool quantized) const;
-  // kInvalidArgument if a pattern of keep_bf16 names none of the linears that are quantized, `names`: a slip of the pen should not pass silently.
+  // kInvalidArgument if a pattern of keep_bf16 names none of the linears that are quantized,
+  // `names`: a slip of the pen should not pass silently.
   Status check_keep_bf16(const std::vector<std::string>& names) const;
-  // kUnsupported if the context's device has no products for the precision: better known before weights are read.
+  // kUnsupported if the context's device has no products for the precision: better known before
+  // weights are read.
   Status check_device(const Context& context) const;
   // The type of activations between ops: F32 for fp32, else BF16.
   DType activation_dtype() const {

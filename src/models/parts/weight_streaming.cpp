@@ -105,7 +105,8 @@ Status WeightStreamer::take(const Context& context, LinearWeights& weights,
 }
 
 StreamPass::~StreamPass() {
-  // A recording that is given up must not leave the queue's stream in it, and copies under way must be over before anything else writes the slots.
+  // A recording that is given up must not leave the queue's stream in it, and copies under way must
+  // be over before anything else writes the slots.
   if (open_) static_cast<void>(streamer_->queue_->join(context_));
 }
 

@@ -1,11 +1,11 @@
-// Weights that do not fit on the device wait in pinned host memory and are copied, ahead of the compute, into a few slots on the device that the layers
-// take in turns. With two slots:
+// Weights that do not fit on the device wait in pinned host memory and are copied, ahead of the
+// compute, into a few slots on the device that the layers take in turns. With two slots:
 //
 //   compute   [ 0 ][ 1 ][ 2*][ 3 ][ 4 ][ 5*][ 6 ][ 7 ][ 8*]        * a streamed layer
 //   copies    [ 2 -> slot 0 ][ 5 -> slot 1 ] [ 8 -> slot 0 ]       layer 8's waits until layer 2 has been computed
 //
-// A pass takes as long as its compute or as its copies, whichever is longer, plus little: streamed layers are spread evenly over the model, so the copies
-// never come in a crowd.
+// A pass takes as long as its compute or as its copies, whichever is longer, plus little: streamed
+// layers are spread evenly over the model, so the copies never come in a crowd.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,8 @@ namespace intaglio {
 inline constexpr size_t kStreamSlots = 2;  // as many as it takes for a copy beside a compute
 inline constexpr size_t kStreamedAlignment = 256;  // of each weight in a slot
 
-// What an allocation takes of a GPU's memory: small ones share granules of 2 MiB, larger ones are made of them.
+// What an allocation takes of a GPU's memory: small ones share granules of 2 MiB, larger ones are
+// made of them.
 constexpr uint64_t device_bytes(uint64_t bytes) {
   constexpr uint64_t kMiB = uint64_t{1} << 20;
   return align_up(bytes, bytes <= kMiB ? 512 : 2 * kMiB);
@@ -35,8 +36,8 @@ constexpr uint64_t device_bytes(uint64_t bytes) {
 uint64_t packed_bytes(const LinearDesc& linear);
 uint64_t scale_bytes(const LinearDesc& linear);
 
-// Which layers of a model stream if `streamed` of them do: the last one of each of so many groups of nearly equal size. The first copy then has the layers
-// before it to hide behind.
+// Which layers of a model stream if `streamed` of them do: the last one of each of so many groups
+// of nearly equal size. The first copy then has the layers before it to hide behind.
 std::vector<bool> spread_streamed(size_t layers, size_t streamed);
 
 struct StreamingChoice {
@@ -66,7 +67,8 @@ struct StreamedLayer {
   size_t bytes() const;
 };
 
-// The slots and the queue of copies into them. Models whose passes follow one another on one stream may share it.
+// The slots and the queue of copies into them. Models whose passes follow one another on one stream
+// may share it.
 class WeightStreamer {
  public:
   // Takes slots * slot_bytes of the device's memory.
@@ -79,8 +81,8 @@ class WeightStreamer {
   size_t slot_bytes() const { return slots_.front().size(); }
   size_t device_bytes() const { return slots() * slot_bytes(); }
 
-  // Moves the packed weights of `weights` to `layer`; from now on the linear reads them at their place in the layer's slot. kOutOfMemory if the slot is
-  // too small.
+  // Moves the packed weights of `weights` to `layer`; from now on the linear reads them at their
+  // place in the layer's slot. kOutOfMemory if the slot is too small.
   Status take(const Context& context, LinearWeights& weights, StreamedLayer& layer) const;
 
  private:
@@ -90,8 +92,9 @@ class WeightStreamer {
 };
 
 // One pass through the streamed layers of a model, in their order:
-//   begin, then for each of them acquire, its compute, release, then end. Without layers these do nothing.
-// Nothing is copied before `begin` or after `end`: all of a pass can be recorded and replayed. One that stops early ends itself.
+//   begin, then for each of them acquire, its compute, release, then end. Without layers these do
+//   nothing. Nothing is copied before `begin` or after `end`: all of a pass can be recorded and
+//   replayed. One that stops early ends itself.
 class StreamPass {
  public:
   // `streamer` may be null without layers; all three outlive the pass.

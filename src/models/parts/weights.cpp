@@ -192,8 +192,8 @@ Status CheckpointSource::refuse_layers_beyond(std::string_view prefix, int64_t c
 
 namespace {
 
-// One run of noise repeated with a stride coprime to every row length: cheap to fill, and no two rows
-// are equal.
+// One run of noise repeated with a stride coprime to every row length: cheap to fill, and no two
+// rows are equal.
 constexpr int64_t kNoise = 1048573;
 
 // Codes of int8 rows of noise: so many to a deviation.

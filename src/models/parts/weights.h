@@ -30,12 +30,12 @@ struct ModuleAlias {
   int part = 0, parts = 1;
 };
 
-// Every name that a checkpoint may have for the tensor, and for the scales and descriptors of a linear
-// beside it.
+// Every name that a checkpoint may have for the tensor, and for the scales and descriptors of a
+// linear beside it.
 std::vector<std::string> stored_names(std::string_view name, std::span<const ModuleAlias> aliases);
 
-// Where tensors come from. Views without memory of their own stay valid as long as `keep_alive()` is
-// held.
+// Where tensors come from. Views without memory of their own stay valid as long as `keep_alive()`
+// is held.
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
@@ -99,9 +99,9 @@ class CheckpointSource : public TensorSource {
   std::span<const ModuleAlias> aliases_;
 };
 
-// Random bf16 tensors for benchmarks: normal with deviation 1 / sqrt(columns) for matrices, 1 + small noise for vectors.
-// Tensors of the same deviation are windows into one block of noise, each at a place of its own: full-size models take little more memory than their
-// largest tensor.
+// Random bf16 tensors for benchmarks: normal with deviation 1 / sqrt(columns) for matrices, 1 +
+// small noise for vectors. Tensors of the same deviation are windows into one block of noise, each
+// at a place of its own: full-size models take little more memory than their largest tensor.
 class SyntheticSource : public TensorSource {
  public:
   // `cancel`, if not null, ends `tensor` with kCancelled: a large matrix takes a second to make.

@@ -86,7 +86,8 @@ constexpr std::string_view kTextClasses =
     R"([["Qwen3VLModel"], ["Qwen3VLForConditionalGeneration"], ["Qwen3VLTextModel"], ["Qwen3Model"], ["Qwen3ForCausalLM"]])";
 constexpr std::string_view kTextTypes = R"(["qwen3_vl", "qwen3_vl_text", "qwen3"])";
 
-// Qwen3-VL's language model. Its head is not run, so whether that is tied to the embeddings is the same.
+// Qwen3-VL's language model. Its head is not run, so whether that is tied to the embeddings is the
+// same.
 const ConfigTable& text_table() {
   static const ConfigTable table = [] {
     ConfigTable keys = with_notes({{"architectures", kOnly, kTextClasses},
@@ -120,7 +121,8 @@ const ConfigTable& text_table() {
   return table;
 }
 
-// Around a text_config: the vision tower is not run, and text settings repeated here are not the ones that count.
+// Around a text_config: the vision tower is not run, and text settings repeated here are not the
+// ones that count.
 const ConfigTable& vision_language_table() {
   static const ConfigTable table = [] {
     ConfigTable keys{{"text_config"}, {"vision_config", kHarmless}};
@@ -148,7 +150,8 @@ const ConfigTable& rope_table() {
   return table;
 }
 
-// tokenizer_config.json: what tokens a text becomes stands in tokenizer.json, so the rest says how to wrap them.
+// tokenizer_config.json: what tokens a text becomes stands in tokenizer.json, so the rest says how
+// to wrap them.
 const ConfigTable& tokenizer_table() {
   static const ConfigTable table = [] {
     ConfigTable keys{{"tokenizer_class", kOnly, kTokenizerClasses},

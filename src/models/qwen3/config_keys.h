@@ -8,7 +8,8 @@
 
 namespace intaglio::qwen3 {
 
-// Of text_encoder/config.json: the file itself, its `text_config` and their ropes. An object of the wrong type is its parser's error.
+// Of text_encoder/config.json: the file itself, its `text_config` and their ropes. An object of the
+// wrong type is its parser's error.
 Expected<std::vector<KeyedConfig>> keyed_text_config(const JsonConfig& config);
 // Of tokenizer_config.json.
 std::vector<KeyedConfig> keyed_tokenizer_config(const JsonConfig& config);

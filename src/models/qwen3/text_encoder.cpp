@@ -39,7 +39,8 @@ std::string prefix_in(const Checkpoint& checkpoint) {
   return kWeightPrefixes[0];
 }
 
-// What is added to a residual stream never makes it finite again, so the last layer's tells of all features, a small part of them.
+// What is added to a residual stream never makes it finite again, so the last layer's tells of all
+// features, a small part of them.
 Status check_finite(const Context& context, const float* h, int64_t count) {
   std::vector<float> copy;
   std::span<const float> values(h, static_cast<size_t>(count));
@@ -308,8 +309,8 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
                              .k_weight = layer.norm_k.as<float>(),
                              .rope = {cos, sin},
                              .eps = c.norm_eps}));
-  // The attended rows may be wider than the residual stream, so they go to `input`, which is sized for them; quantized ones are read out of it
-  // row by row into `wide`, free by then.
+  // The attended rows may be wider than the residual stream, so they go to `input`, which is sized
+  // for them; quantized ones are read out of it row by row into `wide`, free by then.
   INTAGLIO_TRY(attention(context, desc,
                          {.q = column(0),
                           .k = column(q),

@@ -1,4 +1,5 @@
-// The language model of Qwen3-VL as text encoder: causal, plain rope, outputs of chosen layers interleaved into text features.
+// The language model of Qwen3-VL as text encoder: causal, plain rope, outputs of chosen layers
+// interleaved into text features.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,8 @@ TensorShapes text_encoder_tensor_shapes(const TextEncoderConfig& config, const s
 // Bytes of their weights on a GPU.
 ModelWeights text_encoder_weights(const TextEncoderConfig& config, const LayerSelection& selection);
 
-// kShapeMismatch unless `checkpoint` has the tensors of all layers up to the last tap, and no layer that the config does not know.
+// kShapeMismatch unless `checkpoint` has the tensors of all layers up to the last tap, and no layer
+// that the config does not know.
 Status check_text_encoder_weights(std::shared_ptr<const Checkpoint> checkpoint,
                                   const TextEncoderConfig& config);
 
@@ -38,8 +40,9 @@ class TextEncoder {
  public:
   // Reads `weights`, as Checkpoint::open takes them. Only the layers up to the last tap are loaded;
   // the vision tower is left alone.
-  // `weight_budget`: bytes of a GPU's memory for the packed weights of layers that stay. The others are read from the file again in each call of `encode`,
-  // one at a time: a prompt is one pass, so a copy of them in host memory would save nothing. 0: all stay. A CPU ignores it.
+  // `weight_budget`: bytes of a GPU's memory for the packed weights of layers that stay. The others
+  // are read from the file again in each call of `encode`, one at a time: a prompt is one pass, so
+  // a copy of them in host memory would save nothing. 0: all stay. A CPU ignores it.
   static Expected<TextEncoder> load(const Context& context, const std::filesystem::path& weights,
                                     const TextEncoderConfig& config,
                                     const LayerSelection& selection, uint64_t weight_budget = 0);
@@ -57,8 +60,9 @@ class TextEncoder {
   bool keeps_all_layers() const { return kept_ == active_layers(); }
   size_t scratch_bytes(const Context& context, int64_t tokens) const;
 
-  // ids: token ids (host memory); features: memory of the device, F32 [ids.size(), feature_dim()], element (t, c * taps + i) = output of tap i, channel c.
-  // kInvalidArgument for an id outside the vocabulary.
+  // ids: token ids (host memory); features: memory of the device, F32 [ids.size(), feature_dim()],
+  // element (t, c * taps + i) = output of tap i, channel c. kInvalidArgument for an id outside the
+  // vocabulary.
   Status encode(const Context& context, std::span<const int32_t> ids, float* features) const;
 
  private:

@@ -116,8 +116,8 @@ AttentionDesc Transformer::attention_desc(const Context& context, int64_t rows) 
                                .dtype = selection().activation_dtype()});
 }
 
-// Image token (y, x) is at (T + 1, y, x), T the padded caption; its pads at (0, 0, 0). Caption row i,
-// pads too, is at (1 + i, 0, 0).
+// Image token (y, x) is at (T + 1, y, x), T the padded caption; its pads at (0, 0, 0). Caption row
+// i, pads too, is at (1 + i, 0, 0).
 void Transformer::fill_rope(const TransformerSession& session, float* cos, float* sin) const {
   const RopeFrequencies rope = split_rope(config_.rope_theta, config_.axes);
   const auto write = [&](double t, double y, double x) {

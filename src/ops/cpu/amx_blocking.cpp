@@ -7,10 +7,12 @@
 namespace intaglio {
 namespace {
 
-// Below this one thread is enough. Counted with whole groups of rows: with few rows what takes time are the weights, 128 KiB here.
+// Below this one thread is enough. Counted with whole groups of rows: with few rows what takes time
+// are the weights, 128 KiB here.
 constexpr int64_t kSerialMacs = int64_t{2} << 20;
-// A task costs about 0.3 us (counter shared by the threads, tile configuration, the last block's epilogue alone): 4 M multiply-adds, 2 us at the peak
-// of a core, keep that below a sixth; then as many tasks as even out threads of unequal speed.
+// A task costs about 0.3 us (counter shared by the threads, tile configuration, the last block's
+// epilogue alone): 4 M multiply-adds, 2 us at the peak of a core, keep that below a sixth; then as
+// many tasks as even out threads of unequal speed.
 constexpr int64_t kTaskMacs = int64_t{4} << 20;
 constexpr int64_t kTasksPerThread = 8;
 // A copy of A costs one more store a tile: with fewer panels it is not earned back.

@@ -1,4 +1,5 @@
-// Blocking of the AMX matrix products as pure functions; the loops are in amx/amx_gemm_kernel.h, the arithmetic behind the figures in docs/kernels/cpu_s8_gemm.md.
+// Blocking of the AMX matrix products as pure functions; the loops are in amx/amx_gemm_kernel.h,
+// the arithmetic behind the figures in docs/kernels/cpu_s8_gemm.md.
 #pragma once
 
 #include <cstddef>

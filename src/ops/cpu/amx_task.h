@@ -1,5 +1,5 @@
-// One unit of work of a matrix product on AMX tiles: an M block times some weight panels. Plain data only, see cpu/s8_gemm_kernels.h. Sizes along k are
-// bytes.
+// One unit of work of a matrix product on AMX tiles: an M block times some weight panels. Plain
+// data only, see cpu/s8_gemm_kernels.h. Sizes along k are bytes.
 #pragma once
 
 #include <cstdint>
@@ -20,19 +20,22 @@ inline constexpr int kAmxAheadSteps = 16;  // weights prefetched in front of a s
 // Epilogue: what happens to the finished sums.
 template <typename Epilogue>
 struct AmxTask {
-  // A in groups of 16 rows. Group g starts at a + g * 16 * lda, except the last, ragged one, which lies zero-padded in a_tail (stride a_tail_stride).
+  // A in groups of 16 rows. Group g starts at a + g * 16 * lda, except the last, ragged one, which
+  // lies zero-padded in a_tail (stride a_tail_stride).
   const int8_t* a;
   int64_t lda;
   const int8_t* a_tail;
   int64_t a_tail_stride;
   int64_t a_tail_group;  // -1 if there is none
   int64_t m;             // rows of the whole product
-  // The copy of this task's slice of A, in the order of use; written with the first panel unless a_packed. nullptr: rows are read as they are.
+  // The copy of this task's slice of A, in the order of use; written with the first panel unless
+  // a_packed. nullptr: rows are read as they are.
   int8_t* a_pack;
   bool a_packed;
 
-  const uint8_t*
-      w;  // all packed panels of kAmxPanelCols columns: [step][2 tiles of 16 columns][16 rows][16 columns] dwords
+  // All packed panels of kAmxPanelCols columns: [step][2 tiles of 16 columns][16 rows][16 columns]
+  // dwords
+  const uint8_t* w;
   int64_t panel_bytes;
   int64_t tile_groups;             // groups of a row tile: 2 or 3
   int64_t group_begin, group_end;  // groups of this task
@@ -45,7 +48,8 @@ struct AmxTask {
   bool prefetch_w;
   bool stream_a;
 
-  // A jumps by segment_jump bytes after every segment_steps steps; 0: never. Not with a ragged last group or a ragged k.
+  // A jumps by segment_jump bytes after every segment_steps steps; 0: never. Not with a ragged last
+  // group or a ragged k.
   int64_t segment_steps;
   int64_t segment_jump;
 

@@ -13,8 +13,9 @@
 //   keep two consecutive keys of a column together: [keys_padded / 2][columns][2].
 // Padding is zero in both.
 //
-// A NaN in q shows in its row, one in k or v in every row that sees its token. Under a causal mask a NaN or Inf of v may also reach earlier
-// rows of the same block (the weight of a hidden key is 0, and 0 * NaN is NaN).
+// A NaN in q shows in its row, one in k or v in every row that sees its token. Under a causal mask
+// a NaN or Inf of v may also reach earlier rows of the same block (the weight of a hidden key is 0,
+// and 0 * NaN is NaN).
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,11 @@
-// The AVX-512 epilogue of the int8 GEMMs, included by the VNNI and the AMX kernel files (everything is local to the file that includes it).
+// The AVX-512 epilogue of the int8 GEMMs, included by the VNNI and the AMX kernel files (everything
+// is local to the file that includes it).
 //
 //   y = float(acc) * (a_scale * w_scale) + bias      the same bits as the reference: no fused multiply-add
 //   bf16                                             nearest even in integer arithmetic, or by vcvtne2ps2bf16 where there is one: a third of the
-//                                                    instructions, the same bits except that it flushes subnormals, so rows with one take the former
+//                                                    instructions, the same bits except that it
+//                                                    flushes subnormals, so rows with one take the
+//                                                    former
 #pragma once
 
 #include <immintrin.h>

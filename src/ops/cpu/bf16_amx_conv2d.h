@@ -5,7 +5,8 @@
 //   picture: [rows + 2][columns + 2][channels]. The window of a pixel is then three pieces of
 //   3 * channels values, one a line of the copy; the next pixel's starts `channels` further. Line
 //   after line of the copy is one matrix product; the two places of each line that are no pixel are
-//   dropped by the epilogue. Channels are padded to whole tiles (32). Through an upsampling, windows
+//   dropped by the epilogue. Channels are padded to whole tiles (32). Through an upsampling,
+//   windows
 //   are 2 x 2 source pixels, in four ways by the parity of the output's place.
 //
 // The packed weights depend on the channels alone, so they serve every size of picture.

@@ -61,8 +61,8 @@ Status dequantize_rows(const Context& context, const int8_t* q, const float* sca
   return {};
 }
 
-// Scratch of the largest of the products that a loop in steps over `total` makes: a full step, or the
-// rest.
+// Scratch of the largest of the products that a loop in steps over `total` makes: a full step, or
+// the rest.
 template <typename DescOf>
 size_t product_bytes(const Context& context, const LinearWeights& weights, int64_t total,
                      int64_t step, DescOf&& desc_of) {

@@ -11,7 +11,8 @@ struct RowScale {
   float scale;
 };
 
-// `magnitude_bits`: the largest |x| of the row as its bit pattern; ordered as an integer, Inf and NaN come after every number.
+// `magnitude_bits`: the largest |x| of the row as its bit pattern; ordered as an integer, Inf and
+// NaN come after every number.
 inline RowScale row_scale(uint32_t magnitude_bits) {
   if (magnitude_bits >= 0x7f800000u) return {0.0f, __builtin_nanf("")};
   float absmax;

@@ -1,4 +1,5 @@
-// The AMX int8 GEMM: checks and packing. The loops are in amx/amx_gemm_kernel.h, the blocking in amx_blocking.cpp, scratch and threads in amx_product.h.
+// The AMX int8 GEMM: checks and packing. The loops are in amx/amx_gemm_kernel.h, the blocking in
+// amx_blocking.cpp, scratch and threads in amx_product.h.
 #if defined(INTAGLIO_X86)
 
 #include "ops/cpu/s8_amx_gemm.h"

@@ -1,4 +1,5 @@
-// The AMX int8 GEMM driver, with its kernel and its blocking as parameters: tests run it on emulated tiles, the benchmark tries other blockings.
+// The AMX int8 GEMM driver, with its kernel and its blocking as parameters: tests run it on
+// emulated tiles, the benchmark tries other blockings.
 #pragma once
 
 #include "ops/cpu/amx_blocking.h"

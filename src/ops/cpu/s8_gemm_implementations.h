@@ -1,4 +1,5 @@
-// Shared by the int8 GEMM implementations only: their declarations, the argument checks and the scalar epilogue.
+// Shared by the int8 GEMM implementations only: their declarations, the argument checks and the
+// scalar epilogue.
 #pragma once
 
 #include "ops/cpu/s8_gemm_kernels.h"

@@ -1,7 +1,9 @@
-// The plain-data interface between the int8 GEMM drivers (generic code) and the kernels (one instruction set a file).
+// The plain-data interface between the int8 GEMM drivers (generic code) and the kernels (one
+// instruction set a file).
 //
-// Every kernel computes panels of 32 columns into an int32 buffer acc[rows][32]; an epilogue turns such a buffer into output rows. Only plain structs cross
-// this line, so that kernel files emit no shared inline code.
+// Every kernel computes panels of 32 columns into an int32 buffer acc[rows][32]; an epilogue turns
+// such a buffer into output rows. Only plain structs cross this line, so that kernel files emit no
+// shared inline code.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +34,8 @@ struct S8Tile {
   const void* w;        // packed panel, at its first group
   int32_t* acc;         // [rows][32], 64-byte aligned
   const int32_t* init;  // [rows] or nullptr
-  const void*
-      prefetch;  // VNNI: one line of 64 bytes a k group from here on is brought to L2; any address will do
+  // VNNI: one line of 64 bytes a k group from here on is brought to L2; any address will do
+  const void* prefetch;
   int64_t k_groups;
   int64_t panel_bytes;  // bytes of a whole packed panel; the AVX2 panel holds two halves
   int rows;
@@ -42,7 +44,8 @@ struct S8Tile {
 // avx512vnni/: groups of 4 k; w is u8 (w + 128), a is s8. rows in [1, 14].
 inline constexpr int kVnniTileRows = 14;
 void avx512vnni_s8_tile(const S8Tile& tile);
-// Rows [0, rows) of a (stride lda) to [k4][rows][4], zero padded; init_row[r] = -128 * sum_k a[r, k].
+// Rows [0, rows) of a (stride lda) to [k4][rows][4], zero padded; init_row[r] = -128 * sum_k a[r,
+// k].
 void avx512vnni_s8_pack_rows(const int8_t* a, int64_t lda, int rows, int64_t k, int8_t* packed,
                              int32_t* init_row);
 // Writes output rows [row0, row0 + rows) of columns [col0, col0 + 32) from acc[rows][32].

@@ -1,7 +1,9 @@
-// Packing of int8 weights [n, k] into panels of 32 columns, shared by the layouts of all CPU kernels.
+// Packing of int8 weights [n, k] into panels of 32 columns, shared by the layouts of all CPU
+// kernels.
 //
-// A Layout says how many consecutive k form one group (kGroup), to what k is padded (kPadK), which bits are flipped (kFlip, 0x80 turns s8 into
-// s8 + 128 as u8), and where the group (column c of 32, k group g) lies inside a panel. Padding holds weight 0.
+// A Layout says how many consecutive k form one group (kGroup), to what k is padded (kPadK), which
+// bits are flipped (kFlip, 0x80 turns s8 into s8 + 128 as u8), and where the group (column c of 32,
+// k group g) lies inside a panel. Padding holds weight 0.
 #pragma once
 
 #include <algorithm>

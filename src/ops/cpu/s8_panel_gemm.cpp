@@ -1,4 +1,5 @@
-// Driver of the vector int8 GEMMs (AVX512-VNNI and AVX2): checks, blocking, threads. The kernels are in avx512vnni/ and avx2/.
+// Driver of the vector int8 GEMMs (AVX512-VNNI and AVX2): checks, blocking, threads. The kernels
+// are in avx512vnni/ and avx2/.
 //
 //            n: panels of 32 columns                 A is repacked into tiles of at most 14 (AVX2: 6) rows, [k group][row][group], so that a tile is
 //         +----+----+----+----+                      one stream; the pass also sums the rows (VNNI compensation).
@@ -23,7 +24,8 @@ constexpr int64_t kKBlock = 4608;
 constexpr int64_t kSlicePanels = 8;
 // Work below which another thread or another task costs more than it brings.
 constexpr int64_t kTaskMacs = int64_t{2} << 20;
-// A parallel region costs a few microseconds: what one thread packs (10 bytes a ns) or multiplies (200 products a ns) in that time stays serial.
+// A parallel region costs a few microseconds: what one thread packs (10 bytes a ns) or multiplies
+// (200 products a ns) in that time stays serial.
 constexpr int64_t kSerialPackBytes = 256 << 10;
 constexpr int64_t kSerialMacs = int64_t{1} << 20;
 
@@ -130,7 +132,8 @@ void run_piece(const PanelKernel& kernel, const Plan& plan, const S8GemmDesc& de
     tile.w = w;
     tile.acc = operands.acc + (whole ? 0 : (row - first_row) * kS8PanelCols);
     tile.init = group == 0 ? operands.a_init + row : nullptr;
-    // The first two tiles bring in the next piece of the weights; the others look again at what is there.
+    // The first two tiles bring in the next piece of the weights; the others look again at what is
+    // there.
     tile.prefetch = w + (t - tile_begin < 2 ? next + (t - tile_begin) * (piece_bytes / 2) : 0);
     tile.k_groups = groups;
     tile.panel_bytes = plan.panel_bytes;

@@ -3,12 +3,15 @@
 //   out[t, h] = sum_s softmax_s(q[t, h] . k[s, h / group] / sqrt(head_dim)) v[s, h / group]        group = heads / kv_heads; causal: s <= t
 //
 // Floats (bf16 or f32, the kernel says which):
-//   q [tokens, heads, head_dim], token stride ldq elements; k, v [tokens, kv_heads, head_dim], strides ldk, ldv; out [tokens, heads * head_dim], stride ldo.
+//   q [tokens, heads, head_dim], token stride ldq elements; k, v [tokens, kv_heads, head_dim],
+//   strides ldk, ldv; out [tokens, heads * head_dim], stride ldo.
 //   In the models q | k | v of a token lie side by side.
 // int8 q and k:
-//   q [heads, tokens, head_dim] and k [kv_heads, tokens, head_dim], dense (ldq, ldk are not read); v and out bf16 as above.
-//   The value of q is q * q_scale[head, token], that of k is k * k_scale[kv_head, token / kS8KeyBlock].
-// Softmax and sums are float32. The softmax scale is applied by the kernel. Base addresses and strides are multiples of 16 bytes.
+//   q [heads, tokens, head_dim] and k [kv_heads, tokens, head_dim], dense (ldq, ldk are not read);
+//   v and out bf16 as above.
+//   The value of q is q * q_scale[head, token], that of k is k * k_scale[kv_head, token /
+//   kS8KeyBlock]. Softmax and sums are float32. The softmax scale is applied by the kernel. Base
+//   addresses and strides are multiples of 16 bytes.
 #pragma once
 
 #include <cstdint>

@@ -1,15 +1,19 @@
-// What the CUDA convolutions take: plain numbers and device pointers, no framework type. Host and device. The op is ops/conv2d.h.
+// What the CUDA convolutions take: plain numbers and device pointers, no framework type. Host and
+// device. The op is ops/conv2d.h.
 //
 //   y[oy, ox, o] = bias[o] + sum over dy, dx, c of x[oy + dy - pad, ox + dx - pad, c] * w[o, c, dy, dx]  (+ add[oy, ox, o])
 //
-// Pictures are channels-last, stride 1, zeros outside, pad = (kernel - 1) / 2. Sums are float; then bias and add, each step rounded; then y is
-// rounded to its type.
+// Pictures are channels-last, stride 1, zeros outside, pad = (kernel - 1) / 2. Sums are float; then
+// bias and add, each step rounded; then y is rounded to its type.
 //
-// upsample: x is [height / 2, width / 2, in_channels], read through a nearest x2 upsampling. Of the nine pixels that an output reads, only 2 x 2 are
-// different. Which taps fall together depends on the parity of the output's row and column, so there are four phases (2 * (oy % 2) + ox % 2). Each
-// phase is a convolution of 2 x 2 taps over x; its outputs are every second pixel of every second row.
+// upsample: x is [height / 2, width / 2, in_channels], read through a nearest x2 upsampling. Of the
+// nine pixels that an output reads, only 2 x 2 are different. Which taps fall together depends on
+// the parity of the output's row and column, so there are four phases (2 * (oy % 2) + ox % 2). Each
+// phase is a convolution of 2 x 2 taps over x; its outputs are every second pixel of every second
+// row.
 //
-// Packed weights (launch/conv2d_pack.h): [phases][out_channels][taps][channels_padded] of `type`, taps row by row. The padding is zeros.
+// Packed weights (launch/conv2d_pack.h): [phases][out_channels][taps][channels_padded] of `type`,
+// taps row by row. The padding is zeros.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +53,8 @@ INTAGLIO_HOST_DEVICE constexpr int32_t conv2d_channels_padded(Conv2dType type, i
   return (channels + step - 1) / step * step;
 }
 
-// What the parameters say once the phases are told apart: `phases` convolutions over the pixels of x, numbered row by row.
+// What the parameters say once the phases are told apart: `phases` convolutions over the pixels of
+// x, numbered row by row.
 struct Conv2dGeometry {
   int32_t height = 0, width = 0;  // of x
   int32_t pixels = 0;             // height * width: outputs of a phase
@@ -71,8 +76,9 @@ INTAGLIO_HOST_DEVICE constexpr Conv2dGeometry conv2d_geometry(const Conv2dParams
           .channels_padded = conv2d_channels_padded(p.type, p.in_channels)};
 }
 
-// Rows from an output's own pixel of x to that of the first tap row. Odd rows of an upsampled picture begin at their own pixel, even ones a row above;
-// the same for columns with the phase's other bit.
+// Rows from an output's own pixel of x to that of the first tap row. Odd rows of an upsampled
+// picture begin at their own pixel, even ones a row above; the same for columns with the phase's
+// other bit.
 INTAGLIO_HOST_DEVICE constexpr int32_t conv2d_first_row(const Conv2dGeometry& g, int32_t phase) {
   return g.side == 1 ? 0 : phase / 2 - 1;
 }
@@ -99,7 +105,8 @@ INTAGLIO_HOST_DEVICE constexpr uint32_t conv2d_tap_mask(const Conv2dGeometry& g,
   return mask;
 }
 
-// The pixel of y that a pixel of x gives in this phase: (2 row + phase / 2, 2 column + phase % 2) with four phases, itself with one.
+// The pixel of y that a pixel of x gives in this phase: (2 row + phase / 2, 2 column + phase % 2)
+// with four phases, itself with one.
 INTAGLIO_HOST_DEVICE constexpr int32_t conv2d_output_pixel(const Conv2dGeometry& g, int32_t phase,
                                                            int32_t pixel) {
   if (g.phases == 1) return pixel;

@@ -1,4 +1,5 @@
-// What the kernels that write weight-only formats out as bf16 take: plain numbers and device pointers. Host and device.
+// What the kernels that write weight-only formats out as bf16 take: plain numbers and device
+// pointers. Host and device.
 //
 //   out[n, k] = bf16(value[n, k] * scale of its row or block)      float product, rounded once, half to even
 // The formats: weight_formats.h.

@@ -1,10 +1,12 @@
-// What the CUDA quantizer of rows to e4m3 takes: plain numbers and device pointers. Host and device.
+// What the CUDA quantizer of rows to e4m3 takes: plain numbers and device pointers. Host and
+// device.
 //
 //   absmax   = max_c |x[r, c]|
 //   scale[r] = max(absmax / 448, 1e-30)                       448: the largest finite e4m3
 //   q[r, c]  = e4m3(x[r, c] * (448 / absmax))
-// e4m3 rounds half to even and saturates at 448. A zero row gives zeros with scale 1e-30, and so does a row with absmax < 2e-36 (448 / absmax would overflow). A row with a NaN or an Inf
-// gives q = 0 and scale NaN.
+// e4m3 rounds half to even and saturates at 448. A zero row gives zeros with scale 1e-30, and so
+// does a row with absmax < 2e-36 (448 / absmax would overflow). A row with a NaN or an Inf gives q
+// = 0 and scale NaN.
 #pragma once
 
 #include <cstdint>

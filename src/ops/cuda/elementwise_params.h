@@ -1,7 +1,9 @@
 // What the small CUDA passes over floats take: plain numbers and device pointers. Host and device.
 //
-// Everything is float32 arithmetic without contraction, so that sums and products are those of the CPU; exp and tanh are the device's, a few units in the last place. NaN stays NaN.
-// Any alignment of the elements' types is right; fast where pointers are at multiples of 16 bytes and rows are a multiple of 4 elements. Sizes are 64 bits; a size of 0 does nothing.
+// Everything is float32 arithmetic without contraction, so that sums and products are those of the
+// CPU; exp and tanh are the device's, a few units in the last place. NaN stays NaN. Any alignment
+// of the elements' types is right; fast where pointers are at multiples of 16 bytes and rows are a
+// multiple of 4 elements. Sizes are 64 bits; a size of 0 does nothing.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +29,8 @@ struct ActivateRowsParams {
   Nonlinearity function = Nonlinearity::kSilu;
 };
 
-// The epilogue of a product: out[r, c] = f(x[r, c]), x [rows, cols]; gated, f(x[r, c]) * x[r, cols +
-// c], x [rows, 2 * cols]. out [rows, cols]; dense, F32 or BF16 each.
+// The epilogue of a product: out[r, c] = f(x[r, c]), x [rows, cols]; gated, f(x[r, c]) * x[r, cols
+// + c], x [rows, 2 * cols]. out [rows, cols]; dense, F32 or BF16 each.
 struct EpilogueRowsParams {
   const void* x = nullptr;
   void* out = nullptr;
@@ -37,7 +39,8 @@ struct EpilogueRowsParams {
   GemmEpilogue epilogue = GemmEpilogue::kSwiglu;
 };
 
-// x[r, c] += bias[c], x dense, F32 or BF16: the bias of products whose library has none for the type.
+// x[r, c] += bias[c], x dense, F32 or BF16: the bias of products whose library has none for the
+// type.
 struct AddBiasRowsParams {
   void* x = nullptr;            // [rows, cols]
   const float* bias = nullptr;  // [cols]
@@ -53,7 +56,8 @@ struct ScatterTapParams {
   int64_t channel_stride = 1, offset = 0;
 };
 
-// out[r, c] = softmax over c of scores[r, c] * scale. A row with a NaN or +Inf, or of -Inf alone, is NaN throughout.
+// out[r, c] = softmax over c of scores[r, c] * scale. A row with a NaN or +Inf, or of -Inf alone,
+// is NaN throughout.
 struct SoftmaxRowsParams {
   const float* scores = nullptr;  // [rows, cols] dense
   void* out = nullptr;            // [rows, cols] dense, F32 or BF16; may be scores if F32
@@ -62,8 +66,9 @@ struct SoftmaxRowsParams {
   DType out_type = DType::kF32;
 };
 
-// picture[c, first_row + y, first_column + x] += row_share[y] * column_share[x] * tile[(y * tile_width + x) * 3 + c]
-// Without shares: picture = tile, a plain turn of channels-last into planes.
+// picture[c, first_row + y, first_column + x] += row_share[y] * column_share[x] * tile[(y *
+// tile_width + x) * 3 + c] Without shares: picture = tile, a plain turn of channels-last into
+// planes.
 struct PlacePictureParams {
   const float* tile = nullptr;          // [tile_height, tile_width, 3]
   float* picture = nullptr;             // [3, height, width]

@@ -28,7 +28,8 @@ bool is_dense(const FloatGemmDesc& desc, const FloatGemmArgs& args) {
   return args.lda == desc.k && args.ldo == desc.n;
 }
 
-// What a faster product cannot do after all, for its operands or since the library has none for the shape: slower, never silent, and no hole.
+// What a faster product cannot do after all, for its operands or since the library has none for the
+// shape: slower, never silent, and no hole.
 Status run_plain_instead(const Context& context, const FloatGemmDesc& desc,
                          const FloatGemmArgs& args, std::string_view reason) {
   trace_kernel([&] {

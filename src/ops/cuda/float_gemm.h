@@ -1,4 +1,5 @@
-// ops/float_gemm.h on a GPU: cuBLASLt, or the engine's own kernels where it is missing. All operands are dense.
+// ops/float_gemm.h on a GPU: cuBLASLt, or the engine's own kernels where it is missing. All
+// operands are dense.
 #pragma once
 
 #include "ops/float_gemm.h"

@@ -1,8 +1,9 @@
 // What the CUDA group norm takes: plain numbers and device pointers. Host and device.
 //
 //   y[p, c] = act((x[p, c] - mean_g) / sqrt(var_g + eps) * weight[c] + bias[c]),  g = c / (channels / groups), act = SiLU or nothing
-// mean_g and var_g are over all pixels and the channels of the group. Sums run in float32 about a value of the data, a few hundred to a few thousand elements each, and are added in float64 in
-// a fixed order: the same bits on each run. A NaN or an Inf in a group makes all of the group NaN.
+// mean_g and var_g are over all pixels and the channels of the group. Sums run in float32 about a
+// value of the data, a few hundred to a few thousand elements each, and are added in float64 in a
+// fixed order: the same bits on each run. A NaN or an Inf in a group makes all of the group NaN.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +28,7 @@ struct GroupNormParams {
   DType type = DType::kBF16;  // kBF16 or kF32
   void* workspace = nullptr;  // group_norm_workspace_bytes, at a multiple of 16 bytes
 };
-// Fast where x, y, weight and bias are at multiples of 16 bytes, channels is a multiple of 8 (bf16) or 4 (f32) and at most 256 times that. Anything else is right, and slow.
+// Fast where x, y, weight and bias are at multiples of 16 bytes, channels is a multiple of 8 (bf16)
+// or 4 (f32) and at most 256 times that. Anything else is right, and slow.
 
 }  // namespace intaglio::cuda

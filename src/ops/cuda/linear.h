@@ -14,12 +14,14 @@ namespace intaglio::cuda::op {
 Status prepare_s8(const Context& context, std::span<const StoredLinear> parts,
                   LinearWeights& weights);
 
-// Linears whose product is that of bf16, after ops/cuda/launch/dequantize_weights.h: kS8Dequant, kNf4.
+// Linears whose product is that of bf16, after ops/cuda/launch/dequantize_weights.h: kS8Dequant,
+// kNf4.
 Status choose_bf16(const Context& context, const LinearDesc& desc, LinearWeights& weights);
 size_t dequant_scratch_bytes(const Context& context, const LinearWeights& weights,
                              const LinearCall& call);
 Status run_dequant(const Context& context, const LinearWeights& weights, const LinearCall& call);
-// packed: codes [n * k / 2]; scales: absmax [n * k / 64]; both as weight_formats.h says, k % 64 == 0.
+// packed: codes [n * k / 2]; scales: absmax [n * k / 64]; both as weight_formats.h says, k % 64 ==
+// 0.
 Status prepare_nf4(const Context& context, std::span<const StoredLinear> parts,
                    LinearWeights& weights);
 
@@ -31,8 +33,8 @@ size_t float_scratch_bytes(const Context& context, const LinearWeights& weights,
                            const LinearCall& call);
 Status run_float(const Context& context, const LinearWeights& weights, const LinearCall& call);
 
-// kF8. packed: e4m3 [n, k]; scales: a scale a row of it. `prepare` is kUnsupported if cuBLASLt has no
-// such product on this device; `run` takes ldo == weights.out_cols().
+// kF8. packed: e4m3 [n, k]; scales: a scale a row of it. `prepare` is kUnsupported if cuBLASLt has
+// no such product on this device; `run` takes ldo == weights.out_cols().
 Status choose_f8(const Context& context, const LinearDesc& desc, LinearWeights& weights);
 Status prepare_f8(const Context& context, std::span<const StoredLinear> parts,
                   LinearWeights& weights);

@@ -12,7 +12,8 @@
 namespace intaglio::cuda::op {
 namespace {
 
-// What the library said of the shapes of one device. A shape that it has no product for is remembered too.
+// What the library said of the shapes of one device. A shape that it has no product for is
+// remembered too.
 class Products {
  public:
   Expected<const LtProduct*> find(LtKind kind, const LtShape& shape, const LtScales& scales) {

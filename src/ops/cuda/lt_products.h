@@ -1,4 +1,5 @@
-// Products of cuBLASLt that live as long as the process: what the library says of a shape is asked once, and nothing is allocated while a graph is recorded.
+// Products of cuBLASLt that live as long as the process: what the library says of a shape is asked
+// once, and nothing is allocated while a graph is recorded.
 #pragma once
 
 #include "core/context.h"
@@ -12,7 +13,8 @@ constexpr size_t lt_product_scratch_bytes() {
   return workspace_scratch_bytes(LtProduct::kWorkspaceBytes);
 }
 
-// kUnsupported with the library's word if it has no such product. The scales are only looked at for their alignment.
+// kUnsupported with the library's word if it has no such product. The scales are only looked at for
+// their alignment.
 Status prepare_lt_product(const Context& context, LtKind kind, const LtShape& shape,
                           const LtScales& scales);
 

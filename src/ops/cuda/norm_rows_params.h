@@ -7,13 +7,17 @@
 //            gated  h[r, c] += y[r, c] / sqrt(mean_c(y^2) + eps) * weight[c] * gate[c]; not normed: y[r, c] * weight[c] * gate[c]
 //            and, if wanted, the norm of the updated row in the same pass over memory.
 //
-// Arithmetic is float32, in this order, each step rounded: t = ((x - mean) * weight) * (1 + modulation), out = t * inverse. A row's largest |out| is then the
-// largest |t| times the same inverse, so that one reduction gives both the norm and the scale of int8. With a shift out = fma(t, inverse, shift), and quantized rows take a reduction more.
-// Sums are added in a fixed order: the same bits on each run.
+// Arithmetic is float32, in this order, each step rounded: t = ((x - mean) * weight) * (1 +
+// modulation), out = t * inverse. A row's largest |out| is then the largest |t| times the same
+// inverse, so that one reduction gives both the norm and the scale of int8. With a shift out =
+// fma(t, inverse, shift), and quantized rows take a reduction more. Sums are added in a fixed
+// order: the same bits on each run.
 //
-// int8: q and scale as ops/quantize.h says, of the float values above: zero, tiny, NaN and Inf rows included. e4m3: likewise, as ops/cuda/e4m3_rows_params.h says.
-// A row whose sum of squares is not finite (a NaN, an Inf, or values whose squares exceed float) comes out as NaN throughout, int8 and e4m3 as zeros with scale NaN; so does an
-// h that gets such a y. Zero rows stay zero if eps > 0; with eps = 0 they are 0 / 0 = NaN.
+// int8: q and scale as ops/quantize.h says, of the float values above: zero, tiny, NaN and Inf rows
+// included. e4m3: likewise, as ops/cuda/e4m3_rows_params.h says. A row whose sum of squares is not
+// finite (a NaN, an Inf, or values whose squares exceed float) comes out as NaN throughout, int8
+// and e4m3 as zeros with scale NaN; so does an h that gets such a y. Zero rows stay zero if eps >
+// 0; with eps = 0 they are 0 / 0 = NaN.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +39,8 @@ struct RowNorm {
   float* scale = nullptr;             // [rows], kI8 and kE4M3 only
 };
 
-// Rows are dense everywhere. Fast where cols % 4 == 0 and every pointer is at a multiple of 16 bytes; anything else that is aligned to its type is right, and slow.
+// Rows are dense everywhere. Fast where cols % 4 == 0 and every pointer is at a multiple of 16
+// bytes; anything else that is aligned to its type is right, and slow.
 struct NormRowsParams {
   const float* x = nullptr;  // [rows, cols]; out may be x if it is f32
   int64_t rows = 0;          // 0 to 2^31 - 1

@@ -1,9 +1,10 @@
-// What the plain float product takes: plain numbers and device pointers. Host and device. The op is ops/float_gemm.h.
+// What the plain float product takes: plain numbers and device pointers. Host and device. The op is
+// ops/float_gemm.h.
 //
 //   out[r, c] = sum over k of a[r, k] * w[c, k]  (+ bias[c])
 //
-// Sums are float, one fused multiply-add after the other in the order of k; then the bias, rounded; then out is rounded to its type.
-// Any sizes, any strides, any alignment of the elements' types.
+// Sums are float, one fused multiply-add after the other in the order of k; then the bias, rounded;
+// then out is rounded to its type. Any sizes, any strides, any alignment of the elements' types.
 #pragma once
 
 #include <cstdint>

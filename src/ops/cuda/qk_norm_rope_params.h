@@ -1,15 +1,20 @@
-// What the CUDA norm and rotation of q and k takes: plain numbers and device pointers. Host and device.
+// What the CUDA norm and rotation of q and k takes: plain numbers and device pointers. Host and
+// device.
 //
 //   n[c] = x[c] / sqrt(mean_c(x^2) + eps) * weight[c]                      each head of each token; n = x without a weight
 //   y[a] = n[a] cos[j] - n[b] sin[j];  y[b] = n[b] cos[j] + n[a] sin[j]    (a, b) = (j, j + d/2) or (2j, 2j + 1); y = n without cos and sin
 //
 // In place (q8 == nullptr): q and k become y, rounded to their type.
-// For int8 attention (q8 given): q is only read. Per token and head q8 = round(y * 127 / absmax), q_scale = absmax / 127, exactly as ops/quantize.h from the float y.
-//   k becomes y in place, rounded to its type; from those values, with mean[c] over all tokens of each head and channel, k8 and k_scale hold k - mean quantized by the same rule with one
-//   scale for 64 tokens of a head. Taking the mean away shifts each row of q k^T by a constant, which softmax does not see, and makes the numbers small.
+// For int8 attention (q8 given): q is only read. Per token and head q8 = round(y * 127 / absmax),
+// q_scale = absmax / 127, exactly as ops/quantize.h from the float y.
+//   k becomes y in place, rounded to its type; from those values, with mean[c] over all tokens of
+//   each head and channel, k8 and k_scale hold k - mean quantized by the same rule with one
+//   scale for 64 tokens of a head. Taking the mean away shifts each row of q k^T by a constant,
+//   which softmax does not see, and makes the numbers small.
 //
-// float32 arithmetic; sums in a fixed order: the same bits on each run. A head that is normed and whose sum of squares is not finite becomes NaN: in q8 as zeros with scale NaN. A NaN in k
-// reaches the mean, and so every k_scale of its head.
+// float32 arithmetic; sums in a fixed order: the same bits on each run. A head that is normed and
+// whose sum of squares is not finite becomes NaN: in q8 as zeros with scale NaN. A NaN in k reaches
+// the mean, and so every k_scale of its head.
 #pragma once
 
 #include <cstddef>
@@ -45,7 +50,8 @@ struct QkNormRopeParams {
   void* workspace = nullptr;  // with q8: qk_norm_rope_workspace_bytes, at a multiple of 16 bytes
   RopePairing pairing = RopePairing::kHalves;
 };
-// Fast where q, k, cos, sin, weights, q8 and k8 are at multiples of 16 bytes and so are the tokens (ld); else the slow kernels run.
+// Fast where q, k, cos, sin, weights, q8 and k8 are at multiples of 16 bytes and so are the tokens
+// (ld); else the slow kernels run.
 
 INTAGLIO_HOST_DEVICE int64_t key_blocks(const QkNormRopeParams& p) {
   return (p.tokens + kKeyBlockTokens - 1) / kKeyBlockTokens;

@@ -1,4 +1,5 @@
-// What every CUDA int8 GEMM kernel takes: plain numbers and device pointers, no framework type. Host and device.
+// What every CUDA int8 GEMM kernel takes: plain numbers and device pointers, no framework type.
+// Host and device.
 //
 //   acc[m, n] = sum_k a[m, k] * w[n, k]                                        exact in int32 (k <= 130000)
 //   y[m, n]   = acc[m, n] * (a_scale_row[m] * w_scale_col[n]) + bias[n]        float, each step rounded

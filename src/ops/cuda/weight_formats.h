@@ -1,9 +1,11 @@
-// Weight-only formats that checkpoints come in, as index arithmetic and formulas for host and device.
+// Weight-only formats that checkpoints come in, as index arithmetic and formulas for host and
+// device.
 //
 //   int8   w8 [n, ldw] int8, scale [n]                      w[n, k] = w8[n, k] * scale[n]
 //   NF4    bitsandbytes: the tensor as one run of n * k values, row after row, in blocks of 64; a float absmax a block;
 //          a 4-bit code a value, two a byte, the first in the high nibble.      w[i] = nf4_value(code[i]) * absmax[i / 64]
-//          Codes: Dettmers et al., "QLoRA", arXiv 2305.14314, appendix E: quantiles of a normal distribution, scaled to [-1, 1].
+//          Codes: Dettmers et al., "QLoRA", arXiv 2305.14314, appendix E: quantiles of a normal
+//          distribution, scaled to [-1, 1].
 //   Q8_0   GGML: each row in blocks of 32 values (k % 32 == 0), 34 bytes a block: a float16 scale d, then 32 int8.
 //                                                           w[i] = q[i] * d[i / 32]
 #pragma once

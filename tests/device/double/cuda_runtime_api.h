@@ -1,5 +1,6 @@
-// The part of the CUDA runtime that the engine's host code calls, declared for a GPU that is made up: device_double.h. The engine's own sources are compiled
-// against this header, so what is tested is what runs on a card.
+// The part of the CUDA runtime that the engine's host code calls, declared for a GPU that is made
+// up: device_double.h. The engine's own sources are compiled against this header, so what is tested
+// is what runs on a card.
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,13 @@
-// A GPU that is made up: its memory is the host's, its streams are queues of closures. It counts what is allocated as a card's driver does, runs what is
-// queued as late or in as odd an order as the events between the streams allow, and can be told to fail a call.
+// A GPU that is made up: its memory is the host's, its streams are queues of closures. It counts
+// what is allocated as a card's driver does, runs what is queued as late or in as odd an order as
+// the events between the streams allow, and can be told to fail a call.
 //
-//   stream 0 is the first one made, the engine's own; the others are side streams, which copy weights or run a pass beside another.
+//   stream 0 is the first one made, the engine's own; the others are side streams, which copy
+//   weights or run a pass beside another.
 //   kSideFirst   whatever a side stream may do already, it does before stream 0 goes on: a copy that does not wait for its slot's reader overwrites it
 //   kSideLast    a side stream does nothing before stream 0 waits for it: a reader that does not wait for its copy reads what was there before
-// New memory holds NaNs, and so does freed memory. Both orders give the same picture, bit for bit, if nothing is missing between the streams.
+// New memory holds NaNs, and so does freed memory. Both orders give the same picture, bit for bit,
+// if nothing is missing between the streams.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -42,12 +45,13 @@ class DeviceDouble {
   void set_capacity(uint64_t bytes) { capacity_ = bytes; }
   uint64_t capacity() const { return capacity_; }
 
-  // What was given to the device, in order: "0 norm_rows", "1 copy", "0 wait 1" (stream 0 waits for what stream 1 had been given), "0 launch graph".
-  // What is recorded counts when it is recorded.
+  // What was given to the device, in order: "0 norm_rows", "1 copy", "0 wait 1" (stream 0 waits for
+  // what stream 1 had been given), "0 launch graph". What is recorded counts when it is recorded.
   const std::vector<std::string>& log() const { return log_; }
   void clear_log() { log_.clear(); }
 
-  // Calls that can fail, since the start; the `at`-th from now on fails, once. -1: none. Names of calls that the engine can do without begin with "mark: ".
+  // Calls that can fail, since the start; the `at`-th from now on fails, once. -1: none. Names of
+  // calls that the engine can do without begin with "mark: ".
   int64_t calls() const { return calls_; }
   void fail_call(int64_t at) { fail_at_ = at < 0 ? -1 : calls_ + at; }
   bool has_failed() const { return failed_; }

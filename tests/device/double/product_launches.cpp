@@ -1,4 +1,5 @@
-// Launches of products, convolutions and attention on the device double: the formulas as the launchers' headers say them, in plain loops.
+// Launches of products, convolutions and attention on the device double: the formulas as the
+// launchers' headers say them, in plain loops.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -255,7 +256,7 @@ cudaError_t qk_norm_rope(const QkNormRopeParams& p, cudaStream_t stream) {
   });
 }
 
-// --- convolutions ----------------------------------------------------------------------------------
+// --- convolutions ---
 
 const char* sm80_conv2d_refusal(const Conv2dParams& p) {
   return p.type == Conv2dType::kBF16 ? nullptr : "pictures are not bf16";
@@ -274,7 +275,7 @@ cudaError_t plain_conv2d(const Conv2dParams& p, cudaStream_t stream) {
   return convolve(p, "plain_conv2d", stream);
 }
 
-// --- linears ---------------------------------------------------------------------------------------
+// --- linears ---
 
 Expected<int> current_device() { return 0; }
 Expected<int> stream_device(void*) { return 0; }

@@ -1,4 +1,5 @@
-// Launches of what works row by row, on the device double: the formulas as the launchers' headers say them, in plain loops.
+// Launches of what works row by row, on the device double: the formulas as the launchers' headers
+// say them, in plain loops.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

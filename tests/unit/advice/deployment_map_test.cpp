@@ -65,7 +65,8 @@ TEST(DeploymentMap, RefusesWhatIsNoMap) {
   }
 }
 
-// The measured entries of the nearest size decide, whatever the model would say; precisions without a measurement come after them.
+// The measured entries of the nearest size decide, whatever the model would say; precisions without
+// a measurement come after them.
 TEST(DeploymentMap, RanksByTheNearestMeasuredSize) {
   const auto map = parse_deployment_map(kText, "map.json");
   ASSERT_TRUE(map);
@@ -100,7 +101,8 @@ TEST(DeploymentMap, WithoutAMapTheModelRanks) {
             Precision::kInt8);
 }
 
-// The model holds against every map that was measured: what it says is within a quarter of each pass.
+// The model holds against every map that was measured: what it says is within a quarter of each
+// pass.
 TEST(CostModel, AgreesWithEveryMeasuredPass) {
   int passes = 0;
   for (const auto& item : std::filesystem::directory_iterator(test::source_path("bench/results"))) {

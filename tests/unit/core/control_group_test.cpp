@@ -117,7 +117,8 @@ TEST(ControlGroup, Hybrid) {
   EXPECT_EQ(tree.limits().processors, 1.0);
 }
 
-// A container sees its own group at the mount point, while its name is the host's, or "/" in a name space of its own.
+// A container sees its own group at the mount point, while its name is the host's, or "/" in a name
+// space of its own.
 TEST(ControlGroup, OnlyAPartOfTheHierarchyIsMounted) {
   for (const std::string& group : {"/docker/1234/inner", "/docker/1234", "/"}) {
     Tree tree("30 22 0:27 /docker/1234 /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n",

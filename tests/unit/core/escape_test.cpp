@@ -43,7 +43,8 @@ TEST(escape, writes_what_is_no_utf8_as_bytes) {
             "\\x9b31m");
 }
 
-// utf8proc knows Unicode's database; what it has no character for may be one of the table's later ones.
+// utf8proc knows Unicode's database; what it has no character for may be one of the table's later
+// ones.
 TEST(escape, is_of_the_categories_that_unicode_says) {
   for (int32_t c = 0; c <= 0x10ffff; ++c) {
     const auto category = utf8proc_category(c);

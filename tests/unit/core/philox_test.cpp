@@ -21,7 +21,8 @@ TEST(Philox, MatchesPublishedVectors) {
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-// The same pair of words through the library's log, sin and cos: our polynomials must agree to float32's last bit or nearly so.
+// The same pair of words through the library's log, sin and cos: our polynomials must agree to
+// float32's last bit or nearly so.
 TEST(Normal, MatchesBoxMullerInDoublePrecision) {
   for (uint64_t seed : {0ULL, 1ULL, 0xdeadbeefcafeULL}) {
     for (uint64_t counter = 0; counter < 20000; ++counter) {
@@ -30,7 +31,8 @@ TEST(Normal, MatchesBoxMullerInDoublePrecision) {
                      {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
       const double radius = std::sqrt(-2.0 * std::log((words[0] + 1.0) / 4294967296.0));
       const double angle = 2.0 * M_PI * (words[1] / 4294967296.0);
-      // 2^-24 relative is float32's half step; the absolute term covers the library's own error near zeros of sine and cosine.
+      // 2^-24 relative is float32's half step; the absolute term covers the library's own error
+      // near zeros of sine and cosine.
       EXPECT_NEAR(normal_at(seed, 4 * counter), radius * std::cos(angle),
                   7e-8 * std::abs(radius * std::cos(angle)) + 5e-15);
       EXPECT_NEAR(normal_at(seed, 4 * counter + 1), radius * std::sin(angle),

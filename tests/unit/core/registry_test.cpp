@@ -1,4 +1,5 @@
-// The choice among an op's implementations: order, devices, and what a user is told when none serves.
+// The choice among an op's implementations: order, devices, and what a user is told when none
+// serves.
 #include "core/registry.h"
 
 #include <gtest/gtest.h>

@@ -163,7 +163,8 @@ TEST(Safetensors, HarmlessOdditiesAreRead) {
   }
 }
 
-// A type or a rank without a place in this program is kept as bytes: it harms nothing until something asks for it.
+// A type or a rank without a place in this program is kept as bytes: it harms nothing until
+// something asks for it.
 TEST(Safetensors, ForeignTensorsAreBytes) {
   for (const auto& [type, shape, size, text] :
        std::vector<std::tuple<std::string, std::string, int, std::string>>{

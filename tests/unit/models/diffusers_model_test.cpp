@@ -86,7 +86,8 @@ PictureRequest small_request(uint64_t seed, size_t tokens) {
   return request;
 }
 
-// What a picture leaves behind (models, features, sampler) changes nothing in the next: neither of the same shape nor of another.
+// What a picture leaves behind (models, features, sampler) changes nothing in the next: neither of
+// the same shape nor of another.
 TEST(DiffusersModel, APipelineMakesTheSamePictureWhateverCameBefore) {
   const std::shared_ptr<const Model> source = synthetic_model("mini").value();
   PipelineOptions options;

@@ -1,4 +1,5 @@
-// Models whose parts are missing, elsewhere, fewer, or not what their configs say: seen when they are opened, before any weight is read.
+// Models whose parts are missing, elsewhere, fewer, or not what their configs say: seen when they
+// are opened, before any weight is read.
 #include "models/model_files.h"
 
 #include <gmock/gmock.h>
@@ -159,7 +160,8 @@ TEST(ModelFiles, WhatIsMissingIsNamed) {
               HasSubstr((model / "nowhere").string()));
 }
 
-// Weights are seen by their headers when a model is opened: shapes, types, what is missing, what is cut short; each with its file.
+// Weights are seen by their headers when a model is opened: shapes, types, what is missing, what is
+// cut short; each with its file.
 TEST(ModelFiles, ProblemsOfWeightsAreSeenBeforeAnyIsRead) {
   for (const char* file : {kTransformer, kUnconditional, kText, kVae}) {
     const TinyModel cut;

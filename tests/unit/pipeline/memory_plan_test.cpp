@@ -27,8 +27,10 @@ ModelWeights transformer_weights(const ideogram4::TransformerConfig& config,
 const ModelWeights& conditional(const MemoryNeeds& n) { return *n.transformers[0]; }
 const ModelWeights& unconditional(const MemoryNeeds& n) { return *n.transformers[1]; }
 
-// A picture of 1024 x 1024 pixels with 512 tokens of text in 48 steps. Activations on a GPU, a little more than
-//   4608 tokens x (4 width + (max(width, ffn) + 3 width + width) bf16) and int8 heads; three planes of the VAE's widest block.
+// A picture of 1024 x 1024 pixels with 512 tokens of text in 48 steps. Activations on a GPU, a
+// little more than
+//   4608 tokens x (4 width + (max(width, ffn) + 3 width + width) bf16) and int8 heads; three planes
+//   of the VAE's widest block.
 MemoryNeeds full_size(Precision precision) {
   LayerSelection selection;
   selection.precision = precision;
@@ -291,7 +293,8 @@ TEST(MemoryPlan, NeedsOfAPictureGrowWithIt) {
   EXPECT_EQ(absurd.error().code, ErrorCode::kOutOfMemory);
 }
 
-// Deeper, wider inside and with other heads than small_config, so that its passes take more of everything.
+// Deeper, wider inside and with other heads than small_config, so that its passes take more of
+// everything.
 ideogram4::TransformerConfig larger_config() {
   ideogram4::TransformerConfig c = small_config();
   c.layers = 5;

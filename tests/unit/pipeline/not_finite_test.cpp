@@ -1,4 +1,5 @@
-// A NaN or an Inf in any part ends in an error that names the part, at every precision; never in a picture.
+// A NaN or an Inf in any part ends in an error that names the part, at every precision; never in a
+// picture.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -84,8 +84,10 @@ TEST(Rotation, DamageStaysInTheRow) {
   for (int8_t value : q) EXPECT_EQ(value, 0);
 }
 
-// Numbers of ComfyUI's own code (tests/reference/data/cases). It keeps bf16 between its steps: the rotated row, the scale it divides by and the quotient are each rounded. With
-// these roundings our rotation gives all of its integers; without them, as the engine computes, values near a tie land one step apart.
+// Numbers of ComfyUI's own code (tests/reference/data/cases). It keeps bf16 between its steps: the
+// rotated row, the scale it divides by and the quotient are each rounded. With these roundings our
+// rotation gives all of its integers; without them, as the engine computes, values near a tie land
+// one step apart.
 float bf16(float value) { return static_cast<float>(BFloat16(value)); }
 
 void comfy_quantize_row(const float* x, int64_t cols, int8_t* q) {

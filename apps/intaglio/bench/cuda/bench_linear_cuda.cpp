@@ -1,4 +1,5 @@
-// `intaglio bench linear --device cuda`: our int8 linear and the baselines of a GPU, checked, then timed in interleaved rounds.
+// `intaglio bench linear --device cuda`: our int8 linear and the baselines of a GPU, checked, then
+// timed in interleaved rounds.
 #include "bench/cuda/bench_linear_cuda.h"
 
 #include <cuda_runtime_api.h>

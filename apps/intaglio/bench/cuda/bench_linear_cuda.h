@@ -23,8 +23,8 @@ inline const std::vector<std::string>& cuda_linear_precisions() {
 // True if there is a device.
 bool cuda_device_present();
 
-// Checks, times and prints every shape. False if our own product, or a baseline, was wrong. Errors: kNotFound
-// without such a device, kOutOfMemory if no shape fits.
+// Checks, times and prints every shape. False if our own product, or a baseline, was wrong. Errors:
+// kNotFound without such a device, kOutOfMemory if no shape fits.
 Expected<bool> run_linear_cuda(const CudaLinearFlags& flags,
                                const std::vector<LinearShape>& shapes);
 

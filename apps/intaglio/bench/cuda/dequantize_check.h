@@ -6,8 +6,8 @@
 
 namespace intaglio::cli {
 
-// Runs `p` on the current device into a poisoned output and compares its first and last rows (about a million weights each) bit for bit.
-// kInternal names the first weight that differs. p.k % 2 == 0.
+// Runs `p` on the current device into a poisoned output and compares its first and last rows (about
+// a million weights each) bit for bit. kInternal names the first weight that differs. p.k % 2 == 0.
 Status check_dequantized(const cuda::DequantizeWeightsParams& p);
 
 }  // namespace intaglio::cli

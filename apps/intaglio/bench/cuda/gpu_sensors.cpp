@@ -5,7 +5,8 @@
 
 namespace intaglio::cli {
 
-// NVML's entry points, declared here by its documentation so that its header is not needed. 0 is success.
+// NVML's entry points, declared here by its documentation so that its header is not needed. 0 is
+// success.
 struct GpuSensors::Library {
   void* handle = nullptr;
   int (*init)() = nullptr;

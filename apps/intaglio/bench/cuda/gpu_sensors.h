@@ -1,4 +1,5 @@
-// Clock, power and temperature of a GPU from the driver's management library, loaded at run time; without it, nothing is known.
+// Clock, power and temperature of a GPU from the driver's management library, loaded at run time;
+// without it, nothing is known.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -61,7 +61,8 @@ class Case final : public CudaLinearCase {
   }
 
  private:
-  // Runs the candidate once into a poisoned output, takes its error, and keeps it if it is right. A baseline that fails is not run.
+  // Runs the candidate once into a poisoned output, takes its error, and keeps it if it is right. A
+  // baseline that fails is not run.
   Status add(CudaLinearCandidate candidate, bool with_bias, bool ours) {
     INTAGLIO_TRY(poison(in_.out));
     Status status = candidate.timed.launch();
@@ -125,7 +126,8 @@ class Case final : public CudaLinearCase {
                true, true);
   }
 
-  // cuBLASLt offers several algorithms; the fastest of them here is the one to beat. nullptr, with the reason, if none runs.
+  // cuBLASLt offers several algorithms; the fastest of them here is the one to beat. nullptr, with
+  // the reason, if none runs.
   Expected<std::unique_ptr<LtProduct>> make_product(LtKind kind, const cuda::LtScales& scales,
                                                     const void* a, const void* b, void* out,
                                                     std::string& reason) {
@@ -337,7 +339,8 @@ class Case final : public CudaLinearCase {
                            kInt8Tolerance);
   }
 
-  // Blocks run over rows that stand close together, so these formats are only timed where rows need no padding.
+  // Blocks run over rows that stand close together, so these formats are only timed where rows need
+  // no padding.
   bool rows_are_dense(const char* name) {
     if (bf16_ == nullptr) {
       skip(name, bf16_reason_);

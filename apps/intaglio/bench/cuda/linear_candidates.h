@@ -1,7 +1,9 @@
-// One shape of `intaglio bench linear --device cuda`: operands on the device, our product and the baselines on the same values, each checked.
+// One shape of `intaglio bench linear --device cuda`: operands on the device, our product and the
+// baselines on the same values, each checked.
 //
-// x [m, k] and w [n, k] are normal, in bf16; every candidate takes them in its own format, made beforehand: only "linear int8" quantizes x in the timed
-// span, only the "-dequant" ones write their weights out as bf16 in it. Rows are padded with zeros to multiples of 16 values.
+// x [m, k] and w [n, k] are normal, in bf16; every candidate takes them in its own format, made
+// beforehand: only "linear int8" quantizes x in the timed span, only the "-dequant" ones write
+// their weights out as bf16 in it. Rows are padded with zeros to multiples of 16 values.
 #pragma once
 
 #include <memory>
@@ -32,7 +34,8 @@ class CudaLinearCase {
   // Device memory that the case takes, baselines included.
   static Expected<int64_t> bytes_needed(const CudaDevice& device, const LinearShape& shape);
 
-  // Runs on the current device. Errors: what our own kernels or the device report. A baseline that cannot run is in not_run().
+  // Runs on the current device. Errors: what our own kernels or the device report. A baseline that
+  // cannot run is in not_run().
   static Expected<std::unique_ptr<CudaLinearCase>> make(const CudaDevice& device,
                                                         const LinearShape& shape,
                                                         const std::vector<std::string>& precisions);

@@ -1,4 +1,5 @@
-// Operands of one shape on the device: normal values in bf16 and the same in int8, and how far a result is from their product.
+// Operands of one shape on the device: normal values in bf16 and the same in int8, and how far a
+// result is from their product.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,8 @@ class LinearOperands {
   // Outputs of a product in `out` that differ from the reference kernel's, all of them compared.
   Expected<unsigned long long> count_wrong() const;
 
-  // ||out - x w^T|| / ||x w^T|| over some rows; NaN if any output there is. With our bias, or without.
+  // ||out - x w^T|| / ||x w^T|| over some rows; NaN if any output there is. With our bias, or
+  // without.
   Expected<double> sampled_error(bool with_bias) const;
 
   cuda::Matrix x_rows, w_rows;  // bf16

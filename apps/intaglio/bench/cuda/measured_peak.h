@@ -17,7 +17,8 @@ struct MeasuredPeaks {
   double best() const { return mma_tops > wgmma_tops ? mma_tops : wgmma_tops; }
 };
 
-// On the current device, after a tenth of a second of the same work: what the power limit leaves of the clock is part of the figure.
+// On the current device, after a tenth of a second of the same work: what the power limit leaves of
+// the clock is part of the figure.
 Expected<MeasuredPeaks> measure_peaks(const CudaDevice& device);
 
 }  // namespace intaglio::cli

@@ -1,5 +1,6 @@
-// The matrix product on AMX tiles, int8 or bf16, written over a policy `Ops` so that emulated tiles run the same blocking in tests. All sizes along k are
-// bytes: a step is 64 of them, 64 int8 or 32 bf16, and a dword of a tile holds 4 or 2.
+// The matrix product on AMX tiles, int8 or bf16, written over a policy `Ops` so that emulated tiles
+// run the same blocking in tests. All sizes along k are bytes: a step is 64 of them, 64 int8 or 32
+// bf16, and a dword of a tile holds 4 or 2.
 //
 //   tdpbssd   acc[16 rows][16 cols] += a[16 rows][64 k] * w[16 rows of 4 k][16 cols][4 k]     s8 x s8, exact in int32
 //   tdpbf16ps acc[16 rows][16 cols] += a[16 rows][32 k] * w[16 rows of 2 k][16 cols][2 k]     bf16 x bf16, sums in fp32
@@ -13,19 +14,26 @@
 //      a2  | acc 4 | acc 5 |        Which blocking reads how much of what from which cache: docs/kernels/cpu_s8_gemm.md.
 //          +-------+-------+
 //
-// The M block of A stays in L2; the panels of a task stream past it from L3 or memory, prefetched. k is cut into pieces of piece_steps: a piece of a panel
-// serves piece_tiles row tiles (all of the block, or so few that their sums stay in L1) before the next; the sums wait in `acc` between the pieces. When k is longer than k_block, A's
-// slice of k_block is used with all panels of the task before the next slice.
+// The M block of A stays in L2; the panels of a task stream past it from L3 or memory, prefetched.
+// k is cut into pieces of piece_steps: a piece of a panel serves piece_tiles row tiles (all of the
+// block, or so few that their sums stay in L1) before the next; the sums wait in `acc` between the
+// pieces. When k is longer than k_block, A's slice of k_block is used with all panels of the task
+// before the next slice.
 //
-// A is copied while the first panel is multiplied: tiles come from rows (stride lda) and go to a_pack as [row tile][step][group][16][64]. Later panels read
-// one stream, which L1 prefetchers follow, a page serves four tiles instead of a few lines, and no stride maps all rows to the same sets.
+// A is copied while the first panel is multiplied: tiles come from rows (stride lda) and go to
+// a_pack as [row tile][step][group][16][64]. Later panels read one stream, which L1 prefetchers
+// follow, a page serves four tiles instead of a few lines, and no stride maps all rows to the same
+// sets.
 //
-// The epilogue of a finished tile is spread over the steps of the next one, where the vector units are idle.
+// The epilogue of a finished tile is spread over the steps of the next one, where the vector units
+// are idle.
 //
-// A row of A may lie in segments (AmxTask::segment_steps): the rows of a convolution's window in a padded picture. Rows may overlap.
+// A row of A may lie in segments (AmxTask::segment_steps): the rows of a convolution's window in a
+// padded picture. Rows may overlap.
 //
-// Ops: Task (an AmxTask), Epilogue, Columns; configure, release; zero, load, load_stream, store, dot on tile numbers; prefetch_l1, prefetch_l2;
-// columns(epilogue, col0) and epilogue_row(epilogue, columns, acc, row, col0).
+// Ops: Task (an AmxTask), Epilogue, Columns; configure, release; zero, load, load_stream, store,
+// dot on tile numbers; prefetch_l1, prefetch_l2; columns(epilogue, col0) and epilogue_row(epilogue,
+// columns, acc, row, col0).
 #pragma once
 
 #include <cstdint>
@@ -35,7 +43,8 @@
 namespace intaglio {
 namespace {
 
-// How tiles of A are read: rows as they are or the copy; the same with the hint that L1 should not keep them; rows, leaving a copy behind.
+// How tiles of A are read: rows as they are or the copy; the same with the hint that L1 should not
+// keep them; rows, leaving a copy behind.
 enum class AmxA { kPlain, kStream, kCopy };
 
 // A finished block of the output whose rows [next, end) still have to be written.
@@ -189,7 +198,8 @@ void run_groups(const typename Ops::Task& task, const Pass& pass, PendingBlock<O
   }
 }
 
-// Steps [begin, begin + count) of one panel, of the k block that starts at `block`, for some row tiles.
+// Steps [begin, begin + count) of one panel, of the k block that starts at `block`, for some row
+// tiles.
 struct Piece {
   int64_t tile_begin, tile_end;
   int64_t panel;
@@ -274,9 +284,10 @@ void run_piece(const typename Ops::Task& task, const Piece& piece, PendingBlock<
   }
 }
 
-// The weights to prefetch during a piece, each row tile its share of them: the piece that comes next, or, when the row tiles come in several runs, the same
-// piece of the next panel. With a single row tile a pass is short and the whole product waits for memory: then at most kAmxAheadSteps ahead, so that
-// little is read without a prefetch at the start of a task.
+// The weights to prefetch during a piece, each row tile its share of them: the piece that comes
+// next, or, when the row tiles come in several runs, the same piece of the next panel. With a
+// single row tile a pass is short and the whole product waits for memory: then at most
+// kAmxAheadSteps ahead, so that little is read without a prefetch at the start of a task.
 template <typename Task>
 const uint8_t* next_weights(const Task& task, const Piece& piece) {
   if (!task.prefetch_w) return nullptr;

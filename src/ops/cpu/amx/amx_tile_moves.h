@@ -1,4 +1,5 @@
-// AMX tiles as the policies of amx_gemm_kernel.h use them. All tiles are 16 rows of 64 bytes, so one configuration serves.
+// AMX tiles as the policies of amx_gemm_kernel.h use them. All tiles are 16 rows of 64 bytes, so
+// one configuration serves.
 #pragma once
 
 #include <immintrin.h>
@@ -17,8 +18,8 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-// Instructions as assembly, so that the tile number can be a template argument. Volatile keeps their order; the memory clobbers order the
-// accumulators' loads and stores against the epilogue's.
+// Instructions as assembly, so that the tile number can be a template argument. Volatile keeps
+// their order; the memory clobbers order the accumulators' loads and stores against the epilogue's.
 struct AmxTileMoves {
   static void configure() {
     const TileConfig config;

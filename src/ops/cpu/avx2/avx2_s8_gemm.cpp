@@ -1,7 +1,8 @@
 // int8 GEMM tile with AVX2: acc[rows][32] (+)= a[rows, k] x w[32, k]^T, rows <= 6.
 //
 //   vpmovsxbw w16, w8;  vpmaddwd t, w16, a16;  vpaddd acc, acc, t       exact: |pair sum| <= 2 * 128 * 128 fits int32 with room
-// vpmaddubsw (u8 x s8) would saturate its 16-bit pair sums on full-range operands, so it is not used.
+// vpmaddubsw (u8 x s8) would saturate its 16-bit pair sums on full-range operands, so it is not
+// used.
 //
 //   w panel: 2 halves of [k/2][16][2] s8           one step of the loop, 2 k, one half:
 //     +-------+-------+                              2 widening loads of 8 columns x 2 k, a broadcast of 2 s16 activations a row, and

@@ -1,5 +1,6 @@
-// Row quantization with AVX-512: one pass for the largest magnitude (as integers, so that Inf and NaN win), one to scale, round and narrow.
-// The row stays in L1 or L2 between the passes, so memory is read once. Formula and bits as in ops/quantize.h: multiply, then round to even.
+// Row quantization with AVX-512: one pass for the largest magnitude (as integers, so that Inf and
+// NaN win), one to scale, round and narrow. The row stays in L1 or L2 between the passes, so memory
+// is read once. Formula and bits as in ops/quantize.h: multiply, then round to even.
 #include <cstdint>
 
 #include "ops/cpu/avx512vnni/quantize_avx512.h"

@@ -1,7 +1,8 @@
 // int8 GEMM tile with AVX512-VNNI: acc[rows][32] (+)= a[rows, k] x w[32, k]^T, rows <= 14.
 //
 //   vpdpbusd acc, u8, s8:  acc += sum of 4 products u8 * s8, exact in int32 (no saturation)
-//   The u8 operand is the weight plus 128, so acc starts from -128 * sum_k a[row, k]: the result is exact modulo 2^32, hence exact.
+//   The u8 operand is the weight plus 128, so acc starts from -128 * sum_k a[row, k]: the result is
+//   exact modulo 2^32, hence exact.
 //
 //      w panel, [k/4][32][4] u8                  one step of the loop, 4 k:
 //     +--------+--------+                          2 loads of 16 columns x 4 k, 14 broadcasts of 4 activation bytes, 28 vpdpbusd
@@ -10,7 +11,8 @@
 //   a0 *  acc00    acc01                         28 vpdpbusd (28 cycles at one 512-bit dot a cycle) hide 2 + 14 loads and the step reads only
 //   a1 *  acc10    acc11                         128 bytes of weights, so L2 is fast enough for the panel. Few rows (1..3) split k over
 //   ..                                           several accumulators a row instead, to cover the latency of the dot.
-// Measured on one Zen 4 core (AMD EPYC, peak 467 GOP/s by registers alone): 430 to 450 GOP/s at 1024 x 4608 x 4608; bench_s8_gemm --threads 1 --cpu-time.
+// Measured on one Zen 4 core (AMD EPYC, peak 467 GOP/s by registers alone): 430 to 450 GOP/s at
+// 1024 x 4608 x 4608; bench_s8_gemm --threads 1 --cpu-time.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -91,7 +93,8 @@ void tile(const S8Tile& t) {
   }
 }
 
-// x[r] lane c <-> x[c] lane r of 16 x 16 32-bit values: pairs, then quads inside the 128-bit lanes, then the lanes.
+// x[r] lane c <-> x[c] lane r of 16 x 16 32-bit values: pairs, then quads inside the 128-bit lanes,
+// then the lanes.
 inline void transpose16(__m512i x[16]) {
   __m512i y[16];
 #pragma GCC unroll 16

@@ -19,7 +19,8 @@ inline __m512 load(const uint16_t* x, __mmask16 mask) {
 }
 
 inline __m128i quantize16(__m512 x, __m512 factor) {
-  // |x * factor| is at most 127 and a rounding, so the saturation of the narrowing is never reached at -128.
+  // |x * factor| is at most 127 and a rounding, so the saturation of the narrowing is never reached
+  // at -128.
   const __m512 scaled = _mm512_max_ps(
       _mm512_min_ps(_mm512_mul_ps(x, factor), _mm512_set1_ps(127.0f)), _mm512_set1_ps(-127.0f));
   return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled));

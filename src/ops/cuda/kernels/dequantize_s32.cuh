@@ -1,9 +1,10 @@
-// dequantize_s32: int32 sums of a product that has no epilogue -> scales, bias, bf16: the second pass that a fused epilogue saves.
+// dequantize_s32: int32 sums of a product that has no epilogue -> scales, bias, bf16: the second
+// pass that a fused epilogue saves.
 //
 //   out[m, n] = bf16(sums[m, n] * (a_scale_row[m] * w_scale_col[n]) + bias[n])       as s8_gemm_params.h, each step rounded
 //
-// Bound by memory, 6 bytes an output. A thread makes 4 adjacent outputs from one 16-byte load, kQuads times; lanes are contiguous. Column vectors
-// are reread from L1.
+// Bound by memory, 6 bytes an output. A thread makes 4 adjacent outputs from one 16-byte load,
+// kQuads times; lanes are contiguous. Column vectors are reread from L1.
 #pragma once
 
 #include <cstdint>

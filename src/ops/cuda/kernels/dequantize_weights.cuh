@@ -1,7 +1,9 @@
-// dequantize_weights: int8, NF4 or Q8_0 weights -> bf16 [n, k] (dequantize_weights_params.h has the formula).
+// dequantize_weights: int8, NF4 or Q8_0 weights -> bf16 [n, k] (dequantize_weights_params.h has the
+// formula).
 //
-// Bound by memory: int8 moves 3 bytes a weight, NF4 2.56, Q8_0 3.06, most of them written. So the unit is a piece of 8 weights, one 16-byte store,
-// and a warp's stores of one instruction are 512 contiguous bytes. Its loads are contiguous over the lanes as well:
+// Bound by memory: int8 moves 3 bytes a weight, NF4 2.56, Q8_0 3.06, most of them written. So the
+// unit is a piece of 8 weights, one 16-byte store, and a warp's stores of one instruction are 512
+// contiguous bytes. Its loads are contiguous over the lanes as well:
 //
 //   int8   8 bytes a lane, 256 a warp; kPieces pieces a thread, all loaded before the first is stored
 //   NF4    4 bytes a lane, 128 a warp; the 16 values stand in shared memory in 16 banks, so no two codes conflict
@@ -48,7 +50,8 @@ __device__ __forceinline__ void store_bf16(void* out, int64_t at, float value) {
   static_cast<__nv_bfloat16*>(out)[at] = __float2bfloat16_rn(value);
 }
 
-// kVector: k and ldw are multiples of 8, w at a multiple of 8 bytes. Otherwise a thread makes single weights.
+// kVector: k and ldw are multiples of 8, w at a multiple of 8 bytes. Otherwise a thread makes
+// single weights.
 template <bool kVector>
 __global__ void __launch_bounds__(kDequantizeThreads)
     dequantize_i8_kernel(const __grid_constant__ DequantizeWeightsParams p) {

@@ -1,4 +1,5 @@
-// The parts that every quantizer of rows to e4m3 shares: the scale, rounding, the store. Formula and edge cases: ops/cuda/e4m3_rows_params.h.
+// The parts that every quantizer of rows to e4m3 shares: the scale, rounding, the store. Formula
+// and edge cases: ops/cuda/e4m3_rows_params.h.
 #pragma once
 
 #include "ops/cuda/kernels/row_quantizer.cuh"

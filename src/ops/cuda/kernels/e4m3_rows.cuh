@@ -1,13 +1,17 @@
 // Rows of floats to e4m3 rows and scales in one pass over memory.
 //
-// Formula and edge cases: ops/cuda/e4m3_rows_params.h. Every architecture from sm_75 runs the same code; before sm_89 the conversion is made of integer instructions.
-// The shape of the work is that of kernels/quantize_rows.cuh: a row is cut in pieces of 16 bytes (8 columns of the half types, 4 floats), piece i of a row shared by T threads belongs to
-// thread i % T, and a thread loads all its pieces before it uses one. They stay packed in registers until the row's absmax is known: half the registers of floats.
+// Formula and edge cases: ops/cuda/e4m3_rows_params.h. Every architecture from sm_75 runs the same
+// code; before sm_89 the conversion is made of integer instructions. The shape of the work is that
+// of kernels/quantize_rows.cuh: a row is cut in pieces of 16 bytes (8 columns of the half types, 4
+// floats), piece i of a row shared by T threads belongs to thread i % T, and a thread loads all its
+// pieces before it uses one. They stay packed in registers until the row's absmax is known: half
+// the registers of floats.
 //
 //   held_e4m3_rows       a warp a row (up to 128 pieces, no barrier) or a block a row (2 to 8 pieces a thread, one barrier)
 //   streamed_e4m3_rows   longer rows: two passes, the second out of L2
 //
-// Bound by memory: 3 bytes a column of the half types, 5 of floats. sm_90: about 5 instructions a column (unpack, maximum, multiplication, half a conversion), under a fifth of the issue slots
+// Bound by memory: 3 bytes a column of the half types, 5 of floats. sm_90: about 5 instructions a
+// column (unpack, maximum, multiplication, half a conversion), under a fifth of the issue slots
 // that a copy at full rate leaves.
 #pragma once
 

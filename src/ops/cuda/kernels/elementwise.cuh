@@ -1,10 +1,12 @@
 // The small passes over floats: conversion, sums, activations, epilogues, biases,
 // embedding rows, taps, softmax, pictures.
 //
-// Formulas and edge cases: ops/cuda/elementwise_params.h. Every architecture from sm_75 runs the same code. All are bound by memory; a thread loads four pieces of 4 elements before it uses
-// one, and pieces of a warp are neighbours. Flat passes cut the elements into blocks; row passes give a block a row, which needs no division.
-// Softmax keeps the row in registers where it can (one read, one write); longer rows are read twice: one pass for the largest score and the sum of exponents together, corrected as the largest
-// grows, and one that writes.
+// Formulas and edge cases: ops/cuda/elementwise_params.h. Every architecture from sm_75 runs the
+// same code. All are bound by memory; a thread loads four pieces of 4 elements before it uses one,
+// and pieces of a warp are neighbours. Flat passes cut the elements into blocks; row passes give a
+// block a row, which needs no division. Softmax keeps the row in registers where it can (one read,
+// one write); longer rows are read twice: one pass for the largest score and the sum of exponents
+// together, corrected as the largest grows, and one that writes.
 #pragma once
 
 #include "ops/cuda/elementwise_params.h"
@@ -42,7 +44,8 @@ struct OperandPieces {
 template <>
 struct OperandPieces<void> {};
 
-// kWhole: all the block's pieces are whole and aligned, so that no branch stands between their loads.
+// kWhole: all the block's pieces are whole and aligned, so that no branch stands between their
+// loads.
 template <bool kWhole, class Type>
 __device__ __forceinline__ void load_operand(OperandPieces<Type>& to, const void* array,
                                              int64_t first, int64_t count) {
@@ -100,7 +103,8 @@ __global__ void __launch_bounds__(kElementThreads)
 
 // --- passes by row: a block a row ---
 
-// raw = load(column, left) for several pieces of the row, then use(column, left, raw). Past the end of the row load gets left <= 0 and gives zeros: no branch keeps the loads together.
+// raw = load(column, left) for several pieces of the row, then use(column, left, raw). Past the end
+// of the row load gets left <= 0 and gives zeros: no branch keeps the loads together.
 template <class Load, class Use>
 __device__ __forceinline__ void each_row_piece(int64_t cols, Load&& load, Use&& use) {
   const int64_t step = int64_t{blockDim.x} * kRowPiece;
@@ -253,7 +257,8 @@ __device__ __forceinline__ float warp_most(float value) {
   return value;
 }
 
-// All threads of the block; `shared` holds 32 words for this reduction only. A NaN is skipped: it comes back in the sum.
+// All threads of the block; `shared` holds 32 words for this reduction only. A NaN is skipped: it
+// comes back in the sum.
 __device__ __forceinline__ float block_most(float value, float* shared) {
   value = warp_most(value);
   const int lane = threadIdx.x % 32;
@@ -355,7 +360,8 @@ __global__ void __launch_bounds__(kStreamedSoftmaxThreads)
 
 // --- pictures ---
 
-// A block a row of the tile. Twelve adjacent floats are four pixels: 16 bytes of each plane, where the planes' rows are aligned. Lanes read 48 bytes apart; the sectors between are met in L1.
+// A block a row of the tile. Twelve adjacent floats are four pixels: 16 bytes of each plane, where
+// the planes' rows are aligned. Lanes read 48 bytes apart; the sectors between are met in L1.
 template <bool kVector, bool kBlend>
 __global__ void __launch_bounds__(kElementThreads, 1)
     place_picture_kernel(const __grid_constant__ PlacePictureParams p) {

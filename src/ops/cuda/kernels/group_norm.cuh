@@ -1,20 +1,24 @@
 // Group norm of a channels-last picture in two reads and one write.
 //
-// Formula and numeric contract: ops/cuda/group_norm_params.h. Every architecture from sm_75 runs the same code. Three launches:
+// Formula and numeric contract: ops/cuda/group_norm_params.h. Every architecture from sm_75 runs
+// the same code. Three launches:
 //
 //   group_norm_sums    blocks of consecutive pixels -> sum and sum of squares by group, float64 [blocks, groups, 2]
 //   group_norm_finish  a block a group: the blocks' sums in a fixed order -> mean and weight / sqrt(var + eps) by channel
 //   group_norm_apply   blocks of consecutive pixels, last first: what the sums read last is still in L2
 //
-// A thread keeps its 16 bytes of channels from pixel to pixel, so it needs no index arithmetic and holds shifts, sums, means and factors of its channels in registers:
+// A thread keeps its 16 bytes of channels from pixel to pixel, so it needs no index arithmetic and
+// holds shifts, sums, means and factors of its channels in registers:
 //
 //   pixel      | piece 0 | piece 1 | ... | piece C/P - 1 |        P = 8 channels (bf16) or 4 (f32)
 //   block:      threads 0 .. C/P - 1 on the first pixel, the next C/P on the second ..., rows = 256 / (C/P) pixels a step
 //
-// Sums are taken about the thread's first pixel, channel by channel: a value near the mean, so that squares do not cancel. Threads then turn them into sums about zero in float64, where
-// cancelling costs nothing.
-// Bound by memory: bf16 2 bytes an element for the sums, 4 for the rest; about 4 and 12 instructions an element of the 11 and 40 that an H100 has issue slots for.
-// Other channels, odd alignments: the *_any kernels, element by element.
+// Sums are taken about the thread's first pixel, channel by channel: a value near the mean, so that
+// squares do not cancel. Threads then turn them into sums about zero in float64, where cancelling
+// costs nothing.
+// Bound by memory: bf16 2 bytes an element for the sums, 4 for the rest; about 4 and 12
+// instructions an element of the 11 and 40 that an H100 has issue slots for. Other channels, odd
+// alignments: the *_any kernels, element by element.
 #pragma once
 
 #include "ops/cuda/group_norm_params.h"
@@ -35,7 +39,8 @@ struct GroupNormArgs {
   int64_t pixels_of_block;  // of all blocks but the last, which may have fewer or none
 };
 
-// The workspace: float64 sums [blocks, groups, 2], then floats mean [channels] and factor [channels].
+// The workspace: float64 sums [blocks, groups, 2], then floats mean [channels] and factor
+// [channels].
 __device__ __forceinline__ double* group_sums(const GroupNormArgs& a) {
   return static_cast<double*>(a.p.workspace);
 }
@@ -155,7 +160,8 @@ __global__ void __launch_bounds__(kGroupNormThreads, 3)
   }
 }
 
-// Adds the block's values in a fixed order; all threads get the result. `shared` holds a value a thread.
+// Adds the block's values in a fixed order; all threads get the result. `shared` holds a value a
+// thread.
 template <int kThreads>
 __device__ __forceinline__ double block_sum_f64(double value, double* shared) {
   __syncthreads();  // a previous use has been read

@@ -1,7 +1,9 @@
-// mma_s8_peak: what the int8 tensor cores do by mma.sync when nothing but products is asked of them: a measured ceiling.
+// mma_s8_peak: what the int8 tensor cores do by mma.sync when nothing but products is asked of
+// them: a measured ceiling.
 //
-// Every warp keeps kMmaPeakChains independent accumulators in registers and multiplies random fragments, also in registers: random, as the power
-// of the multipliers, and by it the clock, depends on the bits that change.
+// Every warp keeps kMmaPeakChains independent accumulators in registers and multiplies random
+// fragments, also in registers: random, as the power of the multipliers, and by it the clock,
+// depends on the bits that change.
 #pragma once
 
 #include <cstdint>

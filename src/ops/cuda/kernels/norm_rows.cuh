@@ -1,20 +1,28 @@
 // Row norms and residuals: one read of every input, one write of every output.
 //
-// Formulas and edge cases: ops/cuda/norm_rows_params.h. Every architecture from sm_75 runs the same code. A row belongs to one block; its pieces of 4 columns go round the threads, so that a
-// warp's accesses are contiguous: 16 bytes a lane for floats, 8 for bf16, 4 for int8 and e4m3. Eight columns a piece would halve the loads of a bf16 y and double the L1 cycles of the vectors.
+// Formulas and edge cases: ops/cuda/norm_rows_params.h. Every architecture from sm_75 runs the same
+// code. A row belongs to one block; its pieces of 4 columns go round the threads, so that a warp's
+// accesses are contiguous: 16 bytes a lane for floats, 8 for bf16, 4 for int8 and e4m3. Eight
+// columns a piece would halve the loads of a bf16 y and double the L1 cycles of the vectors.
 //
 //   held_norm_rows       the row stays in registers: kChunks pieces a thread, all loads out before the first use
 //   streamed_norm_rows   longer, ragged or unaligned rows. kShared: one block an SM keeps the row in shared memory; otherwise later passes come out of L2
 //
 //   gated, then rms, int8:   load y, h | sum y^2 | h += ...; store h; t; sum h^2, max |t| | store q
 //                                      ^ barrier                                          ^ barrier
-// The order of multiplications, out = t * inverse with t = x * weight * (1 + modulation), is what saves a third barrier: the largest |t| is known with the sum, and rounding is monotonic, so
-// max |out| = max |t| * inverse exactly. Layer norms need the mean first and pay one barrier more; so do quantized rows with a shift, whose largest value is known once the shift is added.
-// Rows with a shift have kernels of their own: asked at run time, even behind the last reduction, it spills registers of the rows without.
+// The order of multiplications, out = t * inverse with t = x * weight * (1 + modulation), is what
+// saves a third barrier: the largest |t| is known with the sum, and rounding is monotonic, so max
+// |out| = max |t| * inverse exactly. Layer norms need the mean first and pay one barrier more; so
+// do quantized rows with a shift, whose largest value is known once the shift is added. Rows with a
+// shift have kernels of their own: asked at run time, even behind the last reduction, it spills
+// registers of the rows without.
 //
-// Bound by memory: gated with int8 moves 11 bytes a column and executes about 35 instructions; a card that copies 13 bytes a cycle and SM has about 110 issue slots for them. What counts is the
-// bytes in flight while a block waits at a barrier: 3 blocks of 288 threads hold 3 x 27 KB at 4608 columns, several times what covers the latency of memory.
-// The vectors (4 x 18 KB) stay in L1; rows pass by it (ld.cs). h is not read again soon, so it is stored past L2's keeping (st.cs); q is what the next product reads and stays.
+// Bound by memory: gated with int8 moves 11 bytes a column and executes about 35 instructions; a
+// card that copies 13 bytes a cycle and SM has about 110 issue slots for them. What counts is the
+// bytes in flight while a block waits at a barrier: 3 blocks of 288 threads hold 3 x 27 KB at 4608
+// columns, several times what covers the latency of memory. The vectors (4 x 18 KB) stay in L1;
+// rows pass by it (ld.cs). h is not read again soon, so it is stored past L2's keeping (st.cs); q
+// is what the next product reads and stays.
 #pragma once
 
 #include "ops/cuda/kernels/e4m3_quantizer.cuh"
@@ -30,7 +38,8 @@ inline constexpr int kHeldNormBlocks = 2;
 inline constexpr int kHeldNormBlocks = 3;
 #endif
 
-// kBlocks: at least so many blocks an SM, which bounds the registers. 4 chunks in 288 threads are 4608 columns; 3 such blocks leave 72 registers a thread.
+// kBlocks: at least so many blocks an SM, which bounds the registers. 4 chunks in 288 threads are
+// 4608 columns; 3 such blocks leave 72 registers a thread.
 template <int kChunks>
 struct HeldNormConfig {
   static constexpr int kThreads = kChunks == 1 ? 256 : kChunks == 4 ? 288 : 384;
@@ -74,7 +83,8 @@ __device__ __forceinline__ void store_bytes(void* out, int64_t at, int64_t left,
 }
 
 // out = t * inverse in the type that is asked for; the choice is the same in all threads.
-// kOut: the type of a byte that the kernel knows, kI8 or kE4M3; both in one would spill registers, and without the branches so would either.
+// kOut: the type of a byte that the kernel knows, kI8 or kE4M3; both in one would spill registers,
+// and without the branches so would either.
 template <bool kVector, DType kOut>
 __device__ __forceinline__ void store_normed(const RowNorm& norm, int64_t at, int64_t left,
                                              const float (&t)[kRowPiece], float inverse,
@@ -110,8 +120,9 @@ __device__ __forceinline__ float inverse_root_mean(float squares, int64_t cols, 
   return __frcp_rn(__fsqrt_rn(__fadd_rn(mean, eps)));
 }
 
-// Of a gated update. A y that is not normed goes the same way and its sum is not used: the row is in registers, and without the reduction's barrier between them the loads of y, h and the
-// vectors spill.
+// Of a gated update. A y that is not normed goes the same way and its sum is not used: the row is
+// in registers, and without the reduction's barrier between them the loads of y, h and the vectors
+// spill.
 __device__ __forceinline__ float inverse_of_y(const ResidualRowsParams& p, float squares) {
   return p.normed ? inverse_root_mean(squares, p.cols, p.eps) : 1.0f;
 }
@@ -161,7 +172,8 @@ struct SumAndMax {
   uint32_t most;
 };
 
-// Both of the whole block, behind one barrier. `sums` and `maxima` hold 32 words each and are used by this reduction only.
+// Both of the whole block, behind one barrier. `sums` and `maxima` hold 32 words each and are used
+// by this reduction only.
 __device__ __forceinline__ SumAndMax block_sum_max(SumAndMax mine, float* sums, uint32_t* maxima) {
   mine = {warp_sum(mine.sum), warp_max(mine.most)};
   const int lane = threadIdx.x % 32;
@@ -184,7 +196,8 @@ __device__ __forceinline__ DeviceRowScale normed_scale(uint32_t most, float inve
 
 // --- kernels ---
 
-// A block of kThreads a row of up to kColumns. Rows are vectors: cols % 4 == 0, everything aligned. The constant stride makes the pieces' addresses one register and constants.
+// A block of kThreads a row of up to kColumns. Rows are vectors: cols % 4 == 0, everything aligned.
+// The constant stride makes the pieces' addresses one register and constants.
 template <RowUpdate kUpdate, class YType, int kChunks, DType kOut = DType::kI8, bool kShift = false>
 __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
                                   kHeldBlocks<kUpdate, YType, kChunks, kOut, kShift>)
@@ -198,7 +211,8 @@ __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
     return static_cast<int>(threadIdx.x * kRowPiece) +
            i * HeldNormConfig<kChunks>::kThreads * kRowPiece;
   };
-  // Past the end a zero piece meets the last columns' vectors: 0 again, or NaN where those columns made the row NaN already. No branch keeps the loads together.
+  // Past the end a zero piece meets the last columns' vectors: 0 again, or NaN where those columns
+  // made the row NaN already. No branch keeps the loads together.
   const auto vector_column = [&](int i) { return min(column_of(i), cols - kRowPiece); };
 
   Piece<F32, kRowPiece> x[kChunks];
@@ -289,8 +303,9 @@ __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
 template <bool kVector>
 inline constexpr int kStreamedNormThreads = kVector ? 1024 : 512;
 
-// A block a row of any length; kVector as above, else element by element. kShared: t of the whole row stays in dynamic shared memory, cols floats; with it x is read once.
-// A thread meets the same columns in every pass, so what it wrote it reads back itself and no barrier is needed for that.
+// A block a row of any length; kVector as above, else element by element. kShared: t of the whole
+// row stays in dynamic shared memory, cols floats; with it x is read once. A thread meets the same
+// columns in every pass, so what it wrote it reads back itself and no barrier is needed for that.
 template <RowUpdate kUpdate, class YType, bool kVector, bool kShared, DType kOut = DType::kI8,
           bool kShift = false>
 __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
@@ -307,7 +322,8 @@ __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
   const char* const y = static_cast<const char*>(p.y) + row_start * YType::kBytes;
   const int64_t step = int64_t{blockDim.x} * kRowPiece;
 
-  // visit(column, values) for the thread's pieces, several loads ahead of their use. Past the end values are 0; visit is not called for whole pieces there.
+  // visit(column, values) for the thread's pieces, several loads ahead of their use. Past the end
+  // values are 0; visit is not called for whole pieces there.
   const auto each_piece = [&]<class Type>(Type, const void* row, auto&& visit) {
     for (int64_t base = int64_t{threadIdx.x} * kRowPiece; base < p.cols; base += kUnroll * step) {
       Piece<Type, kRowPiece> raw[kUnroll];
@@ -369,7 +385,8 @@ __global__ void __launch_bounds__(kStreamedNormThreads<kVector>, 1)
   });
   SumAndMax all = block_sum_max(mine, sums[2], maxima[0]);
   const float inverse = inverse_root_mean(all.sum, p.cols, norm.eps);
-  // What a value has still to be multiplied with when it is stored: with a shift the inverse comes before.
+  // What a value has still to be multiplied with when it is stored: with a shift the inverse comes
+  // before.
   const float last_factor = kShift ? 1.0f : inverse;
   if constexpr (kShift) {
     uint32_t most = 0;

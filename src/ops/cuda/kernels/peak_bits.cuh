@@ -1,5 +1,6 @@
-// Random operands of the kernels that measure peaks: four int8 of about normal distribution, deviation 31, as rows scaled by their largest value have
-// it. Wider ones would cost more power, and the peak would lie below what products reach.
+// Random operands of the kernels that measure peaks: four int8 of about normal distribution,
+// deviation 31, as rows scaled by their largest value have it. Wider ones would cost more power,
+// and the peak would lie below what products reach.
 #pragma once
 
 #include <cstdint>

@@ -1,19 +1,25 @@
-// plain_attention: attention on the float units, for sm_75 and up, any head size up to 1024, float32 or bf16. What the fast kernels are held against on a card,
-// and what runs where they do not. Correct first; modest in speed.
+// plain_attention: attention on the float units, for sm_75 and up, any head size up to 1024,
+// float32 or bf16. What the fast kernels are held against on a card, and what runs where they do
+// not. Correct first; modest in speed.
 //
 //   out[t, h] = sum_s p[t, s] v[s] / sum_s p[t, s]        p[t, s] = exp(q[t, h] . k[s] / sqrt(head_dim)), s <= t if causal
 //
-// Layouts: ops/cuda/attention_params.h. A warp has kPlainRows queries of one head; lane l holds columns 4 (l + 32 i) .. + 3 of each (i < kPieces), and the same columns of
-// their outputs. kPlainKeys keys at a time: products in the lanes, sums over the warp by shuffles, then the online softmax, the same in all lanes:
+// Layouts: ops/cuda/attention_params.h. A warp has kPlainRows queries of one head; lane l holds
+// columns 4 (l + 32 i) .. + 3 of each (i < kPieces), and the same columns of their outputs.
+// kPlainKeys keys at a time: products in the lanes, sums over the warp by shuffles, then the online
+// softmax, the same in all lanes:
 //
-// Of head sizes and rows that are no whole fours (Any*Elements) the same columns are read and written one by one; above 512 a warp has one query.
+// Of head sizes and rows that are no whole fours (Any*Elements) the same columns are read and
+// written one by one; above 512 a warp has one query.
 //
 //   lane    0    1   ...  31 |  0   ...          keys come straight from L2 and L1; the four warps of a block walk the same keys.
 //   q row  0..3 4..7 ...     | 128.. ...
 //
-// Numeric contract: all arithmetic float32, expf and the division within a unit or two in the last place; the sums' order depends on the head size only. Same
-// input, same bits. A masked key is not touched: NaN or Inf in it shows nowhere. A row whose logits are all -Inf is NaN.
-// Per query and key: head_dim / 16 FMA and 5 shuffles of a warp; the shuffles (one a cycle and SM) bound small heads.
+// Numeric contract: all arithmetic float32, expf and the division within a unit or two in the last
+// place; the sums' order depends on the head size only. Same input, same bits. A masked key is not
+// touched: NaN or Inf in it shows nowhere. A row whose logits are all -Inf is NaN. Per query and
+// key: head_dim / 16 FMA and 5 shuffles of a warp; the shuffles (one a cycle and SM) bound small
+// heads.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -29,7 +35,8 @@ namespace intaglio::cuda {
 inline constexpr int kPlainWarps = 4, kPlainRows = 4, kPlainKeys = 4;
 inline constexpr int kPlainTileQ = kPlainWarps * kPlainRows;
 inline constexpr int kPlainMostHead = 1024;
-// Queries of a warp whose lanes hold so many pieces of a head each: what its registers leave room for.
+// Queries of a warp whose lanes hold so many pieces of a head each: what its registers leave room
+// for.
 INTAGLIO_HOST_DEVICE constexpr int plain_rows(int pieces) { return pieces <= 4 ? kPlainRows : 1; }
 
 struct PlainAttentionArgs {

@@ -1,7 +1,10 @@
-// plain_conv2d: 2-D convolution of a channels-last picture on CUDA cores, float or bf16, as an implicit matrix product. Every architecture.
+// plain_conv2d: 2-D convolution of a channels-last picture on CUDA cores, float or bf16, as an
+// implicit matrix product. Every architecture.
 //
-// The yardstick that sm80_conv2d is checked by, the float path, and the only path before sm_80. Formula and layouts: ops/cuda/conv2d_params.h.
-// Products and sums are float, one fused multiply-add after the other in the order of taps, then channels: for float the rounding of a plain loop.
+// The yardstick that sm80_conv2d is checked by, the float path, and the only path before sm_80.
+// Formula and layouts: ops/cuda/conv2d_params.h. Products and sums are float, one fused
+// multiply-add after the other in the order of taps, then channels: for float the rounding of a
+// plain loop.
 //
 //        k: 16 channels of a tap            A block: kTileM pixels x kTileN output channels, 128 threads. A thread: 8 x 8 of them, as four
 //      +------+                             4 x 4 corners, so that the 16-byte reads of a warp are side by side in shared memory.
@@ -10,7 +13,8 @@
 //      +------+   | ...               |                              longer than the tile, so that the 16 k of one pixel, written at once, fall in
 //                 +-------------------+                              different banks but for two by two.
 //
-// Both operands are read number by number: 16 neighbouring lanes take 16 channels of one pixel. Any number of channels, any alignment.
+// Both operands are read number by number: 16 neighbouring lanes take 16 channels of one pixel. Any
+// number of channels, any alignment.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,6 +1,8 @@
-// plain_gemm: a float matrix product on CUDA cores for whatever no faster kernel takes. Every architecture.
+// plain_gemm: a float matrix product on CUDA cores for whatever no faster kernel takes. Every
+// architecture.
 //
-// Formula and contract: ops/cuda/plain_gemm_params.h. The last entry of the list on a GPU: it has no demands, so it has no refusals.
+// Formula and contract: ops/cuda/plain_gemm_params.h. The last entry of the list on a GPU: it has
+// no demands, so it has no refusals.
 //
 //        k: 16                          A block: kTile x kTile outputs, 256 threads, 4 x 4 outputs each, kThreadsOfSide apart, so that
 //      +------+   +-----------+         neighbouring lanes read neighbouring numbers of shared memory and write neighbouring numbers.

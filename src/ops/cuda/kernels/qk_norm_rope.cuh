@@ -1,8 +1,11 @@
-// RMSNorm of each head of q and k, rotation in pairs, and what int8 attention wants: q and k quantized, the mean of k taken away.
+// RMSNorm of each head of q and k, rotation in pairs, and what int8 attention wants: q and k
+// quantized, the mean of k taken away.
 //
-// Formulas and layouts: ops/cuda/qk_norm_rope_params.h. Every architecture from sm_75 runs the same code.
+// Formulas and layouts: ops/cuda/qk_norm_rope_params.h. Every architecture from sm_75 runs the same
+// code.
 //
-// A lane holds 8 channels of each half, so both partners of a pair are its own, be it j with j + d/2 or 2j with 2j + 1; d/16 lanes make a head (16 for 256, 8 for 128, 4 for 64):
+// A lane holds 8 channels of each half, so both partners of a pair are its own, be it j with j +
+// d/2 or 2j with 2j + 1; d/16 lanes make a head (16 for 256, 8 for 128, 4 for 64):
 //
 //   head    | 0 .. 7 | 8 .. 15 | ... | d/2 - 8 .. |  d/2 .. d/2 + 7 | ...                 loads of 16 bytes (bf16), contiguous over lanes
 //   lane       0        1               d/16 - 1        0             ...
@@ -11,11 +14,14 @@
 //   norm_rope_keys       int8 form: a block 64 tokens of kKeyHeads heads, which keeps their sums by channel in registers; sums -> workspace
 //   key_means            sums of all blocks -> mean by channel, in a fixed order
 //   quantize_keys        a block 64 tokens of a head: k - mean -> int8, one scale
-// The first two are one launch: the long blocks of keys go first, the tokens of q fill what they leave.
-// Each is compiled for heads that are normed and turned by halves, normed and turned in adjacent pairs, and for whatever else is asked (HeadSteps): the first two ask nothing at run time.
+// The first two are one launch: the long blocks of keys go first, the tokens of q fill what they
+// leave. Each is compiled for heads that are normed and turned by halves, normed and turned in
+// adjacent pairs, and for whatever else is asked (HeadSteps): the first two ask nothing at run
+// time.
 //
-// Bound by memory. In place 4 bytes a channel (bf16); int8: q 3, k 4 + 3, where the second read of k is partly met in L2. cos, sin, weights and means come out of L1 and L2.
-// Other head dimensions, odd alignments: slow_qk_norm_rope.cuh.
+// Bound by memory. In place 4 bytes a channel (bf16); int8: q 3, k 4 + 3, where the second read of
+// k is partly met in L2. cos, sin, weights and means come out of L1 and L2. Other head dimensions,
+// odd alignments: slow_qk_norm_rope.cuh.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -129,7 +135,8 @@ struct HeadPart {
   float low[8], high[8];  // channels j .. j + 7 and d/2 further
 };
 
-// The angles of a token, those of the lane's channels: 8 for pairs of low and high, or 4 for the pairs within low and 4 for those within high.
+// The angles of a token, those of the lane's channels: 8 for pairs of low and high, or 4 for the
+// pairs within low and 4 for those within high.
 struct LaneAngles {
   float cosine[8], sine[8];
 };
@@ -164,7 +171,8 @@ __device__ __forceinline__ void turn(const QkNormRopeParams& p, HeadPart& x,
   }
 }
 
-// All lanes of the warp call it together; those of a head share its sum. `weight`: of the head's operand.
+// All lanes of the warp call it together; those of a head share its sum. `weight`: of the head's
+// operand.
 template <int kHeadDim, HeadSteps kSteps>
 __device__ __forceinline__ void norm_rope(const QkNormRopeParams& p, HeadPart& x,
                                           const float* weight, int channel,
@@ -205,7 +213,8 @@ __device__ __forceinline__ LaneAngles load_angles(const QkNormRopeParams& p, int
 
 // --- the heads of one token: in place, or q to int8 ---
 
-// kUnroll: heads a lane loads before it uses one. The int8 launch has the registers for 4, because its blocks of keys need them.
+// kUnroll: heads a lane loads before it uses one. The int8 launch has the registers for 4, because
+// its blocks of keys need them.
 template <class Type, int kHeadDim, HeadSteps kSteps, bool kInt8, int kUnroll = kInt8 ? 4 : 2>
 __device__ __forceinline__ void norm_rope_token(const QkNormRopeParams& p, int64_t token) {
   using C = HeadConfig<kHeadDim>;
@@ -257,7 +266,8 @@ __device__ __forceinline__ void norm_rope_token(const QkNormRopeParams& p, int64
   }
 }
 
-// Named, it keeps the compiler from saving a last register of adjacent floats by a spill. 0: not named.
+// Named, it keeps the compiler from saving a last register of adjacent floats by a spill. 0: not
+// named.
 template <class Type, HeadSteps kSteps>
 inline constexpr int kLeastBlocks = Type::kBytes < 4 || kSteps != HeadSteps::kAdjacent ? 0 : 1;
 
@@ -342,7 +352,8 @@ __device__ __forceinline__ void norm_rope_keys(const QkNormRopeParams& p, int64_
   }
 }
 
-// Blocks of keys first, head pairs fastest: those at work together share the angles in L2. Then a block for each token of q.
+// Blocks of keys first, head pairs fastest: those at work together share the angles in L2. Then a
+// block for each token of q.
 template <class Type, int kHeadDim, HeadSteps kSteps>
 __global__ void __launch_bounds__(kNormRopeThreads)
     norm_rope_int8(const __grid_constant__ QkNormRopeParams p) {
@@ -362,7 +373,8 @@ __global__ void __launch_bounds__(kNormRopeThreads)
 
 inline constexpr int kKeyMeanChannels = 32, kKeyMeanRows = 8;
 
-// A block 32 channels of a head; blockIdx.x = head * ceil(head_dim / 32) + slice. 8 threads a channel, each every eighth block of keys.
+// A block 32 channels of a head; blockIdx.x = head * ceil(head_dim / 32) + slice. 8 threads a
+// channel, each every eighth block of keys.
 static __global__ void __launch_bounds__(kKeyMeanChannels* kKeyMeanRows)
     key_means(const __grid_constant__ QkNormRopeParams p) {
   __shared__ float sums[kKeyMeanRows][kKeyMeanChannels];
@@ -384,7 +396,8 @@ static __global__ void __launch_bounds__(kKeyMeanChannels* kKeyMeanRows)
   key_mean(p, head)[channel] = __fdiv_rn(sum, static_cast<float>(p.tokens));
 }
 
-// blockIdx.x = key block * kv_heads + head. A thread keeps its 8 channels from token to token, so their means are loaded once.
+// blockIdx.x = key block * kv_heads + head. A thread keeps its 8 channels from token to token, so
+// their means are loaded once.
 template <class Type, int kHeadDim>
 __global__ void __launch_bounds__(kQuantizeKeysThreads, 1)
     quantize_keys(const __grid_constant__ QkNormRopeParams p) {

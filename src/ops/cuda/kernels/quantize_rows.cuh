@@ -1,23 +1,30 @@
-// Rows of floats to int8 rows and scales in one pass over memory, with what comes before the quantization fused in.
+// Rows of floats to int8 rows and scales in one pass over memory, with what comes before the
+// quantization fused in.
 //
-// Formula and edge cases: ops/cuda/quantize_rows_params.h. Every architecture from sm_75 runs the same code.
-// A row is cut in pieces of 4 or 8 columns; piece i of a row shared by T threads belongs to thread i % T, so that a warp's accesses are contiguous. A thread loads all its pieces before it
-// uses one (up to 8 loads of 16 bytes in flight), holds them until the row's absmax is known, and writes q. Two kernels:
+// Formula and edge cases: ops/cuda/quantize_rows_params.h. Every architecture from sm_75 runs the
+// same code. A row is cut in pieces of 4 or 8 columns; piece i of a row shared by T threads belongs
+// to thread i % T, so that a warp's accesses are contiguous. A thread loads all its pieces before
+// it uses one (up to 8 loads of 16 bytes in flight), holds them until the row's absmax is known,
+// and writes q. Two kernels:
 //   held_rows      a warp a row (up to 128 pieces) or a block a row (2 to 8 pieces a thread, as launch/quantize_rows_shape.h chooses)
 //   streamed_rows  rows that do not fit, and ragged or unaligned ones: passes over the row, the later ones out of L2 (132 rows of 213 KB are 28 MB)
 //
-// What a thread holds: half types of the plain quantizer stay packed (keep_packed), transforms hold their floats, so that a transform is evaluated once.
-// The vector of columns (smooth) is read through L1, where it stays; the rows themselves bypass it. Its pieces have 4 columns:
-// 16-byte reads of the vector are then contiguous over lanes, with 8 columns they would take twice the L1 cycles.
+// What a thread holds: half types of the plain quantizer stay packed (keep_packed), transforms hold
+// their floats, so that a transform is evaluated once. The vector of columns (smooth) is read
+// through L1, where it stays; the rows themselves bypass it. Its pieces have 4 columns: 16-byte
+// reads of the vector are then contiguous over lanes, with 8 columns they would take twice the L1
+// cycles.
 //
-// Floor: bytes moved / copy rate of the card. H100: 3.0 TB/s, which is 12.9 bytes a cycle and SM; 128 instructions a cycle and SM. Counted from the source, predicted, not measured:
+// Floor: bytes moved / copy rate of the card. H100: 3.0 TB/s, which is 12.9 bytes a cycle and SM;
+// 128 instructions a cycle and SM. Counted from the source, predicted, not measured:
 //   variant             bytes   instructions   issue slots     predicted share of the copy rate
 //                       a column               at the floor    4608 x 4608   4608 x 12288   512 x 53248
 //   plain bf16, fp16    3       7              24%             0.87          0.93           0.80 (one block an SM)
 //   plain f32           5       6              12%             0.91          0.94           0.70 (streamed)
 //   SmoothQuant bf16    3       17             57%             0.84          0.88           0.45 (streamed)
-// Floors: 4608 x 4608 plain bf16 63.7 MB, 21 us; 4608 x 12288 170 MB, 57 us; 512 x 53248 81.8 MB, 27 us. The start and the end of a launch cost about 2 us of their own.
-// Measure: bench/cuda/check_quantize_rows.cu.
+// Floors: 4608 x 4608 plain bf16 63.7 MB, 21 us; 4608 x 12288 170 MB, 57 us; 512 x 53248 81.8 MB,
+// 27 us. The start and the end of a launch cost about 2 us of their own. Measure:
+// bench/cuda/check_quantize_rows.cu.
 #pragma once
 
 #include "ops/cuda/kernels/row_quantizer.cuh"
@@ -26,7 +33,8 @@
 
 namespace intaglio::cuda {
 
-// Four floats of a per-column vector, `missing` for each if there is no vector: a multiplication by 1 changes no bit, and without a branch the loads of all pieces go out together.
+// Four floats of a per-column vector, `missing` for each if there is no vector: a multiplication by
+// 1 changes no bit, and without a branch the loads of all pieces go out together.
 template <bool kVector>
 __device__ __forceinline__ void load_columns(const float* vector, float missing, int64_t column,
                                              int64_t left, float (&v)[4]) {
@@ -44,7 +52,8 @@ __device__ __forceinline__ void load_columns(const float* vector, float missing,
   }
 }
 
-// A transform names its piece, loads it (vector or ragged; zeros past the last column) and turns it into floats.
+// A transform names its piece, loads it (vector or ragged; zeros past the last column) and turns it
+// into floats.
 //   kHoldPacked: pieces are held and evaluated twice; else floats are held.
 //   kBlockThreads: the block size to stay at (launch/quantize_rows_shape.h).
 template <class Type_>
@@ -131,7 +140,8 @@ __global__ __launch_bounds__(kWarpRow ? 128 : most_threads<Transform, kChunks>()
   for (int i = 0; i < kChunks; ++i) {
     float(&v)[kElements] = held[Transform::kHoldPacked ? 0 : i];
     const int64_t column = int64_t{thread + i * threads} * kElements;
-    // Past the end a zero piece meets the last columns' vectors: 0 again, or NaN where those columns made the row NaN already. No branch keeps the loads together.
+    // Past the end a zero piece meets the last columns' vectors: 0 again, or NaN where those
+    // columns made the row NaN already. No branch keeps the loads together.
     Transform::template evaluate<true>(p, raw[i], min(column, p.cols - int64_t{kElements}), v);
     most = max(most, magnitude(v));
   }
@@ -151,7 +161,8 @@ __global__ __launch_bounds__(kWarpRow ? 128 : most_threads<Transform, kChunks>()
   }
 }
 
-// A block a row of any length and alignment. Columns past the end evaluate to 0: their pieces are zeros and their vectors read as 1.
+// A block a row of any length and alignment. Columns past the end evaluate to 0: their pieces are
+// zeros and their vectors read as 1.
 template <class Transform, bool kVector>
 __global__ __launch_bounds__(1024,
                              1) void streamed_rows(const __grid_constant__ QuantizeRowsParams p) {

@@ -1,11 +1,15 @@
-// Where the rotating quantizer keeps its values while threads exchange them: offsets only, so that a test can walk them on the host.
+// Where the rotating quantizer keeps its values while threads exchange them: offsets only, so that
+// a test can walk them on the host.
 //
-// A thread starts with 16 consecutive columns (index bits 3..0 in registers). To reach strides 16 and 64 the 16 threads of 256 columns exchange, after which register i
-// of thread u holds column 16 i + u (bits 7..4); to reach strides 256 and 1024 the 256 threads of 4096 columns exchange, after which register j of thread p holds column
-// 256 j + p (bits 11..8). At the end the int8 values go back to 16 consecutive columns a thread as words of four bytes, a quarter of the floats' traffic.
+// A thread starts with 16 consecutive columns (index bits 3..0 in registers). To reach strides 16
+// and 64 the 16 threads of 256 columns exchange, after which register i of thread u holds column 16
+// i + u (bits 7..4); to reach strides 256 and 1024 the 256 threads of 4096 columns exchange, after
+// which register j of thread p holds column 256 j + p (bits 11..8). At the end the int8 values go
+// back to 16 consecutive columns a thread as words of four bytes, a quarter of the floats' traffic.
 //
-// Paddings make every access free of bank conflicts: 20 floats for 16 (16-byte accesses of 8 lanes hit 8 different sixteenths), group strides of 16 modulo 32 (the two half warps use
-// different banks).
+// Paddings make every access free of bank conflicts: 20 floats for 16 (16-byte accesses of 8 lanes
+// hit 8 different sixteenths), group strides of 16 modulo 32 (the two half warps use different
+// banks).
 #pragma once
 
 #include <cstdint>
@@ -40,8 +44,8 @@ INTAGLIO_HOST_DEVICE constexpr int large_read(int thread, int j) {
   return j * kLargeStride + thread;
 }
 
-// Back to 16 consecutive columns: word a of a thread holds the bytes of its registers 4 a.. 4 a + 3.
-// A thread reads 16 words (4 accesses of 4 words) and takes byte `*_byte` of each.
+// Back to 16 consecutive columns: word a of a thread holds the bytes of its registers 4 a.. 4 a +
+// 3. A thread reads 16 words (4 accesses of 4 words) and takes byte `*_byte` of each.
 INTAGLIO_HOST_DEVICE constexpr int small_word_write(int lane, int a) {
   return (lane / 16) * 80 + a * 16 + lane % 16;
 }

@@ -1,17 +1,24 @@
 // ConvRot rotation and row quantization in one pass over memory.
 //
-// Formula: quant/rotation.h, then ops/quantize.h; the same bits as rotate_row followed by the reference quantizer, for groups 16, 64, 256, 1024 and 4096.
-// A thread holds 16 consecutive columns a chunk. Two radix-4 stages run in registers; for strides 16 and 64 the 16 threads of 256 columns exchange through their warp's own shared memory, for 256 and
-// 1024 the 256 threads of 4096 columns exchange through the block's (kernels/rotate_layout.h draws both). The quantized bytes go back the same way, so that a thread stores 16 bytes.
-// Shared memory rather than shuffles: a radix-4 stage over lanes takes 3 shuffles a column, and selects; both stages cost one 4-byte write and one read here.
+// Formula: quant/rotation.h, then ops/quantize.h; the same bits as rotate_row followed by the
+// reference quantizer, for groups 16, 64, 256, 1024 and 4096. A thread holds 16 consecutive columns
+// a chunk. Two radix-4 stages run in registers; for strides 16 and 64 the 16 threads of 256 columns
+// exchange through their warp's own shared memory, for 256 and 1024 the 256 threads of 4096 columns
+// exchange through the block's (kernels/rotate_layout.h draws both). The quantized bytes go back
+// the same way, so that a thread stores 16 bytes. Shared memory rather than shuffles: a radix-4
+// stage over lanes takes 3 shuffles a column, and selects; both stages cost one 4-byte write and
+// one read here.
 //
 //   rotated_rows   a block a row, 1 to 3 chunks a thread held as floats
 //   streamed_rotated_rows   longer or unaligned rows: rotates twice, once for the absmax and once for q; the second read comes from L2
 //
-// Floor: 3 bytes a column in bf16. H100 (12.9 bytes a cycle and SM at 3.0 TB/s): 4.3 columns a cycle and SM. Counted a column, not measured: about 18 instructions for group 256 (8 of the
-// butterflies, 2 of the exchange, 3 of the transposition, 3 of the rounding, 2 of the absmax) = 60% of the issue slots; shared memory 10 bytes = 34% of its cycles.
-// Predicted share of the copy rate at 4608 x 4608 and 4608 x 12288: group 16 0.87 and 0.90; 64 and 256 0.82 and 0.85; 1024 and 4096 (12288 only) 0.65, with 24 instructions and block barriers;
-// 512 x 53248, streamed, 0.45. Measure: bench/cuda/check_quantize_rows.cu.
+// Floor: 3 bytes a column in bf16. H100 (12.9 bytes a cycle and SM at 3.0 TB/s): 4.3 columns a
+// cycle and SM. Counted a column, not measured: about 18 instructions for group 256 (8 of the
+// butterflies, 2 of the exchange, 3 of the transposition, 3 of the rounding, 2 of the absmax) = 60%
+// of the issue slots; shared memory 10 bytes = 34% of its cycles. Predicted share of the copy rate
+// at 4608 x 4608 and 4608 x 12288: group 16 0.87 and 0.90; 64 and 256 0.82 and 0.85; 1024 and 4096
+// (12288 only) 0.65, with 24 instructions and block barriers; 512 x 53248, streamed, 0.45. Measure:
+// bench/cuda/check_quantize_rows.cu.
 #pragma once
 
 #include "ops/cuda/kernels/rotate_layout.h"
@@ -38,8 +45,9 @@ __device__ __forceinline__ void butterflies(float (&v)[16]) {
   }
 }
 
-// Rotates the thread's 16 consecutive columns; above group 16 they come out in the layout of the last exchange. `scratch` is the block's; every thread of the warp
-// (group <= 256) or of the block calls this together.
+// Rotates the thread's 16 consecutive columns; above group 16 they come out in the layout of the
+// last exchange. `scratch` is the block's; every thread of the warp (group <= 256) or of the block
+// calls this together.
 template <int kGroup>
 __device__ __forceinline__ void rotate16(float (&v)[16], float* scratch) {
   butterflies<1>(v);
@@ -120,7 +128,8 @@ struct Raw16 {
   Part part[kPieces];
 };
 
-// Aligned: the pieces of a thread are neighbours, so a warp's loads share sectors; they go through L1, where the second finds what the first brought.
+// Aligned: the pieces of a thread are neighbours, so a warp's loads share sectors; they go through
+// L1, where the second finds what the first brought.
 template <class Type, bool kVector>
 __device__ __forceinline__ Raw16<Type> load16(const QuantizeRowsParams& p, const char* row,
                                               int64_t column) {
@@ -151,7 +160,8 @@ __device__ __forceinline__ void unpack16(const Raw16<Type>& raw, float (&v)[16])
   }
 }
 
-// Dynamic shared memory: rotate_scratch_bytes(threads). Threads are a multiple of 32, above group 256 of 256.
+// Dynamic shared memory: rotate_scratch_bytes(threads). Threads are a multiple of 32, above group
+// 256 of 256.
 inline constexpr int rotate_scratch_bytes(int threads, int group) {
   return group == 16 ? 0 : threads / 32 * kWarpScratch * 4;
 }
@@ -201,7 +211,8 @@ __global__ __launch_bounds__(512, 1) void streamed_rotated_rows(
   const int64_t first = int64_t{threadIdx.x} * kRotateColumns;
   int8_t* q = p.q + row * p.ldq;
 
-  // The trip count is that of the block, not of the thread: exchanges need every thread. The next chunk's loads are issued before this chunk is worked on.
+  // The trip count is that of the block, not of the thread: exchanges need every thread. The next
+  // chunk's loads are issued before this chunk is worked on.
   const auto each_chunk = [&](auto&& visit) {
     Raw16<Type> next = load16<Type, kVector>(p, x, first);
     for (int64_t base = 0; base < p.ldq; base += step) {
@@ -220,7 +231,8 @@ __global__ __launch_bounds__(512, 1) void streamed_rotated_rows(
   if (threadIdx.x == 0) p.scale[row] = scale.scale;
   each_chunk([&](int64_t column, const float(&v)[16]) {
     const uint4 bytes = quantize16<kGroup>(v, scale, scratch);
-    // Above group 256 the next chunk's first exchange is the warp's own, in memory that other warps may still read here.
+    // Above group 256 the next chunk's first exchange is the warp's own, in memory that other warps
+    // may still read here.
     if constexpr (kGroup >= 1024) __syncthreads();
     if (column < p.ldq) *reinterpret_cast<uint4*>(q + column) = bytes;
   });

@@ -1,6 +1,8 @@
-// Four consecutive elements of a row, in registers and in memory: what passes over rows and pictures share.
+// Four consecutive elements of a row, in registers and in memory: what passes over rows and
+// pictures share.
 //
-// 16 bytes a lane of floats, 8 of bf16. kVector: the row is at a multiple of 16 bytes (8 for two-byte types) and elements come in whole fours; otherwise one by one, `left` of them.
+// 16 bytes a lane of floats, 8 of bf16. kVector: the row is at a multiple of 16 bytes (8 for
+// two-byte types) and elements come in whole fours; otherwise one by one, `left` of them.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -11,10 +13,12 @@ namespace intaglio::cuda {
 
 inline constexpr int kRowPiece = 4;  // elements
 
-// kOnce: read once, out of every cache's way; kAgain: soon read again, kept in L2. Neither goes through the read-only path, so rows may be updated in place.
+// kOnce: read once, out of every cache's way; kAgain: soon read again, kept in L2. Neither goes
+// through the read-only path, so rows may be updated in place.
 enum class RowRead { kOnce, kAgain };
 
-// Zeros unless `left` > 0. Other than four elements: as many as make 16 bytes, at a multiple of 16 bytes.
+// Zeros unless `left` > 0. Other than four elements: as many as make 16 bytes, at a multiple of 16
+// bytes.
 template <bool kVector, RowRead kRead, class Type, int kElements = kRowPiece>
 __device__ __forceinline__ Piece<Type, kElements> load_row_piece(const void* row, int64_t column,
                                                                  int64_t left) {

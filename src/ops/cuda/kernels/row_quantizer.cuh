@@ -1,7 +1,9 @@
-// The parts every row quantizer shares: pieces of a row in registers, the largest magnitude, the scale, rounding to int8.
+// The parts every row quantizer shares: pieces of a row in registers, the largest magnitude, the
+// scale, rounding to int8.
 //
-// Numeric contract: the bits of ops/cpu/quantize_scale.h and ops/ref/quantize.cpp. Every float operation is an explicitly rounded intrinsic, so that the compiler cannot contract
-// two of them; build without -use_fast_math (denormals are kept).
+// Numeric contract: the bits of ops/cpu/quantize_scale.h and ops/ref/quantize.cpp. Every float
+// operation is an explicitly rounded intrinsic, so that the compiler cannot contract two of them;
+// build without -use_fast_math (denormals are kept).
 #pragma once
 
 #include <cuda_fp16.h>
@@ -39,8 +41,9 @@ __device__ __forceinline__ P zero_piece() {
   return piece;
 }
 
-// A load that is skipped, giving zeros, unless `valid`. Predicated inside the asm: no branch stands between the loads of a thread. `at` is aligned to the piece's size.
-// kOnce: the row is read once and not kept in L1, which the per-column vectors need.
+// A load that is skipped, giving zeros, unless `valid`. Predicated inside the asm: no branch stands
+// between the loads of a thread. `at` is aligned to the piece's size. kOnce: the row is read once
+// and not kept in L1, which the per-column vectors need.
 template <class P, bool kOnce = true>
 __device__ __forceinline__ P load_piece(const void* at, bool valid) {
   P piece = zero_piece<P>();
@@ -86,7 +89,8 @@ __device__ __forceinline__ P load_ragged(const void* row, int64_t column, int64_
   return piece;
 }
 
-// Stops the compiler from keeping values derived from the piece in place of the piece itself: twice the registers.
+// Stops the compiler from keeping values derived from the piece in place of the piece itself: twice
+// the registers.
 template <class P>
 __device__ __forceinline__ void keep_packed(P& piece) {
 #pragma unroll
@@ -140,7 +144,8 @@ __device__ __forceinline__ float warp_sum(float value) {
   return value;
 }
 
-// All threads of the block call these and get the result. `shared` holds 32 words and is used by one reduction only, so one barrier is enough.
+// All threads of the block call these and get the result. `shared` holds 32 words and is used by
+// one reduction only, so one barrier is enough.
 __device__ __forceinline__ uint32_t block_max(uint32_t value, uint32_t* shared) {
   value = warp_max(value);
   const int lane = threadIdx.x % 32;
@@ -163,7 +168,8 @@ struct DeviceRowScale {
   uint32_t keep;  // all bits, or 0 where every q is 0 (a NaN times 0 is not 0)
 };
 
-// `largest`: what the largest magnitude becomes. A row below `tiny`, where largest / absmax would overflow, counts as zero.
+// `largest`: what the largest magnitude becomes. A row below `tiny`, where largest / absmax would
+// overflow, counts as zero.
 __device__ __forceinline__ DeviceRowScale device_row_scale(uint32_t magnitude_bits,
                                                            float largest = 127.0f,
                                                            float tiny = 1e-36f) {
@@ -175,8 +181,9 @@ __device__ __forceinline__ DeviceRowScale device_row_scale(uint32_t magnitude_bi
   return {__fdiv_rn(largest, absmax), scale, 0xffffffffu};
 }
 
-// Four values to four bytes. 1.5 * 2^23 has a step of 1 and is even: adding it rounds half to even and leaves the integer in the low bits of the sum, two full-rate instructions where a
-// conversion to int has a quarter of their rate. |v * factor| stays below 127.5, so nothing is clamped.
+// Four values to four bytes. 1.5 * 2^23 has a step of 1 and is even: adding it rounds half to even
+// and leaves the integer in the low bits of the sum, two full-rate instructions where a conversion
+// to int has a quarter of their rate. |v * factor| stays below 127.5, so nothing is clamped.
 __device__ __forceinline__ uint32_t quantize4(const float* v, const DeviceRowScale& row) {
   uint32_t bits[4];
 #pragma unroll

@@ -1,6 +1,7 @@
-// s8_reduce: the second half of a split-K product. partials [splits][m, ld] int32 -> the epilogue of s8_gemm_params.h.
-// Integer sums do not depend on their order, so a split changes no bit of the result. One thread makes two adjacent outputs; reads are 8 bytes
-// a lane and coalesced. Bound by memory: 4 * splits * m * n bytes, mostly from L2.
+// s8_reduce: the second half of a split-K product. partials [splits][m, ld] int32 -> the epilogue
+// of s8_gemm_params.h. Integer sums do not depend on their order, so a split changes no bit of the
+// result. One thread makes two adjacent outputs; reads are 8 bytes a lane and coalesced. Bound by
+// memory: 4 * splits * m * n bytes, mostly from L2.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // The norm and rotation of q and k for any even head dimension and any alignment: right, not fast.
 //
-// The formulas of ops/cuda/qk_norm_rope_params.h, channel by channel. A warp a head of a token in place (or q to int8); a block 64 tokens of a head for the sums and the numbers of k.
-// key_means of qk_norm_rope.cuh goes between the two.
+// The formulas of ops/cuda/qk_norm_rope_params.h, channel by channel. A warp a head of a token in
+// place (or q to int8); a block 64 tokens of a head for the sums and the numbers of k. key_means of
+// qk_norm_rope.cuh goes between the two.
 #pragma once
 
 #include "ops/cuda/kernels/qk_norm_rope.cuh"

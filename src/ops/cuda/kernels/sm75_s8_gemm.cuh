@@ -1,15 +1,19 @@
 // sm75_s8_gemm: int8 GEMM for Turing: mma.m8n8k16, no cp.async.
 //
-// One block computes 128 x 128 with 8 warps (2 x 4), 64 x 32 each, k tiles of 64 bytes in two slots of shared memory (32 KB). While a slot is
-// multiplied, the next tile travels from global memory to registers (4 x 16 bytes a thread); it is stored to the other slot after the products.
+// One block computes 128 x 128 with 8 warps (2 x 4), 64 x 32 each, k tiles of 64 bytes in two slots
+// of shared memory (32 KB). While a slot is multiplied, the next tile travels from global memory to
+// registers (4 x 16 bytes a thread); it is stored to the other slot after the products.
 //
-//   registers <- global k tile i + 1 | products of slot i % 2 | registers -> slot (i + 1) % 2 | barrier
+//   registers <- global k tile i + 1 | products of slot i % 2 | registers -> slot (i + 1) % 2 |
+//   barrier
 //
-// ldmatrix.x4 gives four m8 (or n8) x k16 fragments. Two m8n8 sums above one another are kept as one m16n8 block, so that the
-// epilogue is that of mma.m16n8k32 (tile/epilogue.cuh). Swizzle: tile/swizzle.h.
+// ldmatrix.x4 gives four m8 (or n8) x k16 fragments. Two m8n8 sums above one another are kept as
+// one m16n8 block, so that the epilogue is that of mma.m16n8k32 (tile/epilogue.cuh). Swizzle:
+// tile/swizzle.h.
 //
-// Shared memory per k16 and warp: 3 ldmatrix (1.5 KB) for 32 instructions of 1024 products, 48 bytes an instruction. A T4's SM does one such
-// instruction a cycle and reads 128 bytes of shared memory a cycle: 40% busy, so the tensor units bound it. Not measured: no such card here.
+// Shared memory per k16 and warp: 3 ldmatrix (1.5 KB) for 32 instructions of 1024 products, 48
+// bytes an instruction. A T4's SM does one such instruction a cycle and reads 128 bytes of shared
+// memory a cycle: 40% busy, so the tensor units bound it. Not measured: no such card here.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,11 @@
-// sm80_bf16_attention and sm80_s8_attention: attention by mma.sync, one template. For sm_80, 86, 89, 120, and sm_90 without wgmma.
+// sm80_bf16_attention and sm80_s8_attention: attention by mma.sync, one template. For sm_80, 86,
+// 89, 120, and sm_90 without wgmma.
 //
 //   out[t, h] = sum_s p[t, s] v[s] / sum_s p[t, s]        p[t, s] = exp(q[t, h] . k[s] / sqrt(head_dim)), s <= t if causal
 //
-// Layouts: ops/cuda/attention_params.h. bf16: all operands bf16, mma.m16n8k16. s8: q and k int8 with scales, mma.m16n8k32, v bf16. In bytes the
-// fragments of both instructions are the same, so the two kernels differ in what 32 bytes of a row hold and in how a score becomes a logit.
+// Layouts: ops/cuda/attention_params.h. bf16: all operands bf16, mma.m16n8k16. s8: q and k int8
+// with scales, mma.m16n8k32, v bf16. In bytes the fragments of both instructions are the same, so
+// the two kernels differ in what 32 bytes of a row hold and in how a score becomes a logit.
 //
 //                  keys -->
 //            d   +------+------+------+          One block: kTileQ queries of one head. One warp: 16 kMi of them, all head_dim columns of their
@@ -15,25 +17,33 @@
 //   step t of a warp:   maxima of x(t) | wait, barrier | x(t + 1) = Q K(t + 1)^T, between its products p(t) = exp2(x(t)) | out += P(t) V(t)
 //   copies from the barrier of step t:  K(t + kSlots) to the slot of K(t), V(t + kSlots - 1) to that of V(t - 1), with the first products
 //
-// The next tile's scores do not depend on this tile's exponentials: the matrix unit works on the ones while the float units make the others. P never leaves
-// the registers: the accumulator layout of x is the A fragment of the second product. One barrier a step serves both ends of the ring: K(t) was last
-// read in step t - 1 and V(t - 1) too.
+// The next tile's scores do not depend on this tile's exponentials: the matrix unit works on the
+// ones while the float units make the others. P never leaves the registers: the accumulator layout
+// of x is the A fragment of the second product. One barrier a step serves both ends of the ring:
+// K(t) was last read in step t - 1 and V(t - 1) too.
 //
-// Softmax. Logits are in units of log2, so that p is one subtraction and one ex2. A row's reference m (what is subtracted) is a maximum seen earlier; it is raised only when a
-// logit exceeds it by more than kSlack, else p just grows up to 2^kSlack: the quotient is the same and float and bf16 keep their relative precision. So
-// almost no step rescales the output, and without a raise a step needs no shuffle: each lane compares its own maxima, a vote tells the warp.
+// Softmax. Logits are in units of log2, so that p is one subtraction and one ex2. A row's reference
+// m (what is subtracted) is a maximum seen earlier; it is raised only when a logit exceeds it by
+// more than kSlack, else p just grows up to 2^kSlack: the quotient is the same and float and bf16
+// keep their relative precision. So almost no step rescales the output, and without a raise a step
+// needs no shuffle: each lane compares its own maxima, a vote tells the warp.
 //
-// s8: the sum of a product and the bits of 1.5 * 2^23 are, as a float, 1.5 * 2^23 plus the product, exact for |product| <= 2^22 = 256 * 128^2; so an integer addition and a
-// float subtraction convert it; the conversion instruction runs at a quarter of their rate on sm_80.
+// s8: the sum of a product and the bits of 1.5 * 2^23 are, as a float, 1.5 * 2^23 plus the product,
+// exact for |product| <= 2^22 = 256 * 128^2; so an integer addition and a float subtraction convert
+// it; the conversion instruction runs at a quarter of their rate on sm_80.
 //
-// Numeric contract: scores exact (s8) or float32 sums (bf16); logits, p and sums float32; P rounded to bf16 for the second product, the row sums are of
-// unrounded p. Same input, same bits. NaN and Inf of q, of visible k and v, and of the scales show in the output; a row whose logits are all -Inf is NaN.
-// A NaN or Inf in v also shows in rows that see part of its tile of keys (0 * NaN).
+// Numeric contract: scores exact (s8) or float32 sums (bf16); logits, p and sums float32; P rounded
+// to bf16 for the second product, the row sums are of unrounded p. Same input, same bits. NaN and
+// Inf of q, of visible k and v, and of the scales show in the output; a row whose logits are all
+// -Inf is NaN. A NaN or Inf in v also shows in rows that see part of its tile of keys (0 * NaN).
 //
-// What bounds it. A warp reads all K and V of its head from shared memory for its 16 kMi rows: per instruction 256 / kMi bytes, 2 / kMi cycles of shared memory, against one
-// instruction every 1.7 cycles on sm_90, every 2 on sm_80, 4 (s8) and 8 (bf16) on sm_86 and 89. With head_dim 256 kMi is 1, because the output of
-// 16 rows takes 128 registers: shared memory bounds sm_90 and sm_80. With head_dim 64 kMi is 2; with 128 its fragments would not leave the registers for the next scores.
-//   head_dim 256, a tile of 32 keys, 128 rows: fragments bf16 256 KB, s8 192 KB, copies 32 and 24 KB: 2304 and 1728 cycles. On 132 SMs at 1.75 GHz
+// What bounds it. A warp reads all K and V of its head from shared memory for its 16 kMi rows: per
+// instruction 256 / kMi bytes, 2 / kMi cycles of shared memory, against one instruction every 1.7
+// cycles on sm_90, every 2 on sm_80, 4 (s8) and 8 (bf16) on sm_86 and 89. With head_dim 256 kMi is
+// 1, because the output of 16 rows takes 128 registers: shared memory bounds sm_90 and sm_80. With
+// head_dim 64 kMi is 2; with 128 its fragments would not leave the registers for the next scores.
+//   head_dim 256, a tile of 32 keys, 128 rows: fragments bf16 256 KB, s8 192 KB, copies 32 and 24
+//   KB: 2304 and 1728 cycles. On 132 SMs at 1.75 GHz
 //   that bounds bf16 to 420 and s8 to 560 TFLOP/s; the matrix unit alone would do 550 and 730.
 // Measure: bench/cuda/check_sm80_attention.cu.
 #pragma once
@@ -55,8 +65,9 @@
 
 namespace intaglio::cuda {
 
-// What a block computes. Blocks that run together share K and V in L2: all tiles of a head, or, causal, a group of heads, its longest tiles first, so that
-// the short ones fill the end of the launch.
+// What a block computes. Blocks that run together share K and V in L2: all tiles of a head, or,
+// causal, a group of heads, its longest tiles first, so that the short ones fill the end of the
+// launch.
 struct AttentionBlock {
   int head, tile;
 };
@@ -69,12 +80,14 @@ INTAGLIO_HOST_DEVICE AttentionBlock attention_block(int index, int heads, int ti
   return {first + rest % width, causal ? tiles_q - 1 - rest / width : rest / width};
 }
 
-// What a warp computes, from the indices of its block and thread: cheap enough to be found again where it is needed.
+// What a warp computes, from the indices of its block and thread: cheap enough to be found again
+// where it is needed.
 template <class C>
 struct WarpPlace {
   int head;
   int block_row0, row0;  // first query of the block and of the warp
-  // Tiles of keys that some row of the block, and of the warp, sees. A warp past the last token has none and only copies.
+  // Tiles of keys that some row of the block, and of the warp, sees. A warp past the last token has
+  // none and only copies.
   int tiles, warp_tiles;
 };
 template <class C>
@@ -101,12 +114,14 @@ struct AttentionWarp {
   static constexpr int kVFragments = C::kKeySteps * kDi / 2;  // 16 keys x 16 columns
   static constexpr int kPRegisters = C::kKeySteps * kMi * 4;
   static constexpr int kVAhead = C::kVAhead;
-  // Copies go with the first K fragments, two passes each: spread wider, their addresses do not fit the registers.
+  // Copies go with the first K fragments, two passes each: spread wider, their addresses do not fit
+  // the registers.
   static constexpr int kCopyParts = std::min(kKFragments, (KeyValueLoader<C>::kPasses + 1) / 2);
   static constexpr float kSlack = 8.0f;
 
-  // Keys from the first of this tile on that all rows of the warp see. causal: row r of the warp sees r more. Because row0 and the tiles are multiples of kWarpRows, another tile follows
-  // if and only if this exceeds kTileKeys, causal or not.
+  // Keys from the first of this tile on that all rows of the warp see. causal: row r of the warp
+  // sees r more. Because row0 and the tiles are multiples of kWarpRows, another tile follows if and
+  // only if this exceeds kTileKeys, causal or not.
   int left;
   uint32_t k_lane, v_lane, q_lane;  // where this lane's ldmatrix rows start in slot 0
   uint32_t q_held[kMi][C::kHeldQ > 0 ? C::kHeldQ : 1][4];
@@ -148,7 +163,8 @@ struct AttentionWarp {
         if constexpr (Scores::kScaled) {
           row_scale[mi][half] *= __ldg(params.q_scale + int64_t{head} * params.tokens + row);
         }
-        // The lowest finite number and not -Inf: a difference with it is never NaN, whatever finite or -Inf logits come.
+        // The lowest finite number and not -Inf: a difference with it is never NaN, whatever finite
+        // or -Inf logits come.
         m[mi][half] = -0x1.fffffep127f;
         sum[mi][half] = 0.0f;
       }
@@ -160,8 +176,10 @@ struct AttentionWarp {
     }
   }
 
-  // The order of K fragments: 16 keys x 32 bytes each. With two rows of products a fragment is enough to keep the matrix unit busy, and 16 keys are finished before the next
-  // 16 begin, so that their accumulators take the registers that the exponentials have left. With one row all keys of the tile go side by side.
+  // The order of K fragments: 16 keys x 32 bytes each. With two rows of products a fragment is
+  // enough to keep the matrix unit busy, and 16 keys are finished before the next 16 begin, so that
+  // their accumulators take the registers that the exponentials have left. With one row all keys of
+  // the tile go side by side.
   static __device__ __forceinline__ constexpr int step_of(int fragment) {
     return kMi == 1 ? fragment / (kNi / 2) : fragment % C::kSteps;
   }
@@ -187,8 +205,8 @@ struct AttentionWarp {
     }
   }
 
-  // acc = Q K^T of the tile in `k_slot`. kBeside: between the products, part by part, the exponentials of the tile before, the copies, and at the
-  // end the first loads of V.
+  // acc = Q K^T of the tile in `k_slot`. kBeside: between the products, part by part, the
+  // exponentials of the tile before, the copies, and at the end the first loads of V.
   template <bool kBeside>
   __device__ __forceinline__ void multiply_keys(uint32_t k_slot, const RingStep<C>& ring,
                                                 KeyValueLoader<C>& loader) {
@@ -334,7 +352,8 @@ struct AttentionWarp {
     }
   }
 
-  // Each lane stores 16 bytes: four lanes hold four blocks of 8 columns as pairs and swap them (tile/epilogue.cuh).
+  // Each lane stores 16 bytes: four lanes hold four blocks of 8 columns as pairs and swap them
+  // (tile/epilogue.cuh).
   __device__ __forceinline__ void store(const Sm80AttentionArgs& args) {
     const AttentionParams& params = args.p;
     const int lane = ptx::read_thread() % 32;
@@ -406,7 +425,8 @@ __device__ __forceinline__ void sm80_attention_block(const Sm80AttentionArgs& ar
   __syncthreads();
   if (place.warp_tiles > 0) w.template multiply_keys<false>(0, ring, loader);
 
-  // K(t + 1) and V(t) have landed, for this thread by the wait and for all by the barrier, which also says that all have left K(t) and V(t - 1).
+  // K(t + 1) and V(t) have landed, for this thread by the wait and for all by the barrier, which
+  // also says that all have left K(t) and V(t - 1).
   const auto meet = [] {
     ptx::cp_async_wait<C::kSlots - 2>();
     __syncthreads();
@@ -448,7 +468,8 @@ __device__ __forceinline__ void sm80_attention_block(const Sm80AttentionArgs& ar
   ptx::cp_async_wait<0>();
 }
 
-// What a block may have of shared memory; configs above it are not compiled for the architecture, and the launcher refuses them.
+// What a block may have of shared memory; configs above it are not compiled for the architecture,
+// and the launcher refuses them.
 #if defined(__CUDA_ARCH__) && \
     (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
 inline constexpr int kSm80AttentionSharedLimit = 99 * 1024;

@@ -1,4 +1,5 @@
-// The parts of sm80_attention.cuh that come before its registers: types, shared memory, sizes, copies.
+// The parts of sm80_attention.cuh that come before its registers: types, shared memory, sizes,
+// copies.
 #pragma once
 
 #include <algorithm>
@@ -43,8 +44,8 @@ struct S8Scores {
   }
 };
 
-// Rows of 32 bytes and more in shared memory: eight consecutive rows at one 16-byte chunk lie in different banks (tile/swizzle.h), and so do 128
-// consecutive bytes of a row.
+// Rows of 32 bytes and more in shared memory: eight consecutive rows at one 16-byte chunk lie in
+// different banks (tile/swizzle.h), and so do 128 consecutive bytes of a row.
 template <int kRowBytes_>
 struct RowTile {
   static constexpr int kRowBytes = kRowBytes_;
@@ -56,8 +57,9 @@ struct RowTile {
     if constexpr (kRowBytes < 128) return Swizzle<kRowBytes>::offset(row, chunk);
     return static_cast<uint32_t>(row * kRowBytes + (chunk ^ row % 8) * kChunkBytes);
   }
-  // From the address of chunk c (c < 2) to that of chunk c + 2 * pair of the same row. XOR within 128 bytes, from there on the swizzle changes nothing and
-  // the distance is a constant of the instruction. The tile starts at a multiple of 128 bytes.
+  // From the address of chunk c (c < 2) to that of chunk c + 2 * pair of the same row. XOR within
+  // 128 bytes, from there on the swizzle changes nothing and the distance is a constant of the
+  // instruction. The tile starts at a multiple of 128 bytes.
   INTAGLIO_HOST_DEVICE static constexpr uint32_t at_chunk_pair(uint32_t address, int pair) {
     return (address ^ static_cast<uint32_t>(pair % 4 * 32)) + static_cast<uint32_t>(pair / 4 * 128);
   }
@@ -69,7 +71,8 @@ struct Sm80AttentionConfig {
   using Scores = Scores_;
   static constexpr int kHeadDim = kHeadDim_, kWarps = kWarps_, kMi = kMi_;
   static constexpr int kTileKeys = kTileKeys_, kSlots = kSlots_, kCtasPerSm = kCtasPerSm_;
-  // Steps of 32 bytes of a query row, and how many of their fragments stay in registers; the others are read from shared memory each step.
+  // Steps of 32 bytes of a query row, and how many of their fragments stay in registers; the others
+  // are read from shared memory each step.
   static constexpr int kSteps = kHeadDim * Scores::kBytes / 32, kHeldQ = kHeldQ_;
 
   static constexpr int kVAhead = kVAhead_;  // loads of V fragments ahead of their products
@@ -148,7 +151,8 @@ __device__ __forceinline__ void copy_queries(const AttentionParams& p, int head,
   }
 }
 
-// Which slots of the ring step t uses, as offsets of shared memory: it reads K(t + 1) and V(t), and the slots of K(t) and V(t - 1) are free.
+// Which slots of the ring step t uses, as offsets of shared memory: it reads K(t + 1) and V(t), and
+// the slots of K(t) and V(t - 1) are free.
 template <class C>
 struct RingStep {
   uint32_t slot = 0;  // t % kSlots
@@ -162,7 +166,8 @@ struct RingStep {
   }
 };
 
-// Copies K and V of one head to shared memory, one group of cp.async a step: K of a tile and V of the tile before it.
+// Copies K and V of one head to shared memory, one group of cp.async a step: K of a tile and V of
+// the tile before it.
 template <class C>
 struct KeyValueLoader {
   using KTile = typename C::KTile;
@@ -171,10 +176,12 @@ struct KeyValueLoader {
 
   const Sm80AttentionArgs& args;
   uint32_t smem;
-  // Offsets in bytes from the first of k and v, in 32 bits to spare registers; the launcher refuses operands that span more.
+  // Offsets in bytes from the first of k and v, in 32 bits to spare registers; the launcher refuses
+  // operands that span more.
   uint32_t k_from, v_from;  // this thread's chunk in pass 0 of the tiles to copy
   uint32_t k_to, v_to;      // this thread's chunk in shared memory, slot 0
-  int left;  // keys from the first of the K tile on; past them tiles are filled with zeros and nothing is read
+  // Keys from the first of the K tile on; past them tiles are filled with zeros and nothing is read
+  int left;
 
   __device__ __forceinline__ KeyValueLoader(const Sm80AttentionArgs& args_, int kv_head,
                                             int key_end, uint32_t smem_)
@@ -194,8 +201,9 @@ struct KeyValueLoader {
     v_to = smem + C::kSlots * C::kKBytes + VTile::offset(v_row, v_chunk);
   }
 
-  // The next pass: kRows rows from where the last one stopped, which carries `from` from tile to tile too. Rows below 8 a pass move the swizzle, by an XOR of
-  // the pass's own bits, because kRows is a power of 2. `base`: of the slots in shared memory.
+  // The next pass: kRows rows from where the last one stopped, which carries `from` from tile to
+  // tile too. Rows below 8 a pass move the swizzle, by an XOR of the pass's own bits, because kRows
+  // is a power of 2. `base`: of the slots in shared memory.
   template <class Tile, int kRows>
   __device__ __forceinline__ void copy(uint32_t to, uint32_t slot, uint32_t base,
                                        const void* source, uint32_t& from, uint32_t pass_bytes,
@@ -246,7 +254,8 @@ struct KeyValueLoader {
   }
 };
 
-// What is compiled, best first for each head size; those that take at most 99 KB run on every card. None may spill (make cuda).
+// What is compiled, best first for each head size; those that take at most 99 KB run on every card.
+// None may spill (make cuda).
 using Sm80S8AttentionConfigs = std::tuple<
     // scores, head size, warps, kMi, keys, slots, held Q, V ahead, blocks an SM
     Sm80AttentionConfig<S8Scores, 256, 8, 1, 32, 4, 8, 1, 1>,

@@ -1,9 +1,11 @@
-// sm80_conv2d: 2-D convolution of a channels-last bf16 picture by mma.sync, as an implicit matrix product. sm_80 and up.
+// sm80_conv2d: 2-D convolution of a channels-last bf16 picture by mma.sync, as an implicit matrix
+// product. sm_80 and up.
 //
 //   y[pixel, o] = sum over taps t, channels c of x[pixel + shift(t), c] * w[o, t, c]      float sums; then + bias[o] (+ add[pixel, o]), each rounded
 //
-// M: pixels of x, numbered row by row (for an upsampled picture: of one phase, conv2d_params.h). N: output channels. K: taps x channels. The matrix of
-// windows is never written anywhere: a row of its k tile is a run of channels of one shifted pixel, which cp.async takes from the picture.
+// M: pixels of x, numbered row by row (for an upsampled picture: of one phase, conv2d_params.h). N:
+// output channels. K: taps x channels. The matrix of windows is never written anywhere: a row of
+// its k tile is a run of channels of one shifted pixel, which cp.async takes from the picture.
 //
 //        k: tap 0 | tap 1 | ... (a tap's channels in k tiles)      One block: kTileM x kTileN outputs. One warp: kWarpM x kWarpN in registers.
 //      +-----------------+                                         kStages slots of shared memory, each a k tile of pixels and one of weights,
@@ -13,29 +15,36 @@
 //   n  | weights         |----->| w2  w3|
 //      +-----------------+      +---+---+
 //
-// Addresses. Pixels are numbered row by row, so a tap shifts all rows of the tile by the same number of bytes, and rows a pass apart are a constant
-// apart. A copy's address is therefore one number of the thread plus numbers that all threads share, and what remains of the picture's shape is one bit
-// a row and tap: whether the shifted pixel lies inside. The bits are made once an output tile. Outside, cp.async fills with zeros and reads nothing;
-// so it does for rows and output channels past the end, and when no tile is left.
+// Addresses. Pixels are numbered row by row, so a tap shifts all rows of the tile by the same
+// number of bytes, and rows a pass apart are a constant apart. A copy's address is therefore one
+// number of the thread plus numbers that all threads share, and what remains of the picture's shape
+// is one bit a row and tap: whether the shifted pixel lies inside. The bits are made once an output
+// tile. Outside, cp.async fills with zeros and reads nothing; so it does for rows and output
+// channels past the end, and when no tile is left.
 //
-// Order of work. All output channels (and phases) of a run of pixels come one after the other, so blocks that run at the same time share its channels
-// and those of the rows beside it through L2; the weights (at most 9 MB in the decoders this is for) stay there.
+// Order of work. All output channels (and phases) of a run of pixels come one after the other, so
+// blocks that run at the same time share its channels and those of the rows beside it through L2;
+// the weights (at most 9 MB in the decoders this is for) stay there.
 //
 // Pipeline, that of sm80_s8_gemm. A slice is 32 bytes of k, 16 channels: one mma deep.
 //
 //   k tile t:   slice 0 | slice 1 ... | last slice
-//                                     ^ wait for k tile t + 1, barrier; t's slot is free: fragments are loaded a slice ahead
+//                                     ^ wait for k tile t + 1, barrier; t's slot is free: fragments
+//                                     are loaded a slice ahead
 //   copies of k tile t + kStages: from this barrier to the next, evenly over the steps
 //
-// Blocks are persistent; the copies run ahead across the end of an output tile, so the next tile's operands arrive during the epilogue.
+// Blocks are persistent; the copies run ahead across the end of an output tile, so the next tile's
+// operands arrive during the epilogue.
 //
-// What bounds it. One instruction is 2048 products. Bytes of shared memory an instruction: fragments 32 (kWarpM + kWarpN) / (kMi * kNi), copies
-// 4096 (1 / kTileM + 1 / kTileN): with warps of 64 x 64, 128 + 48 for tiles of 256 x 128 and 128 + 64 for 128 x 128. That is the traffic of
-// sm80_s8_gemm, whose instructions take as long as these, so the same share of the tensor cores' peak is to be expected. The copies come from L2: each
-// pixel is read once a tap.
+// What bounds it. One instruction is 2048 products. Bytes of shared memory an instruction:
+// fragments 32 (kWarpM + kWarpN) / (kMi * kNi), copies 4096 (1 / kTileM + 1 / kTileN): with warps
+// of 64 x 64, 128 + 48 for tiles of 256 x 128 and 128 + 64 for 128 x 128. That is the traffic of
+// sm80_s8_gemm, whose instructions take as long as these, so the same share of the tensor cores'
+// peak is to be expected. The copies come from L2: each pixel is read once a tap.
 //
-// Epilogue: lanes exchange 4 x 4 pieces (tile/conv2d_epilogue.cuh), so each stores, and first loads of `add`, 16 bytes; no shared memory, no barrier.
-// kAnyChannels: pixels that do not start at multiples of 16 bytes are copied number by number: right, and slow.
+// Epilogue: lanes exchange 4 x 4 pieces (tile/conv2d_epilogue.cuh), so each stores, and first loads
+// of `add`, 16 bytes; no shared memory, no barrier. kAnyChannels: pixels that do not start at
+// multiples of 16 bytes are copied number by number: right, and slow.
 #pragma once
 
 #include <cstdint>
@@ -67,7 +76,8 @@ struct Sm80Conv2dConfig {
   static constexpr int kXBytes = kTileM * kTileK, kWBytes = kTileN * kTileK;
   static constexpr int kStageBytes = kXBytes + kWBytes;
   static constexpr int kSmemBytes = kStages * kStageBytes;
-  // One pass of the block copies kPassRows rows; a thread keeps its chunk column and its place in the swizzle from pass to pass.
+  // One pass of the block copies kPassRows rows; a thread keeps its chunk column and its place in
+  // the swizzle from pass to pass.
   static constexpr int kPassRows = kThreads * kChunkBytes / kTileK;
   static constexpr int kXPasses = (kTileM + kPassRows - 1) / kPassRows;
   static constexpr int kWPasses = (kTileN + kPassRows - 1) / kPassRows;
@@ -112,7 +122,8 @@ struct Sm80Conv2dLoader {
   uint32_t tap_masks[C::kXPasses];  // bit t: tap t of this thread's row of the pass lies inside x
   uint32_t w_rows;                  // bit i: this thread's row of pass i of the weights exists
   uint32_t valid, live;             // bit `pass`: has something to read in this tap, in this k tile
-  // From here on the same in all threads. Where the k tile's channels of pixel 0 and of row 0 of the weights are:
+  // From here on the same in all threads. Where the k tile's channels of pixel 0 and of row 0 of
+  // the weights are:
   const char *x_tap, *w_tap;
   int tap, channel_bytes_done;  // place of the k tile in the window
   uint32_t slot_bytes;          // offset of the slot to fill
@@ -136,7 +147,8 @@ struct Sm80Conv2dLoader {
     const bool any = work < args.tiles_m * args.tiles_n * args.g.phases;
     const Sm80Conv2dItem item = sm80_conv2d_item<C>(args, any ? work : 0);
     phase = item.phase;
-    // Below 4 GiB for whatever is read (the launcher sees to it). Rows past the end may wrap; they are not read.
+    // Below 4 GiB for whatever is read (the launcher sees to it). Rows past the end may wrap; they
+    // are not read.
     x_offset = static_cast<uint32_t>(item.m0 + thread_row) * static_cast<uint32_t>(pixel_bytes()) +
                chunk_bytes;
     w_offset = static_cast<uint32_t>(item.phase * args.p.out_channels + item.n0 + thread_row) *
@@ -239,8 +251,8 @@ __device__ __forceinline__ void conv2d_prefetch_add(const Sm80Conv2dArgs& args,
   }
 }
 
-// What a block may have of shared memory. Configs above it are not compiled for the architecture, and the launcher refuses them; before sm_80 there
-// is neither cp.async nor this mma.
+// What a block may have of shared memory. Configs above it are not compiled for the architecture,
+// and the launcher refuses them; before sm_80 there is neither cp.async nor this mma.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 inline constexpr int kSm80Conv2dSharedLimit = 0;
 #elif defined(__CUDA_ARCH__) && \
@@ -258,18 +270,21 @@ __device__ __forceinline__ void sm80_conv2d_block(const Sm80Conv2dArgs& args) {
 
   extern __shared__ __align__(kBankLineBytes) int8_t smem[];
   const uint32_t smem_base = ptx::shared_address(smem);
-  // The shuffle tells the compiler that `warp` is the same in all lanes: what follows from it needs no per-lane register or branch.
+  // The shuffle tells the compiler that `warp` is the same in all lanes: what follows from it needs
+  // no per-lane register or branch.
   const int lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
   const int warp_m = warp / C::kWarpsN * C::kWarpM, warp_n = warp % C::kWarpsN * C::kWarpN;
 
-  // Where this lane's ldmatrix rows start in slot 0; 16 rows on is a constant away. In bytes, fragments of 16 bf16 are those of 32 int8.
+  // Where this lane's ldmatrix rows start in slot 0; 16 rows on is a constant away. In bytes,
+  // fragments of 16 bf16 are those of 32 int8.
   const RowChunk x_source = a_fragment_source(lane), w_source = b_fragment_source(lane);
   const uint32_t x_base = smem_base + Sw::offset(warp_m + x_source.row, x_source.chunk);
   const uint32_t w_base =
       smem_base + C::kXBytes + Sw::offset(warp_n + w_source.row, w_source.chunk);
 
-  // The copies of a k tile are spread evenly over the kSteps steps (one m16 row of one slice each) from one barrier to the next. The barrier lies
-  // before the last slice, so a tile's copies begin there and end in the slices before the next one.
+  // The copies of a k tile are spread evenly over the kSteps steps (one m16 row of one slice each)
+  // from one barrier to the next. The barrier lies before the last slice, so a tile's copies begin
+  // there and end in the slices before the next one.
   constexpr int kSteps = kKi * kMi;
   Sm80Conv2dLoader<C> loader(args, smem_base);
   const auto copy_step = [&](int step) {
@@ -327,8 +342,9 @@ __device__ __forceinline__ void sm80_conv2d_block(const Sm80Conv2dArgs& args) {
       for (int ki = 0; ki < kKi; ++ki) {
         const bool last_ki = ki == kKi - 1;
         if (last_ki) {
-          // Nobody needs this k tile's slot any more: its last fragments are in registers. The wait covers this thread's copies of the next tile; the
-          // barrier covers everyone's, and says that everyone has left the slot, which the copies from here on fill.
+          // Nobody needs this k tile's slot any more: its last fragments are in registers. The wait
+          // covers this thread's copies of the next tile; the barrier covers everyone's, and says
+          // that everyone has left the slot, which the copies from here on fill.
           loader.finish_tile();
           ptx::cp_async_wait<C::kStages - 2>();
           __syncthreads();

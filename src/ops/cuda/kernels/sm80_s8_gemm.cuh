@@ -1,8 +1,10 @@
-// sm80_s8_gemm: int8 x int8 -> int32 matrix product by mma.sync, with the epilogue fused. For sm_80, 86, 89, 120, and sm_90 without wgmma.
+// sm80_s8_gemm: int8 x int8 -> int32 matrix product by mma.sync, with the epilogue fused. For
+// sm_80, 86, 89, 120, and sm_90 without wgmma.
 //
 //   acc[m, n] = sum_k a[m, k] * w[n, k]           exact; then the epilogue of s8_gemm_params.h, rounded step by step (tile/epilogue.cuh)
 //
-// Both operands are row-major in k, which is what mma.m16n8k32.row.col wants: no transpose anywhere.
+// Both operands are row-major in k, which is what mma.m16n8k32.row.col wants: no transpose
+// anywhere.
 //
 //        k -->                           One block: kTileM x kTileN outputs. One warp: kWarpM x kWarpN in registers.
 //      +-------+                         kStages slots of shared memory, each a k tile of A and of W, filled by cp.async, 16 bytes a
@@ -16,32 +18,38 @@
 //                                     ^ wait for k tile t + 1, barrier; a slot is free now
 //   copies of k tile t + kTilesAhead: from this barrier to the next, evenly over the steps
 //
-// kSliceAhead (up to 128 accumulators): the fragments of a slice are loaded during the slice before. At the barrier nobody reads k tile t any more: its
-// slot is free. Else: the A fragment of a step is loaded in the step before it, the W fragments as those of the last slice are used up; the
-// last slice still reads k tile t, and the slot that is free is that of k tile t - 1.
+// kSliceAhead (up to 128 accumulators): the fragments of a slice are loaded during the slice
+// before. At the barrier nobody reads k tile t any more: its slot is free. Else: the A fragment of
+// a step is loaded in the step before it, the W fragments as those of the last slice are used up;
+// the last slice still reads k tile t, and the slot that is free is that of k tile t - 1.
 //
-// One barrier a k tile serves both ends of the ring: it is placed before the last slice, when nobody needs the next k tile yet, so warps may drift
-// apart by almost a whole tile.
+// One barrier a k tile serves both ends of the ring: it is placed before the last slice, when
+// nobody needs the next k tile yet, so warps may drift apart by almost a whole tile.
 //
-// Blocks are persistent and walk through tiles (tile/raster.h); the copies run ahead across the end of a tile, so the next tile's operands arrive
-// during the epilogue. Split-K work items write int32 partial sums (kernels/s8_reduce.cuh).
+// Blocks are persistent and walk through tiles (tile/raster.h); the copies run ahead across the end
+// of a tile, so the next tile's operands arrive during the epilogue. Split-K work items write int32
+// partial sums (kernels/s8_reduce.cuh).
 //
-// Ragged edges: k is filled with zeros by cp.async; rows of A and W past the end repeat the last row and their outputs are not stored.
-// kAligned = false copies byte by byte, for rows that do not start at multiples of 16 bytes: right, and slow.
+// Ragged edges: k is filled with zeros by cp.async; rows of A and W past the end repeat the last
+// row and their outputs are not stored. kAligned = false copies byte by byte, for rows that do not
+// start at multiples of 16 bytes: right, and slow.
 //
-// What bounds it. One instruction is 4096 products. Per instruction, bytes of shared memory: fragments 32 (kWarpM + kWarpN) / (kMi * kNi),
-// copies 32 (kTileM + kTileN) * 128 / (kTileM * kTileN). An SM moves 128 bytes a cycle. It can issue an instruction every 2 cycles on sm_80 and every
-// 4 on sm_86, 89 and 120 (data sheet rates), every 1.7 on sm_90 (measured).
+// What bounds it. One instruction is 4096 products. Per instruction, bytes of shared memory:
+// fragments 32 (kWarpM + kWarpN) / (kMi * kNi), copies 32 (kTileM + kTileN) * 128 / (kTileM *
+// kTileN). An SM moves 128 bytes a cycle. It can issue an instruction every 2 cycles on sm_80 and
+// every 4 on sm_86, 89 and 120 (data sheet rates), every 1.7 on sm_90 (measured).
 //
 //   tile (warp)          fragments + copies     cycles of shared memory an instruction    copies from L2 at 1000 TOP/s
 //   192x256 (96x64)      107 + 37 = 144 B       1.13                                      4.6 TB/s
 //   128x256 (64x64)      128 + 48 = 176 B       1.38                                      5.9 TB/s
 //   128x128 (64x64)      128 + 64 = 192 B       1.50                                      7.8 TB/s
 //
-// So on sm_90 shared memory is 70 to 94% busy and L2 is near its limit; on sm_80 it is 56 to 75%, on sm_86 28 to 38%. Larger warp tiles pay: 96 x 64 is
-// the largest whose 192 accumulators and fragments fit 255 registers.
-// Measured on an H100 (bench/cuda/check_sm80_s8_gemm.cu, bench/results/h100_sm80_s8_gemm.json): 838 to 944 TOP/s on Ideogram 4's linears; versions,
-// predictions and outcomes are in docs/kernels/s8_gemm.md.
+// So on sm_90 shared memory is 70 to 94% busy and L2 is near its limit; on sm_80 it is 56 to 75%,
+// on sm_86 28 to 38%. Larger warp tiles pay: 96 x 64 is the largest whose 192 accumulators and
+// fragments fit 255 registers.
+// Measured on an H100 (bench/cuda/check_sm80_s8_gemm.cu, bench/results/h100_sm80_s8_gemm.json): 838
+// to 944 TOP/s on Ideogram 4's linears; versions, predictions and outcomes are in
+// docs/kernels/s8_gemm.md.
 #pragma once
 
 #include <cstdint>
@@ -73,11 +81,13 @@ struct Sm80S8GemmConfig {
   static constexpr int kABytes = kTileM * kTileK, kWBytes = kTileN * kTileK;
   static constexpr int kStageBytes = kABytes + kWBytes;
   static constexpr int kSmemBytes = kStages * kStageBytes;
-  // One pass of the block copies kPassRows rows; a thread keeps its chunk column and its place in the swizzle from pass to pass.
+  // One pass of the block copies kPassRows rows; a thread keeps its chunk column and its place in
+  // the swizzle from pass to pass.
   static constexpr int kPassRows = kThreads * kChunkBytes / kTileK;
   static constexpr int kAPasses = (kTileM + kPassRows - 1) / kPassRows;
   static constexpr int kWPasses = (kTileN + kPassRows - 1) / kPassRows;
-  // Up to 128 accumulators leave room for the fragments of two whole slices and for the row offsets of all passes.
+  // Up to 128 accumulators leave room for the fragments of two whole slices and for the row offsets
+  // of all passes.
   static constexpr bool kSliceAhead = kMi * kNi * 4 <= 128;
   // k tiles between the one that is read and the one that is copied after its barrier.
   static constexpr int kTilesAhead = kSliceAhead ? kStages : kStages - 1;
@@ -113,8 +123,9 @@ __device__ __forceinline__ Sm80WorkItem sm80_work_item(const Sm80S8GemmArgs& arg
           min(args.k_tiles, k_begin + args.k_tiles_per_split)};
 }
 
-// Copies k tiles to shared memory, one after the other through all work items of the block: it is kTilesAhead k tiles ahead of the products,
-// so the next item's first tiles arrive while this one's last products and its epilogue run.
+// Copies k tiles to shared memory, one after the other through all work items of the block: it is
+// kTilesAhead k tiles ahead of the products, so the next item's first tiles arrive while this one's
+// last products and its epilogue run.
 template <class C>
 struct Sm80TileLoader {
   const Sm80S8GemmArgs& args;
@@ -140,7 +151,8 @@ struct Sm80TileLoader {
 
   __device__ __forceinline__ void begin_item() {
     if (work >= args.tiles_m * args.tiles_n * args.splits) {
-      // Nothing left: from here on the copies fill with zeros and read nothing, and the main loop needs no branch for it.
+      // Nothing left: from here on the copies fill with zeros and read nothing, and the main loop
+      // needs no branch for it.
       k0 = args.p.k;
       tile = 0;
       tile_end = 0x7fffffff;
@@ -158,14 +170,16 @@ struct Sm80TileLoader {
     }
   }
 
-  // This thread's row in a pass. Rows past the end repeat the last one: their products go to outputs that are not stored.
+  // This thread's row in a pass. Rows past the end repeat the last one: their products go to
+  // outputs that are not stored.
   __device__ __forceinline__ int row(int pass) const {
     return pass < C::kAPasses
                ? min(m0 + pass * C::kPassRows + thread_row, args.p.m - 1)
                : min(n0 + (pass - C::kAPasses) * C::kPassRows + thread_row, args.p.n - 1);
   }
 
-  // From the matrix's first byte to this thread's chunk of a k tile at 0. The launcher refuses matrices of 4 GiB and more.
+  // From the matrix's first byte to this thread's chunk of a k tile at 0. The launcher refuses
+  // matrices of 4 GiB and more.
   __device__ __forceinline__ uint32_t offset(int pass) const {
     const int64_t ld = pass < C::kAPasses ? args.p.lda : args.p.ldw;
     return static_cast<uint32_t>(row(pass)) * static_cast<uint32_t>(ld) + chunk_k;
@@ -214,7 +228,8 @@ struct Sm80TileLoader {
   }
 };
 
-// The epilogue has no registers left to load its scales early. Asked for when the item begins, they are in L1 when it ends.
+// The epilogue has no registers left to load its scales early. Asked for when the item begins, they
+// are in L1 when it ends.
 template <class C>
 __device__ __forceinline__ void prefetch_scales(const S8GemmParams& p, const Sm80WorkItem& item) {
   if (p.out_type == DType::kI32) return;
@@ -229,7 +244,8 @@ __device__ __forceinline__ void prefetch_scales(const S8GemmParams& p, const Sm8
   }
 }
 
-// What a block may have of shared memory; configs above it are not compiled for the architecture, and the launcher refuses them.
+// What a block may have of shared memory; configs above it are not compiled for the architecture,
+// and the launcher refuses them.
 #if defined(__CUDA_ARCH__) && \
     (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
 inline constexpr int kSm80SharedLimit = 99 * 1024;
@@ -246,7 +262,8 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
 
   extern __shared__ __align__(kBankLineBytes) int8_t smem[];
   const uint32_t smem_base = ptx::shared_address(smem);
-  // The shuffle tells the compiler that `warp` is the same in all lanes: what follows from it needs no per-lane register or branch.
+  // The shuffle tells the compiler that `warp` is the same in all lanes: what follows from it needs
+  // no per-lane register or branch.
   const int lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
   const int warp_m = warp / C::kWarpsN * C::kWarpM, warp_n = warp % C::kWarpsN * C::kWarpN;
 
@@ -256,8 +273,9 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
   const uint32_t b_base =
       smem_base + C::kABytes + Sw::offset(warp_n + b_source.row, b_source.chunk);
 
-  // The copies of a k tile are spread evenly over the kSteps steps (one m16 row of one k32 slice each) from one barrier to the next. The
-  // barrier lies before the last slice, so a tile's copies begin there and end in the slices before the next one.
+  // The copies of a k tile are spread evenly over the kSteps steps (one m16 row of one k32 slice
+  // each) from one barrier to the next. The barrier lies before the last slice, so a tile's copies
+  // begin there and end in the slices before the next one.
   constexpr int kSteps = kKi * kMi;
   Sm80TileLoader<C> loader(args, smem_base);
   const auto copy_step = [&](int step) {
@@ -277,8 +295,9 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
   __syncthreads();
 
   int32_t acc[kMi][kNi][4];
-  // Fragments of this k32 slice and the next. With 192 accumulators the registers hold the A fragments of this step and the next only, and one set of W
-  // fragments: each pair is overwritten right after its last product of a slice; the products of the other pairs cover the load.
+  // Fragments of this k32 slice and the next. With 192 accumulators the registers hold the A
+  // fragments of this step and the next only, and one set of W fragments: each pair is overwritten
+  // right after its last product of a slice; the products of the other pairs cover the load.
   uint32_t a[2][kSliceAhead ? kMi : 1][4];
   uint32_t b[kSliceAhead ? 2 : 1][kNi / 2][4];
   uint32_t slot = 0;  // offset of the slot being read
@@ -303,7 +322,8 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
         for (int e = 0; e < 4; ++e) acc[mi][ni][e] = 0;
       }
     }
-    // Loaded afresh for every item, so that no fragment lives through the epilogue, where registers are short.
+    // Loaded afresh for every item, so that no fragment lives through the epilogue, where registers
+    // are short.
 #pragma unroll
     for (int mi = 0; mi < (kSliceAhead ? kMi : 1); ++mi) load_a(a[0][mi], slot, 0, mi);
 #pragma unroll
@@ -317,8 +337,10 @@ __device__ __forceinline__ void sm80_s8_gemm_block(const Sm80S8GemmArgs& args) {
       for (int ki = 0; ki < kKi; ++ki) {
         const bool last_ki = ki == kKi - 1;
         if (last_ki) {
-          // From here on the next k tile is read and a free slot is filled: this tile's, if its last fragments are loaded, else the previous one's. The
-          // wait covers this thread's copies of the next tile; the barrier covers everyone's, and says that everyone has left the slot.
+          // From here on the next k tile is read and a free slot is filled: this tile's, if its
+          // last fragments are loaded, else the previous one's. The wait covers this thread's
+          // copies of the next tile; the barrier covers everyone's, and says that everyone has left
+          // the slot.
           loader.finish_tile();
           ptx::cp_async_wait<C::kTilesAhead - 2>();
           __syncthreads();

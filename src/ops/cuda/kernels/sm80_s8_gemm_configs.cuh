@@ -1,4 +1,5 @@
-// The configs of sm80_s8_gemm that are compiled, launched and tested. 99 KB of shared memory fit every card from sm_80; more only sm_80 and sm_90.
+// The configs of sm80_s8_gemm that are compiled, launched and tested. 99 KB of shared memory fit
+// every card from sm_80; more only sm_80 and sm_90.
 #pragma once
 
 #include <tuple>

@@ -1,4 +1,5 @@
-// Attention on Hopper: wgmma fed by the copy engine, warp-specialised. Formula and layouts: ops/cuda/attention_params.h. Two kernels from one template:
+// Attention on Hopper: wgmma fed by the copy engine, warp-specialised. Formula and layouts:
+// ops/cuda/attention_params.h. Two kernels from one template:
 //
 //   sm90a_bf16_attention   q k^T: wgmma m64 n(keys) k16 bf16       P v: wgmma m64 n(head_dim) k16 bf16, P from registers
 //   sm90a_s8_attention     q k^T: wgmma m64 n(keys) k32 s8, exact, at twice the rate       P v: the same
@@ -9,20 +10,25 @@
 //             | S 64 x keys -> P, out 64 x d   |
 //             +--------------------------------+
 //
-// A consumer's loop. The products of tile j are issued before the softmax of tile j is computed, so the tensor cores have P v of tile j - 1, and the other warpgroup's products, to do meanwhile:
+// A consumer's loop. The products of tile j are issued before the softmax of tile j is computed, so
+// the tensor cores have P v of tile j - 1, and the other warpgroup's products, to do meanwhile:
 //
 //   issue  S = Q K[j]^T         |  wait for S; softmax of S: p in the registers of S      |  wait for out; rescale it if a reference rose; P = S as bf16
 //   issue  out += P V[j - 1]    |     (tensor cores: out += P V[j - 1], other warpgroup)  |
 //
 // Turns: the warpgroups issue their products in turn, handing on by named barriers, so one's
 // softmax falls into the other's products and not into its softmax.
-// Why 80 keys with bf16, 96 with int8 at d = 256: per thread out takes 128 registers, S keys / 2 and P keys / 4, of 240. Of shared memory Q takes 64 KB and two stages of K and V of 80
-// keys 160 KB. More keys a tile are better: wgmma reads A and B of every S product from shared memory, (64 + keys) x 32 bytes for 64 x keys x 32 bytes of k.
-// Shared memory: tiles are boxes of 128 bytes of d: [d bytes / 128][rows][128 bytes], in the 128-byte swizzle. int8 at d = 64 fills half a box; the copy engine zeroes the other half.
-// Rows past the last token are read as zeros; their logits are masked to -inf, so p = 0 and 0 * 0 adds nothing. A v that is not finite, of a key that the causal mask hides, makes the
-// rows of its tile NaN: 0 * NaN. A logit that is NaN is hidden by the mask.
-// Numeric contract: int8 products exact; logits, softmax and sums float32, 2^x within 2^-22; P rounded to bf16, the sum of a row is taken before that; out rounded once. No atomics: same input, same bits; and
-// a row's bits do not depend on the other rows.
+// Why 80 keys with bf16, 96 with int8 at d = 256: per thread out takes 128 registers, S keys / 2
+// and P keys / 4, of 240. Of shared memory Q takes 64 KB and two stages of K and V of 80 keys 160
+// KB. More keys a tile are better: wgmma reads A and B of every S product from shared memory, (64 +
+// keys) x 32 bytes for 64 x keys x 32 bytes of k. Shared memory: tiles are boxes of 128 bytes of d:
+// [d bytes / 128][rows][128 bytes], in the 128-byte swizzle. int8 at d = 64 fills half a box; the
+// copy engine zeroes the other half. Rows past the last token are read as zeros; their logits are
+// masked to -inf, so p = 0 and 0 * 0 adds nothing. A v that is not finite, of a key that the causal
+// mask hides, makes the rows of its tile NaN: 0 * NaN. A logit that is NaN is hidden by the mask.
+// Numeric contract: int8 products exact; logits, softmax and sums float32, 2^x within 2^-22; P
+// rounded to bf16, the sum of a row is taken before that; out rounded once. No atomics: same input,
+// same bits; and a row's bits do not depend on the other rows.
 #pragma once
 
 #include <cuda.h>
@@ -61,7 +67,8 @@ struct Sm90aAttentionConfig {
   static constexpr int kSmemBytes =
       kBytesQ + kStagesK * kBytesK + kStagesV * kBytesV + 8 * kBarriers;
 
-  // Keys with one scale of k in a tile: a tile starts at a multiple of kKeys, so at a multiple of this in its block.
+  // Keys with one scale of k in a tile: a tile starts at a multiple of kKeys, so at a multiple of
+  // this in its block.
   static constexpr int kScaleKeys = kKeys % kS8KeyBlock == 0 ? kS8KeyBlock : kS8KeyBlock / 2;
   static constexpr int kScales = kKeys / kScaleKeys;
 
@@ -186,7 +193,8 @@ __device__ __forceinline__ void issue_values(float (&out)[Config::kHeadDim / 2],
     ptx::WgmmaValues<Config::kHeadDim>::add(out, p[step], desc_v + step * 2048 / 16);
 }
 
-// Scales of k of one tile, on their way while S is computed. Keys past the last token take a valid neighbour's.
+// Scales of k of one tile, on their way while S is computed. Keys past the last token take a valid
+// neighbour's.
 template <typename Config>
 struct KeyScales {
   float scale[Config::kScales];
@@ -200,8 +208,9 @@ struct KeyScales {
   }
 };
 
-// Exact int -> float for |x| <= 2^22, with an addition of integers and one of floats: 1.5 * 2^23 + x is a float whose last bits are x. The conversion instruction runs on the unit
-// that computes exponentials, at its low rate.
+// Exact int -> float for |x| <= 2^22, with an addition of integers and one of floats: 1.5 * 2^23 +
+// x is a float whose last bits are x. The conversion instruction runs on the unit that computes
+// exponentials, at its low rate.
 __device__ __forceinline__ float small_int_to_float(int32_t x) {
   return __int_as_float(x + 0x4b400000) - 12582912.0f;
 }
@@ -224,7 +233,8 @@ __device__ __forceinline__ void pack_probabilities(uint32_t (&p)[kSteps][4],
     p[i / 4][i % 4] = pack_half_pair({x[2 * i], x[2 * i + 1]}, DType::kBF16);
 }
 
-// A thread has two rows of out, columns 8 j + 2 (lane % 4) + {0, 1}. The quad turns 32 columns at a time so that each thread has 16 bytes of one row: full sectors, no shared memory.
+// A thread has two rows of out, columns 8 j + 2 (lane % 4) + {0, 1}. The quad turns 32 columns at a
+// time so that each thread has 16 bytes of one row: full sectors, no shared memory.
 template <typename Config>
 __device__ __forceinline__ void store_rows(const AttentionParams& p, int32_t head, int32_t row,
                                            const float (&out)[Config::kHeadDim / 2],
@@ -293,7 +303,8 @@ __device__ __forceinline__ void consume_attention(const AttentionParams& p,
   for (float& o : out) o = 0.0f;
   uint32_t probabilities[kKeys / 16][4];
 
-  // S of a tile, waited for, to masked logits and on to p. True if what is summed up in `out` needs softmax.correction.
+  // S of a tile, waited for, to masked logits and on to p. True if what is summed up in `out` needs
+  // softmax.correction.
   const auto scores_to_p = [&](float(&x)[kCount], Score(&scores)[kCount], int32_t tile) {
     ptx::pin_registers(scores);
     if constexpr (Config::kS8) {
@@ -328,7 +339,8 @@ __device__ __forceinline__ void consume_attention(const AttentionParams& p,
     pack_probabilities(probabilities, x);
   }
 
-  // The first turn is warpgroup 0's. Each one waits at its own barrier and hands on at the next one's.
+  // The first turn is warpgroup 0's. Each one waits at its own barrier and hands on at the next
+  // one's.
   if (consumer == Config::kConsumers - 1) ptx::named_barrier_arrive(1, 256);
 #pragma unroll 1
   for (int32_t tile = 1; tile < item.key_tiles; ++tile) {
@@ -353,7 +365,8 @@ __device__ __forceinline__ void consume_attention(const AttentionParams& p,
 
     ptx::wgmma_wait<0>();
     ptx::pin_registers(out);
-    // P of the tile before is read until now: its registers stay its own, and the new P is packed no earlier.
+    // P of the tile before is read until now: its registers stay its own, and the new P is packed
+    // no earlier.
     ptx::pin_registers(probabilities);
     ptx::pin_registers(x);
     give_back(smem.empty_v(v.stage));

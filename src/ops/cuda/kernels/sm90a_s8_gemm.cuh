@@ -1,6 +1,8 @@
-// int8 GEMM on Hopper: wgmma fed by the copy engine, persistent, warp-specialised. Formula and layouts: ops/cuda/s8_gemm_params.h.
+// int8 GEMM on Hopper: wgmma fed by the copy engine, persistent, warp-specialised. Formula and
+// layouts: ops/cuda/s8_gemm_params.h.
 //
-//   cluster of two blocks: the same columns of W, neighbouring rows of A; each loads half of the W tile and multicasts it to both
+//   cluster of two blocks: the same columns of W, neighbouring rows of A; each loads half of the W
+//   tile and multicasts it to both
 //
 //                W tile [N, 128] (shared by both)             block = 3 warpgroups
 //               +----------------+                            0: producer, one thread issues loads
@@ -10,14 +12,18 @@
 //   A [128,128] | acc  64 x N    |  ...
 //   block 1     | acc  64 x N    |
 //
-// A stage is 128 bytes of k: A 16 KB, W 128 N bytes, both in the 128-byte swizzle. `full[s]` counts the bytes of stage s; `empty[s]` the consuming warps of both
-// blocks, since either block's loads write into the other's W tile.
-// The two consumer warpgroups do not wait for each other: while one is in its epilogue the other has the tensor cores, and the producer already loads the next tile.
-// Why N = 256: wgmma reads (64 + N) x 32 bytes of shared memory for 64 x N x 32 products; at N = 256 that is 80 of 128 bytes a cycle, and the
-// cluster takes (128 + N / 2) x K bytes of L2 traffic per block and tile: 32 bytes a cycle at the full rate, about what L2 delivers.
-// Few tiles: k is cut into splits, work items like tiles, that write int32 partial sums: p.out is then [splits][m, ldo] int32 in the workspace
+// A stage is 128 bytes of k: A 16 KB, W 128 N bytes, both in the 128-byte swizzle. `full[s]` counts
+// the bytes of stage s; `empty[s]` the consuming warps of both blocks, since either block's loads
+// write into the other's W tile.
+// The two consumer warpgroups do not wait for each other: while one is in its epilogue the other
+// has the tensor cores, and the producer already loads the next tile. Why N = 256: wgmma reads (64
+// + N) x 32 bytes of shared memory for 64 x N x 32 products; at N = 256 that is 80 of 128 bytes a
+// cycle, and the cluster takes (128 + N / 2) x K bytes of L2 traffic per block and tile: 32 bytes a
+// cycle at the full rate, about what L2 delivers. Few tiles: k is cut into splits, work items like
+// tiles, that write int32 partial sums: p.out is then [splits][m, ldo] int32 in the workspace
 // (kernels/s8_reduce.cuh adds them).
-// Numeric contract: int32 sums are exact; y = float(acc) * (a_scale * w_scale) + bias, each step rounded, as the CPU reference does.
+// Numeric contract: int32 sums are exact; y = float(acc) * (a_scale * w_scale) + bias, each step
+// rounded, as the CPU reference does.
 #pragma once
 
 #include <cuda.h>
@@ -32,7 +38,8 @@
 
 namespace intaglio::cuda {
 
-// How finished tiles leave: by the copy engine (16-bit outputs, rows of a multiple of 16 bytes), or by plain stores (everything else).
+// How finished tiles leave: by the copy engine (16-bit outputs, rows of a multiple of 16 bytes), or
+// by plain stores (everything else).
 enum class Sm90aStore { kTmaBF16, kTmaF16, kPlain };
 
 template <int kN_, int kStages_, bool kGated_, Sm90aStore kStore_>
@@ -60,8 +67,9 @@ struct Sm90aMaps {
 
 namespace sm90a {
 
-// Scales and biases of the columns that one piece of the output needs: `kGroups` groups of 8 accumulator columns, two columns a thread.
-// Columns beyond the last read a valid neighbour: what comes of them is never stored.
+// Scales and biases of the columns that one piece of the output needs: `kGroups` groups of 8
+// accumulator columns, two columns a thread. Columns beyond the last read a valid neighbour: what
+// comes of them is never stored.
 template <int kGroups>
 struct PieceColumns {
   float2 scale[kGroups], bias[kGroups];
@@ -80,14 +88,16 @@ struct PieceColumns {
   }
 };
 
-// Finished columns go through shared memory in pieces of 64, written by the copy engine while the next piece is computed.
-// The scales of the first piece are loaded before the sums are waited for, those of each next one before the present one is computed.
+// Finished columns go through shared memory in pieces of 64, written by the copy engine while the
+// next piece is computed. The scales of the first piece are loaded before the sums are waited for,
+// those of each next one before the present one is computed.
 template <typename Config>
 struct TmaEpilogue {
   static constexpr bool kGated = Config::kGated;
   static_assert(!kGated || Config::kN % 128 == 0, "pairs halve the columns; pieces are 64 wide");
   static constexpr int kPieces = (kGated ? Config::kN / 2 : Config::kN) / 64;
-  // Scales are held for 64 columns of the product: all of a piece, or what makes half of one with gated pairs.
+  // Scales are held for 64 columns of the product: all of a piece, or what makes half of one with
+  // gated pairs.
   static constexpr int kGroups = 8, kLoads = kGated ? 2 : 1;
 
   PieceColumns<kGroups> columns;
@@ -107,7 +117,8 @@ struct TmaEpilogue {
                         int32_t n0, int consumer, int& turn) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     const bool issuer = threadIdx.x % 128 == 0;
-    // stmatrix: lanes 0-7 address rows 0-7 of chunk 0, 8-15 rows 8-15 of chunk 0, 16-31 the same of chunk 1. A chunk is 8 columns, 16 bytes.
+    // stmatrix: lanes 0-7 address rows 0-7 of chunk 0, 8-15 rows 8-15 of chunk 0, 16-31 the same of
+    // chunk 1. A chunk is 8 columns, 16 bytes.
     const int matrix_row = 16 * warp + lane % 16;
     const uint32_t row_address = staging + matrix_row * 128;
 #pragma unroll
@@ -120,7 +131,8 @@ struct TmaEpilogue {
         if (part + 1 < kPieces * kLoads) next.load(p, n0 + 8 * kGroups * (part + 1));
 #pragma unroll
         for (int i = 0; i < kGroups / kLoads; ++i) {
-          // Gated: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and 4 g + 2, 4 g + 3 (up).
+          // Gated: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and
+          // 4 g + 2, 4 g + 3 (up).
           const int g = kGated ? i / 2 * 4 + i % 2 : i;
           float y[4];
           scale_group(y, acc, part * kGroups + g, g);
@@ -227,7 +239,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
           }
         }
       }
-      // The neighbour's last signals must find this block alive: wait until every stage has been given back.
+      // The neighbour's last signals must find this block alive: wait until every stage has been
+      // given back.
       for (int s = 0; s < kStages; ++s) {
         ptx::mbarrier_wait(empty + 8 * stage, phase ^ 1);
         if (++stage == kStages) {

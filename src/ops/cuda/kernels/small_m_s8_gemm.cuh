@@ -1,23 +1,30 @@
-// small_m_s8_gemm: 1 to 64 rows (AdaLN, time embedding), where the product is as fast as the weights are read.
+// small_m_s8_gemm: 1 to 64 rows (AdaLN, time embedding), where the product is as fast as the
+// weights are read.
 //
 //   acc[m, n] = sum_k a[m, k] * w[n, k], then the epilogue of s8_gemm_params.h
 //
-// Instruction: mma.m16n8k32 with the operands' roles swapped: 16 rows of W are its A, 8 rows of activations its B, so 8 rows cost no padding.
+// Instruction: mma.m16n8k32 with the operands' roles swapped: 16 rows of W are its A, 8 rows of
+// activations its B, so 8 rows cost no padding.
 //
-// Every byte of W goes from global memory to the registers of the one warp that needs it. k may be permuted at will as long as both operands
-// agree, so a lane loads 16 consecutive bytes and uses its four words as if they were the k 4t.. and k 16 + 4t.. of two instructions:
+// Every byte of W goes from global memory to the registers of the one warp that needs it. k may be
+// permuted at will as long as both operands agree, so a lane loads 16 consecutive bytes and uses
+// its four words as if they were the k 4t.. and k 16 + 4t.. of two instructions:
 //
 //   64 bytes of a row:   | t=0: w0 w1 w2 w3 | t=1 ... | t=2 ... | t=3 ... |       t = lane % 4, row lane / 4
 //                     first mma: w0, w1     second mma: w2, w3
 //
-// A warp load covers 8 rows x 64 bytes: whole sectors, no shared memory, no shuffles. kUnroll k64 steps are loaded before the first use.
+// A warp load covers 8 rows x 64 bytes: whole sectors, no shared memory, no shuffles. kUnroll k64
+// steps are loaded before the first use.
 //
-// A block owns 16 * kNBlocks columns; its 8 warps take k64 steps in turn and their int32 sums meet in shared memory (any order gives the same bits).
-// `splits` > 1 spreads k over blocks as well; the partial sums go to the workspace and s8_reduce finishes.
+// A block owns 16 * kNBlocks columns; its 8 warps take k64 steps in turn and their int32 sums meet
+// in shared memory (any order gives the same bits). `splits` > 1 spreads k over blocks as well; the
+// partial sums go to the workspace and s8_reduce finishes.
 //
-// Floor: n * k bytes over the memory's rate; 4608 x 4608 at 3.0 TB/s: 7.1 us. In flight on one SM of an H100: 2 blocks x 8 warps x 4 KB = 64 KB, and
-// 18 KB cover 700 ns of latency at its share of 3.35 TB/s. Activations come through L1: at 64 rows with two blocks of W rows a warp reads two bytes of
-// activations per byte of W. Prediction: 75 to 85% of the floor's rate up to 16 rows, 60% at 64.
+// Floor: n * k bytes over the memory's rate; 4608 x 4608 at 3.0 TB/s: 7.1 us. In flight on one SM
+// of an H100: 2 blocks x 8 warps x 4 KB = 64 KB, and 18 KB cover 700 ns of latency at its share of
+// 3.35 TB/s. Activations come through L1: at 64 rows with two blocks of W rows a warp reads two
+// bytes of activations per byte of W. Prediction: 75 to 85% of the floor's rate up to 16 rows, 60%
+// at 64.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +43,8 @@ struct SmallMS8GemmConfig {
   static constexpr int kTileM = 8 * kMBlocks, kTileN = 16 * kNBlocks;
   static constexpr int kWarps = 8, kThreads = 32 * kWarps;
   static constexpr int kStepK = 64;
-  // Sums of one warp, [n][m]: m fastest. One word of padding per n row keeps the two reads of the reduction off the same banks.
+  // Sums of one warp, [n][m]: m fastest. One word of padding per n row keeps the two reads of the
+  // reduction off the same banks.
   static constexpr int kSumsLd = kTileM + 1;
   static constexpr int kSmemBytes = kWarps * kTileN * kSumsLd * 4;
   static_assert(kSmemBytes <= 48 * 1024);
@@ -137,7 +145,8 @@ __global__ void __launch_bounds__(C::kThreads, 2)
     }
   }
 
-  // d rows are columns of the product: acc[i][j][e] is n = 16 i + g + 8 (e / 2), m = 8 j + 2 t + e % 2.
+  // d rows are columns of the product: acc[i][j][e] is n = 16 i + g + 8 (e / 2), m = 8 j + 2 t + e
+  // % 2.
   extern __shared__ __align__(16) int32_t sums[];
 #pragma unroll
   for (int i = 0; i < kN; ++i) {

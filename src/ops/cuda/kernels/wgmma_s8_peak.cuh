@@ -1,6 +1,8 @@
-// wgmma_s8_peak: what the int8 tensor cores of Hopper do by wgmma when nothing but products is asked of them: a measured ceiling.
+// wgmma_s8_peak: what the int8 tensor cores of Hopper do by wgmma when nothing but products is
+// asked of them: a measured ceiling.
 //
-// Two warpgroups a block multiply random tiles of shared memory that were written once: m64n256k32, as the GEMM's main loop without its copies.
+// Two warpgroups a block multiply random tiles of shared memory that were written once: m64n256k32,
+// as the GEMM's main loop without its copies.
 #pragma once
 
 #include <cstdint>

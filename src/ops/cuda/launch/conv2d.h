@@ -1,4 +1,5 @@
-// Launchers of the convolutions (ops/cuda/conv2d_params.h). They allocate nothing, wait for nothing, may be captured into a graph.
+// Launchers of the convolutions (ops/cuda/conv2d_params.h). They allocate nothing, wait for
+// nothing, may be captured into a graph.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,7 +11,8 @@
 
 namespace intaglio::cuda {
 
-// kernels/sm80_conv2d.cuh: bf16 on tensor cores, sm_80 and up. nullptr, or why it cannot run these parameters on the current device.
+// kernels/sm80_conv2d.cuh: bf16 on tensor cores, sm_80 and up. nullptr, or why it cannot run these
+// parameters on the current device.
 const char* sm80_conv2d_refusal(const Conv2dParams& p);
 // cudaErrorInvalidValue where sm80_conv2d_refusal has a reason.
 cudaError_t sm80_conv2d(const Conv2dParams& p, cudaStream_t stream);

@@ -1,4 +1,5 @@
-// Which config of sm80_conv2d runs a convolution: a pure function of the sizes and of what the device has. Host only.
+// Which config of sm80_conv2d runs a convolution: a pure function of the sizes and of what the
+// device has. Host only.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +43,8 @@ constexpr double conv2d_cost(const Conv2dConfig& c, const Conv2dParams& p,
   const int64_t waves = div_up(tiles, blocks * device.sms);
   const int64_t k_bytes =
       g.taps * div_up(int64_t{2} * p.in_channels, c.tile_k_bytes) * c.tile_k_bytes;
-  // Bringing a row of operands costs as much as its products with 64 others: shared memory is as busy as the tensor cores with tiles of 128 x 128.
+  // Bringing a row of operands costs as much as its products with 64 others: shared memory is as
+  // busy as the tensor cores with tiles of 128 x 128.
   constexpr double kRowsOfCopy = 64.0;
   const double operands = 1.0 + kRowsOfCopy / c.tile_m + kRowsOfCopy / c.tile_n;
   return static_cast<double>(waves * blocks * c.tile_m * c.tile_n * k_bytes / 2) * operands;

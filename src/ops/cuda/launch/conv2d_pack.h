@@ -1,4 +1,5 @@
-// Weights of a convolution in the order that the CUDA kernels read (ops/cuda/conv2d_params.h). Host only. Inline, so that builds without CUDA test it.
+// Weights of a convolution in the order that the CUDA kernels read (ops/cuda/conv2d_params.h). Host
+// only. Inline, so that builds without CUDA test it.
 #pragma once
 
 #include <cstdint>
@@ -35,13 +36,15 @@ inline int64_t packed_conv2d_bytes(const Conv2dPack& c) {
 
 namespace detail {
 
-// Whether tap `tap` of the 3-tap window reads what tap `t` of the phase's 2-tap window reads. An even output (parity 0) has its neighbour above
-// (tap 0) in another pixel of x; an odd one has the one below (tap 2) there.
+// Whether tap `tap` of the 3-tap window reads what tap `t` of the phase's 2-tap window reads. An
+// even output (parity 0) has its neighbour above (tap 0) in another pixel of x; an odd one has the
+// one below (tap 2) there.
 constexpr bool conv2d_folds_on(int parity, int t, int tap) {
   return parity == 0 ? (tap == 0) == (t == 0) : (tap == 2) == (t == 1);
 }
 
-// Weight of one tap of one phase; `window` is [kernel, kernel] of one output and input channel. Taps are summed in float, before any rounding.
+// Weight of one tap of one phase; `window` is [kernel, kernel] of one output and input channel.
+// Taps are summed in float, before any rounding.
 inline float conv2d_phase_weight(const Conv2dPack& c, const Conv2dGeometry& g, const float* window,
                                  int phase, int tap) {
   if (c.upsample == 0) return window[tap];
@@ -59,7 +62,8 @@ inline float conv2d_phase_weight(const Conv2dPack& c, const Conv2dGeometry& g, c
 
 }  // namespace detail
 
-// w: [out_channels, in_channels, kernel, kernel]. packed: packed_conv2d_bytes(c) bytes; every byte is written. bf16 rounds to nearest even.
+// w: [out_channels, in_channels, kernel, kernel]. packed: packed_conv2d_bytes(c) bytes; every byte
+// is written. bf16 rounds to nearest even.
 inline void pack_conv2d_weights(const Conv2dPack& c, const float* w, void* packed) {
   const Conv2dGeometry g = conv2d_pack_geometry(c);
   auto* to = static_cast<unsigned char*>(packed);

@@ -1,4 +1,5 @@
-// Launch of the kernels that write weights of a weight-only format out as bf16. No allocation, no synchronisation; can be captured in a graph.
+// Launch of the kernels that write weights of a weight-only format out as bf16. No allocation, no
+// synchronisation; can be captured in a graph.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -7,8 +8,8 @@
 
 namespace intaglio::cuda {
 
-// nullptr if the kernels take these arguments, else the reason, a string literal. w (NF4, Q8_0) and out lie at multiples of 16 bytes; Q8_0 needs
-// k % 32 == 0. Reads no device memory.
+// nullptr if the kernels take these arguments, else the reason, a string literal. w (NF4, Q8_0) and
+// out lie at multiples of 16 bytes; Q8_0 needs k % 32 == 0. Reads no device memory.
 const char* dequantize_weights_refusal(const DequantizeWeightsParams& params);
 
 // cudaErrorInvalidValue for arguments that are refused; nothing is launched then.

@@ -1,5 +1,6 @@
-// Launch of the small passes over floats: check, choose, launch. No allocation, no synchronisation; can be captured in a graph.
-// A refusal is nullptr, or the reason as a string literal; it reads no device memory. A pass that is refused returns cudaErrorInvalidValue and launches nothing.
+// Launch of the small passes over floats: check, choose, launch. No allocation, no synchronisation;
+// can be captured in a graph. A refusal is nullptr, or the reason as a string literal; it reads no
+// device memory. A pass that is refused returns cudaErrorInvalidValue and launches nothing.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -16,7 +16,8 @@ bool is_fast(const GroupNormParams& p) {
          is_aligned(p.bias, 16);
 }
 
-// Depends on sizes alone, not on pointers or the device: the workspace is planned before they are known, and the order of sums is the same everywhere.
+// Depends on sizes alone, not on pointers or the device: the workspace is planned before they are
+// known, and the order of sums is the same everywhere.
 int sum_blocks(const GroupNormParams& p) {
   const int64_t pieces = div_up(p.channels, elements_of_piece(p.type));
   const int64_t rows = pieces < kGroupNormThreads ? kGroupNormThreads / pieces : 1;

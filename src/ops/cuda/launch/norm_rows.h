@@ -1,4 +1,5 @@
-// Launch of the row norms and residuals: check, choose, launch. No allocation, no synchronisation; can be captured in a graph.
+// Launch of the row norms and residuals: check, choose, launch. No allocation, no synchronisation;
+// can be captured in a graph.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -7,11 +8,13 @@
 
 namespace intaglio::cuda {
 
-// nullptr if the kernels take these arguments, else the reason, a string literal. Reads no device memory.
+// nullptr if the kernels take these arguments, else the reason, a string literal. Reads no device
+// memory.
 const char* norm_rows_refusal(const NormRowsParams& params);
 const char* residual_rows_refusal(const ResidualRowsParams& params);
 
-// cudaErrorInvalidValue for arguments that are refused; nothing is launched then. rows = 0 launches nothing and succeeds.
+// cudaErrorInvalidValue for arguments that are refused; nothing is launched then. rows = 0 launches
+// nothing and succeeds.
 cudaError_t norm_rows(const NormRowsParams& params, cudaStream_t stream);
 cudaError_t residual_rows(const ResidualRowsParams& params, cudaStream_t stream);
 

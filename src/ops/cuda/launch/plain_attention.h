@@ -1,4 +1,5 @@
-// Launcher of kernels/plain_attention.cuh: sm_75 and up, head sizes up to 1024. Allocates nothing, waits for nothing, may be captured into a graph.
+// Launcher of kernels/plain_attention.cuh: sm_75 and up, head sizes up to 1024. Allocates nothing,
+// waits for nothing, may be captured into a graph.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,7 +11,8 @@ namespace intaglio::cuda {
 // Of q, k, v and out.
 enum class AttentionType : int32_t { kF32, kBF16 };
 
-// nullptr, or why it cannot run these parameters. Any head size up to 1024, any strides and alignment; faster where all of them are multiples of four elements.
+// nullptr, or why it cannot run these parameters. Any head size up to 1024, any strides and
+// alignment; faster where all of them are multiples of four elements.
 const char* plain_attention_refusal(const AttentionParams& p, AttentionType type);
 
 // cudaErrorInvalidValue where the refusal has a reason.

@@ -8,7 +8,8 @@
 
 namespace intaglio::cuda {
 
-// w: `count` values of bf16 as one run. codes: [nf4_code_bytes(count)], absmax: [nf4_blocks(count)].
+// w: `count` values of bf16 as one run. codes: [nf4_code_bytes(count)], absmax:
+// [nf4_blocks(count)].
 cudaError_t quantize_nf4(const void* w, int64_t count, uint8_t* codes, float* absmax,
                          cudaStream_t stream);
 

@@ -1,4 +1,5 @@
-// How many threads share a row, and how much of it each holds: pure functions of the sizes, host only.
+// How many threads share a row, and how much of it each holds: pure functions of the sizes, host
+// only.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,12 @@ struct RowLimits {
 };
 
 // A row of `pieces` pieces, 4 or 8 columns each.
-// Up to 128 pieces a warp has the row to itself: no barrier, and four rows a block are few enough to spread over the machine.
-// Above, the fewest pieces a thread for which the block stays at target_threads: several blocks an SM hide each other's barriers. What counts is the bytes of all rows an SM holds at
-// once, and a thread with more pieces has fewer registers beside them: transforms that hold floats and have a second barrier want small blocks (192), the plain ones have room (384).
+// Up to 128 pieces a warp has the row to itself: no barrier, and four rows a block are few enough
+// to spread over the machine. Above, the fewest pieces a thread for which the block stays at
+// target_threads: several blocks an SM hide each other's barriers. What counts is the bytes of all
+// rows an SM holds at once, and a thread with more pieces has fewer registers beside them:
+// transforms that hold floats and have a second barrier want small blocks (192), the plain ones
+// have room (384).
 inline RowShape quantize_rows_shape(int64_t pieces, const RowLimits& limits) {
   for (int chunks : {1, 2, 4}) {
     if (pieces <= 32 * chunks) return {.threads = 128, .rows = 4, .chunks = chunks};
@@ -40,8 +44,8 @@ inline RowShape quantize_rows_shape(int64_t pieces, const RowLimits& limits) {
 inline constexpr int kRotateMostThreads = 512;  // their scratch memory stays below 48 KiB
 inline constexpr int kRotateMostChunks = 3;
 
-// Pieces of 16 columns. Groups above 256 are exchanged among 256 threads, so their blocks are multiples of that.
-// The fewest idle threads win; among equals the fewer pieces a thread.
+// Pieces of 16 columns. Groups above 256 are exchanged among 256 threads, so their blocks are
+// multiples of that. The fewest idle threads win; among equals the fewer pieces a thread.
 inline RowShape rotate_rows_shape(int64_t pieces, int group) {
   const int step = group > 256 ? 256 : 32;
   RowShape best{.threads = kRotateMostThreads, .rows = 1, .chunks = 0};

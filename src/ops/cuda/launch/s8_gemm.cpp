@@ -60,7 +60,8 @@ const char* refusal(const S8GemmParams& p, const S8GemmChoice& choice, int confi
 }
 
 S8GemmShape shape_of(const S8GemmParams& p, bool aligned) {
-  // Aligned rows serve any k: their padding is read but counts for nothing. The tables know such a k by its next multiple.
+  // Aligned rows serve any k: their padding is read but counts for nothing. The tables know such a
+  // k by its next multiple.
   const int64_t k = aligned ? (p.k + kRowAlignment - 1) / kRowAlignment * kRowAlignment : p.k;
   return {p.m, p.n, k, p.epilogue, p.out_type};
 }

@@ -1,4 +1,5 @@
-// Launcher of kernels/sm75_s8_gemm.cuh: sm_75 and up. Allocates nothing, waits for nothing, may be captured into a graph.
+// Launcher of kernels/sm75_s8_gemm.cuh: sm_75 and up. Allocates nothing, waits for nothing, may be
+// captured into a graph.
 #pragma once
 
 #include <span>

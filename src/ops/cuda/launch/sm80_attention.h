@@ -1,4 +1,5 @@
-// Launchers of kernels/sm80_attention.cuh: sm_80 and up, head sizes 64, 128, 256. They allocate nothing, wait for nothing, and may be captured into a graph.
+// Launchers of kernels/sm80_attention.cuh: sm_80 and up, head sizes 64, 128, 256. They allocate
+// nothing, wait for nothing, and may be captured into a graph.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -31,8 +32,8 @@ struct Sm80AttentionDevice {
   int l2_bytes;
 };
 
-// The config for these parameters: of those of the head size that fit, the first; but where its blocks do not fill the device, the one of the smallest tile of
-// queries. -1: none. Pure.
+// The config for these parameters: of those of the head size that fit, the first; but where its
+// blocks do not fill the device, the one of the smallest tile of queries. -1: none. Pure.
 int sm80_attention_choice(std::span<const Sm80AttentionInfo> configs, const AttentionParams& p,
                           const Sm80AttentionDevice& device);
 

@@ -1,4 +1,5 @@
-// Launcher of kernels/sm80_s8_gemm.cuh: sm_80 and up. Allocates nothing, waits for nothing, may be captured into a graph.
+// Launcher of kernels/sm80_s8_gemm.cuh: sm_80 and up. Allocates nothing, waits for nothing, may be
+// captured into a graph.
 #pragma once
 
 #include <span>
@@ -7,7 +8,8 @@
 
 namespace intaglio::cuda {
 
-// In no order of merit; those with smem_bytes <= 99 KB run on every card from sm_80, the others on sm_80 and sm_90. The last one takes unaligned rows.
+// In no order of merit; those with smem_bytes <= 99 KB run on every card from sm_80, the others on
+// sm_80 and sm_90. The last one takes unaligned rows.
 std::span<const S8GemmConfig> sm80_s8_gemm_configs();
 
 // nullptr, or why this config cannot run these parameters on the current device.

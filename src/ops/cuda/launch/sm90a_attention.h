@@ -1,5 +1,5 @@
-// Launches of Hopper's attention kernels (sm_90a only). Host side only. Formula, layouts, alignment: ops/cuda/attention_params.h.
-// Neither allocates nor synchronises; both can be captured.
+// Launches of Hopper's attention kernels (sm_90a only). Host side only. Formula, layouts,
+// alignment: ops/cuda/attention_params.h. Neither allocates nor synchronises; both can be captured.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,7 +10,8 @@
 
 namespace intaglio::cuda {
 
-// nullptr if the kernel can serve `p`, else why not. bf16: q, k, v and out are bf16. s8: q and k are int8 with scales, v and out bf16.
+// nullptr if the kernel can serve `p`, else why not. bf16: q, k, v and out are bf16. s8: q and k
+// are int8 with scales, v and out bf16.
 const char* sm90a_bf16_attention_refusal(const AttentionParams& p);
 const char* sm90a_s8_attention_refusal(const AttentionParams& p);
 

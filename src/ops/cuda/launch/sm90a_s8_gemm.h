@@ -28,7 +28,8 @@ struct Sm90aS8GemmSchedule {
 // Device memory that the product with this split needs; 0 for split_k <= 1.
 size_t sm90a_s8_gemm_workspace_bytes(const S8GemmParams& p, int config, int split_k);
 
-// No allocation, no synchronisation, capturable. cudaErrorInvalidValue if refused. `workspace` is 16-byte aligned.
+// No allocation, no synchronisation, capturable. cudaErrorInvalidValue if refused. `workspace` is
+// 16-byte aligned.
 cudaError_t sm90a_s8_gemm(const S8GemmParams& p, int config, const Sm90aS8GemmSchedule& schedule,
                           void* workspace, cudaStream_t stream);
 

@@ -1,4 +1,5 @@
-// Launcher of kernels/small_m_s8_gemm.cuh: sm_80 and up, few rows. Allocates nothing, waits for nothing, may be captured into a graph.
+// Launcher of kernels/small_m_s8_gemm.cuh: sm_80 and up, few rows. Allocates nothing, waits for
+// nothing, may be captured into a graph.
 #pragma once
 
 #include <span>

@@ -1,4 +1,5 @@
-// Tensor maps: what the copy engine (ptx/tma.cuh) needs to know of a tensor in global memory. Host side only; encoded anew for each launch.
+// Tensor maps: what the copy engine (ptx/tma.cuh) needs to know of a tensor in global memory. Host
+// side only; encoded anew for each launch.
 #pragma once
 
 #include <cuda.h>

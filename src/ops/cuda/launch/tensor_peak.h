@@ -21,7 +21,8 @@ size_t tensor_peak_sink_bytes(int multiprocessors);
 cudaError_t mma_s8_peak(const TensorPeakLaunch& launch);
 double mma_s8_peak_operations(const TensorPeakLaunch& launch);
 
-// wgmma with operands in shared memory: sm_90a, and only where that family was compiled (the operations are not done otherwise).
+// wgmma with operands in shared memory: sm_90a, and only where that family was compiled (the
+// operations are not done otherwise).
 cudaError_t wgmma_s8_peak(const TensorPeakLaunch& launch);
 double wgmma_s8_peak_operations(const TensorPeakLaunch& launch);
 

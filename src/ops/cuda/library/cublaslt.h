@@ -1,5 +1,7 @@
-// Products of cuBLASLt: the engine's float products on a GPU, and what INT8 is measured against. Row-major [m, k] x [n, k]^T -> [m, n].
-// The library is loaded when it is first asked for (libcublasLt.so.13, else .12): nothing links to it, and without it other kernels serve, and the comparisons are left out.
+// Products of cuBLASLt: the engine's float products on a GPU, and what INT8 is measured against.
+// Row-major [m, k] x [n, k]^T -> [m, n]. The library is loaded when it is first asked for
+// (libcublasLt.so.13, else .12): nothing links to it, and without it other kernels serve, and the
+// comparisons are left out.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -56,9 +58,11 @@ class LtProduct {
   virtual int algorithms() const = 0;
   virtual void use_algorithm(int index) = 0;
 
-  // `workspace`: kWorkspaceBytes, at a multiple of 256 bytes. Capturable. Threads may run one product at the same time: nothing of a call is kept.
+  // `workspace`: kWorkspaceBytes, at a multiple of 256 bytes. Capturable. Threads may run one
+  // product at the same time: nothing of a call is kept.
   virtual cudaError_t run(const LtCall& call, void* workspace, cudaStream_t stream) const = 0;
-  // With the scales it was made with, in a workspace of the product's own that the first call allocates: for benchmarks, one thread.
+  // With the scales it was made with, in a workspace of the product's own that the first call
+  // allocates: for benchmarks, one thread.
   cudaError_t run(const void* a, const void* w, void* out, cudaStream_t stream);
 
  protected:

@@ -1,4 +1,5 @@
-// Blocks of a cluster, warpgroups, named barriers, register hand-over (sm_90). One instruction, one function.
+// Blocks of a cluster, warpgroups, named barriers, register hand-over (sm_90). One instruction, one
+// function.
 #pragma once
 
 #include <cstdint>

@@ -1,18 +1,21 @@
-// Conversion of floats to e4m3: sign, 4 bits of exponent with bias 7, 3 of mantissa; no Inf, NaN is 0x7f, the largest value 448 (0x7e), the least 2^-9 (0x01).
+// Conversion of floats to e4m3: sign, 4 bits of exponent with bias 7, 3 of mantissa; no Inf, NaN is
+// 0x7f, the largest value 448 (0x7e), the least 2^-9 (0x01).
 #pragma once
 
 #include <cstdint>
 
 namespace intaglio::cuda::ptx {
 
-// One value without the instruction, in integers of 32 bits: cheaper in registers than a detour over double.
+// One value without the instruction, in integers of 32 bits: cheaper in registers than a detour
+// over double.
 __device__ __forceinline__ uint32_t e4m3_in_software(float x) {
   const uint32_t bits = __float_as_uint(x), sign = bits >> 24 & 0x80u;
   const uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return 0x7fu;
   if (magnitude >= 0x43e00000u) return sign | 0x7eu;  // 448 and above
   if (magnitude < 0x3c800000u) {
-    // Below 2^-6 the codes are multiples of 2^-9, which is the step of floats from 2^14 on: the sum rounds and ends in the code.
+    // Below 2^-6 the codes are multiples of 2^-9, which is the step of floats from 2^14 on: the sum
+    // rounds and ends in the code.
     const float sum = __fadd_rn(__uint_as_float(magnitude), 16384.0f);
     return sign | (__float_as_uint(sum) - 0x46800000u);
   }

@@ -5,7 +5,8 @@
 
 namespace intaglio::cuda::ptx {
 
-// 16 bytes that are read once: past L1. Volatile keeps several of them together, ahead of the first use.
+// 16 bytes that are read once: past L1. Volatile keeps several of them together, ahead of the first
+// use.
 __device__ __forceinline__ uint4 ld_global_stream_16(const void* from) {
   uint4 v;
   asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"

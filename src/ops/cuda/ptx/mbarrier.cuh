@@ -1,4 +1,5 @@
-// mbarrier: arrival counters in shared memory with a phase bit. One instruction, one function. Addresses are shared-memory addresses (32 bits).
+// mbarrier: arrival counters in shared memory with a phase bit. One instruction, one function.
+// Addresses are shared-memory addresses (32 bits).
 #pragma once
 
 #include <cstdint>

@@ -5,7 +5,8 @@
 
 namespace intaglio::cuda::ptx {
 
-// a: 16 x 16, b: 16 x 8, d: 16 x 8; a register holds two neighbours in k, the lower one in the low half. With g = lane / 4 and t = lane % 4:
+// a: 16 x 16, b: 16 x 8, d: 16 x 8; a register holds two neighbours in k, the lower one in the low
+// half. With g = lane / 4 and t = lane % 4:
 //   a[0] row g, k 2t, 2t + 1   a[1] row g + 8   a[2] row g, k 8 + 2t, 9 + 2t   a[3] row g + 8, k 8 + 2t, 9 + 2t
 //   b0 column g, k 2t, 2t + 1   b1 column g, k 8 + 2t, 9 + 2t
 //   d[0], d[1] row g, columns 2t, 2t + 1   d[2], d[3] row g + 8

@@ -1,4 +1,5 @@
-// The bulk tensor copy engine (sm_90): tiles between global and shared memory, addressed by a tensor map. One instruction, one function.
+// The bulk tensor copy engine (sm_90): tiles between global and shared memory, addressed by a
+// tensor map. One instruction, one function.
 #pragma once
 
 #include <cuda.h>
@@ -10,7 +11,8 @@ namespace intaglio::cuda::ptx {
 __device__ inline void tma_prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
-// Box at (x, y), x along the contiguous dimension, into shared memory `target`; completes `barrier` by the box's bytes.
+// Box at (x, y), x along the contiguous dimension, into shared memory `target`; completes `barrier`
+// by the box's bytes.
 __device__ inline void tma_load_2d(uint32_t target, const CUtensorMap* map, int32_t x, int32_t y,
                                    uint32_t barrier) {
   asm volatile(
@@ -19,7 +21,8 @@ __device__ inline void tma_load_2d(uint32_t target, const CUtensorMap* map, int3
       "l"(map), "r"(x), "r"(y), "r"(barrier)
       : "memory");
 }
-// The same into every block of the cluster whose bit is set in `blocks`, at the same offsets, completing each block's own barrier.
+// The same into every block of the cluster whose bit is set in `blocks`, at the same offsets,
+// completing each block's own barrier.
 __device__ inline void tma_load_2d_multicast(uint32_t target, const CUtensorMap* map, int32_t x,
                                              int32_t y, uint32_t barrier, uint16_t blocks) {
   asm volatile(

@@ -1,4 +1,5 @@
-// The copy engine with three coordinates (sm_90); the rest of it is in ptx/tma.cuh. One instruction, one function.
+// The copy engine with three coordinates (sm_90); the rest of it is in ptx/tma.cuh. One
+// instruction, one function.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,8 @@
 
 namespace intaglio::cuda::ptx {
 
-// Where a box begins: x along the contiguous dimension. What lies outside the tensor reads as zero and counts in the bytes all the same.
+// Where a box begins: x along the contiguous dimension. What lies outside the tensor reads as zero
+// and counts in the bytes all the same.
 struct BoxAt {
   int32_t x, y, z;
 };

@@ -1,6 +1,8 @@
-// wgmma for int8: one instruction, one function. D[64, N] (int32, registers) = A[64, 32] B[N, 32]^T (+ D), both operands K-major in shared memory.
+// wgmma for int8: one instruction, one function. D[64, N] (int32, registers) = A[64, 32] B[N, 32]^T
+// (+ D), both operands K-major in shared memory.
 //
-// A warpgroup's D: thread t of warp w holds rows 16 w + t / 4 and + 8; d[4 j + {0, 1}] are columns 8 j + 2 (t % 4) + {0, 1} of the first row, d[4 j + {2, 3}] of the second.
+// A warpgroup's D: thread t of warp w holds rows 16 w + t / 4 and + 8; d[4 j + {0, 1}] are columns
+// 8 j + 2 (t % 4) + {0, 1} of the first row, d[4 j + {2, 3}] of the second.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +20,9 @@ __device__ inline void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// Descriptor of a K-major operand in shared memory with the 128-byte swizzle: rows of 128 bytes, 8-row groups 1024 bytes apart.
-// `address`: shared-memory address of the operand's first byte; the tile itself begins at a multiple of 1024.
+// Descriptor of a K-major operand in shared memory with the 128-byte swizzle: rows of 128 bytes,
+// 8-row groups 1024 bytes apart. `address`: shared-memory address of the operand's first byte; the
+// tile itself begins at a multiple of 1024.
 __device__ inline uint64_t wgmma_descriptor_128b(uint32_t address) {
   constexpr uint64_t kGroupStride =
       1024 >> 4;                        // bits 32..45: bytes between 8-row groups, in 16-byte units

@@ -1,16 +1,21 @@
-// The wgmma instructions of attention (sm_90a): one instruction, one function. Layout of D: ptx/wgmma.cuh.
+// The wgmma instructions of attention (sm_90a): one instruction, one function. Layout of D:
+// ptx/wgmma.cuh.
 //
 // WgmmaScores<bf16 or s8, n>    D[64, n] = A[64, 32 bytes] B[n, 32 bytes]^T (+ D), both operands in shared memory, K-major (a row's bytes lie together along k)
 // WgmmaValues<n>                D[64, n] (float) += A[64, 16] B[16, n], bf16, A in registers, B in shared memory as it lies: rows of k, columns together (MN-major)
 //
-// A in registers: D of a product in 16-bit pairs. Thread t of warp w: a[0] row 16 w + t / 4, k 2 (t % 4) + {0, 1}; a[1] row + 8; a[2] k + 8; a[3] row + 8, k + 8.
-// So columns 16 s .. 16 s + 15 of D, packed in order (d[8 s], d[8 s + 1]), (d[8 s + 2], d[8 s + 3]), ... are A of step s.
+// A in registers: D of a product in 16-bit pairs. Thread t of warp w: a[0] row 16 w + t / 4, k 2 (t
+// % 4) + {0, 1}; a[1] row + 8; a[2] k + 8; a[3] row + 8, k + 8. So columns 16 s .. 16 s + 15 of D,
+// packed in order (d[8 s], d[8 s + 1]), (d[8 s + 2], d[8 s + 3]), ... are A of step s.
 //
-// Descriptor of the MN-major B. A tile of V in shared memory is boxes of 64 columns: [columns / 64][keys][64] bf16. A row of a box is 128 bytes, the eight 16-byte chunks of a
-// row are XORed with row % 8: the 128-byte swizzle, which repeats every 8 rows = 1024 bytes. The unit wgmma reads is one such 8 x 64 block: 64 neighbours in n by 8 in k.
+// Descriptor of the MN-major B. A tile of V in shared memory is boxes of 64 columns: [columns /
+// 64][keys][64] bf16. A row of a box is 128 bytes, the eight 16-byte chunks of a row are XORed with
+// row % 8: the 128-byte swizzle, which repeats every 8 rows = 1024 bytes. The unit wgmma reads is
+// one such 8 x 64 block: 64 neighbours in n by 8 in k.
 //   stride offset:  from a block to the next one along k: 8 rows further in the same box, 1024 bytes. A k16 step reads two.
-//   leading offset: from a block to the next one along n: the next box, keys * 128 bytes. n = 256 reads four.
-// The next k16 step starts 16 rows = 2048 bytes further, a multiple of 1024, so the swizzle's pattern starts where the descriptor says.
+//   leading offset: from a block to the next one along n: the next box, keys * 128 bytes. n = 256
+//   reads four. The next k16 step starts 16 rows = 2048 bytes further, a multiple of 1024, so the
+//   swizzle's pattern starts where the descriptor says.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +34,8 @@ __device__ __forceinline__ uint64_t wgmma_descriptor_mn_128b(uint32_t address, u
          (kSwizzle128B << 62);
 }
 
-// A wgmma writes its D, and reads A in registers, until it is waited for; the compiler takes both as done where the instruction stands. This pins registers to their side of a wait.
+// A wgmma writes its D, and reads A in registers, until it is waited for; the compiler takes both
+// as done where the instruction stands. This pins registers to their side of a wait.
 template <int kCount>
 __device__ __forceinline__ void pin_registers(float (&r)[kCount]) {
 #pragma unroll
@@ -52,7 +58,8 @@ enum class ScoreType { kBF16, kS8 };
 template <ScoreType kType, int kN>
 struct WgmmaScores;
 
-// start: D = A B^T, what was in D does not matter. add: D += A B^T. `regs` = n / 2; `a` and `b` = regs and regs + 1, the numbers of the operands after D.
+// start: D = A B^T, what was in D does not matter. add: D += A B^T. `regs` = n / 2; `a` and `b` =
+// regs and regs + 1, the numbers of the operands after D.
 #define INTAGLIO_WGMMA_SCORES(type, element, n, regs, a, b, instruction, c, tail)            \
   template <>                                                                                \
   struct WgmmaScores<type, n> {                                                              \
@@ -91,7 +98,8 @@ INTAGLIO_WGMMA_SCORES_S8(128, 64, 64, 65)
 template <int kN>
 struct WgmmaValues;
 
-// `a` .. `d`, `b`: the numbers of the five operands after D. The tail: both operands times 1, B transposed, that is MN-major.
+// `a` .. `d`, `b`: the numbers of the five operands after D. The tail: both operands times 1, B
+// transposed, that is MN-major.
 #define INTAGLIO_WGMMA_VALUES(n, regs, a0, a1, a2, a3, b)                                     \
   template <>                                                                                 \
   struct WgmmaValues<n> {                                                                     \

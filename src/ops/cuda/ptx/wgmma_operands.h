@@ -1,4 +1,5 @@
-// Operand lists of wgmma: a warpgroup's D of n columns is n / 2 registers of a thread, all of them named one by one in the instruction.
+// Operand lists of wgmma: a warpgroup's D of n columns is n / 2 registers of a thread, all of them
+// named one by one in the instruction.
 //
 // INTAGLIO_WGMMA_TEXT_r   "%0, %1, ..., %(r - 1)", the first r operands of an asm statement, as text
 // INTAGLIO_WGMMA_LIST_r   c(d[0]), c(d[1]), ..., c(d[r - 1]), the same operands with constraint c

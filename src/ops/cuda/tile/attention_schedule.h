@@ -1,8 +1,10 @@
 // Which rows and keys a block of an attention kernel works on. Host and device; checked on the CPU.
 //
-// A block takes `tile_rows` queries of one head. Without a causal mask all blocks cost the same, and the blocks of a head come one after another: those that run at once share
-// a few heads' keys and values in L2. With it the blocks with most keys come first, over all heads, so that what is left at the end is short; neighbouring blocks are
-// then neighbouring heads, which share keys and values when queries are grouped.
+// A block takes `tile_rows` queries of one head. Without a causal mask all blocks cost the same,
+// and the blocks of a head come one after another: those that run at once share a few heads' keys
+// and values in L2. With it the blocks with most keys come first, over all heads, so that what is
+// left at the end is short; neighbouring blocks are then neighbouring heads, which share keys and
+// values when queries are grouped.
 // Rows past the last token belong to nobody.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The work items of a persistent kernel whose clusters each compute a tile: tiles of the output, or pieces of k of them. Host and device; checked on
-// the CPU.
+// The work items of a persistent kernel whose clusters each compute a tile: tiles of the output, or
+// pieces of k of them. Host and device; checked on the CPU.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ struct ClusterSchedule {
   int32_t splits;            // of k
   int32_t k_tiles;           // of the whole product
   int32_t k_tiles_of_split;  // of all splits but the last, which may have fewer
-  // Rows in a band of the raster: a band is walked column by column, so that what runs at once shares A within a band and few columns of W.
+  // Rows in a band of the raster: a band is walked column by column, so that what runs at once
+  // shares A within a band and few columns of W.
   int32_t band;
 
   struct Item {

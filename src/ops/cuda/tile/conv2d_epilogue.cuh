@@ -1,8 +1,11 @@
-// From a warp's float sums of a convolution to y: + bias, + add, each rounded, then rounded to the type of y.
+// From a warp's float sums of a convolution to y: + bias, + add, each rounded, then rounded to the
+// type of y.
 //
-// An accumulator has two adjacent channels of a pixel in a lane. Four lanes hold a pixel's 32 channels as 4-byte pieces of four blocks of 8; an
-// exchange of 4 x 4 pieces (four shuffles, tile/epilogue.cuh) gives each lane a whole block, 16 bytes to store. The exchange undoes itself, so `add`
-// comes in by the same way. Every access is of full 32-byte sectors, with no shared memory and no barrier.
+// An accumulator has two adjacent channels of a pixel in a lane. Four lanes hold a pixel's 32
+// channels as 4-byte pieces of four blocks of 8; an exchange of 4 x 4 pieces (four shuffles,
+// tile/epilogue.cuh) gives each lane a whole block, 16 bytes to store. The exchange undoes itself,
+// so `add` comes in by the same way. Every access is of full 32-byte sectors, with no shared memory
+// and no barrier.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -15,7 +18,8 @@
 
 namespace intaglio::cuda {
 
-// Elements from the start of y (and of add) to the first channel of the pixel; -1 past the last pixel.
+// Elements from the start of y (and of add) to the first channel of the pixel; -1 past the last
+// pixel.
 __device__ __forceinline__ int64_t conv2d_output_offset(const Conv2dParams& p,
                                                         const Conv2dGeometry& g, int phase,
                                                         int pixel) {
@@ -32,7 +36,8 @@ __device__ __forceinline__ float2 conv2d_unpack_pair(uint32_t pair) {
   return v.value;
 }
 
-// A warp's tile of a bf16 output whose channels come in aligned eights: 16-byte loads of add and 16-byte stores. All 32 lanes call it.
+// A warp's tile of a bf16 output whose channels come in aligned eights: 16-byte loads of add and
+// 16-byte stores. All 32 lanes call it.
 template <int kMi, int kNi>
 __device__ __forceinline__ void write_conv2d_blocks(const Conv2dParams& p, const Conv2dGeometry& g,
                                                     int phase, int lane, int row0, int col0,
@@ -48,7 +53,8 @@ __device__ __forceinline__ void write_conv2d_blocks(const Conv2dParams& p, const
                   ? __ldg(reinterpret_cast<const float2*>(p.bias + col))
                   : float2{-0.0f, -0.0f};
   }
-  // Two m16 rows of add in flight. Plain loads: add may be y, and each lane reads what it alone will write.
+  // Two m16 rows of add in flight. Plain loads: add may be y, and each lane reads what it alone
+  // will write.
   int64_t at[2][2];
   uint4 added[2][2][kGroups];
   const auto load = [&](int mi) {

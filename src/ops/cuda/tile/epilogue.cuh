@@ -1,16 +1,20 @@
-// From int32 accumulators in registers to output rows in global memory; for every kernel whose warp holds m16 x n8 blocks in the
-// layout of mma.sync and wgmma (tile/mma_layout.h): with g = lane / 4, t = lane % 4
+// From int32 accumulators in registers to output rows in global memory; for every kernel whose warp
+// holds m16 x n8 blocks in the layout of mma.sync and wgmma (tile/mma_layout.h): with g = lane / 4,
+// t = lane % 4
 //
 //   acc[j][0], acc[j][1]: row g,     columns 8 j + 2 t + {0, 1}
 //   acc[j][2], acc[j][3]: row g + 8, the same columns
 //
-//   y = float(acc) * (a_scale_row * w_scale_col) + bias, each step rounded: the bits of the CPU reference. Hence the _rn intrinsics,
+//   y = float(acc) * (a_scale_row * w_scale_col) + bias, each step rounded: the bits of the CPU
+//   reference. Hence the _rn intrinsics,
 //   which the compiler must not contract to a fused multiply-add.
 //
-// Work goes by 32 columns (four blocks): that is one group of gated pairs (blocks 0, 1 gate, 2, 3 up), and for 2-byte outputs four lanes hold
-// four blocks of a row as 4-byte pieces. A transpose of 4 x 4 pieces between the four lanes (four shuffles) gives each lane a whole
-// block, 16 bytes. So every store writes full 32-byte sectors with no trip through shared memory, no barrier and no bytes taken from the
-// main loop's stages. 4-byte outputs write full sectors without it: four lanes x 8 bytes.
+// Work goes by 32 columns (four blocks): that is one group of gated pairs (blocks 0, 1 gate, 2, 3
+// up), and for 2-byte outputs four lanes hold four blocks of a row as 4-byte pieces. A transpose of
+// 4 x 4 pieces between the four lanes (four shuffles) gives each lane a whole block, 16 bytes. So
+// every store writes full 32-byte sectors with no trip through shared memory, no barrier and no
+// bytes taken from the main loop's stages. 4-byte outputs write full sectors without it: four lanes
+// x 8 bytes.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -24,7 +28,8 @@
 
 namespace intaglio::cuda {
 
-// Scales and biases of two adjacent columns. -0 stands for no bias: x + -0 is x for every x, both zeros included.
+// Scales and biases of two adjacent columns. -0 stands for no bias: x + -0 is x for every x, both
+// zeros included.
 struct ColumnPair {
   float scale0, scale1, bias0, bias1;
 };
@@ -101,7 +106,8 @@ __device__ __forceinline__ uint32_t pack_half_pair(float2 y, DType type) {
   return *reinterpret_cast<const uint32_t*>(&v);
 }
 
-// Before: v[j] is this lane's piece of block j. After: v[i] is lane i's (of the four) piece of block lane % 4.
+// Before: v[j] is this lane's piece of block j. After: v[i] is lane i's (of the four) piece of
+// block lane % 4.
 __device__ __forceinline__ void quad_transpose(uint32_t (&v)[4], int lane) {
   constexpr uint32_t kAll = 0xffffffffu;
 #pragma unroll
@@ -187,9 +193,9 @@ __device__ __forceinline__ void gate_m16n32(float2 (&y)[2][2], const float (&row
   }
 }
 
-// Columns col0 .. col0 + 31 of the rows row0 .. row0 + 15 of a warp; `columns[j]` belongs to columns
-// col0 + 8 j + 2 t. Gated, 16 output columns from col0 / 2. The checked form takes any output:
-// ragged columns, any alignment, any type.
+// Columns col0 .. col0 + 31 of the rows row0 .. row0 + 15 of a warp; `columns[j]` belongs to
+// columns col0 + 8 j + 2 t. Gated, 16 output columns from col0 / 2. The checked form takes any
+// output: ragged columns, any alignment, any type.
 template <class Epilogue>
 __device__ __forceinline__ void write_m16n32_checked(const OutputView& out, int lane, int row0,
                                                      int col0, const float (&row_scale)[2],
@@ -224,14 +230,16 @@ __device__ __forceinline__ void write_m16n32_checked(const OutputView& out, int 
   }
 }
 
-// Whether a warp's tile lies inside the output, of 2 bytes an element in aligned rows, with scales and biases in aligned pairs.
+// Whether a warp's tile lies inside the output, of 2 bytes an element in aligned rows, with scales
+// and biases in aligned pairs.
 __device__ __forceinline__ bool is_whole_tile(const S8GemmParams& p, const OutputView& out,
                                               int rows_end, int cols_end) {
   const auto pairs = [](const float* x) { return reinterpret_cast<uintptr_t>(x) % 8 == 0; };
   return out.blocks && rows_end <= p.m && cols_end <= p.n && pairs(p.w_scale_col) && pairs(p.bias);
 }
 
-// Such a tile: a straight line of code without checks, in which the loads of scales can go ahead. Every lane stores 16 bytes; all 32 lanes call it.
+// Such a tile: a straight line of code without checks, in which the loads of scales can go ahead.
+// Every lane stores 16 bytes; all 32 lanes call it.
 template <int kMi, int kNi, DType kType, class Epilogue>
 __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane, int row0,
                                                  int col0, const int32_t (&acc)[kMi][kNi][4]) {
@@ -247,7 +255,8 @@ __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane
 #pragma unroll
   for (int mi = 0; mi < kMi; ++mi)
     if (kEarly) load_row_scales(mi);
-  // Gated: the two blocks of two rows are the four pieces of the transpose, so a store writes 32 bytes of 16 rows.
+  // Gated: the two blocks of two rows are the four pieces of the transpose, so a store writes 32
+  // bytes of 16 rows.
   auto* const first = static_cast<uint16_t*>(p.out) +
                       int64_t{kGated ? row + lane % 4 / 2 * 8 : row} * p.ldo +
                       (kGated ? col0 / 2 + lane % 2 * 8 : col0 + 8 * (lane % 4));
@@ -292,8 +301,9 @@ __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane
   }
 }
 
-// A warp's whole tile: kMi x 16 rows from row0, kNi x 8 columns from col0 (a multiple of 32, the same in all lanes). The choice of output is
-// made once, outside the unrolled loops, so that the usual one is a straight line of code.
+// A warp's whole tile: kMi x 16 rows from row0, kNi x 8 columns from col0 (a multiple of 32, the
+// same in all lanes). The choice of output is made once, outside the unrolled loops, so that the
+// usual one is a straight line of code.
 template <int kMi, int kNi>
 __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane, int row0, int col0,
                                                 const int32_t (&acc)[kMi][kNi][4]) {

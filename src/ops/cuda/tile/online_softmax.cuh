@@ -1,13 +1,17 @@
-// Softmax of rows whose logits come tile by tile, in the registers of a wgmma accumulator (ptx/wgmma.cuh): a thread has two rows, x[4 g + {0, 1}] of the first, x[4 g + {2, 3}]
-// of the second, and shares them with the three other threads of its quad.
+// Softmax of rows whose logits come tile by tile, in the registers of a wgmma accumulator
+// (ptx/wgmma.cuh): a thread has two rows, x[4 g + {0, 1}] of the first, x[4 g + {2, 3}] of the
+// second, and shares them with the three other threads of its quad.
 //
 //   p = 2^(x - reference),  sum += p        out = (sum of p v) / sum
 //
-// Any reference gives the same quotient, as long as nothing overflows. So it need not be the row's maximum: it is raised, to the maximum, only when a logit exceeds it by
-// more than kSlack, for then p would exceed 2^kSlack. What was summed up so far is multiplied by `correction` when that happens: seldom after the first tiles, so the rescaling
-// of the output nearly goes away. float and bf16 are as exact at 2^kSlack as at 1.
+// Any reference gives the same quotient, as long as nothing overflows. So it need not be the row's
+// maximum: it is raised, to the maximum, only when a logit exceeds it by more than kSlack, for then
+// p would exceed 2^kSlack. What was summed up so far is multiplied by `correction` when that
+// happens: seldom after the first tiles, so the rescaling of the output nearly goes away. float and
+// bf16 are as exact at 2^kSlack as at 1.
 // Each row decides for itself: its bits depend on no other row.
-// NaN: a logit that is NaN makes p, the sum and the output NaN. Maxima pass over it. A row of which all logits are -inf is NaN (0 / 0).
+// NaN: a logit that is NaN makes p, the sum and the output NaN. Maxima pass over it. A row of which
+// all logits are -inf is NaN (0 / 0).
 #pragma once
 
 #include <cstdint>
@@ -27,7 +31,8 @@ struct OnlineSoftmax {
   float correction
       [2];  // of what was summed up before the newest tile; 1 unless the row's reference rose
 
-  // Logits x * unit in units of log2 (unit > 0) become p. True in all lanes if any row of the warp rose. All 32 lanes call it.
+  // Logits x * unit in units of log2 (unit > 0) become p. True in all lanes if any row of the warp
+  // rose. All 32 lanes call it.
   __device__ __forceinline__ bool step(float (&x)[kCount], float unit) {
     bool rose[2];
 #pragma unroll

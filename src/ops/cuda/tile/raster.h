@@ -1,7 +1,8 @@
 // The order in which output tiles are computed. Host and device; checked on the CPU.
 //
-// Tiles that run at the same time share operands through L2 when they form a block close to a square in bytes. The columns of tiles are cut
-// into groups of `group_n`; a group is walked row by row:
+// Tiles that run at the same time share operands through L2 when they form a block close to a
+// square in bytes. The columns of tiles are cut into groups of `group_n`; a group is walked row by
+// row:
 //
 //        group 0      group 1        group_n = 3
 //      0   1   2  | 12  13  14

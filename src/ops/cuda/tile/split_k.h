@@ -1,4 +1,5 @@
-// How k is cut when there are fewer output tiles than the card has room for. Host only; checked on the CPU.
+// How k is cut when there are fewer output tiles than the card has room for. Host only; checked on
+// the CPU.
 #pragma once
 
 #include <cstddef>

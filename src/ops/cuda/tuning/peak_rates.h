@@ -11,7 +11,8 @@ struct PeakRates {
   bool data_sheet = false;  // else multiprocessors x clock x operations a clock of the architecture
 };
 
-// By the device's name, as the driver reports it; for a card that is not known, from its size and `clock_ghz`. bf16 and fp8 accumulate in float.
+// By the device's name, as the driver reports it; for a card that is not known, from its size and
+// `clock_ghz`. bf16 and fp8 accumulate in float.
 PeakRates peak_rates(const CudaDevice& device, double clock_ghz);
 
 }  // namespace intaglio::cuda

@@ -1,4 +1,5 @@
-// Which int8 GEMM kernel runs a product on a GPU, as data: chosen by a pure heuristic or found by the tuner, and kept in its cache.
+// Which int8 GEMM kernel runs a product on a GPU, as data: chosen by a pure heuristic or found by
+// the tuner, and kept in its cache.
 #pragma once
 
 #include <cstdint>

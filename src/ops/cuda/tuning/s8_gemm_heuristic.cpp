@@ -51,7 +51,8 @@ int resident(const CudaDevice& device, const GpuArch& arch, const TileConfig& c)
   return resident_blocks(c, shared_limit(device, arch));
 }
 
-// How a product falls into tiles and onto the multiprocessors. The raster's bands are rows of clusters on Hopper, columns of tiles elsewhere.
+// How a product falls into tiles and onto the multiprocessors. The raster's bands are rows of
+// clusters on Hopper, columns of tiles elsewhere.
 struct Tiling {
   int64_t rows, columns;                   // of tiles; rows: of clusters
   int64_t blocks;                          // tiles of all pieces of K
@@ -107,7 +108,8 @@ double operand_bytes(const S8GemmShape& s, const Tiling& t, int32_t band, double
   // Nothing survives from one wave to the next: each fetches its own lines and what crosses them.
   const double waves = static_cast<double>(ceil_div(t.rows * t.columns, t.in_flight));
   double bytes = std::max(waves * (band_bytes + wave_bytes), banded + other);
-  // The band's lines stay: the banded operand comes once, the other once a band; or once if there is room for all of it.
+  // The band's lines stay: the banded operand comes once, the other once a band; or once if there
+  // is room for all of it.
   if (band_bytes + wave_bytes <= usable) {
     const bool other_stays = other + band_bytes <= usable;
     const auto bands = static_cast<double>(ceil_div(t.lines, height));
@@ -133,8 +135,9 @@ double split_ms(const CudaDevice& device, const GpuArch& arch, const S8GemmShape
   return 2.0 * ms_of_bytes(bytes, rate) + kReduceLaunchMs;
 }
 
-// What the memory gives when `blocks` blocks, in waves of `slots`, each have `in_flight` bytes under way: bytes a latency, up to the
-// bandwidth. Few blocks, or a thin last wave, cannot keep it busy.
+// What the memory gives when `blocks` blocks, in waves of `slots`, each have `in_flight` bytes
+// under way: bytes a latency, up to the bandwidth. Few blocks, or a thin last wave, cannot keep it
+// busy.
 double memory_rate(double bandwidth, int64_t blocks, int64_t slots, double in_flight) {
   const double loading = static_cast<double>(blocks) / static_cast<double>(ceil_div(blocks, slots));
   return std::min(bandwidth, loading * in_flight / kMemoryLatencyMs * 1e-6);
@@ -155,7 +158,8 @@ PredictedTime small_m_time(const CudaDevice& device, const GpuArch& arch, const 
 
 double epilogue_clocks(const S8GemmShape& s, const TileConfig& c, int32_t split_k, int resident) {
   double clocks = 1.0 * c.tile_m * c.tile_n / kOutputsPerClock;
-  // The copy engine needs 16-bit outputs in rows of 16 bytes; halves of tiles it cannot cut fall back as well.
+  // The copy engine needs 16-bit outputs in rows of 16 bytes; halves of tiles it cannot cut fall
+  // back as well.
   const bool plain = split_k > 1 || element_bytes(s.out_type) > 2 || s.n % 8 != 0 ||
                      (is_gated(s.epilogue) && c.tile_n % 128 != 0);
   if (c.family == S8GemmFamily::kSm90a && plain) clocks *= kPlainStoreCost;
@@ -190,7 +194,8 @@ PredictedTime tile_time(const CudaDevice& device, const GpuArch& arch, const S8G
   return time;
 }
 
-// Split-K pays when the tiles leave multiprocessors idle, in the only wave or the last one; pieces must be long enough to fill the pipeline.
+// Split-K pays when the tiles leave multiprocessors idle, in the only wave or the last one; pieces
+// must be long enough to fill the pipeline.
 std::vector<int32_t> splits_for(const CudaDevice& device, const S8GemmShape& shape,
                                 const TileConfig& c) {
   std::vector<int32_t> splits{1};
@@ -289,7 +294,8 @@ std::vector<RankedChoice> rank_s8_gemm(const CudaDevice& device, const S8GemmSha
       }
     }
   }
-  // Stable: among equals the order of the data files decides, and a config's own band comes before its neighbours.
+  // Stable: among equals the order of the data files decides, and a config's own band comes before
+  // its neighbours.
   std::stable_sort(ranked.begin(), ranked.end(), [](const RankedChoice& a, const RankedChoice& b) {
     return a.predicted_ms < b.predicted_ms;
   });

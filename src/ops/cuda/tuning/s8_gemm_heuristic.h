@@ -1,13 +1,16 @@
-// Which int8 GEMM kernel a product should run, from the sizes alone: what is used where nothing was tuned, and what the tuner tries first.
+// Which int8 GEMM kernel a product should run, from the sizes alone: what is used where nothing was
+// tuned, and what the tuner tries first.
 //
-// The time of a product is that of its slowest resource, plus a tenth of what the others take (they compete for issue slots and power):
+// The time of a product is that of its slowest resource, plus a tenth of what the others take (they
+// compete for issue slots and power):
 //
 //   products   the busiest multiprocessor computes ceil(tiles / multiprocessors) tiles: the last wave costs as much as a full one
 //   L2         every tile fetches its rows of A and W for all of k; a cluster fetches its W tile once
 //   memory     A and W once, and again for what the L2 cannot hold from one wave of tiles to the next; the output once
 //   a launch   fixed; split-K adds a second one and its partial sums
 //
-// Pure: no state, no CUDA. Rates come from tile_configs.h. All of it is modelled until the data say "measured".
+// Pure: no state, no CUDA. Rates come from tile_configs.h. All of it is modelled until the data say
+// "measured".
 #pragma once
 
 #include <cstdint>
@@ -22,7 +25,8 @@ namespace intaglio::cuda {
 const char* refuse_tile(const CudaDevice& device, const S8GemmShape& shape,
                         const TileConfig& config);
 
-// Milliseconds a product should take; infinity if the config is refused or the device unknown. `choice` must name `config`.
+// Milliseconds a product should take; infinity if the config is refused or the device unknown.
+// `choice` must name `config`.
 double predicted_ms(const CudaDevice& device, const S8GemmShape& shape, const TileConfig& config,
                     const S8GemmChoice& choice);
 

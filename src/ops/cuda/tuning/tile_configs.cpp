@@ -97,7 +97,8 @@ std::vector<GpuArch> load_all() {
   return all;
 }
 
-// Whose data serve a compute capability. Instructions, not numbers, decide: data-centre Blackwell has no wgmma, so it is served like Ampere.
+// Whose data serve a compute capability. Instructions, not numbers, decide: data-centre Blackwell
+// has no wgmma, so it is served like Ampere.
 int serving_capability(int capability) {
   if (capability >= 120) return 120;
   if (capability >= 100) return 80;
@@ -112,14 +113,16 @@ int serving_capability(int capability) {
 constexpr double kBarrierClocks = 40.0;
 // What remains: addresses and copies take issue slots, registers conflict. A guess until measured.
 constexpr double kRest = 0.95;
-// A scheduler with one warp has nothing to issue while that warp waits for its fragments. A guess until measured.
+// A scheduler with one warp has nothing to issue while that warp waits for its fragments. A guess
+// until measured.
 constexpr double kLoneWarp = 0.93;
 constexpr int kSchedulers = 4;
 // Rows at any address are copied byte by byte. A guess until measured.
 constexpr double kByteCopies = 0.1;
 constexpr int kBlockReserve = 1024;  // shared memory the system keeps for each resident block
 
-// Products are as fast as weights arrive. More rows read more activations through L1 for each byte of weights.
+// Products are as fast as weights arrive. More rows read more activations through L1 for each byte
+// of weights.
 double small_m_share(int rows) { return rows <= 16 ? 0.8 : rows <= 32 ? 0.7 : 0.6; }
 
 }  // namespace
@@ -181,12 +184,14 @@ TileClocks tile_clocks(const GpuArch& arch, const TileConfig& c) {
   const double macs = wgmma ? arch.wgmma_macs_per_clock : arch.mma_macs_per_clock;
   TileClocks clocks;
   clocks.products = 1.0 * c.tile_m * c.tile_n * c.tile_k / macs;
-  // Each warp reads its rows of A and of W once; wgmma reads both operands the same way, once a warpgroup.
+  // Each warp reads its rows of A and of W once; wgmma reads both operands the same way, once a
+  // warpgroup.
   const double warps = 1.0 * (c.tile_m / c.warp_m) * (c.tile_n / c.warp_n);
   const double reads = warps * (c.warp_m + c.warp_n) * c.tile_k;
   const double writes = 1.0 * (c.tile_m + c.tile_n) * c.tile_k;
   clocks.shared_memory = (reads + writes) / arch.shared_bytes_per_clock;
-  // Another resident block computes meanwhile. The warpgroups of the Hopper kernel wait for data only, never for each other.
+  // Another resident block computes meanwhile. The warpgroups of the Hopper kernel wait for data
+  // only, never for each other.
   clocks.barrier = wgmma ? 0.0 : kBarrierClocks / resident_blocks(c, arch.shared_bytes_per_block);
   return clocks;
 }

@@ -1,4 +1,5 @@
-// The tiles that int8 GEMM kernels come in, and what a multiprocessor of each generation does a clock. Read from data/<arch>.json.
+// The tiles that int8 GEMM kernels come in, and what a multiprocessor of each generation does a
+// clock. Read from data/<arch>.json.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ struct TileConfig {
   int cluster = 1;        // blocks along M that share a tile of W
   int blocks = 1;         // that the registers of a multiprocessor hold
   bool any_rows = false;  // takes rows of a and w that do not start at multiples of 16 bytes
-  // Share of the instructions' peak that the main loop keeps up; kSmallM: share of the memory's rate.
+  // Share of the instructions' peak that the main loop keeps up; kSmallM: share of the memory's
+  // rate.
   double efficiency = 0.0;
   bool measured = false;  // else modelled by modelled_efficiency
 };
@@ -36,7 +38,8 @@ struct GpuArch {
   double shared_bytes_per_clock = 0;
   double l2_bytes_per_clock = 0;  // when all multiprocessors read at once
   int shared_bytes_per_block = 0;
-  // A card to scale from: smaller cards of a generation have about proportionally less memory bandwidth.
+  // A card to scale from: smaller cards of a generation have about proportionally less memory
+  // bandwidth.
   std::string card;
   int multiprocessors = 0;
   double clock_ghz = 0;
@@ -48,8 +51,8 @@ struct GpuArch {
 // Errors: kBadFormat naming `name`, the field, what was found and expected.
 Expected<GpuArch> parse_gpu_arch(std::string_view text, const std::string& name);
 
-// The compiled-in data that serves a compute capability (10 * major + minor): its own, else that of the nearest older generation whose
-// instructions it runs. nullptr below 7.5.
+// The compiled-in data that serves a compute capability (10 * major + minor): its own, else that of
+// the nearest older generation whose instructions it runs. nullptr below 7.5.
 const GpuArch* gpu_arch(int compute_capability);
 
 // All configs for a device; empty for a device without data.
@@ -58,11 +61,12 @@ std::span<const TileConfig> tile_configs(const CudaDevice& device);
 // "sm90a_s8_gemm 128x256x128, 4 stages, band 8, split 1"
 std::string describe(const S8GemmChoice& choice, const CudaDevice& device);
 
-// Blocks of `config` on one multiprocessor: as many as registers and shared memory hold, at least one.
+// Blocks of `config` on one multiprocessor: as many as registers and shared memory hold, at least
+// one.
 int resident_blocks(const TileConfig& config, int shared_bytes_per_block);
 
-// What the main loop should reach, from instruction rate, shared-memory bytes and barriers; see tile_configs.cpp. Depends on everything in
-// `config` but efficiency and measured.
+// What the main loop should reach, from instruction rate, shared-memory bytes and barriers; see
+// tile_configs.cpp. Depends on everything in `config` but efficiency and measured.
 double modelled_efficiency(const GpuArch& arch, const TileConfig& config);
 
 // Clocks of one k tile of one block, for the model and its page.

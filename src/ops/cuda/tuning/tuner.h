@@ -1,7 +1,9 @@
-// The search for the fastest int8 GEMM kernel of each shape. Knows no CUDA: what runs, checks and keeps results is handed in.
+// The search for the fastest int8 GEMM kernel of each shape. Knows no CUDA: what runs, checks and
+// keeps results is handed in.
 //
-// Of each shape the candidates with the shortest predicted times are tried, at most a few of one config. Each is checked once, then all are timed
-// in turn, round by round, so that a change of clock or temperature meets all of them; the smallest median wins.
+// Of each shape the candidates with the shortest predicted times are tried, at most a few of one
+// config. Each is checked once, then all are timed in turn, round by round, so that a change of
+// clock or temperature meets all of them; the smallest median wins.
 #pragma once
 
 #include <atomic>
@@ -20,7 +22,8 @@ struct TunerOptions {
   int rounds = 9;
   size_t max_candidates = 12;
   size_t max_per_config = 3;  // bands and splits of one config: they differ little from each other
-  // After this many rounds a candidate whose fastest round is slower than the best median times `drop_factor` is not timed again.
+  // After this many rounds a candidate whose fastest round is slower than the best median times
+  // `drop_factor` is not timed again.
   int rounds_before_drop = 2;
   double drop_factor = 1.25;
   const std::atomic<bool>* cancel = nullptr;  // looked at between measurements
@@ -44,7 +47,8 @@ struct TunerCallbacks {
   std::function<Status(const S8GemmChoice&, const S8GemmShape&)> check;
   // One timed round in ms.
   std::function<Expected<double>(const S8GemmChoice&, const S8GemmShape&)> measure;
-  // Keeps a result; called after each shape, so that a run that stops goes on where it was. May be empty.
+  // Keeps a result; called after each shape, so that a run that stops goes on where it was. May be
+  // empty.
   std::function<Status(const TuningEntry&)> save;
   // True for shapes that need no tuning any more. May be empty.
   std::function<bool(const S8GemmShape&)> is_tuned;
@@ -58,8 +62,9 @@ struct TunedCandidate {
   std::vector<double> times_ms;
   double median_ms = 0;  // 0: never timed
   bool wrong = false;    // its result was not right: a bug of the kernel
-  std::string
-      problem;  // why it was left out: wrong result, launch refused; empty if it ran to the end or was dropped as slow
+  // Why it was left out: wrong result, launch refused; empty if it ran to the end or was dropped as
+  // slow
+  std::string problem;
 };
 
 enum class TunedState { kTuned, kAlreadyTuned, kFailed };

@@ -24,7 +24,8 @@ constexpr size_t kMaxFileBytes = size_t{32} << 20;
 constexpr auto kLockPatience = std::chrono::seconds(10);
 constexpr auto kLockPause = std::chrono::milliseconds(5);
 
-// Holds the lock file of a table. The lock file stays: removing it would let two processes hold "the" lock.
+// Holds the lock file of a table. The lock file stays: removing it would let two processes hold
+// "the" lock.
 class TableLock {
  public:
   static Expected<TableLock> take(const fs::path& table) {

@@ -1,9 +1,11 @@
-// Where choices come from at run time: what this machine measured, else what we ship for its card, else the heuristic.
+// Where choices come from at run time: what this machine measured, else what we ship for its card,
+// else the heuristic.
 //
 //   $XDG_CACHE_HOME/intaglio/tuning/<card>-sm<cc>-d<driver>-k<kernels>.v<format>.json     (else ~/.cache/intaglio/tuning/)
 //
-// Reading never waits and never fails: a file that is missing, damaged or of another card counts as empty and is reported. Writing takes a lock
-// beside the file, reads what others wrote meanwhile, adds its own and replaces the file whole, so that several processes lose nothing.
+// Reading never waits and never fails: a file that is missing, damaged or of another card counts as
+// empty and is reported. Writing takes a lock beside the file, reads what others wrote meanwhile,
+// adds its own and replaces the file whole, so that several processes lose nothing.
 #pragma once
 
 #include <filesystem>
@@ -36,7 +38,8 @@ struct FoundChoice {
 // find and choose may be called from several threads at once; save must be alone.
 class TuningCache {
  public:
-  // Reads both tables. Without a folder there is no user table, and its error is what save() says. `data`: where shipped tables are; tests bring their own.
+  // Reads both tables. Without a folder there is no user table, and its error is what save() says.
+  // `data`: where shipped tables are; tests bring their own.
   static TuningCache open(const TuningKey& key, const Expected<std::filesystem::path>& folder,
                           std::span<const EmbeddedFile> data = tuning_data_files());
 
@@ -52,7 +55,8 @@ class TuningCache {
                      std::span<const TileConfig> configs) const;
 
   // Adds entries to the file and to user(). Waits at most 10 s for other writers.
-  // Errors: kIo (no folder, not writable, the lock stayed taken); user() has the entries all the same.
+  // Errors: kIo (no folder, not writable, the lock stayed taken); user() has the entries all the
+  // same.
   Status save(std::span<const TuningEntry> entries);
 
  private:
@@ -69,7 +73,8 @@ struct TuningFiles {
 };
 TuningFiles list_tuning_files(const std::filesystem::path& folder);
 
-// Reads a table that somebody exported. Errors: kBadFormat for any wrong entry, kUnsupported for other kernels than this build's.
+// Reads a table that somebody exported. Errors: kBadFormat for any wrong entry, kUnsupported for
+// other kernels than this build's.
 Expected<TuningTable> read_exported_table(const std::filesystem::path& path);
 
 }  // namespace intaglio::cuda

@@ -1,4 +1,5 @@
-// What was measured on one card: the fastest kernel of each bucket of shapes, and the JSON it is kept in.
+// What was measured on one card: the fastest kernel of each bucket of shapes, and the JSON it is
+// kept in.
 #pragma once
 
 #include <map>
@@ -12,7 +13,8 @@
 
 namespace intaglio::cuda {
 
-// Raise it when a change of the kernels makes old measurements mislead: all tables of before are then foreign.
+// Raise it when a change of the kernels makes old measurements mislead: all tables of before are
+// then foreign.
 inline constexpr int kS8GemmKernelVersion = 1;
 // Of the JSON.
 inline constexpr int kTuningFormatVersion = 1;
@@ -61,7 +63,8 @@ struct ParsedTuningTable {
   std::vector<std::string> skipped;  // entries that are wrong, and why
 };
 
-// Errors: kBadFormat if it is not a table of this format version or its key is wrong. A wrong entry is skipped, not fatal.
+// Errors: kBadFormat if it is not a table of this format version or its key is wrong. A wrong entry
+// is skipped, not fatal.
 Expected<ParsedTuningTable> parse_tuning_table(std::string_view text, const std::string& name);
 
 // One entry a line, in a fixed order.

@@ -18,7 +18,8 @@ TransformerConfig small() {
   return config;
 }
 
-// Axes by frequency for sections (2, 2, 1): j = 0 t, 1 h (1 < 6), 2 w (2 < 3), 3 t, 4 h (4 < 6), 5 t (5 >= 3), 6 t, 7 t (7 >= 6).
+// Axes by frequency for sections (2, 2, 1): j = 0 t, 1 h (1 < 6), 2 w (2 < 3), 3 t, 4 h (4 < 6), 5
+// t (5 >= 3), 6 t, 7 t (7 >= 6).
 TEST(ImageRope, AxesInterleaveWhileTheSectionsLast) {
   const TransformerConfig config = small();
   const int64_t text = 3;

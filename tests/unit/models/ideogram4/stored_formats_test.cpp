@@ -1,5 +1,5 @@
-// Whole transformers from checkpoints of other programs, against velocities of the published code with
-// the same weights as floats.
+// Whole transformers from checkpoints of other programs, against velocities of the published code
+// with the same weights as floats.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -42,7 +42,8 @@ class Loaded {
     const auto source = Transformer(config(), options).open_source(checkpoint).value();
     options.source = source;
     transformer_ = std::make_unique<Transformer>(config(), options);
-    // The plan is that of the loaded model; on a GPU it counts the library's products for biased ones.
+    // The plan is that of the loaded model; on a GPU it counts the library's products for biased
+    // ones.
     EXPECT_TRUE(transformer_->describe(context_));
     const PassSize size{.text_tokens = 5, .grid_h = kGridH, .grid_w = kGridW};
     const size_t planned = transformer_->scratch_bytes(context_, size, 1);
@@ -83,8 +84,8 @@ class Loaded {
   std::unique_ptr<Transformer> transformer_;
 };
 
-// Of the velocity, as tests/formats/README.md has it for floats; int8 rounds the activations too, in
-// layers of 64 channels that average little of it away.
+// Of the velocity, as tests/formats/README.md has it for floats; int8 rounds the activations too,
+// in layers of 64 channels that average little of it away.
 double tolerance(Precision precision) {
   if (precision == Precision::kFp32) return 2e-4;
   return precision == Precision::kBf16 ? 2e-2 : 4e-2;

@@ -80,7 +80,8 @@ TEST(WeightStreaming, WeightsTakeWholeGranules) {
   EXPECT_EQ(scale_bytes({.kind = LinearKind::kS8, .n = 4608, .k = 4096}), 4608u * 4);
 }
 
-// Copies at once and notes what was asked for. A mark must be set before it is waited for, in the same pass.
+// Copies at once and notes what was asked for. A mark must be set before it is waited for, in the
+// same pass.
 class FakeQueue : public CopyQueue {
  public:
   struct State {
@@ -202,7 +203,8 @@ Context cpu_context(Arena& arena) {
   return context;
 }
 
-// Linears of every kind give bit for bit the same from a slot, also after another layer has been there.
+// Linears of every kind give bit for bit the same from a slot, also after another layer has been
+// there.
 TEST(WeightStreaming, ALinearReadsItsSlot) {
   constexpr int64_t kRows = 5, kN = 32, kK = 64;
   Arena arena = *Arena::with_capacity(16 << 20);

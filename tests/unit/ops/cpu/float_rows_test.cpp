@@ -21,7 +21,8 @@ std::vector<std::pair<const char*, const FloatRowKernels*>> sets() {
   return list;
 }
 
-// Halfway cases go to the even neighbour, NaN stays NaN whatever its low bits, the largest floats become infinite.
+// Halfway cases go to the even neighbour, NaN stays NaN whatever its low bits, the largest floats
+// become infinite.
 TEST(FloatRows, NarrowRoundsToEven) {
   const std::vector<std::pair<uint32_t, uint16_t>> cases{
       {0x3f800000, 0x3f80}, {0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81},

@@ -1,5 +1,6 @@
-// The attention kernels, run on the CPU (emulation/lanes.h) against loops in double: every compiled config, ragged numbers of tokens, groups of heads, causal and
-// not, masked NaN, logits that decide alone, the same bits twice, copies that land late and at once.
+// The attention kernels, run on the CPU (emulation/lanes.h) against loops in double: every compiled
+// config, ragged numbers of tokens, groups of heads, causal and not, masked NaN, logits that decide
+// alone, the same bits twice, copies that land late and at once.
 #include <gtest/gtest.h>
 
 #include "core/dtype.h"
@@ -265,7 +266,8 @@ TYPED_TEST(Sm80AttentionTest, AgreesWithPlainLoops) {
   }
 }
 
-// Logits that rise from key to key, so that the reference is raised again and again; and a single key that takes all weight.
+// Logits that rise from key to key, so that the reference is raised again and again; and a single
+// key that takes all weight.
 TYPED_TEST(Sm80AttentionTest, RaisesItsReference) {
   using C = TypeParam;
   const int d = C::kHeadDim, tokens = 150;

@@ -1,8 +1,10 @@
-// The convolution kernels, run on the CPU (emulation/lanes.h) against plain loops over the picture: every config that is compiled for cards, odd sizes,
-// borders, all kinds of channels, upsampling, add, several tiles to a block, copies that land late and at once.
+// The convolution kernels, run on the CPU (emulation/lanes.h) against plain loops over the picture:
+// every config that is compiled for cards, odd sizes, borders, all kinds of channels, upsampling,
+// add, several tiles to a block, copies that land late and at once.
 //
-// Numbers are small multiples of powers of two, so that all sums are exact in float and the results are compared bit for bit, in whatever order they
-// are added; so are the summed taps of an upsampling in bf16.
+// Numbers are small multiples of powers of two, so that all sums are exact in float and the results
+// are compared bit for bit, in whatever order they are added; so are the summed taps of an
+// upsampling in bf16.
 #include <gtest/gtest.h>
 
 #include "dynamic_shared.h"

@@ -50,7 +50,8 @@ TEST(Conv2dPackTest, OrderIsOutputTapChannelWithZerosBehind) {
 }
 
 TEST(Conv2dPackTest, Bf16RoundsToNearestEvenAfterTheSum) {
-  // 1 + 2^-8 is halfway between two bf16: to the even one below; 1 + 3 * 2^-8 to the even one above.
+  // 1 + 2^-8 is halfway between two bf16: to the even one below; 1 + 3 * 2^-8 to the even one
+  // above.
   const Conv2dPack plain{.in_channels = 2, .out_channels = 1, .kernel = 1};
   const auto packed = pack(plain, {1.0f + 0x1p-8f, 1.0f + 0x1.8p-7f});
   EXPECT_EQ(read(packed, Conv2dType::kBF16, 0), 1.0f);

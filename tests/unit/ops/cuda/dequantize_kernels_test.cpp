@@ -1,4 +1,5 @@
-// The kernels that write weights and sums out as bf16, run on the CPU (emulation/lanes.h) against their formulas: ragged sizes, guards around the output.
+// The kernels that write weights and sums out as bf16, run on the CPU (emulation/lanes.h) against
+// their formulas: ragged sizes, guards around the output.
 #include <gtest/gtest.h>
 
 #include "lanes.h"

@@ -1,4 +1,5 @@
-// The quantizer of rows to e4m3, run on the CPU (emulation/lanes.h) against e4m3_reference.h: every boundary between codes, every path, odd rows, guards.
+// The quantizer of rows to e4m3, run on the CPU (emulation/lanes.h) against e4m3_reference.h: every
+// boundary between codes, every path, odd rows, guards.
 #include "row_emulation.h"
 // Kernels after the emulation, which defines what they are written in.
 #include "ops/cuda/kernels/e4m3_rows.cuh"

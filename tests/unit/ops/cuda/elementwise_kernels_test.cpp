@@ -1,4 +1,5 @@
-// The small passes over floats, run on the CPU (emulation/lanes.h) against double loops: ragged ends, rows out of line, odd values, guards around every output.
+// The small passes over floats, run on the CPU (emulation/lanes.h) against double loops: ragged
+// ends, rows out of line, odd values, guards around every output.
 #include "elementwise_emulation.h"
 #include "ops/ref/reference_math.h"
 

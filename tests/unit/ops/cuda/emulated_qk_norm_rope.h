@@ -1,4 +1,5 @@
-// The norm and rotation of q and k as ops/cuda/launch launches them, run on the CPU (row_emulation.h).
+// The norm and rotation of q and k as ops/cuda/launch launches them, run on the CPU
+// (row_emulation.h).
 #pragma once
 
 #include "row_emulation.h"

@@ -1,4 +1,5 @@
-// Group norm, run on the CPU (emulation/lanes.h) against the formula in float64: channel counts of every shape, ragged pictures, several blocks, far means, NaN, in place.
+// Group norm, run on the CPU (emulation/lanes.h) against the formula in float64: channel counts of
+// every shape, ragged pictures, several blocks, far means, NaN, in place.
 #include "row_emulation.h"
 // Kernels after the emulation, which defines what they are written in.
 #include "ops/cuda/kernels/group_norm.cuh"

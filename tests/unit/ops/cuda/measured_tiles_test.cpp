@@ -103,7 +103,8 @@ TEST(MeasuredTiles, ChoicesAreNearTheFastest) {
   expect_near_the_best(mma_measured(), S8GemmFamily::kSm80, 0.05);
 }
 
-// To fit anew after a measurement: put the numbers of this test's failures into src/ops/cuda/tuning/data/sm90.json.
+// To fit anew after a measurement: put the numbers of this test's failures into
+// src/ops/cuda/tuning/data/sm90.json.
 TEST(MeasuredTiles, EfficienciesAreFitted) {
   expect_fitted(wgmma_measured(), S8GemmFamily::kSm90a);
   expect_fitted(mma_measured(), S8GemmFamily::kSm80);

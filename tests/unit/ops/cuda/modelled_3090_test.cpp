@@ -158,7 +158,8 @@ PassTimes pass_times(const CudaDevice& device, const CardRates& rates, int64_t t
   const double tensor_ms = half / rates.s8_tops + half / rates.bf16_tflops;
   const double shared_ms = 2.0 * half / rates.attention_shared_tops;
   times.attention_ms = kLayers * std::max(tensor_ms, shared_ms) / kAttentionShare;
-  // Rope 10 bytes an element, attention's rows to int8 3, two residuals with their norms 11 each; the hidden rows 3.
+  // Rope 10 bytes an element, attention's rows to int8 3, two residuals with their norms 11 each;
+  // the hidden rows 3.
   const double bytes = plane * 35.0 + static_cast<double>(tokens * kHidden) * 3.0;
   times.memory_ms = kLayers * bytes / (kMemoryShare * rates.memory_gb_per_s) * 1e-6;
   return times;

@@ -1,8 +1,10 @@
-// The row norms and residuals, run on the CPU (emulation/lanes.h) against float64 formulas: every path, ragged sizes, odd rows, int8 and e4m3 bit for bit.
+// The row norms and residuals, run on the CPU (emulation/lanes.h) against float64 formulas: every
+// path, ragged sizes, odd rows, int8 and e4m3 bit for bit.
 #include "row_emulation.h"
 
 namespace intaglio::cuda {
-// The kernels' dynamic shared memory. g++ calls the initialiser of what a function declares extern thread_local, so there must be one: not a constant.
+// The kernels' dynamic shared memory. g++ calls the initialiser of what a function declares extern
+// thread_local, so there must be one: not a constant.
 thread_local float4 row_in_shared[64 * 1024 / 16] = {emulation::poison()};
 }  // namespace intaglio::cuda
 

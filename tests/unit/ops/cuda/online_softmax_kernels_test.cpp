@@ -1,5 +1,6 @@
-// The softmax of rows whose logits come tile by tile (tile/online_softmax.cuh), run on the CPU (emulation/lanes.h) against double precision: a warp with 16 rows, as
-// wgmma gives them, an output that sums up the weights' own values.
+// The softmax of rows whose logits come tile by tile (tile/online_softmax.cuh), run on the CPU
+// (emulation/lanes.h) against double precision: a warp with 16 rows, as wgmma gives them, an output
+// that sums up the weights' own values.
 #include <gtest/gtest.h>
 
 #include "lanes.h"
@@ -66,7 +67,8 @@ void expect_softmax(const std::vector<Row>& rows) {
   }
 }
 
-// Rows that rise by less and by more than the slack of 8 from tile to tile, rows that fall, rows of one value; the earlier tiles keep weights that count.
+// Rows that rise by less and by more than the slack of 8 from tile to tile, rows that fall, rows of
+// one value; the earlier tiles keep weights that count.
 TEST(OnlineSoftmax, WhatWasSummedUpFollowsTheReference) {
   std::vector<Row> rows(kRows);
   for (int r = 0; r < kRows; ++r) {

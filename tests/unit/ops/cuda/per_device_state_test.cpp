@@ -1,5 +1,6 @@
-// What a process learns of one GPU is not true of the next: no source of the CUDA part keeps it in a `static` of its own. A rule of the house, held on the sources, since it takes a
-// machine with two GPUs to see it broken.
+// What a process learns of one GPU is not true of the next: no source of the CUDA part keeps it in
+// a `static` of its own. A rule of the house, held on the sources, since it takes a machine with
+// two GPUs to see it broken.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -39,7 +40,8 @@ std::vector<fs::path> sources() {
   return files;
 }
 
-// A variable that lives as long as the process; its name is the first group. Not what is constexpr, nor functions.
+// A variable that lives as long as the process; its name is the first group. Not what is constexpr,
+// nor functions.
 bool is_static_variable(const std::string& line, std::string* name = nullptr) {
   static const std::regex kPattern(
       R"(^\s*(?:inline )?static (?!constexpr|inline|__device__|__host__)(?:const )?[\w:<>,\s\*&]*?(\w+)\s*(?:=|;|\{).*)");
@@ -67,8 +69,8 @@ TEST(PerDeviceState, ThePatternSeesWhatItIsFor) {
 }
 
 TEST(PerDeviceState, StaticsOfTheCudaPartAreOfTheProcessOrKeyedByDevice) {
-  // True of the process, whichever device is current: libraries and the driver's entry points, the environment, data that was compiled in, the list of
-  // devices itself.
+  // True of the process, whichever device is current: libraries and the driver's entry points, the
+  // environment, data that was compiled in, the list of devices itself.
   const std::set<std::string> of_the_process{"loaded",       "function", "found",
                                              "kept_to_sm80", "all",      "devices"};
   int seen = 0;

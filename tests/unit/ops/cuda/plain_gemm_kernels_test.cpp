@@ -1,4 +1,5 @@
-// The plain float product, run on the CPU (emulation/lanes.h) against a plain loop: sizes that no other product takes, rows out of line, strides, guards around the output.
+// The plain float product, run on the CPU (emulation/lanes.h) against a plain loop: sizes that no
+// other product takes, rows out of line, strides, guards around the output.
 #include "row_emulation.h"
 // Kernels after the emulation, which defines what they are written in.
 #include "ops/cuda/kernels/plain_gemm.cuh"

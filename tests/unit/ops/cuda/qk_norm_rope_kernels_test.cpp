@@ -1,5 +1,7 @@
-// Norm and rotation of q and k, run on the CPU (emulation/lanes.h) against the formulas in float64: every head dimension's path, in place and to int8, ragged numbers of tokens and heads,
-// strides, odd heads. The numbers of k are compared bit for bit with the rule applied to the kernel's own k and mean.
+// Norm and rotation of q and k, run on the CPU (emulation/lanes.h) against the formulas in float64:
+// every head dimension's path, in place and to int8, ragged numbers of tokens and heads, strides,
+// odd heads. The numbers of k are compared bit for bit with the rule applied to the kernel's own k
+// and mean.
 #include "emulated_qk_norm_rope.h"
 #include "ops/cpu/quantize_kernels.h"
 

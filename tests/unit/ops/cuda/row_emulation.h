@@ -1,5 +1,5 @@
-// What the row kernels use beyond emulation/lanes.h: more intrinsics, device memory between guards, grids of blocks. For the kernel tests of rows and pictures.
-// Include it before any kernel.
+// What the row kernels use beyond emulation/lanes.h: more intrinsics, device memory between guards,
+// grids of blocks. For the kernel tests of rows and pictures. Include it before any kernel.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,7 +12,8 @@
 #include <vector>
 
 #include "lanes.h"
-// Fibers of one thread share what is thread_local, as lanes share what is __shared__; unlike static, it may also be declared extern.
+// Fibers of one thread share what is thread_local, as lanes share what is __shared__; unlike
+// static, it may also be declared extern.
 #undef __shared__
 #define __shared__ thread_local
 
@@ -96,7 +97,8 @@ void run_grid(int64_t blocks_x, int threads, Kernel&& kernel, int64_t blocks_y =
   EXPECT_EQ(emulation::machine.fault, nullptr) << emulation::machine.fault;
 }
 
-// Device memory at a multiple of 16 bytes plus `shift` elements, poisoned, with guards on both sides.
+// Device memory at a multiple of 16 bytes plus `shift` elements, poisoned, with guards on both
+// sides.
 template <typename T>
 class Memory {
  public:

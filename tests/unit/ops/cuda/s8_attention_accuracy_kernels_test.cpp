@@ -1,6 +1,8 @@
-// What int8 scores cost: attention over the numbers that the kernels quantize q and k to (run on the CPU, row_emulation.h) against attention over the heads themselves, both in float64,
-// on heads like a model's: outlier channels and a mean that all keys share. The attention kernels are compared with the float formula on quantized heads elsewhere; this is about the
-// int8 scheme of ops/attention.h and the kernels that follow it.
+// What int8 scores cost: attention over the numbers that the kernels quantize q and k to (run on
+// the CPU, row_emulation.h) against attention over the heads themselves, both in float64, on heads
+// like a model's: outlier channels and a mean that all keys share. The attention kernels are
+// compared with the float formula on quantized heads elsewhere; this is about the int8 scheme of
+// ops/attention.h and the kernels that follow it.
 #include "emulated_qk_norm_rope.h"
 
 namespace intaglio::cuda {
@@ -15,7 +17,8 @@ struct Heads {
   std::vector<float> weight, rows;
 };
 
-// Rows of normal numbers plus what all rows share; a few channels' weights are far above the others.
+// Rows of normal numbers plus what all rows share; a few channels' weights are far above the
+// others.
 Heads random_heads(uint32_t seed, double outlier, double common) {
   std::mt19937 random(seed);
   std::normal_distribution<double> normal;
@@ -151,15 +154,18 @@ Agreements agreements(double outlier, double common) {
           compare(attention(quantized.q, quantized_with_mean(normed(k)), v), exact)};
 }
 
-// A step is absmax / 127, absmax of 256 numbers of unit deviation about 4 here: an error of 0.009 of an element's deviation, 0.013 of a logit's with both
-// operands. Logits have a deviation near 1.2: weights are off by 1.5%, in an output that averages hundreds of them by a fraction of that (0.36% found).
+// A step is absmax / 127, absmax of 256 numbers of unit deviation about 4 here: an error of 0.009
+// of an element's deviation, 0.013 of a logit's with both operands. Logits have a deviation near
+// 1.2: weights are off by 1.5%, in an output that averages hundreds of them by a fraction of that
+// (0.36% found).
 TEST(S8Attention, PlainHeadsAgree) {
   const Agreement a = agreements(1.0, 0.0).quantized;
   EXPECT_GT(a.cosine, 0.99998);
   EXPECT_LT(a.relative_error, 0.008);
 }
 
-// Outlier channels four times the others take their range: the step is four times as coarse, and so is the error (1.6% found).
+// Outlier channels four times the others take their range: the step is four times as coarse, and so
+// is the error (1.6% found).
 TEST(S8Attention, OutlierChannelsAgree) {
   const Agreement a = agreements(4.0, 0.0).quantized;
   EXPECT_GT(a.cosine, 0.9996);

@@ -77,7 +77,8 @@ TEST(S8GemmHeuristic, SharedMemoryOfTheArchitectureIsKept) {
   EXPECT_EQ(refuse_tile(rtx_3090(), shape, big), nullptr);
   ++big.smem_bytes;
   EXPECT_NE(refuse_tile(rtx_3090(), shape, big), nullptr);
-  // What the device itself says counts when it is less, and nothing said means the architecture's limit.
+  // What the device itself says counts when it is less, and nothing said means the architecture's
+  // limit.
   CudaDevice limited = a100();
   limited.shared_bytes_per_block = 48 << 10;
   EXPECT_NE(refuse_tile(limited, shape, big), nullptr);
@@ -96,7 +97,8 @@ TEST(S8GemmHeuristic, NothingRunsMeansAnEmptyName) {
   EXPECT_TRUE(choose(empty, {64, 64, 64}).config.empty());
 }
 
-// The last wave costs as much as a full one: a tile more than the multiprocessors hold doubles the time.
+// The last wave costs as much as a full one: a tile more than the multiprocessors hold doubles the
+// time.
 TEST(S8GemmHeuristic, WavesAreQuantized) {
   const CudaDevice device = rtx_3090();
   const TileConfig tile = config_of(device, S8GemmFamily::kSm80, "sm80_128x256x64_4");

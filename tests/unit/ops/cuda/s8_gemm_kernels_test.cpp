@@ -1,5 +1,6 @@
-// The mma.sync int8 GEMM kernels, run on the CPU (emulation/lanes.h) against plain loops: every config that is compiled for cards, ragged sizes, all
-// outputs, split k, several tiles to a block, copies that land late and at once.
+// The mma.sync int8 GEMM kernels, run on the CPU (emulation/lanes.h) against plain loops: every
+// config that is compiled for cards, ragged sizes, all outputs, split k, several tiles to a block,
+// copies that land late and at once.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -49,7 +50,8 @@ int8_t* random_bytes(std::vector<uint4>& storage, int64_t bytes, std::mt19937& r
   return first;
 }
 
-// Operands and the expected sums of a problem whose sizes, output and epilogue are set. `spare`: most columns between rows of the output.
+// Operands and the expected sums of a problem whose sizes, output and epilogue are set. `spare`:
+// most columns between rows of the output.
 void fill_problem(Problem& q, bool aligned, int spare, std::mt19937& random) {
   const auto below = [&](int limit) {
     return static_cast<int>(random() % static_cast<unsigned>(limit));

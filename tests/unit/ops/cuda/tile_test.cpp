@@ -1,4 +1,5 @@
-// The index arithmetic of the CUDA kernels, on the CPU: swizzle, fragment layouts, raster, split of k.
+// The index arithmetic of the CUDA kernels, on the CPU: swizzle, fragment layouts, raster, split of
+// k.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -90,8 +91,9 @@ TYPED_TEST(SwizzleTest, CopyPassesAreFreeOfConflicts) {
   }
 }
 
-// A 16 x 16 x 32 product through the lanes: ldmatrix by its definition from where the layout functions point, the product by the PTX
-// manual's fragment tables, results read back through accumulator_row and accumulator_column.
+// A 16 x 16 x 32 product through the lanes: ldmatrix by its definition from where the layout
+// functions point, the product by the PTX manual's fragment tables, results read back through
+// accumulator_row and accumulator_column.
 TEST(MmaLayoutTest, FragmentsMakeTheProduct) {
   using Sw = Swizzle<64>;
   constexpr int kRows = 16, kK = 64;

@@ -20,7 +20,8 @@ double normal_quantile(double p) {
 }
 
 TEST(Nf4, CodesAreQuantilesOfANormalDistribution) {
-  // The paper's construction: 8 quantiles below zero with it, 9 from zero up, both reaching 1 at `offset`.
+  // The paper's construction: 8 quantiles below zero with it, 9 from zero up, both reaching 1 at
+  // `offset`.
   const double offset = 0.5 * ((1 - 1.0 / 32) + (1 - 1.0 / 30));
   const double largest = normal_quantile(offset);
   for (int i = 0; i < 8; ++i) {

@@ -61,8 +61,8 @@ struct Table<std::tuple<C...>> {
   static constexpr std::array<LaunchFunction, sizeof...(C)> kLaunchers = {launch_config<C>...};
 };
 
-// sm80_attention_choice takes the first config of a head size and tile that fits: one behind it must
-// need less shared memory.
+// sm80_attention_choice takes the first config of a head size and tile that fits: one behind it
+// must need less shared memory.
 template <class List>
 constexpr bool all_can_run() {
   constexpr auto& infos = Table<List>::kInfos;
@@ -133,7 +133,8 @@ int sm80_attention_choice(std::span<const Sm80AttentionInfo> configs, const Atte
 }
 
 int sm80_attention_head_group(Type type, const AttentionParams& p, int l2_bytes) {
-  // All blocks of a head follow each other; with causal masks as many heads as half of L2 holds, so that their longest blocks come first together.
+  // All blocks of a head follow each other; with causal masks as many heads as half of L2 holds, so
+  // that their longest blocks come first together.
   if (p.causal == 0) return 1;
   const int64_t token_bytes = int64_t{p.head_dim} * (type == Type::kS8 ? 3 : 4);
   const int64_t fit = l2_bytes / 2 / (token_bytes * p.tokens);

@@ -136,7 +136,8 @@ cudaError_t sm80_s8_gemm(const S8GemmParams& p, const Sm80Launch& launch, void* 
   args.k_tiles_per_split = split.steps_per_split;
   args.splits = split.splits;
   const int64_t work = int64_t{args.tiles_m} * args.tiles_n * args.splits;
-  // Blocks step through the work by their number, so the sum of both must stay an int; so must a raster group.
+  // Blocks step through the work by their number, so the sum of both must stay an int; so must a
+  // raster group.
   if (work > (1 << 30) || int64_t{args.tiles_m} * args.group_n > (1 << 30))
     return cudaErrorInvalidValue;
 

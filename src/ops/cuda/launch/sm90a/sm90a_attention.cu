@@ -13,7 +13,8 @@ namespace {
 
 using ptx::ScoreType;
 
-// q or k of a kernel with int8 scores: [heads, tokens, head_dim] dense; of others, and v: [tokens, heads, head_dim], rows `ld` elements apart.
+// q or k of a kernel with int8 scores: [heads, tokens, head_dim] dense; of others, and v: [tokens,
+// heads, head_dim], rows `ld` elements apart.
 struct Operand {
   const void* data;
   int64_t ld;

@@ -15,7 +15,8 @@ struct Box {
   uint32_t columns, rows;
 };
 
-// A row-major matrix [rows, columns] of `bytes`-byte elements, rows `stride` bytes apart, moved in boxes with the 128-byte swizzle.
+// A row-major matrix [rows, columns] of `bytes`-byte elements, rows `stride` bytes apart, moved in
+// boxes with the 128-byte swizzle.
 bool encode(CUtensorMap& map, CUtensorMapDataType type, const void* data, int64_t rows,
             int64_t columns, int64_t stride, Box box) {
   return encode_tensor_map<2>(map, type, data,
@@ -24,8 +25,9 @@ bool encode(CUtensorMap& map, CUtensorMapDataType type, const void* data, int64_
 
 bool aligned_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
-// The fast epilogue: 16-bit rows at multiples of 16 bytes, scales and bias read in pairs. The copy engine bounds what it stores by whole 16 bytes, not by
-// elements: columns that are no multiple of 8 would spill over what follows them.
+// The fast epilogue: 16-bit rows at multiples of 16 bytes, scales and bias read in pairs. The copy
+// engine bounds what it stores by whole 16 bytes, not by elements: columns that are no multiple of
+// 8 would spill over what follows them.
 bool tma_store_fits(const S8GemmParams& p) {
   const auto pairs = [](const float* x) { return reinterpret_cast<uintptr_t>(x) % 8 == 0; };
   const bool half = p.out_type == DType::kBF16 || p.out_type == DType::kF16;

@@ -1,4 +1,5 @@
-// The dynamic shared memory that kernels declare as `extern __shared__ smem[]`. One array for all tests of a program, hence weak.
+// The dynamic shared memory that kernels declare as `extern __shared__ smem[]`. One array for all
+// tests of a program, hence weak.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,11 @@
-// Runs the CUDA kernels' own sources on the CPU, lane by lane, so that their logic is tested on machines without a GPU. Every lane is a fiber; warps
-// take turns at random, so they drift apart between barriers as they do on a card. The folder beside this file replaces ops/cuda/ptx:
+// Runs the CUDA kernels' own sources on the CPU, lane by lane, so that their logic is tested on
+// machines without a GPU. Every lane is a fiber; warps take turns at random, so they drift apart
+// between barriers as they do on a card. The folder beside this file replaces ops/cuda/ptx:
 // instructions by their definition in the PTX manual, written apart from the kernels.
 //
-// What it shows: wrong indices, missing waits and barriers (copies land as late or as early as the rules allow), bank conflicts of ldmatrix, misaligned
-// accesses, warps that diverge at a collective. What it does not: anything about time, and the compiler's own work.
+// What it shows: wrong indices, missing waits and barriers (copies land as late or as early as the
+// rules allow), bank conflicts of ldmatrix, misaligned accesses, warps that diverge at a
+// collective. What it does not: anything about time, and the compiler's own work.
 #pragma once
 
 #include <ucontext.h>
@@ -74,7 +76,8 @@ struct Machine {
   int current = 0;
   Index block, grid;
   bool late_copies = true;  // cp.async lands when it is waited for; false: at once
-  // [warp][parity][lane]: what a collective publishes. By turns, so that the next collective cannot overwrite what a slow lane still reads.
+  // [warp][parity][lane]: what a collective publishes. By turns, so that the next collective cannot
+  // overwrite what a slow lane still reads.
   uint32_t exchange[32][2][32][8] = {};
   std::mt19937 random{1};
   std::function<void()> kernel;
