@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "quant/rotation.h"
 
 namespace intaglio {
 
@@ -25,6 +26,9 @@ struct Activation {
   // dense.
   const void* floats = nullptr;
   DType floats_dtype = DType::kF32;  // kF32 or kBF16
+  // Of kI8: how the columns were turned before they were quantized. `linear` takes rows that are
+  // turned as its weights are.
+  Rotation rotation = {};
 
   template <typename T>
   T* as() const {

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "ops/cpu/linear.h"
 #include "ops/linear_prepare.h"
+#include "ops/norm.h"
 #include "ops/side_branch.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
@@ -107,6 +108,12 @@ Status check_call(const Context& context, const LinearWeights& weights, const Ac
                       dtype_name(x.dtype), x.rows, x.cols, dtype_name(weights.input_dtype()),
                       weights.k);
   }
+  if (!(x.rotation == weights.rotation)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "linear: the input's columns are turned in groups of {}, those of the "
+                      "weights in groups of {}",
+                      x.rotation.group, weights.rotation.group);
+  }
   if (out_dtype != DType::kF32 && out_dtype != DType::kBF16) {
     return make_error(ErrorCode::kInvalidArgument, "linear: the output is {}, expected F32 or BF16",
                       dtype_name(out_dtype));
@@ -205,6 +212,12 @@ void set_sizes(DeviceKind device, const LinearDesc& desc, LinearWeights& weights
   weights.k = desc.k;
   if (is_interleaved(weights))
     weights.n = 2 * static_cast<int64_t>(align_up(static_cast<size_t>(desc.n / 2), kSwigluGroup));
+}
+
+bool LinearWeights::needs_float_rows() const {
+  if (smoothed || (side != nullptr && has_row_scales(input))) return true;
+  if (rotation.kind == RotationKind::kNone) return false;
+  return implementation == nullptr || !norm_turns(implementation->device, rotation, k);
 }
 
 Expected<LinearWeights> plan_linear(const Context& context, const LinearDesc& desc) {

@@ -97,11 +97,18 @@ struct LinearWeights {
   ColumnTransform columns() const { return {rotation, smooth.as<float>()}; }
   // Whether the columns of its input are turned or divided before they are quantized.
   bool turns_columns() const { return rotation.kind != RotationKind::kNone || smoothed; }
-  // Whether its input needs rows of floats besides: quantize_rows makes it of them, with `columns`,
-  // or its side branch reads them.
-  bool needs_float_rows() const {
-    return turns_columns() || (side != nullptr && has_row_scales(input));
+  // What it reads, [rows, k], if it lies at `data` and has its scales at `scale_row` [rows].
+  Activation input_at(void* data, int64_t rows, float* scale_row) const {
+    return {.dtype = input,
+            .data = data,
+            .rows = rows,
+            .cols = k,
+            .scale_row = scale_row,
+            .rotation = rotation};
   }
+  // Whether a norm before it leaves rows of floats: quantize_rows makes its input of them, with
+  // `columns`, or its side branch reads them. Else the norm writes the input itself.
+  bool needs_float_rows() const;
   size_t size_bytes() const { return packed.size() + scales.size() + bias.size() + smooth.size(); }
 };
 

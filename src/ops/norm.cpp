@@ -3,6 +3,7 @@
 #include <array>
 
 #include "core/parallel_tasks.h"
+#include "ops/cuda/norm_rows_params.h"
 #include "ops/norm_implementations.h"
 #if defined(INTAGLIO_X86)
 #include "ops/cpu/norm_kernels.h"
@@ -19,6 +20,11 @@ Refusal ref_can_run(const NormDesc& desc, const Context&) {
 }
 
 #if defined(INTAGLIO_X86)
+
+// Of the CPU's kernels: rows of floats are turned by quantize_rows, whose kernels hold a row in L1.
+Refusal refuse_turn(const NormDesc& desc) {
+  return desc.rotation.kind == RotationKind::kNone ? nullptr : "does not turn rows";
+}
 
 NormRowArgs row_args(const NormDesc& desc, const NormArgs& args, const float* x, int64_t row) {
   NormRowArgs r;
@@ -73,11 +79,13 @@ Status gated_residual_by_rows(const Context& context, const NormDesc& desc,
 
 Refusal avx512_can_run(const NormDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "no AVX-512";
+  if (const Refusal refusal = refuse_turn(desc)) return refusal;
   return ref_can_run(desc, context);
 }
 
 Refusal avx2_can_run(const NormDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx2) return "no AVX2";
+  if (const Refusal refusal = refuse_turn(desc)) return refusal;
   return ref_can_run(desc, context);
 }
 
@@ -110,8 +118,11 @@ const char* kind_name(NormKind kind) {
 }
 
 std::string describe(const NormDesc& desc) {
-  return fmt::format("{} [{}, {}] -> {}", kind_name(desc.kind), desc.rows, desc.cols,
-                     dtype_name(desc.out_dtype));
+  std::string text = fmt::format("{} [{}, {}] -> {}", kind_name(desc.kind), desc.rows, desc.cols,
+                                 dtype_name(desc.out_dtype));
+  if (desc.rotation.kind == RotationKind::kConvRot)
+    text += fmt::format(" turned in {}", desc.rotation.group);
+  return text;
 }
 
 Status check_desc(const NormDesc& desc) {
@@ -125,6 +136,15 @@ Status check_desc(const NormDesc& desc) {
     return make_error(ErrorCode::kUnsupported,
                       "norm: output type {}; expected F32, BF16, I8 or F8_E4M3",
                       dtype_name(desc.out_dtype));
+  }
+  if (desc.rotation.kind == RotationKind::kNone) return {};
+  if (desc.out_dtype != DType::kI8) {
+    return make_error(ErrorCode::kUnsupported, "norm: rows of {} are turned; expected I8",
+                      dtype_name(desc.out_dtype));
+  }
+  if (const char* reason = rotation_refusal(desc.cols, desc.rotation)) {
+    return make_error(ErrorCode::kInvalidArgument, "norm: {} columns in groups of {}: {}",
+                      desc.cols, desc.rotation.group, reason);
   }
   return {};
 }
@@ -142,6 +162,11 @@ Status check_out(const NormDesc& desc, const Activation& out) {
                       "norm: output is {} [{}, {}]; expected {} [{}, {}]", dtype_name(out.dtype),
                       out.rows, out.cols, dtype_name(desc.out_dtype), desc.rows, desc.cols);
   }
+  if (!(out.rotation == desc.rotation)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "norm: the output's columns are turned in groups of {}; expected {}",
+                      out.rotation.group, desc.rotation.group);
+  }
   if (desc.rows > 0 &&
       (out.data == nullptr || (has_row_scales(out.dtype) && out.scale_row == nullptr))) {
     return make_error(ErrorCode::kInvalidArgument, "norm: the output has no {}",
@@ -153,6 +178,11 @@ Status check_out(const NormDesc& desc, const Activation& out) {
 }  // namespace
 
 std::span<const NormImplementation> norm_implementations() { return kImplementations; }
+
+bool norm_turns(DeviceKind device, const Rotation& rotation, int64_t cols) {
+  return device == DeviceKind::kGpu && rotation.group <= cuda::kMostTurnedGroup &&
+         cols <= cuda::kMostTurnedColumns;
+}
 
 Status norm(const Context& context, const NormDesc& desc, const NormArgs& args) {
   INTAGLIO_TRY(check_desc(desc));

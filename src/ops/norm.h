@@ -8,6 +8,7 @@
 #include "core/registry.h"
 #include "core/status.h"
 #include "ops/activation.h"
+#include "quant/rotation.h"
 
 namespace intaglio {
 
@@ -20,6 +21,9 @@ struct NormDesc {
   float eps = 0.0f;
   // kF32, kBF16, or kI8 and kF8E4M3: rows quantized as ops/quantize.h says, e4m3 on GPUs only.
   DType out_dtype = DType::kF32;
+  // Of kI8: the columns of out are turned before they are quantized (quant/rotation.h). Not
+  // everywhere: `norm_turns`.
+  Rotation rotation = {};
 };
 
 // out = norm(x) * weight * (1 + modulation) + shift;  rms: x / sqrt(mean(x^2) + eps);  layer: (x - mean) / sqrt(var + eps)
@@ -41,6 +45,11 @@ struct GatedResidualArgs {
   const float* gate = nullptr;    // [cols] or nullptr (= 1)
 };
 
+// Of a norm that writes `out`.
+inline NormDesc norm_into(NormKind kind, float eps, const Activation& out) {
+  return {kind, out.rows, out.cols, eps, out.dtype, out.rotation};
+}
+
 struct NormImplementation {
   const char* name;  // "cuda_norm", "avx512_norm", "avx2_norm", "ref_norm"
   Refusal (*can_run)(const NormDesc&, const Context&);
@@ -53,6 +62,11 @@ struct NormImplementation {
 };
 
 std::span<const NormImplementation> norm_implementations();
+
+// Whether a norm of rows of so many columns turns them on such a device at the cost of the plain
+// norm: on a GPU, in groups of up to 256, rows of up to 6144. Elsewhere rows of floats go through
+// quantize_rows; the reference turns all.
+bool norm_turns(DeviceKind device, const Rotation& rotation, int64_t cols);
 
 Status norm(const Context& context, const NormDesc& desc, const NormArgs& args);
 // next.x is ignored (it is h). Pass next = nullptr for the plain residual.

@@ -61,7 +61,7 @@ std::vector<float> run(Context& context, const LinearWeights& weights, const Row
   std::vector<float> wide(x.floats);
   if (weights.input_dtype() == DType::kF32) input = {DType::kF32, wide.data(), x.m, x.k, nullptr};
   if (weights.input_dtype() == DType::kI8) {
-    input = {DType::kI8, q.data(), x.m, x.k, scale.data()};
+    input = weights.input_at(q.data(), x.m, scale.data());
     EXPECT_TRUE(quantize_rows(context, {rows, dtype, {x.m, x.k}}, input, weights.columns()));
   }
   auto arena =
@@ -209,6 +209,31 @@ TEST(StoredLinear, APlanKnowsWhatTheFileDoes) {
   ASSERT_TRUE(plan);
   EXPECT_TRUE(plan->turns_columns());
   EXPECT_EQ(plan->input_dtype(), DType::kI8);
+}
+
+TEST(StoredLinear, RowsTurnedOtherwiseThanTheWeightsAreRefused) {
+  Context context = test::host_context();
+  Int8Rows part(24, 64, 1, Rotation::convrot(64));
+  const auto weights =
+      make_linear(context, LinearKind::kS8, GemmEpilogue::kNone, {.parts = {part.linear}});
+  ASSERT_TRUE(weights);
+  std::vector<int8_t> q(64);
+  std::vector<float> scale(1, 1.0f), y(static_cast<size_t>(weights->out_cols()));
+  auto arena =
+      Arena::with_capacity(linear_scratch_bytes(context, *weights, 1, DType::kF32)).value();
+  context.scratch = &arena;
+  Activation input = weights->input_at(q.data(), 1, scale.data());
+  EXPECT_TRUE(linear(context, *weights, input, y.data(), DType::kF32, weights->out_cols()));
+  for (const Rotation& other : {Rotation{}, Rotation::convrot(16)}) {
+    input.rotation = other;
+    const Status status =
+        linear(context, *weights, input, y.data(), DType::kF32, weights->out_cols());
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().message,
+              fmt::format("linear: the input's columns are turned in groups of {}, those of the "
+                          "weights in groups of 64",
+                          other.group));
+  }
 }
 
 TEST(StoredLinear, PartsThatAreNoLinearsAreRefused) {

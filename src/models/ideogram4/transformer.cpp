@@ -180,11 +180,12 @@ Status Transformer::embed_text(const Context& context, const TextInput& text,
   const DType between = selection().activation_dtype();
   std::byte* const input = reinterpret_cast<std::byte*>(storage) +
                            (turns ? static_cast<size_t>(values) * dtype_size(between) : 0);
-  const Activation normed{
-      text_proj_.input_dtype(), input, rows, config_.text_dim, scale_row, storage, between};
+  Activation normed = text_proj_.input_at(input, rows, scale_row);
+  normed.floats = storage;
+  normed.floats_dtype = between;
   const Activation out =
       turns ? Activation{between, storage, rows, config_.text_dim, nullptr} : normed;
-  const NormDesc desc{NormKind::kRms, rows, config_.text_dim, kTextNormEps, out.dtype};
+  const NormDesc desc = norm_into(NormKind::kRms, kTextNormEps, out);
   INTAGLIO_TRY(norm(
       context, desc,
       {.x = text.features, .weight = text_norm_.as<float>(), .modulation = nullptr, .out = out}));
@@ -286,8 +287,8 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   }
   INTAGLIO_TRY(stream.end());
 
-  const Activation last{final_linear_.input_dtype(), b.input, image_tokens, d, b.scale_row};
-  const NormDesc last_desc{NormKind::kLayer, image_tokens, d, kFinalNormEps, last.dtype};
+  const Activation last = final_linear_.input_at(b.input, image_tokens, b.scale_row);
+  const NormDesc last_desc = norm_into(NormKind::kLayer, kFinalNormEps, last);
   {
     const ProfileScope part(context, profile, ProfilePart::kNorm);
     INTAGLIO_TRY(norm(

@@ -37,7 +37,7 @@ Status quantize_normed(const Context& context, const LinearWeights& weights, con
 Expected<Activation> as_linear_input(const Context& context, const LinearWeights& weights,
                                      const void* x, DType dtype, int64_t rows, void* storage,
                                      float* scale_row, Profile* profile, const char* detail) {
-  Activation activation{weights.input_dtype(), storage, rows, weights.k, scale_row};
+  Activation activation = weights.input_at(storage, rows, scale_row);
   if (activation.dtype == dtype) {
     activation.data = const_cast<void*>(x);  // read only: linears never write their input
     return activation;

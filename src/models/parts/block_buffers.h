@@ -22,7 +22,7 @@ struct BlockBuffers {
 
   // What `weights` reads behind a norm, in `input`.
   Activation input_for(const LinearWeights& weights) const {
-    Activation x{weights.input_dtype(), input, tokens, weights.k, scale_row};
+    Activation x = weights.input_at(input, tokens, scale_row);
     if (!weights.needs_float_rows()) return x;
     x.floats = wide;
     x.floats_dtype = dtype;

@@ -17,7 +17,7 @@ struct NextNorm {
            const AlignedBuffer& weight, const float* modulation)
       : reader(next) {
     const Activation out = b.norm_output(reader);
-    desc = {NormKind::kRms, b.tokens, sizes.width(), sizes.norm_eps, out.dtype};
+    desc = norm_into(NormKind::kRms, sizes.norm_eps, out);
     args = {.x = nullptr, .weight = weight.as<float>(), .modulation = modulation, .out = out};
   }
 };

@@ -291,7 +291,7 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
   const auto normed = [&](const AlignedBuffer& weight,
                           const LinearWeights& reader) -> Expected<Activation> {
     const Activation out = b.norm_output(reader);
-    const NormDesc desc{NormKind::kRms, tokens, c.hidden, c.norm_eps, out.dtype};
+    const NormDesc desc = norm_into(NormKind::kRms, c.norm_eps, out);
     INTAGLIO_TRY(norm(context, desc,
                       {.x = b.h, .weight = weight.as<float>(), .modulation = nullptr, .out = out}));
     INTAGLIO_TRY(quantize_normed(context, reader, b));

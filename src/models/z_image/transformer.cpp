@@ -235,10 +235,8 @@ Status Transformer::embed_text(const Context& context, const TextInput& text,
     INTAGLIO_ASSIGN(float* const storage,
                     context.scratch->take<float>(text.tokens * config_.text_dim));
     INTAGLIO_ASSIGN(float* const scale_row, context.scratch->take<float>(text.tokens));
-    const Activation normed{text_in_.input_dtype(), storage, text.tokens, config_.text_dim,
-                            scale_row};
-    const NormDesc desc{NormKind::kRms, text.tokens, config_.text_dim, config_.norm_eps,
-                        normed.dtype};
+    const Activation normed = text_in_.input_at(storage, text.tokens, scale_row);
+    const NormDesc desc = norm_into(NormKind::kRms, config_.norm_eps, normed);
     INTAGLIO_TRY(norm(context, desc,
                       {.x = text.features,
                        .weight = text_norm_.as<float>(),
@@ -324,8 +322,8 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   INTAGLIO_TRY(stream.end());
 
   const int64_t tokens = session.image_tokens();
-  const Activation last{final_linear_.input_dtype(), b.input, tokens, d, b.scale_row};
-  const NormDesc last_desc{NormKind::kLayer, tokens, d, kFinalNormEps, last.dtype};
+  const Activation last = final_linear_.input_at(b.input, tokens, b.scale_row);
+  const NormDesc last_desc = norm_into(NormKind::kLayer, kFinalNormEps, last);
   {
     const ProfileScope part(context, profile, ProfilePart::kNorm);
     INTAGLIO_TRY(

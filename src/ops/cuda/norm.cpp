@@ -15,7 +15,8 @@ RowNorm row_norm(const NormDesc& desc, const NormArgs& args) {
           .modulation = args.modulation,
           .shift = args.shift,
           .out = args.out.data,
-          .scale = args.out.scale_row};
+          .scale = args.out.scale_row,
+          .group = static_cast<int32_t>(desc.rotation.group)};
 }
 
 Status refused(const char* op, const NormDesc& desc, const char* reason) {
@@ -24,7 +25,10 @@ Status refused(const char* op, const NormDesc& desc, const char* reason) {
 
 }  // namespace
 
-Refusal norm_refusal(const NormDesc&, const Context& context) {
+Refusal norm_refusal(const NormDesc& desc, const Context& context) {
+  if (desc.rotation.kind != RotationKind::kNone &&
+      !norm_turns(DeviceKind::kGpu, desc.rotation, desc.cols))
+    return "turns rows of up to 6144 columns in groups of up to 256";
   return refuse_device(DeviceKind::kGpu, context);
 }
 

@@ -11,7 +11,7 @@
 // modulation), out = t * inverse. A row's largest |out| is then the largest |t| times the same
 // inverse, so that one reduction gives both the norm and the scale of int8. With a shift out =
 // fma(t, inverse, shift), and quantized rows take a reduction more. Sums are added in a fixed
-// order: the same bits on each run.
+// order: the same bits on each run. A turned row is H t * inverse, or H out with a shift.
 //
 // int8: q and scale as ops/quantize.h says, of the float values above: zero, tiny, NaN and Inf rows
 // included. e4m3: likewise, as ops/cuda/e4m3_rows_params.h says. A row whose sum of squares is not
@@ -28,6 +28,9 @@ namespace intaglio::cuda {
 
 enum class RowNormKind : int32_t { kRms, kLayer };
 
+inline constexpr int64_t kMostTurnedColumns = 6144;
+inline constexpr int64_t kMostTurnedGroup = 256;
+
 struct RowNorm {
   RowNormKind kind = RowNormKind::kRms;
   DType out_type = DType::kF32;
@@ -37,6 +40,10 @@ struct RowNorm {
   const float* shift = nullptr;       // [cols] or nullptr (= 0)
   void* out = nullptr;                // [rows, cols] dense, of out_type
   float* scale = nullptr;             // [rows], kI8 and kE4M3 only
+  // 0, or 16, 64 or 256, kI8 only: the row is turned in groups of so many columns
+  // (quant/rotation.h), which divide cols, before it is quantized. Vectors of at most
+  // kMostTurnedColumns only.
+  int32_t group = 0;
 };
 
 // Rows are dense everywhere. Fast where cols % 4 == 0 and every pointer is at a multiple of 16

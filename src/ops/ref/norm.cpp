@@ -1,9 +1,10 @@
 // Row norms in plain loops: statistics and elements in float64, each element rounded to float once.
 #include <cmath>
+#include <vector>
 
 #include "core/parallel_tasks.h"
+#include "ops/cpu/quantize_kernels.h"
 #include "ops/norm_implementations.h"
-#include "ops/quantize.h"
 
 namespace intaglio {
 namespace {
@@ -29,30 +30,6 @@ RowStatistics row_statistics(NormKind kind, int64_t cols, float eps, Load&& load
   return s;
 }
 
-// The two steps of ops/quantize.h for the values value(c): the row's largest magnitude, then the
-// rounding.
-template <typename Value>
-void quantize_row(int64_t cols, Value&& value, int8_t* q, float* scale) {
-  float absmax = 0.0f;
-  bool finite = true;
-  for (int64_t c = 0; c < cols; ++c) {
-    const float v = std::fabs(value(c));
-    finite = finite && std::isfinite(v);
-    if (v > absmax) absmax = v;
-  }
-  if (!finite || absmax == 0.0f) {
-    for (int64_t c = 0; c < cols; ++c) q[c] = 0;
-    *scale = finite ? kMinQuantScale : std::nanf("");
-    return;
-  }
-  const float multiplier = 127.0f / absmax;
-  for (int64_t c = 0; c < cols; ++c) {
-    const float r = std::nearbyint(value(c) * multiplier);
-    q[c] = static_cast<int8_t>(std::fmax(-127.0f, std::fmin(127.0f, r)));
-  }
-  *scale = std::fmax(absmax / 127.0f, kMinQuantScale);
-}
-
 void norm_row(const NormDesc& desc, const NormArgs& args, const float* x, int64_t row) {
   const RowStatistics s = row_statistics(desc.kind, desc.cols, desc.eps,
                                          [&](int64_t c) { return static_cast<double>(x[c]); });
@@ -65,9 +42,15 @@ void norm_row(const NormDesc& desc, const NormArgs& args, const float* x, int64_
   };
   const int64_t offset = row * desc.cols;
   switch (desc.out_dtype) {
-    case DType::kI8:
-      quantize_row(desc.cols, value, args.out.as<int8_t>() + offset, args.out.scale_row + row);
+    case DType::kI8: {
+      std::vector<float> out(static_cast<size_t>(desc.cols));
+      for (int64_t c = 0; c < desc.cols; ++c) out[static_cast<size_t>(c)] = value(c);
+      if (desc.rotation.kind != RotationKind::kNone)
+        rotate_row(out.data(), desc.cols, desc.rotation.group);
+      args.out.scale_row[row] =
+          ref_quantize_row_f32(out.data(), desc.cols, args.out.as<int8_t>() + offset);
       break;
+    }
     case DType::kBF16:
       for (int64_t c = 0; c < desc.cols; ++c)
         args.out.as<BFloat16>()[offset + c] = BFloat16(value(c));

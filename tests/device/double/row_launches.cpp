@@ -53,7 +53,9 @@ void norm_row(const RowNorm& n, const float* x, int64_t row, int64_t cols) {
   if (n.out_type == DType::kI8) {
     const Activation out{DType::kI8, static_cast<int8_t*>(n.out) + row * cols, 1, cols,
                          n.scale + row};
-    static_cast<void>(quantize_rows(Context{}, {y.data(), DType::kF32, Shape{1, cols}}, out));
+    static_cast<void>(
+        quantize_rows(Context{}, {y.data(), DType::kF32, Shape{1, cols}}, out,
+                      {.rotation = n.group == 0 ? Rotation{} : Rotation::convrot(n.group)}));
     return;
   }
   const DType type = n.out_type == DType::kF32 ? DType::kF32 : DType::kBF16;

@@ -6,6 +6,9 @@
 // columns a piece would halve the loads of a bf16 y and double the L1 cycles of the vectors.
 //
 //   held_norm_rows       the row stays in registers: kChunks pieces a thread, all loads out before the first use
+//     turned: as ConvRot's weights want them; a warp then holds 256 consecutive columns, so that
+//     groups of up to 256 exchange by shuffles and neither shared memory nor a barrier is added.
+//     H (t * inverse) = (H t) * inverse: what is turned is t, before the one reduction.
 //   streamed_norm_rows   longer, ragged or unaligned rows. kShared: one block an SM keeps the row in shared memory; otherwise later passes come out of L2
 //
 //   gated, then rms, int8:   load y, h | sum y^2 | h += ...; store h; t; sum h^2, max |t| | store q
@@ -55,6 +58,10 @@ inline constexpr int kHeldE4m3Blocks = 2;
 #else
 inline constexpr int kHeldE4m3Blocks = kHeldNormBlocks;
 #endif
+
+// Turned rows of more than 4 chunks of 288 threads: more threads, not more chunks, which would spill.
+inline constexpr int kWideTurnedThreads = 384;
+inline constexpr int kWideTurnedBlocks = kHeldNormBlocks - 1;
 
 // A y of floats leaves none for a shift.
 template <RowUpdate kUpdate, class YType, bool kShift>
@@ -194,13 +201,86 @@ __device__ __forceinline__ DeviceRowScale normed_scale(uint32_t most, float inve
   return device_row_scale(bits);
 }
 
+// --- where a held row's columns lie ---
+
+// The thread's first column, and how far behind it its piece i begins. Pieces go round the threads
+// of the block; in rows that are turned (below) two pieces of each lane of a warp are 256
+// consecutive columns.
+template <bool kTurned>
+__device__ __forceinline__ int first_column() {
+  const int thread = static_cast<int>(threadIdx.x);
+  return kTurned ? thread / 32 * 256 + thread % 32 * kRowPiece : thread * kRowPiece;
+}
+template <int kThreads, bool kTurned>
+__device__ constexpr int piece_offset(int i) {
+  return kTurned ? i / 2 * (2 * kThreads * kRowPiece) + i % 2 * (32 * kRowPiece)
+                 : i * kThreads * kRowPiece;
+}
+
+// --- turned rows (quant/rotation.h) ---
+
+// One stage over four values that lie kStride lanes apart; the lane has one of them.
+template <int kStride>
+__device__ __forceinline__ float turn_lanes(float x) {
+  const float pair = __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, kStride));
+  const float four = __fadd_rn(pair, __shfl_xor_sync(0xffffffffu, pair, 2 * kStride));
+  return __fsub_rn(__fmul_rn(four, 0.5f), __shfl_xor_sync(0xffffffffu, x, 3 * kStride));
+}
+
+// The lane's two pieces of 256 columns: column bits 1-0 are the element, 6-2 the lane, 7 the piece.
+// Strides 1, 4, 16 and 64, as far as the group goes; the bits of rotate_row.
+__device__ __forceinline__ void turn_pieces(int group, float (&low)[kRowPiece],
+                                            float (&high)[kRowPiece]) {
+  const auto turn_piece = [](float(&v)[kRowPiece]) {
+    const float s = __fmul_rn(__fadd_rn(__fadd_rn(v[0], v[1]), __fadd_rn(v[2], v[3])), 0.5f);
+    const float turned[kRowPiece] = {__fsub_rn(s, v[3]), __fsub_rn(s, v[2]), __fsub_rn(s, v[1]),
+                                     __fsub_rn(s, v[0])};
+#pragma unroll
+    for (int e = 0; e < kRowPiece; ++e) v[e] = turn_lanes<1>(turned[e]);
+  };
+  turn_piece(low);
+  turn_piece(high);
+  if (group < 64) return;
+#pragma unroll
+  for (int e = 0; e < kRowPiece; ++e) {
+    low[e] = turn_lanes<4>(low[e]);
+    high[e] = turn_lanes<4>(high[e]);
+  }
+  if (group < 256) return;
+#pragma unroll
+  for (int e = 0; e < kRowPiece; ++e) {
+    const float low_across = __shfl_xor_sync(0xffffffffu, low[e], 16);
+    const float high_across = __shfl_xor_sync(0xffffffffu, high[e], 16);
+    const float s =
+        __fmul_rn(__fadd_rn(__fadd_rn(low[e], low_across), __fadd_rn(high[e], high_across)), 0.5f);
+    low[e] = __fsub_rn(s, high_across);
+    high[e] = __fsub_rn(s, low_across);
+  }
+}
+
+template <int kChunks>
+__device__ __forceinline__ uint32_t turn_row(int group, float (&v)[kChunks][kRowPiece]) {
+  static_assert(kChunks % 2 == 0);
+  uint32_t most = 0;
+#pragma unroll
+  for (int i = 0; i < kChunks; i += 2) {
+    turn_pieces(group, v[i], v[i + 1]);
+    most = max(most, max(magnitude(v[i]), magnitude(v[i + 1])));
+  }
+  return most;
+}
+
 // --- kernels ---
 
 // A block of kThreads a row of up to kColumns. Rows are vectors: cols % 4 == 0, everything aligned.
-// The constant stride makes the pieces' addresses one register and constants.
-template <RowUpdate kUpdate, class YType, int kChunks, DType kOut = DType::kI8, bool kShift = false>
-__global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
-                                  kHeldBlocks<kUpdate, YType, kChunks, kOut, kShift>)
+// The constant offsets make the pieces' addresses one register and constants. kTurned: out_type is
+// kI8, and what is quantized is H t * inverse, or H out where there is a shift.
+template <RowUpdate kUpdate, class YType, int kChunks, DType kOut = DType::kI8, bool kShift = false,
+          bool kTurned = false, int kThreads = HeldNormConfig<kChunks>::kThreads>
+__global__ void __launch_bounds__(kThreads,
+                                  kTurned&& kThreads == kWideTurnedThreads
+                                      ? kWideTurnedBlocks
+                                      : kHeldBlocks<kUpdate, YType, kChunks, kOut, kShift>)
     held_norm_rows(const __grid_constant__ ResidualRowsParams p) {
   constexpr bool kUpdated = kUpdate != RowUpdate::kNone;
   __shared__ float sums[3][32];
@@ -208,8 +288,7 @@ __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
   const int64_t row_start = int64_t{blockIdx.x} * p.cols;
   const int cols = static_cast<int>(p.cols);
   const auto column_of = [&](int i) {
-    return static_cast<int>(threadIdx.x * kRowPiece) +
-           i * HeldNormConfig<kChunks>::kThreads * kRowPiece;
+    return first_column<kTurned>() + piece_offset<kThreads, kTurned>(i);
   };
   // Past the end a zero piece meets the last columns' vectors: 0 again, or NaN where those columns
   // made the row NaN already. No branch keeps the loads together.
@@ -272,22 +351,24 @@ __global__ void __launch_bounds__(HeldNormConfig<kChunks>::kThreads,
   for (int i = 0; i < kChunks; ++i) {
     mine.sum = add_squares(mine.sum, v[i]);
     weigh_piece<true>(norm, vector_column(i), kRowPiece, v[i]);
-    mine.most = max(mine.most, magnitude(v[i]));
+    if constexpr (!kTurned) mine.most = max(mine.most, magnitude(v[i]));
   }
+  if constexpr (kTurned && !kShift) mine.most = turn_row(norm.group, v);
   SumAndMax all = block_sum_max(mine, sums[2], maxima[0]);
   float inverse = inverse_root_mean(all.sum, p.cols, norm.eps);
   if constexpr (kShift) {
     uint32_t most = 0;
     // Addresses formed anew: those of the vectors before, kept for these, spill.
-    int first = threadIdx.x * kRowPiece;
+    int first = first_column<kTurned>();
     asm volatile("" : "+r"(first));
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
-      const int column = first + i * HeldNormConfig<kChunks>::kThreads * kRowPiece;
+      const int column = first + piece_offset<kThreads, kTurned>(i);
       if (column >= cols) continue;  // the last columns' shift would count twice
       shift_piece<true>(norm, column, kRowPiece, inverse, v[i]);
-      most = max(most, magnitude(v[i]));
+      if constexpr (!kTurned) most = max(most, magnitude(v[i]));
     }
+    if constexpr (kTurned) most = turn_row(norm.group, v);
     inverse = 1.0f;
     if (norm.out_type == kOut) all.most = block_max(most, maxima[1]);
   }

@@ -2,6 +2,7 @@
 #include "ops/cuda/launch/arguments.h"
 #include "ops/cuda/launch/dynamic_shared.h"
 #include "ops/cuda/launch/norm_rows.h"
+#include "quant/rotation.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -31,6 +32,27 @@ bool rows_are_vectors(const ResidualRowsParams& p) {
          is_aligned(p.weight, 16) && is_aligned(p.gate, 16) && is_aligned(p.next.out, 16) &&
          is_aligned(p.next.weight, 16) && is_aligned(p.next.modulation, 16) &&
          is_aligned(p.next.shift, 16);
+}
+
+const char* refuse_turn(const ResidualRowsParams& p) {
+  const RowNorm& n = p.next;
+  if (n.out == nullptr || n.group == 0) return nullptr;
+  if (n.out_type != DType::kI8) return "only int8 rows are turned";
+  if (n.group > kMostTurnedGroup) return "the group is not 16, 64 or 256";
+  if (p.cols > kMostTurnedColumns) return "turned rows have at most 6144 columns";
+  if (const char* reason = rotation_refusal(p.cols, n.group)) return reason;
+  return rows_are_vectors(p) ? nullptr : "turned rows and their vectors are aligned to 16 bytes";
+}
+
+// The norm alone as what all kernels take.
+ResidualRowsParams without_update(const NormRowsParams& p) {
+  ResidualRowsParams rows{};
+  rows.update = RowUpdate::kNone;
+  rows.h = const_cast<float*>(p.x);  // only read without an update
+  rows.rows = p.rows;
+  rows.cols = p.cols;
+  rows.next = p.norm;
+  return rows;
 }
 
 // What a block may have of shared memory on the current device, beside the static few words.
@@ -83,8 +105,8 @@ cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
   return cudaPeekAtLastError();
 }
 
-// Nothing adds a plain y before a norm with a shift: that has no kernels, and residual_rows
-// launches the two apart.
+// Nothing adds a plain y before a norm with a shift, nor one of floats or a plain one before a turn:
+// that has no kernels, and residual_rows launches the two apart.
 template <RowUpdate kUpdate, class YType, DType kOut>
 cudaError_t launch_shift(const ResidualRowsParams& p, cudaStream_t stream) {
   if constexpr (kUpdate != RowUpdate::kAdd) {
@@ -112,7 +134,8 @@ const char* norm_rows_refusal(const NormRowsParams& p) {
   if (const char* reason = refuse_sizes(p.rows, p.cols)) return reason;
   if (p.rows > 0 && (p.x == nullptr || p.norm.out == nullptr)) return "x and out must be given";
   if (!is_aligned(p.x, 4)) return "x is not aligned to its type";
-  return refuse_norm(p.norm);
+  if (const char* reason = refuse_norm(p.norm)) return reason;
+  return refuse_turn(without_update(p));
 }
 
 const char* residual_rows_refusal(const ResidualRowsParams& p) {
@@ -123,30 +146,35 @@ const char* residual_rows_refusal(const ResidualRowsParams& p) {
   if (!is_aligned(p.h, 4) || !is_aligned(p.y, p.y_type == DType::kF32 ? 4 : 2))
     return "h or y is not aligned to its type";
   if (p.update == RowUpdate::kGated && !(p.eps >= 0.0f)) return "eps must be >= 0";
-  return p.next.out == nullptr ? nullptr : refuse_norm(p.next);
+  if (p.next.out == nullptr) return nullptr;
+  if (const char* reason = refuse_norm(p.next)) return reason;
+  return refuse_turn(p);
 }
 
 cudaError_t norm_rows(const NormRowsParams& p, cudaStream_t stream) {
   if (norm_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0) return cudaSuccess;
-  ResidualRowsParams rows{};
-  rows.update = RowUpdate::kNone;
-  rows.h = const_cast<float*>(p.x);  // only read without an update
-  rows.rows = p.rows;
-  rows.cols = p.cols;
-  rows.next = p.norm;
+  const ResidualRowsParams rows = without_update(p);
+  if (p.norm.group != 0) return detail::launch_turned_norm_rows(rows, stream);
   return launch_out<RowUpdate::kNone, F32>(rows, stream);
 }
 
 cudaError_t residual_rows(const ResidualRowsParams& p, cudaStream_t stream) {
   if (residual_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0) return cudaSuccess;
-  if (p.update == RowUpdate::kGated) return launch_typed<RowUpdate::kGated>(p, stream);
-  if (p.next.out == nullptr || p.next.shift == nullptr)
-    return launch_typed<RowUpdate::kAdd>(p, stream);
+  const bool gated = p.update == RowUpdate::kGated;
+  const bool turned = p.next.out != nullptr && p.next.group != 0;
+  const bool shifted = p.next.out != nullptr && p.next.shift != nullptr;
+  const auto update_rows = [&](const ResidualRowsParams& rows) {
+    return gated ? launch_typed<RowUpdate::kGated>(rows, stream)
+                 : launch_typed<RowUpdate::kAdd>(rows, stream);
+  };
+  if (turned && gated && p.y_type == DType::kBF16)
+    return detail::launch_turned_norm_rows(p, stream);
+  if (!turned && (gated || !shifted)) return update_rows(p);
   ResidualRowsParams update = p;
   update.next = {};
-  const cudaError_t status = launch_typed<RowUpdate::kAdd>(update, stream);
+  const cudaError_t status = update_rows(update);
   return status != cudaSuccess ? status : norm_rows({p.h, p.rows, p.cols, p.next}, stream);
 }
 

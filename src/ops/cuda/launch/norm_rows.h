@@ -18,4 +18,9 @@ const char* residual_rows_refusal(const ResidualRowsParams& params);
 cudaError_t norm_rows(const NormRowsParams& params, cudaStream_t stream);
 cudaError_t residual_rows(const ResidualRowsParams& params, cudaStream_t stream);
 
+namespace detail {
+// Of arguments that are not refused: next.group != 0, update kNone, or kGated by a y of bf16.
+cudaError_t launch_turned_norm_rows(const ResidualRowsParams& params, cudaStream_t stream);
+}  // namespace detail
+
 }  // namespace intaglio::cuda

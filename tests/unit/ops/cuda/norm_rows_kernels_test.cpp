@@ -11,6 +11,7 @@ thread_local float4 row_in_shared[64 * 1024 / 16] = {emulation::poison()};
 // Kernels after the emulation, which defines what they are written in.
 #include "ops/cpu/quantize_kernels.h"
 #include "ops/cuda/kernels/norm_rows.cuh"
+#include "quant/rotation.h"
 #include "unit/ops/cuda/e4m3_reference.h"
 
 namespace intaglio::cuda {
@@ -29,6 +30,7 @@ struct Case {
   int offset = 0;                         // elements from an aligned address
   bool shift = false;                     // of the norm
   bool normed = true;                     // y of a gated update is
+  int group = 0;                          // columns that are turned together
 };
 
 template <RowUpdate kUpdate, class YType, DType kOut, bool kShift>
@@ -129,34 +131,55 @@ struct Row64 {
   }
 };
 
-class NormRows : public testing::Test {
- protected:
-  void check(const Case& c) {
-    const int64_t count = int64_t{c.rows} * c.cols;
-    const float y_eps = 1e-5f, eps = 1e-6f;
-    Memory<float> h(count, c.offset), weight(c.cols, c.offset), modulation(c.cols, c.offset);
-    Memory<float> shift(c.cols, c.offset), y_weight(c.cols, c.offset), gate(c.cols, c.offset),
-        y32(count, c.offset);
-    Memory<BFloat16> y16(count, c.offset);
+template <RowUpdate kUpdate, class YType, bool kShift>
+void run_turned(const ResidualRowsParams& p) {
+  if (p.cols <= HeldNormConfig<4>::kColumns) {
+    run_grid(p.rows, HeldNormConfig<4>::kThreads,
+             [=] { held_norm_rows<kUpdate, YType, 4, DType::kI8, kShift, true>(p); });
+  } else {
+    run_grid(p.rows, kWideTurnedThreads, [=] {
+      held_norm_rows<kUpdate, YType, 4, DType::kI8, kShift, true, kWideTurnedThreads>(p);
+    });
+  }
+}
+
+template <RowUpdate kUpdate, class YType>
+void run_turned(const ResidualRowsParams& p) {
+  p.next.shift != nullptr ? run_turned<kUpdate, YType, true>(p)
+                          : run_turned<kUpdate, YType, false>(p);
+}
+
+// Operands of a case; the output is set by who runs it.
+struct Operands {
+  Operands(const Case& c, std::mt19937& random)
+      : h(int64_t{c.rows} * c.cols, c.offset),
+        weight(c.cols, c.offset),
+        modulation(c.cols, c.offset),
+        shift(c.cols, c.offset),
+        y_weight(c.cols, c.offset),
+        gate(c.cols, c.offset),
+        y32(int64_t{c.rows} * c.cols, c.offset),
+        y16(int64_t{c.rows} * c.cols, c.offset) {
     for (int64_t i = 0; i < c.cols; ++i) {
-      weight[i] = 1.0f + 0.3f * normal_value(random_);
-      modulation[i] = 0.3f * normal_value(random_);
-      shift[i] = 2.0f * normal_value(random_);
-      y_weight[i] = 1.0f + 0.3f * normal_value(random_);
-      gate[i] = 0.5f * normal_value(random_);
+      weight[i] = 1.0f + 0.3f * normal_value(random);
+      modulation[i] = 0.3f * normal_value(random);
+      shift[i] = 2.0f * normal_value(random);
+      y_weight[i] = 1.0f + 0.3f * normal_value(random);
+      gate[i] = 0.5f * normal_value(random);
     }
     const bool updates = c.update != RowUpdate::kNone;
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < int64_t{c.rows} * c.cols; ++i) {
       const int row = static_cast<int>(i / c.cols);
       // Without an update h is odd by row; with one, y and h by turns.
       h[i] =
-          odd_value(updates ? (row % 14 >= 7 ? row % 7 : 0) : row % 7, i % c.cols, c.cols, random_);
-      const float value = odd_value(row % 14 < 7 ? row % 7 : 0, i % c.cols, c.cols, random_);
+          odd_value(updates ? (row % 14 >= 7 ? row % 7 : 0) : row % 7, i % c.cols, c.cols, random);
+      const float value = odd_value(row % 14 < 7 ? row % 7 : 0, i % c.cols, c.cols, random);
       y16[i] = BFloat16(value);
       y32[i] = value;
     }
-    const std::vector<float> before(h.data(), h.data() + count);
+  }
 
+  ResidualRowsParams params(const Case& c) {
     ResidualRowsParams p;
     p.update = c.update;
     p.y_type = c.y_type;
@@ -164,15 +187,32 @@ class NormRows : public testing::Test {
     p.y = c.y_type == DType::kF32 ? static_cast<const void*>(y32.data()) : y16.data();
     p.weight = c.weight ? y_weight.data() : nullptr;
     p.gate = c.modulation ? gate.data() : nullptr;
-    p.eps = y_eps;
+    p.eps = kYEps;
     p.rows = c.rows;
     p.cols = c.cols;
     p.next.kind = c.kind;
-    p.next.eps = eps;
+    p.next.eps = kEps;
     p.next.weight = c.weight ? weight.data() : nullptr;
     p.next.modulation = c.modulation ? modulation.data() : nullptr;
     p.next.shift = c.shift ? shift.data() : nullptr;
     p.normed = c.normed;
+    return p;
+  }
+
+  static constexpr float kYEps = 1e-5f, kEps = 1e-6f;
+  Memory<float> h, weight, modulation, shift, y_weight, gate, y32;
+  Memory<BFloat16> y16;
+};
+
+class NormRows : public testing::Test {
+ protected:
+  void check(const Case& c) {
+    const int64_t count = int64_t{c.rows} * c.cols;
+    Operands in(c, random_);
+    auto& [h, weight, modulation, shift, y_weight, gate, y32, y16] = in;
+    const bool updates = c.update != RowUpdate::kNone;
+    const std::vector<float> before(h.data(), h.data() + count);
+    ResidualRowsParams p = in.params(c);
 
     // One run an output type, each from the same h.
     Memory<float> out(count, c.offset), scale(c.rows), e4m3_scale(c.rows);
@@ -208,7 +248,8 @@ class NormRows : public testing::Test {
         for (size_t i = 0; i < y.v.size(); ++i)
           y.v[i] = c.y_type == DType::kF32 ? y32[start + static_cast<int64_t>(i)]
                                            : as_float(y16[start + static_cast<int64_t>(i)]);
-        if (c.update == RowUpdate::kGated && c.normed) y.normalize(RowNormKind::kRms, y_eps);
+        if (c.update == RowUpdate::kGated && c.normed)
+          y.normalize(RowNormKind::kRms, Operands::kYEps);
         for (int64_t i = 0; i < c.cols; ++i) {
           double update = y.v[static_cast<size_t>(i)];
           if (c.update == RowUpdate::kGated)
@@ -223,7 +264,7 @@ class NormRows : public testing::Test {
       }
       if (!c.norm) continue;
       Row64 x{.v = std::vector<double>(h.data() + start, h.data() + start + c.cols)};
-      x.normalize(c.kind, eps);
+      x.normalize(c.kind, Operands::kEps);
       for (int64_t i = 0; i < c.cols; ++i) {
         double expected = x.v[static_cast<size_t>(i)];
         if (c.weight) expected *= double{weight[i]};
@@ -257,6 +298,57 @@ class NormRows : public testing::Test {
     EXPECT_TRUE(q.guards_are_whole() && e4m3.guards_are_whole());
   }
 
+  void check_turned(const Case& c) {
+    const int64_t count = int64_t{c.rows} * c.cols;
+    Operands in(c, random_);
+    const std::vector<float> before(in.h.data(), in.h.data() + count);
+    ResidualRowsParams p = in.params(c);
+    Memory<float> out(count), scale(c.rows);
+    Memory<int8_t> q(count);
+    p.next.out = out.data();
+    run_kernel(Path::kHeld, p);
+    const std::vector<float> after(in.h.data(), in.h.data() + count);
+
+    std::copy(before.begin(), before.end(), in.h.data());
+    p.next.out = q.data();
+    p.next.out_type = DType::kI8;
+    p.next.scale = scale.data();
+    p.next.group = c.group;
+    if (c.update == RowUpdate::kNone) {
+      run_turned<RowUpdate::kNone, F32>(p);
+    } else {
+      run_turned<RowUpdate::kGated, BF16>(p);
+    }
+    // The sums of y are added in another order.
+    for (int64_t i = 0; i < count; ++i) {
+      const float plain = after[static_cast<size_t>(i)];
+      const float size = std::fabs(plain) + std::fabs(before[static_cast<size_t>(i)]);
+      ASSERT_TRUE(std::isfinite(plain) ? std::fabs(in.h[i] - plain) <= 1e-6f * size
+                                       : !std::isfinite(in.h[i]))
+          << i << ": " << in.h[i] << " for " << plain;
+    }
+
+    int64_t other_step = 0;
+    for (int64_t row = 0; row < c.rows; ++row) {
+      float* const turned = out.data() + row * c.cols;
+      rotate_row(turned, c.cols, c.group);
+      std::vector<int8_t> expected(static_cast<size_t>(c.cols));
+      const float expected_scale = ref_quantize_row_f32(turned, c.cols, expected.data());
+      if (std::isnan(expected_scale)) {
+        ASSERT_TRUE(std::isnan(scale[row])) << row;
+      } else {
+        ASSERT_NEAR(scale[row], expected_scale, 1e-6f * expected_scale) << row;
+      }
+      for (int64_t i = 0; i < c.cols; ++i) {
+        const int step = std::abs(q[row * c.cols + i] - expected[static_cast<size_t>(i)]);
+        ASSERT_LE(step, 1) << row << ", " << i;
+        other_step += step;
+      }
+    }
+    EXPECT_LE(other_step, count / 1000 + 1);
+    EXPECT_TRUE(scale.guards_are_whole() && q.guards_are_whole() && in.h.guards_are_whole());
+  }
+
   std::mt19937 random_{11};
 };
 
@@ -281,6 +373,39 @@ TEST_F(NormRows, HeldResiduals) {
                .cols = cols});
       }
     }
+  }
+}
+
+// Against the floats of the same rows, turned and quantized by the reference. H t * inverse is
+// rounded at other places than H (t * inverse), by some 2^-24 of the row's largest: so a scale is
+// near, and a value that lies between two steps may fall to the other one.
+TEST_F(NormRows, TurnedRows) {
+  for (const int group : {16, 64, 256}) {
+    for (const bool shift : {false, true}) {
+      SCOPED_TRACE(testing::Message() << group << (shift ? " with a shift" : ""));
+      check_turned({.rows = 7, .cols = 256, .shift = shift, .group = group});
+      check_turned({.update = RowUpdate::kGated,
+                    .kind = shift ? RowNormKind::kLayer : RowNormKind::kRms,
+                    .rows = 14,
+                    .cols = 256,
+                    .modulation = shift,
+                    .shift = shift,
+                    .normed = !shift,
+                    .group = group});
+    }
+  }
+  check_turned({.kind = RowNormKind::kLayer, .rows = 7, .cols = 48, .group = 16});
+  check_turned({.rows = 7, .cols = 192, .weight = false, .group = 64});
+}
+
+TEST_F(NormRows, TurnedRowsOfEveryLength) {
+  for (const int cols : {3840, 4608, 4864, 6144}) {
+    SCOPED_TRACE(cols);
+    check_turned({.cols = cols, .shift = cols == 3840, .group = 256});
+    if (cols != 4608 && cols != 6144) continue;
+    for (const bool shift : {false, true})
+      check_turned(
+          {.update = RowUpdate::kGated, .rows = 1, .cols = cols, .shift = shift, .group = 64});
   }
 }
 
