@@ -184,7 +184,7 @@ class AttentionOperands {
   }
 
   void make_s8(std::mt19937& random) {
-    const int64_t blocks = (problem_.tokens - 1) / cuda::kS8KeyBlock + 1;
+    const int64_t blocks = (problem_.tokens - 1) / kS8KeyBlock + 1;
     const int64_t q_rows = int64_t{problem_.heads} * problem_.tokens;
     const int64_t k_rows = int64_t{problem_.kv_heads} * problem_.tokens;
     const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -194,7 +194,7 @@ class AttentionOperands {
       q_scale.push_back(3.5f / 127.0f * row_factor(random) * query_factor());
     for (int64_t i = 0; i < problem_.kv_heads * blocks; ++i) {
       const bool broken =
-          problem_.data == AttentionData::kNanKey && i % blocks == nan_token() / cuda::kS8KeyBlock;
+          problem_.data == AttentionData::kNanKey && i % blocks == nan_token() / kS8KeyBlock;
       k_scale.push_back(broken ? nan : 3.5f / 127.0f * row_factor(random));
     }
     // Past the ends.

@@ -36,10 +36,10 @@ __device__ double query_at(const cuda::AttentionParams& p, int64_t head, int64_t
 template <bool kS8>
 __device__ double key_at(const cuda::AttentionParams& p, int64_t head, int64_t token, int c) {
   if constexpr (kS8) {
-    const int64_t blocks = (p.tokens - 1) / cuda::kS8KeyBlock + 1;
+    const int64_t blocks = (p.tokens - 1) / kS8KeyBlock + 1;
     const int64_t at = (head * p.tokens + token) * p.head_dim + c;
     return double(static_cast<const int8_t*>(p.k)[at]) *
-           p.k_scale[head * blocks + token / cuda::kS8KeyBlock];
+           p.k_scale[head * blocks + token / kS8KeyBlock];
   } else {
     return __bfloat162float(
         static_cast<const __nv_bfloat16*>(p.k)[token * p.ldk + head * p.head_dim + c]);

@@ -150,7 +150,7 @@ constexpr Shape kShapes[] = {
 void time_shape(const Shape& shape, bool quick, Results& results) {
   const int64_t d = shape.head_dim, q_columns = shape.heads * d, kv_columns = shape.kv_heads * d;
   const int64_t ld = q_columns + 2 * kv_columns, tokens = shape.tokens;
-  const int64_t k_blocks = (tokens - 1) / cuda::kS8KeyBlock + 1;
+  const int64_t k_blocks = (tokens - 1) / kS8KeyBlock + 1;
   const DeviceBuffer rows(static_cast<size_t>(tokens * ld) * 2);
   const DeviceBuffer out(static_cast<size_t>(tokens * q_columns) * 2);
   const DeviceBuffer q(static_cast<size_t>(tokens * q_columns));

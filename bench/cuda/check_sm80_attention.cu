@@ -29,7 +29,6 @@ namespace {
 
 using cuda::AttentionParams;
 using cuda::AttentionType;
-using cuda::kS8KeyBlock;
 using cuda::Sm80AttentionType;
 
 struct Shape {

@@ -8,6 +8,7 @@
 #include "core/dtype.h"
 #include "core/registry.h"
 #include "core/status.h"
+#include "ops/s8_key_block.h"
 
 namespace intaglio {
 
@@ -27,7 +28,6 @@ enum class AttentionScores {
 // q and k of every head quantized, all in one block of memory: the real q[t, h] is q[h, t] *
 // q_scale[h, t], the real k[t, h] is k[h, t] * k_scale[h, t / kS8KeyBlock] + mean[h]; the mean over
 // the tokens adds the same to all scores of a query, which softmax ignores.
-inline constexpr int64_t kS8KeyBlock = 64;
 struct S8Heads {
   int8_t* q = nullptr;       // [heads, tokens, head_dim]
   int8_t* k = nullptr;       // [kv_heads, tokens, head_dim]

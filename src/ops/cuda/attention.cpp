@@ -14,9 +14,6 @@
 namespace intaglio::cuda::op {
 namespace {
 
-static_assert(intaglio::kS8KeyBlock == cuda::kS8KeyBlock &&
-              intaglio::kS8KeyBlock == kKeyBlockTokens);
-
 bool is_fast_head(int64_t head_dim) { return head_dim == 64 || head_dim == 128 || head_dim == 256; }
 
 Refusal refuse(const AttentionDesc& desc, const Context& context, AttentionScores scores) {

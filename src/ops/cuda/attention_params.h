@@ -16,10 +16,9 @@
 
 #include <cstdint>
 
-namespace intaglio::cuda {
+#include "ops/s8_key_block.h"
 
-// Tokens that share a scale of k.
-inline constexpr int kS8KeyBlock = 64;
+namespace intaglio::cuda {
 
 struct AttentionParams {
   const void* q = nullptr;

@@ -22,10 +22,9 @@
 
 #include "core/host_device.h"
 #include "ops/cuda/quantize_rows_params.h"
+#include "ops/s8_key_block.h"
 
 namespace intaglio::cuda {
-
-inline constexpr int kKeyBlockTokens = 64;  // that share a scale
 
 // The channels that turn together: j and j + d/2, or 2j and 2j + 1.
 enum class RopePairing : int32_t { kHalves, kAdjacent };
@@ -54,7 +53,7 @@ struct QkNormRopeParams {
 // (ld); else the slow kernels run.
 
 INTAGLIO_HOST_DEVICE int64_t key_blocks(const QkNormRopeParams& p) {
-  return (p.tokens + kKeyBlockTokens - 1) / kKeyBlockTokens;
+  return (p.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
 }
 
 }  // namespace intaglio::cuda

@@ -42,8 +42,7 @@ struct HeadConfig {
   static constexpr int kGroupsOfWarp = 32 / kLanes;
   static constexpr int kKeyHeads = 2;  // heads of a block of keys: they share its cos and sin
   static_assert(kHeadDim == 64 || kHeadDim == 128 || kHeadDim == 256);
-  static_assert(kKeyBlockTokens % kGroups == 0,
-                "every group has as many tokens of a block of keys");
+  static_assert(kS8KeyBlock % kGroups == 0, "every group has as many tokens of a block of keys");
 };
 
 // Eight consecutive channels as they lie in memory.
@@ -296,8 +295,8 @@ __device__ __forceinline__ void norm_rope_keys(const QkNormRopeParams& p, int64_
   const int channel = threadIdx.x % C::kLanes * 8;
   HeadPart sums[C::kKeyHeads] = {};
 #pragma unroll 1
-  for (int i = group; i < kKeyBlockTokens; i += C::kGroups) {
-    const int64_t token = key_block * kKeyBlockTokens + i;
+  for (int i = group; i < kS8KeyBlock; i += C::kGroups) {
+    const int64_t token = key_block * kS8KeyBlock + i;
     const bool exists = token < p.tokens;
     char* const row = static_cast<char*>(p.k) +
                       (token * p.ld + int64_t{first_head} * kHeadDim + channel) * Type::kBytes;
@@ -403,12 +402,12 @@ __global__ void __launch_bounds__(kQuantizeKeysThreads, 1)
     quantize_keys(const __grid_constant__ QkNormRopeParams p) {
   constexpr int kPieces = kHeadDim / 8;  // of a token
   constexpr int kStep = kQuantizeKeysThreads / kPieces;
-  constexpr int kChunks = kKeyBlockTokens / kStep;
+  constexpr int kChunks = kS8KeyBlock / kStep;
   __shared__ uint32_t maxima[32];
   const int head = static_cast<int>(blockIdx.x % p.kv_heads);
   const int64_t key_block = blockIdx.x / p.kv_heads;
   const int channel = threadIdx.x % kPieces * 8;
-  const int64_t first = key_block * kKeyBlockTokens + threadIdx.x / kPieces;
+  const int64_t first = key_block * kS8KeyBlock + threadIdx.x / kPieces;
   const char* const k = static_cast<const char*>(p.k);
 
   Eight<Type> raw[kChunks];

@@ -99,8 +99,8 @@ __global__ void __launch_bounds__(kNormRopeThreads)
     slow_key_sums(const __grid_constant__ QkNormRopeParams p) {
   const int head = static_cast<int>(blockIdx.x % p.kv_heads);
   const int64_t key_block = blockIdx.x / p.kv_heads;
-  const int64_t first = key_block * kKeyBlockTokens;
-  const int64_t end = min(first + kKeyBlockTokens, p.tokens);
+  const int64_t first = key_block * kS8KeyBlock;
+  const int64_t end = min(first + kS8KeyBlock, p.tokens);
   float* const to = key_sums(p) + (head * key_blocks(p) + key_block) * p.head_dim;
   for (int c = threadIdx.x; c < p.head_dim; c += kNormRopeThreads) {
     float sum = 0.0f;
@@ -116,8 +116,8 @@ __global__ void __launch_bounds__(kNormRopeThreads)
   __shared__ uint32_t maxima[32];
   const int head = static_cast<int>(blockIdx.x % p.kv_heads);
   const int64_t key_block = blockIdx.x / p.kv_heads;
-  const int64_t first = key_block * kKeyBlockTokens;
-  const int64_t count = min(int64_t{kKeyBlockTokens}, p.tokens - first) * p.head_dim;
+  const int64_t first = key_block * kS8KeyBlock;
+  const int64_t count = min(int64_t{kS8KeyBlock}, p.tokens - first) * p.head_dim;
   const float* const mean = key_mean(p, head);
   const auto centered = [&](int64_t i) {
     const int64_t c = i % p.head_dim;

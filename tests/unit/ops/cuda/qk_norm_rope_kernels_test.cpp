@@ -27,7 +27,7 @@ class QkNormRope : public testing::Test {
                  << c.head_dim << (c.int8 ? ", int8" : "") << (c.adjacent ? ", adjacent" : ""));
     const int64_t d = c.head_dim, half = d / 2;
     const int64_t ld = (c.heads + c.kv_heads) * d + c.gap;  // q, then k, in one buffer
-    const int64_t blocks = (c.tokens + kKeyBlockTokens - 1) / kKeyBlockTokens;
+    const int64_t blocks = (c.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
     Memory<T> x(c.tokens * ld);
     Memory<float> q_weight(d), k_weight(d), cosine(c.tokens * half), sine(c.tokens * half);
     for (int64_t i = 0; i < d; ++i) {
@@ -161,8 +161,8 @@ class QkNormRope : public testing::Test {
         ASSERT_TRUE(is_near(mean[j], sum / c.tokens, 64, 1.0)) << mean[j];
       }
       for (int64_t block = 0; block < blocks; ++block) {
-        const int64_t first = block * kKeyBlockTokens;
-        const int64_t count = std::min<int64_t>(kKeyBlockTokens, c.tokens - first);
+        const int64_t first = block * kS8KeyBlock;
+        const int64_t count = std::min<int64_t>(kS8KeyBlock, c.tokens - first);
         std::vector<float> values;
         for (int64_t t = first; t < first + count; ++t)
           for (int64_t j = 0; j < d; ++j)

@@ -55,7 +55,7 @@ struct Quantized {
 
 Quantized quantized_by_kernels(const Heads& q, const Heads& k) {
   std::vector<float> cosine(kTokens * kHeadDim / 2, 1.0f), sine(cosine.size(), 0.0f);
-  constexpr int64_t kBlocks = (kTokens + kKeyBlockTokens - 1) / kKeyBlockTokens;
+  constexpr int64_t kBlocks = (kTokens + kS8KeyBlock - 1) / kS8KeyBlock;
   Memory<float> qk(2 * kTokens * kHeadDim), q_scale(kTokens), k_scale(kBlocks);
   Memory<float> q_weight(kHeadDim), k_weight(kHeadDim), workspace(kHeadDim * (kBlocks + 1));
   Memory<int8_t> q8(kTokens * kHeadDim), k8(kTokens * kHeadDim);
@@ -87,16 +87,16 @@ Quantized quantized_by_kernels(const Heads& q, const Heads& k) {
   for (int64_t i = 0; i < kTokens * kHeadDim; ++i) {
     const int64_t token = i / kHeadDim;
     result.q.push_back(double{q_scale[token]} * q8[i]);
-    result.k.push_back(double{k_scale[token / kKeyBlockTokens]} * k8[i]);
+    result.k.push_back(double{k_scale[token / kS8KeyBlock]} * k8[i]);
   }
   return result;
 }
 
 // What k would become with its mean: blocks of tokens with one scale each.
 Matrix quantized_with_mean(Matrix k) {
-  for (int64_t t = 0; t < kTokens; t += kKeyBlockTokens) {
+  for (int64_t t = 0; t < kTokens; t += kS8KeyBlock) {
     double* const begin = k.data() + t * kHeadDim;
-    double* const end = begin + std::min<int64_t>(kKeyBlockTokens, kTokens - t) * kHeadDim;
+    double* const end = begin + std::min<int64_t>(kS8KeyBlock, kTokens - t) * kHeadDim;
     double most = 0.0;
     for (double* p = begin; p != end; ++p) most = std::max(most, std::abs(*p));
     for (double* p = begin; p != end; ++p) *p = std::nearbyint(*p * 127.0 / most) * most / 127.0;
