@@ -1,7 +1,9 @@
 #include "advice/cost_model.h"
 
 #include <algorithm>
-#include <array>
+
+#include "ops/cuda/tuning/cards.h"
+#include "ops/cuda/tuning/peak_rates.h"
 
 namespace intaglio {
 namespace {
@@ -17,7 +19,8 @@ constexpr Shares kWgmma{.s8_linears = 0.69,
                         .fp8_linears = 0.58,
                         .s8_attention = 0.61,
                         .bf16_attention = 0.69};
-// mma.sync, of 1250 int8 and 625 bf16 operations on an H100.
+// mma.sync, of this many 1e12 operations on an H100.
+constexpr double kMmaS8 = 1250.0, kMmaBf16 = 625.0, kH100Multiprocessors = 132.0;
 constexpr Shares kMma{.s8_linears = 0.76,
                       .bf16_linears = 0.90,  // cuBLASLt; a healthy RTX 3090 does 65.5 of 71
                       .fp8_linears = 0.0,
@@ -29,33 +32,11 @@ constexpr double kMemoryShare = 0.82;
 // H100's 132 multiprocessors at 1.98 GHz.
 constexpr double kSharedS8 = 560.0, kSharedBf16 = 420.0, kSharedAt = 132 * 1.98;
 
-constexpr int kWgmmaCapability = 90;
+constexpr int kWgmmaCapability = 90, kDataCentreBlackwell = 100;
 
-constexpr std::array<CardRates, 8> kCards{{
-    {"H100 80GB HBM3", 90, 132, 1.98, 1979, 989, 989, 1979, 3350, 80, 55, "data sheet"},
-    {"H200", 90, 132, 1.98, 1979, 989, 989, 1979, 4800, 141, 55, "data sheet"},
-    {"A100-SXM4-80GB", 80, 108, 1.41, 624, 312, 312, 0, 2039, 80, 25, "data sheet"},
-    {"RTX 3090", 86, 82, 1.695, 284, 71, 71, 0, 936, 24, 25, "white paper"},
-    {"RTX 4090", 89, 128, 2.52, 661, 165, 165, 0, 1008, 24, 25, "white paper"},
-    {"RTX 5090", 120, 170, 2.41, 838, 210, 210, 0, 1792, 32, 50, "white paper"},
-    {"RTX 3060", 86, 28, 1.777, 102, 25.6, 25.6, 0, 360, 12, 25,
-     "white paper, scaled by multiprocessors"},
-    {"B200", 100, 148, 1.965, 1250.0 * 148 / 132, 625.0 * 148 / 132, 2250, 0, 8000, 180, 50,
-     "mma.sync: an H100's rate a multiprocessor, assumed; cuBLASLt: data sheet"},
-}};
-
-// Products a clock and multiprocessor by mma.sync.
-struct GenerationRates {
-  int compute_capability;
-  double s8_macs, bf16_macs;
-};
-constexpr std::array<GenerationRates, 7> kGenerations{{{75, 1024, 512},
-                                                       {80, 2048, 1024},
-                                                       {86, 1024, 256},
-                                                       {89, 1024, 256},
-                                                       {90, 4096, 2048},
-                                                       {100, 2400, 1200},
-                                                       {120, 1024, 256}}};
+// The rows of the modelled tables.
+constexpr std::string_view kAdvised[] = {"H100 80GB HBM3", "H200",     "A100-SXM4-80GB", "RTX 3090",
+                                         "RTX 4090",       "RTX 5090", "RTX 3060",       "B200"};
 
 bool uses_wgmma(const CardRates& card) { return card.compute_capability == kWgmmaCapability; }
 
@@ -125,36 +106,73 @@ double attention_ms(const CardRates& card, const Sizes& s, bool s8) {
 
 }  // namespace
 
-std::span<const CardRates> known_cards() { return kCards; }
+namespace {
+
+// Without matrix units for bf16 products run at the rate of float32.
+double bf16_rate(double bf16_tflops, double int8_tops) {
+  return bf16_tflops > 0.0 ? bf16_tflops : int8_tops / 16.0;
+}
+
+// Its matrix units by the instructions that this engine has for them: data-centre Blackwell is
+// served like Ampere, at an H100's rate a multiprocessor by mma.sync, which is assumed.
+CardRates rates_of(const cuda::Card& card) {
+  const double bf16 = bf16_rate(card.bf16_tflops, card.int8_tops);
+  CardRates rates{.name = card.name,
+                  .compute_capability = card.compute_capability,
+                  .multiprocessors = card.multiprocessors,
+                  .clock_ghz = card.clock_ghz,
+                  .s8_tops = card.int8_tops,
+                  .bf16_tflops = bf16,
+                  .bf16_lt_tflops = bf16,
+                  .memory_gb_s = card.memory_gb_s,
+                  .memory_gb = card.memory_gb,
+                  .host_gb_s = card.host_gb_s,
+                  .source = card.source};
+  if (uses_wgmma(rates)) rates.fp8_tflops = card.fp8_tflops;
+  if (card.compute_capability == kDataCentreBlackwell) {
+    rates.s8_tops = kMmaS8 * card.multiprocessors / kH100Multiprocessors;
+    rates.bf16_tflops = kMmaBf16 * card.multiprocessors / kH100Multiprocessors;
+    rates.source = "mma.sync: an H100's rate a multiprocessor, assumed; cuBLASLt: data sheet";
+  }
+  return rates;
+}
+
+}  // namespace
+
+std::span<const CardRates> known_cards() {
+  static const std::vector<CardRates> known = [] {
+    std::vector<CardRates> rates;
+    for (const std::string_view name : kAdvised) rates.push_back(rates_of(*cuda::find_card(name)));
+    return rates;
+  }();
+  return known;
+}
 
 CardRates card_rates(const CudaDevice& device) {
-  for (const CardRates& card : kCards)
-    if (device.name.find(card.name) != std::string::npos) return card;
+  if (const cuda::Card* const card = cuda::find_card(device.name)) return rates_of(*card);
   constexpr double kClock = 1.7;
-  GenerationRates rates = kGenerations.front();
-  for (const GenerationRates& g : kGenerations)
-    if (g.compute_capability <= device.compute_capability) rates = g;
-  const double clocks = 2e-3 * kClock * device.multiprocessors;
-  const double bf16 = clocks * rates.bf16_macs;
-  return {.name = "card",
-          .compute_capability = device.compute_capability,
-          .multiprocessors = device.multiprocessors,
-          .clock_ghz = kClock,
-          .s8_tops = clocks * rates.s8_macs,
-          .bf16_tflops = bf16,
-          .bf16_lt_tflops = bf16,
-          .fp8_tflops = device.compute_capability == kWgmmaCapability ? clocks * rates.s8_macs : 0,
-          .memory_gb_s = 9.0 * device.multiprocessors,
-          .memory_gb = 1e-9 * static_cast<double>(device.memory_bytes),
-          .host_gb_s = 20.0,
-          .source = "its generation"};
+  const cuda::PeakRates peaks = cuda::peak_rates(device, kClock);
+  const double bf16 = bf16_rate(peaks.bf16_tops, peaks.int8_tops);
+  CardRates rates{.name = "card",
+                  .compute_capability = device.compute_capability,
+                  .multiprocessors = device.multiprocessors,
+                  .clock_ghz = kClock,
+                  .s8_tops = peaks.int8_tops,
+                  .bf16_tflops = bf16,
+                  .bf16_lt_tflops = bf16,
+                  .memory_gb_s = 9.0 * device.multiprocessors,
+                  .memory_gb = 1e-9 * static_cast<double>(device.memory_bytes),
+                  .host_gb_s = 20.0,
+                  .source = "its generation"};
+  if (uses_wgmma(rates)) rates.fp8_tflops = peaks.fp8_tops;
+  return rates;
 }
 
 CardRates without_wgmma(CardRates card) {
   if (!uses_wgmma(card)) return card;
   card.compute_capability = 80;
-  card.s8_tops = 1250.0 * card.multiprocessors / 132;
-  card.bf16_tflops = 625.0 * card.multiprocessors / 132;
+  card.s8_tops = kMmaS8 * card.multiprocessors / kH100Multiprocessors;
+  card.bf16_tflops = kMmaBf16 * card.multiprocessors / kH100Multiprocessors;
   // cuBLASLt does not keep to them.
   card.bf16_lt_tflops *= kWgmma.bf16_linears / kMma.bf16_linears;
   return card;

@@ -41,8 +41,9 @@ struct CardRates {
   std::string_view source;  // of the rates
 };
 
+// Those that the modelled tables show.
 std::span<const CardRates> known_cards();
-// The known card whose name the device's contains; else rates a clock of its generation at 1.7 GHz.
+// Of ops/cuda/tuning/cards.h; else rates a clock of its generation at 1.7 GHz.
 CardRates card_rates(const CudaDevice& device);
 // The same card kept to the instructions of compute capability 8.x.
 CardRates without_wgmma(CardRates card);

@@ -247,8 +247,8 @@ cudaError_t qk_norm_rope(const QkNormRopeParams& p, cudaStream_t stream) {
           mean[static_cast<size_t>(d)] +=
               load(p.k, p.type, t * p.ld + h * p.head_dim + d) / static_cast<double>(p.tokens);
       for (int64_t b = 0; b < key_blocks(p); ++b) {
-        const int64_t first = b * kKeyBlockTokens;
-        quantize_block(p, p.k, h, first, std::min<int64_t>(kKeyBlockTokens, p.tokens - first), mean,
+        const int64_t first = b * kS8KeyBlock;
+        quantize_block(p, p.k, h, first, std::min<int64_t>(kS8KeyBlock, p.tokens - first), mean,
                        p.k8 + (h * p.tokens + first) * p.head_dim,
                        p.k_scale + h * key_blocks(p) + b);
       }

@@ -143,10 +143,25 @@ TEST(CostModel, LargerPassesCostMoreAndFasterCardsLess) {
 
 // A card that nobody listed gets the rates of its generation.
 TEST(CostModel, UnknownCardsAreScaledFromTheirGeneration) {
-  const CardRates card = card_rates(device("NVIDIA Something 1", 86));
+  const CardRates card = card_rates(device("NVIDIA GeForce Something 1", 86));
   EXPECT_EQ(card.multiprocessors, 82);
   EXPECT_NEAR(card.s8_tops, 284.0, 10.0);  // an RTX 3090 has as many multiprocessors
   EXPECT_NEAR(card.bf16_tflops, 71.0, 3.0);
+  // Cards that are no GeForce do not halve products with float sums; those before Ampere have none
+  // of bf16, which then runs as float32 does.
+  EXPECT_NEAR(card_rates(device("NVIDIA Something 1", 86)).bf16_tflops, 142.0, 6.0);
+  const CardRates turing = card_rates(device("Tesla T4", 75));
+  EXPECT_EQ(turing.s8_tops, 130.0);
+  EXPECT_NEAR(turing.bf16_lt_tflops, 8.1, 0.1);
+}
+
+TEST(CostModel, ShowsCardsOfTheTable) {
+  EXPECT_EQ(known_cards().size(), 8u);
+  for (const CardRates& card : known_cards()) {
+    const CardRates same = card_rates(device(std::string(card.name).c_str(), 0));
+    EXPECT_EQ(same.name, card.name);
+    EXPECT_GT(card.s8_tops * card.bf16_lt_tflops * card.memory_gb_s * card.host_gb_s, 0.0);
+  }
 }
 
 }  // namespace
