@@ -197,27 +197,6 @@ ModelWeights weights_on_cpu(ModelWeights weights) {
   return weights;
 }
 
-uint64_t vae_weight_bytes(const autoencoder::DecoderConfig& c, DType compute) {
-  const auto resnet = [](int64_t in, int64_t out) {
-    return 9 * (in * out + out * out) + (in == out ? 0 : in * out);
-  };
-  const int64_t widest = c.widths.back();
-  int64_t values = 9 * c.latent_channels * widest + 2 * resnet(widest, widest);
-  if (c.post_quant_conv) values += c.latent_channels * c.latent_channels;
-  if (c.mid_attention) values += 4 * widest * widest;
-  int64_t channels = widest;
-  for (size_t i = c.widths.size(); i-- > 0;) {
-    for (int64_t j = 0; j <= c.layers_per_block; ++j) {
-      values += resnet(channels, c.widths[i]);
-      channels = c.widths[i];
-    }
-    if (i > 0) values += 9 * channels * channels;
-  }
-  values += 9 * channels * 16;  // three output channels, padded
-  // Packed weights are padded to whole tiles, norms and biases are small.
-  return static_cast<uint64_t>(values) * dtype_size(compute) * 5 / 4;
-}
-
 namespace {
 
 ModelWeights weights_on(const Context& context, ModelWeights weights) {
@@ -290,7 +269,7 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
   const DType vae_dtype = autoencoder::Decoder::compute_dtype(context, selection);
   const autoencoder::DecoderConfig& vae = model.vae_config();
   const int64_t pixels = model.info().pixels_per_token;
-  needs.vae_weights = vae_weight_bytes(vae, vae_dtype);
+  needs.vae_weights = autoencoder::decoder_weight_bytes(vae, vae_dtype);
   needs.vae_scratch = autoencoder::Decoder::planned_bytes(context, vae, vae_dtype,
                                                           p.grid_h * pixels, p.grid_w * pixels);
   // On a CPU the arena never shrinks: fresh pages cost more than they save.

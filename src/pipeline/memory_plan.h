@@ -71,7 +71,6 @@ Expected<uint64_t> text_weight_budget(const ModelWeights& text, uint64_t room, b
 
 // On a CPU all weights are fixed.
 ModelWeights weights_on_cpu(ModelWeights weights);
-uint64_t vae_weight_bytes(const autoencoder::DecoderConfig& config, DType compute);
 
 // What is to be drawn, as far as memory is concerned.
 struct PlannedPicture {

@@ -34,7 +34,7 @@ Status Pipeline::Impl::load_text_encoder(int64_t longest, int64_t all) {
         described.scratch_bytes(context, longest) +
         static_cast<uint64_t>(all * model->text_config().feature_dim()) * sizeof(float);
     if (any_transformer()) taken += placed.transformer_bytes;
-    if (vae) taken += vae_weight_bytes(model->vae_config(), vae_dtype());
+    if (vae) taken += autoencoder::decoder_weight_bytes(model->vae_config(), vae_dtype());
     return text_weight_budget(weights, memory_limit - std::min(memory_limit, taken), streams());
   };
   Expected<uint64_t> bytes = budget();

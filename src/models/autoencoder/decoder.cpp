@@ -315,6 +315,16 @@ TensorShapes decoder_tensor_shapes(const DecoderConfig& config) {
   return declare.declared();
 }
 
+uint64_t decoder_weight_bytes(const DecoderConfig& config, DType compute) {
+  constexpr int64_t kPanel = 16;  // output channels that kernels compute together
+  int64_t values = 0;
+  for (const auto& [name, shape] : decoder_tensor_shapes(config))
+    if (shape.rank > 1)
+      values += (shape[0] + kPanel - 1) / kPanel * kPanel * (shape.count() / shape[0]);
+  // Packed weights are padded to whole tiles, norms and biases are small.
+  return static_cast<uint64_t>(values) * dtype_size(compute) * 5 / 4;
+}
+
 DType Decoder::compute_dtype(const Context& context, const LayerSelection& selection) {
   if (selection.precision == Precision::kFp32) return DType::kF32;
   const bool has_bf16 =

@@ -44,6 +44,9 @@ Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json);
 // Every tensor that the decoder reads and its shape.
 TensorShapes decoder_tensor_shapes(const DecoderConfig& config);
 
+// What its weights take, prepared for a device.
+uint64_t decoder_weight_bytes(const DecoderConfig& config, DType compute);
+
 // kShapeMismatch unless `checkpoint` has the decoder of `config`, and no block of it more.
 Status check_decoder_weights(const std::shared_ptr<const Checkpoint>& checkpoint,
                              const DecoderConfig& config);
