@@ -360,13 +360,13 @@ def convrot_table():
     for run in read("h200_convrot")["runs"]:
         turn[run["model"]] = turn.get(run["model"], 0) + 1
         passes = {r["pass"]: r for r in run["results"]}
-        quantizing = sum(op["time_ms"] for op in run["int8_ops"]["ops"] if op["op"].startswith("quantize"))
+        quantizing = sum(op["time_ms"] for op in run["int8_ops"]["ops"] if op["op"].startswith(("quantize", "norm")))
         for text, name in (("with text", "conditional"), ("without", "unconditional")):
             int8, bf16 = passes[f"int8 {name}"], passes[f"bf16 {name}"]
             rows.append(["turned in groups of 256" if "convrot" in run["model"] else "plain", text, f"{turn[run['model']]}",
                          f"**{int8['median_ms']:.1f} ms** ({int8['min_ms']:.1f} to {int8['max_ms']:.1f})", f"{bf16['median_ms']:.1f} ms",
                          f"{bf16['median_ms'] / int8['median_ms']:.2f}x", f"{quantizing:.2f} ms" if name == "conditional" else ""])
-    return Table(["int8 rows", "pass", "run", "int8, median (min to max)", "bf16", "times bf16", "quantizing by itself"], rows, key=3)
+    return Table(["int8 rows", "pass", "run", "int8, median (min to max)", "bf16", "times bf16", "norms and quantizing"], rows, key=3)
 
 
 def same_picture_table():
