@@ -1,8 +1,9 @@
-// Walks the list of a small op (ops/op_list.h): what is registered is tested.
+// Walks the list of an op: what is registered is tested.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <span>
 #include <string>
 
 #include "ops/op_list.h"
@@ -11,22 +12,36 @@
 
 namespace intaglio::test {
 
-// test(implementation, context) for those that take `op`, at every level of this machine's
-// processor and on its GPU, where pointers must be the GPU's (support/operands.h).
+// test(implementation, context) for those of `list` that take `desc` where `context` is.
+template <typename Implementation, typename Desc, typename Test>
+void each_taker(std::span<const Implementation> list, const Desc& desc, const Context& context,
+                const std::string& device, int at_least, Test&& test) {
+  int ran = 0;
+  for (const Implementation& implementation : list) {
+    if (refuse_device(implementation.device, context) != nullptr ||
+        implementation.can_run(desc, context) != nullptr)
+      continue;
+    SCOPED_TRACE(std::string(implementation.name) + " at " + device);
+    test(implementation, context);
+    ++ran;
+  }
+  EXPECT_GE(ran, at_least) << device;
+}
+
+// The same at every level of this machine's processor and on its GPU, where pointers must be the
+// GPU's (support/operands.h). No device may have a hole.
+template <typename Implementation, typename Desc, typename Test>
+void each_implementation(std::span<const Implementation> list, const Desc& desc, Test&& test) {
+  each_device([&](const Context& context, const std::string& device) {
+    each_taker(list, desc, context, device, 1, test);
+  });
+}
+
+// Of a small op (ops/op_list.h), whose reference is one of two at least on a processor.
 template <typename Op, typename Test>
 void each_implementation(OpList<Op> list, const Op& op, Test&& test) {
   each_device([&](const Context& context, const std::string& device) {
-    int ran = 0;
-    for (const OpImplementation<Op>& implementation : list) {
-      if (refuse_device(implementation.device, context) != nullptr ||
-          implementation.can_run(op, context) != nullptr)
-        continue;
-      SCOPED_TRACE(std::string(implementation.name) + " at " + device);
-      test(implementation, context);
-      ++ran;
-    }
-    // On the CPU the reference is one of them.
-    EXPECT_GE(ran, context.gpu != nullptr ? 1 : 2) << device;
+    each_taker(list, op, context, device, context.gpu != nullptr ? 1 : 2, test);
   });
 }
 

@@ -1,5 +1,6 @@
 // Every place an op is tested at: the processor's instruction sets, and a GPU where there is one,
-// which is a card or the made-up one of tests/device/double.
+// which is a card or the made-up one of tests/device/double. A program of tests for GPUs
+// (INTAGLIO_TESTS_NEED_GPU) leaves the processor to intaglio_tests.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,8 +15,10 @@ namespace intaglio::test {
 // test(context, name).
 template <typename Test>
 void each_device(Test&& test) {
+#if !defined(INTAGLIO_TESTS_NEED_GPU)
   for (const CpuFeatures& cpu : tested_cpus())
     test(Context{.threads = 2, .cpu = cpu}, std::string(cpu_isa_name(cpu.isa)));
+#endif
   const std::optional<int> gpu = default_gpu();
 #if defined(INTAGLIO_TESTS_NEED_GPU)
   ASSERT_TRUE(gpu) << "these tests are to run on a GPU";
