@@ -79,9 +79,7 @@ std::vector<Runner> every_runner(const S8GemmParams& p, int split) {
 void check_problem(Operands& operands, const Problem& problem, uint32_t seed, int split,
                    Tally& tally) {
   const S8GemmParams& p = operands.prepare(problem, seed);
-  const int32_t* sums = operands.product();
-  for (const Runner& runner : every_runner(p, split))
-    check_runner(operands, p, sums, runner, tally);
+  for (const Runner& runner : every_runner(p, split)) check_runner(operands, p, runner, tally);
 }
 
 // `quick`: few shapes, none of them large (for tools that slow kernels down).

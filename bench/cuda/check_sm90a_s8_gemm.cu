@@ -98,7 +98,6 @@ constexpr Form kForms[] = {
 void check_problem(Operands& operands, Problem q, uint32_t seed, int spare,
                    const Sm90aS8GemmSchedule& how, Tally& tally) {
   operands.prepare(q, seed);
-  const int32_t* sums = operands.product();
   for (const Form& form : kForms) {
     const bool swiglu = form.epilogue == GemmEpilogue::kSwiglu;
     if (swiglu && q.n % 32 != 0) continue;
@@ -109,7 +108,7 @@ void check_problem(Operands& operands, Problem q, uint32_t seed, int spare,
     q.out_pad = form.odd ? 1 + columns % 2 : (8 - columns % 8) % 8 + spare;
     const S8GemmParams& p = operands.output(q);
     for (int config = 0; config < config_count(); ++config)
-      check_runner(operands, p, sums, runner_of(config, how), tally);
+      check_runner(operands, p, runner_of(config, how), tally);
   }
 }
 

@@ -1,10 +1,8 @@
 #include "ops/s8_gemm.h"
 
-#include <algorithm>
 #include <array>
 
 #include "ops/cpu/s8_gemm_implementations.h"
-#include "ops/ref/reference_math.h"
 #if defined(INTAGLIO_HAS_CUDA)
 #include "ops/cuda/linear.h"
 #endif
@@ -19,14 +17,6 @@ constexpr int64_t kMaxRows = int64_t{1} << 31;
 
 int64_t out_columns(const S8GemmDesc& desc) {
   return desc.out_dtype == DType::kI32 ? desc.n : epilogue_columns(desc.epilogue, desc.n);
-}
-
-void store(const S8Epilogue& e, int64_t row, int64_t col, float value) {
-  if (e.out_type == DType::kBF16) {
-    static_cast<BFloat16*>(e.out)[row * e.ldo + col] = BFloat16(value);
-  } else {
-    static_cast<float*>(e.out)[row * e.ldo + col] = value;
-  }
 }
 
 }  // namespace
@@ -76,25 +66,6 @@ S8Epilogue make_s8_epilogue(const S8GemmDesc& desc, const S8GemmArgs& args) {
   e.out_type = desc.out_dtype;
   e.epilogue = desc.epilogue;
   return e;
-}
-
-void s8_epilogue_row_scalar(const S8Epilogue& e, const int32_t* acc, int64_t row, int64_t col0) {
-  const int64_t cols = std::min<int64_t>(kS8PanelCols, e.n - col0);
-  if (e.out_type == DType::kI32) {
-    std::copy(acc, acc + cols, static_cast<int32_t*>(e.out) + row * e.ldo + col0);
-    return;
-  }
-  visit_epilogue(e.epilogue, [&](auto epilogue) {
-    using Epilogue = decltype(epilogue);
-    for (int64_t c = 0; c < (Epilogue::kGated ? kSwigluGroup : cols); ++c) {
-      const float y = s8_dequantize(e, acc[c], row, col0 + c);
-      float value = static_cast<float>(
-          activate<ReferenceMath>(typename Epilogue::Function{}, static_cast<double>(y)));
-      if constexpr (Epilogue::kGated)
-        value *= s8_dequantize(e, acc[c + kSwigluGroup], row, col0 + c + kSwigluGroup);
-      store(e, row, (Epilogue::kGated ? col0 / 2 : col0) + c, value);
-    }
-  });
 }
 
 std::span<const S8GemmImplementation> s8_gemm_implementations() {

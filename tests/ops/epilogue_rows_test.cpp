@@ -11,7 +11,7 @@
 #include "ops/each_implementation.h"
 #include "ops/elementwise.h"
 #include "ops/elementwise_implementations.h"
-#include "support/epilogue_tolerance.h"
+#include "ops/ref/epilogue_tolerance.h"
 
 namespace intaglio {
 namespace {
@@ -22,22 +22,23 @@ struct Shape {
   int64_t rows, cols, ldo;
 };
 
-// What the implementation wrote, as F32; what lies between rows among it.
+// What `run` wrote where the context is, as F32; what lies between rows among it.
 template <typename Run>
-std::vector<float> output_of(const EpilogueRows& op, Run&& run) {
+std::vector<float> output_of(const EpilogueRows& op, const std::vector<float>& product,
+                             const Context& context, Run&& run) {
   const auto count = static_cast<size_t>(op.rows * op.ldo);
-  EpilogueRows written = op;
-  if (op.out_dtype == DType::kF32) {
-    std::vector<float> out(count, kGuard);
-    written.out = out.data();
-    run(written);
-    return out;
-  }
+  std::vector<float> out(count, kGuard);
   std::vector<BFloat16> halves(count, BFloat16(kGuard));
-  written.out = halves.data();
-  run(written);
-  std::vector<float> out;
-  for (const BFloat16 half : halves) out.push_back(static_cast<float>(half));
+  EpilogueRows there = op;
+  test::Operands on(context);
+  there.product = on.in(const_cast<float*>(product.data()), product.size());
+  there.out = op.out_dtype == DType::kF32 ? static_cast<void*>(on.out(out.data(), count))
+                                          : on.out(halves.data(), count);
+  const Status status = run(context, there);
+  EXPECT_TRUE(status) << status.error().message;
+  on.fetch();
+  for (size_t i = 0; op.out_dtype != DType::kF32 && i < count; ++i)
+    out[i] = static_cast<float>(halves[i]);
   return out;
 }
 
@@ -46,7 +47,7 @@ TEST(EpilogueRows, MatchesTheReference) {
     if (!needs_pass(epilogue)) continue;
     SCOPED_TRACE(epilogue_name(epilogue));
     for (const Shape shape :
-         {Shape{1, 1, 1}, Shape{3, 5, 9}, Shape{7, 33, 33}, Shape{9, 640, 641}}) {
+         {Shape{1, 1, 1}, Shape{3, 5, 9}, Shape{7, 33, 33}, Shape{9, 640, 641}, Shape{5, 64, 64}}) {
       const int64_t n = is_gated(epilogue) ? 2 * shape.cols : shape.cols;
       std::mt19937 random(5);
       std::normal_distribution<float> normal(0.0f, 4.0f);
@@ -59,32 +60,36 @@ TEST(EpilogueRows, MatchesTheReference) {
       for (const DType dtype : {DType::kF32, DType::kBF16}) {
         const EpilogueRows op{.epilogue = epilogue,
                               .product = product.data(),
+                              .out = product.data(),
                               .out_dtype = dtype,
                               .rows = shape.rows,
                               .cols = shape.cols,
                               .ldo = shape.ldo};
-        const std::vector<float> expected =
-            output_of(op, [](const EpilogueRows& o) { ASSERT_TRUE(ref::epilogue_rows({}, o)); });
-        test::each_implementation(
-            epilogue_rows_implementations(), [&](const auto& by, const Context& context) {
-              const std::vector<float> out =
-                  output_of(op, [&](const EpilogueRows& o) { ASSERT_TRUE(by.run(context, o)); });
-              for (size_t i = 0; i < out.size(); ++i) {
-                if (static_cast<int64_t>(i) % shape.ldo >= shape.cols) {
-                  ASSERT_EQ(out[i], kGuard) << i;
-                } else if (!std::isfinite(expected[i])) {
-                  ASSERT_EQ(std::isnan(out[i]), std::isnan(expected[i])) << i;
-                  ASSERT_EQ(std::isinf(out[i]), std::isinf(expected[i])) << i;
-                } else {
-                  // exp is 2e-7 off; a sum, a quotient, a product of half a unit each. Where exp
-                  // ends, at 88, less than 1e-36 is left of silu.
-                  const double size = std::abs(static_cast<double>(expected[i]));
-                  const double step =
-                      dtype == DType::kBF16 ? 0x1p-8 : test::epilogue_error(epilogue, size, 5e-7);
-                  ASSERT_NEAR(out[i], expected[i], size * step + 1e-30) << i;
-                }
-              }
-            });
+        const std::vector<float> expected = output_of(op, product, {}, ref::epilogue_rows);
+        const auto check = [&](const auto& by, const Context& context) {
+          const std::vector<float> out = output_of(op, product, context, by.run);
+          for (size_t i = 0; i < out.size(); ++i) {
+            if (static_cast<int64_t>(i) % shape.ldo >= shape.cols) {
+              ASSERT_EQ(out[i], kGuard) << i;
+            } else if (!std::isfinite(expected[i])) {
+              ASSERT_EQ(std::isnan(out[i]), std::isnan(expected[i])) << i;
+              ASSERT_EQ(std::isinf(out[i]), std::isinf(expected[i])) << i;
+            } else {
+              // exp is 2e-7 off; a sum, a quotient, a product of half a unit each. Where exp
+              // ends, at 88, less than 1e-36 is left of silu.
+              const double size = std::abs(static_cast<double>(expected[i]));
+              const double step =
+                  dtype == DType::kBF16 ? 0x1p-8 : ref::epilogue_error(epilogue, size, 5e-7);
+              ASSERT_NEAR(out[i], expected[i], size * step + 1e-30) << i;
+            }
+          }
+        };
+        test::each_device([&](const Context& context, const std::string& device) {
+          // A GPU has dense rows alone.
+          const int on_gpu = shape.ldo == shape.cols ? 1 : 0;
+          test::each_taker(epilogue_rows_implementations(), op, context, device,
+                           context.gpu != nullptr ? on_gpu : 2, check);
+        });
       }
     }
   }

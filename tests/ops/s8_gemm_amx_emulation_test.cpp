@@ -8,6 +8,7 @@
 #include "ops/cpu/s8_gemm_implementations.h"
 #include "ops/emulated_tiles.h"
 #include "ops/first_on_cpu.h"
+#include "ops/ref/s8_gemm.h"
 #include "ops/s8_gemm_cases.h"
 
 #if defined(__x86_64__)
@@ -43,7 +44,7 @@ struct EmulatedOps : testing::EmulatedTiles {
   static Columns columns(const S8Epilogue&, int64_t) { return {}; }
   static void epilogue_row(const S8Epilogue& epilogue, const Columns&, const int32_t* acc,
                            int64_t row, int64_t col0) {
-    s8_epilogue_row_scalar(epilogue, acc, row, col0);
+    ref::s8_epilogue_row(epilogue, acc, row, col0);
   }
 };
 
@@ -66,13 +67,14 @@ void compare(const S8Case& c, GemmEpilogue epilogue, DType out, const AmxTuning&
   auto packed = AlignedBuffer::allocate(amx.packed_bytes(c.n, c.k));
   ASSERT_TRUE(packed.has_value());
   amx.pack(c.w.data(), c.n, c.k, packed->data());
-  const S8Output expected = run_s8_case(c, desc, Context{}, c.w.data(), 0, true, ref.run);
-  const S8Output got =
-      run_s8_case(c, desc, Context{.threads = threads, .cpu = {}}, packed->data(),
-                  s8_amx_scratch_bytes(desc, threads, tuning), true,
-                  [&](const Context& context, const S8GemmDesc& d, const S8GemmArgs& args) {
-                    return s8_amx_run(context, d, args, emulated_task, tuning);
-                  });
+  const S8Output expected =
+      run_s8_case(c, desc, Context{}, std::as_bytes(std::span(c.w)), 0, true, ref.run);
+  const S8Output got = run_s8_case(
+      c, desc, Context{.threads = threads, .cpu = {}}, {packed->as<std::byte>(), packed->size()},
+      s8_amx_scratch_bytes(desc, threads, tuning), true,
+      [&](const Context& context, const S8GemmDesc& d, const S8GemmArgs& args) {
+        return s8_amx_run(context, d, args, emulated_task, tuning);
+      });
   expect_same_output(desc, got, expected);
 }
 

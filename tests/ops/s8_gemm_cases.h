@@ -3,17 +3,18 @@
 
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "core/aligned_buffer.h"
 #include "core/context.h"
+#include "ops/ref/s8_gemm.h"
 #include "ops/s8_gemm.h"
-#include "support/epilogue_tolerance.h"
+#include "support/operands.h"
 
 namespace intaglio::testing {
 
@@ -75,31 +76,39 @@ struct S8Output {
   }
 };
 
-// `run` is called as run(context, desc, args); returns the output with its guards checked.
+// `run` is called as run(context, desc, args) where the context is; returns the output with its
+// guards checked. `packed`: the weights.
 template <typename Run>
 S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& base,
-                     const void* packed, size_t scratch_bytes, bool with_bias, Run&& run) {
+                     std::span<const std::byte> packed, size_t scratch_bytes, bool with_bias,
+                     Run&& run) {
   S8Output out;
   out.rows = desc.m;
   out.cols = desc.out_dtype == DType::kI32 ? desc.n : epilogue_columns(desc.epilogue, desc.n);
   out.ldo = out.cols + 5;
   out.words.assign(static_cast<size_t>((out.rows + 1) * out.ldo), S8Output::kGuard);
   // The arena holds exactly what the op asked for, so asking for too little fails.
-  auto arena = Arena::with_capacity(scratch_bytes);
-  EXPECT_TRUE(arena.has_value());
+  auto memory = allocate(base, scratch_bytes);
+  EXPECT_TRUE(memory.has_value());
+  Arena arena(std::move(*memory));
   Context context = base;
-  context.scratch = &*arena;
-  const S8GemmArgs args{.a = c.a.data(),
+  context.scratch = &arena;
+  test::Operands on(context);
+  const auto in = [&]<typename T>(const std::vector<T>& values) {
+    return on.in(const_cast<T*>(values.data()), values.size());
+  };
+  const S8GemmArgs args{.a = in(c.a),
                         .lda = c.lda,
-                        .a_scale_row = c.a_scale.data(),
-                        .w_packed = packed,
-                        .w_scale_col = c.w_scale.data(),
-                        .bias = with_bias ? c.bias.data() : nullptr,
-                        .out = out.words.data(),
+                        .a_scale_row = in(c.a_scale),
+                        .w_packed = on.in(const_cast<std::byte*>(packed.data()), packed.size()),
+                        .w_scale_col = in(c.w_scale),
+                        .bias = with_bias ? in(c.bias) : nullptr,
+                        .out = on.out(out.words.data(), out.words.size()),
                         .ldo = out.ldo};
   const Status status = run(context, desc, args);
   EXPECT_TRUE(status.has_value()) << (status ? "" : status.error().message);
-  EXPECT_EQ(arena->used(), 0u);
+  on.fetch();
+  EXPECT_EQ(arena.used(), 0u);
   for (int64_t r = 0; r <= out.rows; ++r) {
     for (int64_t col = r == out.rows ? 0 : out.cols; col < out.ldo; ++col) {
       if (desc.out_dtype == DType::kBF16) {
@@ -113,34 +122,20 @@ S8Output run_s8_case(const S8Case& c, const S8GemmDesc& desc, const Context& bas
   return out;
 }
 
-// I32, and F32 and BF16 without an activation: the same bits. With one the exponential may differ:
-// 8 float units in the last place in F32 (exp 3, division and products 1 each, rounded up), one
-// bf16 unit in BF16. Below -88.7 the exponential overflows to infinity and silu to -0, where the
-// exact value (times |up| <= 1000) is below 1e-33. Any NaN equals any NaN.
+// I32 bit for bit, F32 and BF16 as the reference says.
 inline void expect_same_output(const S8GemmDesc& desc, const S8Output& got,
                                const S8Output& expected) {
-  const bool activated = desc.epilogue != GemmEpilogue::kNone;
   int64_t wrong = 0;
   for (int64_t r = 0; r < got.rows; ++r) {
     for (int64_t c = 0; c < got.cols; ++c) {
-      bool same = false;
-      if (desc.out_dtype == DType::kI32) {
-        same = got.at<int32_t>(r, c) == expected.at<int32_t>(r, c);
-      } else {
-        const bool bf16 = desc.out_dtype == DType::kBF16;
-        const uint32_t x = bf16 ? uint32_t{got.at<uint16_t>(r, c)} << 16 : got.at<uint32_t>(r, c);
-        const uint32_t y =
-            bf16 ? uint32_t{expected.at<uint16_t>(r, c)} << 16 : expected.at<uint32_t>(r, c);
-        const float fx = std::bit_cast<float>(x);
-        const float fy = std::bit_cast<float>(y);
-        same = x == y || (std::isnan(fx) && std::isnan(fy));
-        if (activated && !same) {
-          const double size = std::fabs(static_cast<double>(fy));
-          const double unit =
-              bf16 ? 0x1p-7 : test::epilogue_error(desc.epilogue, size, 8 * 0x1p-23);
-          same = std::fabs(static_cast<double>(fx) - fy) <= unit * size + 1e-33;
-        }
-      }
+      const auto agrees = [&]<typename T>(T) {
+        return ref::s8_agrees(desc.out_dtype, desc.epilogue, static_cast<float>(got.at<T>(r, c)),
+                              static_cast<float>(expected.at<T>(r, c)));
+      };
+      const bool same = desc.out_dtype == DType::kI32
+                            ? got.at<int32_t>(r, c) == expected.at<int32_t>(r, c)
+                        : desc.out_dtype == DType::kBF16 ? agrees(BFloat16())
+                                                         : agrees(0.0f);
       if (!same && ++wrong <= 3) ADD_FAILURE() << "differs at " << r << ", " << c;
     }
   }

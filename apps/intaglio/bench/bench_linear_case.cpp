@@ -12,6 +12,7 @@
 #include "ops/float_gemm.h"
 #include "ops/linear.h"
 #include "ops/quantize.h"
+#include "ops/ref/s8_gemm.h"
 #include "ops/s8_gemm.h"
 
 namespace intaglio::cli {
@@ -85,18 +86,10 @@ double integer_error(const LinearData& data, const int32_t* out) {
   return 0.0;
 }
 
-// Scaled rows of the exact integers, as the fused epilogue must give them before rounding.
-double epilogue_error(const LinearData& data, const void* out) {
-  const auto n = static_cast<size_t>(data.shape.n);
-  std::vector<float> expected(data.integer_product.size());
-  for (size_t i = 0; i < data.rows.size(); ++i) {
-    for (size_t col = 0; col < n; ++col) {
-      expected[i * n + col] = static_cast<float>(data.integer_product[i * n + col]) *
-                              (data.a_scale[static_cast<size_t>(data.rows[i])] * data.b_scale[col]);
-    }
-  }
+// As the fused epilogue must give them before rounding.
+double scaled_error(const LinearData& data, const void* out) {
   const std::vector<float> rows = checked_rows(data, out, DType::kBF16);
-  return relative_error(rows, std::span(expected).first(rows.size()));
+  return relative_error(rows, std::span(data.scaled_product).first(rows.size()));
 }
 
 Status Builder::add_s8() {
@@ -129,7 +122,7 @@ Status Builder::add_s8() {
     desc.out_dtype = DType::kBF16;
     INTAGLIO_TRY(reserve(gemm.scratch_bytes(desc, context)));
     INTAGLIO_TRY(gemm.run(context, desc, args));
-    candidate.error = std::max(candidate.error, epilogue_error(*data, out->data()));
+    candidate.error = std::max(candidate.error, scaled_error(*data, out->data()));
     candidate.extra = {
         {"input", "int8"}, {"output", "bf16"}, {"check", "int32 equal; bf16 after scales"}};
     candidate.run = [this_context = &context, gemm = &gemm, desc, args, packed, out, data = data] {
@@ -270,28 +263,46 @@ Expected<AlignedBuffer> widen(const AlignedBuffer& source, int64_t count) {
   return buffer;
 }
 
-// Exact sums of the checked rows.
+// Columns [begin, end) of the checked rows, by the reference of int8 products.
+void fill_int8_products(LinearData& data, int64_t begin, int64_t end) {
+  const LinearShape& s = data.shape;
+  const ref::S8Rows b{data.b.as<int8_t>() + begin * s.k, s.k};
+  for (size_t i = 0; i < data.rows.size(); ++i) {
+    const int64_t row = data.rows[i];
+    const ref::S8Rows a{data.a.as<int8_t>() + row * s.k, s.k};
+    const int64_t at = static_cast<int64_t>(i) * s.n + begin;
+    S8Epilogue e{};
+    e.a_scale_row = data.a_scale.data() + row;
+    e.w_scale_col = data.b_scale.data() + begin;
+    e.ldo = e.n = end - begin;
+    e.out_type = DType::kI32;
+    e.out = data.integer_product.data() + at;
+    ref::s8_gemm_rows(e, a, b, s.k, 0, 1);
+    e.out_type = DType::kF32;
+    e.out = data.scaled_product.data() + at;
+    ref::s8_gemm_rows(e, a, b, s.k, 0, 1);
+  }
+}
+
+// The checked rows.
 void fill_products(const Context& context, LinearData& data) {
   const LinearShape& s = data.shape;
   data.product.resize(data.rows.size() * static_cast<size_t>(s.n));
   data.integer_product.resize(data.product.size());
+  data.scaled_product.resize(data.product.size());
   parallel_for(context.threads, s.n, 64, [&](int64_t begin, int64_t end, int) {
+    fill_int8_products(data, begin, end);
     for (int64_t col = begin; col < end; ++col) {
       for (size_t i = 0; i < data.rows.size(); ++i) {
         const BFloat16* x = data.x.as<BFloat16>() + data.rows[i] * s.k;
         const BFloat16* w = data.w.as<BFloat16>() + col * s.k;
-        const int8_t* a = data.a.as<int8_t>() + data.rows[i] * s.k;
-        const int8_t* b = data.b.as<int8_t>() + col * s.k;
         double sum = 0;
-        int32_t integer_sum = 0;
         for (int64_t c = 0; c < s.k; ++c) {
           sum += static_cast<double>(static_cast<float>(x[c])) *
                  static_cast<double>(static_cast<float>(w[c]));
-          integer_sum += int32_t{a[c]} * int32_t{b[c]};
         }
-        const size_t at = i * static_cast<size_t>(s.n) + static_cast<size_t>(col);
-        data.product[at] = static_cast<float>(sum);
-        data.integer_product[at] = integer_sum;
+        data.product[i * static_cast<size_t>(s.n) + static_cast<size_t>(col)] =
+            static_cast<float>(sum);
       }
     }
   });

@@ -1,4 +1,4 @@
-// One shape of `intaglio bench linear`: its data, its candidates, their check against plain sums.
+// One shape of `intaglio bench linear`: its data, its candidates, their check against references.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,8 @@ struct LinearData {
   std::vector<float> a_scale, b_scale;
   std::vector<int64_t> rows;             // of the output, checked
   std::vector<float> product;            // [rows, n] x w^T in float64, rounded
-  std::vector<int32_t> integer_product;  // [rows, n] exact
+  std::vector<int32_t> integer_product;  // [rows, n] a x b^T, exact
+  std::vector<float> scaled_product;     // [rows, n] the same with its scales
 };
 
 Expected<std::shared_ptr<const LinearData>> make_linear_data(const Context& context,

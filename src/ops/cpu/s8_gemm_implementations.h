@@ -1,5 +1,4 @@
-// Shared by the int8 GEMM implementations only: their declarations, the argument checks and the
-// scalar epilogue.
+// Shared by the int8 GEMM implementations only: their declarations and the argument checks.
 #pragma once
 
 #include "ops/cpu/s8_gemm_kernels.h"
@@ -20,15 +19,5 @@ Refusal refuse_s8_gemm_desc(const S8GemmDesc& desc);
 Status check_s8_gemm(const S8GemmDesc& desc, const S8GemmArgs& args);
 
 S8Epilogue make_s8_epilogue(const S8GemmDesc& desc, const S8GemmArgs& args);
-
-// y = acc * (a_scale * w_scale) + bias, each step rounded to float.
-inline float s8_dequantize(const S8Epilogue& e, int32_t acc, int64_t row, int64_t col) {
-  const float scaled = static_cast<float>(acc) * (e.a_scale_row[row] * e.w_scale_col[col]);
-  return e.bias == nullptr ? scaled : scaled + e.bias[col];
-}
-
-// Output row `row`, columns [col0, min(col0 + 32, n)) from acc[32]; col0 is a multiple of 32.
-void s8_epilogue_row_scalar(const S8Epilogue& epilogue, const int32_t* acc, int64_t row,
-                            int64_t col0);
 
 }  // namespace intaglio

@@ -5,6 +5,7 @@
 
 #include "core/cuda/device.h"
 #include "core/memory.h"
+#include "ops/cpu/s8_gemm_implementations.h"
 #include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/dequantize_weights.h"
 #include "ops/cuda/launch/int8_linear.h"
@@ -116,6 +117,7 @@ S8GemmParams s8_params(const S8GemmDesc& desc) {
 
 Refusal s8_refusal(const S8GemmDesc& desc, const Context& context) {
   if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
+  if (const Refusal refusal = refuse_s8_gemm_desc(desc)) return refusal;
   return desc.k % kS8KMultiple == 0 ? nullptr : "k is no multiple of 16";
 }
 
@@ -137,6 +139,7 @@ size_t s8_scratch_bytes(const S8GemmDesc& desc, const Context& context) {
 }
 
 Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
+  INTAGLIO_TRY(check_s8_gemm(desc, args));
   S8GemmParams p = s8_params(desc);
   p.a = args.a;
   p.lda = args.lda;

@@ -19,7 +19,7 @@
 #include "ops/cuda/launch/sm90a_attention.h"
 #include "ops/cuda/library/cublaslt.h"
 #include "ops/quantize.h"
-#include "ops/s8_gemm.h"
+#include "support/int8_reference.h"
 
 namespace intaglio::cuda {
 namespace {
@@ -286,20 +286,11 @@ Status check_device(int device) {
 }
 
 Status int8_quantize_rows(const Int8RowsCall& c, void* stream) {
-  const cudaError_t error = launch(static_cast<cudaStream_t>(stream), "quantize_rows", [c] {
-    std::vector<float> row(static_cast<size_t>(c.cols));
-    for (int64_t r = 0; r < c.rows; ++r) {
-      convert_to_f32(static_cast<const std::byte*>(c.x) +
-                         static_cast<size_t>(r * c.ldx) * dtype_size(c.x_type),
-                     c.x_type, row.data(), row.size());
-      const Activation out{DType::kI8, c.q + r * c.ldq, 1, c.cols, c.scale + r};
-      const ColumnTransform columns{
-          .rotation = c.rotation_group != 0 ? Rotation::convrot(c.rotation_group) : Rotation{},
-          .smooth = c.smooth};
-      static_cast<void>(
-          quantize_rows(Context{}, {row.data(), DType::kF32, Shape{1, c.cols}}, out, columns));
-    }
-  });
+  if (c.ldq % 16 != 0)
+    return make_error(ErrorCode::kUnsupported, "int8 quantization of [{}, {}]: ldq {}", c.rows,
+                      c.cols, c.ldq);
+  const cudaError_t error = launch(static_cast<cudaStream_t>(stream), "quantize_rows",
+                                   [c] { test::reference_quantize_rows(c); });
   if (error == cudaSuccess) return {};
   return make_error(ErrorCode::kDevice, "quantize_rows: {}", cudaGetErrorString(error));
 }
@@ -314,20 +305,7 @@ std::string int8_gemm_kernel(const S8GemmParams&, int) { return "s8_gemm of the 
 Status int8_gemm(const S8GemmParams& p, int, Int8Workspace workspace, void* stream) {
   const cudaError_t error = launch(static_cast<cudaStream_t>(stream), "s8_gemm", [p, workspace] {
     use(workspace.data, workspace.bytes);
-    const S8GemmDesc desc{
-        .m = p.m, .n = p.n, .k = p.k, .epilogue = p.epilogue, .out_dtype = p.out_type};
-    const S8GemmImplementation& reference = s8_gemm_implementations().back();
-    std::vector<std::byte> packed(reference.packed_bytes(p.n, p.k));
-    reference.pack(p.w, p.n, p.k, packed.data());
-    static_cast<void>(reference.run(Context{}, desc,
-                                    {.a = p.a,
-                                     .lda = p.lda,
-                                     .a_scale_row = p.a_scale_row,
-                                     .w_packed = packed.data(),
-                                     .w_scale_col = p.w_scale_col,
-                                     .bias = p.bias,
-                                     .out = p.out,
-                                     .ldo = p.ldo}));
+    test::reference_s8_gemm(p, p.out);
   });
   if (error == cudaSuccess) return {};
   return make_error(ErrorCode::kDevice, "s8_gemm: {}", cudaGetErrorString(error));

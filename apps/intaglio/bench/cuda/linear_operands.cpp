@@ -77,7 +77,7 @@ Status LinearOperands::make(const LinearShape& shape) {
   INTAGLIO_TRY(take_poisoned(b_scale, size.column_scales));
   INTAGLIO_TRY(take_poisoned(bias, size.column_scales));
   INTAGLIO_TRY(take_poisoned(out, size.out));
-  INTAGLIO_TRY(take_poisoned(count_, sizeof(unsigned long long)));
+  INTAGLIO_TRY(take_poisoned(verdict_, sizeof(cuda::S8GemmVerdict)));
   INTAGLIO_TRY(take_poisoned(error_sums_, 2 * sizeof(double)));
   x_rows = {x.as<void>(), m, k, ld};
   w_rows = {w.as<void>(), n, k, ld};
@@ -108,13 +108,14 @@ Status LinearOperands::make(const LinearShape& shape) {
 Status LinearOperands::quantize_x() const { return quantize_rows(x_rows, a, a_scale); }
 
 Expected<unsigned long long> LinearOperands::count_wrong() const {
-  INTAGLIO_TRY(device_status(cudaMemset(count_.as<void>(), 0, count_.size()), "cudaMemset"));
-  INTAGLIO_TRY(device_status(cuda::count_wrong_s8_gemm(p, count_.as<unsigned long long>(), nullptr),
+  INTAGLIO_TRY(device_status(cudaMemset(verdict_.as<void>(), 0, verdict_.size()), "cudaMemset"));
+  INTAGLIO_TRY(device_status(cuda::judge_s8_gemm(p, verdict_.as<cuda::S8GemmVerdict>(), nullptr),
                              "reference"));
-  unsigned long long count = 0;
+  cuda::S8GemmVerdict verdict{};
   INTAGLIO_TRY(device_status(
-      cudaMemcpy(&count, count_.as<void>(), sizeof count, cudaMemcpyDeviceToHost), "reference"));
-  return count;
+      cudaMemcpy(&verdict, verdict_.as<void>(), sizeof verdict, cudaMemcpyDeviceToHost),
+      "reference"));
+  return verdict.wrong;
 }
 
 Expected<double> LinearOperands::sampled_error(bool with_bias) const {

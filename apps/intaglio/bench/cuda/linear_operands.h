@@ -34,7 +34,7 @@ class LinearOperands {
   // x -> a and its scales, as our linear does before its product.
   Status quantize_x() const;
 
-  // Outputs of a product in `out` that differ from the reference kernel's, all of them compared.
+  // Outputs of a product in `out` that differ from the reference, all of them compared.
   Expected<unsigned long long> count_wrong() const;
 
   // ||out - x w^T|| / ||x w^T|| over some rows; NaN if any output there is. With our bias, or
@@ -47,7 +47,7 @@ class LinearOperands {
   cuda::DeviceBuffer x, w, a, b, a_scale, b_scale, bias, out;
 
  private:
-  cuda::DeviceBuffer count_, error_sums_;
+  cuda::DeviceBuffer verdict_, error_sums_;
 };
 
 }  // namespace intaglio::cli

@@ -1,5 +1,8 @@
-// The plain int8 product on a GPU and operands for it: what the tuner checks kernels against.
-// Correct and slow.
+// Operands of int8 products on a GPU, and their judge: what the tuner, `bench linear` and the
+// programs of bench/cuda hold kernels against. It has the sums on the card because they check every
+// output at full size, 5e11 multiplications a product, which takes loops on the host minutes; what
+// becomes of a sum is said by ops/ref/s8_gemm.h alone, and the judge is tested against the products
+// of ops/ref.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -7,6 +10,7 @@
 #include <cstdint>
 
 #include "ops/cuda/s8_gemm_params.h"
+#include "ops/cuda/s8_gemm_verdict.h"
 
 namespace intaglio::cuda {
 
@@ -16,10 +20,9 @@ cudaError_t fill_s8(int8_t* to, int64_t count, uint32_t seed, cudaStream_t strea
 cudaError_t fill_f32(float* to, int64_t count, uint32_t seed, float low, float high,
                      cudaStream_t stream);
 
-// Adds to *wrong the outputs of p.out (written by a kernel under test) that differ from the formula
-// of s8_gemm_params.h: int32 and floats without SwiGLU bit for bit, SwiGLU by more than two steps
-// of the output type. p.out has m rows of stride ldo.
-cudaError_t count_wrong_s8_gemm(const S8GemmParams& p, unsigned long long* wrong,
-                                cudaStream_t stream);
+// Adds to verdict->wrong, in memory of the device, the outputs in p.out (written by a kernel under
+// test) that are not those of ops/ref/s8_gemm.h, as its s8_agrees says. p.out has m rows of stride
+// ldo.
+cudaError_t judge_s8_gemm(const S8GemmParams& p, S8GemmVerdict* verdict, cudaStream_t stream);
 
 }  // namespace intaglio::cuda

@@ -52,7 +52,7 @@ class CudaTuningDevice final : public TuningDevice {
     INTAGLIO_TRY(take(bias_, shape.n * 4));
     INTAGLIO_TRY(take(out_, shape.m * p_.ldo * output_bytes(shape.out_type)));
     INTAGLIO_TRY(take(flush_, 2 * device_.l2_bytes));
-    INTAGLIO_TRY(take(wrong_, sizeof(unsigned long long)));
+    INTAGLIO_TRY(take(verdict_, sizeof(S8GemmVerdict)));
     p_.a = a_.as<int8_t>();
     p_.w = w_.as<int8_t>();
     p_.a_scale_row = row_.as<float>();
@@ -74,17 +74,19 @@ class CudaTuningDevice final : public TuningDevice {
     INTAGLIO_TRY(reserve_workspace(choice));
     // Bytes that no kernel writes by chance: an output left out is seen.
     INTAGLIO_TRY(device_status(cudaMemset(out_.as<void>(), 0xa5, out_.size()), "cudaMemset"));
-    INTAGLIO_TRY(device_status(cudaMemset(wrong_.as<void>(), 0, wrong_.size()), "cudaMemset"));
+    INTAGLIO_TRY(device_status(cudaMemset(verdict_.as<void>(), 0, verdict_.size()), "cudaMemset"));
     INTAGLIO_TRY(launch(choice));
-    INTAGLIO_TRY(device_status(count_wrong_s8_gemm(p_, wrong_.as<unsigned long long>(), nullptr),
-                               "count_wrong_s8_gemm"));
-    unsigned long long wrong = 0;
+    INTAGLIO_TRY(
+        device_status(judge_s8_gemm(p_, verdict_.as<S8GemmVerdict>(), nullptr), "judge_s8_gemm"));
+    S8GemmVerdict verdict{};
     INTAGLIO_TRY(device_status(
-        cudaMemcpy(&wrong, wrong_.as<void>(), sizeof wrong, cudaMemcpyDeviceToHost), "cudaMemcpy"));
-    if (wrong == 0) return {};
-    return make_error(
-        ErrorCode::kInternal, "{} {} for m {}, n {}, k {}: {} outputs differ from the reference",
-        s8_gemm_family_name(choice.family), choice.config, shape.m, shape.n, shape.k, wrong);
+        cudaMemcpy(&verdict, verdict_.as<void>(), sizeof verdict, cudaMemcpyDeviceToHost),
+        "cudaMemcpy"));
+    if (verdict.wrong == 0) return {};
+    return make_error(ErrorCode::kInternal,
+                      "{} {} for m {}, n {}, k {}: {} outputs differ from the reference",
+                      s8_gemm_family_name(choice.family), choice.config, shape.m, shape.n, shape.k,
+                      verdict.wrong);
   }
 
   Expected<double> measure_ms(const S8GemmChoice& choice, const S8GemmShape&) override {
@@ -112,7 +114,7 @@ class CudaTuningDevice final : public TuningDevice {
 
   const CudaDevice& device_;
   S8GemmParams p_{};
-  DeviceBuffer a_, w_, row_, column_, bias_, out_, workspace_, flush_, wrong_;
+  DeviceBuffer a_, w_, row_, column_, bias_, out_, workspace_, flush_, verdict_;
 };
 
 }  // namespace

@@ -20,3 +20,4 @@ inline __nv_bfloat162 __floats2bfloat162_rn(float low, float high) {
 }
 
 inline __nv_bfloat16 __float2bfloat16_rn(float x) { return intaglio::BFloat16(x); }
+inline float __bfloat162float(__nv_bfloat16 x) { return static_cast<float>(x); }

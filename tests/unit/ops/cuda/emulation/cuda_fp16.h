@@ -20,3 +20,4 @@ inline __half2 __floats2half2_rn(float low, float high) {
 }
 
 inline float __half2float(__half x) { return static_cast<float>(x); }
+inline __half __float2half_rn(float x) { return intaglio::Float16(x); }
