@@ -13,6 +13,7 @@
 
 #include "core/dtype.h"
 #include "ops/attention.h"
+#include "support/operands.h"
 
 namespace intaglio {
 
@@ -51,12 +52,14 @@ struct AttentionCase {
     }
   }
 
-  AttentionArgs args(void* out) const {
+  AttentionArgs args(void* out) const { return args(buffer.data(), out); }
+  // `fused`: the buffer, or where a device has it.
+  AttentionArgs args(const std::byte* fused, void* out) const {
     const size_t size = dtype_size(desc.dtype);
     AttentionArgs a;
-    a.q = buffer.data();
-    a.k = buffer.data() + static_cast<size_t>(k_offset()) * size;
-    a.v = buffer.data() + static_cast<size_t>(v_offset()) * size;
+    a.q = fused;
+    a.k = fused + static_cast<size_t>(k_offset()) * size;
+    a.v = fused + static_cast<size_t>(v_offset()) * size;
     a.ldq = a.ldk = a.ldv = ld;
     a.out = out;
     if (out_gap != 0) a.ldo = out_stride();
@@ -85,20 +88,24 @@ inline AttentionCase make_case(const AttentionDesc& desc, float q_scale = 1.0f, 
   return c;
 }
 
-// Runs `run(context, args) -> Status` with an arena of exactly `scratch` bytes; the result as
-// floats, tokens side by side. Nothing may be written between them.
+// Runs `run(context, args) -> Status` where the context is, with an arena of exactly `scratch`
+// bytes; the result as floats, tokens side by side. Nothing may be written between them.
 template <typename Run>
 std::vector<float> run_case(const AttentionCase& c, Context context, size_t scratch, Run&& run) {
   const size_t size = dtype_size(c.desc.dtype);
   const auto count = static_cast<size_t>(c.out_count());
   std::vector<std::byte> out(count * size, std::byte{0x7f});
-  auto arena = Arena::with_capacity(scratch);
-  EXPECT_TRUE(arena);
-  context.scratch = &*arena;
-  const Status status = run(context, c.args(out.data()));
+  auto memory = allocate(context, scratch);
+  EXPECT_TRUE(memory);
+  Arena arena(std::move(*memory));
+  context.scratch = &arena;
+  test::Operands on(context);
+  const std::byte* const fused = on.in(const_cast<std::byte*>(c.buffer.data()), c.buffer.size());
+  const Status status = run(context, c.args(fused, on.out(out.data(), out.size())));
   EXPECT_TRUE(status) << status.error().message;
-  EXPECT_EQ(arena->used(), 0u);
-  EXPECT_EQ(arena->peak(), scratch);
+  on.fetch();
+  EXPECT_EQ(arena.used(), 0u);
+  EXPECT_EQ(arena.peak(), scratch);
   std::vector<float> floats(count);
   convert_to_f32(out.data(), c.desc.dtype, floats.data(), count);
   const int64_t width = c.desc.heads * c.desc.head_dim;

@@ -1,9 +1,12 @@
+// Every implementation of attention, at every instruction-set level of this machine and on its GPU,
+// against the reference.
 #include <bit>
 
+#include "core/cuda_device.h"
 #include "ops/attention_cases.h"
 #include "ops/cpu/attention_kernels.h"
+#include "ops/each_implementation.h"
 #include "ops/first_on_cpu.h"
-#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -25,21 +28,24 @@ double tolerance_of(const AttentionImplementation& implementation, DType dtype) 
 }
 
 std::vector<float> run(const AttentionImplementation& implementation, const AttentionCase& c,
-                       int threads) {
-  return run_case(c, test::host_context(threads), implementation.scratch_bytes(c.desc, threads),
-                  [&](const Context& context, const AttentionArgs& args) {
-                    return implementation.run(context, c.desc, args);
+                       const Context& context) {
+  return run_case(c, context, implementation.scratch_bytes(c.desc, context.threads),
+                  [&](const Context& with_scratch, const AttentionArgs& args) {
+                    return implementation.run(with_scratch, c.desc, args);
                   });
 }
 
-// Calls fn for each implementation this processor can run at the case's type.
+std::vector<float> run(const AttentionImplementation& implementation, const AttentionCase& c,
+                       Context context, int threads) {
+  context.threads = threads;
+  return run(implementation, c, context);
+}
+
+// fn(implementation, context) for each implementation that takes `desc`, on every device.
 template <typename Fn>
 void for_each_implementation(const AttentionDesc& desc, Fn&& fn) {
-  for (const AttentionImplementation& implementation : attention_implementations()) {
-    if (implementation.can_run(desc, test::host_context(1)) != nullptr) continue;
-    SCOPED_TRACE(fmt::format("{}: {}", implementation.name, to_text(desc)));
-    fn(implementation);
-  }
+  SCOPED_TRACE(to_text(desc));
+  test::each_implementation(attention_implementations(), desc, fn);
 }
 
 TEST(Attention, MatchesReference) {
@@ -47,12 +53,89 @@ TEST(Attention, MatchesReference) {
     for (const AttentionDesc& desc : attention_shapes(dtype)) {
       const AttentionCase c = make_case(desc);
       const std::vector<float> expected = reference_of(c);
-      for_each_implementation(desc, [&](const AttentionImplementation& implementation) {
-        EXPECT_LE(worst_row_error(desc, run(implementation, c, 2), expected),
-                  tolerance_of(implementation, dtype));
-      });
+      for_each_implementation(
+          desc, [&](const AttentionImplementation& implementation, const Context& context) {
+            EXPECT_LE(worst_row_error(desc, run(implementation, c, context), expected),
+                      tolerance_of(implementation, dtype));
+          });
     }
   }
+}
+
+// Heads of int8 with their scales, as qk_norm_rope makes them, and the case of the values they
+// stand for.
+struct S8Case {
+  AttentionCase exact;
+  std::vector<int8_t> q, k;
+  std::vector<float> q_scale, k_scale;
+};
+
+S8Case make_s8_case(AttentionDesc desc) {
+  desc.dtype = DType::kBF16;
+  S8Case c{.exact = make_case(desc), .q = {}, .k = {}, .q_scale = {}, .k_scale = {}};
+  AttentionCase& exact = c.exact;
+  std::vector<float> v(exact.values.size());
+  convert_to_f32(exact.buffer.data(), DType::kBF16, v.data(), v.size());
+  exact.values = v;
+  std::mt19937 random(7);
+  const auto byte = [&] { return static_cast<int8_t>(static_cast<int>(random() % 255) - 127); };
+  const auto scale = [&] { return (0.5f + static_cast<float>(random() % 64) / 64.0f) / 64.0f; };
+  for (int64_t h = 0; h < desc.heads; ++h) {
+    for (int64_t t = 0; t < desc.tokens; ++t) {
+      c.q_scale.push_back(scale());
+      for (int64_t j = 0; j < desc.head_dim; ++j) {
+        c.q.push_back(byte());
+        exact.q(t, h, j) = static_cast<float>(c.q.back()) * c.q_scale.back();
+      }
+    }
+  }
+  for (int64_t h = 0; h < desc.kv_heads; ++h) {
+    for (int64_t t = 0; t < desc.tokens; ++t) {
+      if (t % kS8KeyBlock == 0) c.k_scale.push_back(scale());
+      for (int64_t j = 0; j < desc.head_dim; ++j) {
+        c.k.push_back(byte());
+        exact.k(t, h, j) = static_cast<float>(c.k.back()) * c.k_scale.back();
+      }
+    }
+  }
+  exact.desc.dtype = DType::kF32;
+  exact.store();
+  return c;
+}
+
+// Int8 scores are exact; weights and output are rounded as by the bf16 kernels. GPUs alone have
+// them.
+TEST(Attention, Int8ScoresMatchTheReference) {
+  test::each_device([](const Context& context, const std::string& device) {
+    if (context.gpu == nullptr || context.gpu->compute_capability < 80) return;
+    for (const bool causal : {false, true}) {
+      for (const int64_t head_dim : {64, 128, 256}) {
+        for (const int64_t tokens : {1, 63, 65, 200}) {
+          S8Case c = make_s8_case({tokens, 4, 2, head_dim, causal});
+          AttentionCase narrow = c.exact;
+          narrow.desc.dtype = DType::kBF16;
+          narrow.desc.scores = AttentionScores::kS8;
+          narrow.store();
+          SCOPED_TRACE(to_text(narrow.desc));
+          const auto check = [&](const AttentionImplementation& implementation, const Context& at) {
+            test::Operands on(at);
+            const S8Heads heads{.q = on.in(c.q.data(), c.q.size()),
+                                .k = on.in(c.k.data(), c.k.size()),
+                                .q_scale = on.in(c.q_scale.data(), c.q_scale.size()),
+                                .k_scale = on.in(c.k_scale.data(), c.k_scale.size())};
+            const std::vector<float> found =
+                run_case(narrow, at, implementation.scratch_bytes(narrow.desc, at.threads),
+                         [&](const Context& with_scratch, AttentionArgs args) {
+                           args.s8 = heads;
+                           return implementation.run(with_scratch, narrow.desc, args);
+                         });
+            EXPECT_LE(worst_row_error(narrow.desc, found, reference_of(c.exact)), kBF16Tolerance);
+          };
+          test::each_taker(attention_implementations(), narrow.desc, context, device, 1, check);
+        }
+      }
+    }
+  });
 }
 
 // Where the tokens of the output lie changes no bit of them.
@@ -62,13 +145,14 @@ TEST(Attention, OutputTokensMayLieApart) {
       if (desc.tokens > 129) continue;
       const AttentionCase dense = make_case(desc);
       AttentionCase apart = dense;
-      for_each_implementation(desc, [&](const AttentionImplementation& implementation) {
-        const std::vector<float> expected = run(implementation, dense, 2);
-        for (const int64_t gap : {1, 24}) {
-          apart.out_gap = gap;
-          EXPECT_EQ(run(implementation, apart, 2), expected) << gap;
-        }
-      });
+      for_each_implementation(
+          desc, [&](const AttentionImplementation& implementation, const Context& context) {
+            const std::vector<float> expected = run(implementation, dense, context);
+            for (const int64_t gap : {1, 24}) {
+              apart.out_gap = gap;
+              EXPECT_EQ(run(implementation, apart, context), expected) << gap;
+            }
+          });
     }
   }
 }
@@ -86,11 +170,11 @@ TEST(Attention, ReferenceByHand) {
   }
   c.store();
   const std::vector<float> even{12.0f, 14.0f, 12.0f, 14.0f};  // [token, head]: weights 1:1 and 1:3
-  const std::vector<float> found = run(attention_implementations().back(), c, 1);
+  const std::vector<float> found = run(attention_implementations().back(), c, Context{});
   for (size_t i = 0; i < even.size(); ++i) EXPECT_FLOAT_EQ(found[i], even[i]);
   c.desc.causal = true;
   const std::vector<float> causal{8.0f, 8.0f, 12.0f, 14.0f};  // the first token sees only itself
-  const std::vector<float> found_causal = run(attention_implementations().back(), c, 1);
+  const std::vector<float> found_causal = run(attention_implementations().back(), c, Context{});
   for (size_t i = 0; i < causal.size(); ++i) EXPECT_FLOAT_EQ(found_causal[i], causal[i]);
 }
 
@@ -131,11 +215,12 @@ TEST(Attention, ThreadsGiveTheSameBits) {
                                        .head_dim = 32,
                                        .causal = true,
                                        .dtype = dtype});
-    for_each_implementation(c.desc, [&](const AttentionImplementation& implementation) {
-      const std::vector<float> one = run(implementation, c, 1);
-      EXPECT_EQ(run(implementation, c, 2), one);
-      EXPECT_EQ(run(implementation, c, 3), one);
-    });
+    for_each_implementation(
+        c.desc, [&](const AttentionImplementation& implementation, const Context& context) {
+          const std::vector<float> one = run(implementation, c, context, 1);
+          EXPECT_EQ(run(implementation, c, context, 2), one);
+          EXPECT_EQ(run(implementation, c, context, 3), one);
+        });
   }
 }
 
@@ -152,7 +237,7 @@ TEST(Attention, GroupsOfHeads) {
   EXPECT_LT(best.scratch_bytes(c.desc, 1), all_heads);
   // 24 threads pack all heads at once: another order of the same work.
   EXPECT_GT(best.scratch_bytes(c.desc, 24), all_heads);
-  EXPECT_EQ(run(best, c, 1), run(best, c, 24));
+  EXPECT_EQ(run(best, c, test::host_context(1)), run(best, c, test::host_context(24)));
 }
 
 // Logits of several thousand. A float32 logit of that size carries an error of 1e-3, and the
@@ -163,9 +248,11 @@ TEST(Attention, ExtremeLogits) {
     const AttentionCase c = make_case(
         {.tokens = 300, .heads = 2, .kv_heads = 2, .head_dim = 64, .causal = causal}, 1000.0f);
     const std::vector<float> expected = reference_of(c);
-    for_each_implementation(c.desc, [&](const AttentionImplementation& implementation) {
-      EXPECT_LE(worst_row_error(c.desc, run(implementation, c, 2), expected), 4000.0 * 6e-8 * 10);
-    });
+    for_each_implementation(
+        c.desc, [&](const AttentionImplementation& implementation, const Context& context) {
+          EXPECT_LE(worst_row_error(c.desc, run(implementation, c, context), expected),
+                    4000.0 * 6e-8 * 10);
+        });
   }
 }
 
@@ -185,15 +272,16 @@ TEST(Attention, LargeValues) {
     c.store();
     std::vector<float> values(c.values.size());
     convert_to_f32(c.buffer.data(), dtype, values.data(), values.size());
-    for_each_implementation(c.desc, [&](const AttentionImplementation& implementation) {
-      const std::vector<float> found = run(implementation, c, 1);
-      for (int64_t t = 0; t < 65; ++t) {
-        for (int64_t j = 0; j < 16; ++j) {
-          ASSERT_EQ(found[static_cast<size_t>(t * 16 + j)],
-                    values[static_cast<size_t>(40 * c.ld + c.v_offset() + j)]);
-        }
-      }
-    });
+    for_each_implementation(
+        c.desc, [&](const AttentionImplementation& implementation, const Context& context) {
+          const std::vector<float> found = run(implementation, c, context);
+          for (int64_t t = 0; t < 65; ++t) {
+            for (int64_t j = 0; j < 16; ++j) {
+              ASSERT_EQ(found[static_cast<size_t>(t * 16 + j)],
+                        values[static_cast<size_t>(40 * c.ld + c.v_offset() + j)]);
+            }
+          }
+        });
   }
 }
 
@@ -210,11 +298,12 @@ TEST(Attention, EqualLogitsAverage) {
       }
     }
     c.store();
-    for_each_implementation(c.desc, [&](const AttentionImplementation& implementation) {
-      const std::vector<float> found = run(implementation, c, 1);
-      for (size_t i = 0; i < found.size(); ++i)
-        ASSERT_NEAR(found[i], static_cast<float>(1 + i % 32), 32 * 1e-6f);
-    });
+    for_each_implementation(
+        c.desc, [&](const AttentionImplementation& implementation, const Context& context) {
+          const std::vector<float> found = run(implementation, c, context);
+          for (size_t i = 0; i < found.size(); ++i)
+            ASSERT_NEAR(found[i], static_cast<float>(1 + i % 32), 32 * 1e-6f);
+        });
   }
 }
 
@@ -232,41 +321,45 @@ TEST(Attention, NanShowsInItsRows) {
     AttentionCase in_v = make_case(desc);
     in_v.v(170, 1, 5) = nan;
     in_v.store();
-    for_each_implementation(desc, [&](const AttentionImplementation& implementation) {
-      const std::vector<float> q = run(implementation, in_q, 2);
-      const std::vector<float> k = run(implementation, in_k, 2);
-      const std::vector<float> v = run(implementation, in_v, 2);
-      for (int64_t t = 0; t < 300; ++t) {
-        for (int64_t h = 0; h < 2; ++h) {
-          for (int64_t j = 0; j < 64; ++j) {
-            const auto i = static_cast<size_t>((t * 2 + h) * 64 + j);
-            ASSERT_EQ(std::isnan(q[i]), h == 1 && t == 170) << t << " " << h << " " << j;
-            ASSERT_EQ(std::isnan(k[i]), h == 1 && t >= 170) << t << " " << h << " " << j;
-            if (h == 1 && t >= 170 && j == 5) {
-              ASSERT_TRUE(std::isnan(v[i])) << t;
-            }
-            if (h == 0 || j != 5 || t < 170 - 48) {
-              ASSERT_FALSE(std::isnan(v[i])) << t << " " << h << " " << j;
+    for_each_implementation(
+        desc, [&](const AttentionImplementation& implementation, const Context& context) {
+          const std::vector<float> q = run(implementation, in_q, context);
+          const std::vector<float> k = run(implementation, in_k, context);
+          const std::vector<float> v = run(implementation, in_v, context);
+          for (int64_t t = 0; t < 300; ++t) {
+            for (int64_t h = 0; h < 2; ++h) {
+              for (int64_t j = 0; j < 64; ++j) {
+                const auto i = static_cast<size_t>((t * 2 + h) * 64 + j);
+                ASSERT_EQ(std::isnan(q[i]), h == 1 && t == 170) << t << " " << h << " " << j;
+                ASSERT_EQ(std::isnan(k[i]), h == 1 && t >= 170) << t << " " << h << " " << j;
+                if (h == 1 && t >= 170 && j == 5) {
+                  ASSERT_TRUE(std::isnan(v[i])) << t;
+                }
+                if (h == 0 || j != 5 || t < 170 - 48) {
+                  ASSERT_FALSE(std::isnan(v[i])) << t << " " << h << " " << j;
+                }
+              }
             }
           }
-        }
-      }
-    });
+        });
   }
 }
 
 TEST(Attention, TooSmallScratchIsAnError) {
   const AttentionCase c = make_case({.tokens = 65, .heads = 2, .kv_heads = 2, .head_dim = 64});
   std::vector<float> out(static_cast<size_t>(c.out_count()));
-  for_each_implementation(c.desc, [&](const AttentionImplementation& implementation) {
-    auto arena = Arena::with_capacity(implementation.scratch_bytes(c.desc, 2) - kCacheLine);
-    ASSERT_TRUE(arena);
-    Context context = test::host_context(2);
-    context.scratch = &*arena;
-    const Status status = implementation.run(context, c.desc, c.args(out.data()));
-    ASSERT_FALSE(status);
-    EXPECT_EQ(status.error().code, ErrorCode::kOutOfMemory);
-  });
+  for_each_implementation(
+      c.desc, [&](const AttentionImplementation& implementation, const Context& base) {
+        const size_t bytes = implementation.scratch_bytes(c.desc, base.threads);
+        if (bytes == 0) return;
+        auto arena = Arena::with_capacity(bytes - kCacheLine);
+        ASSERT_TRUE(arena);
+        Context context = base;
+        context.scratch = &*arena;
+        const Status status = implementation.run(context, c.desc, c.args(out.data()));
+        ASSERT_FALSE(status);
+        EXPECT_EQ(status.error().code, ErrorCode::kOutOfMemory);
+      });
 }
 
 TEST(Attention, RefusesBadShapes) {
