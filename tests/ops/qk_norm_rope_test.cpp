@@ -1,3 +1,5 @@
+// Norm and rope of the heads by every implementation, at every instruction-set level of this
+// machine and on its GPU, against the reference.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,7 +8,8 @@
 #include <vector>
 
 #include "ops/attention.h"
-#include "support/tested_cpus.h"
+#include "ops/each_implementation.h"
+#include "ops/quantize.h"
 
 namespace intaglio {
 namespace {
@@ -32,7 +35,7 @@ constexpr Steps kAllSteps[] = {{kHalves},
 struct RopeCase {
   AttentionDesc desc;
   Steps steps{};
-  int64_t ld = 0;
+  int64_t rest = 0, ld = 0;  // columns after the heads, of all
   std::vector<float> values, q_weight, k_weight, cosine, sine;
 
   QkNormRopeArgs args(void* buffer) const {
@@ -48,13 +51,25 @@ struct RopeCase {
     a.eps = 1e-5f;
     return a;
   }
+  // `buffer` is a device's; where that has the rest.
+  QkNormRopeArgs args(void* buffer, test::Operands& on) const {
+    QkNormRopeArgs a = args(buffer);
+    const auto moved = [&](const float* values_there, const std::vector<float>& all) {
+      return on.in(const_cast<float*>(values_there), all.size());
+    };
+    a.q_weight = moved(a.q_weight, q_weight);
+    a.k_weight = moved(a.k_weight, k_weight);
+    a.rope = {moved(a.rope.cos, cosine), moved(a.rope.sin, sine)};
+    return a;
+  }
 };
 
-RopeCase make_case(const AttentionDesc& desc, const Steps& steps = {}) {
+// With a `rest` of 8 the rows of a GPU's fast kernels are whole vectors, with 3 they are not.
+RopeCase make_case(const AttentionDesc& desc, const Steps& steps = {}, int64_t rest = 3) {
   RopeCase c;
   c.desc = desc;
   c.steps = steps;
-  const int64_t rest = 3;
+  c.rest = rest;
   c.ld = (desc.heads + desc.kv_heads) * desc.head_dim + rest;
   std::mt19937 generator(1);
   std::normal_distribution<float> normal;
@@ -89,17 +104,29 @@ Result apply(const RopeCase& c, const Context& context, Run&& run) {
                 c.desc.dtype == DType::kBF16 ? static_cast<const void*>(&half) : &c.values[i],
                 size);
   }
-  run(context, c.args(result.bytes.data()));
+  test::Operands on(context);
+  run(context, c.args(on.out(result.bytes.data(), result.bytes.size()), on));
+  on.fetch();
   result.floats.resize(c.values.size());
   convert_to_f32(result.bytes.data(), c.desc.dtype, result.floats.data(), c.values.size());
   return result;
 }
 
-Result apply(const QkNormRopeImplementation& implementation, const RopeCase& c, int threads = 2) {
-  return apply(c, test::host_context(threads),
-               [&](const Context& context, const QkNormRopeArgs& args) {
-                 implementation.run(context, c.desc, args);
-               });
+Result apply(const QkNormRopeImplementation& implementation, const RopeCase& c, const Context& on) {
+  return apply(c, on, [&](const Context& context, const QkNormRopeArgs& args) {
+    const Status status = implementation.run(context, c.desc, args);
+    EXPECT_TRUE(status) << status.error().message;
+  });
+}
+
+Result reference_of(const RopeCase& c) {
+  return apply(qk_norm_rope_implementations().back(), c, test::host_context());
+}
+
+// fn(implementation, context) for each that takes the case, on every device.
+template <typename Fn>
+void for_each_implementation(const RopeCase& c, Fn&& fn) {
+  test::each_implementation(qk_norm_rope_implementations(), c.desc, fn);
 }
 
 const std::vector<int64_t> kHeadDims{2, 6, 14, 16, 30, 32, 34, 64, 80, 96, 128, 160, 256, 512};
@@ -111,7 +138,7 @@ TEST(QkNormRope, ReferenceByHand) {
   c.k_weight = {1.0f, 1.0f};
   c.cosine = {0.6f};
   c.sine = {0.8f};
-  const std::vector<float> found = apply(qk_norm_rope_implementations().back(), c).floats;
+  const std::vector<float> found = reference_of(c).floats;
   const float inverse = 1.0f / std::sqrt(5.0f + 1e-5f);  // mean of squares of (3, 1)
   EXPECT_NEAR(found[0], inverse * (3.0f * 0.6f - 2.0f * 0.8f), 1e-6f);
   EXPECT_NEAR(found[1], inverse * (2.0f * 0.6f + 3.0f * 0.8f), 1e-6f);
@@ -127,7 +154,7 @@ TEST(QkNormRope, AdjacentChannelsByHand) {
   c.q_weight = {1.0f, 2.0f, 3.0f, 4.0f};
   c.cosine = {0.6f, 0.0f};
   c.sine = {0.8f, 1.0f};
-  const std::vector<float> found = apply(qk_norm_rope_implementations().back(), c).floats;
+  const std::vector<float> found = reference_of(c).floats;
   const float inverse = 1.0f / std::sqrt(3.0f + 1e-5f);  // mean of squares of (3, 1, 1, 1)
   EXPECT_NEAR(found[0], inverse * (3.0f * 0.6f - 2.0f * 0.8f), 1e-6f);
   EXPECT_NEAR(found[1], inverse * (2.0f * 0.6f + 3.0f * 0.8f), 1e-6f);
@@ -141,32 +168,35 @@ TEST(QkNormRope, AdjacentChannelsByHand) {
 }
 
 void expect_matches_reference(const RopeCase& c) {
-  const Result expected = apply(qk_norm_rope_implementations().back(), c);
+  const Result expected = reference_of(c);
   // Two products of normalized values up to about 5 are subtracted: 1e-6 of those; values that are
-  // not normed reach 10. bf16: one step, 2^-7, where rounding differs.
+  // not normed reach 10. A GPU's sum of squares is float32 throughout. bf16: one step, 2^-7, where
+  // rounding differs.
   const bool norms = c.steps.norms_q && c.steps.norms_k;
-  for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
-    if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
-    const Result found = apply(implementation, c);
+  for_each_implementation(c, [&](const QkNormRopeImplementation& implementation,
+                                 const Context& context) {
+    const Result found = apply(implementation, c, context);
     for (size_t i = 0; i < c.values.size(); ++i) {
       const float e = expected.floats[i];
-      if (static_cast<int64_t>(i) % c.ld >= c.ld - 3) {
+      if (static_cast<int64_t>(i) % c.ld >= c.ld - c.rest) {
         ASSERT_EQ(found.floats[i], e);  // what lies between the rows is untouched
         continue;
       }
       const float rounding = c.desc.dtype == DType::kBF16 ? std::fabs(e) * 0x1p-7f : 0.0f;
-      ASSERT_NEAR(found.floats[i], e, (norms ? 5e-6f : 1e-5f) + rounding)
-          << implementation.name << ", head_dim " << c.desc.head_dim << ", " << i;
+      ASSERT_NEAR(found.floats[i], e, (norms && context.gpu == nullptr ? 5e-6f : 1e-5f) + rounding)
+          << "head_dim " << c.desc.head_dim << ", " << i;
     }
-  }
+  });
 }
 
 TEST(QkNormRope, MatchesReference) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     for (const int64_t head_dim : kHeadDims) {
       for (const Steps& steps : kAllSteps) {
-        expect_matches_reference(make_case(
-            {.tokens = 9, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .dtype = dtype}, steps));
+        for (const int64_t rest : {3, 8})
+          expect_matches_reference(make_case(
+              {.tokens = 9, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .dtype = dtype}, steps,
+              rest));
       }
     }
   }
@@ -189,12 +219,13 @@ TEST(QkNormRope, AdjacentIsHalvesOfChannelsTakenApart) {
                                  (channel < half ? 2 * channel : 2 * (channel - half) + 1));
     };
     for (size_t i = 0; i < c.values.size(); ++i) apart.values[i] = c.values[adjacent(i)];
-    for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
-      if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
-      const Result found = apply(implementation, c), expected = apply(implementation, apart);
-      for (size_t i = 0; i < c.values.size(); ++i)
-        ASSERT_EQ(found.floats[adjacent(i)], expected.floats[i]) << implementation.name << " " << i;
-    }
+    for_each_implementation(
+        c, [&](const QkNormRopeImplementation& implementation, const Context& context) {
+          const Result found = apply(implementation, c, context);
+          const Result expected = apply(implementation, apart, context);
+          for (size_t i = 0; i < c.values.size(); ++i)
+            ASSERT_EQ(found.floats[adjacent(i)], expected.floats[i]) << i;
+        });
   }
 }
 
@@ -203,12 +234,11 @@ TEST(QkNormRope, NothingAskedChangesNothing) {
                          {kAdjacent, false, false, false});
   c.values[3] = std::nanf("");
   c.values[4] = -0.0f;
-  for (const QkNormRopeImplementation& implementation : qk_norm_rope_implementations()) {
-    if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
-    const Result found = apply(implementation, c);
-    EXPECT_EQ(std::memcmp(found.bytes.data(), c.values.data(), found.bytes.size()), 0)
-        << implementation.name;
-  }
+  for_each_implementation(
+      c, [&](const QkNormRopeImplementation& implementation, const Context& context) {
+        const Result found = apply(implementation, c, context);
+        EXPECT_EQ(std::memcmp(found.bytes.data(), c.values.data(), found.bytes.size()), 0);
+      });
 }
 
 // All vector implementations give the same bits, with any number of threads. bf16 is the rounding
@@ -227,14 +257,14 @@ TEST(QkNormRope, SameBitsAcrossLevelsAndThreads) {
            implementations.first(implementations.size() - 1)) {
         if (implementation.can_run(c.desc, test::host_context()) != nullptr) continue;
         for (const int threads : {1, 3}) {
-          const Result result = apply(implementation, c, threads);
+          const Result result = apply(implementation, c, test::host_context(threads));
           if (first.empty()) first = result.bytes;
           ASSERT_EQ(result.bytes, first) << implementation.name << ", head_dim " << head_dim;
         }
         RopeCase wide = c;
         wide.desc.dtype = DType::kF32;
-        const Result floats = apply(implementation, wide);
-        const Result own = apply(implementation, c);
+        const Result floats = apply(implementation, wide, test::host_context());
+        const Result own = apply(implementation, c, test::host_context());
         for (size_t at = 0; dtype == DType::kBF16 && at < c.values.size(); ++at) {
           ASSERT_EQ(own.floats[at], static_cast<float>(BFloat16(floats.floats[at])));
         }
@@ -243,9 +273,105 @@ TEST(QkNormRope, SameBitsAcrossLevelsAndThreads) {
   }
 }
 
+// Int8 heads are made on GPUs only: q as ops/quantize.h quantizes the heads of the reference, k
+// likewise 64 tokens at once, from values that were rounded to the type and without their mean over
+// the tokens. Half a step of int8, and what the values themselves may be off.
+TEST(QkNormRope, Int8HeadsAreTheQuantizedHeads) {
+  const auto check = [](const QkNormRopeImplementation& implementation, const Context& at,
+                        const RopeCase& c) {
+    const AttentionDesc& d = c.desc;
+    const int64_t blocks = (d.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
+    std::vector<int8_t> q(static_cast<size_t>(d.heads * d.tokens * d.head_dim));
+    std::vector<int8_t> k(static_cast<size_t>(d.kv_heads * d.tokens * d.head_dim));
+    std::vector<float> q_scale(static_cast<size_t>(d.heads * d.tokens));
+    std::vector<float> k_scale(static_cast<size_t>(d.kv_heads * blocks));
+    auto memory = allocate(at, qk_norm_rope_scratch_bytes(at, d));
+    ASSERT_TRUE(memory);
+    Arena arena(std::move(*memory));
+    Context context = at;
+    context.scratch = &arena;
+    test::Operands on(context);
+    const S8Heads heads{.q = on.out(q.data(), q.size()),
+                        .k = on.out(k.data(), k.size()),
+                        .q_scale = on.out(q_scale.data(), q_scale.size()),
+                        .k_scale = on.out(k_scale.data(), k_scale.size())};
+    apply(c, context, [&](const Context& with_scratch, QkNormRopeArgs args) {
+      args.s8 = heads;
+      const Status status = implementation.run(with_scratch, d, args);
+      EXPECT_TRUE(status) << status.error().message;
+    });
+    on.fetch();
+    EXPECT_EQ(arena.used(), 0u);
+    EXPECT_EQ(arena.peak(), arena.capacity());
+
+    RopeCase exact = c;
+    for (float& value : exact.values)
+      if (d.dtype == DType::kBF16) value = static_cast<float>(BFloat16(value));
+    exact.desc.dtype = DType::kF32;
+    exact.desc.scores = AttentionScores::kFloat;
+    const std::vector<float> y = reference_of(exact).floats;
+    const auto value = [&](int64_t t, int64_t head, int64_t j) {
+      return static_cast<double>(y[static_cast<size_t>(t * c.ld + head * d.head_dim + j)]);
+    };
+    const double rounding = d.dtype == DType::kBF16 ? 0x1p-8 : 0.0;
+    const auto expect_near = [](double got, double expected, double scale, double other) {
+      ASSERT_NEAR(got * scale, expected, 0.501 * scale + other + 1e-5);
+    };
+    for (int64_t h = 0; h < d.heads; ++h) {
+      for (int64_t t = 0; t < d.tokens; ++t) {
+        const auto row = static_cast<size_t>(h * d.tokens + t);
+        double most = 0.0;
+        for (int64_t j = 0; j < d.head_dim; ++j) most = std::max(most, std::fabs(value(t, h, j)));
+        ASSERT_NEAR(q_scale[row], most / 127.0, 1e-5 * most / 127.0);
+        for (int64_t j = 0; j < d.head_dim; ++j)
+          expect_near(q[row * static_cast<size_t>(d.head_dim) + static_cast<size_t>(j)],
+                      value(t, h, j), q_scale[row], 0.0);
+      }
+    }
+    for (int64_t h = 0; h < d.kv_heads; ++h) {
+      for (int64_t j = 0; j < d.head_dim; ++j) {
+        double mean = 0.0, most = 0.0;
+        for (int64_t t = 0; t < d.tokens; ++t) {
+          const double x = value(t, d.heads + h, j);
+          mean += x / static_cast<double>(d.tokens);
+          most = std::max(most, std::fabs(x));
+        }
+        for (int64_t t = 0; t < d.tokens; ++t) {
+          expect_near(k[static_cast<size_t>((h * d.tokens + t) * d.head_dim + j)],
+                      value(t, d.heads + h, j) - mean,
+                      k_scale[static_cast<size_t>(h * blocks + t / kS8KeyBlock)],
+                      2.0 * rounding * most);
+        }
+      }
+    }
+  };
+  test::each_device([&](const Context& context, const std::string& device) {
+    if (context.gpu == nullptr) return;
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      for (const int64_t head_dim : {34, 64, 128, 256}) {
+        for (const Steps& steps : kAllSteps) {
+          for (const int64_t rest : {3, 8}) {
+            const RopeCase c = make_case({.tokens = 70,
+                                          .heads = 4,
+                                          .kv_heads = 2,
+                                          .head_dim = head_dim,
+                                          .dtype = dtype,
+                                          .scores = AttentionScores::kS8},
+                                         steps, rest);
+            SCOPED_TRACE(fmt::format("{} head_dim {} rest {}", dtype_name(dtype), head_dim, rest));
+            test::each_taker(qk_norm_rope_implementations(), c.desc, context, device, 1,
+                             [&](const QkNormRopeImplementation& implementation,
+                                 const Context& at) { check(implementation, at, c); });
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST(QkNormRope, EachLevelAndBadArguments) {
   const RopeCase c = make_case({.tokens = 5, .heads = 2, .kv_heads = 1, .head_dim = 64});
-  const Result expected = apply(qk_norm_rope_implementations().back(), c);
+  const Result expected = reference_of(c);
   for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
     if (isa > host_cpu_features().isa) continue;
     Context context = test::host_context();
