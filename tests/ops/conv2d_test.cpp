@@ -1,4 +1,5 @@
-// Every conv2d implementation against float64 sums, at every instruction-set level of this machine.
+// Every conv2d implementation against float64 sums, at every instruction-set level of this machine
+// and on its GPU.
 #include "ops/conv2d.h"
 
 #include <gtest/gtest.h>
@@ -7,8 +8,8 @@
 #include <random>
 #include <vector>
 
+#include "ops/each_implementation.h"
 #include "ops/ref/conv2d.h"
-#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -40,11 +41,10 @@ struct Options {
 
 void check(const Conv2dImplementation& implementation, const Context& base, const Conv2dDesc& desc,
            const Options& options) {
-  SCOPED_TRACE(fmt::format("{} isa={} bf16={} {}x{} {}->{} kernel={} upsample={} {}->{} add={}",
-                           implementation.name, cpu_isa_name(base.cpu.isa), base.cpu.avx512_bf16,
-                           desc.width, desc.height, desc.in_channels, desc.out_channels,
-                           desc.kernel, desc.upsample, dtype_name(desc.dtype),
-                           dtype_name(desc.out_dtype()), options.add));
+  SCOPED_TRACE(fmt::format("{} bf16={} {}x{} {}->{} kernel={} upsample={} {}->{} add={}",
+                           implementation.name, base.cpu.avx512_bf16, desc.width, desc.height,
+                           desc.in_channels, desc.out_channels, desc.kernel, desc.upsample,
+                           dtype_name(desc.dtype), dtype_name(desc.out_dtype()), options.add));
   const int64_t outputs = desc.height * desc.width * desc.out_channels;
   const int64_t shrink = desc.upsample ? 4 : 1;
   const int64_t window = desc.in_channels * desc.kernel * desc.kernel;
@@ -59,35 +59,42 @@ void check(const Conv2dImplementation& implementation, const Context& base, cons
                         .packed = {},
                         .bias = {},
                         .implementation = &implementation};
-  auto bias_buffer = AlignedBuffer::allocate(bias.floats.size() * sizeof(float));
-  ASSERT_TRUE(bias_buffer);
-  std::copy(bias.floats.begin(), bias.floats.end(), bias_buffer->as<float>());
-  weights.bias = std::move(*bias_buffer);
+  const Context host{.threads = 2, .cpu = {}};
+  weights.bias = upload(host, bias.floats).value();
 
   Conv2dDesc exact = desc;
   exact.dtype = DType::kF32;
-  auto packed = ref::pack_conv2d(base, exact, w.floats.data());
+  auto packed = ref::pack_conv2d(host, exact, w.floats.data());
   ASSERT_TRUE(packed);
   weights.packed = std::move(*packed);
-  ASSERT_TRUE(ref::conv2d(base, exact, weights, x.floats.data(),
+  ASSERT_TRUE(ref::conv2d(host, exact, weights, x.floats.data(),
                           options.add ? add.floats.data() : nullptr, expected.floats.data()));
 
-  auto arena = Arena::with_capacity(implementation.scratch_bytes(desc, base.threads));
-  ASSERT_TRUE(arena);
+  auto memory = allocate(base, implementation.scratch_bytes(desc, base.threads));
+  ASSERT_TRUE(memory);
+  Arena arena(std::move(*memory));
   Context context = base;
-  context.scratch = &*arena;
+  context.scratch = &arena;
+  weights.bias = upload(context, bias.floats).value();
   packed = implementation.pack(context, desc, w.floats.data());
   ASSERT_TRUE(packed) << packed.error().message;
   weights.packed = std::move(*packed);
   const DType out_dtype = desc.out_dtype();
   if (options.add_is_y) y = add;
+  const auto bytes = [](const Values& values, DType dtype) {
+    return values.floats.size() * dtype_size(dtype);
+  };
+  test::Operands on(context);
+  void* const to = on.out(y.as(out_dtype), bytes(y, out_dtype));
   const void* added = !options.add       ? nullptr
-                      : options.add_is_y ? y.as(out_dtype)
-                                         : add.as(out_dtype);
-  const Status status = conv2d(context, desc, weights, x.as(desc.dtype), added, y.as(out_dtype));
+                      : options.add_is_y ? to
+                                         : on.in(add.as(out_dtype), bytes(add, out_dtype));
+  const Status status =
+      conv2d(context, desc, weights, on.in(x.as(desc.dtype), bytes(x, desc.dtype)), added, to);
   ASSERT_TRUE(status) << status.error().message;
-  EXPECT_EQ(arena->used(), 0u);
-  EXPECT_EQ(arena->peak(), arena->capacity()) << "the plan is not what ran";
+  on.fetch();
+  EXPECT_EQ(arena.used(), 0u);
+  EXPECT_EQ(arena.peak(), arena.capacity()) << "the plan is not what ran";
   for (size_t i = 0; i < expected.floats.size(); ++i) {
     // fp32 sums of `window` products of unit size. bf16 results add half a unit of their last
     // place; folding the taps of an upsampling in bf16 rounds each weight once more, 2^-9 of it.
@@ -109,29 +116,27 @@ TEST(conv2d, every_implementation_matches_the_reference) {
   constexpr Sizes kSizes[] = {{1, 1, 1, 1},   {1, 1, 32, 64},   {1, 17, 5, 7},  {13, 1, 6, 20},
                               {5, 7, 3, 3},   {6, 12, 4, 33},   {9, 31, 16, 3}, {4, 26, 18, 80},
                               {70, 6, 4, 16}, {2, 5, 130, 144}, {9, 33, 8, 48}};
-  for (const CpuFeatures& cpu : test::tested_cpus()) {
-    const Context context{.threads = 2, .cpu = cpu};
-    for (const Conv2dImplementation& implementation : conv2d_implementations()) {
-      for (const Sizes& size : kSizes) {
-        for (int variant = 0; variant < 12; ++variant) {
-          Conv2dDesc desc{.height = size.height,
-                          .width = size.width,
-                          .in_channels = size.in,
-                          .out_channels = size.out,
-                          .kernel = variant / 4 == 0 ? 1 : 3,
-                          .upsample = variant / 4 == 2,
-                          .dtype = variant % 2 != 0 ? DType::kBF16 : DType::kF32,
-                          .f32_out = variant % 4 >= 2};
-          if (desc.upsample) {
-            desc.height *= 2;
-            desc.width *= 2;
-          }
-          if (implementation.can_run(desc, context) != nullptr) continue;
-          check(implementation, context, desc,
-                {.add = variant % 4 != 0, .add_is_y = variant % 4 == 1});
-          if (HasFatalFailure()) return;
-        }
+  for (const Sizes& size : kSizes) {
+    for (int variant = 0; variant < 12; ++variant) {
+      Conv2dDesc desc{.height = size.height,
+                      .width = size.width,
+                      .in_channels = size.in,
+                      .out_channels = size.out,
+                      .kernel = variant / 4 == 0 ? 1 : 3,
+                      .upsample = variant / 4 == 2,
+                      .dtype = variant % 2 != 0 ? DType::kBF16 : DType::kF32,
+                      .f32_out = variant % 4 >= 2};
+      if (desc.upsample) {
+        desc.height *= 2;
+        desc.width *= 2;
       }
+      test::each_implementation(
+          conv2d_implementations(), desc,
+          [&](const Conv2dImplementation& implementation, const Context& context) {
+            check(implementation, context, desc,
+                  {.add = variant % 4 != 0, .add_is_y = variant % 4 == 1});
+          });
+      if (HasFatalFailure()) return;
     }
   }
 }
