@@ -1,5 +1,5 @@
 // Every float_gemm implementation against float64 sums, at every instruction-set level of this
-// machine.
+// machine and on its GPU.
 #include "ops/float_gemm.h"
 
 #include <gtest/gtest.h>
@@ -8,8 +8,8 @@
 #include <random>
 #include <vector>
 
+#include "ops/each_implementation.h"
 #include "ops/ref/float_gemm.h"
-#include "support/tested_cpus.h"
 
 namespace intaglio {
 namespace {
@@ -45,21 +45,23 @@ struct Matrix {
     for (const float x : floats) halves.push_back(BFloat16(x));
   }
   void* data() { return dtype == DType::kBF16 ? static_cast<void*>(halves.data()) : floats.data(); }
+  size_t bytes() const { return floats.size() * dtype_size(dtype); }
   float at(int64_t row, int64_t col) const {
     const auto i = static_cast<size_t>(row * ld + col);
     return dtype == DType::kBF16 ? static_cast<float>(halves[i]) : floats[i];
   }
 };
 
+// Dense rows are what the fast products of a GPU take.
 void check(const FloatGemmImplementation& implementation, const Context& base,
-           const FloatGemmDesc& desc) {
-  SCOPED_TRACE(fmt::format("{} isa={} bf16={} m={} n={} k={} {}->{} bias={}", implementation.name,
-                           cpu_isa_name(base.cpu.isa), base.cpu.avx512_bf16, desc.m, desc.n, desc.k,
-                           dtype_name(desc.in_dtype), dtype_name(desc.out_dtype), desc.has_bias));
-  Matrix a(desc.in_dtype, desc.m, desc.k, desc.k + 3, 1);
+           const FloatGemmDesc& desc, bool dense) {
+  SCOPED_TRACE(fmt::format("{} bf16={} m={} n={} k={} {}->{} bias={} dense={}", implementation.name,
+                           base.cpu.avx512_bf16, desc.m, desc.n, desc.k, dtype_name(desc.in_dtype),
+                           dtype_name(desc.out_dtype), desc.has_bias, dense));
+  Matrix a(desc.in_dtype, desc.m, desc.k, dense ? desc.k : desc.k + 3, 1);
   Matrix w(desc.in_dtype, desc.n, desc.k, desc.k, 2);
   Matrix bias(DType::kF32, 1, desc.n, desc.n, 3);
-  Matrix out(desc.out_dtype, desc.m, 0, desc.n + 5, 4);
+  Matrix out(desc.out_dtype, desc.m, 0, dense ? desc.n : desc.n + 5, 4);
   Matrix expected(DType::kF32, desc.m, 0, desc.n, 5);
   FloatGemmArgs args{.a = a.data(),
                      .lda = a.ld,
@@ -69,23 +71,33 @@ void check(const FloatGemmImplementation& implementation, const Context& base,
                      .ldo = expected.ld};
   FloatGemmDesc expected_desc = desc;
   expected_desc.out_dtype = DType::kF32;
-  ASSERT_TRUE(ref::float_gemm(base, expected_desc, args));
+  ASSERT_TRUE(ref::float_gemm({.threads = 2, .cpu = {}}, expected_desc, args));
 
-  auto arena = Arena::with_capacity(implementation.scratch_bytes(desc, base.threads));
-  ASSERT_TRUE(arena);
+  auto memory = allocate(base, implementation.scratch_bytes(desc, base.threads));
+  ASSERT_TRUE(memory);
+  Arena arena(std::move(*memory));
   Context context = base;
-  context.scratch = &*arena;
+  context.scratch = &arena;
+  test::Operands on(context);
   std::vector<std::byte> packed(implementation.packed_bytes(desc));
-  if (!packed.empty()) {
+  if (packed.empty()) {
+    args.w = on.in(w.data(), w.bytes());
+  } else {
     ASSERT_TRUE(implementation.pack(desc, w.data(), packed.data()));
-    args.w = packed.data();
+    args.w = on.in(packed.data(), packed.size());
   }
-  args.out = out.data();
+  args.a = on.in(a.data(), a.bytes());
+  args.bias = desc.has_bias ? on.in(bias.floats.data(), bias.floats.size()) : nullptr;
+  args.out = on.out(out.data(), out.bytes());
   args.ldo = out.ld;
   const Status status = implementation.run(context, desc, args);
   ASSERT_TRUE(status) << status.error().message;
-  EXPECT_EQ(arena->used(), 0u);
-  EXPECT_EQ(arena->peak(), arena->capacity()) << "the plan is not what ran";
+  on.fetch();
+  EXPECT_EQ(arena.used(), 0u);
+  // On a GPU a product that the library has not runs without its workspace.
+  if (context.gpu == nullptr) {
+    EXPECT_EQ(arena.peak(), arena.capacity()) << "the plan is not what ran";
+  }
 
   for (int64_t r = 0; r < desc.m; ++r) {
     for (int64_t c = 0; c < out.ld; ++c) {
@@ -104,52 +116,52 @@ void check(const FloatGemmImplementation& implementation, const Context& base,
 }
 
 TEST(float_gemm, every_implementation_matches_the_reference) {
-  for (const CpuFeatures& cpu : test::tested_cpus()) {
-    const Context context{.threads = 2, .cpu = cpu};
-    for (const FloatGemmImplementation& implementation : float_gemm_implementations()) {
-      for (const Sizes& size : kSizes) {
-        for (int variant = 0; variant < 8; ++variant) {
-          const FloatGemmDesc desc{.m = size.m,
-                                   .n = size.n,
-                                   .k = size.k,
-                                   .in_dtype = (variant & 1) != 0 ? DType::kBF16 : DType::kF32,
-                                   .out_dtype = (variant & 2) != 0 ? DType::kBF16 : DType::kF32,
-                                   .has_bias = (variant & 4) != 0};
-          if (implementation.can_run(desc, context) != nullptr) continue;
-          check(implementation, context, desc);
-          if (HasFatalFailure()) return;
-        }
-      }
+  for (const Sizes& size : kSizes) {
+    for (int variant = 0; variant < 8; ++variant) {
+      const FloatGemmDesc desc{.m = size.m,
+                               .n = size.n,
+                               .k = size.k,
+                               .in_dtype = (variant & 1) != 0 ? DType::kBF16 : DType::kF32,
+                               .out_dtype = (variant & 2) != 0 ? DType::kBF16 : DType::kF32,
+                               .has_bias = (variant & 4) != 0};
+      test::each_implementation(
+          float_gemm_implementations(), desc,
+          [&](const FloatGemmImplementation& implementation, const Context& context) {
+            check(implementation, context, desc, false);
+            if (context.gpu != nullptr) check(implementation, context, desc, true);
+          });
+      if (HasFatalFailure()) return;
     }
   }
 }
 
 TEST(float_gemm, a_nan_stays_in_its_row) {
-  constexpr int64_t kM = 20, kN = 40, kK = 30;
-  for (const CpuFeatures& cpu : test::tested_cpus()) {
-    const Context base{.threads = 2, .cpu = cpu};
-    for (const FloatGemmImplementation& implementation : float_gemm_implementations()) {
-      for (const DType in : {DType::kF32, DType::kBF16}) {
-        const FloatGemmDesc desc{
-            .m = kM, .n = kN, .k = kK, .in_dtype = in, .out_dtype = DType::kBF16};
-        if (implementation.can_run(desc, base) != nullptr) continue;
-        Matrix a(in, kM, kK, kK, 1);
-        Matrix w(in, kN, kK, kK, 2);
-        Matrix out(DType::kBF16, kM, kN, kN, 3);
-        a.floats[7 * kK + 29] = std::nanf("");
-        a.halves[7 * kK + 29] = BFloat16(std::nanf(""));
-        auto arena = Arena::with_capacity(implementation.scratch_bytes(desc, base.threads));
-        ASSERT_TRUE(arena);
-        Context context = base;
-        context.scratch = &*arena;
-        ASSERT_TRUE(
-            implementation.run(context, desc, {a.data(), kK, w.data(), nullptr, out.data(), kN}));
-        for (int64_t r = 0; r < kM; ++r) {
-          for (int64_t c = 0; c < kN; ++c)
-            ASSERT_EQ(std::isnan(out.at(r, c)), r == 7) << implementation.name << " " << r;
-        }
-      }
-    }
+  constexpr int64_t kM = 20, kN = 40, kK = 32;
+  for (const DType in : {DType::kF32, DType::kBF16}) {
+    const FloatGemmDesc desc{.m = kM, .n = kN, .k = kK, .in_dtype = in, .out_dtype = DType::kBF16};
+    test::each_implementation(
+        float_gemm_implementations(), desc,
+        [&](const FloatGemmImplementation& implementation, const Context& base) {
+          Matrix a(in, kM, kK, kK, 1);
+          Matrix w(in, kN, kK, kK, 2);
+          Matrix out(DType::kBF16, kM, kN, kN, 3);
+          a.floats[7 * kK + 29] = std::nanf("");
+          a.halves[7 * kK + 29] = BFloat16(std::nanf(""));
+          auto memory = allocate(base, implementation.scratch_bytes(desc, base.threads));
+          ASSERT_TRUE(memory);
+          Arena arena(std::move(*memory));
+          Context context = base;
+          context.scratch = &arena;
+          test::Operands on(context);
+          ASSERT_TRUE(
+              implementation.run(context, desc,
+                                 {on.in(a.data(), a.bytes()), kK, on.in(w.data(), w.bytes()),
+                                  nullptr, on.out(out.data(), out.bytes()), kN}));
+          on.fetch();
+          for (int64_t r = 0; r < kM; ++r) {
+            for (int64_t c = 0; c < kN; ++c) ASSERT_EQ(std::isnan(out.at(r, c)), r == 7) << r;
+          }
+        });
   }
 }
 
