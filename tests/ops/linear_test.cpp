@@ -1,4 +1,5 @@
-// Linears of every kind against float64 products of the same weights.
+// Linears of every kind against float64 products of the same weights, at every instruction-set
+// level of this machine and on its GPU.
 #include "ops/linear.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +10,8 @@
 
 #include "ops/quantize.h"
 #include "ops/ref/reference_math.h"
-#include "support/tested_cpus.h"
+#include "support/operands.h"
+#include "support/tested_devices.h"
 
 namespace intaglio {
 namespace {
@@ -77,12 +79,15 @@ std::vector<double> quantized_values(const Context& context, const Tensor& tenso
   return values;
 }
 
-void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t misalign) {
-  SCOPED_TRACE(fmt::format("{} isa={} {} out={} bias={} m={} n={} k={} weights {} misaligned by {}",
-                           linear_kind_name(c.kind), cpu_isa_name(cpu.isa),
-                           epilogue_name(c.epilogue), dtype_name(c.out_dtype), c.bias, c.m,
-                           c.part_n, c.k, dtype_name(weight_dtype), misalign));
-  Context context{.threads = 2, .cpu = cpu};
+void check(const Context& base, const std::string& device, Case c, DType weight_dtype,
+           size_t misalign) {
+  SCOPED_TRACE(fmt::format("{} at {} {} out={} bias={} m={} n={} k={} weights {} misaligned by {}",
+                           linear_kind_name(c.kind), device, epilogue_name(c.epilogue),
+                           dtype_name(c.out_dtype), c.bias, c.m, c.part_n, c.k,
+                           dtype_name(weight_dtype), misalign));
+  Context context = base;
+  const bool on_gpu = context.gpu != nullptr;
+  c.kind = kind_at_size(on_gpu ? DeviceKind::kGpu : DeviceKind::kCpu, c.kind, c.part_n, c.k);
   const bool int8 = c.kind == LinearKind::kS8 || c.kind == LinearKind::kS8Dequant;
   const bool gated = is_gated(c.epilogue);
   Tensor w0(weight_dtype, {c.part_n, c.k}, 1, misalign),
@@ -97,22 +102,18 @@ void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t mis
   const int64_t cols = weights->out_cols();
   ASSERT_GE(cols, gated ? c.part_n : 2 * c.part_n);
 
-  Tensor x(c.kind == LinearKind::kBF16 ? DType::kBF16 : DType::kF32, {c.m, c.k}, 4);
+  // A GPU's kS8Dequant multiplies in bf16.
+  const DType input = weights->input_dtype();
+  Tensor x(input == DType::kBF16 ? DType::kBF16 : DType::kF32, {c.m, c.k}, 4);
   std::vector<float> row_scale(static_cast<size_t>(c.m));
   std::vector<int8_t> q(x.values.size());
-  Activation activation{x.view.dtype, const_cast<void*>(x.view.data), c.m, c.k, nullptr};
-  std::vector<double> xv = x.values;
-  if (int8) {
-    activation = {DType::kI8, q.data(), c.m, c.k, row_scale.data()};
-    ASSERT_TRUE(quantize_rows(context, x.view, activation));
-    for (size_t i = 0; i < xv.size(); ++i)
-      xv[i] =
-          static_cast<double>(q[i]) * static_cast<double>(row_scale[i / static_cast<size_t>(c.k)]);
-  }
-  std::vector<double> wv[2] = {w0.values, w1.values};
-  if (int8) {
-    wv[0] = quantized_values(context, w0);
-    wv[1] = quantized_values(context, w1);
+  test::Operands on(context);
+  const TensorView rows{on.in(x.bytes.data(), x.bytes.size()), x.view.dtype, x.view.shape};
+  Activation activation{rows.dtype, const_cast<void*>(rows.data), c.m, c.k, nullptr};
+  if (input == DType::kI8) {
+    activation = {DType::kI8, on.out(q.data(), q.size()), c.m, c.k,
+                  on.out(row_scale.data(), row_scale.size())};
+    ASSERT_TRUE(quantize_rows(context, rows, activation));
   }
 
   const size_t planned = linear_scratch_bytes(context, *weights, c.m, c.out_dtype);
@@ -126,24 +127,46 @@ void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t mis
   EXPECT_EQ(described->float_gemm, weights->float_gemm);
   EXPECT_EQ(described->s8_gemm, weights->s8_gemm);
   EXPECT_EQ(described->input_dtype(), weights->input_dtype());
-  auto arena = Arena::with_capacity(planned);
-  ASSERT_TRUE(arena);
-  context.scratch = &*arena;
-  const int64_t ldo = cols + 3;
+  auto memory = allocate(context, planned);
+  ASSERT_TRUE(memory);
+  Arena arena(std::move(*memory));
+  context.scratch = &arena;
+  // The fast float products of a GPU take dense rows alone, and so does the pass after one.
+  const bool dense = c.bias || (needs_pass(c.epilogue) && input != DType::kI8);
+  const int64_t ldo = on_gpu && dense ? cols : cols + 3;
   std::vector<float> f32(static_cast<size_t>(c.m * ldo), 7.0f);
   std::vector<BFloat16> bf16(f32.size(), BFloat16(7.0f));
-  void* out = c.out_dtype == DType::kBF16 ? static_cast<void*>(bf16.data()) : f32.data();
+  void* const out = c.out_dtype == DType::kBF16
+                        ? static_cast<void*>(on.out(bf16.data(), bf16.size()))
+                        : on.out(f32.data(), f32.size());
   const Status status = linear(context, *weights, activation, out, c.out_dtype, ldo);
   ASSERT_TRUE(status) << status.error().message;
-  // The plan is exact: everything of it was used, nothing is left taken.
-  EXPECT_EQ(arena->used(), 0u);
-  EXPECT_EQ(arena->peak(), arena->capacity());
+  on.fetch();
+  EXPECT_EQ(arena.used(), 0u);
+  // The plan is exact: everything of it was used. On a GPU a product that the library has not runs
+  // without its workspace.
+  if (!on_gpu) {
+    EXPECT_EQ(arena.peak(), arena.capacity());
+  }
+
+  std::vector<double> xv = x.values;
+  for (size_t i = 0; input == DType::kI8 && i < xv.size(); ++i)
+    xv[i] =
+        static_cast<double>(q[i]) * static_cast<double>(row_scale[i / static_cast<size_t>(c.k)]);
+  std::vector<double> wv[2] = {w0.values, w1.values};
+  if (int8) {
+    wv[0] = quantized_values(test::host_context(), w0);
+    wv[1] = quantized_values(test::host_context(), w1);
+  }
 
   // fp32 sums of k unit products; the baseline rounds both operands to bf16, 2^-9 each, which adds
   // up as sqrt(k).
   double tolerance = 2e-6 * static_cast<double>(c.k + 4);
   if (c.kind == LinearKind::kS8Dequant)
     tolerance += 6.0 * std::sqrt(static_cast<double>(c.k)) / 256;
+  // What a GPU's pass after a bf16 product reads is bf16: half a unit of at most 6 deviations.
+  if (on_gpu && needs_pass(c.epilogue) && input == DType::kBF16)
+    tolerance += 6.0 * std::sqrt(static_cast<double>(c.k)) / 512;
   for (int64_t r = 0; r < c.m; ++r) {
     const auto product = [&](int64_t part, int64_t n) {
       double sum = c.bias && part == 1 ? b1.values[static_cast<size_t>(n)] : 0.0;
@@ -183,31 +206,38 @@ void check(const CpuFeatures& cpu, const Case& c, DType weight_dtype, size_t mis
   }
 }
 
-TEST(linear, every_kind_at_every_level) {
-  for (const CpuFeatures& cpu : test::tested_cpus()) {
+TEST(linear, every_kind_on_every_device) {
+  test::each_device([](const Context& context, const std::string& device) {
     for (const LinearKind kind :
          {LinearKind::kF32, LinearKind::kBF16, LinearKind::kS8, LinearKind::kS8Dequant}) {
       for (const GemmEpilogue epilogue : kGemmEpilogues) {
         for (const DType out : {DType::kF32, DType::kBF16}) {
-          check(cpu, {kind, epilogue, out, true, 1, 16, 32}, DType::kBF16, 0);
-          check(cpu, {kind, epilogue, out, false, 7, 48, 65}, DType::kF32, 0);
-          check(cpu, {kind, epilogue, out, true, 21, 37, 40}, DType::kF16, 0);
-          check(cpu, {kind, epilogue, out, false, 10, 5, 17}, DType::kBF16, 1);
+          const auto run = [&](bool bias, int64_t m, int64_t part_n, int64_t k, DType weights,
+                               size_t misalign) {
+            check(context, device, {kind, epilogue, out, bias, m, part_n, k}, weights, misalign);
+          };
+          run(true, 1, 16, 32, DType::kBF16, 0);
+          run(false, 7, 48, 65, DType::kF32, 0);
+          run(true, 21, 37, 40, DType::kF16, 0);
+          run(false, 10, 5, 17, DType::kBF16, 1);
+          run(true, 33, 37, 48, DType::kF32, 0);
+          run(false, 9, 24, 80, DType::kBF16, 0);
         }
-        if (HasFatalFailure()) return;
+        if (testing::Test::HasFatalFailure()) return;
       }
     }
-  }
+  });
 }
 
 // More rows than an epilogue takes at a time (512) and more columns than a dequantizing step (8 MiB
 // of bf16 weights).
 TEST(linear, steps_leave_no_seam) {
-  const CpuFeatures& cpu = host_cpu_features();
+  const Context host = test::host_context();
   for (const GemmEpilogue epilogue : kGemmEpilogues) {
-    check(cpu, {LinearKind::kBF16, epilogue, DType::kBF16, true, 530, 20, 16}, DType::kBF16, 0);
-    check(cpu, {LinearKind::kS8Dequant, epilogue, DType::kF32, true, 3, 100, 30000}, DType::kBF16,
-          0);
+    check(host, "host", {LinearKind::kBF16, epilogue, DType::kBF16, true, 530, 20, 16},
+          DType::kBF16, 0);
+    check(host, "host", {LinearKind::kS8Dequant, epilogue, DType::kF32, true, 3, 100, 30000},
+          DType::kBF16, 0);
   }
 }
 
