@@ -28,7 +28,7 @@ step() {
 }
 nvidia-smi --query-gpu=name,driver_version,power.limit,clocks.max.sm --format=csv >"$out/card.csv"
 # The ops whose tests walk their lists on every device (INTAGLIO_LIST_TESTS in CMakeLists.txt), against the reference.
-wanted lists && [ -x "$build/bin/intaglio_gpu_tests" ] && step lists 120 env INTAGLIO_SOURCE_DIR="$PWD" "$build/bin/intaglio_gpu_tests"
+wanted lists && [ -x "$build/bin/intaglio_gpu_tests" ] && step lists 300 env INTAGLIO_SOURCE_DIR="$PWD" "$build/bin/intaglio_gpu_tests"
 wanted sm90a_s8_gemm && step sm90a_s8_gemm 240 "$build/bin/check_sm90a_s8_gemm" $quick --json "$out/sm90a_s8_gemm.json"
 wanted sm80_s8_gemm && step sm80_s8_gemm 120 "$build/bin/check_sm80_s8_gemm" --json "$out/sm80_s8_gemm.json"
 wanted quantize_rows && step quantize_rows 90 "$build/bin/check_quantize_rows" --json "$out/quantize_rows.json"
@@ -88,6 +88,9 @@ if wanted sanitizer && command -v compute-sanitizer >/dev/null; then
     step "sanitizer_${tool}_sm80" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm80_s8_gemm" --quick --check-only
     step "sanitizer_${tool}_quantize" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_quantize_rows" --check-only
     step "sanitizer_${tool}_row_ops" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_row_ops" --check-only
+    # The row ops of the lists; the other ops have their checks.
+    step "sanitizer_${tool}_lists" 600 env INTAGLIO_SOURCE_DIR="$PWD" compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/intaglio_gpu_tests" \
+      --gtest_filter='Norm.*:GatedResidual.*:QkNormRope.*:group_norm.*:SoftmaxRows.*:ActivateInPlace.*:EpilogueRows.*:PlaceTile.*'
     step "sanitizer_${tool}_attention" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_attention" --quick --check-only
     step "sanitizer_${tool}_sm80_attention" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm80_attention" --quick --check-only
     step "sanitizer_${tool}_sm90a" 240 compute-sanitizer --tool $tool --error-exitcode 9 "$build/bin/check_sm90a_s8_gemm" --quick --check-only
