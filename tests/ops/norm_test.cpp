@@ -228,24 +228,78 @@ TEST(Norm, NarrowOutputsFollowTheFloatRow) {
   }
 }
 
-// One step of int8 apart from the reference where rounding falls on the other side, and rarely.
+// Int8 rows are one step apart where rounding falls on the other side, in at most so many values.
+void expect_near_rows(const Output& found, const Output& expected, float tolerance, double most) {
+  int64_t differing = 0;
+  for (int64_t i = 0; i < found.rows * found.cols; ++i) {
+    const int difference = std::abs(found.as<int8_t>()[i] - expected.as<int8_t>()[i]);
+    ASSERT_LE(difference, 1) << i;
+    differing += difference;
+  }
+  EXPECT_LE(static_cast<double>(differing), most);
+  for (size_t row = 0; row < found.scales.size(); ++row)
+    EXPECT_NEAR(found.scales[row], expected.scales[row], tolerance * expected.scales[row]);
+}
+
+// A value within 1e-6 * 127 of a tie: about one in ten thousand.
 TEST(Norm, Int8AgainstReference) {
   const NormCase c = make_case(NormKind::kRms, 16, 4608);
   const Output expected = reference_of(c, DType::kI8);
   for_each_implementation([&](const NormImplementation& implementation, const Context& context) {
-    const Output found = run(implementation, c, DType::kI8, context);
-    int64_t differing = 0;
-    for (int64_t i = 0; i < 16 * 4608; ++i) {
-      const int difference = std::abs(found.as<int8_t>()[i] - expected.as<int8_t>()[i]);
-      ASSERT_LE(difference, 1);
-      differing += difference;
-    }
-    // A value within 1e-6 * 127 of a tie: about one in ten thousand.
     const float tolerance = tolerance_of(context, NormKind::kRms);
-    EXPECT_LE(static_cast<float>(differing), 16 * 4608 / 2000 * (tolerance / kTolerance));
-    for (size_t row = 0; row < 16; ++row)
-      EXPECT_NEAR(found.scales[row], expected.scales[row], tolerance * expected.scales[row]);
+    expect_near_rows(run(implementation, c, DType::kI8, context), expected, tolerance,
+                     16.0 * 4608 / 2000 * static_cast<double>(tolerance / kTolerance));
   });
+}
+
+// Where a norm turns its rows: alone, and behind a residual, whose h it must not touch otherwise
+// than without it. A turn of 256 adds eight values' errors at four stages.
+TEST(Norm, TurnedRowsAgainstReference) {
+  const std::pair<int64_t, int64_t> sizes[] = {{16, 48},   {64, 192},   {256, 256}, {256, 3840},
+                                               {64, 4608}, {256, 4608}, {256, 6144}};
+  for (const auto& size : sizes) {
+    const int64_t group = size.first, cols = size.second;
+    for (const bool shift : {false, true}) {
+      SCOPED_TRACE(testing::Message() << cols << " in " << group << (shift ? ", shift" : ""));
+      NormCase c = make_case(shift ? NormKind::kLayer : NormKind::kRms, 6, cols);
+      c.with_shift = shift;
+      c.desc.rotation = Rotation::convrot(group);
+      c.desc.out_dtype = DType::kI8;
+      // What is added to h is h itself, which bf16 holds.
+      for (float& x : c.x) x = static_cast<float>(BFloat16(x));
+      const Output expected = reference_of(c, DType::kI8);
+      NormCase doubled = c;
+      for (float& x : doubled.x) x *= 2.0f;
+      const Output expected_next = reference_of(doubled, DType::kI8);
+      const std::vector<BFloat16> half = to_bf16(c.x);
+      const double most = 6.0 * static_cast<double>(cols) / 500.0 + 1.0;
+      test::each_implementation(
+          norm_implementations(), c.desc,
+          [&](const NormImplementation& implementation, const Context& context) {
+            const float tolerance = tolerance_of(context, c.desc.kind);
+            expect_near_rows(run(implementation, c, DType::kI8, context), expected, tolerance,
+                             most);
+            for (const DType y_dtype : {DType::kBF16, DType::kF32}) {
+              std::vector<float> h = c.x;
+              Output next(DType::kI8, 6, cols);
+              test::Operands on(context);
+              const void* const y = y_dtype == DType::kBF16
+                                        ? static_cast<const void*>(on.in(
+                                              const_cast<BFloat16*>(half.data()), half.size()))
+                                        : on.in(const_cast<float*>(c.x.data()), c.x.size());
+              NormArgs next_args = c.args(next, on);
+              next_args.x = nullptr;
+              const NormDesc residual{NormKind::kNone, 6, cols, 1e-6f, DType::kF32};
+              const Status status = implementation.gated_residual(
+                  context, residual, {on.out(h.data(), h.size()), y, y_dtype}, &next_args, &c.desc);
+              ASSERT_TRUE(status) << status.error().message;
+              on.fetch();
+              ASSERT_EQ(h, doubled.x);
+              expect_near_rows(next, expected_next, tolerance, most);
+            }
+          });
+    }
+  }
 }
 
 // All vector implementations give the same bits, with any number of threads.
