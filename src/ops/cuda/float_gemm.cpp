@@ -80,6 +80,9 @@ size_t cublaslt_gemm_scratch_bytes(const FloatGemmDesc&, int) { return lt_produc
 Status run_cublaslt_gemm(const Context& context, const FloatGemmDesc& desc,
                          const FloatGemmArgs& args) {
   if (desc.m == 0) return {};
+  // A linear chooses its product before it knows the type of each call's output.
+  if (const Refusal refusal = cublaslt_gemm_refusal(desc, context))
+    return run_plain_instead(context, desc, args, refusal);
   if (!is_dense(desc, args)) return run_plain_instead(context, desc, args, "rows are not dense");
   const LtShape shape{static_cast<int>(desc.m), static_cast<int>(desc.n), static_cast<int>(desc.k)};
   if (const Status has = prepare_lt_product(context, lt_kind(desc), shape, {}); !has)
