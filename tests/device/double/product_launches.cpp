@@ -135,44 +135,48 @@ cudaError_t convolve(const Conv2dParams& p, const char* name, cudaStream_t strea
   });
 }
 
-void norm_and_rotate(const QkNormRopeParams& p, void* data, int64_t heads, const float* weight) {
-  const int64_t half = p.head_dim / 2;
+// Head h of token t, normed and turned.
+std::vector<float> turned_head(const QkNormRopeParams& p, const void* data, const float* weight,
+                               int64_t t, int64_t h) {
+  const int64_t half = p.head_dim / 2, at = t * p.ld + h * p.head_dim;
   std::vector<float> x(static_cast<size_t>(p.head_dim));
+  double squares = 0.0;
+  for (int64_t d = 0; d < p.head_dim; ++d) {
+    const float value = x[static_cast<size_t>(d)] = load(data, p.type, at + d);
+    squares += static_cast<double>(value) * value;
+  }
+  const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(p.head_dim) + p.eps);
+  for (int64_t d = 0; weight != nullptr && d < p.head_dim; ++d)
+    x[static_cast<size_t>(d)] = static_cast<float>(x[static_cast<size_t>(d)] * inverse) * weight[d];
+  for (int64_t d = 0; p.cos != nullptr && d < half; ++d) {
+    const bool adjacent = p.pairing == RopePairing::kAdjacent;
+    float& first = x[static_cast<size_t>(adjacent ? 2 * d : d)];
+    float& second = x[static_cast<size_t>(adjacent ? 2 * d + 1 : d + half)];
+    const float a = first, b = second, cos = p.cos[t * half + d], sin = p.sin[t * half + d];
+    first = a * cos - b * sin;
+    second = b * cos + a * sin;
+  }
+  return x;
+}
+
+void norm_and_rotate(const QkNormRopeParams& p, void* data, int64_t heads, const float* weight) {
   for (int64_t t = 0; t < p.tokens; ++t) {
     for (int64_t h = 0; h < heads; ++h) {
-      const int64_t at = t * p.ld + h * p.head_dim;
-      double squares = 0.0;
-      for (int64_t d = 0; d < p.head_dim; ++d) {
-        x[static_cast<size_t>(d)] = load(data, p.type, at + d);
-        squares += static_cast<double>(x[static_cast<size_t>(d)]) * x[static_cast<size_t>(d)];
-      }
-      const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(p.head_dim) + p.eps);
-      for (int64_t d = 0; weight != nullptr && d < p.head_dim; ++d)
-        x[static_cast<size_t>(d)] =
-            static_cast<float>(x[static_cast<size_t>(d)] * inverse) * weight[d];
-      for (int64_t d = 0; d < half; ++d) {
-        const bool adjacent = p.pairing == RopePairing::kAdjacent;
-        const int64_t first = adjacent ? 2 * d : d, second = adjacent ? first + 1 : d + half;
-        const float a = x[static_cast<size_t>(first)], b = x[static_cast<size_t>(second)];
-        const float cos = p.cos ? p.cos[t * half + d] : 1.0f;
-        const float sin = p.sin ? p.sin[t * half + d] : 0.0f;
-        store(data, p.type, at + first, a * cos - b * sin);
-        store(data, p.type, at + second, b * cos + a * sin);
-      }
+      const std::vector<float> y = turned_head(p, data, weight, t, h);
+      for (int64_t d = 0; d < p.head_dim; ++d)
+        store(data, p.type, t * p.ld + h * p.head_dim + d, y[static_cast<size_t>(d)]);
     }
   }
 }
 
-// Of `tokens` tokens of a head that share a scale.
-void quantize_block(const QkNormRopeParams& p, const void* data, int64_t head, int64_t first,
-                    int64_t tokens, const std::vector<double>& mean, int8_t* out, float* scale) {
+// Of `tokens` tokens of a head that share a scale; value(t, d).
+template <class Value>
+void quantize_block(const QkNormRopeParams& p, int64_t tokens, Value&& value, int8_t* out,
+                    float* scale) {
   double most = 0.0;
-  const auto value = [&](int64_t t, int64_t d) {
-    return load(data, p.type, (first + t) * p.ld + head * p.head_dim + d) -
-           mean[static_cast<size_t>(d)];
-  };
   for (int64_t t = 0; t < tokens; ++t)
-    for (int64_t d = 0; d < p.head_dim; ++d) most = std::max(most, std::fabs(value(t, d)));
+    for (int64_t d = 0; d < p.head_dim; ++d)
+      most = std::max(most, std::fabs(static_cast<double>(value(t, d))));
   *scale = std::max(static_cast<float>(most / 127.0), kMinQuantScale);
   for (int64_t t = 0; t < tokens; ++t)
     for (int64_t d = 0; d < p.head_dim; ++d)
@@ -232,23 +236,33 @@ size_t qk_norm_rope_workspace_bytes(const QkNormRopeParams& p) {
 cudaError_t qk_norm_rope(const QkNormRopeParams& p, cudaStream_t stream) {
   return launch(stream, "qk_norm_rope", [p] {
     use(p.workspace, qk_norm_rope_workspace_bytes(p));
-    norm_and_rotate(p, p.q, p.heads, p.q_weight);
     norm_and_rotate(p, p.k, p.kv_heads, p.k_weight);
-    if (p.q8 == nullptr) return;
-    const std::vector<double> none(static_cast<size_t>(p.head_dim), 0.0);
-    for (int64_t h = 0; h < p.heads; ++h)
-      for (int64_t t = 0; t < p.tokens; ++t)
-        quantize_block(p, p.q, h, t, 1, none, p.q8 + (h * p.tokens + t) * p.head_dim,
+    if (p.q8 == nullptr) {
+      norm_and_rotate(p, p.q, p.heads, p.q_weight);
+      return;
+    }
+    for (int64_t h = 0; h < p.heads; ++h) {
+      for (int64_t t = 0; t < p.tokens; ++t) {
+        const std::vector<float> y = turned_head(p, p.q, p.q_weight, t, h);
+        const auto value = [&](int64_t, int64_t d) { return y[static_cast<size_t>(d)]; };
+        quantize_block(p, 1, value, p.q8 + (h * p.tokens + t) * p.head_dim,
                        p.q_scale + h * p.tokens + t);
+      }
+    }
     for (int64_t h = 0; h < p.kv_heads; ++h) {
-      std::vector<double> mean = none;
+      const auto key = [&](int64_t t, int64_t d) {
+        return static_cast<double>(load(p.k, p.type, t * p.ld + h * p.head_dim + d));
+      };
+      std::vector<double> mean(static_cast<size_t>(p.head_dim));
       for (int64_t t = 0; t < p.tokens; ++t)
         for (int64_t d = 0; d < p.head_dim; ++d)
-          mean[static_cast<size_t>(d)] +=
-              load(p.k, p.type, t * p.ld + h * p.head_dim + d) / static_cast<double>(p.tokens);
+          mean[static_cast<size_t>(d)] += key(t, d) / static_cast<double>(p.tokens);
       for (int64_t b = 0; b < key_blocks(p); ++b) {
         const int64_t first = b * kS8KeyBlock;
-        quantize_block(p, p.k, h, first, std::min<int64_t>(kS8KeyBlock, p.tokens - first), mean,
+        const auto value = [&](int64_t t, int64_t d) {
+          return key(first + t, d) - mean[static_cast<size_t>(d)];
+        };
+        quantize_block(p, std::min<int64_t>(kS8KeyBlock, p.tokens - first), value,
                        p.k8 + (h * p.tokens + first) * p.head_dim,
                        p.k_scale + h * key_blocks(p) + b);
       }
