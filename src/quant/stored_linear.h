@@ -24,6 +24,7 @@ struct StoredForm {
   Rotation rotation = {};
   bool smooth = false;
   bool float_product = false;
+  bool decoded = false;  // kFloat: of a form with fewer bits, which no product takes as it is
 };
 
 // A view: the memory belongs to whoever made it (io/formats: LoadedLinear). Bias, if there is one,
@@ -39,10 +40,13 @@ struct StoredLinear {
   Rotation rotation = {};  // of kInt8Rows
   // The file asks for W to be turned into floats and multiplied so, x unquantized.
   bool float_product = false;
+  bool decoded = false;  // as StoredForm's
 
   int64_t n() const { return values.shape[0]; }
   int64_t k() const { return values.shape[1]; }
-  StoredForm form() const { return {encoding, rotation, smooth.data != nullptr, float_product}; }
+  StoredForm form() const {
+    return {encoding, rotation, smooth.data != nullptr, float_product, decoded};
+  }
   // Output rows [first, first + count) of it, which lie within: a part of a fused weight. A view of
   // the same memory.
   StoredLinear rows(int64_t first, int64_t count) const;

@@ -21,15 +21,15 @@ void check_error(const intaglio::Expected<T>& result, std::string_view begin) {
 }
 
 void read_linear(const intaglio::StoredWeights& weights, const intaglio::LinearEntry& entry) {
-  FUZZ_CHECK(entry.n() >= 1 && entry.k() >= 1);
-  FUZZ_CHECK(intaglio::rotation_refusal(entry.k(), entry.rotation) == nullptr);
+  FUZZ_CHECK(entry.n >= 1 && entry.k >= 1);
+  FUZZ_CHECK(intaglio::rotation_refusal(entry.k, entry.rotation) == nullptr);
   FUZZ_CHECK(entry.encoding == intaglio::Encoding::kInt8Rows ||
              entry.rotation == intaglio::Rotation{});
   const auto loaded = weights.linear(entry.name);
   check_error(loaded, "fuzz.safetensors: ");
   if (!loaded) return;
-  std::vector<float> row(static_cast<size_t>(entry.k()));
-  const intaglio::StoredLinear last = loaded->linear.rows(entry.n() - 1, 1);
+  std::vector<float> row(static_cast<size_t>(entry.k));
+  const intaglio::StoredLinear last = loaded->linear.rows(entry.n - 1, 1);
   intaglio::dequantize_row(last, 0, row.data());
 }
 

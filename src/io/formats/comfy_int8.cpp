@@ -165,7 +165,8 @@ Status refuse_unknown_parts(const TensorSet& tensors, const std::string& layer) 
        at != tensors.tensors().end() && at->first.starts_with(begin); ++at) {
     const std::string_view part = std::string_view(at->first).substr(begin.size());
     if (part.find('.') != std::string_view::npos || part == "weight" || part == "bias" ||
-        std::find(std::begin(kLinearParts), std::end(kLinearParts), part) != std::end(kLinearParts))
+        std::find(std::begin(kComfyInt8Parts), std::end(kComfyInt8Parts), part) !=
+            std::end(kComfyInt8Parts))
       continue;
     return make_error(ErrorCode::kUnsupported,
                       "{}: {}: not known beside an int8 weight, and may change what it means",
@@ -211,6 +212,8 @@ Expected<LinearEntry> int8_linear(const TensorSet& tensors, const std::string& l
   }
   return LinearEntry{.name = layer,
                      .encoding = Encoding::kInt8Rows,
+                     .n = shape[0],
+                     .k = shape[1],
                      .values = &weight,
                      .scales = scales,
                      .rotation = descriptor.rotation,

@@ -38,6 +38,9 @@ struct ComfyInt8 {
 // `where`: file and tensor, for messages.
 Expected<ComfyInt8> parse_comfy_int8(std::string_view json, const std::string& where);
 
+inline constexpr std::string_view kComfyInt8Parts[] = {"weight_scale", "scale_weight",
+                                                       "comfy_quant", "input_scale", "scale_input"};
+
 Refusal comfy_int8_refusal(const TensorSet& tensors);
 Expected<std::vector<LinearEntry>> comfy_int8_linears(const TensorSet& tensors);
 

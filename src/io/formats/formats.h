@@ -4,12 +4,14 @@
 // (io/formats/stored_weights.h).
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/registry.h"
+#include "io/formats/linear_decoder.h"
 #include "io/formats/tensor_set.h"
 #include "quant/stored_linear.h"
 
@@ -17,34 +19,49 @@ namespace intaglio {
 
 // Of one linear, before its numbers are read. Checked: types, shapes, that the rotation fits k.
 struct LinearEntry {
-  std::string name;  // of the module, without the prefix: its weight is "<name>.weight"
+  std::string name;  // of the module, without the prefix: a model's weight is "<name>.weight"
   Encoding encoding = Encoding::kFloat;
-  const TensorEntry* values = nullptr;  // [n, k], n and k >= 1
-  const TensorEntry* scales = nullptr;  // kInt8Rows: F32 of n elements, or of one for all rows
-  Rotation rotation = {};
+  int64_t n = 0, k = 0;  // >= 1
+  // What holds its numbers, for messages too. Without a decoder they are taken as they lie there:
+  // [n, k] of F32, F16 or BF16, or of I8.
+  const TensorEntry* values = nullptr;
+  // kInt8Rows: floats, n of them or one for all rows; divided by `scale_divisor`.
+  const TensorEntry* scales = nullptr;
+  float scale_divisor = 1.0f;
+  Rotation rotation = {};  // of kInt8Rows; a decoder of floats has turned its rows back
   bool float_product = false;
+  // At most one, that of the encoding; nullptr: taken as stored.
+  std::shared_ptr<const LinearDecoder> decoder = {};
+  std::shared_ptr<const Int8Decoder> int8_decoder = {};
 
-  int64_t n() const { return values->view.shape[0]; }
-  int64_t k() const { return values->view.shape[1]; }
+  // Whether it is stored in fewer bits than floats have.
+  bool is_quantized() const { return encoding != Encoding::kFloat || decoder != nullptr; }
   StoredForm form() const {
-    return {.encoding = encoding, .rotation = rotation, .float_product = float_product};
+    return {.encoding = encoding,
+            .rotation = rotation,
+            .float_product = float_product,
+            .decoded = decoder != nullptr};
   }
 };
 
-// The tensors beside "<name>.weight" that belong to it in some format.
-inline constexpr std::string_view kLinearParts[] = {"weight_scale", "scale_weight", "comfy_quant",
-                                                    "input_scale", "scale_input"};
-
 struct CheckpointFormat {
-  const char* name;                     // "comfy_int8", "float"
+  const char* name;                     // "comfy", "float"
   Refusal (*refuse)(const TensorSet&);  // nullptr: a checkpoint of this format
   // Every linear of the checkpoint, float ones too. kBadFormat or kUnsupported naming file and
   // tensor, what was found and what was expected.
   Expected<std::vector<LinearEntry>> (*linears)(const TensorSet&);
+  // What the format puts beside "<name>.weight", or in its place: "weight_scale".
+  std::span<const std::string_view> parts = {};
+  // Tensors that say something of the whole checkpoint: "scaled_fp8".
+  std::span<const std::string_view> markers = {};
 };
 
 // The first that does not refuse reads a checkpoint; the last, of floats alone, refuses none.
 std::span<const CheckpointFormat> checkpoint_formats();
+
+// Every format's parts and markers.
+std::vector<std::string_view> linear_parts();
+std::vector<std::string_view> checkpoint_markers();
 
 // The linears "<name>.weight" [n, k] of F32, F16 and BF16. Tensors of other types are passed over.
 std::vector<LinearEntry> float_linears(const TensorSet& tensors);

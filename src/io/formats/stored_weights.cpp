@@ -4,10 +4,14 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <mutex>
+#include <span>
 #include <utility>
 
+#include "core/finite.h"
 #include "core/log.h"
 #include "core/parallel_tasks.h"
+#include "io/formats/fp8.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -32,14 +36,15 @@ const CheckpointFormat& choose_format(const TensorSet& tensors) {
 
 // The scales as n floats of their own.
 Expected<AlignedBuffer> read_scales(const TensorSet& tensors, const LinearEntry& entry) {
-  INTAGLIO_ASSIGN(const std::vector<float> found, read_floats(*entry.scales));
+  INTAGLIO_ASSIGN(std::vector<float> found, read_floats(*entry.scales));
   for (size_t i = 0; i < found.size(); ++i) {
+    found[i] /= entry.scale_divisor;
     if (found[i] >= 0.0f && found[i] <= std::numeric_limits<float>::max()) continue;
     return make_error(ErrorCode::kBadFormat,
                       "{}: {}: scale {} is {}, expected a finite number, not negative",
                       tensors.path(), printable(entry.scales->name), i, found[i]);
   }
-  const auto rows = static_cast<size_t>(entry.n());
+  const auto rows = static_cast<size_t>(entry.n);
   INTAGLIO_ASSIGN(AlignedBuffer scales, AlignedBuffer::allocate(rows * sizeof(float)));
   if (found.size() == rows) {
     std::copy(found.begin(), found.end(), scales.as<float>());
@@ -81,6 +86,74 @@ Status refuse_not_finite(const TensorSet& tensors, const TensorEntry& entry, con
   if (finite) return {};
   return make_error(ErrorCode::kBadFormat, "{}: {}: holds an Inf or a NaN", tensors.path(),
                     printable(entry.name));
+}
+
+// Elements of a piece of rows that one thread decodes: milliseconds, and small enough for a cache.
+constexpr int64_t kDecodedPiece = 256 << 10;
+
+// Calls decode(begin, end) for pieces of rows [first, first + count) of `entry`, by all threads.
+// The first error of the lowest rows.
+template <typename Decode>
+Status decode_pieces(const LinearEntry& entry, const Context* context, int64_t first, int64_t count,
+                     Decode&& decode) {
+  std::mutex mutex;
+  int64_t failed_at = count;
+  Status failed;
+  const int64_t grain = std::max<int64_t>(1, kDecodedPiece / entry.k);
+  INTAGLIO_TRY(parallel_tasks(context == nullptr ? Context{.threads = 1} : *context, count, grain,
+                              [&](int64_t begin, int64_t end, int) {
+                                Status status = decode(first + begin, first + end);
+                                if (status) return;
+                                const std::lock_guard<std::mutex> lock(mutex);
+                                if (begin >= failed_at) return;
+                                failed_at = begin;
+                                failed = std::move(status);
+                              }));
+  return failed;
+}
+
+// Rows [begin, end) of W, all of them finite.
+Status decode_floats(const TensorSet& tensors, const LinearEntry& entry, int64_t begin, int64_t end,
+                     float* out) {
+  INTAGLIO_TRY(entry.decoder->rows(begin, end, out));
+  const auto k = static_cast<size_t>(entry.k);
+  for (int64_t row = begin; row < end; ++row, out += k) {
+    if (all_finite(std::span(out, k))) continue;
+    return make_error(ErrorCode::kBadFormat, "{}: {}: row {} holds an Inf or a NaN", tensors.path(),
+                      printable(entry.values->name), row);
+  }
+  return {};
+}
+
+// Rows [first, first + count) of W, of memory of their own.
+Status decode(const TensorSet& tensors, const LinearEntry& entry, const Context* context,
+              int64_t first, int64_t count, LoadedLinear& loaded) {
+  const bool floats = entry.decoder != nullptr;
+  const DType dtype = floats ? DType::kF32 : DType::kI8;
+  INTAGLIO_ASSIGN(loaded.values, AlignedBuffer::allocate(static_cast<size_t>(count * entry.k) *
+                                                         dtype_size(dtype)));
+  loaded.linear.values = {loaded.values.data(), dtype, Shape{count, entry.k}};
+  return decode_pieces(entry, context, first, count, [&](int64_t begin, int64_t end) -> Status {
+    const int64_t at = (begin - first) * entry.k;
+    if (floats) return decode_floats(tensors, entry, begin, end, loaded.values.as<float>() + at);
+    return entry.int8_decoder->rows(begin, end, loaded.values.as<int8_t>() + at);
+  });
+}
+
+// Rows [first, first + count) of a matrix as they are stored.
+Expected<Tensor> read_rows(const TensorEntry& entry, int64_t first, int64_t count) {
+  TensorView view = entry.view;
+  const uint64_t row_bytes = static_cast<uint64_t>(view.shape[1]) * dtype_size(view.dtype);
+  const uint64_t at = static_cast<uint64_t>(first) * row_bytes;
+  view.shape.dims[0] = count;
+  if (entry.file == nullptr) {
+    view.data = view.as<std::byte>() + at;
+    return Tensor{view, {}};
+  }
+  INTAGLIO_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(view.size_bytes()));
+  INTAGLIO_TRY(read_tensor_bytes(entry, at, {memory.as<std::byte>(), memory.size()}));
+  view.data = memory.data();
+  return Tensor{view, std::move(memory)};
 }
 
 }  // namespace
@@ -125,10 +198,16 @@ const LinearEntry* StoredWeights::find_linear(std::string_view name) const {
 
 bool StoredWeights::is_quantized() const {
   return std::any_of(linears_.begin(), linears_.end(),
-                     [](const auto& item) { return item.second.encoding != Encoding::kFloat; });
+                     [](const auto& item) { return item.second.is_quantized(); });
 }
 
 Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Context* context) const {
+  const LinearEntry* const entry = find_linear(name);
+  return linear(name, context, 0, entry == nullptr ? 0 : entry->n);
+}
+
+Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Context* context,
+                                             int64_t first, int64_t count) const {
   const LinearEntry* const entry = find_linear(name);
   if (entry == nullptr) {
     const TensorEntry* const other = tensors_.find(fmt::format("{}.weight", name));
@@ -140,30 +219,76 @@ Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Contex
   result.linear.encoding = entry->encoding;
   result.linear.rotation = entry->rotation;
   result.linear.float_product = entry->float_product;
-  INTAGLIO_ASSIGN(Tensor values, read_tensor(*entry->values));
-  result.linear.values = values.view;
-  result.values = std::move(values.memory);
+  result.linear.decoded = entry->decoder != nullptr;
+  if (entry->decoder != nullptr || entry->int8_decoder != nullptr) {
+    INTAGLIO_TRY(decode(tensors_, *entry, context, first, count, result));
+  } else {
+    INTAGLIO_ASSIGN(Tensor values, read_rows(*entry->values, first, count));
+    result.linear.values = values.view;
+    result.values = std::move(values.memory);
+  }
   if (entry->encoding == Encoding::kFloat) {
-    INTAGLIO_TRY(refuse_not_finite(tensors_, *entry->values, result.linear.values, context));
+    if (entry->decoder == nullptr)
+      INTAGLIO_TRY(refuse_not_finite(tensors_, *entry->values, result.linear.values, context));
     return result;
   }
   INTAGLIO_ASSIGN(result.scales, read_scales(tensors_, *entry));
-  result.linear.scales = {result.scales.data(), DType::kF32, Shape{entry->n()}};
+  result.linear.scales = {result.scales.as<float>() + first, DType::kF32, Shape{count}};
   return result;
 }
 
 Expected<Tensor> StoredWeights::tensor(std::string_view name) const {
   const TensorEntry* const entry = tensors_.find(name);
+  const std::string_view module = name.substr(0, std::min(name.rfind('.'), name.size()));
+  const LinearEntry* const linear = name.ends_with(".weight") ? find_linear(module) : nullptr;
+  if (linear != nullptr && linear->encoding != Encoding::kFloat) {
+    return make_error(ErrorCode::kUnsupported, "{}: {}: found {} with scales, expected floats",
+                      tensors_.path(), printable(name), type_and_shape(*linear->values));
+  }
+  if (linear != nullptr && linear->decoder != nullptr) {
+    INTAGLIO_ASSIGN(LoadedLinear loaded, this->linear(module));
+    return Tensor{loaded.linear.values, std::move(loaded.values)};
+  }
   if (entry == nullptr) {
     return make_error(ErrorCode::kNotFound, "{}: {}: missing", tensors_.path(), printable(name));
   }
-  const std::string_view module = name.substr(0, std::min(name.rfind('.'), name.size()));
-  const LinearEntry* const linear = find_linear(module);
-  if (linear != nullptr && linear->encoding != Encoding::kFloat && entry == linear->values) {
-    return make_error(ErrorCode::kUnsupported, "{}: {}: found {} with scales, expected floats",
-                      tensors_.path(), printable(name), type_and_shape(*entry));
+  if (!is_read_as_floats(*entry) || is_weight_float(*entry)) return read_tensor(*entry);
+  INTAGLIO_ASSIGN(const std::vector<float> floats, read_floats_or_fp8(*entry));
+  INTAGLIO_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(floats.size() * sizeof(float)));
+  std::copy(floats.begin(), floats.end(), memory.as<float>());
+  const TensorView view{memory.data(), DType::kF32, entry->view.shape};
+  return Tensor{view, std::move(memory)};
+}
+
+Status StoredWeights::rows(std::string_view name, std::span<const int64_t> which,
+                           float* out) const {
+  const LinearEntry* const entry = find_linear(name);
+  if (entry == nullptr) return linear(name).map([](const auto&) {});  // says what is there
+  LoadedLinear loaded;                                                // of a row
+  loaded.linear.encoding = entry->encoding;
+  loaded.linear.rotation = entry->rotation;
+  AlignedBuffer scales;
+  if (entry->encoding == Encoding::kInt8Rows) {
+    INTAGLIO_ASSIGN(scales, read_scales(tensors_, *entry));
   }
-  return read_tensor(*entry);
+  for (const int64_t row : which) {
+    if (entry->decoder != nullptr) {
+      INTAGLIO_TRY(decode_floats(tensors_, *entry, row, row + 1, out));
+    } else {
+      if (entry->int8_decoder != nullptr) {
+        INTAGLIO_TRY(decode(tensors_, *entry, nullptr, row, 1, loaded));
+      } else {
+        INTAGLIO_ASSIGN(Tensor values, read_rows(*entry->values, row, 1));
+        loaded.linear.values = values.view;
+        loaded.values = std::move(values.memory);
+      }
+      if (entry->encoding == Encoding::kInt8Rows)
+        loaded.linear.scales = {scales.as<float>() + row, DType::kF32, Shape{1}};
+      dequantize_row(loaded.linear, 0, out);
+    }
+    out += entry->k;
+  }
+  return {};
 }
 
 }  // namespace intaglio

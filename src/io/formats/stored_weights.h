@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -36,15 +37,21 @@ class StoredWeights {
   // By name: "layers.0.attention.o".
   const std::map<std::string, LinearEntry, std::less<>>& linears() const { return linears_; }
   const LinearEntry* find_linear(std::string_view name) const;  // nullptr if absent
-  bool is_quantized() const;  // whether any linear is not of floats
+  bool is_quantized() const;  // whether any linear is stored in fewer bits than floats have
 
   // Reads a linear. kNotFound; kBadFormat naming it if a scale is NaN, infinite or negative, or a
-  // float of a weight is not finite; kIo. Views of memory not its own last
-  // as long as the file given to `open`. `context` may be null: its threads look at the numbers.
+  // float of a weight, as stored or as decoded, is not finite; kIo. Views of memory not its own
+  // last as long as the file given to `open`. `context` may be null: its threads decode and look at
+  // the numbers.
   Expected<LoadedLinear> linear(std::string_view name, const Context* context = nullptr) const;
-  // Reads any other tensor: biases, norms, embeddings. kNotFound; kUnsupported for the numbers of a
-  // quantized linear.
+  // Output rows [first, first + count) of it, which lie within, alone.
+  Expected<LoadedLinear> linear(std::string_view name, const Context* context, int64_t first,
+                                int64_t count) const;
+  // Reads any other tensor: biases, norms, embeddings; F32 where it is stored in fewer bits than
+  // floats have. kNotFound; kUnsupported for the numbers of an int8 linear.
   Expected<Tensor> tensor(std::string_view name) const;
+  // Rows of the matrix "<name>.weight", as floats one after the other.
+  Status rows(std::string_view name, std::span<const int64_t> which, float* out) const;
 
  private:
   static Expected<std::shared_ptr<const StoredWeights>> read(std::shared_ptr<const void> keep,

@@ -54,4 +54,9 @@ bool is_weight_float(const TensorEntry& entry) {
          has_type(entry, DType::kBF16);
 }
 
+bool is_read_as_floats(const TensorEntry& entry) {
+  return is_weight_float(entry) || has_type(entry, DType::kF8E4M3) ||
+         has_type(entry, DType::kF8E5M2);
+}
+
 }  // namespace intaglio

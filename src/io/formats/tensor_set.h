@@ -42,5 +42,7 @@ std::string type_and_shape(const TensorEntry& entry);
 bool has_type(const TensorEntry& entry, DType dtype);
 // F32, F16 or BF16.
 bool is_weight_float(const TensorEntry& entry);
+// F32, F16, BF16, F8_E4M3 or F8_E5M2: what biases, norms and tables may be.
+bool is_read_as_floats(const TensorEntry& entry);
 
 }  // namespace intaglio

@@ -46,7 +46,7 @@ LinearKind kind_of_stored(LinearKind kind, std::span<const StoredForm> parts,
                                  [](const StoredForm& part) { return part.float_product; });
   const bool left_out =
       others_are_quantized && std::all_of(parts.begin(), parts.end(), [](const StoredForm& part) {
-        return part.encoding == Encoding::kFloat;
+        return part.encoding == Encoding::kFloat && !part.decoded;
       });
   return asked || left_out ? LinearKind::kBF16 : kind;
 }

@@ -52,11 +52,12 @@ std::vector<std::string> stored_names(std::string_view name, std::span<const Mod
     modules.push_back(std::string(module.substr(0, module.size() - alias.module.size())) +
                       std::string(alias.stored));
   }
+  static const std::vector<std::string_view> parts = linear_parts();
   std::vector<std::string> names;
   for (const std::string& stored : modules) {
     names.push_back(joined(stored, leaf));
     if (leaf != "weight") continue;
-    for (const std::string_view part : kLinearParts) names.push_back(joined(stored, part));
+    for (const std::string_view part : parts) names.push_back(joined(stored, part));
   }
   return names;
 }
@@ -73,31 +74,45 @@ bool CheckpointSource::is_quantized() const { return stored_->is_quantized(); }
 CheckpointSource::Place CheckpointSource::place(std::string_view module,
                                                 std::string_view leaf) const {
   const TensorSet& tensors = stored_->tensors();
-  const std::string own = joined(module, leaf);
-  if (tensors.find(own) != nullptr) return {own};
+  // A quantized weight may lie under another name than its own.
+  const auto is_here = [&](std::string_view stored) {
+    return tensors.find(joined(stored, leaf)) != nullptr ||
+           (leaf == "weight" && stored_->find_linear(stored) != nullptr);
+  };
+  const Place own{joined(module, leaf), std::string(module)};
+  if (is_here(module)) return own;
   for (const ModuleAlias& alias : aliases_) {
     if (!ends_with_components(module, alias.module)) continue;
     const std::string_view begin = module.substr(0, module.size() - alias.module.size());
-    const std::string stored = joined(fmt::format("{}{}", begin, alias.stored), leaf);
-    if (tensors.find(stored) != nullptr) return {stored, alias.part, alias.parts};
+    const std::string stored = fmt::format("{}{}", begin, alias.stored);
+    if (is_here(stored)) return {joined(stored, leaf), stored, alias.part, alias.parts};
   }
-  return {own};
+  return own;
+}
+
+const LinearEntry* CheckpointSource::linear_at(const Place& place) const {
+  return place.name == place.module + ".weight" ? stored_->find_linear(place.module) : nullptr;
 }
 
 std::string CheckpointSource::problem(const std::string& name, const Shape& shape) const {
   const auto [module, leaf] = split_leaf(name);
   const Place where = place(module, leaf);
-  const TensorEntry* const entry = stored_->tensors().find(where.name);
+  const LinearEntry* const linear = linear_at(where);
+  const TensorEntry* const entry =
+      linear != nullptr ? linear->values : stored_->tensors().find(where.name);
   if (entry == nullptr)
     return fmt::format("{}: missing, expected {}", printable(name), to_string(shape));
   const Shape expected = all_parts(shape, where.parts);
-  const LinearEntry* const linear = stored_->find_linear(split_leaf(where.name).module);
-  const bool is_stored_linear = linear != nullptr && linear->values == entry;
-  if (entry->view.shape == expected && (is_weight_float(*entry) || is_stored_linear)) return {};
+  const Shape found = linear != nullptr ? Shape{linear->n, linear->k} : entry->view.shape;
+  if (found == expected && (linear != nullptr || is_read_as_floats(*entry))) return {};
   const std::string file = checkpoint_->files().size() > 1
                                ? fmt::format(" in {}", printable(checkpoint_->file_of(*entry)))
                                : "";
-  const bool is_quantized = is_stored_linear && linear->encoding != Encoding::kFloat;
+  if (linear != nullptr && linear->decoder != nullptr && entry->view.shape != found) {
+    return fmt::format("{}: found {}{}, a weight {}, expected {}", printable(entry->name),
+                       type_and_shape(*entry), file, to_string(found), to_string(expected));
+  }
+  const bool is_quantized = linear != nullptr && linear->is_quantized();
   const std::string_view types =
       is_quantized ? dtype_name(entry->view.dtype) : std::string_view("F32, F16 or BF16");
   return fmt::format("{}: found {}{}, expected {} {}", printable(where.name),
@@ -141,37 +156,26 @@ Expected<LoadedLinear> CheckpointSource::linear(const Context& context, const st
   if (!found.empty())
     return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(), found);
   const Place where = place(name, "weight");
-  INTAGLIO_ASSIGN(LoadedLinear loaded, stored_->linear(split_leaf(where.name).module, &context));
-  if (where.parts > 1) loaded.linear = loaded.linear.rows(where.part * shape[0], shape[0]);
-  return loaded;
+  return stored_->linear(where.module, &context, where.part * shape[0], shape[0]);
 }
 
 StoredForm CheckpointSource::form(const std::string& name, int64_t) const {
-  const LinearEntry* const entry =
-      stored_->find_linear(split_leaf(place(name, "weight").name).module);
+  const LinearEntry* const entry = stored_->find_linear(place(name, "weight").module);
   return entry == nullptr ? StoredForm{} : entry->form();
 }
 
 Status CheckpointSource::rows(const std::string& name, const Shape& shape,
                               std::span<const int64_t> which, float* out) {
   const std::string found = problem(name, shape);
+  if (!found.empty())
+    return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(), found);
   const auto [module, leaf] = split_leaf(name);
-  const TensorEntry* const entry = stored_->tensors().find(place(module, leaf).name);
-  if (!found.empty() || !is_weight_float(*entry)) {
-    return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(),
-                      found.empty() ? fmt::format("{}: found {}, expected F32, F16 or BF16",
-                                                  printable(name), type_and_shape(*entry))
-                                    : found);
+  const Place where = place(module, leaf);
+  if (linear_at(where) == nullptr) {
+    return make_error(ErrorCode::kShapeMismatch, "{}: {}: no matrix", checkpoint_->path().string(),
+                      printable(name));
   }
-  const auto columns = static_cast<size_t>(shape[1]);
-  const DType dtype = entry->view.dtype;
-  std::vector<std::byte> row(columns * dtype_size(dtype));
-  for (const int64_t index : which) {
-    INTAGLIO_TRY(read_tensor_bytes(*entry, static_cast<uint64_t>(index) * row.size(), row));
-    convert_to_f32(row.data(), dtype, out, columns);
-    out += columns;
-  }
-  return {};
+  return stored_->rows(where.module, which, out);
 }
 
 Status CheckpointSource::refuse_layers_beyond(std::string_view prefix, int64_t count,

@@ -80,7 +80,8 @@ class CheckpointSource : public TensorSource {
  private:
   // A tensor, or some of its rows.
   struct Place {
-    std::string name;  // as stored
+    std::string name;    // as stored, or as it would be in floats
+    std::string module;  // of it
     int part = 0, parts = 1;
   };
 
@@ -90,6 +91,8 @@ class CheckpointSource : public TensorSource {
       : checkpoint_(std::move(checkpoint)), stored_(std::move(stored)), aliases_(aliases) {}
   // Of the tensor "<module>.<leaf>"; its own name where there is none.
   Place place(std::string_view module, std::string_view leaf) const;
+  // The linear whose weight the place is; nullptr: none.
+  const LinearEntry* linear_at(const Place& place) const;
   // What keeps a tensor from being what the model needs; empty: nothing.
   std::string problem(const std::string& name, const Shape& shape) const;
   Expected<Tensor> part_of(const Place& place) const;
