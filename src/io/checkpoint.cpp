@@ -132,6 +132,21 @@ struct HashState {
   XXH3_state_t* state;
 };
 
+// Beside a file from elsewhere may lie anything, so what cannot be read says nothing: a format that
+// needs it finds it missing.
+std::string quantization_beside(const std::filesystem::path& weights) {
+  constexpr std::string_view kKey = "quantization_config";
+  const std::filesystem::path folder = weights.parent_path();
+  const auto dumped = [](const nlohmann::json& json) {
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  if (const auto own = JsonConfig::open(folder / "quantization_config.json"))
+    return dumped(own->json());
+  const auto config = JsonConfig::open(folder / "config.json");
+  if (!config || !config->contains(kKey) || !config->json().at(kKey).is_object()) return {};
+  return dumped(config->json().at(kKey));
+}
+
 }  // namespace
 
 Expected<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::filesystem::path& path) {
@@ -142,6 +157,7 @@ Expected<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::filesyst
   if (std::filesystem::is_directory(path, ignored) || !names_a_file) {
     INTAGLIO_ASSIGN(checkpoint->path_, weights_in(path));
   }
+  checkpoint->quantization_ = quantization_beside(checkpoint->path_);
   if (checkpoint->path_.extension() == ".json") {
     INTAGLIO_ASSIGN(Shards shards, open_shards(checkpoint->path_));
     checkpoint->files_ = std::move(shards.files);
@@ -211,6 +227,7 @@ Expected<uint64_t> Checkpoint::hash(const std::atomic<bool>* cancel) const {
     add(&size, sizeof(size));
     add(text.data(), text.size());
   };
+  if (!quantization_.empty()) add_text(quantization_);
   for (const auto& [name, entry] : tensors_) {
     add_text(name);
     if (!entry->foreign.empty()) add_text(entry->foreign);

@@ -44,12 +44,16 @@ class Checkpoint {
   std::vector<const TensorEntry*> tensors() const;       // sorted by name
   // The name of the file that holds a tensor of this checkpoint.
   std::string file_of(const TensorEntry& tensor) const;
-  // xxh3-64 of names, types, shapes and data; the identity of the weights. `cancel` may be null;
-  // once it is set the call returns kCancelled soon.
+  // How the weights were quantized, where files beside them say it: "quantization_config.json", or
+  // what stands under that key in "config.json". A JSON object, or empty.
+  const std::string& quantization() const { return quantization_; }
+  // xxh3-64 of names, types, shapes and data, and of the quantization; the identity of the weights.
+  // `cancel` may be null; once it is set the call returns kCancelled soon.
   Expected<uint64_t> hash(const std::atomic<bool>* cancel = nullptr) const;
 
  private:
   std::filesystem::path path_;
+  std::string quantization_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::map<std::string, const TensorEntry*, std::less<>> tensors_;
 };

@@ -109,6 +109,8 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
       has_metadata_ = true;
       where_ = Where::kMetadata;
     } else if (where_ == Where::kNames) {
+      // Whoever takes the name for C's text would know it by its begin.
+      if (key_.find('\0') != std::string::npos) return fail("its name holds a NUL character");
       record_ = SafetensorsRecord{};
       record_.name = key_;
       sizes_.clear();

@@ -134,6 +134,7 @@ std::optional<std::set<std::string>> DiffusersModel::needed_tensors(std::string_
   } else {
     return std::nullopt;
   }
+  for (const std::string_view marker : checkpoint_markers()) names.insert(std::string(marker));
   return names;
 }
 

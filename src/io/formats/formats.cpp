@@ -2,7 +2,13 @@
 
 #include <array>
 
-#include "io/formats/comfy_int8.h"
+#include "io/formats/bitsandbytes.h"
+#include "io/formats/comfy.h"
+#include "io/formats/compressed_tensors.h"
+#include "io/formats/fp8_weights.h"
+#include "io/formats/quanto.h"
+#include "io/formats/sdnq.h"
+#include "io/formats/torchao.h"
 
 namespace intaglio {
 namespace {
@@ -18,8 +24,18 @@ Expected<std::vector<LinearEntry>> only_floats(const TensorSet& tensors) {
 }  // namespace
 
 std::span<const CheckpointFormat> checkpoint_formats() {
+  // Those with names of their own first: ComfyUI's takes every I8 weight, fp8 whatever is left.
   static constexpr std::array list{
-      CheckpointFormat{"comfy_int8", comfy_int8_refusal, comfy_int8_linears, kComfyInt8Parts},
+      CheckpointFormat{"torchao", torchao_refusal, torchao_linears, kTorchaoParts},
+      CheckpointFormat{"quanto", quanto_refusal, quanto_linears, kQuantoParts},
+      CheckpointFormat{"bitsandbytes", bitsandbytes_refusal, bitsandbytes_linears,
+                       kBitsandbytesParts},
+      CheckpointFormat{"sdnq", sdnq_refusal, sdnq_linears, kSdnqParts},
+      CheckpointFormat{"compressed_tensors", compressed_tensors_refusal, compressed_tensors_linears,
+                       kCompressedTensorsParts},
+      CheckpointFormat{"comfy", comfy_refusal, comfy_linears, kComfyParts, kComfyMarkers},
+      CheckpointFormat{"ideogram_fp8", ideogram_fp8_refusal, fp8_linears, kFp8Parts},
+      CheckpointFormat{"fp8_plain", fp8_plain_refusal, fp8_linears, kFp8Parts},
       CheckpointFormat{"float", refuse_nothing, only_floats}};
   return list;
 }

@@ -29,16 +29,30 @@ struct LinearEntry {
   const TensorEntry* scales = nullptr;
   float scale_divisor = 1.0f;
   Rotation rotation = {};  // of kInt8Rows; a decoder of floats has turned its rows back
+  // kInt8Rows: floats [k] that the columns of x are multiplied by, or nullptr. A decoder of floats
+  // has multiplied W by them.
+  const TensorEntry* input_scale = nullptr;
   bool float_product = false;
   // At most one, that of the encoding; nullptr: taken as stored.
   std::shared_ptr<const LinearDecoder> decoder = {};
   std::shared_ptr<const Int8Decoder> int8_decoder = {};
+  // With a decoder of floats: n and k are multiples of it, and a model's own may be smaller by less
+  // than it. What is beyond is nothing.
+  int64_t padding = 1;
 
+  // Whether a model's weight [rows, columns] is this one.
+  bool holds(const Shape& shape) const {
+    const auto fits = [&](int64_t own, int64_t stored) {
+      return own >= 1 && own <= stored && stored - own < padding;
+    };
+    return shape.rank == 2 && fits(shape[0], n) && fits(shape[1], k);
+  }
   // Whether it is stored in fewer bits than floats have.
   bool is_quantized() const { return encoding != Encoding::kFloat || decoder != nullptr; }
   StoredForm form() const {
     return {.encoding = encoding,
             .rotation = rotation,
+            .smooth = input_scale != nullptr,
             .float_product = float_product,
             .decoded = decoder != nullptr};
   }

@@ -54,6 +54,21 @@ Expected<AlignedBuffer> read_scales(const TensorSet& tensors, const LinearEntry&
   return scales;
 }
 
+// What the columns of x are divided by, where the file has what they are multiplied by.
+Expected<AlignedBuffer> read_smooth(const TensorSet& tensors, const TensorEntry& entry) {
+  INTAGLIO_ASSIGN(const std::vector<float> found, read_floats(entry));
+  INTAGLIO_ASSIGN(AlignedBuffer smooth, AlignedBuffer::allocate(found.size() * sizeof(float)));
+  for (size_t i = 0; i < found.size(); ++i) {
+    const float divisor = 1.0f / found[i];
+    if (!std::isfinite(divisor) || divisor == 0.0f) {
+      return make_error(ErrorCode::kBadFormat, "{}: {}: element {} is {}, expected a number but 0",
+                        tensors.path(), printable(entry.name), i, found[i]);
+    }
+    smooth.as<float>()[i] = divisor;
+  }
+  return smooth;
+}
+
 // Whether no element has all bits of `exponent` set, which only Inf and NaN have.
 template <typename Bits>
 bool are_finite(const std::byte* bytes, int64_t count, Bits exponent) {
@@ -88,21 +103,20 @@ Status refuse_not_finite(const TensorSet& tensors, const TensorEntry& entry, con
                     printable(entry.name));
 }
 
-// Elements of a piece of rows that one thread decodes: milliseconds, and small enough for a cache.
-constexpr int64_t kDecodedPiece = 256 << 10;
-
-// Calls decode(begin, end) for pieces of rows [first, first + count) of `entry`, by all threads.
+// Calls decode(begin, end) for pieces of the rows of a part, by all threads.
 // The first error of the lowest rows.
 template <typename Decode>
-Status decode_pieces(const LinearEntry& entry, const Context* context, int64_t first, int64_t count,
+Status decode_pieces(const LinearEntry& entry, const Context* context, const LinearPart& part,
                      Decode&& decode) {
   std::mutex mutex;
-  int64_t failed_at = count;
+  int64_t failed_at = part.count;
   Status failed;
-  const int64_t grain = std::max<int64_t>(1, kDecodedPiece / entry.k);
-  INTAGLIO_TRY(parallel_tasks(context == nullptr ? Context{.threads = 1} : *context, count, grain,
-                              [&](int64_t begin, int64_t end, int) {
-                                Status status = decode(first + begin, first + end);
+  const int64_t piece = entry.decoder != nullptr ? entry.decoder->piece_elements()
+                                                 : entry.int8_decoder->piece_elements();
+  const int64_t grain = std::max<int64_t>(1, piece / entry.k);
+  INTAGLIO_TRY(parallel_tasks(context == nullptr ? Context{.threads = 1} : *context, part.count,
+                              grain, [&](int64_t begin, int64_t end, int) {
+                                Status status = decode(part.first + begin, part.first + end);
                                 if (status) return;
                                 const std::lock_guard<std::mutex> lock(mutex);
                                 if (begin >= failed_at) return;
@@ -112,30 +126,40 @@ Status decode_pieces(const LinearEntry& entry, const Context* context, int64_t f
   return failed;
 }
 
-// Rows [begin, end) of W, all of them finite.
+// Rows [begin, end) of W and their first `k` columns, all finite.
 Status decode_floats(const TensorSet& tensors, const LinearEntry& entry, int64_t begin, int64_t end,
-                     float* out) {
-  INTAGLIO_TRY(entry.decoder->rows(begin, end, out));
-  const auto k = static_cast<size_t>(entry.k);
-  for (int64_t row = begin; row < end; ++row, out += k) {
-    if (all_finite(std::span(out, k))) continue;
+                     int64_t k, float* out) {
+  std::vector<float> padded;
+  const float* from = out;
+  if (k == entry.k) {
+    INTAGLIO_TRY(entry.decoder->rows(begin, end, out));
+  } else {
+    padded.resize(static_cast<size_t>((end - begin) * entry.k));
+    INTAGLIO_TRY(entry.decoder->rows(begin, end, padded.data()));
+    from = padded.data();
+  }
+  for (int64_t row = begin; row < end; ++row, out += k, from += entry.k) {
+    if (from != out) std::copy_n(from, k, out);
+    if (all_finite(std::span<const float>(out, static_cast<size_t>(k)))) continue;
     return make_error(ErrorCode::kBadFormat, "{}: {}: row {} holds an Inf or a NaN", tensors.path(),
                       printable(entry.values->name), row);
   }
   return {};
 }
 
-// Rows [first, first + count) of W, of memory of their own.
+// A part of W, in memory of its own.
 Status decode(const TensorSet& tensors, const LinearEntry& entry, const Context* context,
-              int64_t first, int64_t count, LoadedLinear& loaded) {
+              const LinearPart& part, LoadedLinear& loaded) {
   const bool floats = entry.decoder != nullptr;
   const DType dtype = floats ? DType::kF32 : DType::kI8;
-  INTAGLIO_ASSIGN(loaded.values, AlignedBuffer::allocate(static_cast<size_t>(count * entry.k) *
+  INTAGLIO_ASSIGN(loaded.values, AlignedBuffer::allocate(static_cast<size_t>(part.count * part.k) *
                                                          dtype_size(dtype)));
-  loaded.linear.values = {loaded.values.data(), dtype, Shape{count, entry.k}};
-  return decode_pieces(entry, context, first, count, [&](int64_t begin, int64_t end) -> Status {
-    const int64_t at = (begin - first) * entry.k;
-    if (floats) return decode_floats(tensors, entry, begin, end, loaded.values.as<float>() + at);
+  loaded.linear.values = {loaded.values.data(), dtype, Shape{part.count, part.k}};
+  return decode_pieces(entry, context, part, [&](int64_t begin, int64_t end) -> Status {
+    const int64_t at = (begin - part.first) * part.k;
+    if (floats) {
+      return decode_floats(tensors, entry, begin, end, part.k, loaded.values.as<float>() + at);
+    }
     return entry.int8_decoder->rows(begin, end, loaded.values.as<int8_t>() + at);
   });
 }
@@ -163,16 +187,18 @@ Expected<std::shared_ptr<const StoredWeights>> StoredWeights::open(
   std::vector<const SafetensorsFile*> files;
   for (const auto& file : checkpoint->files()) files.push_back(file.get());
   INTAGLIO_ASSIGN(TensorSet tensors,
-                  TensorSet::of(checkpoint->path().string(), checkpoint->tensors(), files));
+                  TensorSet::of(checkpoint->path().string(), checkpoint->tensors(), files,
+                                checkpoint->quantization()));
   return read(std::move(checkpoint), std::move(tensors));
 }
 
 Expected<std::shared_ptr<const StoredWeights>> StoredWeights::open(
-    std::shared_ptr<const SafetensorsFile> file) {
+    std::shared_ptr<const SafetensorsFile> file, std::string quantization) {
   std::vector<const TensorEntry*> entries;
   for (const TensorEntry& entry : file->tensors()) entries.push_back(&entry);
   const SafetensorsFile* const one = file.get();
-  INTAGLIO_ASSIGN(TensorSet tensors, TensorSet::of(file->path().string(), entries, {&one, 1}));
+  INTAGLIO_ASSIGN(TensorSet tensors, TensorSet::of(file->path().string(), entries, {&one, 1},
+                                                   std::move(quantization)));
   return read(std::move(file), std::move(tensors));
 }
 
@@ -186,6 +212,10 @@ Expected<std::shared_ptr<const StoredWeights>> StoredWeights::read(std::shared_p
   weights->format_ = format.name;
   for (LinearEntry& linear : linears) {
     std::string name = linear.name;
+    if (weights->linears_.contains(name)) {
+      return make_error(ErrorCode::kBadFormat, "{}: {}.weight: there are two, in two forms",
+                        weights->tensors_.path(), printable(name));
+    }
     weights->linears_.emplace(std::move(name), std::move(linear));
   }
   return weights;
@@ -203,11 +233,11 @@ bool StoredWeights::is_quantized() const {
 
 Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Context* context) const {
   const LinearEntry* const entry = find_linear(name);
-  return linear(name, context, 0, entry == nullptr ? 0 : entry->n);
+  return linear(name, context, entry == nullptr ? LinearPart{} : LinearPart{0, entry->n, entry->k});
 }
 
 Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Context* context,
-                                             int64_t first, int64_t count) const {
+                                             const LinearPart& part) const {
   const LinearEntry* const entry = find_linear(name);
   if (entry == nullptr) {
     const TensorEntry* const other = tensors_.find(fmt::format("{}.weight", name));
@@ -221,9 +251,9 @@ Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Contex
   result.linear.float_product = entry->float_product;
   result.linear.decoded = entry->decoder != nullptr;
   if (entry->decoder != nullptr || entry->int8_decoder != nullptr) {
-    INTAGLIO_TRY(decode(tensors_, *entry, context, first, count, result));
+    INTAGLIO_TRY(decode(tensors_, *entry, context, part, result));
   } else {
-    INTAGLIO_ASSIGN(Tensor values, read_rows(*entry->values, first, count));
+    INTAGLIO_ASSIGN(Tensor values, read_rows(*entry->values, part.first, part.count));
     result.linear.values = values.view;
     result.values = std::move(values.memory);
   }
@@ -233,7 +263,11 @@ Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Contex
     return result;
   }
   INTAGLIO_ASSIGN(result.scales, read_scales(tensors_, *entry));
-  result.linear.scales = {result.scales.as<float>() + first, DType::kF32, Shape{count}};
+  result.linear.scales = {result.scales.as<float>() + part.first, DType::kF32, Shape{part.count}};
+  if (entry->input_scale != nullptr) {
+    INTAGLIO_ASSIGN(result.smooth, read_smooth(tensors_, *entry->input_scale));
+    result.linear.smooth = {result.smooth.data(), DType::kF32, Shape{entry->k}};
+  }
   return result;
 }
 
@@ -260,7 +294,7 @@ Expected<Tensor> StoredWeights::tensor(std::string_view name) const {
   return Tensor{view, std::move(memory)};
 }
 
-Status StoredWeights::rows(std::string_view name, std::span<const int64_t> which,
+Status StoredWeights::rows(std::string_view name, int64_t k, std::span<const int64_t> which,
                            float* out) const {
   const LinearEntry* const entry = find_linear(name);
   if (entry == nullptr) return linear(name).map([](const auto&) {});  // says what is there
@@ -271,12 +305,16 @@ Status StoredWeights::rows(std::string_view name, std::span<const int64_t> which
   if (entry->encoding == Encoding::kInt8Rows) {
     INTAGLIO_ASSIGN(scales, read_scales(tensors_, *entry));
   }
+  if (entry->input_scale != nullptr) {
+    INTAGLIO_ASSIGN(loaded.smooth, read_smooth(tensors_, *entry->input_scale));
+    loaded.linear.smooth = {loaded.smooth.data(), DType::kF32, Shape{k}};
+  }
   for (const int64_t row : which) {
     if (entry->decoder != nullptr) {
-      INTAGLIO_TRY(decode_floats(tensors_, *entry, row, row + 1, out));
+      INTAGLIO_TRY(decode_floats(tensors_, *entry, row, row + 1, k, out));
     } else {
       if (entry->int8_decoder != nullptr) {
-        INTAGLIO_TRY(decode(tensors_, *entry, nullptr, row, 1, loaded));
+        INTAGLIO_TRY(decode(tensors_, *entry, nullptr, {row, 1, k}, loaded));
       } else {
         INTAGLIO_ASSIGN(Tensor values, read_rows(*entry->values, row, 1));
         loaded.linear.values = values.view;
@@ -286,7 +324,7 @@ Status StoredWeights::rows(std::string_view name, std::span<const int64_t> which
         loaded.linear.scales = {scales.as<float>() + row, DType::kF32, Shape{1}};
       dequantize_row(loaded.linear, 0, out);
     }
-    out += entry->k;
+    out += k;
   }
   return {};
 }

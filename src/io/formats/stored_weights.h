@@ -15,10 +15,16 @@
 
 namespace intaglio {
 
+// Output rows [first, first + count), and the first `k` columns: all of them, or without what pads
+// them (LinearEntry::holds).
+struct LinearPart {
+  int64_t first = 0, count = 0, k = 0;
+};
+
 // A linear and the memory that its views lie in, as far as it is its own.
 struct LoadedLinear {
   StoredLinear linear;
-  AlignedBuffer values, scales;
+  AlignedBuffer values, scales, smooth;
 };
 
 // Names are those in the file, without ComfyUI's prefix: which of them a model's module is, fused
@@ -29,8 +35,9 @@ class StoredWeights {
   // every linear's types, shapes and descriptor.
   static Expected<std::shared_ptr<const StoredWeights>> open(
       std::shared_ptr<const Checkpoint> checkpoint);
+  // `quantization`: what lies beside the file, as Checkpoint's.
   static Expected<std::shared_ptr<const StoredWeights>> open(
-      std::shared_ptr<const SafetensorsFile> file);
+      std::shared_ptr<const SafetensorsFile> file, std::string quantization = {});
 
   const char* format() const { return format_; }
   const TensorSet& tensors() const { return tensors_; }
@@ -44,14 +51,15 @@ class StoredWeights {
   // last as long as the file given to `open`. `context` may be null: its threads decode and look at
   // the numbers.
   Expected<LoadedLinear> linear(std::string_view name, const Context* context = nullptr) const;
-  // Output rows [first, first + count) of it, which lie within, alone.
-  Expected<LoadedLinear> linear(std::string_view name, const Context* context, int64_t first,
-                                int64_t count) const;
+  // A part of it.
+  Expected<LoadedLinear> linear(std::string_view name, const Context* context,
+                                const LinearPart& part) const;
   // Reads any other tensor: biases, norms, embeddings; F32 where it is stored in fewer bits than
   // floats have. kNotFound; kUnsupported for the numbers of an int8 linear.
   Expected<Tensor> tensor(std::string_view name) const;
-  // Rows of the matrix "<name>.weight", as floats one after the other.
-  Status rows(std::string_view name, std::span<const int64_t> which, float* out) const;
+  // Rows of the matrix "<name>.weight" and their first `k` columns (LinearPart), as floats one after
+  // the other.
+  Status rows(std::string_view name, int64_t k, std::span<const int64_t> which, float* out) const;
 
  private:
   static Expected<std::shared_ptr<const StoredWeights>> read(std::shared_ptr<const void> keep,

@@ -13,8 +13,10 @@ std::string_view without_model_prefix(std::string_view name) {
 }
 
 Expected<TensorSet> TensorSet::of(std::string path, std::span<const TensorEntry* const> tensors,
-                                  std::span<const SafetensorsFile* const> files) {
+                                  std::span<const SafetensorsFile* const> files,
+                                  std::string quantization) {
   TensorSet set;
+  set.quantization_ = std::move(quantization);
   set.path_ = std::move(path);
   set.files_.assign(files.begin(), files.end());
   for (const TensorEntry* entry : tensors) {

@@ -19,15 +19,18 @@ std::string_view without_model_prefix(std::string_view name);
 
 class TensorSet {
  public:
-  // kBadFormat if two names differ in their prefix alone. `path`: for messages. Entries and files
-  // outlive the set.
+  // kBadFormat if two names differ in their prefix alone. `path`: for messages. `quantization`: as
+  // Checkpoint's. Entries and files outlive the set.
   static Expected<TensorSet> of(std::string path, std::span<const TensorEntry* const> tensors,
-                                std::span<const SafetensorsFile* const> files);
+                                std::span<const SafetensorsFile* const> files,
+                                std::string quantization = {});
 
   const std::string& path() const { return path_; }
   // By name without the prefix, sorted.
   const std::map<std::string, const TensorEntry*, std::less<>>& tensors() const { return tensors_; }
   const TensorEntry* find(std::string_view name) const;  // nullptr if absent
+  // What lies beside the weights of how they were quantized, a JSON object; empty: nothing.
+  const std::string& quantization() const { return quantization_; }
   // The text under `key` in the header of each file that has one.
   std::vector<std::string_view> metadata(std::string_view key) const;
 
@@ -35,6 +38,7 @@ class TensorSet {
   std::string path_;
   std::map<std::string, const TensorEntry*, std::less<>> tensors_;
   std::vector<const SafetensorsFile*> files_;
+  std::string quantization_;
 };
 
 // Type and shape for messages: "I8 [6, 32]".

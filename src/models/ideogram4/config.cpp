@@ -15,6 +15,7 @@ std::vector<int64_t> published_taps() {
 Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json) {
   const KeyedConfig keyed{json, transformer_keys()};
   INTAGLIO_TRY(check_config_keys({&keyed, 1}));
+  INTAGLIO_TRY(check_quantization(json));
   TransformerConfig config;
   INTAGLIO_ASSIGN(config.layers, json.integer("num_layers", 1, kMaxLayers));
   INTAGLIO_ASSIGN(config.heads, json.integer("num_attention_heads", 1, kMaxWidth));

@@ -1,7 +1,10 @@
 #include "models/parts/config_notes.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "io/printable.h"
@@ -11,9 +14,11 @@ namespace {
 
 using enum KeyRole;
 
-constexpr std::string_view kQuantized =
-    "weights quantized by another program are not read; take a checkpoint in bf16, fp16 or fp32 "
-    "(int8, nf4 and fp8 are made at loading)";
+constexpr std::string_view kQuantized = "no program is known that says so";
+
+// Of weights that src/io/formats reads.
+constexpr std::string_view kReadMethods[] = {"bitsandbytes", "compressed-tensors", "quanto", "sdnq",
+                                             "torchao"};
 
 // What writers of configs note down beside the settings.
 const ConfigTable& notes() {
@@ -23,9 +28,10 @@ const ConfigTable& notes() {
                                  {"dtype", kHarmless},
                                  {"torch_dtype", kHarmless},
                                  {"transformers_version", kHarmless},
-                                 {"quantization_config", kOnly, kNull, kQuantized},
+                                 {"quantization_config"},
                                  {"quantization", kOnly, kNull, kQuantized},
-                                 {"ideogram_fp8_weight_only", kOnly, kFalse, kQuantized}};
+                                 // The types of the weights say it too.
+                                 {"ideogram_fp8_weight_only", kHarmless}};
   return table;
 }
 
@@ -45,6 +51,17 @@ const ConfigTable& preset_table() {
 ConfigTable with_notes(ConfigTable table) {
   table.insert(table.end(), notes().begin(), notes().end());
   return table;
+}
+
+Status check_quantization(const JsonConfig& config) {
+  constexpr std::string_view kKey = "quantization_config";
+  if (!config.contains(kKey)) return {};
+  INTAGLIO_ASSIGN(const JsonConfig quantization, config.object(kKey));
+  INTAGLIO_ASSIGN(const std::string method, quantization.string_or("quant_method", "none"));
+  if (std::find(std::begin(kReadMethods), std::end(kReadMethods), method) != std::end(kReadMethods))
+    return {};
+  return make_error(ErrorCode::kUnsupported, "{}quant_method: found {}, supported is {}",
+                    quantization.where(), printable(method, 60), fmt::join(kReadMethods, " or "));
 }
 
 Expected<std::vector<KeyedConfig>> keyed_model_index(const JsonConfig& config,

@@ -18,9 +18,12 @@ inline constexpr std::string_view kTrue = "[true]";
 inline constexpr std::string_view kNull = "[]";
 inline constexpr std::string_view kSilu = R"(["silu", "swish"])";
 
-// `table` and what writers of configs note down beside the settings; weights quantized by another
-// program are refused.
+// `table` and what writers of configs note down beside the settings.
 ConfigTable with_notes(ConfigTable table);
+
+// kUnsupported if the config says that its weights were quantized by a program whose checkpoints
+// are not read.
+Status check_quantization(const JsonConfig& config);
 
 // model_index.json, of which `table` has the keys, with what its makers say of schedules:
 // "intaglio" and "presets" (models/model_info.h).

@@ -207,6 +207,13 @@ Status pad_columns(int64_t padded_k, LoadedLinear& part) {
   }
   w.values = {padded.data(), dtype, Shape{rows, padded_k}};
   part.values = std::move(padded);
+  if (w.smooth.data == nullptr) return {};
+  const auto columns = static_cast<size_t>(padded_k);
+  INTAGLIO_ASSIGN(AlignedBuffer smooth, AlignedBuffer::allocate(columns * sizeof(float)));
+  std::fill_n(smooth.as<float>(), columns, 1.0f);
+  std::memcpy(smooth.data(), w.smooth.data, w.smooth.size_bytes());
+  w.smooth = {smooth.data(), DType::kF32, Shape{padded_k}};
+  part.smooth = std::move(smooth);
   return {};
 }
 

@@ -103,8 +103,9 @@ std::string CheckpointSource::problem(const std::string& name, const Shape& shap
   if (entry == nullptr)
     return fmt::format("{}: missing, expected {}", printable(name), to_string(shape));
   const Shape expected = all_parts(shape, where.parts);
+  if (linear != nullptr && linear->holds(expected)) return {};
   const Shape found = linear != nullptr ? Shape{linear->n, linear->k} : entry->view.shape;
-  if (found == expected && (linear != nullptr || is_read_as_floats(*entry))) return {};
+  if (linear == nullptr && found == expected && is_read_as_floats(*entry)) return {};
   const std::string file = checkpoint_->files().size() > 1
                                ? fmt::format(" in {}", printable(checkpoint_->file_of(*entry)))
                                : "";
@@ -156,7 +157,7 @@ Expected<LoadedLinear> CheckpointSource::linear(const Context& context, const st
   if (!found.empty())
     return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(), found);
   const Place where = place(name, "weight");
-  return stored_->linear(where.module, &context, where.part * shape[0], shape[0]);
+  return stored_->linear(where.module, &context, {where.part * shape[0], shape[0], shape[1]});
 }
 
 StoredForm CheckpointSource::form(const std::string& name, int64_t) const {
@@ -175,7 +176,7 @@ Status CheckpointSource::rows(const std::string& name, const Shape& shape,
     return make_error(ErrorCode::kShapeMismatch, "{}: {}: no matrix", checkpoint_->path().string(),
                       printable(name));
   }
-  return stored_->rows(where.module, which, out);
+  return stored_->rows(where.module, shape[1], which, out);
 }
 
 Status CheckpointSource::refuse_layers_beyond(std::string_view prefix, int64_t count,

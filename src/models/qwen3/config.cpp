@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "models/parts/config_notes.h"
 #include "models/parts/config_values.h"
 #include "models/qwen3/chat.h"
 #include "models/qwen3/config_keys.h"
@@ -55,9 +56,11 @@ Status check_full_attention(const JsonConfig& text) {
 Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const std::vector<KeyedConfig> keyed, keyed_text_config(json));
   INTAGLIO_TRY(check_config_keys(keyed));
+  INTAGLIO_TRY(check_quantization(json));
   JsonConfig text = json;
   if (json.contains("text_config")) {
     INTAGLIO_ASSIGN(text, json.object("text_config"));
+    INTAGLIO_TRY(check_quantization(text));
   }
   TextEncoderConfig config;
   INTAGLIO_ASSIGN(config.layers, text.integer("num_hidden_layers", 1, kMaxLayers));

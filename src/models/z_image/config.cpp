@@ -46,6 +46,7 @@ GatedBlockSizes TransformerConfig::block() const {
 Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json) {
   const KeyedConfig keyed{json, transformer_keys()};
   INTAGLIO_TRY(check_config_keys({&keyed, 1}));
+  INTAGLIO_TRY(check_quantization(json));
   INTAGLIO_TRY(check_patches(json));
   TransformerConfig config;
   INTAGLIO_ASSIGN(config.layers, json.integer("n_layers", 1, kMaxLayers));

@@ -69,7 +69,7 @@ TEST(TransformerConfig, SettingsOfOtherArithmeticAreRefused) {
            {"norm_eps", -1e-5},
            {"norm_eps", 2},
            {"rope_theta", 0},
-           {"quantization_config", {{"quant_method", "bitsandbytes"}}},
+           {"quantization_config", {{"quant_method", "gptq"}}},
            {"guidance_embeds", true},
            {"mrope_section", {6, 6, 5}},
            {"mrope_section", {0, 7, 0}},
@@ -89,6 +89,7 @@ TEST(TransformerConfig, SettingsOfOtherArithmeticAreRefused) {
            {"_name_or_path", "x/y"},
            {"mrope_section", {0, 5, 5}},
            {"mrope_section", {4, 3, 3}},
+           {"quantization_config", {{"quant_method", "bitsandbytes"}}},
            {"something_new", 7}})
     EXPECT_TRUE(parse_with(key, value)) << key << " = " << value;
 }

@@ -1,0 +1,19 @@
+// Linears of eight-bit floats and a scale of the tensor or of each row: W = q * scale.
+#pragma once
+
+#include "io/formats/layer.h"
+
+namespace intaglio {
+
+// "<layer>.weight", F8_E4M3 or F8_E5M2 [n, k]. `scale`: floats of one element or n, or nullptr: 1.
+std::shared_ptr<const LinearDecoder> make_fp8_rows(const TensorEntry& weight,
+                                                   const TensorEntry* scale);
+
+// The linear whose scale, if there is one, is "weight_scale" or the older "scale_weight". Other
+// tensors beside it than `known` are refused.
+Expected<LinearEntry> fp8_linear(const Layer& layer, std::span<const std::string_view> known);
+
+// Whether the entry is an eight-bit float weight.
+bool is_fp8_tensor(const TensorEntry& entry);
+
+}  // namespace intaglio
