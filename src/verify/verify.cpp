@@ -18,6 +18,7 @@
 #include "pipeline/pipeline.h"
 #include "text/tokenizer.h"
 #include "verify/tolerances.h"
+#include "verify/verify_formats.h"
 
 namespace intaglio {
 namespace {
@@ -448,6 +449,7 @@ class Verifier {
 Expected<std::vector<VerifyResult>> verify_directory(
     const std::filesystem::path& folder, const VerifyOptions& options,
     const std::function<void(const VerifyResult&)>& report) {
+  if (has_format_cases(folder)) return verify_formats(folder, options, report);
   return Verifier(folder, options, report).run();
 }
 

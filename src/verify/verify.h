@@ -18,10 +18,12 @@ namespace intaglio {
 enum class Verdict { kPass, kFail, kSkipped };
 
 struct VerifyResult {
-  std::string stage;  // tokenizer, text_features, schedule, transformer, vae_decode, pipeline
-  std::string name;   // the case, e.g. "transformer_small_0 velocity"
+  // tokenizer, text_features, schedule, transformer, vae_decode, pipeline; of checkpoints of other
+  // formats weights, products
+  std::string stage;
+  std::string name;  // the case, e.g. "transformer_small_0 velocity"
   // ||a - b|| / ||b||; for the schedule the largest absolute difference; for the tokenizer the
-  // number of wrong texts
+  // number of wrong texts; for weights and products the largest difference over the largest number
   double error = 0.0;
   double tolerance = 0.0;
   Verdict verdict = Verdict::kFail;
@@ -39,7 +41,8 @@ struct VerifyOptions {
   ModelPaths parts{};  // in place of the checkpoint's own; the folder is set here
 };
 
-// Runs the cases of `folder`/cases against the checkpoint `folder`/tiny (or `folder` itself if it
+// Checkpoints of other formats with expected numbers (verify/verify_formats.h), if `folder` has any.
+// Else runs the cases of `folder`/cases against the checkpoint `folder`/tiny (or `folder` itself if it
 // holds model_index.json, or the one other subfolder that does) and the single transformers
 // `folder`/<name>_transformer. Calls `report` after each; returns all. A case that cannot run is a
 // failure, not an error.

@@ -108,7 +108,10 @@ int run_verify(const VerifyFlags& flags) {
 void add_verify(CLI::App& app, Action& action) {
   auto flags = std::make_shared<VerifyFlags>();
   CLI::App* command = app.add_subcommand("verify", "Compare the engine with reference tensors");
-  command->add_option("folder", flags->folder, "Folder with cases/ and their checkpoints")
+  command
+      ->add_option("folder", flags->folder,
+                   "Folder with cases/ and their checkpoints, or with checkpoints of other formats "
+                   "and their expected.safetensors")
       ->required()
       ->type_name("DIR");
   add_part_flags(*command, flags->parts);
@@ -122,6 +125,7 @@ void add_verify(CLI::App& app, Action& action) {
       "fails.\n"
       "Examples:\n"
       "  intaglio verify tests/reference/data\n"
+      "  intaglio verify tests/formats\n"
       "  intaglio verify tests/reference/data --precision int8 --json");
   command->callback([flags, &action] { action = [flags] { return run_verify(*flags); }; });
 }
