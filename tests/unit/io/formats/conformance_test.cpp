@@ -258,6 +258,31 @@ TEST(Suite, EveryByteOfFp8IsThePublishersNumber) {
   }
 }
 
+// x is multiplied before the product, so its own product (of bf16 rows and int8 rows of x) is that of
+// the weight with the scales.
+TEST(Suite, InputScalesOfTorchaoMultiplyTheColumns) {
+  const std::string name = "layers.0.feed_forward.w2";
+  const auto weights = weights_at("torchao_int8/w8a8.safetensors");
+  const LinearEntry* const entry = weights->find_linear(name);
+  ASSERT_NE(entry->input_scale, nullptr);
+  EXPECT_TRUE(entry->form().smooth);
+  const LoadedLinear loaded = *weights->linear(name);
+  const Published published("torchao_int8");
+  const std::vector<float> own = published.floats("w8a8/" + name + "/own");
+  const std::vector<float> x = published.floats("x/128");
+  std::vector<float> row(128);
+  for (size_t r = 0; r < 64; ++r) {
+    dequantize_row(loaded.linear, static_cast<int64_t>(r), row.data());
+    for (size_t m = 0; m < 3; ++m) {
+      double sum = 0.0;
+      for (size_t c = 0; c < 128; ++c) sum += static_cast<double>(x[m * 128 + c]) * row[c];
+      // The grid of a row with outliers is coarse.
+      const double limit = (m == 2 ? 5e-2 : 1e-2) * largest(own);
+      EXPECT_NEAR(own[m * 64 + r], sum, limit) << m << " " << r;
+    }
+  }
+}
+
 // Its vectors are of fp8 too.
 TEST(Suite, VectorsOfFp8AreRead) {
   const auto weights = weights_at("fp8_plain/e4m3.safetensors");
