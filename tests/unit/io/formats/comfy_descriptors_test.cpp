@@ -12,8 +12,7 @@
 #include "io/formats/comfy.h"
 #include "io/formats/stored_weights.h"
 #include "support/source_folder.h"
-#include "support/temp_folder.h"
-#include "unit/io/formats/format_files.h"
+#include "unit/io/formats/made_file.h"
 
 namespace intaglio {
 namespace {
@@ -37,47 +36,9 @@ TEST(ComfyInt8Format, ADescriptorWithoutARotationHasNone) {
   EXPECT_EQ(weights->linears().at("layers.0.attention.o").rotation, Rotation{});
 }
 
-// A checkpoint of one int8 linear "a", k = 64, with changes.
-class OneLinear {
- public:
-  OneLinear& tensor(const std::string& name, DType dtype, const Shape& shape) {
-    bytes_.emplace_back(static_cast<size_t>(shape.count()) * dtype_size(dtype));
-    entries_.push_back({.name = name, .view = {bytes_.back().data(), dtype, shape}});
-    return *this;
-  }
-  OneLinear& text(const std::string& name, const std::string& value) {
-    bytes_.emplace_back(value.begin(), value.end());
-    const auto size = static_cast<int64_t>(value.size());
-    entries_.push_back({.name = name, .view = {bytes_.back().data(), DType::kU8, Shape{size}}});
-    return *this;
-  }
-  OneLinear& header(const std::string& key, const std::string& value) {
-    metadata_[key] = value;
-    return *this;
-  }
-  Expected<std::shared_ptr<const StoredWeights>> open() const {
-    EXPECT_TRUE(write_safetensors(*folder_ / "x.safetensors", entries_, metadata_));
-    return StoredWeights::open(*SafetensorsFile::open(*folder_ / "x.safetensors"));
-  }
-  std::string problem() const {
-    const auto weights = open();
-    return weights ? "" : weights.error().message;
-  }
-  Rotation rotation() const {
-    const auto weights = open();
-    if (!weights) throw std::runtime_error(weights.error().message);
-    return (*weights)->linears().at("a").rotation;
-  }
-
- private:
-  std::shared_ptr<TempFolder> folder_ = std::make_shared<TempFolder>();
-  std::vector<std::vector<char>> bytes_;
-  std::vector<TensorEntry> entries_;
-  std::map<std::string, std::string> metadata_;
-};
-
-OneLinear plain(const std::string& prefix = "") {
-  OneLinear file;
+// One int8 linear "a", k = 64.
+MadeFile plain(const std::string& prefix = "") {
+  MadeFile file;
   file.tensor(prefix + "a.weight", DType::kI8, {4, 64});
   file.tensor(prefix + "a.weight_scale", DType::kF32, {4, 1});
   return file;
@@ -138,7 +99,7 @@ TEST(ComfyInt8Format, HeadersMayLackTheTensorsPrefix) {
   const std::string layers =
       R"({"layers": {"a": {"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 64}}})";
   for (const char* prefix : {"", "model.diffusion_model.", "diffusion_model."}) {
-    OneLinear file = plain(prefix);
+    MadeFile file = plain(prefix);
     EXPECT_EQ(file.header("_quantization_metadata", layers).rotation(), Rotation::convrot(64));
   }
   EXPECT_EQ(plain()
@@ -184,38 +145,69 @@ TEST(ComfyInt8Format, WhatIsNotKnownBesideAnInt8WeightIsRefused) {
                 .tensor("a.b.lora", DType::kF16, {4})
                 .problem(),
             "");
-  OneLinear bank;
+  MadeFile bank;
   bank.tensor("a.weight", DType::kI8, {2, 4, 64}).tensor("a.weight_scale", DType::kF32, {});
   EXPECT_THAT(bank.problem(), HasSubstr("a.weight: found I8 [2, 4, 64], expected I8 [n, k]"));
-  OneLinear empty;
+  MadeFile empty;
   empty.tensor("a.weight", DType::kI8, {0, 64}).tensor("a.weight_scale", DType::kF32, {});
   EXPECT_THAT(empty.problem(), HasSubstr("a.weight: found I8 [0, 64], expected I8 [n, k]"));
 }
 
+// Every layer by its own descriptor, or by its weight's type where it has none.
+TEST(ComfyFormat, LayersOfOneFileMayHaveDifferentForms) {
+  MadeFile file = plain();
+  file.text("a.comfy_quant", R"({"format": "int8_tensorwise", "convrot": true,
+                                  "convrot_groupsize": 64})")
+      .tensor("b.weight", DType::kF8E5M2, {4, 64})
+      .text("b.comfy_quant", R"({"format": "float8_e5m2", "full_precision_matrix_mult": true})")
+      .tensor("c.weight", DType::kF8E4M3, {4, 64})
+      .tensor("d.weight", DType::kI8, {4, 32})
+      .tensor("d.weight_scale", DType::kF32, {4})
+      .text("d.comfy_quant", R"({"format": "convrot_w4a4", "convrot_groupsize": 16})")
+      .tensor("e.weight", DType::kBF16, {4, 64})
+      .tensor("f.weight", DType::kI8, {4, 64})
+      .tensor("f.weight_scale", DType::kF32, {});
+  const auto weights = file.open();
+  ASSERT_TRUE(weights) << weights.error().message;
+  const auto& linears = (*weights)->linears();
+  EXPECT_EQ(linears.at("a").rotation, Rotation::convrot(64));
+  EXPECT_TRUE(linears.at("b").float_product);
+  EXPECT_NE(linears.at("b").decoder, nullptr);
+  EXPECT_FALSE(linears.at("c").float_product);
+  EXPECT_TRUE(linears.at("c").form().decoded);
+  EXPECT_EQ(linears.at("d").k, 64);
+  EXPECT_NE(linears.at("d").int8_decoder, nullptr);
+  EXPECT_EQ(linears.at("d").rotation, Rotation::convrot(16));
+  EXPECT_FALSE(linears.at("e").is_quantized());
+  EXPECT_EQ(linears.at("f").rotation, Rotation{});
+  for (const auto& [name, linear] : linears)
+    EXPECT_EQ((*weights)->linear(name)->linear.values.shape, (Shape{4, 64})) << name;
+}
+
 TEST(ComfyInt8Format, ScalesOfEveryShapeTheFormatKnows) {
   for (const Shape& shape : {Shape{}, Shape{1}, Shape{4}, Shape{4, 1}}) {
-    OneLinear file;
+    MadeFile file;
     file.tensor("a.weight", DType::kI8, {4, 64}).tensor("a.weight_scale", DType::kF32, shape);
     const auto weights = file.open();
     ASSERT_TRUE(weights) << to_string(shape);
     EXPECT_EQ((*weights)->linear("a")->linear.scales.shape, Shape{4});
   }
   for (const Shape& shape : {Shape{1, 1}, Shape{1, 4}, Shape{4, 2}, Shape{0}, Shape{4, 1, 1}}) {
-    OneLinear file;
+    MadeFile file;
     file.tensor("a.weight", DType::kI8, {4, 64}).tensor("a.weight_scale", DType::kF32, shape);
     EXPECT_THAT(file.problem(), HasSubstr("a.weight_scale: found F32 " + to_string(shape)));
   }
 }
 
 TEST(StoredWeights, NamesThatDifferInTheirPrefixAloneAreRefused) {
-  OneLinear file = plain();
+  MadeFile file = plain();
   file.tensor("diffusion_model.a.weight", DType::kF32, {4, 64});
   EXPECT_THAT(file.problem(),
               HasSubstr("a.weight and diffusion_model.a.weight are one tensor's name"));
 }
 
 TEST(StoredWeights, FloatsAloneAreTheLastFormat) {
-  OneLinear file;
+  MadeFile file;
   file.tensor("a.weight", DType::kF16, {4, 64})
       .tensor("b.weight", DType::kU8, {4, 64})
       .tensor("c.weight", DType::kF32, {64})
