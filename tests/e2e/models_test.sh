@@ -195,8 +195,8 @@ same_pixels unused.png whole.png
 expect 0 "inspect them" inspect m
 stdout_has "F6_E2M3"
 fresh
-weights $conditional "e = t['layers.0.attention.to_q.weight']; t['layers.0.attention.to_q.weight'] = ['F8_E4M3', e[1], e[2][:len(e[2]) // 2]]"
-refused 1 "layers.0.attention.to_q.weight: found F8_E4M3" "${draw[@]}"
+weights $conditional "e = t['layers.0.attention.to_q.weight']; t['layers.0.attention.to_q.weight'] = ['U8', e[1], e[2][:len(e[2]) // 2]]"
+refused 1 "layers.0.attention.to_q.weight: found U8" "${draw[@]}"
 
 # Configs: what would change the arithmetic is honoured, refused or warned of.
 config() {  # file, statement, message
@@ -218,7 +218,7 @@ config unconditional_transformer/config.json "j['rope_scaling'] = {'type': 'yarn
 config text_encoder/config.json "j['text_config']['hidden_act'] = 'gelu'" hidden_act
 config text_encoder/config.json "j['text_config']['rope_parameters']['rope_type'] = 'yarn'" rope_type
 config text_encoder/config.json "j['text_config']['attention_bias'] = True" attention_bias
-config text_encoder/config.json "j['quantization_config'] = {'quant_method': 'bitsandbytes'}" quantization_config
+config text_encoder/config.json "j['quantization_config'] = {'quant_method': 'gptq'}" quantization_config
 config text_encoder/config.json "j['architectures'] = ['T5EncoderModel']" T5EncoderModel
 config vae/config.json "j['act_fn'] = 'relu'" act_fn
 config vae/config.json "j['scaling_factor'] = 0.36" scaling_factor
