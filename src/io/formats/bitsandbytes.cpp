@@ -58,11 +58,13 @@ class FourBitRows : public LinearDecoder {
     INTAGLIO_TRY(read_some_bytes(codes_, first / 2, blocks_of(last, 2) - first / 2, bytes));
     std::vector<float> maxima;
     INTAGLIO_TRY(maxima_.read(first / block_, blocks_of(last, block_) - first / block_, maxima));
-    for (int64_t i = first; i < last; ++i) {
-      const int byte = static_cast<int>(bytes[static_cast<size_t>(i / 2 - first / 2)]);
-      const int code = i % 2 == 0 ? byte >> 4 : byte & 15;
-      *out++ = map_[static_cast<size_t>(code)] *
-               maxima[static_cast<size_t>(i / block_ - first / block_)];
+    for (int64_t i = first; i < last;) {
+      const int64_t block_end = std::min(last, (i / block_ + 1) * block_);
+      const float scale = maxima[static_cast<size_t>(i / block_ - first / block_)];
+      for (; i < block_end; ++i) {
+        const int byte = static_cast<int>(bytes[static_cast<size_t>(i / 2 - first / 2)]);
+        *out++ = map_[static_cast<size_t>(i % 2 == 0 ? byte >> 4 : byte & 15)] * scale;
+      }
     }
     return {};
   }
