@@ -41,11 +41,11 @@ struct VerifyOptions {
   ModelPaths parts{};  // in place of the checkpoint's own; the folder is set here
 };
 
-// Checkpoints of other formats with expected numbers (verify/verify_formats.h), if `folder` has any.
-// Else runs the cases of `folder`/cases against the checkpoint `folder`/tiny (or `folder` itself if it
-// holds model_index.json, or the one other subfolder that does) and the single transformers
-// `folder`/<name>_transformer. Calls `report` after each; returns all. A case that cannot run is a
-// failure, not an error.
+// Compares checkpoints of other formats with their expected numbers (verify/verify_formats.h), if
+// `folder` has any. Else runs the cases of `folder`/cases against the checkpoint `folder`/tiny (or
+// `folder` itself if it holds model_index.json, or the one other subfolder that does) and the
+// single transformers `folder`/<name>_transformer. Calls `report` after each; returns all. A case
+// that cannot run is a failure, not an error.
 Expected<std::vector<VerifyResult>> verify_directory(
     const std::filesystem::path& folder, const VerifyOptions& options,
     const std::function<void(const VerifyResult&)>& report);

@@ -1,4 +1,4 @@
-// The description of a quantized checkpoint that lies beside its weights (Checkpoint::quantization).
+// What lies beside the weights of a quantized checkpoint (Checkpoint::quantization).
 #pragma once
 
 #include <string_view>

@@ -9,8 +9,8 @@
 //   W = q scale + zero_point + svd_up svd_down, then, with use_hadamard, its columns turned back in
 //   groups
 // The group is not written down: the smallest power of two of at least min(k, hadamard_group_size),
-// halved until it divides k; there is none below 4. Its matrix is ConvRot's where it is a power of 4,
-// else Sylvester's, the Kronecker power of [1 1; 1 -1], over the square root of the group.
+// halved until it divides k; there is none below 4. Its matrix is ConvRot's where it is a power of
+// 4, else Sylvester's, the Kronecker power of [1 1; 1 -1], over the square root of the group.
 #pragma once
 
 #include "io/formats/formats.h"

@@ -258,8 +258,8 @@ TEST(Suite, EveryByteOfFp8IsThePublishersNumber) {
   }
 }
 
-// x is multiplied before the product, so its own product (of bf16 rows and int8 rows of x) is that of
-// the weight with the scales.
+// x is multiplied before the product, so its own product (of bf16 rows and int8 rows of x) is that
+// of the weight with the scales.
 TEST(Suite, InputScalesOfTorchaoMultiplyTheColumns) {
   const std::string name = "layers.0.feed_forward.w2";
   const auto weights = weights_at("torchao_int8/w8a8.safetensors");
