@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 
+#include "core/utf8.h"
+
 namespace intaglio {
 namespace {
 
@@ -19,30 +21,6 @@ constexpr std::array<Range, 24> kEscaped = {
      {0x2028, 0x202e},   {0x2060, 0x2064},   {0x2066, 0x206f},   {0xfeff, 0xfeff},
      {0xfff9, 0xfffb},   {0x110bd, 0x110bd}, {0x110cd, 0x110cd}, {0x13430, 0x1343f},
      {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0001, 0xe0001}, {0xe0020, 0xe007f}}};
-
-struct Decoded {
-  int32_t code_point = -1;  // -1: no UTF-8
-  size_t bytes = 1;
-};
-
-// The code point that `text`, not empty, begins with; overlong forms, surrogates and what lies
-// beyond U+10FFFF are no UTF-8 (RFC 3629).
-Decoded decode(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const int32_t lead = byte(0);
-  if (lead < 0x80) return {lead, 1};
-  const size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
-  int32_t code_point = lead & (0x7f >> bytes);
-  for (size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {};
-    code_point = code_point << 6 | (byte(i) & 0x3f);
-  }
-  const int32_t least = bytes == 2 ? 0x80 : bytes == 3 ? 0x800 : 0x10000;
-  const bool surrogate = code_point >= 0xd800 && code_point <= 0xdfff;
-  if (code_point < least || code_point > 0x10ffff || surrogate) return {};
-  return {code_point, bytes};
-}
 
 // A line break, two spaces or more, and nothing that looks like the begin of another message.
 bool begins_indented_line(std::string_view text) {
@@ -63,7 +41,7 @@ std::string escaped(std::string_view text, LineBreaks line_breaks) {
   std::string result;
   result.reserve(text.size());
   while (!text.empty()) {
-    const Decoded decoded = decode(text);
+    const DecodedUtf8 decoded = decode_utf8(text);
     const std::string_view bytes = text.substr(0, decoded.bytes);
     const bool own_break = line_breaks == LineBreaks::kIndented && begins_indented_line(text);
     if (decoded.code_point >= 0 && (own_break || !is_escaped(decoded.code_point))) {
