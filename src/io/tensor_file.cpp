@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "io/formats/ggml_blocks.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -17,6 +18,11 @@ Expected<Tensor> read_tensor(const TensorEntry& entry) {
 }
 
 Expected<std::vector<float>> read_floats(const TensorEntry& entry) {
+  if (has_decoded_blocks(entry)) {
+    std::vector<float> values(static_cast<size_t>(entry.shape().count()));
+    INTAGLIO_TRY(read_block_floats(entry, 0, entry.shape().count(), values.data()));
+    return values;
+  }
   if (!is_float(entry.view.dtype)) {
     return make_error(ErrorCode::kBadFormat, "tensor \"{}\" is {}, expected floats",
                       printable(entry.name), dtype_name(entry.view.dtype));

@@ -54,7 +54,7 @@ struct Tensor {
 // The tensor of an entry, read from its file; one in memory stays where it is. kIo if the file has
 // changed since it was opened.
 Expected<Tensor> read_tensor(const TensorEntry& entry);
-// The same as floats; kBadFormat for a type that is none.
+// The same as floats, decoded if it has blocks; kBadFormat for a type that is none.
 Expected<std::vector<float>> read_floats(const TensorEntry& entry);
 // Bytes of it from `offset` on.
 Status read_tensor_bytes(const TensorEntry& entry, uint64_t offset, std::span<std::byte> target);
