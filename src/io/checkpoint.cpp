@@ -11,8 +11,10 @@
 #include <memory>
 
 #include "core/escape.h"
+#include "io/gguf.h"
 #include "io/json_config.h"
 #include "io/printable.h"
+#include "io/safetensors.h"
 
 namespace intaglio {
 namespace {
@@ -38,7 +40,7 @@ bool stays_inside(const std::string& name) {
 }
 
 struct Shards {
-  std::vector<std::shared_ptr<const SafetensorsFile>> files;
+  std::vector<std::shared_ptr<const TensorFile>> files;
   std::map<std::string, const TensorEntry*, std::less<>> tensors;
 };
 
@@ -115,9 +117,11 @@ Expected<std::filesystem::path> weights_in(const std::filesystem::path& folder) 
   }
   std::vector<std::filesystem::path> variants;
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
-    if (has_variant(entry.path().filename().string())) variants.push_back(entry.path());
+    if (has_variant(entry.path().filename().string()) || entry.path().extension() == ".gguf")
+      variants.push_back(entry.path());
   if (variants.size() == 1) return variants.front();
-  return make_error(ErrorCode::kNotFound, "{}: {}; looked for {}; there is {}", folder.string(),
+  return make_error(ErrorCode::kNotFound, "{}: {}; looked for {} or one .gguf file; there is {}",
+                    folder.string(),
                     variants.empty() ? "no weights" : "more than one variant of the weights",
                     fmt::join(tried, ", "), folder_contents(folder));
 }
@@ -149,12 +153,23 @@ std::string quantization_beside(const std::filesystem::path& weights) {
 
 }  // namespace
 
+Expected<std::shared_ptr<const TensorFile>> open_tensor_file(const std::filesystem::path& path) {
+  if (path.extension() == ".gguf") return GgufFile::open(path);
+  return SafetensorsFile::open(path);
+}
+
 Expected<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::filesystem::path& path) {
   auto checkpoint = std::make_shared<Checkpoint>();
   std::error_code ignored;
   checkpoint->path_ = path;
-  const bool names_a_file = path.extension() == ".safetensors" || path.extension() == ".json";
-  if (std::filesystem::is_directory(path, ignored) || !names_a_file) {
+  const auto is_named = [&](const char* end) { return path.extension() == end; };
+  if (std::filesystem::is_directory(path, ignored) ||
+      !(is_named(".safetensors") || is_named(".gguf") || is_named(".json"))) {
+    if (std::filesystem::is_regular_file(path, ignored)) {
+      return make_error(ErrorCode::kBadFormat,
+                        "{}: unknown kind of file; expected weights as .safetensors or .gguf",
+                        path.string());
+    }
     INTAGLIO_ASSIGN(checkpoint->path_, weights_in(path));
   }
   checkpoint->quantization_ = quantization_beside(checkpoint->path_);
@@ -164,7 +179,7 @@ Expected<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::filesyst
     checkpoint->tensors_ = std::move(shards.tensors);
     return checkpoint;
   }
-  INTAGLIO_ASSIGN(auto file, SafetensorsFile::open(checkpoint->path_));
+  INTAGLIO_ASSIGN(auto file, open_tensor_file(checkpoint->path_));
   for (const TensorEntry& entry : file->tensors()) checkpoint->tensors_.emplace(entry.name, &entry);
   checkpoint->files_.push_back(std::move(file));
   return checkpoint;

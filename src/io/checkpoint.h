@@ -1,5 +1,5 @@
-// The weights of one part of a model (a folder of the diffusers layout): one safetensors file or
-// shards with an index.
+// The weights of one part of a model (a folder of the diffusers layout): one safetensors or GGUF
+// file, or shards with an index.
 #pragma once
 
 #include <atomic>
@@ -13,6 +13,7 @@
 
 #include "core/status.h"
 #include "io/safetensors.h"
+#include "io/tensor_file.h"
 
 namespace intaglio {
 
@@ -27,19 +28,22 @@ struct PartFiles {
   }
 };
 
+// One file of tensors: GGUF if its name ends so, else safetensors.
+Expected<std::shared_ptr<const TensorFile>> open_tensor_file(const std::filesystem::path& path);
+
 class Checkpoint {
  public:
-  // `path`: a safetensors file, the index of shards, or a folder. In a folder: "<stem>.safetensors"
-  // or "<stem>.safetensors.index.json" with its shards, for the first stem that exists of
-  // "diffusion_pytorch_model" and "model"; else the only file with a variant in its name
-  // ("<stem>.fp16.safetensors", "<stem>.safetensors.index.fp16.json"); else kNotFound says what
-  // lies there. Shard names must stay inside the folder. A tensor of the index missing from its
-  // shard is an error.
+  // `path`: a safetensors or GGUF file, the index of shards, or a folder. In a folder:
+  // "<stem>.safetensors" or "<stem>.safetensors.index.json" with its shards, for the first stem
+  // that exists of "diffusion_pytorch_model" and "model"; else the only file that is GGUF or has a
+  // variant in its name ("<stem>.fp16.safetensors", "<stem>.safetensors.index.fp16.json"); else
+  // kNotFound says what lies there. kBadFormat for another kind of file. Shard names must stay
+  // inside the folder. A tensor of the index missing from its shard is an error.
   static Expected<std::shared_ptr<const Checkpoint>> open(const std::filesystem::path& path);
 
   // The file, or the index of the shards.
   const std::filesystem::path& path() const { return path_; }
-  const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
+  const std::vector<std::shared_ptr<const TensorFile>>& files() const { return files_; }
   const TensorEntry* find(std::string_view name) const;  // nullptr if absent
   std::vector<const TensorEntry*> tensors() const;       // sorted by name
   // The name of the file that holds a tensor of this checkpoint.
@@ -54,7 +58,7 @@ class Checkpoint {
  private:
   std::filesystem::path path_;
   std::string quantization_;
-  std::vector<std::shared_ptr<const SafetensorsFile>> files_;
+  std::vector<std::shared_ptr<const TensorFile>> files_;
   std::map<std::string, const TensorEntry*, std::less<>> tensors_;
 };
 

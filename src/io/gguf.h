@@ -26,6 +26,7 @@ namespace intaglio {
 // numbers, not arrays.
 class GgufFile : public TensorFile {
  public:
+  GgufFile() : TensorFile(Container::kGguf) {}
   // Errors: kIo (cannot open or read), kBadFormat (counts that the file has no room for, types,
   // sizes, offsets, overlaps, names that are no UTF-8 or appear twice), each naming the file and
   // the key or tensor.

@@ -18,6 +18,7 @@ struct SafetensorsHeader;
 
 class SafetensorsFile : public TensorFile {
  public:
+  SafetensorsFile() : TensorFile(Container::kSafetensors) {}
   // Errors: kIo (cannot open or read), kBadFormat (header, offsets, overlaps, sizes that do not
   // match, duplicate names), each naming the file and the tensor. As lenient as the published
   // reader: white space around the header, keys it does not know, any order, tensors without

@@ -42,6 +42,10 @@ Status read_tensor_bytes(const TensorEntry& entry, uint64_t offset, std::span<st
   return {};
 }
 
+std::string_view container_name(Container container) {
+  return container == Container::kGguf ? "GGUF" : "safetensors";
+}
+
 const TensorEntry* TensorFile::find(std::string_view name) const {
   const auto found = std::lower_bound(
       tensors_.begin(), tensors_.end(), name,

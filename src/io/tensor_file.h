@@ -59,6 +59,11 @@ Expected<std::vector<float>> read_floats(const TensorEntry& entry);
 // Bytes of it from `offset` on.
 Status read_tensor_bytes(const TensorEntry& entry, uint64_t offset, std::span<std::byte> target);
 
+enum class Container { kSafetensors, kGguf };
+
+// "safetensors", "GGUF".
+std::string_view container_name(Container container);
+
 // An open file of tensors. Entries live as long as this object.
 class TensorFile {
  public:
@@ -66,6 +71,7 @@ class TensorFile {
   TensorFile(const TensorFile&) = delete;
   TensorFile& operator=(const TensorFile&) = delete;
 
+  Container container() const { return container_; }
   const std::filesystem::path& path() const { return path_; }
   std::span<const TensorEntry> tensors() const { return tensors_; }  // sorted by name
   const TensorEntry* find(std::string_view name) const;              // nullptr if absent
@@ -73,8 +79,9 @@ class TensorFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  protected:
-  TensorFile() = default;
+  explicit TensorFile(Container container) : container_(container) {}
 
+  Container container_;
   std::filesystem::path path_;
   std::shared_ptr<const InputFile> input_;
   std::vector<TensorEntry> tensors_;

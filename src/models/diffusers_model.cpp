@@ -126,7 +126,7 @@ std::optional<std::set<std::string>> DiffusersModel::needed_tensors(std::string_
   } else if (part == "text_encoder") {
     if (!read_text_encoder(config, index)) return std::nullopt;
     for (const char* prefix : qwen3::kWeightPrefixes)
-      add(qwen3::text_encoder_tensor_shapes(text_, prefix));
+      add(qwen3::text_encoder_tensor_shapes(text_, prefix), qwen3::weight_aliases());
   } else if (part == "vae") {
     const auto decoder = autoencoder::parse_decoder_config(config);
     if (!decoder) return std::nullopt;

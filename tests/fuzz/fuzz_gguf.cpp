@@ -1,24 +1,45 @@
 // GGUF files out of anything: the input as it is, and again with the numbers of tensors and keys
-// cut down to what may be there, so that mutations reach what follows.
+// cut down to what may be there, so that mutations reach what follows. Everything in it is read.
 #include <cstring>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "fuzz/fuzz_check.h"
+#include "io/formats/stored_weights.h"
 #include "io/gguf.h"
 
 namespace {
 
 volatile unsigned char sink = 0;
 
+template <typename T>
+void check_error(const intaglio::Expected<T>& result, std::string_view begin) {
+  if (result) return;
+  FUZZ_CHECK(result.error().message.starts_with(begin));
+  FUZZ_CHECK(result.error().message.size() < 4096);
+}
+
+void read_weights(const std::shared_ptr<const intaglio::GgufFile>& file) {
+  const auto weights = intaglio::StoredWeights::open(file);
+  check_error(weights, "fuzz.gguf: ");
+  if (!weights) return;
+  for (const auto& [name, entry] : (*weights)->linears()) {
+    FUZZ_CHECK(entry.n >= 1 && entry.k >= 1);
+    check_error((*weights)->linear(name), "fuzz.gguf: ");
+  }
+  for (const auto& [name, entry] : (*weights)->tensors().tensors()) {
+    const auto tensor = (*weights)->tensor(name);
+    check_error(tensor, "fuzz.gguf: ");
+    if (tensor) FUZZ_CHECK(tensor->view.data != nullptr);
+  }
+}
+
 void parse(std::span<const std::byte> bytes) {
   const auto file = intaglio::GgufFile::parse(bytes, "fuzz.gguf");
-  if (!file) {
-    FUZZ_CHECK(file.error().message.starts_with("fuzz.gguf: "));
-    FUZZ_CHECK(file.error().message.size() < 4096);
-    return;
-  }
+  check_error(file, "fuzz.gguf: ");
+  if (!file) return;
   const std::byte* const end = bytes.data() + bytes.size();
   const std::string* previous = nullptr;
   for (const intaglio::TensorEntry& entry : (*file)->tensors()) {
@@ -33,6 +54,7 @@ void parse(std::span<const std::byte> bytes) {
     FUZZ_CHECK(entry.shape().count() >= 1);
     FUZZ_CHECK(entry.blocks.has_value() == !entry.foreign.empty());
   }
+  read_weights(*file);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "io/formats/comfy.h"
 #include "io/formats/compressed_tensors.h"
 #include "io/formats/fp8_weights.h"
+#include "io/formats/gguf_weights.h"
 #include "io/formats/quanto.h"
 #include "io/formats/sdnq.h"
 #include "io/formats/torchao.h"
@@ -26,6 +27,7 @@ Expected<std::vector<LinearEntry>> only_floats(const TensorSet& tensors) {
 std::span<const CheckpointFormat> checkpoint_formats() {
   // Those with names of their own first: ComfyUI's takes every I8 weight, fp8 whatever is left.
   static constexpr std::array list{
+      CheckpointFormat{"gguf", gguf_refusal, gguf_linears},
       CheckpointFormat{"torchao", torchao_refusal, torchao_linears, kTorchaoParts},
       CheckpointFormat{"quanto", quanto_refusal, quanto_linears, kQuantoParts},
       CheckpointFormat{"bitsandbytes", bitsandbytes_refusal, bitsandbytes_linears,

@@ -184,7 +184,7 @@ Expected<Tensor> read_rows(const TensorEntry& entry, int64_t first, int64_t coun
 
 Expected<std::shared_ptr<const StoredWeights>> StoredWeights::open(
     std::shared_ptr<const Checkpoint> checkpoint) {
-  std::vector<const SafetensorsFile*> files;
+  std::vector<const TensorFile*> files;
   for (const auto& file : checkpoint->files()) files.push_back(file.get());
   INTAGLIO_ASSIGN(TensorSet tensors,
                   TensorSet::of(checkpoint->path().string(), checkpoint->tensors(), files,
@@ -193,10 +193,10 @@ Expected<std::shared_ptr<const StoredWeights>> StoredWeights::open(
 }
 
 Expected<std::shared_ptr<const StoredWeights>> StoredWeights::open(
-    std::shared_ptr<const SafetensorsFile> file, std::string quantization) {
+    std::shared_ptr<const TensorFile> file, std::string quantization) {
   std::vector<const TensorEntry*> entries;
   for (const TensorEntry& entry : file->tensors()) entries.push_back(&entry);
-  const SafetensorsFile* const one = file.get();
+  const TensorFile* const one = file.get();
   INTAGLIO_ASSIGN(TensorSet tensors, TensorSet::of(file->path().string(), entries, {&one, 1},
                                                    std::move(quantization)));
   return read(std::move(file), std::move(tensors));
@@ -290,7 +290,7 @@ Expected<Tensor> StoredWeights::tensor(std::string_view name) const {
   INTAGLIO_ASSIGN(const std::vector<float> floats, read_floats_or_fp8(*entry));
   INTAGLIO_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(floats.size() * sizeof(float)));
   std::copy(floats.begin(), floats.end(), memory.as<float>());
-  const TensorView view{memory.data(), DType::kF32, entry->view.shape};
+  const TensorView view{memory.data(), DType::kF32, entry->shape()};
   return Tensor{view, std::move(memory)};
 }
 

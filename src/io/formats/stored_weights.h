@@ -36,8 +36,8 @@ class StoredWeights {
   static Expected<std::shared_ptr<const StoredWeights>> open(
       std::shared_ptr<const Checkpoint> checkpoint);
   // `quantization`: what lies beside the file, as Checkpoint's.
-  static Expected<std::shared_ptr<const StoredWeights>> open(
-      std::shared_ptr<const SafetensorsFile> file, std::string quantization = {});
+  static Expected<std::shared_ptr<const StoredWeights>> open(std::shared_ptr<const TensorFile> file,
+                                                             std::string quantization = {});
 
   const char* format() const { return format_; }
   const TensorSet& tensors() const { return tensors_; }

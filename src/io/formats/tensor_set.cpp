@@ -1,7 +1,9 @@
 #include "io/formats/tensor_set.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "io/formats/ggml_blocks.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -13,7 +15,7 @@ std::string_view without_model_prefix(std::string_view name) {
 }
 
 Expected<TensorSet> TensorSet::of(std::string path, std::span<const TensorEntry* const> tensors,
-                                  std::span<const SafetensorsFile* const> files,
+                                  std::span<const TensorFile* const> files,
                                   std::string quantization) {
   TensorSet set;
   set.quantization_ = std::move(quantization);
@@ -33,9 +35,14 @@ const TensorEntry* TensorSet::find(std::string_view name) const {
   return found == tensors_.end() ? nullptr : found->second;
 }
 
+bool TensorSet::is_gguf() const {
+  return std::any_of(files_.begin(), files_.end(),
+                     [](const TensorFile* file) { return file->container() == Container::kGguf; });
+}
+
 std::vector<std::string_view> TensorSet::metadata(std::string_view key) const {
   std::vector<std::string_view> texts;
-  for (const SafetensorsFile* file : files_) {
+  for (const TensorFile* file : files_) {
     const auto found = file->metadata().find(std::string(key));
     if (found != file->metadata().end()) texts.push_back(found->second);
   }
@@ -58,7 +65,7 @@ bool is_weight_float(const TensorEntry& entry) {
 
 bool is_read_as_floats(const TensorEntry& entry) {
   return is_weight_float(entry) || has_type(entry, DType::kF8E4M3) ||
-         has_type(entry, DType::kF8E5M2);
+         has_type(entry, DType::kF8E5M2) || has_decoded_blocks(entry);
 }
 
 }  // namespace intaglio

@@ -7,9 +7,11 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <optional>
 
 #include "core/memory.h"
 #include "core/philox.h"
+#include "io/formats/ggml_blocks.h"
 #include "io/printable.h"
 
 namespace intaglio {
@@ -37,6 +39,35 @@ bool ends_with_components(std::string_view name, std::string_view end) {
   return name.size() == end.size() || name[name.size() - end.size() - 1] == '.';
 }
 
+// What `module` is called under the alias; nullopt: the alias is not of this module.
+std::optional<std::string> stored_as(std::string_view module, const ModuleAlias& alias) {
+  const size_t star = alias.module.find('*');
+  if (star == std::string_view::npos) {
+    if (!ends_with_components(module, alias.module)) return std::nullopt;
+    module.remove_suffix(alias.module.size());
+    return fmt::format("{}{}", module, alias.stored);
+  }
+  const std::string_view head = alias.module.substr(0, star), tail = alias.module.substr(star + 1);
+  if (!module.ends_with(tail)) return std::nullopt;
+  module.remove_suffix(tail.size());
+  const size_t dot = module.rfind('.');
+  const std::string_view number = module.substr(dot == std::string_view::npos ? 0 : dot + 1);
+  module.remove_suffix(number.size());
+  if (!ends_with_components(module, head)) return std::nullopt;
+  module.remove_suffix(head.size());
+  const size_t place = alias.stored.find('*');
+  return fmt::format("{}{}{}{}", module, alias.stored.substr(0, place), number,
+                     alias.stored.substr(place + 1));
+}
+
+Shape without_leading_ones(const Shape& shape) {
+  Shape result;
+  for (int i = 0; i < shape.rank; ++i)
+    if (result.rank > 0 || shape[i] != 1)
+      result.dims[static_cast<size_t>(result.rank++)] = shape[i];
+  return result;
+}
+
 Shape all_parts(Shape shape, int parts) {
   if (shape.rank > 0) shape.dims[0] *= parts;
   return shape;
@@ -48,9 +79,8 @@ std::vector<std::string> stored_names(std::string_view name, std::span<const Mod
   const auto [module, leaf] = split_leaf(name);
   std::vector<std::string> modules{std::string(module)};
   for (const ModuleAlias& alias : aliases) {
-    if (!ends_with_components(module, alias.module)) continue;
-    modules.push_back(std::string(module.substr(0, module.size() - alias.module.size())) +
-                      std::string(alias.stored));
+    if (std::optional<std::string> stored = stored_as(module, alias))
+      modules.push_back(std::move(*stored));
   }
   static const std::vector<std::string_view> parts = linear_parts();
   std::vector<std::string> names;
@@ -82,10 +112,9 @@ CheckpointSource::Place CheckpointSource::place(std::string_view module,
   const Place own{joined(module, leaf), std::string(module)};
   if (is_here(module)) return own;
   for (const ModuleAlias& alias : aliases_) {
-    if (!ends_with_components(module, alias.module)) continue;
-    const std::string_view begin = module.substr(0, module.size() - alias.module.size());
-    const std::string stored = fmt::format("{}{}", begin, alias.stored);
-    if (is_here(stored)) return {joined(stored, leaf), stored, alias.part, alias.parts};
+    const std::optional<std::string> stored = stored_as(module, alias);
+    if (stored && is_here(*stored))
+      return {joined(*stored, leaf), *stored, alias.part, alias.parts};
   }
   return own;
 }
@@ -104,18 +133,23 @@ std::string CheckpointSource::problem(const std::string& name, const Shape& shap
     return fmt::format("{}: missing, expected {}", printable(name), to_string(shape));
   const Shape expected = all_parts(shape, where.parts);
   if (linear != nullptr && linear->holds(expected)) return {};
-  const Shape found = linear != nullptr ? Shape{linear->n, linear->k} : entry->view.shape;
-  if (linear == nullptr && found == expected && is_read_as_floats(*entry)) return {};
+  const Shape found = linear != nullptr ? Shape{linear->n, linear->k} : entry->shape();
+  // GGUF's writers leave out outermost sizes of 1.
+  const bool fits =
+      found == expected || (stored_->tensors().is_gguf() &&
+                            without_leading_ones(found) == without_leading_ones(expected));
+  if (linear == nullptr && fits && is_read_as_floats(*entry)) return {};
   const std::string file = checkpoint_->files().size() > 1
                                ? fmt::format(" in {}", printable(checkpoint_->file_of(*entry)))
                                : "";
-  if (linear != nullptr && linear->decoder != nullptr && entry->view.shape != found) {
+  if (linear != nullptr && linear->decoder != nullptr && entry->shape() != found) {
     return fmt::format("{}: found {}{}, a weight {}, expected {}", printable(entry->name),
                        type_and_shape(*entry), file, to_string(found), to_string(expected));
   }
   const bool is_quantized = linear != nullptr && linear->is_quantized();
-  const std::string_view types =
-      is_quantized ? dtype_name(entry->view.dtype) : std::string_view("F32, F16 or BF16");
+  const std::string_view types = !is_quantized   ? "F32, F16 or BF16"
+                                 : entry->blocks ? std::string_view(entry->blocks->type->name)
+                                                 : dtype_name(entry->view.dtype);
   return fmt::format("{}: found {}{}, expected {} {}", printable(where.name),
                      type_and_shape(*entry), file, types, to_string(expected));
 }

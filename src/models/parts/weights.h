@@ -22,10 +22,10 @@ namespace intaglio {
 using TensorShapes = std::vector<std::pair<std::string, Shape>>;
 
 // What a module of a model may be called in checkpoints: the end of its name, whole components, and
-// what stands there instead.
+// what stands there instead. A '*' in both is the same component, a layer's number.
 struct ModuleAlias {
-  std::string_view module;  // "attention.to_k"
-  std::string_view stored;  // "attention.qkv"
+  std::string_view module;  // "attention.to_k", "layers.*.mlp.up_proj"
+  std::string_view stored;  // "attention.qkv", "blk.*.ffn_up"
   // The module is this one of so many equal runs of the stored one's rows.
   int part = 0, parts = 1;
 };

@@ -33,9 +33,15 @@ AttentionDesc attention_desc(const TextEncoderConfig& c, DType dtype, int64_t to
           .dtype = dtype};
 }
 
+// Of llama.cpp's layers.
+constexpr const char* kBlocks = "blk.";
+
 std::string prefix_in(const Checkpoint& checkpoint) {
-  for (const char* prefix : kWeightPrefixes)
-    if (checkpoint.find(std::string(prefix) + "embed_tokens.weight") != nullptr) return prefix;
+  for (const char* prefix : kWeightPrefixes) {
+    const std::string name = std::string(prefix) + "embed_tokens.weight";
+    for (const std::string& stored : stored_names(name, weight_aliases()))
+      if (checkpoint.find(stored) != nullptr) return prefix;
+  }
   return kWeightPrefixes[0];
 }
 
@@ -56,6 +62,23 @@ Status check_finite(const Context& context, const float* h, int64_t count) {
 }
 
 }  // namespace
+
+std::span<const ModuleAlias> weight_aliases() {
+  static constexpr ModuleAlias kAliases[] = {
+      {"embed_tokens", "token_embd"},
+      {"layers.*.input_layernorm", "blk.*.attn_norm"},
+      {"layers.*.post_attention_layernorm", "blk.*.ffn_norm"},
+      {"layers.*.self_attn.q_proj", "blk.*.attn_q"},
+      {"layers.*.self_attn.k_proj", "blk.*.attn_k"},
+      {"layers.*.self_attn.v_proj", "blk.*.attn_v"},
+      {"layers.*.self_attn.o_proj", "blk.*.attn_output"},
+      {"layers.*.self_attn.q_norm", "blk.*.attn_q_norm"},
+      {"layers.*.self_attn.k_norm", "blk.*.attn_k_norm"},
+      {"layers.*.mlp.gate_proj", "blk.*.ffn_gate"},
+      {"layers.*.mlp.up_proj", "blk.*.ffn_up"},
+      {"layers.*.mlp.down_proj", "blk.*.ffn_down"}};
+  return kAliases;
+}
 
 TextEncoder TextEncoder::sized(const TextEncoderConfig& config, const LayerSelection& selection,
                                std::string prefix) {
@@ -128,9 +151,9 @@ Expected<std::shared_ptr<CheckpointSource>> open_source(
     std::shared_ptr<const Checkpoint> checkpoint, const TextEncoderConfig& config) {
   const std::string prefix = prefix_in(*checkpoint);
   INTAGLIO_ASSIGN(std::shared_ptr<CheckpointSource> source,
-                  CheckpointSource::open(std::move(checkpoint)));
-  INTAGLIO_TRY(
-      source->refuse_layers_beyond(prefix + "layers.", config.layers, "num_hidden_layers"));
+                  CheckpointSource::open(std::move(checkpoint), weight_aliases()));
+  for (const std::string& layers : {prefix + "layers.", prefix + kBlocks})
+    INTAGLIO_TRY(source->refuse_layers_beyond(layers, config.layers, "num_hidden_layers"));
   INTAGLIO_TRY(source->check(text_encoder_tensor_shapes(config, prefix)));
   return source;
 }

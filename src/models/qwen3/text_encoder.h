@@ -25,6 +25,9 @@ namespace intaglio::qwen3 {
 inline constexpr const char* kWeightPrefixes[] = {"language_model.", "model.language_model.",
                                                   "model.", ""};
 
+// What its modules are called in the GGUF files of llama.cpp, which have no prefix.
+std::span<const ModuleAlias> weight_aliases();
+
 // Every tensor of the layers up to the last tap and its shape.
 TensorShapes text_encoder_tensor_shapes(const TextEncoderConfig& config, const std::string& prefix);
 

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "io/json_config.h"
+#include "io/safetensors.h"
 #include "support/temp_folder.h"
+#include "unit/io/gguf_bytes.h"
 
 namespace intaglio {
 namespace {
@@ -90,6 +92,42 @@ TEST(Checkpoint, AVariantIsTakenWhenItIsTheOnlyOne) {
               HasSubstr("there is model.fp16.safetensors, model.fp8.safetensors"));
   write(folder / "model.safetensors", {entry("b", kA, {4})});
   EXPECT_NE((*Checkpoint::open(folder.path()))->find("b"), nullptr);
+}
+
+TEST(Checkpoint, OpensGguf) {
+  const TempFolder folder;
+  test::GgufBytes bytes(1);
+  bytes.tensor("a", {4}, 0, 0).pad();
+  for (const float value : kA) bytes.add(value);
+  folder.write("any-Q8_0.gguf", bytes.bytes());
+  folder.write("config.json", "{}");
+  for (const std::filesystem::path& path : {folder.path(), folder / "any-Q8_0.gguf"}) {
+    const auto checkpoint = Checkpoint::open(path);
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    EXPECT_EQ((*checkpoint)->path(), folder / "any-Q8_0.gguf");
+    EXPECT_EQ((*checkpoint)->files().front()->container(), Container::kGguf);
+    EXPECT_EQ(*read_floats(*(*checkpoint)->find("a")), (std::vector<float>{1, 2, 3, 4}));
+  }
+  // The same weights are the same, whatever holds them.
+  const TempFolder other;
+  write(other / "model.safetensors", {entry("a", kA, {4})});
+  EXPECT_EQ(*(*Checkpoint::open(folder.path()))->hash(),
+            *(*Checkpoint::open(other.path()))->hash());
+  folder.write("any-Q4_0.gguf", bytes.bytes());
+  const auto two = Checkpoint::open(folder.path());
+  ASSERT_FALSE(two);
+  EXPECT_THAT(two.error().message, HasSubstr("more than one variant of the weights"));
+  EXPECT_THAT(two.error().message, HasSubstr("any-Q4_0.gguf, any-Q8_0.gguf"));
+}
+
+TEST(Checkpoint, AnotherKindOfFileIsNamed) {
+  const TempFolder folder;
+  folder.write("model.ckpt", "x");
+  const auto checkpoint = Checkpoint::open(folder / "model.ckpt");
+  ASSERT_FALSE(checkpoint);
+  EXPECT_EQ(checkpoint.error().message,
+            (folder / "model.ckpt").string() +
+                ": unknown kind of file; expected weights as .safetensors or .gguf");
 }
 
 TEST(Checkpoint, SaysWhatLiesThere) {

@@ -39,6 +39,10 @@ class GgufBytes {
     for (const uint64_t size : sizes) add(size);
     return add(type).add(offset);
   }
+  GgufBytes& data(std::string_view bytes) {
+    bytes_ += bytes;
+    return *this;
+  }
   GgufBytes& pad(size_t alignment = 32) {
     while (bytes_.size() % alignment != 0) bytes_ += '\0';
     return *this;

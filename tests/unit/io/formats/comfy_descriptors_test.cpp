@@ -11,6 +11,7 @@
 
 #include "io/formats/comfy.h"
 #include "io/formats/stored_weights.h"
+#include "io/safetensors.h"
 #include "support/source_folder.h"
 #include "unit/io/formats/made_file.h"
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "io/formats/stored_weights.h"
+#include "io/safetensors.h"
 #include "support/source_folder.h"
 
 namespace intaglio {

@@ -4,8 +4,10 @@
 
 #include <numeric>
 
+#include "io/safetensors.h"
 #include "models/parts/weights.h"
 #include "support/temp_folder.h"
+#include "unit/io/gguf_bytes.h"
 
 namespace intaglio {
 namespace {
@@ -36,9 +38,9 @@ class Written {
     entries_.push_back({.name = name, .view = {data_.back().data(), dtype, shape}});
     return *this;
   }
-  std::shared_ptr<CheckpointSource> open() const {
+  std::shared_ptr<CheckpointSource> open(std::span<const ModuleAlias> aliases = kAliases) const {
     EXPECT_TRUE(write_safetensors(folder_ / "model.safetensors", entries_));
-    auto source = CheckpointSource::open(Checkpoint::open(folder_.path()).value(), kAliases);
+    auto source = CheckpointSource::open(Checkpoint::open(folder_.path()).value(), aliases);
     if (!source) throw std::runtime_error(source.error().message);
     return *source;
   }
@@ -101,6 +103,47 @@ TEST(CheckpointSource, ModulesAreFoundUnderTheirOtherNames) {
   EXPECT_THAT(
       source->check({{"x.attention.to_q.weight", {3, 2}}}).error().message,
       HasSubstr("x.attention.qkv.weight: found F32 [6, 2], expected F32, F16 or BF16 [9, 2]"));
+}
+
+// A layer's number goes over to the other name; as many components as the pattern has, whole ones.
+TEST(CheckpointSource, NamesOfLayersMayDifferAroundTheNumber) {
+  static constexpr ModuleAlias kLayers[] = {{"layers.*.attn.q", "blk.*.attn_q"},
+                                            {"layers.*.norm", "blk.*.attn_norm"},
+                                            {"embed", "token_embd"}};
+  Written file;
+  file.tensor("blk.12.attn_q.weight", DType::kF32, {1, 2})
+      .tensor("blk.0.attn_norm.weight", DType::kF32, {2})
+      .tensor("x.blk.3.attn_q.weight", DType::kF32, {1, 2})
+      .tensor("token_embd.weight", DType::kF32, {1, 2});
+  const auto source = file.open(kLayers);
+  EXPECT_TRUE(source->check({{"layers.12.attn.q.weight", {1, 2}},
+                             {"layers.0.norm.weight", {2}},
+                             {"x.layers.3.attn.q.weight", {1, 2}},
+                             {"embed.weight", {1, 2}}}));
+  EXPECT_EQ(values(*source->tensor("layers.0.norm.weight", {2})), (std::vector<float>{1, 2}));
+  for (const char* other : {"layers.1.attn.q.weight", "mylayers.12.attn.q.weight",
+                            "layers.12.x.attn.q.weight", "attn.q.weight", "12.attn.q.weight"})
+    EXPECT_FALSE(source->check({{other, {1, 2}}})) << other;
+  EXPECT_THAT(stored_names("layers.7.norm.bias", kLayers),
+              testing::ElementsAre("layers.7.norm.bias", "blk.7.attn_norm.bias"));
+}
+
+// Its writers leave out outermost sizes of 1, and only they.
+TEST(CheckpointSource, GgufLacksOutermostOnes) {
+  const TempFolder folder;
+  test::GgufBytes bytes(2);
+  bytes.tensor("pad_token", {4}, 0, 0).tensor("b.weight", {32, 2}, 8, 32).pad().zeros(32 + 68);
+  folder.write("x.gguf", bytes.bytes());
+  const auto source =
+      CheckpointSource::open(Checkpoint::open(folder / "x.gguf").value(), kAliases).value();
+  EXPECT_TRUE(source->check({{"pad_token", {4}}, {"b.weight", {2, 32}}}));
+  EXPECT_TRUE(source->tensor("pad_token", {1, 4}));
+  EXPECT_THAT(source->check({{"pad_token", {4, 1}}}).error().message,
+              HasSubstr("pad_token: found F32 [4], expected F32, F16 or BF16 [4, 1]"));
+  EXPECT_THAT(source->check({{"b.weight", {2, 64}}}).error().message,
+              HasSubstr("b.weight: found Q8_0 [2, 32], expected Q8_0 [2, 64]"));
+  Written file;
+  EXPECT_FALSE(file.tensor("a", DType::kF32, {4}).open()->check({{"a", {1, 4}}}));
 }
 
 TEST(CheckpointSource, Int8LinearsKeepTheirGrid) {
