@@ -46,7 +46,7 @@ void add_part_flags(CLI::App& command, ModelFlags& flags) {
         ->type_name("DIR|FILE");
   };
   add("--transformer", flags.transformer,
-      "The transformer (a folder, a safetensors file or owner/name; others alike)");
+      "The transformer (a folder, a safetensors or GGUF file or owner/name; others alike)");
   command
       .add_option("--unconditional", flags.unconditional,
                   "The unconditional transformer from elsewhere; none: leave it out, for a "

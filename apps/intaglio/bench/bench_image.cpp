@@ -27,8 +27,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct ImageFlags {
-  std::string device = "auto", model = "synthetic:ideogram4", precision = "int8",
-              attention = "auto";
+  ModelFlags model{.model = "synthetic:ideogram4"};
+  std::string device = "auto", precision = "int8", attention = "auto";
   std::vector<std::string> sizes{"1024x1024"};
   std::vector<int64_t> text_tokens{512}, steps{48};
   int count = 3, threads = 0;
@@ -211,8 +211,9 @@ void add_bench_image(CLI::App& bench, Action& action) {
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
       ->type_name("DEVICE")
       ->capture_default_str();
-  command->add_option("--model", flags->model, "A model as `generate` takes it")
+  command->add_option("--model", flags->model.model, "A model as `generate` takes it")
       ->capture_default_str();
+  add_part_flags(*command, flags->model);
   add_precision_flag(*command, flags->precision);
   command
       ->add_option("--attention", flags->attention,

@@ -250,10 +250,9 @@ void add_inspect(CLI::App& app, Action& action) {
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a model or a file holds");
   command
-      ->add_option(
-          "path", flags->path,
-          "Folder of a model or of one part, a .safetensors, .json or .png file, owner/name in the "
-          "Hugging Face cache, or \"mini\"")
+      ->add_option("path", flags->path,
+                   "Folder of a model or of one part, a .safetensors, .gguf, .json or .png file, "
+                   "owner/name in the Hugging Face cache, or \"mini\"")
       ->required()
       ->type_name("FILE|DIR|NAME");
   add_part_flags(*command, flags->parts);

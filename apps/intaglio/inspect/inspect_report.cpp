@@ -39,7 +39,7 @@ void add_file(PartReport& part, const fs::path& path) {
 void set_tensors(PartReport& part, std::vector<const TensorEntry*> tensors) {
   part.tensors = std::move(tensors);
   for (const TensorEntry* tensor : part.tensors)
-    part.parameters += static_cast<uint64_t>(tensor->view.shape.count());
+    part.parameters += static_cast<uint64_t>(tensor->shape().count());
 }
 
 // Scalars and short lists of a config, in the file's words; the settings that tell a model's size.
@@ -136,9 +136,15 @@ Expected<PartReport> json_report(const fs::path& path, const JsonConfig& index) 
   return config_report(path, config, index);
 }
 
-Expected<PartReport> safetensors_report(const fs::path& path) {
-  INTAGLIO_ASSIGN(auto file, SafetensorsFile::open(path));
-  PartReport part{.name = path.filename().string(), .kind = "weights", .detail = "safetensors"};
+bool holds_tensors(const fs::path& path) {
+  return path.extension() == ".safetensors" || path.extension() == ".gguf";
+}
+
+Expected<PartReport> tensors_report(const fs::path& path) {
+  INTAGLIO_ASSIGN(auto file, open_tensor_file(path));
+  PartReport part{.name = path.filename().string(),
+                  .kind = "weights",
+                  .detail = std::string(container_name(file->container()))};
   add_file(part, path);
   std::vector<const TensorEntry*> tensors;
   for (const TensorEntry& tensor : file->tensors()) tensors.push_back(&tensor);
@@ -164,7 +170,9 @@ Expected<PartReport> checkpoint_report(const fs::path& weights) {
   PartReport part{.name = weights.filename().string(), .kind = "weights"};
   for (const auto& file : checkpoint->files()) add_file(part, file->path());
   set_tensors(part, checkpoint->tensors());
-  part.detail = part.files.size() > 1 ? fmt::format("{} shards", part.files.size()) : "safetensors";
+  part.detail = part.files.size() > 1
+                    ? fmt::format("{} shards", part.files.size())
+                    : std::string(container_name(checkpoint->files().front()->container()));
   part.keep_alive = std::move(checkpoint);
   return part;
 }
@@ -270,7 +278,7 @@ Expected<InspectReport> inspect_folder(const ModelPaths& paths) {
     index = std::move(*beside);
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+    if (holds_tensors(entry.path())) files.push_back(entry.path());
   }
   if (error) {
     return make_error(ErrorCode::kIo, "{}: cannot list: {}", folder.string(), error.message());
@@ -286,7 +294,7 @@ Expected<InspectReport> inspect_folder(const ModelPaths& paths) {
   report.kind = "folder";
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files) {
-    Expected<PartReport> part = safetensors_report(file);
+    Expected<PartReport> part = tensors_report(file);
     if (part) {
       report.parts.push_back(std::move(*part));
     } else {
@@ -296,7 +304,7 @@ Expected<InspectReport> inspect_folder(const ModelPaths& paths) {
   if (files.empty()) {
     return make_error(
         ErrorCode::kNotFound,
-        "{}: no model: no model_index.json, config.json, tokenizer.json or safetensors in it",
+        "{}: no model: no model_index.json, config.json, tokenizer.json, safetensors or GGUF in it",
         folder.string());
   }
   return report;
@@ -304,7 +312,7 @@ Expected<InspectReport> inspect_folder(const ModelPaths& paths) {
 
 Expected<PartReport> inspect_file(const fs::path& path) {
   const std::string name = path.filename().string();
-  if (name.ends_with(".safetensors")) return safetensors_report(path);
+  if (holds_tensors(path)) return tensors_report(path);
   if (name.ends_with(".safetensors.index.json")) {
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
     INTAGLIO_ASSIGN(PartReport part, checkpoint_report(folder));
@@ -314,7 +322,7 @@ Expected<PartReport> inspect_file(const fs::path& path) {
   if (name.ends_with(".json")) return json_report(path, no_index());
   if (name.ends_with(".png")) return picture_report(path);
   return make_error(ErrorCode::kBadFormat,
-                    "{}: unknown kind of file; expected .safetensors, .json or .png",
+                    "{}: unknown kind of file; expected .safetensors, .gguf, .json or .png",
                     path.string());
 }
 

@@ -6,9 +6,11 @@
 #include <gtest/gtest.h>
 
 #include "core/files.h"
+#include "io/formats/ggml_blocks.h"
 #include "models/registry.h"
 #include "pipeline/pipeline.h"
 #include "support/tiny_model.h"
+#include "unit/io/gguf_bytes.h"
 
 namespace intaglio {
 namespace {
@@ -125,6 +127,55 @@ TEST(ModelFiles, AreTakenFromElsewhere) {
   EXPECT_EQ(source->info().other_parts.size(), 5u);
   // The hash of the weights does not depend on where they lie.
   EXPECT_EQ(source->hash().value(), open_model({.folder = whole.path()}).value()->hash().value());
+}
+
+// The tensors of a safetensors file as GGUF; those of more dimensions than it allows are left out.
+std::string as_gguf(const std::filesystem::path& path) {
+  const auto file = SafetensorsFile::open(path).value();
+  std::vector<const TensorEntry*> entries;
+  for (const TensorEntry& entry : file->tensors())
+    if (entry.view.shape.rank <= 4) entries.push_back(&entry);
+  test::GgufBytes bytes(entries.size());
+  uint64_t offset = 0;
+  for (const TensorEntry* entry : entries) {
+    std::vector<uint64_t> sizes;
+    for (int i = entry->view.shape.rank; i-- > 0;)
+      sizes.push_back(static_cast<uint64_t>(entry->view.shape[i]));
+    uint32_t type = 0;
+    while (find_ggml_type(type) == nullptr || find_ggml_type(type)->dtype != entry->view.dtype)
+      ++type;
+    bytes.tensor(entry->name, sizes, type, offset);
+    offset += align_up(entry->view.size_bytes(), 32);
+  }
+  for (const TensorEntry* entry : entries) {
+    const Tensor tensor = read_tensor(*entry).value();
+    bytes.pad().data(std::string_view(tensor.view.as<char>(), tensor.view.size_bytes()));
+  }
+  return bytes.bytes();
+}
+
+// The only GGUF file of a part's folder, or one by name: the same weights, the same picture.
+TEST(ModelFiles, MayBeGguf) {
+  const std::vector<float> expected = latents_of({.folder = TinyModel().path()}, 4.0f);
+  const TinyModel whole, model;
+  ModelPaths paths{.folder = whole.path()};
+  for (const auto& [file, given] : {std::pair{kTransformer, &paths.transformer},
+                                    {kUnconditional, &paths.unconditional},
+                                    {kText, &paths.text_encoder},
+                                    {kVae, &paths.vae}}) {
+    const std::string name = std::filesystem::path(file).parent_path().string() + "/any name.gguf";
+    const std::string bytes = as_gguf(model / file);
+    model.remove(file);
+    model.write(name, bytes);
+    *given = model / name;
+  }
+  EXPECT_EQ(latents_of({.folder = model.path()}, 4.0f), expected);
+  EXPECT_EQ(latents_of(paths, 4.0f), expected);
+  model.write("transformer/another.gguf", "GGUF");
+  EXPECT_THAT(problem(model), HasSubstr("more than one variant of the weights"));
+  EXPECT_THAT(problem(model), HasSubstr("another.gguf, any name.gguf, config.json"));
+  model.remove("transformer/any name.gguf");
+  EXPECT_THAT(problem(model), HasSubstr("another.gguf: 4 bytes, too short for GGUF"));
 }
 
 // A file without a config beside it has the model's.
