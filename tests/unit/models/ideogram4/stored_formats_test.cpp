@@ -3,13 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "core/memory.h"
+#include "io/gguf.h"
+#include "io/safetensors.h"
 #include "models/ideogram4/config.h"
 #include "models/ideogram4/transformer.h"
 #include "support/operands.h"
+#include "support/temp_folder.h"
 #include "support/tested_devices.h"
 #include "unit/io/formats/format_files.h"
 
@@ -33,11 +37,12 @@ double relative_difference(const std::vector<float>& got, const std::vector<floa
   return std::sqrt(error / norm);
 }
 
-// A transformer planned and loaded from `path`, in the folder tests/formats.
+// A transformer planned and loaded from `path`, in the folder tests/formats unless it is absolute.
 class Loaded {
  public:
   Loaded(const Context& context, const std::string& path, Precision precision) : context_(context) {
-    const auto checkpoint = Checkpoint::open(test::source_path("tests/formats/" + path)).value();
+    const std::filesystem::path folder = test::source_path("tests/formats");
+    const auto checkpoint = Checkpoint::open(folder / path).value();
     TransformerOptions options{.selection = {.precision = precision}};
     const auto source = Transformer(config(), options).open_source(checkpoint).value();
     options.source = source;
@@ -105,6 +110,8 @@ const Case kDrawn[] = {{"comfy_int8_tensorwise", "model.safetensors", "model"},
                        {"base", "reference", "reference/model"},
                        {"base", "diffusers", "reference/model"},
                        {"base", "reference_mixed_prefixed.safetensors", "reference/model"},
+                       {"base", "../gguf_bf16/sdcpp.gguf", "reference/model"},
+                       {"base", "../gguf_f16/city96.gguf", "reference/model"},
                        {"fp8_plain", "e4m3.safetensors", "e4m3"},
                        {"fp8_plain", "e5m2.safetensors", "e5m2"}};
 
@@ -146,6 +153,10 @@ const Near kNear[] = {{"bnb_int8/model.safetensors", 0.01},
                       {"comfy_nvfp4/model.safetensors", 0.08},
                       {"comfy_quants_int8/model.safetensors", 0.01},
                       {"compressed_tensors_w8a8/model.safetensors", 0.01},
+                      {"gguf_iq4_nl/prefixed.gguf", 0.08},
+                      {"gguf_q4_0/sdcpp.gguf", 0.08},
+                      {"gguf_q8_0/city96.gguf", 0.01},
+                      {"gguf_q8_0/sdcpp.gguf", 0.01},
                       {"quanto_int8/model.safetensors", 0.01},
                       {"sdnq_int8/model", 0.01},
                       {"sdnq_int8_hadamard/model", 0.01},
@@ -167,6 +178,28 @@ TEST(StoredFormats, CheckpointsOfAnyFormatDrawNearTheirSource) {
       }
     }
   });
+}
+
+// Block by block: the same weights, decoded and written as F32, make the same velocity.
+TEST(StoredFormats, BlocksDrawWhatTheirFloatsDraw) {
+  const auto expected = file_at("base/expected.safetensors");
+  for (const std::string path : {"gguf_q8_0/sdcpp.gguf", "gguf_q4_0/sdcpp.gguf"}) {
+    const auto packed = GgufFile::open(test::source_path("tests/formats/" + path)).value();
+    std::vector<std::vector<float>> values;
+    std::vector<TensorEntry> entries;
+    for (const TensorEntry& entry : packed->tensors()) {
+      values.push_back(read_floats(entry).value());
+      entries.push_back({entry.name, {values.back().data(), DType::kF32, entry.shape()}});
+    }
+    const TempFolder folder;
+    ASSERT_TRUE(write_safetensors(folder / "x.safetensors", entries));
+    test::each_device([&](const Context& context, const std::string& device) {
+      SCOPED_TRACE(path + " at " + device);
+      Loaded blocks(context, path, Precision::kFp32);
+      Loaded floats(context, (folder / "x.safetensors").string(), Precision::kFp32);
+      EXPECT_EQ(blocks.velocity(*expected), floats.velocity(*expected));
+    });
+  }
 }
 
 }  // namespace
