@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "core/context.h"
 #include "core/files.h"
 #include "io/formats/stored_weights.h"
+#include "io/json_config.h"
 
 namespace intaglio {
 namespace {
@@ -29,6 +31,23 @@ struct LinearCase {
   std::string file, linear;
   std::string tensor(const char* what) const { return fmt::format("{}/{}/{}", file, linear, what); }
 };
+
+// What the checkpoints of `folder` call linears whose expected values have other names: "names" of
+// its note.json, {"blk.0.attn_q.weight": "layers.0.self_attn.q_proj.weight"}. By those.
+std::map<std::string, std::string> other_names(const fs::path& folder) {
+  constexpr std::string_view kWeight = ".weight";
+  std::map<std::string, std::string> names;
+  const auto note = JsonConfig::open(folder / "note.json");
+  if (!note || !note->contains("names")) return names;
+  for (const auto& [stored, expected] : note->json().at("names").items()) {
+    if (!expected.is_string()) continue;
+    const std::string& name = expected.get_ref<const std::string&>();
+    if (!name.ends_with(kWeight) || !stored.ends_with(kWeight)) continue;
+    names[name.substr(0, name.size() - kWeight.size())] =
+        stored.substr(0, stored.size() - kWeight.size());
+  }
+  return names;
+}
 
 std::vector<LinearCase> linear_cases(const SafetensorsFile& expected) {
   std::vector<LinearCase> cases;
@@ -106,15 +125,15 @@ void read_row(const StoredLinear& linear, int64_t row, std::vector<float>& out) 
   for (size_t c = 0; c < out.size(); ++c) out[c] *= linear.smooth.as<float>()[c];
 }
 
+// `module`: what the checkpoint calls the linear.
 Expected<Errors> compare(const SafetensorsFile& expected, const StoredWeights& weights,
-                         const LinearCase& one, const Context& context) {
+                         const LinearCase& one, std::string_view module, const Context& context) {
   INTAGLIO_ASSIGN(const Numbers w, expected_numbers(expected, one.tensor("W")));
   INTAGLIO_ASSIGN(const Numbers y, expected_numbers(expected, one.tensor("y")));
   const int64_t n = y.shape[1], k = w.shape[1];
   INTAGLIO_ASSIGN(const Numbers x, expected_numbers(expected, fmt::format("x/{}", k)));
   INTAGLIO_ASSIGN(const std::vector<int32_t> rows,
                   expected_rows(expected, one.tensor("rows"), w.shape[0], n));
-  const std::string_view module = without_model_prefix(one.linear);
   const LinearEntry* const entry = weights.find_linear(module);
   if (y.shape[0] != kInputRows || x.shape != Shape{kInputRows, k} ||
       (entry != nullptr && !entry->holds({n, k}))) {
@@ -156,6 +175,7 @@ class FormatVerifier {
 
   Status run_folder(const fs::path& folder) {
     INTAGLIO_ASSIGN(const auto expected, SafetensorsFile::open(folder / kExpected));
+    const std::map<std::string, std::string> others = other_names(folder);
     std::map<std::string, Expected<std::shared_ptr<const StoredWeights>>> opened;
     for (const LinearCase& one : linear_cases(*expected)) {
       INTAGLIO_TRY(check_cancelled(context_));
@@ -164,9 +184,12 @@ class FormatVerifier {
         found = opened.emplace(one.file, open_weights(folder, one.file)).first;
       const std::string name =
           fmt::format("{}/{} {}", folder.filename().string(), one.file, one.linear);
-      const Expected<Errors> errors = found->second
-                                          ? compare(*expected, **found->second, one, context_)
-                                          : tl::unexpected<Error>(found->second.error());
+      const auto other = others.find(one.linear);
+      const std::string_view module = other != others.end() ? std::string_view(other->second)
+                                                            : without_model_prefix(one.linear);
+      const Expected<Errors> errors =
+          found->second ? compare(*expected, **found->second, one, module, context_)
+                        : tl::unexpected<Error>(found->second.error());
       add("weights", name, errors, &Errors::weights, kWeightTolerance);
       add("products", name, errors, &Errors::products, kProductTolerance);
     }
