@@ -87,8 +87,12 @@ Status run_cublaslt_gemm(const Context& context, const FloatGemmDesc& desc,
   const LtShape shape{static_cast<int>(desc.m), static_cast<int>(desc.n), static_cast<int>(desc.k)};
   if (const Status has = prepare_lt_product(context, lt_kind(desc), shape, {}); !has)
     return run_plain_instead(context, desc, args, has.error().message);
-  return run_lt_product(context, lt_kind(desc), shape,
-                        {.a = args.a, .w = args.w, .out = args.out, .bias = args.bias});
+  // The library names a product and refuses to run it where there is a bias of one column.
+  const Status ran = run_lt_product(context, lt_kind(desc), shape,
+                                    {.a = args.a, .w = args.w, .out = args.out, .bias = args.bias});
+  if (!ran && ran.error().code == ErrorCode::kUnsupported)
+    return run_plain_instead(context, desc, args, ran.error().message);
+  return ran;
 }
 
 Refusal sm80_conv2d_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {

@@ -55,7 +55,11 @@ Status run_lt_product(const Context& context, LtKind kind, const LtShape& shape,
   INTAGLIO_ASSIGN(void* const workspace, take_workspace(context, LtProduct::kWorkspaceBytes));
   INTAGLIO_ASSIGN(const LtProduct* const product,
                   products_of(context).find(kind, shape, call.scales));
-  return device_status(product->run(call, workspace, stream_of(context)), "a matrix product");
+  const cudaError_t status = product->run(call, workspace, stream_of(context));
+  if (status == cudaErrorNotSupported)
+    return make_error(ErrorCode::kUnsupported, "a product of {}x{}x{}: cuBLASLt does not run it",
+                      shape.m, shape.n, shape.k);
+  return device_status(status, "a matrix product");
 }
 
 }  // namespace intaglio::cuda::op

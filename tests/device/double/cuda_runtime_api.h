@@ -17,6 +17,7 @@ enum cudaError_t : int {
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureUnjoined = 904,
   cudaErrorStreamCaptureIsolation = 905,
+  cudaErrorNotSupported = 801,
   cudaErrorUnknown = 999,
 };
 
