@@ -138,7 +138,8 @@ TEST(Attention, Int8ScoresMatchTheReference) {
   });
 }
 
-// Where the tokens of the output lie changes no bit of them.
+// Where the tokens of the output lie changes no bit of them; but rows that no longer begin at
+// multiples of 16 bytes have another kernel on a GPU.
 TEST(Attention, OutputTokensMayLieApart) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     for (const AttentionDesc& desc : attention_shapes(dtype)) {
@@ -150,7 +151,12 @@ TEST(Attention, OutputTokensMayLieApart) {
             const std::vector<float> expected = run(implementation, dense, context);
             for (const int64_t gap : {1, 24}) {
               apart.out_gap = gap;
-              EXPECT_EQ(run(implementation, apart, context), expected) << gap;
+              const std::vector<float> found = run(implementation, apart, context);
+              if (context.gpu != nullptr && dtype == DType::kBF16 && gap % 8 != 0) {
+                EXPECT_LE(worst_row_error(desc, found, reference_of(dense)), kBF16Tolerance) << gap;
+              } else {
+                EXPECT_EQ(found, expected) << gap;
+              }
             }
           });
     }

@@ -185,7 +185,9 @@ TEST(float_gemm, too_little_scratch_is_an_error) {
     }
   }
   // All but the reference pack their operands.
-  if (host_cpu_features().isa >= CpuIsa::kAvx2) EXPECT_GE(refused, 1);
+  if (host_cpu_features().isa >= CpuIsa::kAvx2) {
+    EXPECT_GE(refused, 1);
+  }
 }
 
 TEST(float_gemm, refuses_types_it_does_not_know) {

@@ -280,8 +280,8 @@ TEST(StoredLinear, AgreesWithTheProductsOfTheFilesPublisher) {
         if (bias) source.biases = {bias->view};
         const auto made = make_linear(context, LinearKind::kS8, GemmEpilogue::kNone, source);
         ASSERT_TRUE(made) << made.error().message;
-        Rows x(3, entry.k(), 1);
-        x.floats = read_floats(*expected->find("x/" + std::to_string(entry.k()))).value();
+        Rows x(3, entry.k, 1);
+        x.floats = read_floats(*expected->find("x/" + std::to_string(entry.k))).value();
         const std::vector<float> y = read_floats(*own).value();
         EXPECT_LT(difference(run(context, *made, x, DType::kF32), {y.begin(), y.end()}), 1e-3);
         ++compared;
