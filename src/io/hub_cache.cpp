@@ -83,7 +83,8 @@ bool is_hub_name(std::string_view text) {
       !has_revision ||
       (!name.revision.empty() && name.revision.find("..") == std::string::npos &&
        name.revision.front() != '/' && name.revision.find('\0') == std::string::npos);
-  return is_word(name.owner) && is_word(name.name) && revision_fits;
+  const bool is_file = name.name.ends_with(".safetensors") || name.name.ends_with(".gguf");
+  return is_word(name.owner) && is_word(name.name) && revision_fits && !is_file;
 }
 
 std::vector<fs::path> hub_caches() {

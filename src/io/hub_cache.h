@@ -11,7 +11,8 @@
 
 namespace intaglio {
 
-// Whether `text` can be the name of a repository: "owner/name" or "owner/name@revision".
+// Whether `text` can be the name of a repository: "owner/name" or "owner/name@revision", not one
+// that ends as a file of weights does.
 bool is_hub_name(std::string_view text);
 
 // Where caches lie, as the environment says: HF_HUB_CACHE, HF_HOME/hub,

@@ -17,8 +17,9 @@ using ::testing::HasSubstr;
 TEST(HubCache, KnowsNamesOfRepositories) {
   for (const char* name : {"a/b", "ideogram-ai/ideogram-v4", "o/n.1_x@main", "o/n@refs/pr/3"})
     EXPECT_TRUE(is_hub_name(name)) << name;
-  for (const char* name : {"", "a", "a/", "/b", "a/b/c", "../b", "./b", "a/..", "a b/c", "a/b@",
-                           "a/b@../x", "a/b@/x", "a\\b/c", "~/models"})
+  for (const char* name :
+       {"", "a", "a/", "/b", "a/b/c", "../b", "./b", "a/..", "a b/c", "a/b@", "a/b@../x", "a/b@/x",
+        "a\\b/c", "~/models", "a/b.gguf", "a/b.safetensors"})
     EXPECT_FALSE(is_hub_name(name)) << name;
 }
 
