@@ -4,19 +4,16 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <set>
 
 #include "core/atomic_file.h"
 #include "core/out_of_memory.h"
 #include "io/printable.h"
 #include "io/safetensors_header.h"
+#include "io/safetensors_writer.h"
 
 namespace intaglio {
 namespace {
 
-// The format's own limit on the header.
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr uint64_t kLengthBytes = 8;
 
 static_assert(std::endian::native == std::endian::little,
@@ -112,42 +109,7 @@ namespace {
 
 Status write_all(const std::filesystem::path& path, std::span<const TensorEntry> tensors,
                  const std::map<std::string, std::string>& metadata) {
-  std::string header;
-  try {
-    nlohmann::ordered_json json = nlohmann::ordered_json::object();
-    if (!metadata.empty()) json["__metadata__"] = metadata;
-    std::set<std::string_view> names;
-    uint64_t offset = 0;
-    for (const TensorEntry& tensor : tensors) {
-      if (tensor.name == "__metadata__" || !names.insert(tensor.name).second) {
-        return make_error(ErrorCode::kInvalidArgument,
-                          "{}: tensor name \"{}\" is reserved or given twice", path.string(),
-                          printable(tensor.name));
-      }
-      const Shape& shape = tensor.view.shape;
-      const uint64_t end = offset + tensor.view.size_bytes();
-      // Built as a vector: an object here would cost a search per key.
-      json.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
-          tensor.name,
-          nlohmann::ordered_json{
-              {"dtype", dtype_name(tensor.view.dtype)},
-              {"shape", std::vector<int64_t>(shape.dims.begin(), shape.dims.begin() + shape.rank)},
-              {"data_offsets", std::vector<uint64_t>{offset, end}}});
-      offset = end;
-    }
-    header = json.dump();
-  } catch (const std::bad_alloc&) {
-    throw;
-  } catch (const std::exception&) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "{}: a tensor's name or a text of the metadata is not UTF-8", path.string());
-  }
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  if (header.size() > kMaxHeaderBytes) {
-    return make_error(ErrorCode::kInvalidArgument, "{}: header of {} bytes, at most {} allowed",
-                      path.string(), header.size(), kMaxHeaderBytes);
-  }
-
+  INTAGLIO_ASSIGN(const std::string header, safetensors_header(path, tensors, metadata));
   INTAGLIO_ASSIGN(AtomicFile file, AtomicFile::create(path));
   const uint64_t header_bytes = header.size();
   INTAGLIO_TRY(file.write(std::as_bytes(std::span(&header_bytes, 1))));

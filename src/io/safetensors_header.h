@@ -13,6 +13,9 @@
 
 namespace intaglio {
 
+// The format's own limit.
+inline constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+
 struct SafetensorsRecord {
   std::string name;
   DType dtype = DType::kF32;
