@@ -1,0 +1,451 @@
+#include "models/checkpoint_quantizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/parallel_tasks.h"
+#include "io/printable.h"
+#include "io/safetensors_writer.h"
+#include "models/parts/selection.h"
+#include "quant/int8_rows.h"
+
+namespace intaglio {
+namespace {
+
+constexpr std::string_view kWeight = ".weight";
+
+bool ends_with_components(std::string_view name, std::string_view end) {
+  if (!name.ends_with(end)) return false;
+  return name.size() == end.size() || name[name.size() - end.size() - 1] == '.';
+}
+
+// `name` with another end.
+std::string with_end(std::string_view name, std::string_view end, std::string_view other) {
+  return std::string(name.substr(0, name.size() - end.size())) + std::string(other);
+}
+
+// As ComfyUI writes it.
+nlohmann::ordered_json descriptor_json(const Rotation& rotation, bool float_product) {
+  nlohmann::ordered_json json{{"format", "int8_tensorwise"}};
+  if (rotation.kind == RotationKind::kConvRot) {
+    json["convrot"] = true;
+    json["convrot_groupsize"] = rotation.group;
+  }
+  if (float_product) json["full_precision_matrix_mult"] = true;
+  return json;
+}
+
+// Python's separators, as the published writers have them.
+std::string spaced(const nlohmann::ordered_json& json) {
+  std::string text;
+  for (const auto& [key, value] : json.items()) {
+    text += fmt::format("{}\"{}\": {}", text.empty() ? "{" : ", ", key, value.dump());
+  }
+  return text + "}";
+}
+
+Shape with_rows(Shape shape, int64_t rows) {
+  shape.dims[0] = rows;
+  return shape;
+}
+
+TensorEntry entry_of(std::string name, DType dtype, const Shape& shape) {
+  return {.name = std::move(name), .view = {nullptr, dtype, shape}};
+}
+
+}  // namespace
+
+std::vector<CheckpointQuantizer::Canonical> CheckpointQuantizer::canonical(
+    std::string_view module) const {
+  std::vector<Canonical> found;
+  for (const ModuleAlias& alias : modules_.aliases) {
+    if (!ends_with_components(module, alias.stored)) continue;
+    // The stored end of one model may be the whole of another's own name.
+    std::string name = with_end(module, alias.stored, alias.module);
+    found.push_back({std::move(name), alias.part, alias.parts});
+  }
+  if (found.empty()) found.push_back({std::string(module)});
+  return found;
+}
+
+CheckpointQuantizer::Canonical CheckpointQuantizer::target(const std::string& module) const {
+  if (names_ == ModuleNames::kDiffusers) return {module};
+  for (const ModuleAlias& alias : modules_.aliases) {
+    if (ends_with_components(module, alias.module))
+      return {with_end(module, alias.module, alias.stored), alias.part, alias.parts};
+  }
+  constexpr std::string_view kText = "language_model.";
+  if (modules_.part == "text_encoder" && module.starts_with(kText)) return {"model." + module};
+  return {module};
+}
+
+Expected<CheckpointQuantizer> CheckpointQuantizer::plan(
+    std::shared_ptr<const Checkpoint> checkpoint, const QuantizeOptions& options) {
+  CheckpointQuantizer q;
+  q.names_ = options.names;
+  INTAGLIO_ASSIGN(q.stored_, StoredWeights::open(checkpoint));
+  q.checkpoint_ = std::move(checkpoint);
+  INTAGLIO_ASSIGN(q.modules_, find_part_modules(q.stored_->tensors()));
+  INTAGLIO_TRY(q.plan_linears(options));
+  INTAGLIO_TRY(q.check_keep(options));
+  INTAGLIO_TRY(q.plan_others());
+  q.list_outputs();
+  return q;
+}
+
+// Forms that pad their weights do not say by how much: taken where nothing is padded, in the sizes
+// that the model is known in.
+Status CheckpointQuantizer::check_padding(const LinearEntry& entry) const {
+  if (entry.padding == 1) return {};
+  const std::vector<Canonical> own = canonical(entry.name);
+  const auto known =
+      modules_.sizes.find(without_numbers(own.front().module + std::string(kWeight)));
+  const Shape found{entry.n / own.front().parts, entry.k};
+  if (known != modules_.sizes.end() && known->second == found) return {};
+  return make_error(
+      ErrorCode::kUnsupported,
+      "{}: {}: found a weight {} in a form that pads to multiples of {}, expected the "
+      "{} of {}: without the model's config its own size is not known",
+      stored_->tensors().path(), printable(entry.name), to_string(found), entry.padding,
+      known == modules_.sizes.end() ? "weight" : to_string(known->second), modules_.model);
+}
+
+Status CheckpointQuantizer::plan_linears(const QuantizeOptions& options) {
+  // By the new file's name: the pieces by their place in it, and all names of the module.
+  struct Target {
+    std::map<int, Piece> pieces;
+    std::vector<std::string> names;
+    int parts = 1;
+  };
+  std::map<std::string, Target> targets;
+  for (const auto& [module, entry] : stored_->linears()) {
+    INTAGLIO_TRY(check_padding(entry));
+    for (const Canonical& own : canonical(module)) {
+      if (entry.n % own.parts != 0) {
+        return make_error(ErrorCode::kBadFormat,
+                          "{}: {}.weight: {} rows, expected a multiple of {}",
+                          stored_->tensors().path(), printable(module), entry.n, own.parts);
+      }
+      const int64_t rows = entry.n / own.parts;
+      const Canonical to = target(own.module);
+      Target& one = targets[to.module];
+      one.parts = to.parts;
+      one.pieces[to.part] = {module, own.part * rows, rows};
+      for (const std::string& name : {module, own.module, to.module}) one.names.push_back(name);
+    }
+  }
+  for (auto& [name, one] : targets) {
+    Linear linear{.name = name, .pieces = {}};
+    const LinearEntry* first = nullptr;
+    for (const auto& [part, piece] : one.pieces) {
+      const LinearEntry* const entry = stored_->find_linear(piece.module);
+      if (first == nullptr) first = entry;
+      if (entry->k != first->k) {
+        return make_error(ErrorCode::kBadFormat, "{}: {}.weight has {} columns, {}.weight {}",
+                          stored_->tensors().path(), printable(piece.module), entry->k,
+                          printable(first->name), first->k);
+      }
+      linear.pieces.push_back(piece);
+      linear.n += piece.count;
+      linear.float_product |= entry->float_product;
+    }
+    if (static_cast<int>(one.pieces.size()) != one.parts) {
+      return make_error(ErrorCode::kBadFormat, "{}: {}: {} of its {} parts are there",
+                        stored_->tensors().path(), printable(name), one.pieces.size(), one.parts);
+    }
+    linear.k = first->k;
+    INTAGLIO_TRY(finish_linear(linear, std::move(one.names), options));
+    linears_.push_back(std::move(linear));
+  }
+  return {};
+}
+
+// Whether it is quantized, and what its file's type is.
+Status CheckpointQuantizer::finish_linear(Linear& linear, std::vector<std::string> names,
+                                          const QuantizeOptions& options) {
+  const bool is_meant = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return modules_.quantized.contains(without_numbers(name));
+  });
+  const bool is_kept = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return std::any_of(options.keep.begin(), options.keep.end(),
+                       [&](const std::string& pattern) { return name_matches(pattern, name); });
+  });
+  if (is_meant) linear_names_.insert(names.begin(), names.end());
+  linear.quantized = is_meant && !is_kept;
+  if (linear.quantized) {
+    if (options.scheme == QuantizeScheme::kConvRot)
+      linear.rotation = largest_rotation(linear.k, options.group);
+    linear.descriptor = spaced(descriptor_json(linear.rotation, linear.float_product));
+    return {};
+  }
+  // What was stored in fewer bits has none more to lose than bf16 takes.
+  const auto type_of = [&](const Piece& piece) {
+    const LinearEntry& entry = *stored_->find_linear(piece.module);
+    return entry.is_quantized() ? DType::kBF16 : entry.values->view.dtype;
+  };
+  linear.floats = type_of(linear.pieces.front());
+  for (const Piece& piece : linear.pieces)
+    if (type_of(piece) != linear.floats) linear.floats = DType::kF32;
+  return {};
+}
+
+Status CheckpointQuantizer::check_keep(const QuantizeOptions& options) const {
+  for (const std::string& pattern : options.keep) {
+    if (std::any_of(linear_names_.begin(), linear_names_.end(),
+                    [&](const std::string& name) { return name_matches(pattern, name); }))
+      continue;
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "keep: \"{}\" matches none of the {} linears that would be quantized, e.g. {}",
+        printable(pattern), linears_.size(),
+        linear_names_.empty() ? "none" : printable(*linear_names_.begin()));
+  }
+  return {};
+}
+
+// Its weight, or what a format puts beside or in place of it.
+bool CheckpointQuantizer::is_output_of_linear(std::string_view name) const {
+  for (size_t dot = name.rfind('.'); dot != std::string_view::npos && dot > 0;
+       dot = name.rfind('.', dot - 1)) {
+    if (stored_->find_linear(name.substr(0, dot)) == nullptr) continue;
+    const std::string_view leaf = name.substr(dot + 1);
+    if (leaf == "weight") return true;
+    static const std::vector<std::string_view> parts = linear_parts();
+    return leaf.starts_with("weight.") ||
+           std::find(parts.begin(), parts.end(), leaf) != parts.end();
+  }
+  return false;
+}
+
+Status CheckpointQuantizer::plan_others() {
+  struct Target {
+    std::map<int, Other::Part> parts;
+    int count = 1;
+  };
+  std::map<std::string, Target> targets;
+  const std::vector<std::string_view> markers = checkpoint_markers();
+  for (const auto& [name, entry] : stored_->tensors().tensors()) {
+    const bool is_marker = std::find(markers.begin(), markers.end(), name) != markers.end();
+    if (is_marker || !entry->foreign.empty() || is_output_of_linear(name)) continue;
+    const size_t dot = name.rfind('.');
+    const std::string module = dot == std::string::npos ? name : name.substr(0, dot);
+    const std::string leaf = dot == std::string::npos ? "" : name.substr(dot);
+    for (const Canonical& own : canonical(module)) {
+      const int64_t rows = entry->view.shape.rank > 0 ? entry->view.shape[0] : 0;
+      if (own.parts > 1 && (rows == 0 || rows % own.parts != 0)) {
+        return make_error(ErrorCode::kBadFormat, "{}: {}: found {}, expected rows in thirds",
+                          stored_->tensors().path(), printable(name), type_and_shape(*entry));
+      }
+      const Canonical to = target(own.module);
+      Target& one = targets[to.module + leaf];
+      one.count = to.parts;
+      const int64_t count = own.parts > 1 || to.parts > 1 ? rows / own.parts : 0;
+      one.parts[to.part] = {entry, own.part * count, count};
+    }
+  }
+  for (auto& [name, one] : targets) {
+    Other other{.name = name, .parts = {}, .dtype = DType::kF32, .shape = {}};
+    const TensorEntry& first = *one.parts.begin()->second.entry;
+    int64_t rows = 0;
+    for (const auto& [at, part] : one.parts) {
+      if (part.entry->view.dtype != first.view.dtype) {
+        return make_error(ErrorCode::kBadFormat, "{}: {} is {}, {} is {}",
+                          stored_->tensors().path(), printable(part.entry->name),
+                          type_and_shape(*part.entry), printable(first.name),
+                          type_and_shape(first));
+      }
+      other.parts.push_back(part);
+      rows += part.count;
+    }
+    if (static_cast<int>(one.parts.size()) != one.count) {
+      return make_error(ErrorCode::kBadFormat, "{}: {}: {} of its {} parts are there",
+                        stored_->tensors().path(), printable(name), one.parts.size(), one.count);
+    }
+    const bool is_fp8 = is_read_as_floats(first) && !is_weight_float(first);
+    other.dtype = is_fp8 ? DType::kF32 : first.view.dtype;
+    other.shape = rows > 0 ? with_rows(first.view.shape, rows) : first.view.shape;
+    others_.push_back(std::move(other));
+  }
+  return {};
+}
+
+void CheckpointQuantizer::add_output(Role role, size_t index, TensorEntry entry) {
+  outputs_.push_back({role, index});
+  entries_.push_back(std::move(entry));
+}
+
+// Descriptors, whose lengths are odd, come last: what stands before them is aligned as well as it
+// can be.
+void CheckpointQuantizer::list_outputs() {
+  std::string layers;
+  for (size_t i = 0; i < linears_.size(); ++i) {
+    const Linear& linear = linears_[i];
+    const std::string name = linear.name + std::string(kWeight);
+    const Shape shape{linear.n, linear.k};
+    add_output(Role::kWeight, i,
+               entry_of(name, linear.quantized ? DType::kI8 : linear.floats, shape));
+    if (!linear.quantized) continue;
+    add_output(Role::kScales, i, entry_of(name + "_scale", DType::kF32, Shape{linear.n, 1}));
+    layers += fmt::format("{}{}: {}", layers.empty() ? "" : ", ",
+                          nlohmann::json(linear.name).dump(), linear.descriptor);
+  }
+  for (size_t i = 0; i < others_.size(); ++i)
+    add_output(Role::kOther, i, entry_of(others_[i].name, others_[i].dtype, others_[i].shape));
+  for (size_t i = 0; i < linears_.size(); ++i) {
+    if (!linears_[i].quantized) continue;
+    const auto length = static_cast<int64_t>(linears_[i].descriptor.size());
+    add_output(Role::kDescriptor, i,
+               entry_of(linears_[i].name + ".comfy_quant", DType::kU8, Shape{length}));
+  }
+  metadata_ = {{"format", "pt"}, {"quantized_by", "intaglio"}};
+  if (!layers.empty()) {
+    metadata_["_quantization_metadata"] =
+        fmt::format("{{\"format_version\": \"1.0\", \"layers\": {{{}}}}}", layers);
+  }
+}
+
+Expected<CheckpointQuantizer::Numbers> CheckpointQuantizer::numbers(const Context& context,
+                                                                    const Linear& linear) const {
+  const auto k = static_cast<size_t>(linear.k);
+  const size_t row_bytes = k * (linear.quantized ? 1 : dtype_size(linear.floats));
+  Numbers out;
+  out.values.resize(static_cast<size_t>(linear.n) * row_bytes);
+  if (linear.quantized) out.scales.resize(static_cast<size_t>(linear.n));
+  std::byte* values = out.values.data();
+  float* scales = out.scales.data();
+  for (const Piece& piece : linear.pieces) {
+    INTAGLIO_ASSIGN(const LoadedLinear loaded,
+                    stored_->linear(piece.module, &context, {piece.first, piece.count, linear.k}));
+    const StoredLinear& w = loaded.linear;
+    const bool is_float = w.encoding == Encoding::kFloat;
+    // In its grid already.
+    const bool is_same =
+        linear.quantized && !is_float && w.rotation == linear.rotation && w.smooth.data == nullptr;
+    const bool is_raw =
+        is_float && !w.decoded && (linear.quantized || w.values.dtype == linear.floats);
+    constexpr int64_t kPieceElements = 256 << 10;
+    const int64_t grain = std::max<int64_t>(1, kPieceElements / linear.k);
+    INTAGLIO_TRY(parallel_tasks(context, piece.count, grain, [&](int64_t begin, int64_t end, int) {
+      std::vector<float> row(k), work(k);
+      for (int64_t r = begin; r < end; ++r) {
+        std::byte* const to = values + static_cast<size_t>(r) * row_bytes;
+        const size_t stored_bytes = k * dtype_size(w.values.dtype);
+        const std::byte* const from =
+            w.values.as<std::byte>() + static_cast<size_t>(r) * stored_bytes;
+        if (is_same) {
+          std::memcpy(to, from, k);
+          scales[r] = w.scales.as<float>()[r];
+        } else if (linear.quantized) {
+          if (!is_raw) dequantize_row(w, r, row.data());
+          quantize_stored_row(is_raw ? from : reinterpret_cast<const std::byte*>(row.data()),
+                              is_raw ? w.values.dtype : DType::kF32, linear.k, linear.rotation,
+                              work.data(), reinterpret_cast<int8_t*>(to), scales + r);
+        } else if (is_raw) {
+          std::memcpy(to, from, row_bytes);
+        } else {
+          dequantize_row(w, r, row.data());
+          if (linear.floats == DType::kF32) {
+            std::memcpy(to, row.data(), row_bytes);
+          } else {
+            for (size_t c = 0; c < k; ++c) {
+              const BFloat16 rounded(row[c]);
+              std::memcpy(to + c * sizeof(rounded), &rounded, sizeof(rounded));
+            }
+          }
+        }
+      }
+    }));
+    values += static_cast<size_t>(piece.count) * row_bytes;
+    if (linear.quantized) scales += piece.count;
+  }
+  return out;
+}
+
+Expected<std::vector<std::byte>> CheckpointQuantizer::bytes_of(const Other& other) const {
+  std::vector<std::byte> bytes;
+  for (const Other::Part& part : other.parts) {
+    Tensor tensor;
+    if (is_read_as_floats(*part.entry)) {
+      INTAGLIO_ASSIGN(tensor, stored_->tensor(std::string(without_model_prefix(part.entry->name))));
+    } else {
+      INTAGLIO_ASSIGN(tensor, read_tensor(*part.entry));
+    }
+    const auto* begin = tensor.view.as<std::byte>();
+    size_t size = tensor.view.size_bytes();
+    if (part.count > 0) {
+      const size_t row = size / static_cast<size_t>(tensor.view.shape[0]);
+      begin += static_cast<size_t>(part.first) * row;
+      size = static_cast<size_t>(part.count) * row;
+    }
+    bytes.insert(bytes.end(), begin, begin + size);
+  }
+  return bytes;
+}
+
+// The files that the numbers come from; what is made of them the new file's header says.
+std::string CheckpointQuantizer::job() const {
+  std::string text;
+  for (const auto& file : checkpoint_->files()) {
+    std::error_code ignored;
+    const std::filesystem::path path = std::filesystem::absolute(file->path(), ignored);
+    text += fmt::format("{}\n{}\n{}\n", path.string(), std::filesystem::file_size(path, ignored),
+                        std::filesystem::last_write_time(path, ignored).time_since_epoch().count());
+  }
+  return text;
+}
+
+Expected<std::string> CheckpointQuantizer::identity() const {
+  INTAGLIO_ASSIGN(const std::string header,
+                  safetensors_header(checkpoint_->path(), entries_, metadata_));
+  return job() + header;
+}
+
+Expected<QuantizeReport> CheckpointQuantizer::write(const Context& context,
+                                                    const std::filesystem::path& target,
+                                                    const Progress& progress) const {
+  INTAGLIO_ASSIGN(SafetensorsWriter writer,
+                  SafetensorsWriter::begin(target, entries_, metadata_, job(), context.cancel));
+  QuantizeReport report{.resumed = writer.next() > 0};
+  const auto all = static_cast<int64_t>(outputs_.size());
+  size_t held = linears_.size();  // whose numbers are in memory
+  Numbers numbers_held;
+  while (writer.next() < outputs_.size()) {
+    INTAGLIO_TRY(check_cancelled(context));
+    progress(static_cast<int64_t>(writer.next()), all);
+    const Output& output = outputs_[writer.next()];
+    if (output.role == Role::kOther) {
+      INTAGLIO_ASSIGN(const std::vector<std::byte> bytes, bytes_of(others_[output.index]));
+      INTAGLIO_TRY(writer.write(bytes));
+      continue;
+    }
+    const Linear& linear = linears_[output.index];
+    if (output.role == Role::kDescriptor) {
+      INTAGLIO_TRY(writer.write(std::as_bytes(std::span(linear.descriptor))));
+      continue;
+    }
+    if (held != output.index) {
+      numbers_held = {};
+      INTAGLIO_ASSIGN(numbers_held, numbers(context, linear));
+      held = output.index;
+    }
+    INTAGLIO_TRY(output.role == Role::kWeight
+                     ? writer.write(numbers_held.values)
+                     : writer.write(std::as_bytes(std::span(numbers_held.scales))));
+  }
+  INTAGLIO_TRY(writer.commit());
+  progress(all, all);
+  for (const Linear& linear : linears_) {
+    report.quantized += linear.quantized;
+    report.turned += linear.rotation.kind != RotationKind::kNone;
+    report.floats += !linear.quantized;
+  }
+  std::error_code ignored;
+  report.bytes = std::filesystem::file_size(target, ignored);
+  return report;
+}
+
+}  // namespace intaglio

@@ -1,0 +1,137 @@
+// A checkpoint of any format, as int8 rows that ComfyUI and this engine read (io/formats/comfy.h).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/context.h"
+#include "core/status.h"
+#include "io/formats/stored_weights.h"
+#include "models/part_modules.h"
+
+namespace intaglio {
+
+enum class QuantizeScheme {
+  kRow,     // a scale a row
+  kConvRot  // the same of rows that are turned first (quant/rotation.h)
+};
+
+enum class ModuleNames {
+  kComfy,     // of the models' publishers and ComfyUI: q, k and v fused
+  kDiffusers  // of diffusers: apart
+};
+
+struct QuantizeOptions {
+  QuantizeScheme scheme = QuantizeScheme::kConvRot;
+  // kConvRot: each linear's group is the largest of 4^n up to this one that divides its columns; a
+  // linear that none divides is not turned.
+  int64_t group = 256;
+  ModuleNames names = ModuleNames::kComfy;
+  // Patterns of linears that stay floats, by any of their names.
+  std::vector<std::string> keep{};
+};
+
+struct QuantizeReport {
+  int64_t quantized = 0, turned = 0, floats = 0;  // linears
+  uint64_t bytes = 0;                             // of the file
+  bool resumed = false;
+};
+
+class CheckpointQuantizer {
+ public:
+  // Plans every tensor of the new file; reads no weight. kInvalidArgument for a pattern of `keep`
+  // that nothing matches, kBadFormat where q, k and v do not fit together, kUnsupported for
+  // checkpoints of no known model.
+  static Expected<CheckpointQuantizer> plan(std::shared_ptr<const Checkpoint> checkpoint,
+                                            const QuantizeOptions& options);
+
+  const PartModules& modules() const { return modules_; }
+  const Checkpoint& source() const { return *checkpoint_; }
+  // Equal texts: equal files.
+  Expected<std::string> identity() const;
+
+  // Called with tensors done and all of them.
+  using Progress = std::function<void(int64_t, int64_t)>;
+  // Writes the file, or goes on with one that an earlier call was ended in (SafetensorsWriter). One
+  // linear at a time is in memory; rows are shared among the context's threads.
+  Expected<QuantizeReport> write(const Context& context, const std::filesystem::path& target,
+                                 const Progress& progress) const;
+
+ private:
+  // Rows of a tensor of the checkpoint.
+  struct Piece {
+    std::string module;
+    int64_t first = 0, count = 0;
+  };
+  struct Linear {
+    std::string name;
+    std::vector<Piece> pieces;
+    int64_t n = 0, k = 0;
+    bool quantized = false, float_product = false;
+    Rotation rotation = {};
+    DType floats = DType::kBF16;  // unless quantized
+    std::string descriptor = {};
+  };
+  // Rows of tensors that are no linear's weight, one after the other, as they are stored.
+  struct Other {
+    std::string name;
+    struct Part {
+      const TensorEntry* entry;
+      int64_t first, count;  // of the first dimension; all of it where that is 0
+    };
+    std::vector<Part> parts;
+    DType dtype;
+    Shape shape;
+  };
+  // What a tensor of the new file is made of: index of `linears_` or `others_`.
+  enum class Role { kWeight, kScales, kDescriptor, kOther };
+  struct Output {
+    Role role;
+    size_t index;
+  };
+  // A module under the model's own name: all of the stored one, or a part of its rows.
+  struct Canonical {
+    std::string module;
+    int part = 0, parts = 1;
+  };
+  struct Numbers {
+    std::vector<std::byte> values;
+    std::vector<float> scales;
+  };
+
+  CheckpointQuantizer() = default;
+  std::vector<Canonical> canonical(std::string_view module) const;
+  Canonical target(const std::string& module) const;
+  Status plan_linears(const QuantizeOptions& options);
+  Status check_padding(const LinearEntry& entry) const;
+  Status plan_others();
+  Status finish_linear(Linear& linear, std::vector<std::string> names,
+                       const QuantizeOptions& options);
+  Status check_keep(const QuantizeOptions& options) const;
+  bool is_output_of_linear(std::string_view name) const;
+  void add_output(Role role, size_t index, TensorEntry entry);
+  void list_outputs();
+  Expected<Numbers> numbers(const Context& context, const Linear& linear) const;
+  Expected<std::vector<std::byte>> bytes_of(const Other& other) const;
+  std::string job() const;
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::shared_ptr<const StoredWeights> stored_;
+  PartModules modules_;
+  ModuleNames names_ = ModuleNames::kComfy;
+  std::vector<Linear> linears_;
+  std::vector<Other> others_;
+  std::vector<Output> outputs_;
+  std::vector<TensorEntry> entries_;  // of outputs_
+  std::map<std::string, std::string> metadata_;
+  std::set<std::string> linear_names_;  // all names of linears, for `keep`
+};
+
+}  // namespace intaglio

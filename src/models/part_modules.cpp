@@ -1,0 +1,108 @@
+#include "models/part_modules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "io/printable.h"
+#include "models/registry.h"
+
+namespace intaglio {
+namespace {
+
+constexpr std::string_view kWeight = ".weight";
+
+// A tensor under all its names.
+using TensorNames = std::vector<std::vector<std::string>>;
+
+void add_names(const TensorShapes& shapes, std::span<const ModuleAlias> aliases, TensorNames& all) {
+  for (const auto& [name, shape] : shapes) {
+    std::vector<std::string> names;
+    for (const std::string& stored : stored_names(name, aliases))
+      names.push_back(without_numbers(stored));
+    if (std::find(all.begin(), all.end(), names) == all.end()) all.push_back(std::move(names));
+  }
+}
+
+bool has_all(const std::set<std::string>& found, const TensorNames& needed) {
+  return std::all_of(needed.begin(), needed.end(), [&](const auto& names) {
+    return std::any_of(names.begin(), names.end(),
+                       [&](const std::string& name) { return found.contains(name); });
+  });
+}
+
+void take_sizes(const TensorShapes& shapes, PartModules& part) {
+  for (const auto& [name, shape] : shapes) part.sizes.emplace(without_numbers(name), shape);
+}
+
+// All projections of the layers.
+void take_text_linears(const TensorShapes& shapes, PartModules& part) {
+  for (const auto& [name, shape] : shapes) {
+    if (name.ends_with("_proj.weight") && shape.rank == 2)
+      part.quantized.insert(without_numbers(name.substr(0, name.size() - kWeight.size())));
+  }
+}
+
+}  // namespace
+
+std::string without_numbers(std::string_view name) {
+  std::string result;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    const std::string_view item = name.substr(begin, end - begin);
+    const bool is_number =
+        !item.empty() && item.find_first_not_of("0123456789") == std::string_view::npos;
+    if (begin > 0) result += '.';
+    result += is_number ? "*" : item;
+    begin = end + 1;
+  }
+  return result;
+}
+
+Expected<PartModules> find_part_modules(const TensorSet& tensors) {
+  std::set<std::string> found;
+  for (const auto& [name, entry] : tensors.tensors()) found.insert(without_numbers(name));
+  for (const std::string_view name : synthetic_model_names()) {
+    INTAGLIO_ASSIGN(const std::shared_ptr<const Model> model, synthetic_model(name));
+    for (int which = 0; which < model->transformers(); ++which) {
+      const std::unique_ptr<Transformer> transformer = model->transformer(which, {});
+      TensorNames needed;
+      add_names(transformer->tensor_shapes(), transformer->aliases(), needed);
+      if (!has_all(found, needed)) continue;
+      PartModules part{.part = "transformer",
+                       .model = std::string(name),
+                       .quantized = {},
+                       .sizes = {},
+                       .aliases = transformer->aliases()};
+      take_sizes(transformer->tensor_shapes(), part);
+      for (const std::string& linear : transformer->quantized_linears())
+        part.quantized.insert(without_numbers(linear));
+      return part;
+    }
+    for (const char* const prefix : qwen3::kWeightPrefixes) {
+      const TensorShapes shapes = qwen3::text_encoder_tensor_shapes(model->text_config(), prefix);
+      TensorNames needed;
+      add_names(shapes, {}, needed);
+      if (!has_all(found, needed)) continue;
+      PartModules part{.part = "text_encoder",
+                       .model = std::string(name),
+                       .quantized = {},
+                       .sizes = {},
+                       .aliases = {}};
+      take_sizes(shapes, part);
+      take_text_linears(shapes, part);
+      return part;
+    }
+  }
+  std::string some;
+  int shown = 0;
+  for (const std::string& name : found) {
+    if (++shown > 5) break;
+    some += fmt::format("{}{}", some.empty() ? "" : ", ", printable(name, 80));
+  }
+  return make_error(ErrorCode::kUnsupported,
+                    "{}: neither a transformer nor a text encoder of a model known here; it has {}",
+                    tensors.path(), found.empty() ? "no tensor" : some);
+}
+
+}  // namespace intaglio
