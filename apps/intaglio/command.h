@@ -29,6 +29,7 @@ void add_inspect(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_tune(CLI::App& app, Action& action);
 void add_map(CLI::App& app, Action& action);
+void add_quantize(CLI::App& app, Action& action);
 
 // The exit code an error stands for.
 int exit_code_of(const Error& error);

@@ -81,6 +81,7 @@ int run(int argc, char** argv) {
   add_bench(app, action);
   add_tune(app, action);
   add_map(app, action);
+  add_quantize(app, action);
 
   const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   const ArgumentCheck check = check_arguments(app, words);

@@ -10,6 +10,7 @@
 #include "command.h"
 #include "console.h"
 #include "core/memory_info.h"
+#include "inspect/inspect_linears.h"
 #include "inspect/inspect_report.h"
 #include "io/hub_cache.h"
 #include "io/printable.h"
@@ -128,6 +129,13 @@ std::string short_json(const ordered_json& value) {
   return printable(value.dump(-1, ' ', false, ordered_json::error_handler_t::replace), 300);
 }
 
+void print_linear(const LinearReport& linear) {
+  print(Stream::kOut, "    {}  {}{}\n", printable(linear.name), linear.stored_as,
+        linear.has_scales ? fmt::format("  {:.3g} {:.3g} {:.3g}", linear.least_scale,
+                                        linear.median_scale, linear.largest_scale)
+                          : "");
+}
+
 void print_part(const PartReport& part, bool all) {
   print(Stream::kOut, "{}: {}{}{}\n", printable(part.name), part.kind,
         part.detail.empty() ? "" : ", ", printable(part.detail));
@@ -150,6 +158,10 @@ void print_part(const PartReport& part, bool all) {
   if (!part.tensors.empty()) {
     print(Stream::kOut, "  tensors:\n");
     print_tensors(part.tensors, all);
+  }
+  if (all && !part.linears.empty()) {
+    print(Stream::kOut, "  linears, by their scales (least, median, largest):\n");
+    for (const LinearReport& linear : part.linears) print_linear(linear);
   }
   if (!part.unused.empty()) {
     print(Stream::kOut, "  not used by the engine ({} of {} tensors):\n", part.unused.size(),
@@ -205,6 +217,7 @@ int print_report_json(const InspectReport& report) {
     if (part.kind == "weights") {
       item["parameters"] = part.parameters;
       item["tensors"] = tensors_json(part.tensors);
+      if (!part.linears.empty()) item["linears"] = linears_json(part.linears);
     }
     if (part.knows_use) {
       item["unused_tensors"] = ordered_json::array();

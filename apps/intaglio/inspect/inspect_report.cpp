@@ -7,6 +7,7 @@
 #include <array>
 #include <map>
 
+#include "inspect/inspect_linears.h"
 #include "inspect/inspect_settings.h"
 #include "io/checkpoint.h"
 #include "io/formats/tensor_set.h"
@@ -149,7 +150,11 @@ Expected<PartReport> tensors_report(const fs::path& path) {
   std::vector<const TensorEntry*> tensors;
   for (const TensorEntry& tensor : file->tensors()) tensors.push_back(&tensor);
   set_tensors(part, std::move(tensors));
-  if (!file->metadata().empty()) part.facts["metadata"] = file->metadata();
+  add_linear_facts(StoredWeights::open(file), part);
+  std::map<std::string, std::string> metadata = file->metadata();
+  // The linears say it, one by one.
+  if (!part.linears.empty()) metadata.erase("_quantization_metadata");
+  if (!metadata.empty()) part.facts["metadata"] = metadata;
   part.keep_alive = std::move(file);
   return part;
 }
@@ -173,6 +178,7 @@ Expected<PartReport> checkpoint_report(const fs::path& weights) {
   part.detail = part.files.size() > 1
                     ? fmt::format("{} shards", part.files.size())
                     : std::string(container_name(checkpoint->files().front()->container()));
+  add_linear_facts(StoredWeights::open(checkpoint), part);
   part.keep_alive = std::move(checkpoint);
   return part;
 }
@@ -185,6 +191,7 @@ Expected<PartReport> part_report(const PartFiles& files, const std::string& name
   PartReport summary = config_report(files.config, config, index);
   part.name = name;
   part.detail = summary.detail;
+  if (part.facts.is_object()) summary.facts.update(part.facts);
   part.facts = std::move(summary.facts);
   if (const auto used = used_tensors(part.name, config, index)) {
     part.knows_use = true;

@@ -13,6 +13,15 @@
 
 namespace intaglio::cli {
 
+// A linear of quantized weights.
+struct LinearReport {
+  std::string name = {};
+  std::string stored_as = {};  // "int8 rows turned by 256", "BF16"
+  int64_t n = 0, k = 0;
+  bool has_scales = false;
+  float least_scale = 0.0f, median_scale = 0.0f, largest_scale = 0.0f;
+};
+
 // A file or one part of a model.
 struct PartReport {
   std::string name = {};    // "transformer", or the file's name
@@ -23,6 +32,7 @@ struct PartReport {
   uint64_t parameters = 0;
   std::vector<const TensorEntry*> tensors = {};
   std::vector<const TensorEntry*> unused = {};  // by the engine
+  std::vector<LinearReport> linears = {};       // of quantized weights
   bool knows_use = false;                       // false: `unused` says nothing
   nlohmann::ordered_json facts =
       {};  // kind-specific: config, metadata, tokenizer counts, text chunks

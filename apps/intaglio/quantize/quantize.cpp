@@ -1,0 +1,343 @@
+// `intaglio quantize`: a checkpoint of any format as int8 that ComfyUI and this engine read.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "argument_values.h"
+#include "command.h"
+#include "console.h"
+#include "core/memory_info.h"
+#include "interrupt.h"
+#include "io/hub_cache.h"
+#include "io/printable.h"
+#include "model_flags.h"
+#include "models/checkpoint_quantizer.h"
+#include "options.h"
+#include "pipeline/device.h"
+#include "progress.h"
+#include "quantize/model_copy.h"
+#include "run_files.h"
+
+namespace intaglio::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+struct QuantizeFlags {
+  std::string source, target;
+  std::string scheme = "convrot", format = "auto";
+  std::string group = "256";
+  std::vector<std::string> parts, keep;
+  bool overwrite = false, json = false;
+  int threads = 0;
+};
+
+const std::vector<std::string> kSchemes{"row", "convrot"};
+const std::vector<std::string> kFormats{"auto", "comfy", "diffusers"};
+const std::vector<std::string> kGroups{"16", "64", "256", "1024", "4096"};
+
+// A part and its folder in a model of the diffusers layout.
+struct PartFolder {
+  std::string part, folder, stem;
+};
+const std::vector<PartFolder> kParts{
+    {"transformer", "transformer", "diffusion_pytorch_model"},
+    {"unconditional", "unconditional_transformer", "diffusion_pytorch_model"},
+    {"text_encoder", "text_encoder", "model"}};
+
+// One file to write.
+struct Job {
+  std::string part;
+  fs::path target;  // within the folder that is written, if one is
+  CheckpointQuantizer quantizer;
+};
+
+struct Run {
+  QuantizeFlags flags;
+  fs::path source;
+  bool is_model = false, to_folder = false;
+  std::vector<PartFolder> parts;  // of a model
+  std::set<std::string> folders;  // of the parts that are quantized
+  std::vector<Job> jobs;
+  ordered_json reports = ordered_json::array();
+};
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+Expected<fs::path> find_source(const std::string& name) {
+  if (is_there(name)) return fs::path(name);
+  if (name == "mini" || is_hub_name(name)) return resolve_model(name);
+  return make_error(ErrorCode::kNotFound, "{}: no such file or folder", name);
+}
+
+Status choose_parts(Run& run) {
+  if (!run.is_model) {
+    if (run.flags.parts.empty()) return {};
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--parts: {} is no model (there is no model_index.json in it), so it is one "
+                      "part itself",
+                      run.source.string());
+  }
+  std::vector<std::string> names = run.flags.parts;
+  if (names.empty()) {
+    names = {"transformer"};
+    if (run.to_folder && is_there(run.source / "unconditional_transformer"))
+      names.push_back("unconditional");
+  }
+  for (const PartFolder& part : kParts) {
+    if (std::find(names.begin(), names.end(), part.part) == names.end()) continue;
+    if (!is_there(run.source / part.folder))
+      return make_error(ErrorCode::kNotFound, "{}: no such folder; --parts names {}",
+                        (run.source / part.folder).string(), part.part);
+    run.parts.push_back(part);
+  }
+  if (run.to_folder || run.parts.size() == 1) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--parts: a file of --format comfy holds one part, found {}",
+                    fmt::join(names, ","));
+}
+
+Status add_job(Run& run, const std::string& part, const fs::path& weights, const fs::path& target) {
+  const QuantizeFlags& flags = run.flags;
+  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(weights));
+  Expected<CheckpointQuantizer> quantizer = CheckpointQuantizer::plan(
+      std::move(checkpoint),
+      {.scheme = flags.scheme == "row" ? QuantizeScheme::kRow : QuantizeScheme::kConvRot,
+       .group = *whole_number(flags.group),
+       .names = run.to_folder ? ModuleNames::kDiffusers : ModuleNames::kComfy,
+       .keep = flags.keep});
+  if (!quantizer) return tl::unexpected<Error>(quantizer.error());
+  const std::string name = part.empty() ? quantizer->modules().part : part;
+  run.jobs.push_back({name, target, std::move(*quantizer)});
+  return {};
+}
+
+Status plan_jobs(Run& run) {
+  if (run.is_model) {
+    for (const PartFolder& part : run.parts) {
+      run.folders.insert(part.folder);
+      INTAGLIO_TRY(add_job(run, part.part, run.source / part.folder,
+                           fs::path(part.folder) / (part.stem + ".safetensors")));
+    }
+    return {};
+  }
+  if (run.to_folder && !is_there(run.source / "config.json")) {
+    return make_error(ErrorCode::kNotFound,
+                      "{}: no config.json in it, so it cannot become a folder of the diffusers "
+                      "layout; --format comfy writes a file",
+                      run.source.string());
+  }
+  run.folders.insert(".");
+  INTAGLIO_TRY(add_job(run, "", run.source, ""));
+  const bool is_text = run.jobs.front().part == "text_encoder";
+  run.jobs.front().target = is_text ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
+  return {};
+}
+
+Status check_target(const Run& run) {
+  const fs::path target = run.flags.target;
+  if (run.to_folder) {
+    if (is_there(target))
+      return make_error(ErrorCode::kInvalidArgument,
+                        "{}: is there already; a folder is not replaced", target.string());
+    std::error_code ignored;
+    const fs::path place = fs::weakly_canonical(fs::absolute(target, ignored), ignored);
+    const fs::path inside = place.lexically_relative(fs::canonical(run.source, ignored));
+    if (!inside.empty() && *inside.begin() != "..")
+      return make_error(ErrorCode::kInvalidArgument, "{}: lies in the folder that is read",
+                        target.string());
+    return {};
+  }
+  if (!run.flags.overwrite && is_there(target))
+    return make_error(ErrorCode::kInvalidArgument, "{}: is there already; --overwrite replaces it",
+                      target.string());
+  RunFiles files;
+  for (const Job& job : run.jobs)
+    for (const auto& file : job.quantizer.source().files())
+      files.reads(file->path(), "a file of " + run.source.string());
+  files.writes(target, "DST");
+  const std::vector<Error> problems = files.problems(Overwrite::kAllowed);
+  if (!problems.empty()) return tl::unexpected<Error>(problems.front());
+  return {};
+}
+
+Expected<Run> plan(const QuantizeFlags& flags) {
+  Run run{.flags = flags};
+  INTAGLIO_ASSIGN(run.source, find_source(flags.source));
+  if (!run.source.has_filename()) run.source = run.source.parent_path();
+  run.is_model = is_there(run.source / "model_index.json");
+  run.to_folder = flags.format == "diffusers" ||
+                  (flags.format == "auto" && !flags.target.ends_with(".safetensors"));
+  INTAGLIO_TRY(choose_parts(run));
+  INTAGLIO_TRY(plan_jobs(run));
+  INTAGLIO_TRY(check_target(run));
+  return run;
+}
+
+Status write_job(Run& run, const Context& context, const Job& job, const fs::path& target,
+                 Progress& progress) {
+  // Whole since an earlier run of the same settings, whose folder this is.
+  if (run.to_folder && is_there(target)) {
+    run.reports.push_back({{"part", job.part}, {"resumed", true}});
+    return {};
+  }
+  const std::string name = fmt::format("quantizing {}", job.part);
+  int64_t shown = -1;
+  const auto show = [&](int64_t done, int64_t all) {
+    // Where lines stay, a few are enough.
+    constexpr int64_t kLines = 10;
+    if (!progress.redraws() && done * kLines / all == shown) return;
+    shown = done * kLines / all;
+    progress.step(name, done, all);
+  };
+  INTAGLIO_ASSIGN(const QuantizeReport report, job.quantizer.write(context, target, show));
+  progress.clear();
+  const Stream out = run.flags.json ? Stream::kErr : Stream::kOut;
+  print(out, "{}: {} linears int8{}, {} matrices floats, {}{}\n", job.part, report.quantized,
+        report.turned > 0 ? fmt::format(" ({} turned)", report.turned) : "", report.floats,
+        format_bytes(report.bytes), report.resumed ? ", gone on with" : "");
+  run.reports.push_back({{"part", job.part},
+                         {"int8", report.quantized},
+                         {"turned", report.turned},
+                         {"floats", report.floats},
+                         {"bytes", report.bytes},
+                         {"resumed", report.resumed}});
+  return {};
+}
+
+// The folder is written under another name, which says of what: only the same command finds it.
+Expected<fs::path> part_folder(const Run& run) {
+  std::string text;
+  for (const Job& job : run.jobs) {
+    INTAGLIO_ASSIGN(const std::string identity, job.quantizer.identity());
+    text += identity + job.target.string();
+  }
+  fs::path target = run.flags.target;
+  if (!target.has_filename()) target = target.parent_path();
+  target += fmt::format(".{:016x}.part", std::hash<std::string>{}(text));
+  return target;
+}
+
+Status write_folder(Run& run, const Context& context, Progress& progress, fs::path& kept) {
+  INTAGLIO_ASSIGN(const fs::path folder, part_folder(run));
+  kept = folder;
+  std::error_code error;
+  for (const Job& job : run.jobs) {
+    fs::create_directories((folder / job.target).parent_path(), error);
+    if (error)
+      return make_error(ErrorCode::kIo, "{}: cannot make the folder: {}", folder.string(),
+                        error.message());
+    INTAGLIO_TRY(write_job(run, context, job, folder / job.target, progress));
+  }
+  progress.phase("copying the rest");
+  INTAGLIO_TRY(copy_around_weights(run.source, folder, run.folders, interrupted));
+  progress.clear();
+  fs::rename(folder, run.flags.target, error);
+  if (!error) return {};
+  return make_error(ErrorCode::kIo, "{}: cannot write: {}", run.flags.target, error.message());
+}
+
+int run_quantize(const QuantizeFlags& flags) {
+  Expected<Run> run = plan(flags);
+  if (!run) return fail(run.error(), flags.json);
+  Expected<DeviceContext> device = open_device(std::nullopt, flags.threads);
+  if (!device) return fail(device.error(), flags.json);
+  Context& context = device->context;
+  context.cancel = &interrupted;
+  Progress progress;
+  fs::path kept = fs::path(flags.target) += ".*.part";
+  const Status status = run->to_folder ? write_folder(*run, context, progress, kept)
+                                       : write_job(*run, context, run->jobs.front(),
+                                                   fs::path(flags.target), progress);
+  progress.clear();
+  if (!status) {
+    if (status.error().code == ErrorCode::kCancelled) {
+      print(Stream::kErr, "what is done is kept in {}; the same command goes on from there\n",
+            kept.string());
+    }
+    return fail(status.error(), flags.json);
+  }
+  if (flags.json) {
+    print_json({{"status", "ok"}, {"output", flags.target}, {"parts", run->reports}});
+  } else {
+    print(Stream::kOut, "wrote {}\n", flags.target);
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<QuantizeFlags>();
+  CLI::App* command = app.add_subcommand(
+      "quantize", "Write a checkpoint of any format as INT8, for ComfyUI and this program");
+  command
+      ->add_option("source", flags->source,
+                   "Folder of a model or of one part, a checkpoint file, owner/name in the Hugging "
+                   "Face cache, or \"mini\"")
+      ->required()
+      ->type_name("SRC");
+  command
+      ->add_option("target", flags->target,
+                   "What to write: FILE.safetensors, or a folder that is not there yet")
+      ->required()
+      ->type_name("DST");
+  choose_from(command->add_option("--scheme", flags->scheme,
+                                  fmt::format("row: a scale a row; convrot: the same of rows "
+                                              "turned in groups first, which spreads outliers; one "
+                                              "of {}",
+                                              fmt::join(kSchemes, ", "))),
+              kSchemes)
+      ->capture_default_str();
+  choose_from(command->add_option("--group-size", flags->group,
+                                  fmt::format("Of convrot; a linear that it does not divide takes "
+                                              "the next smaller one that does, or none; one of {}",
+                                              fmt::join(kGroups, ", "))),
+              kGroups)
+      ->type_name("N")
+      ->capture_default_str();
+  choose_from(
+      command->add_option("--format", flags->format,
+                          fmt::format("comfy: a file with ComfyUI's names; diffusers: a folder, of "
+                                      "a model with all its other parts; auto: by the end of DST; "
+                                      "one of {}",
+                                      fmt::join(kFormats, ", "))),
+      kFormats)
+      ->capture_default_str();
+  std::vector<std::string> parts;
+  for (const PartFolder& part : kParts) parts.push_back(part.part);
+  choose_from(command
+                  ->add_option("--parts", flags->parts,
+                               "Which parts of a model; by default the transformer, in a folder "
+                               "the unconditional one too; several by commas, of transformer, "
+                               "unconditional, text_encoder")
+                  ->delimiter(','),
+              parts)
+      ->type_name("PART");
+  command
+      ->add_option("--keep", flags->keep,
+                   "Linears that stay floats: names with * for any characters, e.g. "
+                   "'layers.*.feed_forward.w2'; several by commas")
+      ->delimiter(',')
+      ->type_name("PATTERN");
+  command->add_flag("--overwrite", flags->overwrite, "Replace a file that is there");
+  add_threads_flag(*command, flags->threads);
+  command->add_flag("--json", flags->json, "Print one JSON result on stdout");
+  command->footer(
+      "A run that was ended, by Ctrl-C or otherwise, is gone on with by the same command.\n"
+      "Examples:\n"
+      "  intaglio quantize models/mini mini-int8\n"
+      "  intaglio quantize models/mini/transformer mini.safetensors --scheme row\n"
+      "  intaglio generate --transformer mini.safetensors --prompt 'an owl'");
+  command->callback([flags, &action] { action = [flags] { return run_quantize(*flags); }; });
+}
+
+}  // namespace intaglio::cli

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# `intaglio quantize`: what it refuses, what it writes, and that a run that was ended is gone on with.
+#   quantize_test.sh INTAGLIO_BINARY SOURCE_FOLDER
+. "$(dirname "$0")/common.sh"
+source=$data
+mini=$source/models/mini
+formats=$source/tests/formats
+file=$formats/base/reference/model.safetensors
+
+expect 0 "help" quantize --help
+for text in source target --scheme --group-size --format --parts --keep --overwrite Examples; do stdout_has "$text"; done
+
+expect_refused 2 "SRC" quantize
+expect_refused 1 "nowhere: no such file or folder" quantize nowhere refused/x.safetensors
+expect_refused 2 "--scheme" quantize "$file" refused/x.safetensors --scheme smooth
+expect_refused 2 "--group-size" quantize "$file" refused/x.safetensors --group-size 128
+expect_refused 2 "--parts" quantize "$mini" refused/x.safetensors --parts vae
+expect_refused 2 "one part" quantize "$mini" refused/x.safetensors --parts transformer,text_encoder
+expect_refused 2 "is one part itself" quantize "$file" refused/x.safetensors --parts transformer
+expect_refused 2 "matches none" quantize "$file" refused/x.safetensors --keep 'layers.*.w9'
+expect_refused 1 "no config.json" quantize "$file" refused/folder
+expect_refused 1 "neither a transformer nor a text encoder" quantize "$formats/base/wide.safetensors" refused/x.safetensors
+expect_refused 1 "refused/no" quantize "$file" refused/no/x.safetensors
+expect_refused 1 "convrot_groupsize" quantize "$(ls "$formats"/bad/*group*.safetensors | head -1)" refused/x.safetensors
+
+# A file, twice the same; not replaced unasked; not over its source.
+expect 0 "a file" quantize "$file" a.safetensors
+stdout_has "6 linears int8 (6 turned)"
+expect 0 "a file again" quantize "$file" b.safetensors --json
+valid_json out.txt
+same a.safetensors b.safetensors
+expect 2 "a file that is there" quantize "$file" a.safetensors --scheme row
+stderr_has "a.safetensors"
+same a.safetensors b.safetensors
+expect 0 "with --overwrite" quantize "$file" b.safetensors --scheme row --overwrite
+! cmp -s a.safetensors b.safetensors; pass_or_fail $? "row and convrot differ"
+cp "$file" own.safetensors
+expect 2 "over its source" quantize own.safetensors own.safetensors --overwrite
+same own.safetensors "$file"
+expect 0 "inspect" inspect a.safetensors --all
+for text in "format: comfy" "quantized_by: intaglio" "int8 rows turned by 64" "layers.0.feed_forward.w2"; do stdout_has "$text"; done
+expect 0 "inspect as JSON" inspect a.safetensors --json
+valid_json out.txt
+stdout_has '"stored_as": "int8 rows turned by 16"'
+
+# The bundled model by each scheme, in both layouts and with its text encoder, loads and draws.
+draw() { expect 0 "draws: $*" generate "$@" --prompt 'an owl' --seed 1 --steps 2 --size 64x64 --output picture.png; present picture.png; }
+for scheme in row convrot; do
+  expect 0 "a model, $scheme" quantize "$mini" "model-$scheme" --scheme "$scheme"
+  expect 0 "inspect" inspect "model-$scheme"
+  stdout_has "quantized_by: intaglio"
+  draw --model "model-$scheme"
+  expect 0 "its transformer as a file, $scheme" quantize "$mini/transformer" "t-$scheme.safetensors" --scheme "$scheme"
+  draw --model "$mini" --transformer "t-$scheme.safetensors"
+done
+expect 0 "a text encoder" quantize "$mini" model-text --parts transformer,unconditional,text_encoder
+draw --model model-text
+expect 0 "a text encoder as a file" quantize "$mini" te.safetensors --parts text_encoder
+draw --model "$mini" --text-encoder te.safetensors
+expect 2 "a folder that is there" quantize "$mini" model-row
+stderr_has "is there already"
+[ -z "$(ls -d ./*.part 2>/dev/null)" ]; pass_or_fail $? "nothing is left beside what was written"
+
+# Ended by a full disk, as it were.
+(ulimit -f 4000; "$intaglio" quantize "$mini/transformer" ended.safetensors >out.txt 2>err.txt </dev/null; echo $? >code.txt)
+[ "$(cat code.txt)" -eq 1 ]; pass_or_fail $? "ulimit -f: exit code $(cat code.txt), expected 1"
+stderr_has "File too large"
+absent ended.safetensors
+expect 0 "goes on" quantize "$mini/transformer" ended.safetensors
+stdout_has "gone on with"
+same ended.safetensors t-convrot.safetensors
+
+# Killed, and stopped by Ctrl-C: a transformer of a large matrix of zeros, sparse.
+python3 - "$file" big.safetensors <<'END'
+import json, struct, sys
+with open(sys.argv[1], "rb") as f:
+    header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+header.pop("__metadata__", None)
+at = 0
+for name, tensor in header.items():
+    if name.endswith("feed_forward.w2.weight"): tensor["shape"] = [65536, 8192]
+    size = 2
+    for n in tensor["shape"]: size *= n
+    tensor["data_offsets"] = [at, at + size]
+    at += size
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+with open(sys.argv[2], "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text)
+    f.truncate(8 + len(text) + at)
+END
+# As in signals_test.sh: a background job ignores SIGINT.
+foreground() { exec python3 -c 'import os,signal,sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$@"; }
+expect 0 "undisturbed" quantize big.safetensors undisturbed.safetensors
+for signal in KILL:137 INT:130; do
+  foreground "$intaglio" quantize big.safetensors disturbed.safetensors >out.txt 2>err.txt </dev/null &
+  pid=$!
+  for _ in $(seq 3000); do [ -n "$(find . -maxdepth 1 -name 'disturbed.*.part' -size +20k)" ] && break; sleep 0.01; done
+  kill -"${signal%:*}" "$pid"
+  wait "$pid" 2>/dev/null
+  code=$?
+  [ "$code" -eq "${signal#*:}" ]; pass_or_fail $? "SIG${signal%:*}: exit code $code"
+  absent disturbed.safetensors
+  [ "${signal%:*}" = KILL ] || stderr_has "the same command goes on from there"
+  expect 0 "goes on after SIG${signal%:*}" quantize big.safetensors disturbed.safetensors
+  stdout_has "gone on with"
+  cmp -s undisturbed.safetensors disturbed.safetensors; pass_or_fail $? "the same bytes after SIG${signal%:*}"
+  rm -f disturbed.safetensors
+done
+finish
