@@ -59,11 +59,11 @@ struct Job {
 
 struct Run {
   QuantizeFlags flags;
-  fs::path source;
+  fs::path source = {};
   bool is_model = false, to_folder = false;
-  std::vector<PartFolder> parts;  // of a model
-  std::set<std::string> folders;  // of the parts that are quantized
-  std::vector<Job> jobs;
+  std::vector<PartFolder> parts = {};  // of a model
+  std::set<std::string> folders = {};  // of the parts that are quantized
+  std::vector<Job> jobs = {};
   ordered_json reports = ordered_json::array();
 };
 

@@ -27,7 +27,8 @@ class CheckpointQuantizerTest : public testing::Test {
  protected:
   QuantizeReport write(const fs::path& source, const QuantizeOptions& options,
                        const fs::path& target, const std::atomic<bool>* cancel = nullptr) {
-    Context context{.threads = 2};
+    Context context;
+    context.threads = 2;
     context.cancel = cancel;
     const auto report =
         plan(source, options).write(context, folder_ / target, [](int64_t, int64_t) {});
@@ -181,7 +182,8 @@ TEST_F(CheckpointQuantizerTest, RefusesTensorsOfNoModel) {
 TEST_F(CheckpointQuantizerTest, GoesOnWhereItWasEnded) {
   const fs::path source = golden("base/reference/model.safetensors");
   std::atomic<bool> stop = false;
-  Context context{.threads = 2};
+  Context context;
+  context.threads = 2;
   context.cancel = &stop;
   const CheckpointQuantizer quantizer = plan(source, {});
   ASSERT_TRUE(quantizer.write(context, folder_ / "whole.safetensors", [](int64_t, int64_t) {}));

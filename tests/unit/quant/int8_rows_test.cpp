@@ -55,7 +55,9 @@ TEST_P(WrittenRows, AreThoseOfThePublishedWriter) {
       // The published rotation sums in another order: the scale's last bit may differ.
       EXPECT_LE(std::fabs(scale - golden), std::nextafter(golden, HUGE_VALF) - golden)
           << "row " << r;
-      if (entry.rotation.kind == RotationKind::kNone) EXPECT_EQ(scale, golden) << "row " << r;
+      if (entry.rotation.kind == RotationKind::kNone) {
+        EXPECT_EQ(scale, golden) << "row " << r;
+      }
       const int8_t* const q_golden = expected->linear.values.as<int8_t>() + r * k;
       int differ = 0;
       for (int64_t c = 0; c < k; ++c) differ += q[static_cast<size_t>(c)] != q_golden[c];
