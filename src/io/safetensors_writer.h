@@ -16,8 +16,8 @@
 namespace intaglio {
 
 // The JSON header of a file of these tensors, in this order and without a hole, padded to a
-// multiple of 8 bytes. Types and shapes alone are read of them. kInvalidArgument, naming `path`, for names
-// that are given twice, reserved or no UTF-8.
+// multiple of 8 bytes. Types and shapes alone are read of them. kInvalidArgument, naming `path`,
+// for names that are given twice, reserved or no UTF-8.
 Expected<std::string> safetensors_header(const std::filesystem::path& path,
                                          std::span<const TensorEntry> tensors,
                                          const std::map<std::string, std::string>& metadata);

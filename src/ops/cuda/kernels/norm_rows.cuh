@@ -60,7 +60,7 @@ inline constexpr int kHeldE4m3Blocks = 2;
 inline constexpr int kHeldE4m3Blocks = kHeldNormBlocks;
 #endif
 
-// Turned rows of more than 4 chunks of 288 threads: more threads, not more chunks, which would spill.
+// Turned rows of more than 4 chunks of 288 threads: more threads, as more chunks would spill.
 inline constexpr int kWideTurnedThreads = 384;
 inline constexpr int kWideTurnedBlocks = kHeldNormBlocks - 1;
 

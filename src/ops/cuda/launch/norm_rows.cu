@@ -105,8 +105,8 @@ cudaError_t launch(const ResidualRowsParams& p, cudaStream_t stream) {
   return cudaPeekAtLastError();
 }
 
-// Nothing adds a plain y before a norm with a shift, nor one of floats or a plain one before a turn:
-// that has no kernels, and residual_rows launches the two apart.
+// Nothing adds a plain y before a norm with a shift, nor one of floats or a plain one before a
+// turn: that has no kernels, and residual_rows launches the two apart.
 template <RowUpdate kUpdate, class YType, DType kOut>
 cudaError_t launch_shift(const ResidualRowsParams& p, cudaStream_t stream) {
   if constexpr (kUpdate != RowUpdate::kAdd) {
