@@ -106,26 +106,37 @@ Status check_call(const LinearWeights& weights, const LinearCall& call) {
   return {};
 }
 
-Status check_parts(const LinearWeights& weights, std::span<const int64_t> rows,
-                   std::span<const SidePart> parts) {
-  if (rows.size() != parts.size() || parts.empty()) {
-    return make_error(ErrorCode::kInvalidArgument, "side branch: {} parts for {} linears",
-                      parts.size(), rows.size());
-  }
+Status check_parts(const LinearWeights& weights, int64_t outputs, std::span<const SidePart> parts) {
   for (size_t i = 0; i < parts.size(); ++i) {
     const SidePart& part = parts[i];
-    if (part.down.data == nullptr) continue;
     const Shape &down = part.down.shape, &up = part.up.shape;
-    const bool fits = part.up.data != nullptr && is_float(part.down.dtype) &&
-                      is_float(part.up.dtype) && down.rank == 2 && up.rank == 2 && down[0] >= 1 &&
-                      down[1] <= weights.k && up[0] == rows[i] && up[1] == down[0];
+    const bool fits = part.down.data != nullptr && part.up.data != nullptr &&
+                      is_float(part.down.dtype) && is_float(part.up.dtype) && down.rank == 2 &&
+                      up.rank == 2 && down[0] >= 1 && down[1] <= weights.k && up[1] == down[0] &&
+                      part.first >= 0 && part.first <= outputs && up[0] <= outputs - part.first;
     if (fits) continue;
     return make_error(ErrorCode::kShapeMismatch,
                       "side branch {}: {} {} and {} {}, expected floats [r, {}] and [{}, r]", i,
                       dtype_name(part.down.dtype), to_string(down), dtype_name(part.up.dtype),
-                      to_string(up), weights.k, rows[i]);
+                      to_string(up), weights.k, outputs - part.first);
   }
   return {};
+}
+
+// Where the kernels have each output of the linears.
+std::vector<int64_t> places_of(const LinearWeights& weights, std::span<const int64_t> rows) {
+  std::vector<int64_t> places;
+  int64_t first = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (int64_t row = 0; row < rows[i]; ++row)
+      places.push_back(
+          is_interleaved(weights)
+              ? interleaved_row(static_cast<int64_t>(i), row / kSwigluGroup * kSwigluGroup) +
+                    row % kSwigluGroup
+              : first + row);
+    first += rows[i];
+  }
+  return places;
 }
 
 std::vector<float> floats_of(const TensorView& view) {
@@ -146,62 +157,60 @@ Expected<AlignedBuffer> upload_as(const Context& context, const std::vector<floa
   return buffer;
 }
 
-// Products on a GPU want whole pieces of 16 bytes: ranks are padded with zeros.
-constexpr int64_t kRankMultiple = 16;
-
 }  // namespace
+
+Expected<std::shared_ptr<SideBranch>> plan_side_branch(const Context& context,
+                                                       const LinearWeights& weights, int64_t ranks,
+                                                       DType dtype) {
+  auto side = std::make_shared<SideBranch>();
+  side->rank = side_branch_rank(ranks);
+  side->dtype = dtype;
+  INTAGLIO_ASSIGN(side->down_product, choose_float_gemm({.m = kLinearRowHint,
+                                                         .n = side->rank,
+                                                         .k = weights.k,
+                                                         .in_dtype = dtype,
+                                                         .out_dtype = dtype},
+                                                        context));
+  INTAGLIO_ASSIGN(side->up_product, choose_float_gemm({.m = kLinearRowHint,
+                                                       .n = weights.n,
+                                                       .k = side->rank,
+                                                       .in_dtype = dtype,
+                                                       .out_dtype = DType::kF32},
+                                                      context));
+  return side;
+}
 
 Expected<std::shared_ptr<const SideBranch>> make_side_branch(const Context& context,
                                                              const LinearWeights& weights,
                                                              std::span<const int64_t> rows,
                                                              std::span<const SidePart> parts,
                                                              DType dtype) {
-  INTAGLIO_TRY(check_parts(weights, rows, parts));
+  const std::vector<int64_t> places = places_of(weights, rows);
+  INTAGLIO_TRY(check_parts(weights, static_cast<int64_t>(places.size()), parts));
   int64_t ranks = 0;
-  for (const SidePart& part : parts)
-    if (part.down.data != nullptr) ranks += part.down.shape[0];
-  const auto rank = static_cast<int64_t>(align_up(static_cast<size_t>(ranks), kRankMultiple));
-  if (rank == 0) return std::shared_ptr<const SideBranch>();
+  for (const SidePart& part : parts) ranks += part.down.shape[0];
+  if (ranks == 0) return std::shared_ptr<const SideBranch>();
+  INTAGLIO_ASSIGN(const std::shared_ptr<SideBranch> side,
+                  plan_side_branch(context, weights, ranks, dtype));
+  const int64_t rank = side->rank;
   std::vector<float> down(static_cast<size_t>(rank * weights.k)),
       up(static_cast<size_t>(weights.n * rank));
-  const bool interleaved = is_interleaved(weights);
-  int64_t first_row = 0, first_rank = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const SidePart& part = parts[i];
-    if (part.down.data != nullptr) {
-      const int64_t r = part.down.shape[0], k = part.down.shape[1];
-      const std::vector<float> a = floats_of(part.down), b = floats_of(part.up);
+  int64_t first_rank = 0;
+  for (const SidePart& part : parts) {
+    const int64_t r = part.down.shape[0], k = part.down.shape[1];
+    const std::vector<float> a = floats_of(part.down), b = floats_of(part.up);
+    for (int64_t j = 0; j < r; ++j)
+      std::copy_n(a.data() + j * k, k, down.data() + (first_rank + j) * weights.k);
+    for (int64_t row = 0; row < part.up.shape[0]; ++row) {
+      const int64_t at = places[static_cast<size_t>(part.first + row)];
       for (int64_t j = 0; j < r; ++j)
-        std::copy_n(a.data() + j * k, k, down.data() + (first_rank + j) * weights.k);
-      for (int64_t row = 0; row < rows[i]; ++row) {
-        const int64_t at = interleaved ? interleaved_row(static_cast<int64_t>(i),
-                                                         row / kSwigluGroup * kSwigluGroup) +
-                                             row % kSwigluGroup
-                                       : first_row + row;
-        for (int64_t j = 0; j < r; ++j)
-          up[static_cast<size_t>(at * rank + first_rank + j)] =
-              part.scale * b[static_cast<size_t>(row * r + j)];
-      }
-      first_rank += r;
+        up[static_cast<size_t>(at * rank + first_rank + j)] =
+            part.scale * b[static_cast<size_t>(row * r + j)];
     }
-    first_row += rows[i];
+    first_rank += r;
   }
-  auto side = std::make_shared<SideBranch>();
-  side->rank = rank;
-  side->dtype = dtype;
   INTAGLIO_ASSIGN(side->down, upload_as(context, down, dtype));
   INTAGLIO_ASSIGN(side->up, upload_as(context, up, dtype));
-  INTAGLIO_ASSIGN(
-      side->down_product,
-      choose_float_gemm(
-          {.m = kLinearRowHint, .n = rank, .k = weights.k, .in_dtype = dtype, .out_dtype = dtype},
-          context));
-  INTAGLIO_ASSIGN(side->up_product, choose_float_gemm({.m = kLinearRowHint,
-                                                       .n = weights.n,
-                                                       .k = rank,
-                                                       .in_dtype = dtype,
-                                                       .out_dtype = DType::kF32},
-                                                      context));
   return side;
 }
 

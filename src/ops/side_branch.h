@@ -23,20 +23,30 @@ struct SideBranch {
   size_t size_bytes() const { return down.size() + up.size(); }
 };
 
-// What an adapter says of one linear of the several that are laid side by side.
+// What an adapter says of some outputs of the linears that are laid side by side: all of one, or
+// of several at once.
 struct SidePart {
-  TensorView down;     // F32, F16 or BF16 [rank, k]; data == nullptr: no branch of this part
-  TensorView up;       // F32, F16 or BF16 [n_i, rank]
-  float scale = 1.0f;  // of the branch
+  TensorView down;     // F32, F16 or BF16 [rank, at most k]
+  TensorView up;       // F32, F16 or BF16 [count, rank]
+  float scale = 1.0f;  // of the branch, in F32 before B is rounded
+  int64_t first = 0;   // of the outputs, counted through all linears
 };
 
-// The branch of a prepared linear, `parts` in the order of its own, whose outputs `rows` are. The
-// ranks of parts with a branch add up. `dtype`: of the rows of x.
+// The branch of a prepared linear whose parts have `rows` outputs each: the sum of `parts`, any
+// number of them, whose ranks add up; null without any. `dtype`: of the rows of x.
 Expected<std::shared_ptr<const SideBranch>> make_side_branch(const Context& context,
                                                              const LinearWeights& weights,
                                                              std::span<const int64_t> rows,
                                                              std::span<const SidePart> parts,
                                                              DType dtype);
+// One without numbers, for plans: of parts whose ranks have the sum `ranks` > 0.
+Expected<std::shared_ptr<SideBranch>> plan_side_branch(const Context& context,
+                                                       const LinearWeights& weights, int64_t ranks,
+                                                       DType dtype);
+// Its rank: products on a GPU want whole pieces of 16 bytes.
+constexpr int64_t side_branch_rank(int64_t ranks) {
+  return static_cast<int64_t>(align_up(static_cast<size_t>(ranks), 16));
+}
 
 // Of `linear`, for weights with a branch.
 size_t side_branch_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m);

@@ -62,9 +62,8 @@ void check(Context context, const std::string& device, const Case& c, bool both)
   ASSERT_TRUE(weights) << weights.error().message;
   const DType dtype = c.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
   const int64_t rows[] = {c.n, c.n};
-  const SidePart none;
-  const SidePart branches[] = {both ? SidePart{a0.view(), b0.view()} : none,
-                               {a1.view(), b1.view(), 2.0f}};
+  std::vector<SidePart> branches{{a1.view(), b1.view(), 2.0f, c.n}};
+  if (both) branches.push_back({a0.view(), b0.view()});
   auto side = make_side_branch(context, *weights, rows, branches, dtype);
   ASSERT_TRUE(side) << side.error().message;
   weights->side = *side;
@@ -180,9 +179,41 @@ TEST(SideBranch, TheOutputMayReplaceItsRows) {
   EXPECT_EQ(apart, over);
 }
 
+// One branch of both halves, with one A, is that of each half with its rows.
+TEST(SideBranch, OnePartMaySpanLinears) {
+  Context context = test::host_context();
+  for (const GemmEpilogue epilogue : {GemmEpilogue::kNone, GemmEpilogue::kSwiglu}) {
+    Matrix w0(20, 16, 1), w1(20, 16, 2), a(2, 16, 3), b(40, 2, 4), x(3, 16, 5);
+    const int64_t rows[] = {20, 20};
+    const auto half = [&](int64_t first) {
+      return TensorView{b.values.data() + first * 2, DType::kF32, {20, 2}};
+    };
+    const auto run = [&](const std::vector<SidePart>& parts) {
+      auto weights = make_linear(context, LinearKind::kS8, epilogue,
+                                 {.parts = float_parts({{w0.view(), w1.view()}})});
+      weights->side = make_side_branch(context, *weights, rows, parts, DType::kF32).value();
+      auto arena =
+          Arena::with_capacity(linear_scratch_bytes(context, *weights, 3, DType::kF32)).value();
+      context.scratch = &arena;
+      std::vector<int8_t> q(x.values.size());
+      std::vector<float> scale(3), y(static_cast<size_t>(3 * weights->out_cols()));
+      const Activation input{DType::kI8,   q.data(),        3,          16,
+                             scale.data(), x.values.data(), DType::kF32};
+      EXPECT_TRUE(quantize_rows(context, x.view(), input));
+      EXPECT_TRUE(linear(context, *weights, input, y.data(), DType::kF32, weights->out_cols()));
+      return y;
+    };
+    const std::vector<float> apart =
+        run({{a.view(), half(0), 0.5f}, {a.view(), half(20), 0.5f, 20}});
+    const std::vector<float> together = run({{a.view(), b.view(), 0.5f}});
+    for (size_t i = 0; i < apart.size(); ++i) EXPECT_NEAR(apart[i], together[i], 1e-3f);
+    EXPECT_NE(together, run({{a.view(), half(0), 0.5f}}));
+  }
+}
+
 TEST(SideBranch, WhatDoesNotFitIsRefused) {
   Context context = test::host_context();
-  Matrix w(32, 16, 1), a(2, 16, 2), b(32, 2, 3), wide(2, 17, 4), short_b(31, 2, 5);
+  Matrix w(32, 16, 1), a(2, 16, 2), b(32, 2, 3), wide(2, 17, 4);
   auto weights = make_linear(context, LinearKind::kS8, GemmEpilogue::kNone,
                              {.parts = float_parts({{w.view()}})});
   ASSERT_TRUE(weights);
@@ -193,9 +224,10 @@ TEST(SideBranch, WhatDoesNotFitIsRefused) {
   EXPECT_THAT(make({wide.view(), b.view()}).error().message,
               testing::HasSubstr("side branch 0: F32 [2, 17] and F32 [32, 2], expected floats [r, "
                                  "16] and [32, r]"));
-  EXPECT_FALSE(make({a.view(), short_b.view()}));
+  EXPECT_FALSE(make({a.view(), b.view(), 1.0f, -1}));
   EXPECT_FALSE(make({a.view(), TensorView{}}));
-  EXPECT_EQ(make({}).value(), nullptr);  // no branch at all
+  EXPECT_FALSE(make({a.view(), b.view(), 1.0f, 1}));  // beyond the last output
+  EXPECT_EQ(make_side_branch(context, *weights, rows, {}, DType::kBF16).value(), nullptr);
   // Without the rows it reads.
   weights->side = make({a.view(), b.view()}).value();
   auto arena =
