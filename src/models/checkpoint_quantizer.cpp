@@ -11,17 +11,13 @@
 #include "io/printable.h"
 #include "io/safetensors_writer.h"
 #include "models/parts/selection.h"
+#include "models/parts/weights.h"
 #include "quant/int8_rows.h"
 
 namespace intaglio {
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
-
-bool ends_with_components(std::string_view name, std::string_view end) {
-  if (!name.ends_with(end)) return false;
-  return name.size() == end.size() || name[name.size() - end.size() - 1] == '.';
-}
 
 // `name` with another end.
 std::string with_end(std::string_view name, std::string_view end, std::string_view other) {

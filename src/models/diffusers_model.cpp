@@ -50,6 +50,23 @@ Status check_chat_tokens(const Tokenizer& tokenizer, const fs::path& file) {
   return {};
 }
 
+// Names of an adapter's tensors, for messages.
+std::vector<std::string> unmatched_tensors(const AdapterUse& use,
+                                           const std::set<const TensorEntry*>& matched) {
+  std::vector<std::string> names;
+  for (const TensorEntry& entry : use.file->file().tensors())
+    if (!matched.contains(&entry)) names.push_back(printable(entry.name));
+  return names;
+}
+
+std::string first_of(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 10;
+  const size_t shown = std::min(kMost, names.size());
+  const auto end = names.begin() + static_cast<std::ptrdiff_t>(shown);
+  const std::string list = fmt::format("{}", fmt::join(names.begin(), end, ", "));
+  return shown == names.size() ? list : fmt::format("{} and {} more", list, names.size() - shown);
+}
+
 template <typename Check>
 Status check_weights(const PartFiles& part, Check check) {
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(part.weights));
@@ -93,6 +110,7 @@ std::unique_ptr<Transformer> DiffusersModel::transformer(int which,
                                                          TransformerOptions options) const {
   if (static_cast<size_t>(which) < sources_.size())
     options.source = sources_[static_cast<size_t>(which)];
+  options.part = which == 0 ? "transformer" : "unconditional_transformer";
   return make_transformer(which, std::move(options));
 }
 
@@ -307,6 +325,39 @@ Expected<std::string> DiffusersModel::hash(const std::atomic<bool>* cancel) cons
 Status DiffusersModel::check_keep_bf16(const LayerSelection& selection) const {
   if (selection.keep_bf16.empty()) return {};
   return selection.check_keep_bf16(transformer(0, {})->quantized_linears());
+}
+
+Expected<std::vector<std::string>> DiffusersModel::check_adapters(
+    std::span<const AdapterUse> adapters) const {
+  if (adapters.empty()) return std::vector<std::string>();
+  TransformerOptions options;
+  options.adapters.assign(adapters.begin(), adapters.end());
+  std::set<const TensorEntry*> matched;
+  for (int which = 0; which < transformers(); ++which) {
+    INTAGLIO_ASSIGN(const std::set<const TensorEntry*> found,
+                    transformer(which, options)->match_adapters());
+    matched.insert(found.begin(), found.end());
+  }
+  std::vector<std::string> warnings;
+  for (const AdapterUse& use : adapters) {
+    const std::vector<std::string> others = unmatched_tensors(use, matched);
+    const std::string file = use.file->path().string();
+    if (others.size() == use.file->file().tensors().size()) {
+      const std::string other = use.file->seems_for();
+      return make_error(ErrorCode::kShapeMismatch,
+                        "{}: none of its {} tensors is of a module of {}{}{}", file, others.size(),
+                        info_.name, other.empty() ? "" : "; it seems to be for " + other,
+                        OwnLines{others.empty() ? "" : "; such as " + first_of(others)});
+    }
+    if (!others.empty()) {
+      warnings.push_back(
+          message_of("{}: {} of its {} tensors are of no module of {} and change "
+                     "nothing: {}",
+                     file, others.size(), use.file->file().tensors().size(), info_.name,
+                     OwnLines{first_of(others)}));
+    }
+  }
+  return warnings;
 }
 
 Expected<std::vector<int32_t>> DiffusersModel::tokenize(std::string_view prompt,

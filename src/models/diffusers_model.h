@@ -48,6 +48,8 @@ class DiffusersModel : public Model {
   std::vector<std::filesystem::path> files() const override;
   Expected<std::string> hash(const std::atomic<bool>* cancel = nullptr) const override;
   Status check_keep_bf16(const LayerSelection& selection) const override;
+  Expected<std::vector<std::string>> check_adapters(
+      std::span<const AdapterUse> adapters) const override;
   Expected<std::vector<int32_t>> tokenize(std::string_view prompt,
                                           std::optional<int64_t> most_tokens = {}) const override;
   Expected<std::vector<std::vector<int32_t>>> texts(const PictureRequest& request) const override;

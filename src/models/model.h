@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "io/json_config.h"
 #include "models/autoencoder/decoder.h"
 #include "models/model_info.h"
+#include "models/parts/adapters.h"
 #include "models/parts/selection.h"
 #include "models/qwen3/text_encoder.h"
 #include "models/transformer.h"
@@ -78,6 +80,10 @@ class Model {
   virtual Expected<std::string> hash(const std::atomic<bool>* cancel = nullptr) const = 0;
   // kInvalidArgument for a pattern of `keep_bf16` that no linear's name matches.
   virtual Status check_keep_bf16(const LayerSelection& selection) const = 0;
+  // Warnings that name the tensors of each file which are of none of its modules. kShapeMismatch
+  // where all are so, and where one is of another size than its module.
+  virtual Expected<std::vector<std::string>> check_adapters(
+      std::span<const AdapterUse> adapters) const = 0;
 
   // Ids of a prompt in the model's chat form, of at most `most_tokens` if the model cuts long ones.
   virtual Expected<std::vector<int32_t>> tokenize(

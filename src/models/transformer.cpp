@@ -43,7 +43,7 @@ Expected<std::shared_ptr<CheckpointSource>> Transformer::open_source(
 }
 
 ModelWeights Transformer::module_weights() {
-  CountModules count(options_.selection, options_.source.get());
+  CountModules count(options_.selection, options_.source.get(), adapters());
   static_cast<void>(walk(count));
   return count.weights();
 }
@@ -61,23 +61,36 @@ std::vector<std::string> Transformer::quantized_linears() {
 }
 
 Status Transformer::describe(const Context& context) {
-  DescribeModules describe(context, options_.selection, options_.source.get());
+  DescribeModules describe(context, options_.selection, options_.source.get(), adapters());
   return walk(describe);
+}
+
+Expected<std::set<const TensorEntry*>> Transformer::match_adapters() {
+  std::vector<AdapterUse> uses = options_.adapters;
+  for (AdapterUse& use : uses) use.strength = 1.0f;
+  AdapterMatch match(Adapters(uses, options_.part, aliases()));
+  FindModules find(match);
+  INTAGLIO_TRY(walk(find));
+  return match.tensors();
 }
 
 Status Transformer::load(const Context& context, TensorSource& source) {
   // Everything is checked before anything is prepared, so that the list of problems is complete and
   // comes at once.
   INTAGLIO_TRY(source.check(tensor_shapes()));
+  INTAGLIO_TRY(match_adapters());
   keep_alive_ = source.keep_alive();
   INTAGLIO_TRY(choose_streamed_layers(context));
   weight_bytes_ = 0;
-  PrepareModules prepare(context, source, options_.selection,
-                         [&](Residence residence, int64_t layer, LinearWeights& weights) -> Status {
-                           INTAGLIO_TRY(stream_prepared(context, residence, layer, weights));
-                           weight_bytes_ += weights.size_bytes();
-                           return {};
-                         });
+  PrepareModules prepare(
+      context, source, options_.selection,
+      [&](Residence residence, int64_t layer, LinearWeights& weights) -> Status {
+        INTAGLIO_TRY(stream_prepared(context, residence, layer, weights));
+        weight_bytes_ += weights.size_bytes();
+        if (weights.side != nullptr) weight_bytes_ += weights.side->size_bytes();
+        return {};
+      },
+      adapters());
   return walk(prepare);
 }
 

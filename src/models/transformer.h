@@ -5,13 +5,16 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/aligned_buffer.h"
 #include "core/context.h"
 #include "core/profile.h"
+#include "models/parts/adapters.h"
 #include "models/parts/modules.h"
 #include "models/parts/selection.h"
 #include "models/parts/weight_streaming.h"
@@ -110,6 +113,9 @@ struct TransformerOptions {
   std::shared_ptr<WeightStreamer> streamer{};
   // What plans ask how linears are stored; nullptr: as floats.
   std::shared_ptr<const TensorSource> source{};
+  // On its weights, and what adapters call a transformer like this one.
+  std::vector<AdapterUse> adapters{};
+  std::string_view part = "transformer";
 };
 
 class Transformer {
@@ -146,6 +152,9 @@ class Transformer {
   Status describe(const Context& context);
 
   // ---- With weights.
+  // Which tensors of the options' adapters, of whatever strength, are its own; kShapeMismatch,
+  // kBadFormat or kUnsupported for one of those that does not fit.
+  Expected<std::set<const TensorEntry*>> match_adapters();
   // Prepares every weight. Problems with tensors are listed together.
   Status load(const Context& context, TensorSource& source);
   // Prepared weights on the device, without those used in place in the mapped file and those that
@@ -223,6 +232,7 @@ class Transformer {
   }
 
  private:
+  Adapters adapters() const { return {options_.adapters, options_.part, aliases()}; }
   Status check_input(const TextInput& text, const PassSize& size, size_t steps) const;
   Status place_session(const Context& context, TransformerSession& session) const;
   Status choose_streamed_layers(const Context& context);

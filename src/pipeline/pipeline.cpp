@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/finite.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "core/memory_info.h"
 #include "core/out_of_memory.h"
@@ -85,6 +86,9 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
     INTAGLIO_TRY(options.selection.check_device(device.context));
     INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
     INTAGLIO_TRY(model->check_keep_bf16(options.selection));
+    INTAGLIO_ASSIGN(const std::vector<std::string> unmatched,
+                    model->check_adapters(options.adapters));
+    for (const std::string& warning : unmatched) log(LogLevel::kWarning, "{}", OwnLines{warning});
     auto impl = std::make_unique<Impl>();
     impl->model = std::move(model);
     impl->transformers.resize(static_cast<size_t>(impl->model->transformers()));

@@ -32,6 +32,8 @@ struct PipelineOptions {
   // pinned host memory, and the text encoder makes room for them. 0: all weights are on the GPU. A
   // CPU ignores it.
   uint64_t vram_budget = 0;
+  // On the transformers, in this order.
+  std::vector<AdapterUse> adapters{};
 };
 
 // kFinish: the decoder's floats become 8-bit pixels.

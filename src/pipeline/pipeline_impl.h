@@ -51,7 +51,7 @@ struct Pipeline::Impl {
 
   bool streams() const { return context.gpu != nullptr && options.vram_budget > 0; }
   TransformerOptions transformer_options() const {
-    return {.selection = options.selection, .scores = options.scores};
+    return {.selection = options.selection, .scores = options.scores, .adapters = options.adapters};
   }
   std::vector<bool> loaded() const;
   bool any_transformer() const;

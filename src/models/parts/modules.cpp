@@ -51,6 +51,20 @@ LinearKind kind_of_stored(LinearKind kind, std::span<const StoredForm> parts,
   return asked || left_out ? LinearKind::kBF16 : kind;
 }
 
+// Of the rows that a linear's side branch reads.
+DType side_dtype(const LinearWeights& weights, const LayerSelection& selection) {
+  const DType input = weights.input_dtype();
+  return has_row_scales(input) ? selection.activation_dtype() : input;
+}
+
+// Of a GPU's memory, by a side branch: it stays there whether or not its layer streams.
+uint64_t side_bytes(const LinearWeights& weights, int64_t ranks, DType dtype) {
+  if (ranks == 0) return 0;
+  const auto row = static_cast<uint64_t>(side_branch_rank(ranks)) * dtype_size(dtype);
+  return device_bytes(row * static_cast<uint64_t>(weights.k)) +
+         device_bytes(row * static_cast<uint64_t>(weights.n));
+}
+
 }  // namespace
 
 std::vector<std::string> ModuleVisitor::full_names(const LinearModule& module) const {
@@ -60,7 +74,7 @@ std::vector<std::string> ModuleVisitor::full_names(const LinearModule& module) c
 }
 
 LinearDesc ModuleVisitor::describe(const LinearModule& module, const LayerSelection& selection,
-                                   const TensorSource* source) const {
+                                   const TensorSource* source, const Adapters& adapters) const {
   const std::vector<std::string> names = full_names(module);
   // Of a GPU's products the one without a bias takes the more scratch: plans count that, which is
   // also what the other phases of a picture have been measured beside.
@@ -70,7 +84,8 @@ LinearDesc ModuleVisitor::describe(const LinearModule& module, const LayerSelect
                   .k = inputs_of(module)};
   if (source == nullptr) return desc;
   std::vector<StoredForm> forms;
-  for (const std::string& name : names) forms.push_back(source->form(name, module.k));
+  for (const std::string& name : names)
+    forms.push_back(adapters.form(name, source->form(name, module.k)));
   desc.kind = kind_of_stored(desc.kind, forms, source->is_quantized());
   desc.as_stored = runs_as_stored(desc.kind, forms);
   if (!desc.as_stored) return desc;
@@ -116,7 +131,7 @@ void CountModules::begin_layer(int64_t index, std::string prefix) {
 }
 
 Status CountModules::linear(const LinearModule& module, LinearWeights& weights) {
-  const LinearDesc desc = describe(module, selection_, source_);
+  const LinearDesc desc = describe(module, selection_, source_, adapters_);
   set_sizes(DeviceKind::kGpu, desc, weights);
   const LinearDesc padded{.kind = desc.kind, .n = weights.n, .k = weights.k};
   weights_.fixed_bytes += scale_bytes(padded);
@@ -124,6 +139,9 @@ Status CountModules::linear(const LinearModule& module, LinearWeights& weights) 
     weights_.fixed_bytes += device_bytes(static_cast<uint64_t>(weights.k) * sizeof(float));
   if (module.bias)
     weights_.fixed_bytes += device_bytes(static_cast<uint64_t>(weights.n) * sizeof(float));
+  weights_.fixed_bytes +=
+      side_bytes(weights, adapters_.side_ranks({full_names(module), module.rows}),
+                 selection_.activation_dtype());
   const uint64_t bytes = packed_bytes(padded);
   const auto layer = static_cast<size_t>(layer_);
   switch (module.residence) {
@@ -178,8 +196,31 @@ Status ListModules::linear(const LinearModule& module, LinearWeights& weights) {
 // ---- DescribeModules
 
 Status DescribeModules::linear(const LinearModule& module, LinearWeights& weights) {
-  INTAGLIO_ASSIGN(weights, plan_linear(context_, describe(module, selection_, source_)));
+  INTAGLIO_ASSIGN(weights, plan_linear(context_, describe(module, selection_, source_, adapters_)));
+  const int64_t ranks = adapters_.side_ranks({full_names(module), module.rows});
+  if (ranks == 0) return {};
+  INTAGLIO_ASSIGN(weights.side,
+                  plan_side_branch(context_, weights, ranks, side_dtype(weights, selection_)));
   return {};
+}
+
+// ---- FindModules
+
+Status FindModules::linear(const LinearModule& module, LinearWeights&) {
+  const std::vector<std::string> names = full_names(module);
+  for (size_t i = 0; i < names.size(); ++i)
+    INTAGLIO_TRY(match_.linear(names[i], Shape{module.rows[i], module.k}, module.bias));
+  return {};
+}
+
+Status FindModules::vector(const std::string& name, const Shape& shape, AlignedBuffer&) {
+  return match_.vector(prefix_ + name, shape);
+}
+
+Status FindModules::host_vector(const std::string& name, const Shape& shape,
+                                std::vector<float>& values) {
+  values.assign(static_cast<size_t>(shape.count()), 0.0f);
+  return match_.vector(prefix_ + name, shape);
 }
 
 // ---- PrepareModules
@@ -227,17 +268,23 @@ Expected<LinearWeights> PrepareModules::prepare(const LinearModule& module) {
     const std::string name = prefix_ + module.names[i];
     INTAGLIO_ASSIGN(LoadedLinear w,
                     source_.linear(context_, name, Shape{module.rows[i], module.k}));
+    INTAGLIO_TRY(adapters_.merge(context_, name, w));
     INTAGLIO_TRY(pad_columns(module.padded_k, w));
     source.parts.push_back(w.linear);
     parts.push_back(std::move(w));
     if (!module.bias) continue;
     INTAGLIO_ASSIGN(Tensor b, source_.tensor(name + ".bias", Shape{module.rows[i]}));
+    INTAGLIO_TRY(adapters_.add_to(name + ".bias", b));
     source.biases.push_back(b.view);
     biases.push_back(std::move(b));
   }
-  const LinearDesc desc = describe(module, selection_, &source_);
+  const LinearDesc desc = describe(module, selection_, &source_, adapters_);
   INTAGLIO_ASSIGN(LinearWeights weights, make_linear(context_, desc.kind, module.epilogue, source));
   own(weights, parts.front());  // only a single one is used as it lies
+  if (adapters_.empty()) return weights;
+  INTAGLIO_ASSIGN(weights.side,
+                  adapters_.side_branch(context_, weights, {full_names(module), module.rows},
+                                        side_dtype(weights, selection_)));
   return weights;
 }
 
@@ -256,7 +303,8 @@ Status PrepareModules::vector(const std::string& name, const Shape& shape, Align
 
 Status PrepareModules::host_vector(const std::string& name, const Shape& shape,
                                    std::vector<float>& values) {
-  INTAGLIO_ASSIGN(const Tensor tensor, source_.tensor(prefix_ + name, shape));
+  INTAGLIO_ASSIGN(Tensor tensor, source_.tensor(prefix_ + name, shape));
+  INTAGLIO_TRY(adapters_.add_to(prefix_ + name, tensor));
   values.resize(static_cast<size_t>(shape.count()));
   convert_to_f32(tensor.view.data, tensor.view.dtype, values.data(), values.size());
   return {};

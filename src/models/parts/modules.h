@@ -1,6 +1,6 @@
 // A model names each of its tensors once, in a walk over its modules; visitors say what becomes of
 // them: names and shapes (DeclareModules), bytes of a device (CountModules), what a plan must know
-// of them (DescribeModules), weights (PrepareModules).
+// of them (DescribeModules), weights (PrepareModules), an adapter's tensors (FindModules).
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "models/parts/adapters.h"
 #include "models/parts/selection.h"
 #include "models/parts/weights.h"
 #include "ops/linear.h"
@@ -80,9 +81,9 @@ class ModuleVisitor {
  protected:
   // Full names, without ".weight".
   std::vector<std::string> full_names(const LinearModule& module) const;
-  // What it is, read from `source`; null: from floats.
+  // What it is, read from `source` under `adapters`; null: from floats.
   LinearDesc describe(const LinearModule& module, const LayerSelection& selection,
-                      const TensorSource* source) const;
+                      const TensorSource* source, const Adapters& adapters) const;
 
   int64_t layer_ = -1;
   std::string prefix_;
@@ -118,8 +119,9 @@ struct ModelWeights {
 // What the weights of a model take of a GPU's memory. `source`: where they will come from, or null.
 class CountModules : public ModuleVisitor {
  public:
-  explicit CountModules(const LayerSelection& selection, const TensorSource* source = nullptr)
-      : selection_(selection), source_(source) {}
+  explicit CountModules(const LayerSelection& selection, const TensorSource* source = nullptr,
+                        Adapters adapters = {})
+      : selection_(selection), source_(source), adapters_(std::move(adapters)) {}
   const ModelWeights& weights() const { return weights_; }
   Status linear(const LinearModule& module, LinearWeights& weights) override;
   Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
@@ -128,6 +130,7 @@ class CountModules : public ModuleVisitor {
  private:
   const LayerSelection& selection_;
   const TensorSource* source_;
+  Adapters adapters_;
   ModelWeights weights_;
 };
 
@@ -149,14 +152,28 @@ class ListModules : public ModuleVisitor {
 class DescribeModules : public ModuleVisitor {
  public:
   DescribeModules(const Context& context, const LayerSelection& selection,
-                  const TensorSource* source = nullptr)
-      : context_(context), selection_(selection), source_(source) {}
+                  const TensorSource* source = nullptr, Adapters adapters = {})
+      : context_(context), selection_(selection), source_(source), adapters_(std::move(adapters)) {}
   Status linear(const LinearModule& module, LinearWeights& weights) override;
 
  private:
   const Context& context_;
   const LayerSelection& selection_;
   const TensorSource* source_;
+  Adapters adapters_;
+};
+
+// Which tensors of adapters are a model's; what does not fit is an error.
+class FindModules : public ModuleVisitor {
+ public:
+  explicit FindModules(AdapterMatch& match) : match_(match) {}
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status host_vector(const std::string& name, const Shape& shape,
+                     std::vector<float>& values) override;
+
+ private:
+  AdapterMatch& match_;
 };
 
 // Weights read from a source and prepared for their kernels.
@@ -166,8 +183,12 @@ class PrepareModules : public ModuleVisitor {
   using Prepared = std::function<Status(Residence, int64_t layer, LinearWeights&)>;
 
   PrepareModules(const Context& context, TensorSource& source, const LayerSelection& selection,
-                 Prepared prepared = {})
-      : context_(context), source_(source), selection_(selection), prepared_(std::move(prepared)) {}
+                 Prepared prepared = {}, Adapters adapters = {})
+      : context_(context),
+        source_(source),
+        selection_(selection),
+        prepared_(std::move(prepared)),
+        adapters_(std::move(adapters)) {}
   Status linear(const LinearModule& module, LinearWeights& weights) override;
   Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
   Status host_vector(const std::string& name, const Shape& shape,
@@ -180,6 +201,7 @@ class PrepareModules : public ModuleVisitor {
   TensorSource& source_;
   const LayerSelection& selection_;
   Prepared prepared_;
+  Adapters adapters_;
 };
 
 }  // namespace intaglio

@@ -33,12 +33,6 @@ std::string joined(std::string_view module, std::string_view leaf) {
   return leaf.empty() ? std::string(module) : fmt::format("{}.{}", module, leaf);
 }
 
-// Whether `end` is the end of `name`, from the begin of a component on.
-bool ends_with_components(std::string_view name, std::string_view end) {
-  if (!name.ends_with(end)) return false;
-  return name.size() == end.size() || name[name.size() - end.size() - 1] == '.';
-}
-
 // What `module` is called under the alias; nullopt: the alias is not of this module.
 std::optional<std::string> stored_as(std::string_view module, const ModuleAlias& alias) {
   const size_t star = alias.module.find('*');
@@ -74,6 +68,11 @@ Shape all_parts(Shape shape, int parts) {
 }
 
 }  // namespace
+
+bool ends_with_components(std::string_view name, std::string_view end) {
+  if (!name.ends_with(end)) return false;
+  return name.size() == end.size() || name[name.size() - end.size() - 1] == '.';
+}
 
 std::vector<std::string> stored_names(std::string_view name, std::span<const ModuleAlias> aliases) {
   const auto [module, leaf] = split_leaf(name);

@@ -30,6 +30,9 @@ struct ModuleAlias {
   int part = 0, parts = 1;
 };
 
+// Whether `end` is the end of `name`, from the begin of a component on.
+bool ends_with_components(std::string_view name, std::string_view end);
+
 // Every name that a checkpoint may have for the tensor, and for the scales and descriptors of a
 // linear beside it.
 std::vector<std::string> stored_names(std::string_view name, std::span<const ModuleAlias> aliases);
