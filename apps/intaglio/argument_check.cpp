@@ -171,7 +171,8 @@ class Checker {
       const std::string name = o->get_positional() ? o->get_name(true) : o->get_name();
       if (o->get_required() && count_[o] == 0)
         problem("{}: missing, expected {}", name, o->get_type_name());
-      if (takes_value(*o) && !takes_many(*o) && count_[o] > 1)
+      const bool repeats = o->get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll;
+      if (takes_value(*o) && !takes_many(*o) && !repeats && count_[o] > 1)
         problem("{}: given {} times, expected once", name, count_[o]);
     }
   }

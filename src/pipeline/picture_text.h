@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/png.h"
 #include "models/model.h"
@@ -13,7 +14,8 @@ namespace intaglio {
 struct PictureOrigin {
   std::string model, model_hash;
   std::string_view precision;
-  std::string_view version;  // of this engine
+  std::string_view version;                // of this engine
+  std::vector<std::string> adapters = {};  // "NAME:STRENGTH"
 };
 
 // Single keywords, and "parameters" in the form that picture tools read. The prompt is the

@@ -16,6 +16,7 @@
 #include "console.h"
 #include "core/memory_info.h"
 #include "interrupt.h"
+#include "lora_flags.h"
 #include "model_flags.h"
 #include "options.h"
 #include "pipeline/pipeline.h"
@@ -33,6 +34,7 @@ struct ImageFlags {
   std::vector<int64_t> text_tokens{512}, steps{48};
   int count = 3, threads = 0;
   std::optional<std::string> vram_budget;
+  std::vector<std::string> loras;
   std::string json;
 };
 
@@ -151,6 +153,10 @@ Expected<PipelineOptions> pipeline_options(const ImageFlags& flags) {
   if (flags.vram_budget) {
     INTAGLIO_ASSIGN(options.vram_budget, parse_memory("--vram-budget", *flags.vram_budget));
   }
+  for (const std::string& lora : flags.loras) {
+    INTAGLIO_ASSIGN(AdapterUse use, open_lora(lora));
+    options.adapters.push_back(std::move(use));
+  }
   return options;
 }
 
@@ -178,6 +184,7 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
   json["model"] = pipeline.info().name;
   json["precision"] = flags.precision;
   json["attention"] = flags.attention;
+  if (!flags.loras.empty()) json["lora"] = flags.loras;
   json["pictures"] = flags.count;
   json["results"] = std::move(results);
   return write_result(flags.json, json);
@@ -215,6 +222,7 @@ void add_bench_image(CLI::App& bench, Action& action) {
       ->capture_default_str();
   add_part_flags(*command, flags->model);
   add_precision_flag(*command, flags->precision);
+  add_lora_flag(*command, flags->loras);
   command
       ->add_option("--attention", flags->attention,
                    "Scores of attention: float, int8, or auto, what a picture takes")

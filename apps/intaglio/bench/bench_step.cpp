@@ -20,6 +20,7 @@
 #include "core/memory_info.h"
 #include "core/recording.h"
 #include "interrupt.h"
+#include "lora_flags.h"
 #include "model_flags.h"
 #include "models/model.h"
 #include "options.h"
@@ -37,6 +38,7 @@ struct StepFlags {
   int rounds = 7, threads = 0;
   std::string json, profile;
   std::optional<std::string> vram_budget;
+  std::vector<std::string> loras;
   bool two_streams = false;
 };
 
@@ -100,19 +102,19 @@ struct Bench {
 
 // The share of a budget that `generate` would leave to the layers of this transformer: beside it
 // are the unconditional one, the VAE and their activations.
-Expected<uint64_t> layer_budget(const Bench& bench, const LayerSelection& selection) {
+Expected<uint64_t> layer_budget(const Bench& bench, const TransformerOptions& options) {
   const Context& context = bench.device.context;
   if (bench.vram_budget == 0 || context.gpu == nullptr) return 0;
   INTAGLIO_ASSIGN(
       const MemoryNeeds needs,
       guided_picture_needs(
-          context, *bench.model, {.selection = selection},
+          context, *bench.model, {.selection = options.selection, .adapters = options.adapters},
           {.text_tokens = bench.flags.text_tokens, .grid_h = bench.grid_h, .grid_w = bench.grid_w},
           kPlannedSteps));
   const auto plan = plan_memory(needs, {.bytes = bench.vram_budget, .stream = true});
   if (!plan)
     return make_error(plan.error().code, "--vram-budget: {} {}",
-                      precision_name(selection.precision), plan.error().message);
+                      precision_name(options.selection.precision), plan.error().message);
   return plan->budgets.front().value_or(0);
 }
 
@@ -127,7 +129,12 @@ Expected<TransformerOptions> options_of(const Bench& bench, const std::string& p
   options.selection.precision = *precision_from_name(precision);
   INTAGLIO_TRY(options.selection.check_device(bench.device.context));
   options.scores = scores;
-  INTAGLIO_ASSIGN(options.weight_budget, layer_budget(bench, options.selection));
+  for (const std::string& lora : bench.flags.loras) {
+    INTAGLIO_ASSIGN(AdapterUse use, open_lora(lora));
+    options.adapters.push_back(std::move(use));
+  }
+  INTAGLIO_TRY(bench.model->check_adapters(options.adapters));
+  INTAGLIO_ASSIGN(options.weight_budget, layer_budget(bench, options));
   return options;
 }
 
@@ -408,6 +415,7 @@ Status run_step(const StepFlags& flags) {
   json["model"] = bench.model->info().name;
   json["layers"] = sized->layers();
   json["attention"] = flags.attention;
+  if (!flags.loras.empty()) json["lora"] = flags.loras;
   json["scratch_bytes"] = bench.arena.capacity();
   if (bench.vram_budget > 0) {
     json["vram_budget_bytes"] = bench.vram_budget;
@@ -445,6 +453,7 @@ void add_bench_step(CLI::App& bench, Action& action) {
   command->add_option("--size", flags->size, "Pixels")->type_name("WxH")->capture_default_str();
   limit(command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text"), 1, 2048)
       ->capture_default_str();
+  add_lora_flag(*command, flags->loras);
   limit(command->add_option("--rounds", flags->rounds, "Timed rounds"), 1, 1000)
       ->capture_default_str();
   add_threads_flag(*command, flags->threads);

@@ -160,7 +160,8 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
                                     {.model = run.plan.model->info().name,
                                      .model_hash = run.hash,
                                      .precision = precision_name(run.plan.precision),
-                                     .version = INTAGLIO_VERSION});
+                                     .version = INTAGLIO_VERSION,
+                                     .adapters = lora_names(run.plan.adapters)});
   INTAGLIO_TRY(write_tensors(job, text, picture));
   INTAGLIO_TRY(write_picture(job, picture.image, text));
   const double total_ms = since_ms(start);
@@ -203,6 +204,7 @@ void add_run_json(Run& run, ordered_json& result) {
     result.update(settings_json(plan.jobs.front().request));
     result["schedule"] = schedule_json(plan.jobs.front().schedule);
   }
+  if (!plan.adapters.empty()) result["lora"] = lora_names(plan.adapters);
   result["precision"] = precision_name(plan.precision);
   result["device"] = device_name(plan.pipeline->context());
   if (const Expected<Context> context = host_context(run.flags.run.threads)) {
@@ -279,6 +281,7 @@ void add_generate(CLI::App& app, Action& action) {
                    "Width and height in pixels; by default the model's own")
       ->type_name("WxH");
   add_schedule_flags(*command, flags->settings);
+  add_lora_flag(*command, flags->loras);
   command
       ->add_option("--seed", flags->settings.seed,
                    "Seed of the noise; -1, the default, is a random one")
@@ -323,6 +326,7 @@ void add_generate(CLI::App& app, Action& action) {
       "  fortune | intaglio generate --prompt - --output - > fortune.png\n"
       "  intaglio generate --prompt \"a cat\" --steps 8 --guidance 5x6,3x2\n"
       "  intaglio generate --model ideogram-4 --prompt \"a cat\" --vram-budget 12G\n"
+      "  intaglio generate --prompt \"a cat\" --lora style.safetensors:0.8\n"
       "  intaglio generate --model synthetic:ideogram4 --prompt \"a cat\" --json");
   command->callback([flags, &action] { action = [flags] { return run_generate(*flags); }; });
 }

@@ -218,6 +218,7 @@ void plan_files(const GenerateFlags& flags, const std::vector<Entry>& entries, G
   }
   if (!flags.noise.empty()) plan.files.reads(flags.noise, "--noise");
   if (flags.prompts) plan.files.reads(*flags.prompts, "--prompts");
+  for (const AdapterUse& use : plan.adapters) plan.files.reads(use.file->path(), "--lora");
   if (flags.prompt) {
     if (const auto file = prompt_file(*flags.prompt)) plan.files.reads(*file, "--prompt");
   }
@@ -298,6 +299,15 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
     take(parse_memory("--memory-limit", flags.memory_limit), options.memory_limit, errors);
   if (flags.vram_budget)
     take(parse_memory("--vram-budget", *flags.vram_budget), options.vram_budget, errors);
+  for (const std::string& lora : flags.loras) {
+    Expected<AdapterUse> opened = open_lora(lora);
+    if (opened) {
+      plan.adapters.push_back(std::move(*opened));
+    } else {
+      errors.push_back(opened.error());
+    }
+  }
+  options.adapters = plan.adapters;
   for (const Entry& entry : entries) {
     const size_t first_error = errors.size();
     std::vector<Error> told;  // by the flags already

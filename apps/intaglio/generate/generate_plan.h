@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "lora_flags.h"
 #include "model_flags.h"
 #include "options.h"
 #include "pipeline/pipeline.h"
@@ -25,6 +26,7 @@ struct GenerateFlags {
   PictureSettings settings;  // of all pictures; lines of --prompts may have their own
   std::string noise, latents_out, features_out;
   std::string memory_limit;
+  std::vector<std::string> loras;
   int64_t count = 1;
   std::optional<std::string> vram_budget;
   bool no_overwrite = false, quiet = false;
@@ -47,6 +49,7 @@ struct GeneratePlan {
   std::unique_ptr<Pipeline> pipeline;
   Precision precision = Precision::kInt8;
   std::string precision_reason;  // of --precision auto, for people
+  std::vector<AdapterUse> adapters;
   std::vector<PictureJob> jobs;  // in their order
   size_t prompts = 1;
   RunFiles files;
