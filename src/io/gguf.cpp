@@ -147,7 +147,7 @@ Expected<Scalar> read_number(Cursor& cursor, std::string_view what) {
   Scalar scalar{.text = fmt::format("{}", value)};
   if constexpr (std::is_integral_v<T>) {
     scalar.is_integer = value >= T{0};
-    scalar.integer = static_cast<uint64_t>(value);
+    scalar.integer = static_cast<std::make_unsigned_t<T>>(value);
   }
   return scalar;
 }

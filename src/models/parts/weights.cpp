@@ -108,7 +108,7 @@ CheckpointSource::Place CheckpointSource::place(std::string_view module,
     return tensors.find(joined(stored, leaf)) != nullptr ||
            (leaf == "weight" && stored_->find_linear(stored) != nullptr);
   };
-  const Place own{joined(module, leaf), std::string(module)};
+  Place own{joined(module, leaf), std::string(module)};
   if (is_here(module)) return own;
   for (const ModuleAlias& alias : aliases_) {
     const std::optional<std::string> stored = stored_as(module, alias);
