@@ -23,7 +23,7 @@ constexpr size_t kLargestRequest = size_t{64} << 10;
 constexpr size_t kBefore = size_t{128} << 10;  // of the pool, before the first bad_alloc
 constexpr size_t kAlignment = alignof(std::max_align_t);
 
-alignas(kAlignment) std::byte pool[size_t{4} << 20];
+alignas(kAlignment) std::byte pool[size_t{16} << 20];
 std::atomic<size_t> taken{0};
 std::atomic<bool> has_thrown{false};
 
