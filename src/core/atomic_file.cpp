@@ -40,11 +40,6 @@ int register_name(const fs::path& path) {
   return -1;
 }
 
-fs::path folder_of(const fs::path& target) {
-  const fs::path parent = target.parent_path();
-  return parent.empty() ? fs::path(".") : parent;
-}
-
 tl::unexpected<Error> cannot_write(const fs::path& target, std::string_view reason) {
   return make_error(ErrorCode::kIo, "{}: cannot write: {}", target.string(), reason);
 }
@@ -78,6 +73,22 @@ Status wait_for_reader(int descriptor) {
 }
 
 }  // namespace
+
+bool flush_to_disk(int descriptor) {
+  return ::fsync(descriptor) == 0 || errno == EINVAL || errno == ENOSYS || errno == ENOTSUP;
+}
+
+void flush_folder_of(const fs::path& target) {
+  const int folder = ::open(folder_of(target).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  static_cast<void>(::fsync(folder));
+  ::close(folder);
+}
+
+fs::path folder_of(const fs::path& target) {
+  const fs::path parent = target.parent_path();
+  return parent.empty() ? fs::path(".") : parent;
+}
 
 void remove_temporary_files() noexcept {
   for (Slot& slot : slots)
@@ -197,10 +208,7 @@ Status AtomicFile::write(std::span<const std::byte> bytes) {
 }
 
 Status AtomicFile::flush_and_close() {
-  // Some file systems (network shares, pipes of containers) know no fsync; that alone does not make
-  // the file wrong.
-  const bool synced =
-      ::fsync(descriptor_) == 0 || errno == EINVAL || errno == ENOSYS || errno == ENOTSUP;
+  const bool synced = flush_to_disk(descriptor_);
   const int sync_error = errno;
   if (kind_ == Kind::kNameless) {  // the descriptor is needed for its name
     if (!synced) return failure(sync_error);
@@ -239,13 +247,7 @@ Status AtomicFile::commit() {
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) return failure(errno);
     drop_name();
   }
-  // The name itself must survive a power cut; a folder that cannot be opened for reading is no
-  // failure.
-  const int folder = ::open(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder >= 0) {
-    ::fsync(folder);
-    ::close(folder);
-  }
+  flush_folder_of(target_);
   return {};
 }
 

@@ -11,6 +11,14 @@
 
 namespace intaglio {
 
+// Whether what was written to it is on the disk; else errno says why not. Some file systems (network
+// shares, pipes of containers) know no fsync; that alone does not make a file wrong.
+bool flush_to_disk(int descriptor);
+// Makes a name in the target's folder survive a power cut. A folder that cannot be opened for
+// reading is no failure.
+void flush_folder_of(const std::filesystem::path& target);
+std::filesystem::path folder_of(const std::filesystem::path& target);  // "." of a lone name
+
 // Where the system allows it the file has no name until it is whole, so that nothing is left
 // however the process ends. Elsewhere it has a temporary one in the target's folder, which the
 // destructor and `remove_temporary_files` remove.

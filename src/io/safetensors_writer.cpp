@@ -14,6 +14,7 @@
 #include <set>
 #include <utility>
 
+#include "core/atomic_file.h"
 #include "io/printable.h"
 #include "io/safetensors_header.h"
 
@@ -25,11 +26,6 @@ namespace fs = std::filesystem;
 constexpr size_t kPieceBytes = size_t{4} << 20;  // milliseconds, between looks at `cancel`
 constexpr std::string_view kEnd = ".part";
 constexpr size_t kDigits = 16;
-
-fs::path folder_of(const fs::path& target) {
-  const fs::path parent = target.parent_path();
-  return parent.empty() ? fs::path(".") : parent;
-}
 
 bool is_part_of(const std::string& name, const std::string& target) {
   const std::string begin = target + ".";
@@ -187,18 +183,13 @@ Status SafetensorsWriter::write(std::span<const std::byte> bytes) {
 }
 
 Status SafetensorsWriter::commit() {
-  if (::fsync(descriptor_) != 0) return failure(errno);
+  if (!flush_to_disk(descriptor_)) return failure(errno);
   std::error_code error;
   fs::rename(part_, target_, error);
   if (error) {
     return make_error(ErrorCode::kIo, "{}: cannot write: {}", target_.string(), error.message());
   }
-  // The folder's entry; not every file system can.
-  const int folder = ::open(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder >= 0) {
-    (void)::fsync(folder);
-    ::close(folder);
-  }
+  flush_folder_of(target_);
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <sstream>
 
 #include "core/files.h"
@@ -176,6 +177,17 @@ TEST(AtomicFile, NamesWhatCannotBeWritten) {
   EXPECT_NE(message(folder / "a/").find("not a file name"), std::string::npos);
   EXPECT_NE(message(folder / std::string(300, 'x')).find("File name too long"), std::string::npos);
   EXPECT_EQ(folder.entries(), 0u);
+}
+
+// A pipe has no fsync, as some file systems have none.
+TEST(FlushToDisk, WhatKnowsNoFsyncIsNoFailure) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  EXPECT_TRUE(flush_to_disk(ends[1]));
+  ::close(ends[0]);
+  ::close(ends[1]);
+  EXPECT_FALSE(flush_to_disk(ends[1]));
+  EXPECT_EQ(errno, EBADF);
 }
 
 }  // namespace
