@@ -1,10 +1,10 @@
 // Pictures of a model whose parts come from checkpoints of other programs.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <string>
 #include <vector>
 
+#include "core/relative_error.h"
 #include "models/registry.h"
 #include "pipeline/pipeline.h"
 #include "support/source_folder.h"
@@ -31,15 +31,6 @@ std::vector<float> latents(const ModelPaths& parts, Precision precision) {
   return picture->latents;
 }
 
-double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double error = 0.0, norm = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
-    norm += std::pow(static_cast<double>(b[i]), 2);
-  }
-  return std::sqrt(error / norm);
-}
-
 std::filesystem::path part(const std::string& name) {
   return test::source_path("tests/formats/" + name);
 }
@@ -53,8 +44,8 @@ TEST(StoredModels, OfficialCheckpointsDrawTheirModel) {
   const ModelPaths nf4{.transformer = part("bnb_nf4/transformer")};
   for (const Precision precision : {Precision::kFp32, Precision::kInt8}) {
     const std::vector<float> own = latents({}, precision);
-    const double of_fp8 = relative_difference(latents(fp8, precision), own);
-    const double of_nf4 = relative_difference(latents(nf4, precision), own);
+    const double of_fp8 = relative_error(latents(fp8, precision), own);
+    const double of_nf4 = relative_error(latents(nf4, precision), own);
     EXPECT_GT(of_fp8, 1e-4);
     EXPECT_LT(of_fp8, 0.1);
     EXPECT_GT(of_nf4, 1e-4);

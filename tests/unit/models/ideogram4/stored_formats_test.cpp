@@ -2,40 +2,19 @@
 // with the same weights as floats.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "core/memory.h"
+#include "core/relative_error.h"
 #include "io/gguf.h"
-#include "io/safetensors.h"
-#include "models/ideogram4/config.h"
-#include "models/ideogram4/transformer.h"
-#include "support/operands.h"
 #include "support/temp_folder.h"
 #include "support/tested_devices.h"
-#include "unit/io/formats/format_files.h"
+#include "unit/models/ideogram4/small_base.h"
 
 namespace intaglio::ideogram4 {
 namespace {
-
-constexpr int64_t kGridH = 4, kGridW = 6;  // note.json
-
-TransformerConfig config() {
-  return parse_transformer_config(
-             *JsonConfig::open(test::source_path("tests/formats/base/reference/config.json")))
-      .value();
-}
-
-double relative_difference(const std::vector<float>& got, const std::vector<float>& expected) {
-  double error = 0.0, norm = 0.0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    error += std::pow(static_cast<double>(got[i]) - static_cast<double>(expected[i]), 2);
-    norm += std::pow(static_cast<double>(expected[i]), 2);
-  }
-  return std::sqrt(error / norm);
-}
 
 // A transformer planned and loaded from `path`, in the folder tests/formats unless it is absolute.
 class Loaded {
@@ -44,43 +23,26 @@ class Loaded {
     const std::filesystem::path folder = test::source_path("tests/formats");
     const auto checkpoint = Checkpoint::open(folder / path).value();
     TransformerOptions options{.selection = {.precision = precision}};
-    const auto source = Transformer(config(), options).open_source(checkpoint).value();
+    const auto source = Transformer(small_config(), options).open_source(checkpoint).value();
     options.source = source;
-    transformer_ = std::make_unique<Transformer>(config(), options);
+    transformer_ = std::make_unique<Transformer>(small_config(), options);
     // The plan is that of the loaded model; on a GPU it counts the library's products for biased
     // ones.
     EXPECT_TRUE(transformer_->describe(context_));
-    const PassSize size{.text_tokens = 5, .grid_h = kGridH, .grid_w = kGridW};
-    const size_t planned = transformer_->scratch_bytes(context_, size, 1);
+    const size_t planned = transformer_->scratch_bytes(context_, kSmallPass, 1);
     const Status loaded = transformer_->load(context_, *source);
     EXPECT_TRUE(loaded) << loaded.error().message;
-    const size_t taken = transformer_->scratch_bytes(context_, size, 1);
+    const size_t taken = transformer_->scratch_bytes(context_, kSmallPass, 1);
     EXPECT_LE(taken, planned);
-    if (context_.gpu == nullptr) EXPECT_EQ(taken, planned);
+    if (context_.gpu == nullptr) {
+      EXPECT_EQ(taken, planned);
+    }
     arena_ = Arena(allocate(context_, planned).value());
     context_.scratch = &arena_;
   }
 
-  std::vector<float> velocity(const SafetensorsFile& inputs) {
-    const auto read = [&](const std::string& name) {
-      return read_floats(*inputs.find("model/" + name)).value();
-    };
-    std::vector<float> text = read("text_features"), latents = read("latents");
-    const std::vector<float> time = read("timestep");
-    std::vector<float> velocity(latents.size());
-    test::Operands on(context_);
-    TransformerSession session;
-    const Status prepared =
-        transformer_->prepare(context_, {.tokens = 5, .features = on.in(text.data(), text.size())},
-                              kGridH, kGridW, time, session);
-    EXPECT_TRUE(prepared) << prepared.error().message;
-    EXPECT_TRUE(transformer_->select_step(context_, session, 0));
-    const Status status =
-        transformer_->forward(context_, session, on.in(latents.data(), latents.size()),
-                              on.out(velocity.data(), velocity.size()));
-    EXPECT_TRUE(status) << status.error().message;
-    on.fetch();
-    return velocity;
+  std::vector<float> velocity(const SafetensorsFile& inputs) const {
+    return small_velocity(context_, *transformer_, inputs);
   }
 
  private:
@@ -126,7 +88,7 @@ TEST(StoredFormats, CheckpointsDrawAsThePublishedCodeDoes) {
         SCOPED_TRACE(one.folder + "/" + one.path + " " + std::string(precision_name(precision)) +
                      " at " + device);
         Loaded loaded(context, one.folder + "/" + one.path, precision);
-        EXPECT_LT(relative_difference(loaded.velocity(*expected), velocity), tolerance(precision));
+        EXPECT_LT(relative_error(loaded.velocity(*expected), velocity), tolerance(precision));
       }
     }
   });
@@ -172,7 +134,7 @@ TEST(StoredFormats, CheckpointsOfAnyFormatDrawNearTheirSource) {
       for (const Precision precision : {Precision::kFp32, Precision::kInt8}) {
         SCOPED_TRACE(near.path + " " + std::string(precision_name(precision)) + " at " + device);
         Loaded loaded(context, near.path, precision);
-        const double difference = relative_difference(loaded.velocity(*expected), velocity);
+        const double difference = relative_error(loaded.velocity(*expected), velocity);
         EXPECT_LT(difference, near.most);
         EXPECT_GT(difference, 1e-4);  // its numbers are not the floats'
       }

@@ -1,12 +1,12 @@
 // Text encoders from checkpoints of other programs.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/cpu_features.h"
+#include "core/relative_error.h"
 #include "models/qwen3/text_encoder.h"
 #include "support/source_folder.h"
 
@@ -38,15 +38,6 @@ std::vector<float> features(const std::string& weights, const std::string& confi
   return out;
 }
 
-double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double error = 0.0, norm = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
-    norm += std::pow(static_cast<double>(b[i]), 2);
-  }
-  return std::sqrt(error / norm);
-}
-
 // The three are one model, its first layers as fp8 rows, NF4 blocks and ComfyUI's fp8: what they
 // make of a text lies as near as four and three bits of mantissa let it.
 TEST(StoredTextEncoders, FormsOfOneModelAgree) {
@@ -57,9 +48,9 @@ TEST(StoredTextEncoders, FormsOfOneModelAgree) {
     const std::vector<float> comfy =
         features("comfy_fp8_scaled/text_encoder.safetensors", config, precision);
     const std::vector<float> nf4 = features("bnb_nf4/text_encoder", config, precision);
-    EXPECT_LT(relative_difference(comfy, official), 0.1);
-    EXPECT_LT(relative_difference(nf4, official), 0.3);
-    EXPECT_GT(relative_difference(nf4, official), 1e-3);
+    EXPECT_LT(relative_error(comfy, official), 0.1);
+    EXPECT_LT(relative_error(nf4, official), 0.3);
+    EXPECT_GT(relative_error(nf4, official), 1e-3);
   }
 }
 
