@@ -67,7 +67,7 @@ fuzz: .setup-test
 lint: .setup-test
 	scripts/lint.sh $(BUILD)/test
 
-# Paths through the functions that read untrusted bytes, as clang's analyzer walks them; half an hour on two processors.
+# Paths through the functions that read untrusted bytes, as clang's analyzer walks them: slower than all of lint.
 analyze: .setup-test
 	scripts/tidy.sh $(BUILD)/test '-*,clang-analyzer-core*,clang-analyzer-cplusplus*'
 
