@@ -53,8 +53,9 @@ within() {  # ulimit's flags, what, arguments...
 run "${picture[@]}" --output reference.png
 check "a picture without limits" test -s reference.png
 
-# Address space, from what the loader needs to plenty.
-for kilobytes in 20000 40000 50000 60000 65000 70000 75000 80000 82500 85000 87500 90000 92500 95000 100000 110000 120000 150000 200000 300000 500000 1000000; do
+# Address space, from what the loader needs to plenty. The kernel itself kills a program whose own segments do not fit, before its first instruction.
+image=$(($(size "$intaglio" | awk 'NR == 2 { print $4 }') / 1024 + 2000))
+for kilobytes in $image 40000 50000 60000 65000 70000 75000 80000 82500 85000 87500 90000 92500 95000 100000 110000 120000 150000 200000 300000 500000 1000000; do
   within "-v $kilobytes" "ulimit -v $kilobytes" "${picture[@]}" --threads 2 --output out/a.png
 done
 for kilobytes in 70000 90000 110000 150000 250000; do
@@ -68,7 +69,7 @@ for precision in bf16 fp32; do
 done
 run "${picture[@]}" --output reference.png
 # The most that is too little, wherever that lies for this build, is said in words.
-for kilobytes in $(seq 120000 -1000 20000); do
+for kilobytes in $(seq 120000 -1000 $image); do
   within "-v $kilobytes" "ulimit -v $kilobytes, going down" "${picture[@]}" --threads 1 --output out/a.png
   [ "$status" -eq 0 ] || break
 done
