@@ -69,7 +69,7 @@ lint: .setup-test
 
 # Paths through the functions that read untrusted bytes, as clang's analyzer walks them: slower than all of lint.
 analyze: .setup-test
-	scripts/tidy.sh $(BUILD)/test '-*,clang-analyzer-core*,clang-analyzer-cplusplus*'
+	scripts/tidy.py $(BUILD)/test '-*,clang-analyzer-core*,clang-analyzer-cplusplus*'
 
 # Plants the faults of tests/mutants one at a time and counts those that make a test fail; takes long, and goes on where it was stopped.
 mutants: .setup-test

@@ -18,7 +18,7 @@ wide=$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs awk 'length($0) > 100 &
 
 # Paths through functions (clang-analyzer) take three times as long as all other checks: `make analyze`.
 echo "lint: clang-tidy"
-scripts/tidy.sh "$build" '-clang-analyzer*'
+scripts/tidy.py "$build" '-clang-analyzer*'
 
 echo "lint: floors"
 scripts/check_floors.py
