@@ -13,6 +13,8 @@ namespace intaglio::cli {
 namespace {
 
 constexpr size_t kShown = 60;  // bytes of a wrong value
+// Begins the name of the validator of one of several names.
+constexpr std::string_view kChoices = "one of:";
 
 // Letters to change, leave out, add or swap with a neighbour to get from `a` to `b`.
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -88,14 +90,27 @@ CLI::Option* limit(CLI::Option* option, int64_t min, int64_t max) {
 }
 
 CLI::Option* choose_from(CLI::Option* option, std::vector<std::string> names) {
-  const auto read = [names = std::move(names)](std::string& text) -> std::string {
+  const auto read = [names](std::string& text) -> std::string {
     if (std::find(names.begin(), names.end(), text) != names.end()) return "";
     return message_of("expected one of {}, found \"{}\"{}", fmt::join(names, ", "),
                       printable(text, kShown), nearest_text(text, names));
   };
-  option->transform(CLI::Validator(read, ""));
+  // The validator's name keeps them for choices_of.
+  const std::string kept = fmt::format("{}{}", kChoices, fmt::join(names, ","));
+  option->transform(CLI::Validator(read, ""), kept);
   option->type_name("NAME");
   return option;
+}
+
+std::vector<std::string> choices_of(CLI::Option& option) {
+  std::string name;
+  try {
+    name = option.get_validator(0)->get_name();
+  } catch (const CLI::OptionNotFound&) {
+    return {};
+  }
+  if (!name.starts_with(kChoices)) return {};
+  return CLI::detail::split(name.substr(kChoices.size()), ',');
 }
 
 void add_threads_flag(CLI::App& command, int& threads) {

@@ -31,6 +31,8 @@ std::optional<int64_t> whole_number(std::string_view text);
 CLI::Option* limit(CLI::Option* option, int64_t min, int64_t max);
 // The option takes one of `names` only.
 CLI::Option* choose_from(CLI::Option* option, std::vector<std::string> names);
+// These names; none of an option that takes others.
+std::vector<std::string> choices_of(CLI::Option& option);
 
 // --threads N, 0 unless given.
 void add_threads_flag(CLI::App& command, int& threads);

@@ -30,6 +30,9 @@ void add_bench(CLI::App& app, Action& action);
 void add_tune(CLI::App& app, Action& action);
 void add_map(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
+// These two read all the others: they come last.
+void add_completion(CLI::App& app, Action& action);
+void add_manual(CLI::App& app, Action& action);
 
 // The exit code an error stands for.
 int exit_code_of(const Error& error);

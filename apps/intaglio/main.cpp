@@ -82,6 +82,8 @@ int run(int argc, char** argv) {
   add_tune(app, action);
   add_map(app, action);
   add_quantize(app, action);
+  add_completion(app, action);
+  add_manual(app, action);
 
   const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   const ArgumentCheck check = check_arguments(app, words);

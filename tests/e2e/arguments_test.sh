@@ -13,7 +13,7 @@ wrong() {  # MESSAGE ARGUMENTS...: exit code 2, said in our words
   [ $? -ne 0 ]; pass_or_fail $? "no text of a library: $*"
   [ ! -s out.txt ]; pass_or_fail $? "nothing on stdout: $*"
 }
-commands="generate, verify, inspect, bench, tune, map, quantize"
+commands="generate, verify, inspect, bench, tune, map, quantize, completion, manual"
 wrong "no command, expected one of $commands"
 wrong "unknown command \"paint\", expected one of $commands" paint
 wrong "unknown command \"generat\", expected one of $commands, nearest: generate" generat --prompt x
