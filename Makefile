@@ -5,11 +5,12 @@ PROMPT ?= a red apple on the left of a blue fish, in fluent style, on a yellow b
 SEED ?= 0
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo build test unit sanitize cuda fuzz lint analyze mutants format bench tables clean
+.PHONY: help demo build deb test unit sanitize cuda fuzz lint analyze mutants format bench tables clean
 
 help:
 	@echo "make demo      set up, build and draw a picture (PROMPT='...' SEED=n)"
 	@echo "make build     set up and build $(BUILD)/release/bin/intaglio and libintaglio.so; cmake --install $(BUILD)/release installs them"
+	@echo "make deb       Debian packages in $(BUILD)/deb (CUDA=ON: with kernels for every card)"
 	@echo "make test      set up, build and run every test"
 	@echo "make cuda      compile every CUDA kernel for every architecture (no GPU needed); build/cuda/kernels.txt lists registers and spills"
 	@echo "make unit|sanitize|cuda|lint   one part of the tests; make fuzz FUZZ_SECONDS=n fuzzes each parser for n seconds; make analyze walks paths"
@@ -24,7 +25,14 @@ build:
 	@scripts/setup.sh build
 	@cmake -G Ninja -S . -B $(BUILD)/release -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF >$(BUILD)-configure.log 2>&1 || { cat $(BUILD)-configure.log; exit 1; }
 	@rm -f $(BUILD)-configure.log
-	cmake --build $(BUILD)/release -j $(JOBS) --target intaglio intaglio_shared
+	cmake --build $(BUILD)/release -j $(JOBS) --target intaglio intaglio_shared intaglio_manual
+
+# Debian packages in $(BUILD)/deb; CUDA=ON makes those with kernels for every card. scripts/check_deb.sh installs them on a bare Debian.
+deb:
+	@scripts/setup.sh build
+	cmake -G Ninja -S . -B $(BUILD)/deb -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF -DINTAGLIO_USE_ONEDNN=OFF -DINTAGLIO_CUDA=$(or $(CUDA),OFF) -DINTAGLIO_CUDA_ARCHITECTURES=all
+	cmake --build $(BUILD)/deb -j $(JOBS)
+	cd $(BUILD)/deb && cpack -G DEB
 
 test: unit sanitize cuda lint
 	@echo "All tests passed."
