@@ -5,7 +5,7 @@ PROMPT ?= a red apple on the left of a blue fish, in fluent style, on a yellow b
 SEED ?= 0
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo build deb test unit sanitize cuda fuzz lint analyze mutants format bench tables clean
+.PHONY: help demo build deb wheel test unit sanitize cuda fuzz lint analyze mutants format bench tables clean
 
 help:
 	@echo "make demo      set up, build and draw a picture (PROMPT='...' SEED=n)"
@@ -33,6 +33,13 @@ deb:
 	cmake -G Ninja -S . -B $(BUILD)/deb -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF -DINTAGLIO_USE_ONEDNN=OFF -DINTAGLIO_CUDA=$(or $(CUDA),OFF) -DINTAGLIO_CUDA_ARCHITECTURES=all
 	cmake --build $(BUILD)/deb -j $(JOBS)
 	cd $(BUILD)/deb && cpack -G DEB
+
+# The Python package with the library inside, in $(BUILD)/wheel; needs Python 3.11. CUDA=ON as above.
+wheel:
+	@scripts/setup.sh build
+	cmake -G Ninja -S . -B $(BUILD)/wheel -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_PROGRAM=OFF -DINTAGLIO_BUILD_TESTS=OFF -DINTAGLIO_CUDA=$(or $(CUDA),OFF) -DINTAGLIO_CUDA_ARCHITECTURES=all -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$$ORIGIN' -DCMAKE_SHARED_LINKER_FLAGS=-Wl,--disable-new-dtags
+	cmake --build $(BUILD)/wheel -j $(JOBS) --target intaglio_shared
+	scripts/make_wheel.py $(BUILD)/wheel/lib/libintaglio.so $(BUILD)/wheel
 
 test: unit sanitize cuda lint
 	@echo "All tests passed."
