@@ -28,6 +28,8 @@ wrong "unknown option --modle, nearest: --model" generate --prompt cat --modle m
 wrong 'unexpected "cat": this command takes options only' generate cat
 wrong 'unexpected "b": this command takes no more words' inspect a b
 wrong "path: missing, expected FILE|DIR|NAME" inspect
+wrong "--diff: expected REFERENCE, found the end of the line" inspect a --diff
+wrong "path: missing, expected FILE|DIR|NAME" inspect --diff a
 wrong "folder: missing, expected DIR" verify
 wrong "--prompt: expected TEXT|@FILE|-, found the end of the line" generate --prompt
 wrong "--prompt: expected TEXT|@FILE|-, found --seed; a value that begins with -- is written --prompt=VALUE" generate --prompt --seed 3
@@ -50,6 +52,7 @@ number() {  # EXPECTED ARGUMENTS... FLAG: the flag's value is refused where it i
 }
 number "1 to 1024" generate --prompt cat --threads
 number "1 to 1024" verify "$data" --threads
+number "1 to 1024" inspect a --threads
 number "1 to 1024" map --threads
 number "1 to 1024" bench linear --threads
 number "1 to 1024" bench block --threads

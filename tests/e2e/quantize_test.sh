@@ -43,12 +43,37 @@ expect 0 "inspect as JSON" inspect a.safetensors --json
 valid_json out.txt
 stdout_has '"stored_as": "int8 rows turned by 16"'
 
+# How far the copy is from its source: fused names against fused ones, a model against its copy.
+expect 0 "a file against itself" inspect --diff "$file" "$file"
+stdout_has "relative error 0;"
+expect 0 "a copy" inspect --diff "$file" a.safetensors --all
+stdout_has "comfy against float (the reference)"
+stdout_has "layers.0.attention.to_q.weight"
+expect 0 "a copy as JSON" inspect --diff "$file" a.safetensors --json
+valid_json out.txt
+python3 - <<'PY'
+import json
+part = json.load(open("out.txt"))["parts"][0]
+errors = [t["relative_error"] for t in part["tensors"]]
+assert errors == sorted(errors, reverse=True)
+assert 0.004 < part["linears"]["relative_error"] < 0.01, part["linears"]
+assert part["other_tensors"]["relative_error"] == 0
+assert part["only_reference"] == part["only_other"] == part["not_compared"] == []
+PY
+pass_or_fail $? "errors of a copy"
+expect_refused 1 "nowhere: no such file or folder" inspect --diff "$file" nowhere
+expect_refused 1 "no tensor of one name in both" inspect --diff "$file" "$formats/base/wide.safetensors"
+expect_refused 2 "--diff: compares what lies at two places" inspect --diff mini mini --vae "$mini/vae"
+
 # The bundled model by each scheme, in both layouts and with its text encoder, loads and draws.
 draw() { expect 0 "draws: $*" generate "$@" --prompt 'an owl' --seed 1 --steps 2 --size 64x64 --output picture.png; present picture.png; }
 for scheme in row convrot; do
   expect 0 "a model, $scheme" quantize "$mini" "model-$scheme" --scheme "$scheme"
   expect 0 "inspect" inspect "model-$scheme"
   stdout_has "quantized_by: intaglio"
+  expect 0 "its error" inspect --diff "$mini" "model-$scheme"
+  for part in transformer unconditional_transformer; do stdout_has "$part: comfy against float (the reference)"; done
+  stdout_has "vae: float against float (the reference)"
   draw --model "model-$scheme"
   expect 0 "its transformer as a file, $scheme" quantize "$mini/transformer" "t-$scheme.safetensors" --scheme "$scheme"
   draw --model "$mini" --transformer "t-$scheme.safetensors"

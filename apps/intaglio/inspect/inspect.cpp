@@ -6,10 +6,13 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "argument_values.h"
 #include "command.h"
 #include "console.h"
 #include "core/memory_info.h"
+#include "inspect/inspect_diff.h"
 #include "inspect/inspect_linears.h"
 #include "inspect/inspect_report.h"
 #include "io/hub_cache.h"
@@ -27,7 +30,9 @@ constexpr size_t kHelpColumns = 80;
 
 struct InspectFlags {
   std::string path;
+  std::optional<std::string> diff;  // the reference to compare it with
   ModelFlags parts;
+  int threads = 0;
   bool json = false;
   bool all = false;
 };
@@ -147,6 +152,7 @@ void print_part(const PartReport& part, bool all) {
     print(Stream::kOut, "  {}\n", format_bytes(part.file_bytes));
   }
   for (const auto& [key, value] : part.facts.items()) {
+    if (key == "memory_bytes") continue;  // "memory" says it for people
     if (value.is_object() && key != "intaglio") {
       for (const auto& [name, item] : value.items()) {
         print(Stream::kOut, "  {}.{}: {}\n", printable(key), printable(name), short_json(item));
@@ -241,16 +247,34 @@ int print_report_json(const InspectReport& report) {
   return report.errors.empty() ? kExitOk : kExitFailure;
 }
 
-int run_inspect(const InspectFlags& flags) {
-  std::filesystem::path path = flags.path;
+// A file or folder, or what a name stands for.
+Expected<std::filesystem::path> find_path(const std::string& name) {
   std::error_code ignored;
-  const bool is_named = flags.path == "mini" || is_hub_name(flags.path);
-  if (is_named && (flags.path == "mini" || !std::filesystem::exists(path, ignored))) {
-    const auto folder = resolve_model(flags.path);
-    if (!folder) return fail(folder.error(), flags.json);
-    path = *folder;
+  if (name == "mini" || (is_hub_name(name) && !std::filesystem::exists(name, ignored)))
+    return resolve_model(name);
+  return std::filesystem::path(name);
+}
+
+Expected<DiffFlags> read_diff(const InspectFlags& flags) {
+  const ModelFlags& parts = flags.parts;
+  if (parts.transformer || parts.unconditional || parts.text_encoder || parts.vae ||
+      parts.tokenizer)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--diff: compares what lies at two places, expected no parts from elsewhere");
+  DiffFlags diff{.all = flags.all, .json = flags.json, .threads = flags.threads};
+  INTAGLIO_ASSIGN(diff.reference, find_path(*flags.diff));
+  INTAGLIO_ASSIGN(diff.other, find_path(flags.path));
+  return diff;
+}
+
+int run_inspect(const InspectFlags& flags) {
+  if (flags.diff) {
+    const Expected<DiffFlags> diff = read_diff(flags);
+    return diff ? run_diff(*diff) : fail(diff.error(), flags.json);
   }
-  const Expected<ModelPaths> paths = part_paths(path, flags.parts);
+  const Expected<std::filesystem::path> path = find_path(flags.path);
+  if (!path) return fail(path.error(), flags.json);
+  const Expected<ModelPaths> paths = part_paths(*path, flags.parts);
   if (!paths) return fail(paths.error(), flags.json);
   const Expected<InspectReport> report = inspect_path(*paths);
   if (!report) return fail(report.error(), flags.json);
@@ -268,14 +292,21 @@ void add_inspect(CLI::App& app, Action& action) {
                    "owner/name in the Hugging Face cache, or \"mini\"")
       ->required()
       ->type_name("FILE|DIR|NAME");
+  command
+      ->add_option("--diff", flags->diff,
+                   "Compare path's weights with these, in whatever formats: the relative error of "
+                   "every tensor, the largest first")
+      ->type_name("REFERENCE");
   add_part_flags(*command, flags->parts);
   command->add_flag("--all", flags->all,
                     "List every tensor, also those that differ only in a layer's number");
+  add_threads_flag(*command, flags->threads);
   command->add_flag("--json", flags->json, "Print one JSON result on stdout");
   command->footer(
       "Examples:\n"
       "  intaglio inspect mini\n"
       "  intaglio inspect models/mini/transformer --all\n"
+      "  intaglio inspect --diff mini mini-int8\n"
       "  intaglio inspect fox.png");
   command->callback([flags, &action] { action = [flags] { return run_inspect(*flags); }; });
 }
