@@ -171,7 +171,16 @@ stdout_has "not used by the engine"
 # Of a transformer every tensor is used; of the unconditional one all but the text's, of the others what does not make pictures.
 [ "$(grep -c "not used by the engine" out.txt)" -eq 3 ]; pass_or_fail $? "three parts have tensors the engine does not use"
 stdout_has "not used by the engine (3 of 61 tensors)"
+# Memory at every precision, of a model and of its transformer.
+for precision in fp32 bf16 int8 int8-dequant fp8 nf4; do stdout_has "memory.$precision: weights "; done
+stdout_has "memory.picture: 1024x1024, 512 text tokens, activations on cpu"
+expect 0 "inspect a transformer" inspect "$data/tiny/transformer"
+stdout_has "memory.int8: weights "
+stdout_has "presets.TURBO_12: "
+expect 0 "inspect a text encoder" inspect "$data/tiny/text_encoder"
+grep -q "memory" out.txt; [ $? -ne 0 ]; pass_or_fail $? "no memory of a text encoder alone"
 expect 0 "inspect json" inspect "$data/tiny" --json
+stdout_has '"memory_bytes"'
 valid_json out.txt
 stdout_has '"unused_tensors"'
 expect 0 "inspect part" inspect "$data/tiny/transformer/" --all;  stdout_has "layers.2.attention.to_q.weight"

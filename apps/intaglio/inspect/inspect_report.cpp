@@ -8,6 +8,7 @@
 #include <map>
 
 #include "inspect/inspect_linears.h"
+#include "inspect/inspect_memory.h"
 #include "inspect/inspect_settings.h"
 #include "io/checkpoint.h"
 #include "io/formats/tensor_set.h"
@@ -155,6 +156,7 @@ Expected<PartReport> tensors_report(const fs::path& path) {
   // The linears say it, one by one.
   if (!part.linears.empty()) metadata.erase("_quantization_metadata");
   if (!metadata.empty()) part.facts["metadata"] = metadata;
+  add_transformer_memory(path, std::nullopt, part.facts);
   part.keep_alive = std::move(file);
   return part;
 }
@@ -218,6 +220,10 @@ void inspect_folder_part(const fs::path& folder, const JsonConfig& index, Inspec
   Expected<PartReport> part = tl::unexpected<Error>(Error{});
   if (fs::exists(folder / "config.json", ignored)) {
     part = part_report(PartFiles::in(folder), name, index);
+    if (part && report.kind == "part") {
+      if (const auto config = JsonConfig::open(folder / "config.json"))
+        add_transformer_memory(folder, *config, part->facts);
+    }
   } else if (fs::exists(folder / "tokenizer.json", ignored)) {
     part = json_report(folder / "tokenizer.json", index);
   } else if (fs::exists(folder / "scheduler_config.json", ignored)) {
@@ -239,6 +245,7 @@ Expected<InspectReport> inspect_model(const ModelPaths& paths) {
   const Expected<ModelFiles> files = find_model_files(paths, index);
   if (std::optional<PartReport> schedules = schedules_report(paths, index)) {
     add_settings_facts(index, index, schedules->facts);
+    add_model_memory(paths, schedules->facts);
     add_file(*schedules, folder / "model_index.json");
     report.parts.push_back(std::move(*schedules));
   }
