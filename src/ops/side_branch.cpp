@@ -31,7 +31,8 @@ FloatGemmDesc up_desc(const LinearWeights& weights, int64_t m) {
           .n = weights.n,
           .k = weights.side->rank,
           .in_dtype = weights.side->dtype,
-          .out_dtype = DType::kF32};
+          .out_dtype = DType::kF32,
+          .has_bias = weights.side->has_bias};
 }
 
 const void* advance(const void* x, DType dtype, int64_t elements) {
@@ -113,7 +114,9 @@ Status check_parts(const LinearWeights& weights, int64_t outputs, std::span<cons
     const bool fits = part.down.data != nullptr && part.up.data != nullptr &&
                       is_float(part.down.dtype) && is_float(part.up.dtype) && down.rank == 2 &&
                       up.rank == 2 && down[0] >= 1 && down[1] <= weights.k && up[1] == down[0] &&
-                      part.first >= 0 && part.first <= outputs && up[0] <= outputs - part.first;
+                      part.first >= 0 && part.first <= outputs && up[0] <= outputs - part.first &&
+                      (part.bias.data == nullptr ||
+                       (is_float(part.bias.dtype) && part.bias.shape == Shape{up[0]}));
     if (fits) continue;
     return make_error(ErrorCode::kShapeMismatch,
                       "side branch {}: {} {} and {} {}, expected floats [r, {}] and [{}, r]", i,
@@ -161,10 +164,11 @@ Expected<AlignedBuffer> upload_as(const Context& context, const std::vector<floa
 
 Expected<std::shared_ptr<SideBranch>> plan_side_branch(const Context& context,
                                                        const LinearWeights& weights, int64_t ranks,
-                                                       DType dtype) {
+                                                       bool has_bias, DType dtype) {
   auto side = std::make_shared<SideBranch>();
   side->rank = side_branch_rank(ranks);
   side->dtype = dtype;
+  side->has_bias = has_bias;
   INTAGLIO_ASSIGN(side->down_product, choose_float_gemm({.m = kLinearRowHint,
                                                          .n = side->rank,
                                                          .k = weights.k,
@@ -175,7 +179,8 @@ Expected<std::shared_ptr<SideBranch>> plan_side_branch(const Context& context,
                                                        .n = weights.n,
                                                        .k = side->rank,
                                                        .in_dtype = dtype,
-                                                       .out_dtype = DType::kF32},
+                                                       .out_dtype = DType::kF32,
+                                                       .has_bias = has_bias},
                                                       context));
   return side;
 }
@@ -188,17 +193,24 @@ Expected<std::shared_ptr<const SideBranch>> make_side_branch(const Context& cont
   const std::vector<int64_t> places = places_of(weights, rows);
   INTAGLIO_TRY(check_parts(weights, static_cast<int64_t>(places.size()), parts));
   int64_t ranks = 0;
-  for (const SidePart& part : parts) ranks += part.down.shape[0];
+  bool has_bias = false;
+  for (const SidePart& part : parts) {
+    ranks += part.down.shape[0];
+    has_bias = has_bias || part.bias.data != nullptr;
+  }
   if (ranks == 0) return std::shared_ptr<const SideBranch>();
   INTAGLIO_ASSIGN(const std::shared_ptr<SideBranch> side,
-                  plan_side_branch(context, weights, ranks, dtype));
+                  plan_side_branch(context, weights, ranks, has_bias, dtype));
   const int64_t rank = side->rank;
   std::vector<float> down(static_cast<size_t>(rank * weights.k)),
-      up(static_cast<size_t>(weights.n * rank));
+      up(static_cast<size_t>(weights.n * rank)),
+      bias(has_bias ? static_cast<size_t>(weights.n) : 0);
   int64_t first_rank = 0;
   for (const SidePart& part : parts) {
     const int64_t r = part.down.shape[0], k = part.down.shape[1];
     const std::vector<float> a = floats_of(part.down), b = floats_of(part.up);
+    const std::vector<float> added =
+        part.bias.data != nullptr ? floats_of(part.bias) : std::vector<float>();
     for (int64_t j = 0; j < r; ++j)
       std::copy_n(a.data() + j * k, k, down.data() + (first_rank + j) * weights.k);
     for (int64_t row = 0; row < part.up.shape[0]; ++row) {
@@ -206,11 +218,16 @@ Expected<std::shared_ptr<const SideBranch>> make_side_branch(const Context& cont
       for (int64_t j = 0; j < r; ++j)
         up[static_cast<size_t>(at * rank + first_rank + j)] =
             part.scale * b[static_cast<size_t>(row * r + j)];
+      if (!added.empty())
+        bias[static_cast<size_t>(at)] += part.scale * added[static_cast<size_t>(row)];
     }
     first_rank += r;
   }
   INTAGLIO_ASSIGN(side->down, upload_as(context, down, dtype));
   INTAGLIO_ASSIGN(side->up, upload_as(context, up, dtype));
+  if (has_bias) {
+    INTAGLIO_ASSIGN(side->bias, upload(context, bias));
+  }
   return side;
 }
 
@@ -259,6 +276,7 @@ Status run_with_side_branch(const Context& context, const LinearWeights& weights
                                       {.a = advance(narrow, side.dtype, row * side.rank),
                                        .lda = side.rank,
                                        .w = side.up.data(),
+                                       .bias = side.has_bias ? side.bias.as<float>() : nullptr,
                                        .out = share,
                                        .ldo = weights.n}));
     INTAGLIO_TRY(add_in_place(context, {sum, share, DType::kF32, rows * weights.n}));

@@ -53,7 +53,7 @@ void check(Context context, const std::string& device, const Case& c, bool both)
                            epilogue_name(c.epilogue), dtype_name(c.out_dtype), c.m, c.n, c.k,
                            both));
   Matrix w0(c.n, c.k, 1, 0.1f), w1(c.n, c.k, 2, 0.1f), bias(1, c.n, 3), x(c.m, c.k, 4);
-  Matrix a0(2, c.k, 5, 0.1f), b0(c.n, 2, 6), a1(3, c.k, 7, 0.1f), b1(c.n, 3, 8);
+  Matrix a0(2, c.k, 5, 0.1f), b0(c.n, 2, 6), a1(3, c.k, 7, 0.1f), b1(c.n, 3, 8), added(1, c.n, 9);
   const std::vector<TensorView> parts{w0.view(), w1.view()};
   auto weights =
       make_linear(context, c.kind, c.epilogue,
@@ -63,7 +63,11 @@ void check(Context context, const std::string& device, const Case& c, bool both)
   const DType dtype = c.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;
   const int64_t rows[] = {c.n, c.n};
   std::vector<SidePart> branches{{a1.view(), b1.view(), 2.0f, c.n}};
-  if (both) branches.push_back({a0.view(), b0.view()});
+  if (both) {
+    // The second's has a bias of its own.
+    branches.front().bias = {added.values.data(), DType::kF32, {c.n}};
+    branches.push_back({a0.view(), b0.view()});
+  }
   auto side = make_side_branch(context, *weights, rows, branches, dtype);
   ASSERT_TRUE(side) << side.error().message;
   weights->side = *side;
@@ -115,7 +119,8 @@ void check(Context context, const std::string& device, const Case& c, bool both)
     };
     for (int64_t n = 0; n < c.n; n += column_step) {
       const double first = dot(x, r, w0, n) + bias.at(0, n) + (both ? branch(a0, b0, n) : 0.0);
-      const double second = dot(x, r, w1, n) + 2.0 * branch(a1, b1, n);
+      const double second =
+          dot(x, r, w1, n) + 2.0 * branch(a1, b1, n) + (both ? 2.0 * added.at(0, n) : 0.0);
       const auto compare = [&](int64_t column, double expected) {
         const auto got = static_cast<double>(f32[static_cast<size_t>(r * ldo + column)]);
         most = std::max(most, std::abs(got - expected));

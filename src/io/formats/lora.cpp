@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/finite.h"
+#include "io/formats/add_rows.h"
 #include "io/formats/tensor_set.h"
 #include "io/json_config.h"
 #include "io/printable.h"
@@ -43,10 +44,12 @@ constexpr Suffix kSuffixes[] = {{".lora_A.weight", Leaf::kDown},
                                 {".diff_b", Leaf::kDiffBias},
                                 {".lora_mid.weight", Leaf::kOther},
                                 {".lora_A.bias", Leaf::kOther},
-                                {".lora_B.bias", Leaf::kOther},
-                                {".lora_magnitude_vector", Leaf::kOther},
-                                {".lora_magnitude_vector.weight", Leaf::kOther},
-                                {".lora_magnitude_vector.default.weight", Leaf::kOther},
+                                {".lora_B.bias", Leaf::kUpBias},
+                                {".lora_B.default.bias", Leaf::kUpBias},
+                                {".lora_up.bias", Leaf::kUpBias},
+                                {".lora_magnitude_vector", Leaf::kMagnitude},
+                                {".lora_magnitude_vector.weight", Leaf::kMagnitude},
+                                {".lora_magnitude_vector.default.weight", Leaf::kMagnitude},
                                 {".hada_t1", Leaf::kOther},
                                 {".hada_t2", Leaf::kOther},
                                 {".lokr_t2", Leaf::kOther},
@@ -100,16 +103,6 @@ bool has_low_rank(const AdapterModule& m) {
   return m.at(Leaf::kDown) != nullptr || m.at(Leaf::kUp) != nullptr;
 }
 
-// out += scale * sum over j of a[j] * rows[j, :].
-void add_rows(const float* a, const float* rows, int64_t count, int64_t k, float scale,
-              float* out) {
-  for (int64_t j = 0; j < count; ++j) {
-    const float factor = scale * a[j];
-    const float* const row = rows + j * k;
-    for (int64_t c = 0; c < k; ++c) out[c] += factor * row[c];
-  }
-}
-
 // Of a header's or a config's notes, in PEFT's words: alpha and rank, both of all modules and by
 // name.
 class PeftNotes {
@@ -160,64 +153,15 @@ class PeftNotes {
 
 bool AdapterModule::changes_weight() const {
   return has_low_rank(*this) || has_hada(*this) || has_lokr(*this) || at(Leaf::kDiff) != nullptr ||
-         at(Leaf::kDora) != nullptr || at(Leaf::kOther) != nullptr;
+         at(Leaf::kDora) != nullptr || at(Leaf::kMagnitude) != nullptr ||
+         at(Leaf::kUpBias) != nullptr || at(Leaf::kOther) != nullptr;
 }
 
 bool AdapterModule::is_low_rank() const {
   return has_low_rank(*this) && !has_hada(*this) && !has_lokr(*this) &&
-         at(Leaf::kDiff) == nullptr && at(Leaf::kDora) == nullptr;
+         at(Leaf::kDiff) == nullptr && at(Leaf::kDora) == nullptr &&
+         at(Leaf::kMagnitude) == nullptr;
 }
-
-// ---- AdapterNumbers
-
-void AdapterNumbers::add_delta(Form form, int64_t row, float scale, float* out, float* work) const {
-  const int64_t k = shape_.k;
-  switch (form) {
-    case Form::kLowRank:
-      return add_rows(up_.data() + row * shape_.rank, down_.data(), shape_.rank, k, scale, out);
-    case Form::kLoha: {
-      std::fill_n(work, 2 * k, 0.0f);
-      for (size_t i = 0; i < 2; ++i) {
-        const int64_t rank = hada_ranks_[i];
-        add_rows(hada_[2 * i].data() + row * rank, hada_[2 * i + 1].data(), rank, k, 1.0f,
-                 work + static_cast<int64_t>(i) * k);
-      }
-      for (int64_t c = 0; c < k; ++c) out[c] += scale * work[c] * work[k + c];
-      return;
-    }
-    case Form::kLokr: {
-      const int64_t blocks = k / lokr_k2_;
-      const float* const outer = lokr1_.data() + row / lokr_n2_ * blocks;
-      const float* const inner = lokr2_.data() + row % lokr_n2_ * lokr_k2_;
-      for (int64_t b = 0; b < blocks; ++b)
-        for (int64_t c = 0; c < lokr_k2_; ++c) out[b * lokr_k2_ + c] += scale * outer[b] * inner[c];
-      return;
-    }
-    case Form::kDiff:
-      for (int64_t c = 0; c < k; ++c) out[c] += scale * diff_[static_cast<size_t>(row * k + c)];
-      return;
-  }
-}
-
-void AdapterNumbers::merge_row(int64_t row, float strength, float* w, float* work) const {
-  const auto factor_of = [&](Form form) { return form == Form::kDiff ? 1.0f : factor_; };
-  if (dora_.empty()) {
-    for (const Form form : forms_) add_delta(form, row, strength * factor_of(form), w, work);
-    return;
-  }
-  constexpr double kNormEps = 1.2e-7;  // of the published code, so that no row divides by 0
-  const int64_t k = shape_.k;
-  double squares = 0.0;
-  for (int64_t c = 0; c < k; ++c) squares += static_cast<double>(w[c]) * static_cast<double>(w[c]);
-  const auto ratio = static_cast<float>(static_cast<double>(dora_[static_cast<size_t>(row)]) /
-                                        (std::sqrt(squares) + kNormEps));
-  float* const v = work + 2 * k;
-  std::copy_n(w, k, v);
-  for (const Form form : forms_) add_delta(form, row, factor_of(form), v, work);
-  for (int64_t c = 0; c < k; ++c) w[c] += strength * (v[c] * ratio - w[c]);
-}
-
-// ---- AdapterFile
 
 Expected<std::shared_ptr<const AdapterFile>> AdapterFile::open(const std::filesystem::path& path) {
   INTAGLIO_ASSIGN(std::shared_ptr<const SafetensorsFile> file, SafetensorsFile::open(path));
@@ -228,6 +172,11 @@ Expected<std::shared_ptr<const AdapterFile>> AdapterFile::read(
     std::shared_ptr<const SafetensorsFile> file) {
   auto adapter = std::make_shared<AdapterFile>();
   adapter->file_ = std::move(file);
+  std::error_code ignored;
+  const std::filesystem::path path = std::filesystem::absolute(adapter->path(), ignored);
+  adapter->identity_ =
+      fmt::format("{}\n{}\n{}", path.string(), std::filesystem::file_size(path, ignored),
+                  std::filesystem::last_write_time(path, ignored).time_since_epoch().count());
   for (const TensorEntry& entry : adapter->file_->tensors()) INTAGLIO_TRY(adapter->take(entry));
   INTAGLIO_TRY(adapter->read_factors());
   return std::shared_ptr<const AdapterFile>(std::move(adapter));
@@ -407,8 +356,14 @@ Expected<AdapterShape> AdapterFile::shape_of(const AdapterModule& m) const {
     found.push_back(sides);
     of.push_back(diff);
   }
-  const TensorEntry* const dora = m.at(Leaf::kDora);
+  const TensorEntry *const comfy = m.at(Leaf::kDora), *const peft = m.at(Leaf::kMagnitude);
+  if (comfy != nullptr && peft != nullptr)
+    return wrong(*peft, "stands beside {}, which is DoRA too", printable(comfy->name));
+  const TensorEntry* const dora = comfy != nullptr ? comfy : peft;
+  const TensorEntry* const bias = m.at(Leaf::kUpBias);
   if (found.empty() && dora != nullptr) return wrong(*dora, "stands without the factors it scales");
+  if (found.empty() && bias != nullptr)
+    return wrong(*bias, "stands without the factors it belongs to");
   if (found.empty()) {
     return make_error(ErrorCode::kBadFormat, "{}: {}: nothing that changes a weight",
                       path().string(), printable(m.name));
@@ -423,6 +378,14 @@ Expected<AdapterShape> AdapterFile::shape_of(const AdapterModule& m) const {
   if (dora != nullptr && (!is_weight_float(*dora) || (dora->view.shape != Shape{shape.n, 1} &&
                                                       dora->view.shape != Shape{shape.n}))) {
     return wrong(*dora, "found {}, expected floats [{}, 1]", type_and_shape(*dora), shape.n);
+  }
+  if (bias != nullptr) {
+    if (!m.is_low_rank())
+      return make_error(ErrorCode::kUnsupported,
+                        "{}: {}: found beside another form, expected beside low rank alone",
+                        path().string(), printable(bias->name));
+    if (!is_weight_float(*bias) || bias->view.shape != Shape{shape.n})
+      return wrong(*bias, "found {}, expected floats [{}]", type_and_shape(*bias), shape.n);
   }
   INTAGLIO_TRY(alpha_of(m));
   return shape;
@@ -490,8 +453,13 @@ Expected<AdapterNumbers> AdapterFile::read_numbers(const AdapterModule& m) const
     INTAGLIO_ASSIGN(numbers.diff_, read_finite(*diff));
     numbers.forms_.push_back(Form::kDiff);
   }
-  if (const TensorEntry* const dora = m.at(Leaf::kDora)) {
-    INTAGLIO_ASSIGN(numbers.dora_, read_finite(*dora));
+  for (const Leaf leaf : {Leaf::kDora, Leaf::kMagnitude}) {
+    if (m.at(leaf) == nullptr) continue;
+    INTAGLIO_ASSIGN(numbers.dora_, read_finite(*m.at(leaf)));
+    numbers.dora_of_sum_ = leaf == Leaf::kMagnitude;
+  }
+  if (const TensorEntry* const bias = m.at(Leaf::kUpBias)) {
+    INTAGLIO_ASSIGN(numbers.bias_, read_finite(*bias));
   }
   INTAGLIO_ASSIGN(const double alpha, alpha_of(m));
   if (m.at(Leaf::kAlpha) != nullptr && rank > 0) {

@@ -7,7 +7,10 @@
 //                                                                     both whole: f = 1
 //   diff      dW as it is, and diff_b of the bias
 //   DoRA      V = W + f * dW, W' = W + strength * (V * dora / (|row of W| + 1.2e-7) - W)
-// as ComfyUI has them (docs/lora.md). Names are
+// as ComfyUI has them (docs/lora.md), and as PEFT does
+//   DoRA      W' = W + strength * (V * lora_magnitude_vector / |row of V| - W)
+//   bias      y += strength * f * lora_B.bias, beside a low rank alone
+// Names are
 //   transformer.P.  diffusion_model.P.  base_model.model.P.  lora_unet_P with _ for .
 // A file is untrusted: what a module's tensors claim is checked before anything of their size is
 // made.
@@ -46,9 +49,11 @@ enum class AdapterLeaf : uint8_t {
   kLokrW2B,
   kDiff,
   kDiffBias,
+  kUpBias,
+  kMagnitude,
   kOther
 };
-inline constexpr size_t kAdapterLeaves = 17;
+inline constexpr size_t kAdapterLeaves = 19;
 
 // The tensors of one module.
 struct AdapterModule {
@@ -58,7 +63,8 @@ struct AdapterModule {
 
   const TensorEntry* at(AdapterLeaf leaf) const { return tensors[static_cast<size_t>(leaf)]; }
   bool changes_weight() const;  // else the bias alone
-  // Whether it is B A and no more: computed beside the linear. Others are merged into W.
+  // Whether it is B A, perhaps with a bias, and no more: computed beside the linear. Others are
+  // merged into W.
   bool is_low_rank() const;
 };
 
@@ -77,6 +83,7 @@ class AdapterNumbers {
   float factor() const { return factor_; }
   const std::vector<float>& down() const { return down_; }  // [rank, k] of low rank
   const std::vector<float>& up() const { return up_; }      // [n, rank]
+  const std::vector<float>& bias() const { return bias_; }  // [n] of low rank, or empty
 
   // W' of row `row` of dW in place of `w` [k]. `work`: 3 * k floats.
   void merge_row(int64_t row, float strength, float* w, float* work) const;
@@ -95,7 +102,8 @@ class AdapterNumbers {
   int64_t hada_ranks_[2] = {};
   std::vector<float> lokr1_, lokr2_;  // [n / n2, k / k2], [n2, k2]
   int64_t lokr_n2_ = 0, lokr_k2_ = 0;
-  std::vector<float> diff_, dora_;
+  std::vector<float> diff_, dora_, bias_;
+  bool dora_of_sum_ = false;  // divides by the norms of V's rows, not of W's
 };
 
 class AdapterFile {
@@ -107,6 +115,8 @@ class AdapterFile {
 
   const std::filesystem::path& path() const { return file_->path(); }
   const SafetensorsFile& file() const { return *file_; }
+  // Whether both were read of one file that nobody has written in between.
+  bool is_same(const AdapterFile& other) const { return identity_ == other.identity_; }
   // The adapter of "layers.0.attention.to_q" in the part "transformer" or
   // "unconditional_transformer"; nullptr: none.
   const AdapterModule* find(std::string_view part, std::string_view module) const;
@@ -135,6 +145,7 @@ class AdapterFile {
   Expected<double> alpha_of(const AdapterModule& module) const;
 
   std::shared_ptr<const SafetensorsFile> file_;
+  std::string identity_;                          // its place, size and time
   bool from_peft_ = false;                        // names begin with "base_model.model."
   std::map<std::string, AdapterModule> modules_;  // by part, kind of name and name
 };

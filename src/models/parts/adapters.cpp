@@ -80,6 +80,26 @@ bool Adapters::merges(std::string_view module) const {
   });
 }
 
+// Of a module, in order: what its weight is merged with, and what is added to it or its bias.
+std::vector<Adapters::Found> Adapters::merged_of(std::string_view module) const {
+  std::vector<Found> found = find(module, 1);
+  const bool all = merges(module);
+  std::erase_if(found, [&](const Found& f) {
+    return !(all && f.module->changes_weight()) && f.module->at(AdapterLeaf::kDiff) == nullptr &&
+           f.module->at(AdapterLeaf::kDiffBias) == nullptr;
+  });
+  return found;
+}
+
+bool Adapters::merges_as(const Adapters& other, std::string_view module) const {
+  const std::vector<Found> ours = merged_of(module), theirs = other.merged_of(module);
+  return std::equal(ours.begin(), ours.end(), theirs.begin(), theirs.end(),
+                    [](const Found& a, const Found& b) {
+                      return *a.use == *b.use && a.module->name == b.module->name &&
+                             a.first == b.first && a.parts == b.parts;
+                    });
+}
+
 StoredForm Adapters::form(std::string_view module, StoredForm stored) const {
   if (uses_.empty() || !merges(module)) return stored;
   // Its publisher's choice to quantize it or not stands.
@@ -133,8 +153,18 @@ Status Adapters::add_to(const std::string& name, Tensor& tensor) const {
   const Shape shape = tensor.view.shape;
   for (const Found& f : find(module, shape.rank > 0 ? shape[0] : 0)) {
     const TensorEntry* const entry = f.module->at(leaf);
-    if (entry == nullptr) continue;
-    INTAGLIO_ASSIGN(const std::vector<float> values, f.use->file->read_finite(*entry));
+    const bool is_merged_bias = leaf == AdapterLeaf::kDiffBias && merges(module) &&
+                                f.module->at(AdapterLeaf::kUpBias) != nullptr;
+    if (entry == nullptr && !is_merged_bias) continue;
+    std::vector<float> values;
+    if (entry != nullptr) {
+      INTAGLIO_ASSIGN(values, f.use->file->read_finite(*entry));
+    }
+    if (is_merged_bias) {
+      INTAGLIO_ASSIGN(const AdapterNumbers numbers, f.use->file->read_numbers(*f.module));
+      values.resize(numbers.bias().size(), 0.0f);
+      for (size_t i = 0; i < values.size(); ++i) values[i] += numbers.factor() * numbers.bias()[i];
+    }
     const auto count = static_cast<size_t>(shape.count());
     INTAGLIO_ASSIGN(AlignedBuffer sum, AlignedBuffer::allocate(count * sizeof(float)));
     convert_to_f32(tensor.view.data, tensor.view.dtype, sum.as<float>(), count);
@@ -181,6 +211,13 @@ int64_t Adapters::side_ranks(const AdaptedLinear& linear) const {
   return ranks;
 }
 
+bool Adapters::side_has_bias(const AdaptedLinear& linear) const {
+  const std::vector<Place> places = side_places(linear);
+  return std::any_of(places.begin(), places.end(), [](const Place& place) {
+    return place.module->at(AdapterLeaf::kUpBias) != nullptr;
+  });
+}
+
 Expected<std::shared_ptr<const SideBranch>> Adapters::side_branch(const Context& context,
                                                                   const LinearWeights& weights,
                                                                   const AdaptedLinear& linear,
@@ -195,7 +232,10 @@ Expected<std::shared_ptr<const SideBranch>> Adapters::side_branch(const Context&
                      .up = {of.up().data() + place.from * of.rank(), DType::kF32,
                             Shape{place.count, of.rank()}},
                      .scale = place.use->strength * of.factor(),
-                     .first = place.first});
+                     .first = place.first,
+                     .bias = of.bias().empty() ? TensorView{}
+                                               : TensorView{of.bias().data() + place.from,
+                                                            DType::kF32, Shape{place.count}}});
   }
   return make_side_branch(context, weights, linear.rows, parts, dtype);
 }
@@ -212,6 +252,13 @@ Status AdapterMatch::linear(const std::string& module, const Shape& shape, bool 
       INTAGLIO_ASSIGN(const AdapterShape found, f.use->file->shape_of(*f.module));
       if (found.n != whole[0] || found.k != whole[1])
         return wrong_shape(*f.use, *f.module, found, module, whole);
+    }
+    const TensorEntry* const up_bias = f.module->at(AdapterLeaf::kUpBias);
+    if (up_bias != nullptr && !has_bias && adapters_.merges(module)) {
+      return make_error(ErrorCode::kUnsupported,
+                        "{}: {}: another adapter of {} is merged into its weight, so this one is "
+                        "too; expected a linear with a bias to add it to",
+                        f.use->file->path().string(), printable(up_bias->name), module);
     }
     if (bias == nullptr || !has_bias) continue;
     tensors_.insert(bias);

@@ -23,6 +23,10 @@ namespace intaglio {
 struct AdapterUse {
   std::shared_ptr<const AdapterFile> file;
   float strength = 1.0f;  // 0: as if it were not there
+
+  bool operator==(const AdapterUse& other) const {
+    return strength == other.strength && (file == other.file || file->is_same(*other.file));
+  }
 };
 
 // A linear's parts that a branch is made of: names without ".weight", and their outputs.
@@ -55,11 +59,17 @@ class Adapters {
   // Merges what is not of low rank, and all before and after it, in the order of the uses. Floats
   // of its own then. kBadFormat if an adapter's numbers are not finite, or the sums.
   Status merge(const Context& context, std::string_view module, LoadedLinear& weight) const;
-  // Adds to a bias "<module>.bias" or to a vector "<module>.weight".
+  // Adds to a bias "<module>.bias" or to a vector "<module>.weight"; to the bias also those of low
+  // rank whose factors are merged.
   Status add_to(const std::string& name, Tensor& tensor) const;
+  // Whether a module's weight is merged with any.
+  bool merges(std::string_view module) const;
+  // Whether `other` makes of the module's weight and bias, branches aside, what these make of them.
+  bool merges_as(const Adapters& other, std::string_view module) const;
 
   // Ranks of the branch beside a linear; 0: none.
   int64_t side_ranks(const AdaptedLinear& linear) const;
+  bool side_has_bias(const AdaptedLinear& linear) const;
   // The branch; null: none.
   Expected<std::shared_ptr<const SideBranch>> side_branch(const Context& context,
                                                           const LinearWeights& weights,
@@ -75,7 +85,7 @@ class Adapters {
   };
   void find_of(const AdapterUse& use, std::string_view module, int64_t n,
                std::vector<Found>& found) const;
-  bool merges(std::string_view module) const;
+  std::vector<Found> merged_of(std::string_view module) const;
   std::vector<Place> side_places(const AdaptedLinear& linear) const;
 
   std::vector<AdapterUse> uses_;

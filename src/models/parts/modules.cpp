@@ -58,11 +58,14 @@ DType side_dtype(const LinearWeights& weights, const LayerSelection& selection) 
 }
 
 // Of a GPU's memory, by a side branch: it stays there whether or not its layer streams.
-uint64_t side_bytes(const LinearWeights& weights, int64_t ranks, DType dtype) {
+uint64_t side_bytes(const LinearWeights& weights, const Adapters& adapters,
+                    const AdaptedLinear& linear, DType dtype) {
+  const int64_t ranks = adapters.side_ranks(linear);
   if (ranks == 0) return 0;
   const auto row = static_cast<uint64_t>(side_branch_rank(ranks)) * dtype_size(dtype);
-  return device_bytes(row * static_cast<uint64_t>(weights.k)) +
-         device_bytes(row * static_cast<uint64_t>(weights.n));
+  const auto n = static_cast<uint64_t>(weights.n), k = static_cast<uint64_t>(weights.k);
+  return device_bytes(row * k) + device_bytes(row * n) +
+         (adapters.side_has_bias(linear) ? device_bytes(n * sizeof(float)) : 0);
 }
 
 }  // namespace
@@ -139,9 +142,9 @@ Status CountModules::linear(const LinearModule& module, LinearWeights& weights) 
     weights_.fixed_bytes += device_bytes(static_cast<uint64_t>(weights.k) * sizeof(float));
   if (module.bias)
     weights_.fixed_bytes += device_bytes(static_cast<uint64_t>(weights.n) * sizeof(float));
+  const std::vector<std::string> names = full_names(module);
   weights_.fixed_bytes +=
-      side_bytes(weights, adapters_.side_ranks({full_names(module), module.rows}),
-                 selection_.activation_dtype());
+      side_bytes(weights, adapters_, {names, module.rows}, selection_.activation_dtype());
   const uint64_t bytes = packed_bytes(padded);
   const auto layer = static_cast<size_t>(layer_);
   switch (module.residence) {
@@ -197,10 +200,13 @@ Status ListModules::linear(const LinearModule& module, LinearWeights& weights) {
 
 Status DescribeModules::linear(const LinearModule& module, LinearWeights& weights) {
   INTAGLIO_ASSIGN(weights, plan_linear(context_, describe(module, selection_, source_, adapters_)));
-  const int64_t ranks = adapters_.side_ranks({full_names(module), module.rows});
+  const std::vector<std::string> names = full_names(module);
+  const AdaptedLinear linear{names, module.rows};
+  const int64_t ranks = adapters_.side_ranks(linear);
   if (ranks == 0) return {};
   INTAGLIO_ASSIGN(weights.side,
-                  plan_side_branch(context_, weights, ranks, side_dtype(weights, selection_)));
+                  plan_side_branch(context_, weights, ranks, adapters_.side_has_bias(linear),
+                                   side_dtype(weights, selection_)));
   return {};
 }
 
@@ -221,6 +227,42 @@ Status FindModules::host_vector(const std::string& name, const Shape& shape,
                                 std::vector<float>& values) {
   values.assign(static_cast<size_t>(shape.count()), 0.0f);
   return match_.vector(prefix_ + name, shape);
+}
+
+// ---- CompareMerged
+
+Status CompareMerged::linear(const LinearModule& module, LinearWeights&) {
+  for (const std::string& name : full_names(module)) compare(name);
+  return {};
+}
+
+Status CompareMerged::vector(const std::string& name, const Shape&, AlignedBuffer&) {
+  constexpr std::string_view kWeight = ".weight";
+  const std::string full = prefix_ + name;
+  compare(std::string_view(full).substr(
+      0, full.size() - (full.ends_with(kWeight) ? kWeight.size() : 0)));
+  return {};
+}
+
+Status CompareMerged::host_vector(const std::string& name, const Shape& shape,
+                                  std::vector<float>& values) {
+  AlignedBuffer none;
+  INTAGLIO_TRY(ModuleVisitor::host_vector(name, shape, values));
+  return vector(name, shape, none);
+}
+
+// ---- MakeBranches
+
+Status MakeBranches::linear(const LinearModule& module, LinearWeights& weights) {
+  INTAGLIO_TRY(check_cancelled(context_));
+  if (weights.side != nullptr) freed_ += weights.side->size_bytes();
+  weights.side.reset();
+  if (drop_) return {};
+  INTAGLIO_ASSIGN(weights.side,
+                  adapters_.side_branch(context_, weights, {full_names(module), module.rows},
+                                        side_dtype(weights, selection_)));
+  if (weights.side != nullptr) made_ += weights.side->size_bytes();
+  return {};
 }
 
 // ---- PrepareModules

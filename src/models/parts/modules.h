@@ -176,6 +176,42 @@ class FindModules : public ModuleVisitor {
   AdapterMatch& match_;
 };
 
+// Whether two sets of adapters differ in branches alone.
+class CompareMerged : public ModuleVisitor {
+ public:
+  CompareMerged(Adapters before, Adapters after)
+      : before_(std::move(before)), after_(std::move(after)) {}
+  bool same() const { return same_; }
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+  Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status host_vector(const std::string& name, const Shape& shape,
+                     std::vector<float>& values) override;
+
+ private:
+  void compare(std::string_view module) { same_ = same_ && after_.merges_as(before_, module); }
+
+  Adapters before_, after_;
+  bool same_ = true;
+};
+
+// The branches beside prepared linears: made of adapters in place of what was there, or dropped.
+class MakeBranches : public ModuleVisitor {
+ public:
+  MakeBranches(const Context& context, const LayerSelection& selection, Adapters adapters,
+               bool drop)
+      : context_(context), selection_(selection), adapters_(std::move(adapters)), drop_(drop) {}
+  size_t freed() const { return freed_; }
+  size_t made() const { return made_; }
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+
+ private:
+  const Context& context_;
+  const LayerSelection& selection_;
+  Adapters adapters_;
+  bool drop_;
+  size_t freed_ = 0, made_ = 0;
+};
+
 // Weights read from a source and prepared for their kernels.
 class PrepareModules : public ModuleVisitor {
  public:

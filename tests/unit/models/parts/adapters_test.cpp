@@ -277,10 +277,27 @@ TEST_F(BadAdapters, AreRefusedInWords) {
          "alpha: found F32 [2], expected one float");
   expect({{q + "lora_A.weight", {4, 32}}, {q + "lora_B.weight", {64, 4}}, {q + "alpha", {1}, NAN}},
          "alpha: holds an Inf or a NaN");
+  expect({{q + "lora_A.weight", {4, 32}}, {q + "lora_B.weight", {64, 4}}, {q + "lora_A.bias", {4}}},
+         "lora_A.bias: adapters of this form are not computed here");
   expect({{q + "lora_A.weight", {4, 32}},
           {q + "lora_B.weight", {64, 4}},
+          {q + "lora_magnitude_vector", {32}}},
+         "lora_magnitude_vector: found F32 [32], expected floats [64, 1]");
+  expect({{q + "lora_A.weight", {4, 32}},
+          {q + "lora_B.weight", {64, 4}},
+          {q + "dora_scale", {64, 1}},
           {q + "lora_magnitude_vector", {64}}},
-         "lora_magnitude_vector: adapters of this form are not computed here");
+         "is DoRA too");
+  expect({{q + "lora_magnitude_vector.weight", {64}}}, "stands without the factors it scales");
+  expect(
+      {{q + "lora_A.weight", {4, 32}}, {q + "lora_B.weight", {64, 4}}, {q + "lora_B.bias", {63}}},
+      "lora_B.bias: found F32 [63], expected floats [64]");
+  expect({{q + "lora_B.bias", {64}}}, "lora_B.bias: stands without the factors it belongs to");
+  expect({{q + "lora_A.weight", {4, 32}},
+          {q + "lora_B.weight", {64, 4}},
+          {q + "lora_B.bias", {64}},
+          {q + "lora_magnitude_vector", {64}}},
+         "lora_B.bias: found beside another form, expected beside low rank alone");
   expect({{q + "dora_scale", {64, 1}}}, "dora_scale: stands without the factors it scales");
   expect(
       {{q + "lora_A.weight", {4, 32}}, {q + "lora_B.weight", {64, 4}}, {q + "dora_scale", {1, 32}}},
