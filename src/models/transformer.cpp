@@ -94,6 +94,31 @@ Status Transformer::load(const Context& context, TensorSource& source) {
   return walk(prepare);
 }
 
+bool Transformer::keeps_weights(const std::vector<AdapterUse>& adapters) {
+  CompareMerged compare(this->adapters(), Adapters(adapters, options_.part, aliases()));
+  static_cast<void>(walk(compare));  // it reads nothing
+  return compare.same();
+}
+
+void Transformer::take_adapters(const Context& context, std::vector<AdapterUse> adapters) {
+  options_.adapters = std::move(adapters);
+  Context uncancelled = context;
+  uncancelled.cancel = nullptr;
+  MakeBranches drop(uncancelled, options_.selection, {}, true);
+  static_cast<void>(walk(drop));  // it makes nothing
+  weight_bytes_ -= drop.freed();
+  branches_due_ = true;
+}
+
+Status Transformer::make_branches(const Context& context) {
+  if (!branches_due_) return {};
+  MakeBranches make(context, options_.selection, adapters(), false);
+  const Status made = walk(make);
+  weight_bytes_ += make.made() - make.freed();
+  branches_due_ = !made;
+  return made;
+}
+
 // Which layers stream, and the slots, which weights that are read once need in any case.
 Status Transformer::choose_streamed_layers(const Context& context) {
   const ModelWeights weights = module_weights();

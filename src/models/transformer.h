@@ -157,6 +157,14 @@ class Transformer {
   Expected<std::set<const TensorEntry*>> match_adapters();
   // Prepares every weight. Problems with tensors are listed together.
   Status load(const Context& context, TensorSource& source);
+  // Whether the adapters change nothing but branches beside the linears: the rest is as it was
+  // loaded.
+  bool keeps_weights(const std::vector<AdapterUse>& adapters);
+  // Takes adapters that it keeps its weights under, and drops its branches: they are made by
+  // `make_branches`, before the next pass. What recorded passes refer to is no more.
+  void take_adapters(const Context& context, std::vector<AdapterUse> adapters);
+  // Makes branches that are due. On failure it is good for nothing but another call.
+  Status make_branches(const Context& context);
   // Prepared weights on the device, without those used in place in the mapped file and those that
   // come from host memory.
   size_t weight_bytes() const { return weight_bytes_; }
@@ -242,6 +250,7 @@ class Transformer {
   TransformerOptions options_;
   std::shared_ptr<const void> keep_alive_;  // borrowed weights
   size_t weight_bytes_ = 0;
+  bool branches_due_ = false;
   std::vector<bool> streams_;  // by layer
   std::shared_ptr<WeightStreamer> streamer_;
   std::vector<StreamedLayer> streamed_;  // in the order of their layers

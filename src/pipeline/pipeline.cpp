@@ -101,6 +101,17 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
   });
 }
 
+Status Pipeline::set_adapters(std::vector<AdapterUse> adapters) {
+  return guard_memory("changing the adapters", [&]() -> Status {
+    INTAGLIO_TRY(make_current(impl_->context));
+    INTAGLIO_ASSIGN(const std::vector<std::string> unmatched,
+                    impl_->model->check_adapters(adapters));
+    for (const std::string& warning : unmatched) log(LogLevel::kWarning, "{}", OwnLines{warning});
+    impl_->take_adapters(std::move(adapters));
+    return {};
+  });
+}
+
 Expected<std::string> Pipeline::model_hash(const std::atomic<bool>* cancel) {
   return guard_memory("hashing the weights", [&] { return impl_->model->hash(cancel); });
 }
@@ -189,6 +200,7 @@ Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const 
   INTAGLIO_ASSIGN(plan.texts, model->texts(request));
   INTAGLIO_ASSIGN(plan.sampling, model->sampling(request));
   plan.loaded = loaded();
+  plan.adapters = options.adapters;
   INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
   INTAGLIO_TRY(check_pinned(plan.memory));
   return plan;
@@ -416,9 +428,10 @@ Expected<Picture> Pipeline::Impl::generate(const PicturePlan& planned,
                                            const ProgressCallback& progress) {
   INTAGLIO_TRY(make_current(context));
   PicturePlan plan = planned;
-  if (plan.loaded != loaded()) {
+  if (plan.loaded != loaded() || plan.adapters != options.adapters) {
     // Pictures since then have loaded transformers, which may stay, or dropped some.
     plan.loaded = loaded();
+    plan.adapters = options.adapters;
     INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
   }
   INTAGLIO_TRY(check_pinned(plan.memory));

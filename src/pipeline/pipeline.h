@@ -76,8 +76,9 @@ struct PicturePlan {
   std::vector<std::vector<int32_t>> texts;  // token ids; the prompt is the first
   Sampling sampling;
   MemoryPlan memory;
-  std::vector<bool> loaded;        // transformers that `memory` found loaded
-  int64_t grid_h = 0, grid_w = 0;  // image tokens
+  std::vector<bool> loaded;          // transformers that `memory` found loaded
+  std::vector<AdapterUse> adapters;  // that `memory` counts
+  int64_t grid_h = 0, grid_w = 0;    // image tokens
 
   int64_t text_tokens() const { return static_cast<int64_t>(texts.front().size()); }
   int64_t image_tokens() const { return grid_h * grid_w; }
@@ -106,6 +107,13 @@ class Pipeline {
   const Context& context() const;
   // Hash of all weights, 16 hexadecimal digits. `cancel` as below.
   Expected<std::string> model_hash(const std::atomic<bool>* cancel = nullptr);
+
+  // Takes the place of the options' adapters from the next picture on, also of one planned before.
+  // Those that run beside their linears come and go without a weight being read again; where what
+  // is merged into weights differs, the transformers are loaded anew. Either way a picture is what
+  // a pipeline opened with these adapters draws. kShapeMismatch, kBadFormat or kUnsupported for one
+  // that does not fit; those before stay then.
+  Status set_adapters(std::vector<AdapterUse> adapters);
 
   // Checks sizes, reads the texts and plans memory, without doing anything else: kInvalidArgument
   // for sizes that do not divide, wrong counts; kOutOfMemory with what is needed and what there is.

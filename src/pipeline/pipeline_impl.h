@@ -66,6 +66,7 @@ struct Pipeline::Impl {
   Status load_text_encoder(int64_t longest, int64_t all);
   bool must_load_transformers(const MemoryPlan& plan) const;
   void drop_transformers();
+  void take_adapters(std::vector<AdapterUse> adapters);
   Status load_transformers(const PicturePlan& plan);
   Status load_vae();
   std::shared_ptr<const std::vector<float>> kept_rows(int transformer,

@@ -71,6 +71,28 @@ void Pipeline::Impl::drop_transformers() {
   streamer.reset();
 }
 
+// What recordings and kept texts were made with is no more. The branches are made when the next
+// picture has planned their memory.
+void Pipeline::Impl::take_adapters(std::vector<AdapterUse> adapters) {
+  if (adapters == options.adapters) return;
+  const TransformerOptions before = transformer_options();
+  options.adapters = std::move(adapters);
+  kept_texts.clear();
+  sampler = Sampler();
+  const bool keeps = std::all_of(transformers.begin(), transformers.end(), [&](const auto& t) {
+    return t == nullptr || t->keeps_weights(options.adapters);
+  });
+  if (!keeps) return drop_transformers();
+  for (size_t i = 0; i < transformers.size(); ++i) {
+    if (i >= placed.budgets.size() || !placed.budgets[i]) continue;
+    const auto fixed_bytes = [&](const TransformerOptions& with) {
+      return model->transformer(static_cast<int>(i), with)->module_weights().fixed_bytes;
+    };
+    placed.transformer_bytes += fixed_bytes(transformer_options()) - fixed_bytes(before);
+    if (transformers[i] != nullptr) transformers[i]->take_adapters(context, options.adapters);
+  }
+}
+
 // Another transformer comes to those that lie there only if these keep their places.
 bool Pipeline::Impl::must_load_transformers(const MemoryPlan& plan) const {
   if (!any_transformer() || placed.transformer_bytes > plan.transformer_room) return true;
@@ -95,7 +117,10 @@ Status Pipeline::Impl::load_transformers(const PicturePlan& plan) {
   }
   for (const Pass& pass : plan.sampling.passes) {
     const auto which = static_cast<size_t>(pass.transformer);
-    if (transformers[which] != nullptr) continue;
+    if (transformers[which] != nullptr) {
+      INTAGLIO_TRY(transformers[which]->make_branches(context));
+      continue;
+    }
     if (!placed.budgets[which]) {
       drop_activations();
       placed = memory;
