@@ -123,15 +123,39 @@ typedef struct intaglio_model_options {
   /* Of the CPU; 0: as many as the process may use. */
   int32_t threads;
   uint32_t flags; /* none yet: 0 */
+  /* Adapters on the transformers (LoRA and its kin), in this order: safetensors files, and a
+   * strength each; null: all at 1. */
+  const char* const* adapters;
+  const float* adapter_strengths;
+  uint64_t adapter_count;
 } intaglio_model_options;
 
 #define INTAGLIO_MODEL_OPTIONS_INIT \
-  { sizeof(intaglio_model_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(intaglio_model_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Finds the model and reads its configuration; weights are read when the first picture needs them.
  * *model is the caller's to close; null on failure. */
 INTAGLIO_API intaglio_status intaglio_model_open(const intaglio_model_options* options,
                                                  intaglio_model** model);
+
+/* Files and strengths as in intaglio_model_options; a count of 0: none. */
+typedef struct intaglio_adapters {
+  uint64_t struct_size;
+  const char* const* files;
+  const float* strengths; /* or null */
+  uint64_t count;
+} intaglio_adapters;
+
+#define INTAGLIO_ADAPTERS_INIT \
+  { sizeof(intaglio_adapters), 0, 0, 0 }
+
+/* From the next picture on the model is drawn with these adapters, in place of those it had. Low
+ * rank, which runs beside the weights, is changed without reading a weight again; where what other
+ * forms merge into weights differs, the next picture reads the transformers anew. Pictures are
+ * those of a model that was opened with these adapters. Files are read by this call and the next
+ * picture. On failure the model keeps those it had. */
+INTAGLIO_API intaglio_status intaglio_set_adapters(intaglio_model* model,
+                                                   const intaglio_adapters* adapters);
 
 /* Frees the model and all it holds on its device. Null is fine. INTAGLIO_INVALID_ARGUMENT while a
  * call uses the model: then it stays open. Pictures outlive it. */

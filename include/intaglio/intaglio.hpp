@@ -162,6 +162,8 @@ struct ModelOptions {
   uint64_t memory_limit = 0;
   uint64_t vram_budget = 0;
   int32_t threads = 0;
+  std::vector<const char*> adapters = {};
+  std::vector<float> adapter_strengths = {};  // one each, or none: all at 1
 
   // Refers to what this refers to.
   intaglio_model_options c() const {
@@ -179,7 +181,11 @@ struct ModelOptions {
             .memory_limit = memory_limit,
             .vram_budget = vram_budget,
             .threads = threads,
-            .flags = 0};
+            .flags = 0,
+            .adapters = adapters.data(),
+            .adapter_strengths =
+                adapter_strengths.size() == adapters.size() ? adapter_strengths.data() : nullptr,
+            .adapter_count = adapters.size()};
   }
 };
 
@@ -282,6 +288,15 @@ class Model {
     const Result result = Result::from(intaglio_model_close(handle_));
     if (result) handle_ = nullptr;
     return result;
+  }
+  // From the next picture on; one strength each, or none: all at 1.
+  Result set_adapters(const std::vector<const char*>& files,
+                      const std::vector<float>& strengths = {}) {
+    intaglio_adapters c = INTAGLIO_ADAPTERS_INIT;
+    c.files = files.data();
+    c.strengths = strengths.size() == files.size() ? strengths.data() : nullptr;
+    c.count = files.size();
+    return Result::from(intaglio_set_adapters(handle_, &c));
   }
   Result plan(const PictureOptions& options, PicturePlan& plan) {
     const intaglio_picture_options c = options.c();

@@ -36,3 +36,15 @@ intaglio::Expected<intaglio::PicturePlan> intaglio_model::plan(
   }
   return pipeline->plan(request);
 }
+
+intaglio::Status intaglio_model::set_adapters(std::vector<intaglio::AdapterUse> adapters) {
+  if (pipeline != nullptr) {
+    INTAGLIO_TRY(pipeline->set_adapters(adapters));
+  } else {
+    // The pipeline will say what it warns of.
+    INTAGLIO_TRY(
+        choice.model->check_adapters(adapters).map([](const std::vector<std::string>&) {}));
+  }
+  choice.options.adapters = std::move(adapters);
+  return {};
+}

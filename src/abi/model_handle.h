@@ -40,12 +40,15 @@ struct intaglio_model {
 
   // Of the picture, and with it the pipeline if there is none yet.
   intaglio::Expected<intaglio::PicturePlan> plan(const intaglio::PictureRequest& request);
+  // Of the next picture on; on failure those before stay.
+  intaglio::Status set_adapters(std::vector<intaglio::AdapterUse> adapters);
   intaglio::Precision precision() const { return choice.options.selection.precision; }
 };
 
 struct intaglio_picture {
   intaglio::abi::PictureChoice choice;
   intaglio::Precision precision = intaglio::Precision::kInt8;
+  std::vector<std::string> adapters;  // "NAME:STRENGTH"
   std::shared_ptr<intaglio::abi::ModelHash> hash;
   intaglio::Picture picture;
   double total_ms = 0.0;

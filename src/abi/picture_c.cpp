@@ -22,11 +22,13 @@ constexpr std::string_view kVersion = INTAGLIO_TEXT(INTAGLIO_VERSION_MAJOR) "." 
 
 // Sizes of the first version of each struct. A field added later does not change them.
 constexpr uint64_t kModelOptionsSize = 112;
+constexpr uint64_t kAdaptersSize = 32;
 constexpr uint64_t kPictureOptionsSize = 104;
 constexpr uint64_t kPlanSize = 768;
 constexpr uint64_t kCallbacksSize = 24;
 constexpr uint64_t kPictureInfoSize = 144;
-static_assert(sizeof(intaglio_model_options) == kModelOptionsSize);
+static_assert(sizeof(intaglio_model_options) == kModelOptionsSize + 24);  // and adapters
+static_assert(sizeof(intaglio_adapters) == kAdaptersSize);
 static_assert(sizeof(intaglio_picture_options) == kPictureOptionsSize);
 static_assert(sizeof(intaglio_picture_plan) == kPlanSize);
 static_assert(sizeof(intaglio_callbacks) == kCallbacksSize);
@@ -68,6 +70,15 @@ Status close(intaglio_model* model) {
   work.forget();
   delete model;
   return {};
+}
+
+Status set_adapters(intaglio_model* model, const intaglio_adapters* adapters) {
+  INTAGLIO_ASSIGN(const AtWork work, AtWork::begin(model));
+  intaglio_adapters read{};
+  INTAGLIO_TRY(read_struct(adapters, "adapters", kAdaptersSize, read));
+  INTAGLIO_ASSIGN(std::vector<AdapterUse> uses,
+                  open_adapters("adapters.files", read.files, read.strengths, read.count));
+  return model->set_adapters(std::move(uses));
 }
 
 Expected<PictureChoice> read_choice(const intaglio_model& model,
@@ -130,6 +141,7 @@ Status generate(intaglio_model* model, const intaglio_picture_options* options,
   INTAGLIO_ASSIGN(drawn->picture, model->pipeline->generate(planned, progress, &model->cancel));
   if (model->cancel) return make_error(ErrorCode::kCancelled, "stopped on request");
   drawn->precision = model->precision();
+  drawn->adapters = adapter_names(model->choice.options.adapters);
   drawn->hash = model->hash;
   drawn->total_ms = since_ms(start);
   *picture = drawn.release();
@@ -167,7 +179,8 @@ Expected<PngText> text_of(const intaglio_picture& picture) {
                       {.model = picture.hash->info().name,
                        .model_hash = hash,
                        .precision = precision_name(picture.precision),
-                       .version = kVersion});
+                       .version = kVersion,
+                       .adapters = picture.adapters});
 }
 
 Status save_png(const intaglio_picture* picture, const char* path) {
@@ -201,6 +214,10 @@ intaglio_status intaglio_model_open(const intaglio_model_options* options, intag
 
 intaglio_status intaglio_model_close(intaglio_model* model) {
   return guarded([&] { return intaglio::abi::close(model); });
+}
+
+intaglio_status intaglio_set_adapters(intaglio_model* model, const intaglio_adapters* adapters) {
+  return guarded([&] { return intaglio::abi::set_adapters(model, adapters); });
 }
 
 intaglio_status intaglio_plan(intaglio_model* model, const intaglio_picture_options* options,

@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kShown = 60;  // bytes of a wrong value
 // Counts beyond these are uninitialised memory.
 constexpr uint64_t kMostPatterns = 10000;
+constexpr uint64_t kMostAdapters = 10000;
 constexpr int32_t kMostThreads = 1024;
 
 Expected<std::string> required_text(const char* what, const char* text) {
@@ -125,6 +126,28 @@ Expected<ScheduleRequest> read_schedule(const intaglio_picture_options& o) {
 
 }  // namespace
 
+Expected<std::vector<AdapterUse>> open_adapters(std::string_view what, const char* const* files,
+                                                const float* strengths, uint64_t count) {
+  std::vector<AdapterUse> uses;
+  if (count > kMostAdapters)
+    return make_error(ErrorCode::kInvalidArgument, "{}: a count of {}, expected 0 to {}", what,
+                      count, kMostAdapters);
+  if (count > 0 && files == nullptr)
+    return make_error(ErrorCode::kInvalidArgument, "{}: null, expected {} files", what, count);
+  for (uint64_t i = 0; i < count; ++i) {
+    const std::string where = fmt::format("{}[{}]", what, i);
+    const float strength = strengths != nullptr ? strengths[i] : 1.0f;
+    if (!std::isfinite(strength))
+      return make_error(ErrorCode::kInvalidArgument, "{}: a strength of {}, expected a number",
+                        where, strength);
+    INTAGLIO_ASSIGN(const std::string path, required_text(where.c_str(), files[i]));
+    Expected<std::shared_ptr<const AdapterFile>> file = AdapterFile::open(path);
+    if (!file) return make_error(file.error().code, "{}: {}", where, file.error().message);
+    uses.push_back({std::move(*file), strength});
+  }
+  return uses;
+}
+
 Expected<ModelChoice> choose_model(const intaglio_model_options& o) {
   ModelChoice choice;
   INTAGLIO_TRY(no_flags_but("options.flags", o.flags, 0));
@@ -138,6 +161,8 @@ Expected<ModelChoice> choose_model(const intaglio_model_options& o) {
   choice.options.threads = o.threads;
   choice.options.memory_limit = o.memory_limit;
   choice.options.vram_budget = o.vram_budget;
+  INTAGLIO_ASSIGN(choice.options.adapters, open_adapters("options.adapters", o.adapters,
+                                                         o.adapter_strengths, o.adapter_count));
   INTAGLIO_ASSIGN(choice.model, find_model(o));
   return choice;
 }

@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
+#include <vector>
 
 #include "core/status.h"
 #include "intaglio/intaglio.h"
@@ -19,6 +21,10 @@ struct ModelChoice {
 };
 // Errors name the option, as "options.model".
 Expected<ModelChoice> choose_model(const intaglio_model_options& options);
+
+// `what`: "options.adapters", for messages. `files` and `strengths` as the interface has them.
+Expected<std::vector<AdapterUse>> open_adapters(std::string_view what, const char* const* files,
+                                                const float* strengths, uint64_t count);
 
 struct PictureChoice {
   PictureRequest request;

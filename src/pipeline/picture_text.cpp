@@ -20,6 +20,13 @@ std::string plain_guidance(const std::vector<float>& guidance) {
 
 }  // namespace
 
+std::vector<std::string> adapter_names(std::span<const AdapterUse> uses) {
+  std::vector<std::string> names;
+  for (const AdapterUse& use : uses)
+    names.push_back(fmt::format("{}:{}", use.file->path().stem().string(), use.strength));
+  return names;
+}
+
 PngText picture_text(const PictureRequest& request, const Schedule& schedule,
                      const PictureOrigin& origin) {
   const std::string model = escaped(origin.model);  // a folder's name may be any bytes

@@ -1,6 +1,7 @@
 // What the PNG of a picture says of how it was made.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,9 @@ struct PictureOrigin {
   std::string_view version;                // of this engine
   std::vector<std::string> adapters = {};  // "NAME:STRENGTH"
 };
+
+// For people and pictures: "NAME:STRENGTH" each, the file's name without its folder and extension.
+std::vector<std::string> adapter_names(std::span<const AdapterUse> uses);
 
 // Single keywords, and "parameters" in the form that picture tools read. The prompt is the
 // "Description": other tools parse a chunk named "prompt" as a graph of theirs.

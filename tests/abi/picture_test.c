@@ -83,6 +83,7 @@ static void test_initialisers(void) {
   const intaglio_picture_options picture = INTAGLIO_PICTURE_OPTIONS_INIT;
   const intaglio_picture_plan plan = INTAGLIO_PICTURE_PLAN_INIT;
   const intaglio_callbacks callbacks = INTAGLIO_CALLBACKS_INIT;
+  const intaglio_adapters adapters = INTAGLIO_ADAPTERS_INIT;
   const intaglio_picture_info info = INTAGLIO_PICTURE_INFO_INIT;
   const intaglio_int8_linear_desc desc = INTAGLIO_INT8_LINEAR_DESC_INIT;
   const intaglio_int8_linear_args args = INTAGLIO_INT8_LINEAR_ARGS_INIT;
@@ -91,6 +92,7 @@ static void test_initialisers(void) {
   expect(is_initial(&picture, sizeof picture), "picture options");
   expect(is_initial(&plan, sizeof plan), "plan");
   expect(is_initial(&callbacks, sizeof callbacks), "callbacks");
+  expect(is_initial(&adapters, sizeof adapters), "adapters");
   expect(is_initial(&info, sizeof info), "info");
   expect(is_initial(&desc, sizeof desc), "linear desc");
   expect(is_initial(&args, sizeof args), "linear args");
@@ -107,6 +109,7 @@ static void refuse_model(const intaglio_model_options* options, intaglio_status 
 static void test_models_that_are_refused(void) {
   const char* patterns[2] = {"layers.0.*", "no such linear"};
   intaglio_model_options options = model_options();
+  intaglio_model* model = NULL;
   struct {
     intaglio_model_options known;
     uint64_t later;
@@ -118,6 +121,13 @@ static void test_models_that_are_refused(void) {
   refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "options.struct_size: 8, expected");
   options.struct_size = 1u << 20;
   refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "options.struct_size: 1048576, expected");
+
+  /* Of a header that had no adapters yet: what lies behind is none of the struct. */
+  options = model_options();
+  options.struct_size = 112;
+  options.adapter_count = 1;
+  expect(intaglio_model_open(&options, &model) == INTAGLIO_OK, "options of an older header");
+  expect(intaglio_model_close(model) == INTAGLIO_OK, "close");
 
   longer.known = model_options();
   longer.known.struct_size = sizeof longer;
@@ -151,6 +161,116 @@ static void test_models_that_are_refused(void) {
   refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "options.keep_bf16: null");
   options.keep_bf16 = patterns;
   refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "no such linear");
+}
+
+/* A low rank of one linear of the model [384, 1024], all numbers the same. */
+static void write_adapter(const char* path, float value) {
+  enum { kRank = 2, kN = 384, kK = 1024 };
+  static const char header[] =
+      "{\"transformer.layers.0.feed_forward.w2.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,1024],"
+      "\"data_offsets\":[0,8192]},\"transformer.layers.0.feed_forward.w2.lora_B.weight\":{\"dtype\":"
+      "\"F32\",\"shape\":[384,2],\"data_offsets\":[8192,11264]}}";
+  const uint64_t length = sizeof header - 1;
+  FILE* file = fopen(path, "wb");
+  int i;
+  if (file == NULL) exit(1);
+  fwrite(&length, sizeof length, 1, file); /* of a machine that counts from the low byte on */
+  fwrite(header, 1, sizeof header - 1, file);
+  for (i = 0; i < kRank * kK + kN * kRank; ++i) {
+    const float sign = i % 3 == 0 ? -1.0f : 1.0f;
+    const float number = sign * value;
+    fwrite(&number, sizeof number, 1, file);
+  }
+  if (fclose(file) != 0) exit(1);
+}
+
+static uint8_t* draw_with(const char* const* files, const float* strengths, uint64_t count) {
+  intaglio_model_options options = model_options();
+  const intaglio_picture_options picture = small_picture();
+  intaglio_model* model = NULL;
+  uint8_t* pixels = NULL;
+  options.adapters = files;
+  options.adapter_strengths = strengths;
+  options.adapter_count = count;
+  expect(intaglio_model_open(&options, &model) == INTAGLIO_OK, "open with adapters");
+  if (model != NULL) pixels = draw(model, &picture);
+  intaglio_model_close(model);
+  return pixels;
+}
+
+/* A model takes other adapters between pictures, and draws what one that was opened with them does. */
+static void test_adapters(intaglio_model* model, const uint8_t* without) {
+  static const char* const one[] = {"adapter_one.safetensors"};
+  static const char* const both[] = {"adapter_one.safetensors", "adapter_two.safetensors"};
+  static const char* const nowhere[] = {"adapter_one.safetensors", "no/such.safetensors"};
+  const float strengths[] = {0.5f, 1.5f};
+  const intaglio_picture_options options = small_picture();
+  intaglio_model_options refused = model_options();
+  intaglio_adapters adapters = INTAGLIO_ADAPTERS_INIT;
+  intaglio_picture* picture = NULL;
+  const uint8_t* png = NULL;
+  uint64_t size = 0, i;
+  uint8_t *with_one, *with_both, *swapped;
+  int named = 0;
+
+  write_adapter("adapter_one.safetensors", 0.05f);
+  write_adapter("adapter_two.safetensors", 0.03f);
+  with_one = draw_with(one, NULL, 1);
+  with_both = draw_with(both, strengths, 2);
+  expect(with_one != NULL && !same_pixels(with_one, without), "an adapter changes the picture");
+  expect(with_both != NULL && !same_pixels(with_both, with_one), "two change it otherwise");
+
+  adapters.files = one;
+  adapters.count = 1;
+  expect(intaglio_set_adapters(model, &adapters) == INTAGLIO_OK, "set an adapter");
+  swapped = draw(model, &options);
+  expect(same_pixels(swapped, with_one), "an adapter that is set draws as one opened with");
+  free(swapped);
+  adapters.files = both;
+  adapters.strengths = strengths;
+  adapters.count = 2;
+  expect(intaglio_set_adapters(model, &adapters) == INTAGLIO_OK, "set two");
+  swapped = draw(model, &options);
+  expect(same_pixels(swapped, with_both), "two that are set draw as two opened with");
+  free(swapped);
+  expect(intaglio_generate(model, &options, NULL, &picture) == INTAGLIO_OK &&
+             intaglio_picture_png(picture, &png, &size) == INTAGLIO_OK,
+         "a PNG");
+  for (i = 0; i + 15 < size && !named; ++i) named = memcmp(png + i, "adapter_two:1.5", 15) == 0;
+  expect(named, "that names its adapters");
+  intaglio_picture_free(picture);
+
+  adapters.files = nowhere;
+  expect_error(intaglio_set_adapters(model, &adapters), INTAGLIO_NOT_FOUND,
+               "adapters.files[1]: no/such.safetensors");
+  adapters.files = NULL;
+  expect_error(intaglio_set_adapters(model, &adapters), INTAGLIO_INVALID_ARGUMENT,
+               "adapters.files: null, expected 2 files");
+  adapters.struct_size = 4;
+  expect_error(intaglio_set_adapters(model, &adapters), INTAGLIO_INVALID_ARGUMENT,
+               "adapters.struct_size: 4, expected");
+  expect_error(intaglio_set_adapters(model, NULL), INTAGLIO_INVALID_ARGUMENT, "adapters: null");
+  expect_error(intaglio_set_adapters(NULL, &adapters), INTAGLIO_INVALID_ARGUMENT, "model: null");
+  swapped = draw(model, &options);
+  expect(same_pixels(swapped, with_both), "those before stay after a failure");
+  free(swapped);
+
+  refused.adapters = nowhere;
+  refused.adapter_count = 2;
+  refuse_model(&refused, INTAGLIO_NOT_FOUND, "options.adapters[1]: no/such.safetensors");
+  refused.adapters = NULL;
+  refuse_model(&refused, INTAGLIO_INVALID_ARGUMENT, "options.adapters: null, expected 2 files");
+
+  adapters.struct_size = sizeof adapters;
+  adapters.count = 0;
+  expect(intaglio_set_adapters(model, &adapters) == INTAGLIO_OK, "set none");
+  swapped = draw(model, &options);
+  expect(same_pixels(swapped, without), "as before all adapters");
+  free(swapped);
+  free(with_one);
+  free(with_both);
+  remove("adapter_one.safetensors");
+  remove("adapter_two.safetensors");
 }
 
 static void refuse_picture(intaglio_model* model, const intaglio_picture_options* options,
@@ -498,6 +618,7 @@ int main(int argc, char** argv) {
   expected = draw(model, &options);
   expect(expected != NULL, "draw");
   test_drawing_and_stopping(model, expected);
+  test_adapters(model, expected);
   test_stopping_from_another_thread(model, expected);
   test_models_on_threads(expected);
   test_files();
