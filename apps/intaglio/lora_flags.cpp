@@ -7,13 +7,18 @@
 #include <cmath>
 #include <filesystem>
 #include <optional>
+#include <random>
 
+#include "argument_values.h"
 #include "io/printable.h"
+#include "models/synthetic_adapter.h"
 
 namespace intaglio::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::string_view kRandom = "random:";
 
 struct Named {
   std::string file;
@@ -55,11 +60,33 @@ Expected<AdapterUse> open_lora(const std::string& argument) {
   return AdapterUse{std::move(*file), named.strength};
 }
 
-std::vector<std::string> lora_names(const std::vector<AdapterUse>& uses) {
-  std::vector<std::string> names;
-  for (const AdapterUse& use : uses)
-    names.push_back(fmt::format("{}:{}", use.file->path().stem().string(), use.strength));
-  return names;
+Expected<AdapterUse> open_benchmark_lora(const std::string& argument, const Model& model) {
+  if (!argument.starts_with(kRandom)) return open_lora(argument);
+  std::string rank_text = argument.substr(kRandom.size());
+  float strength = 1.0f;
+  if (rank_text.find(':') != std::string::npos) {
+    INTAGLIO_ASSIGN(const Named named, split(rank_text));
+    rank_text = named.file;
+    strength = named.strength;
+  }
+  const std::optional<int64_t> rank = whole_number(rank_text);
+  if (!rank || *rank < 1 || *rank > kMostSyntheticRank)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--lora: random:RANK takes a whole number from 1 to {}, found \"{}\"",
+                      kMostSyntheticRank, printable(rank_text));
+  std::error_code error;
+  const fs::path folder = fs::temp_directory_path(error);
+  const fs::path file =
+      folder / fmt::format("intaglio-random-{}-{}.safetensors", *rank, std::random_device{}());
+  if (error)
+    return make_error(ErrorCode::kIo, "--lora {}: no folder for temporary files: {}", argument,
+                      error.message());
+  INTAGLIO_TRY(write_synthetic_adapter(model, {.rank = *rank}, file));
+  Expected<std::shared_ptr<const AdapterFile>> opened = AdapterFile::open(file);
+  // What is open stays readable.
+  fs::remove(file, error);
+  if (!opened) return tl::unexpected<Error>(opened.error());
+  return AdapterUse{std::move(*opened), strength};
 }
 
 }  // namespace intaglio::cli

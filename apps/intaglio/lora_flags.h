@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/status.h"
-#include "models/parts/adapters.h"
+#include "models/model.h"
 
 namespace CLI {
 class App;
@@ -19,7 +19,9 @@ void add_lora_flag(CLI::App& command, std::vector<std::string>& loras);
 // or the file's own error, with the flag in front.
 Expected<AdapterUse> open_lora(const std::string& argument);
 
-// For people and pictures: "NAME:STRENGTH" each, the file's name without its folder and extension.
-std::vector<std::string> lora_names(const std::vector<AdapterUse>& uses);
+// The same for benchmarks of a model, and "random:RANK" or "random:RANK:STRENGTH": a low rank
+// beside every linear that int8 is meant for (models/synthetic_adapter.h), in a temporary file that
+// is removed once it is open.
+Expected<AdapterUse> open_benchmark_lora(const std::string& argument, const Model& model);
 
 }  // namespace intaglio::cli

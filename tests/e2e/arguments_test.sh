@@ -80,6 +80,7 @@ stdout_has '"steps": 10'
 # One of several.
 wrong '--precision: expected one of fp32, bf16, int8, ' generate --prompt cat --precision int4
 wrong '--precision: expected one of ' generate --prompt cat --precision bf61; stderr_has 'found "bf61", nearest: bf16'
+for rank in 0 1025 x 4:; do expect 2 "random:$rank" bench step --model mini --rounds 1 --lora "random:$rank"; stderr_has "--lora: "; done
 expect 2 "precisions of a benchmark" bench step --precision int8,bf61; stderr_has '--precision'
 # A broken file is a failure, not a wrong argument.
 cp -r "$data/tiny" broken && chmod -R u+w broken && echo '{"a": }' >broken/transformer/config.json

@@ -130,7 +130,7 @@ Expected<TransformerOptions> options_of(const Bench& bench, const std::string& p
   INTAGLIO_TRY(options.selection.check_device(bench.device.context));
   options.scores = scores;
   for (const std::string& lora : bench.flags.loras) {
-    INTAGLIO_ASSIGN(AdapterUse use, open_lora(lora));
+    INTAGLIO_ASSIGN(AdapterUse use, open_benchmark_lora(lora, *bench.model));
     options.adapters.push_back(std::move(use));
   }
   INTAGLIO_TRY(bench.model->check_adapters(options.adapters));

@@ -161,7 +161,7 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
                                      .model_hash = run.hash,
                                      .precision = precision_name(run.plan.precision),
                                      .version = INTAGLIO_VERSION,
-                                     .adapters = lora_names(run.plan.adapters)});
+                                     .adapters = adapter_names(run.plan.adapters)});
   INTAGLIO_TRY(write_tensors(job, text, picture));
   INTAGLIO_TRY(write_picture(job, picture.image, text));
   const double total_ms = since_ms(start);
@@ -204,7 +204,7 @@ void add_run_json(Run& run, ordered_json& result) {
     result.update(settings_json(plan.jobs.front().request));
     result["schedule"] = schedule_json(plan.jobs.front().schedule);
   }
-  if (!plan.adapters.empty()) result["lora"] = lora_names(plan.adapters);
+  if (!plan.adapters.empty()) result["lora"] = adapter_names(plan.adapters);
   result["precision"] = precision_name(plan.precision);
   result["device"] = device_name(plan.pipeline->context());
   if (const Expected<Context> context = host_context(run.flags.run.threads)) {
