@@ -1,0 +1,22 @@
+import { render } from "preact";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/controls.css";
+import "./styles/shell.css";
+import "./styles/composer.css";
+import "./styles/layout.css";
+import "./styles/stage.css";
+import "./styles/gallery.css";
+import "./styles/dialogs.css";
+import "./styles/archive.css";
+import { App } from "./shell/App";
+import { watchKeys } from "./shell/keys";
+import { watchTheme } from "./shell/theme";
+import { start } from "./state/app";
+import { watchRoute } from "./state/route";
+
+watchTheme();
+watchRoute();
+watchKeys();
+start();
+render(<App />, document.getElementById("app") as HTMLElement);
