@@ -1,0 +1,68 @@
+// Screenshots to look at, at three widths in both schemes: node e2e/shots.mjs [VIEW...]; they land in e2e/shots/.
+import { mkdirSync } from "node:fs";
+import { launch, visit } from "./browser.mjs";
+
+const kUrl = process.env.BASE_URL ?? "http://127.0.0.1:8188/";
+const kOut = new URL("./shots/", import.meta.url).pathname;
+const kCaption = JSON.stringify({
+  high_level_description: 'A red apple above "CAT"',
+  compositional_deconstruction: { background: "yellow", elements: [{ type: "obj", bbox: [60, 200, 640, 800], desc: "a red apple" }, { type: "text", bbox: [690, 220, 920, 780], text: "CAT", desc: "red serif letters" }] },
+});
+
+const views = {
+  studio: async () => {},
+  blank: async (page) => {
+    await page.route("**/api/jobs?*", (route) => route.fulfill({ json: { jobs: [], next: null } }));
+    await page.reload();
+  },
+  drawing: async (page) => {
+    await page.fill("#prompt", "a rocket on a navy background");
+    await page.click(".press");
+    await page.waitForSelector(".preview");
+  },
+  layout: async (page) => {
+    await page.fill("#prompt", kCaption);
+    await page.click('label:has-text("Layout")');
+    await page.click(".box.text");
+  },
+  archive: (page) => page.click("text=Archive"),
+  jobs: async (page) => {
+    await page.click("text=Archive");
+    await page.click('label[title="Jobs"]');
+  },
+  viewer: async (page) => {
+    await page.click(".print a");
+    await page.waitForSelector(".viewer");
+  },
+  compare: async (page) => {
+    for (const i of [0, 5]) await page.locator(".pick").nth(i).click({ force: true });
+    await page.click(".tray .strong");
+    await page.waitForSelector(".compare-frame");
+  },
+  machine: (page) => page.click(".gauge"),
+  help: (page) => page.click('[aria-label="Keys and help"]'),
+};
+
+const wanted = process.argv.slice(2);
+const widths = (process.env.WIDTHS ?? "360,820,1440").split(",").map(Number);
+const schemes = (process.env.SCHEMES ?? "light,dark").split(",");
+mkdirSync(kOut, { recursive: true });
+const browser = await launch();
+for (const width of widths) {
+  for (const scheme of schemes) {
+    for (const [name, act] of Object.entries(views)) {
+      if (wanted.length > 0 && !wanted.includes(name)) continue;
+      const { context, page } = await visit(browser, { url: kUrl, width, height: width < 500 ? 740 : width < 1000 ? 1100 : 900, scheme });
+      try {
+        await page.waitForSelector(".print img");
+        await act(page);
+        await page.waitForTimeout(500);
+      } catch (error) {
+        console.log(`${name} ${width} ${scheme}: ${error.message.split("\n")[0]}`);
+      }
+      await page.screenshot({ path: `${kOut}${name}-${width}-${scheme}.png`, fullPage: Boolean(process.env.FULL) });
+      await context.close();
+    }
+  }
+}
+await browser.close();
