@@ -5,7 +5,7 @@ PROMPT ?= a red apple on the left of a blue fish, in fluent style, on a yellow b
 SEED ?= 0
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo build deb wheel test unit sanitize cuda fuzz lint analyze mutants format bench tables clean
+.PHONY: help demo build deb wheel test unit sanitize cuda fuzz lint analyze mutants format bench tables web clean
 
 help:
 	@echo "make demo      set up, build and draw a picture (PROMPT='...' SEED=n)"
@@ -15,6 +15,7 @@ help:
 	@echo "make cuda      compile every CUDA kernel for every architecture (no GPU needed); build/cuda/kernels.txt lists registers and spills"
 	@echo "make unit|sanitize|cuda|lint   one part of the tests; make fuzz FUZZ_SECONDS=n fuzzes each parser for n seconds; make analyze walks paths"
 	@echo "make format    rewrite sources with clang-format"
+	@echo "make web       check, test and build the page of the server into web/dist, which is committed (needs node 20 and npm, and Chromium for its browser tests)"
 	@echo "make bench     measure this machine into bench/results/; make tables rewrites the tables of README and docs from there"
 
 demo: build
@@ -98,6 +99,13 @@ bench: build
 
 tables:
 	scripts/make_tables.py
+
+# The page of the server. web/dist is committed, so that building the engine needs no node; scripts/check_web_dist.sh says when it is stale.
+CHROMIUM ?= /usr/bin/chromium
+web:
+	@command -v npm >/dev/null || { echo "web: npm is not there; web/dist can be used as it is"; exit 1; }
+	cd web && npm ci && npm run check && npm test && npm run build && npm run size
+	@if [ -x $(CHROMIUM) ]; then cd web && CHROMIUM=$(CHROMIUM) npm run e2e; else echo "web: no browser tests, there is no $(CHROMIUM)"; fi
 
 clean:
 	rm -rf $(BUILD)

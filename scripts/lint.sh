@@ -38,6 +38,9 @@ scripts/make_tables.py --check
 echo "lint: pages"
 scripts/check_pages.py
 
+echo "lint: the page was built from its sources"
+scripts/check_web_dist.sh
+
 echo "lint: planted faults"
 scripts/mutants.py --check
 
