@@ -25,6 +25,24 @@ const views = {
     await page.click('label:has-text("Layout")');
     await page.click(".box.text");
   },
+  settings: async (page) => {
+    await page.fill("#prompt", "A very long prompt about the harbour at dusk, its cranes and gulls, the smell of tar and oranges. ".repeat(4));
+    await page.selectOption("#model", { index: 2 });
+    await page.selectOption("#schedule", "steps");
+    await page.click('label:has-text("Fixed")');
+    await page.fill("#seed", "1234567890");
+    for (const name of ["engraving", "letterpress"]) await page.selectOption(".loras select", name);
+    await page.fill("#width", "1000");
+    await page.click(".press");
+  },
+  tall: async (page) => {
+    await page.fill("#prompt", "an owl and a pumpkin on teal, and a caption that is so long that it does not fit into any line at all, by far ".repeat(5));
+    await page.click('.shape[title="phone screen"]');
+    await page.fill("#count", "3");
+    await page.click(".press");
+    await page.locator(".strip-item").first().waitFor();
+    await page.click(".gauge");
+  },
   archive: (page) => page.click("text=Archive"),
   jobs: async (page) => {
     await page.click("text=Archive");

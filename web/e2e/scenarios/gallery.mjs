@@ -48,6 +48,7 @@ export const gallery = {
       await page.click('.viewer button:has-text("Reuse settings")');
       assert.equal(await page.inputValue("#prompt"), prompt);
       assert.match(await page.inputValue("#seed"), /^\d+$/);
+      await page.locator("#prompt:focus").waitFor();
       await page.goBack();
       await page.click('.viewer button:has-text("Delete")');
       await page.click('.viewer button:has-text("Really delete")');
@@ -70,6 +71,23 @@ export const gallery = {
       await page.locator('[role=status]:has-text("1 picture of 1 job")').waitFor();
       await page.selectOption("#filter", "failed");
       await page.locator("text=Nothing fits").waitFor();
+    },
+  },
+
+  // The history comes page by page (here of one job), newest first, and a reload keeps none of it back.
+  paging: {
+    async act({ page, url }) {
+      await open(page, url);
+      const first = await drawOne(page, "a sunflower");
+      const second = await drawOne(page, "a rocket on a navy background");
+      await page.route(/\/api\/jobs\?.*limit=60/, (route) => route.continue({ url: route.request().url().replace("limit=60", "limit=1") }));
+      await page.goto("about:blank");
+      await open(page, url, "#archive");
+      await page.locator(`.print a[href*="/${second}/"]`).waitFor();
+      assert.equal(await page.locator(`.print a[href*="/${first}/"]`).count(), 0);
+      await page.click('button:has-text("Show older")');
+      await seen(page.locator(`.print a[href*="/${first}/"] img`));
+      assert.equal(await page.locator(".print").count(), 2);
     },
   },
 };

@@ -71,6 +71,7 @@ export const layout = {
       await page.fill("#width", "250");
       await page.click(".press");
       assert.match(await page.locator("#size-problem").textContent(), /multiple of/);
+      assert.equal(await page.evaluate(() => document.activeElement?.id), "width");
       await page.click('.shape[title="wide landscape"]');
       await page.locator("#size-problem").waitFor({ state: "detached" });
     },

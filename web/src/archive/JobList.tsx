@@ -2,8 +2,10 @@ import { useState } from "preact/hooks";
 import { isEnded, type Job } from "../api/types";
 import { promptTitle } from "../captions/caption";
 import { ago, between, duration, plural } from "../format/format";
-import { cancel, remove, reuse } from "../state/app";
-import { go, pictureFragment } from "../state/route";
+import { reuseSettings } from "../composer/draw";
+import { remove } from "../state/app";
+import { pictureFragment } from "../state/route";
+import { CancelButton } from "../stage/CancelButton";
 import { Progress } from "../stage/Progress";
 import { Icon } from "../ui/Icon";
 import { Image } from "../ui/Image";
@@ -56,10 +58,7 @@ function JobRow({ job }: { job: Job }) {
           class="tool"
           aria-label={`Reuse the settings of: ${title}`}
           title="Reuse settings"
-          onClick={() => {
-            reuse(job, job.request.seed);
-            go("studio");
-          }}
+          onClick={() => reuseSettings(job, job.request.seed)}
         >
           <Icon name="reuse" />
         </button>
@@ -68,9 +67,7 @@ function JobRow({ job }: { job: Job }) {
             <Icon name={sure ? "check" : "trash"} />
           </button>
         ) : (
-          <button type="button" class="tool" aria-label={`Cancel: ${title}`} title="Cancel" onClick={() => void cancel(job)}>
-            <Icon name="close" />
-          </button>
+          <CancelButton job={job} />
         )}
       </div>
     </li>

@@ -40,7 +40,7 @@ export function CaptionEditor() {
   const number = element ? caption.elements.indexOf(element) + 1 : 0;
   return (
     <div class="caption">
-      <TextField id="summary" label="The picture in a sentence" rows={2} value={caption.summary} placeholder="A red apple above the word CAT" onChange={(summary) => change({ summary })} />
+      <TextField id="summary" label="The picture in a sentence" rows={2} value={caption.summary} placeholder="e.g. a red apple above the word CAT" onChange={(summary) => change({ summary })} />
       <div class="layout-tools">
         <Segmented
           legend="What a drawn box holds"
@@ -85,7 +85,7 @@ export function CaptionEditor() {
         />
       )}
       <Problem id="caption-problem" text={problem} />
-      <TextField id="background" label="Background" value={caption.background} placeholder="yellow" onChange={(background) => change({ background })} />
+      <TextField id="background" label="Background" value={caption.background} placeholder="e.g. yellow" onChange={(background) => change({ background })} />
       <details class="more">
         <summary>Style, places and the caption itself</summary>
         <div class="more-body">
@@ -98,10 +98,10 @@ export function CaptionEditor() {
           />
           {caption.style !== "none" && (
             <>
-              <TextField id="aesthetics" label="Mood" value={caption.aesthetics} placeholder="quiet, warm" onChange={(aesthetics) => change({ aesthetics })} />
-              <TextField id="lighting" label="Light" value={caption.lighting} placeholder="low evening sun" onChange={(lighting) => change({ lighting })} />
-              <TextField id="medium" label="Medium" value={caption.medium} placeholder={caption.style === "photo" ? "photograph" : "engraving"} onChange={(medium) => change({ medium })} />
-              <TextField id="look" label={caption.style === "photo" ? "Camera" : "Manner"} value={caption.look} placeholder={caption.style === "photo" ? "85 mm, shallow focus" : "fine parallel lines"} onChange={(look) => change({ look })} />
+              <TextField id="aesthetics" label="Mood" value={caption.aesthetics} placeholder="e.g. quiet, warm" onChange={(aesthetics) => change({ aesthetics })} />
+              <TextField id="lighting" label="Light" value={caption.lighting} placeholder="e.g. low evening sun" onChange={(lighting) => change({ lighting })} />
+              <TextField id="medium" label="Medium" value={caption.medium} placeholder={caption.style === "photo" ? "photograph" : "e.g. engraving"} onChange={(medium) => change({ medium })} />
+              <TextField id="look" label={caption.style === "photo" ? "Camera" : "Manner"} value={caption.look} placeholder={caption.style === "photo" ? "e.g. 85 mm, shallow focus" : "e.g. fine parallel lines"} onChange={(look) => change({ look })} />
               <Palette id="palette" label="Colours of the picture" colours={caption.palette} limit={kPaletteOfCaption} onChange={(palette) => change({ palette })} />
             </>
           )}

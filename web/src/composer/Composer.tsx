@@ -8,7 +8,7 @@ import { draw } from "./draw";
 import { LoraField } from "./LoraField";
 import { PromptField } from "./PromptField";
 import { Schedule } from "./Schedule";
-import { SeedField } from "./SeedField";
+import { SeedField, SeedNumber } from "./SeedField";
 import { SizeField } from "./SizeField";
 
 export function Composer() {
@@ -41,7 +41,7 @@ export function Composer() {
     >
       <div class="composer-fields">
         <PromptField />
-        {model?.negative_prompt && <TextField id="negative" label="What not to show" rows={2} value={negative} placeholder="blur, frames" problem={wrong.negative} onChange={(text) => edit({ negative: text })} />}
+        {model?.negative_prompt && <TextField id="negative" label="What not to show" rows={2} value={negative} placeholder="e.g. blur, frames" problem={wrong.negative} onChange={(text) => edit({ negative: text })} />}
         {known && model && (
           <>
             <SizeField info={known} model={model} />
@@ -50,6 +50,7 @@ export function Composer() {
               <SeedField />
               <NumberField id="count" label="Pictures" value={count} min={1} max={known.limits.count} stepper problem={wrong.count} onChange={(n) => edit({ count: n ?? 0 })} />
             </div>
+            <SeedNumber />
             <LoraField info={known} />
           </>
         )}

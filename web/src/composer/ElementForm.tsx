@@ -17,12 +17,12 @@ export function ElementForm({ element, number, onChange, onPlace, onRemove }: Pr
   return (
     <fieldset class="element-form">
       <legend class="unseen">Element {number}</legend>
-      {written && <TextField id="element-text" label="Words to be read" value={element.text} placeholder="CAT" onChange={(text) => onChange({ text })} />}
+      {written && <TextField id="element-text" label="Words to be read" value={element.text} placeholder="e.g. CAT" onChange={(text) => onChange({ text })} />}
       <TextField
         id="element-desc"
         label={written ? "How they look" : "What it is"}
         value={element.desc}
-        placeholder={written ? "red serif letters" : "a red apple"}
+        placeholder={written ? "e.g. red serif letters" : "e.g. a red apple"}
         onChange={(desc) => onChange({ desc })}
       />
       <Palette id="element-palette" label="Colours" colours={element.palette} limit={kPaletteOfElement} onChange={(palette) => onChange({ palette })} />

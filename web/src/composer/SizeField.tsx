@@ -13,6 +13,8 @@ export function SizeField({ info, model }: { info: Info; model: Model }) {
   const multiple = model.multiple_of;
   const shape = Number.isFinite(width / height) ? shapeOf({ width, height }, multiple) : null;
   const most = Math.floor(info.limits.pixels / multiple);
+  const wide = problem && !problem.startsWith("Height") ? "size-problem" : undefined;
+  const high = problem && !problem.startsWith("Width") ? "size-problem" : undefined;
   return (
     <div class="field">
       <fieldset class="shapes">
@@ -36,11 +38,11 @@ export function SizeField({ info, model }: { info: Info; model: Model }) {
         </div>
       </fieldset>
       <div class="size-row">
-        <NumberField id="width" label="Width" value={width} min={multiple} max={most} step={multiple} onChange={(value) => edit({ width: value ?? 0, height })} />
+        <NumberField id="width" label="Width" value={width} min={multiple} max={most} step={multiple} problemAt={wide} onChange={(value) => edit({ width: value ?? 0, height })} />
         <button type="button" class="tool" aria-label="Swap width and height" onClick={() => edit({ width: height, height: width })}>
           <Icon name="swap" />
         </button>
-        <NumberField id="height" label="Height" value={height} min={multiple} max={most} step={multiple} onChange={(value) => edit({ width, height: value ?? 0 })} />
+        <NumberField id="height" label="Height" value={height} min={multiple} max={most} step={multiple} problemAt={high} onChange={(value) => edit({ width, height: value ?? 0 })} />
       </div>
       <Problem id="size-problem" text={problem} />
     </div>

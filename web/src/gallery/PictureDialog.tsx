@@ -3,7 +3,8 @@ import { useEffect, useState } from "preact/hooks";
 import { getJob } from "../api/client";
 import { parseCaption } from "../captions/caption";
 import { PictureSheet } from "../stage/Sheet";
-import { addJobs, jobs, remove, report, reuse } from "../state/app";
+import { reuseSettings } from "../composer/draw";
+import { addJobs, jobs, remove, report } from "../state/app";
 import { allJobs, prints } from "../state/jobs";
 import { go, pictureFragment, type Route } from "../state/route";
 import { useStore } from "../state/store";
@@ -82,14 +83,7 @@ export function PictureDialog({ id, index, from }: Props) {
           ))}
         </dl>
         <div class="viewer-actions">
-          <button
-            type="button"
-            class="quiet strong"
-            onClick={() => {
-              reuse(job, picture.seed);
-              go("studio");
-            }}
-          >
+          <button type="button" class="quiet strong" onClick={() => reuseSettings(job, picture.seed)}>
             <Icon name="reuse" /> Reuse settings
           </button>
           <button type="button" class="quiet" onClick={() => void download(picture.url, fileName(print)).catch(report)}>

@@ -1,10 +1,10 @@
 import type { Job } from "../api/types";
 import { promptTitle } from "../captions/caption";
 import { plural } from "../format/format";
-import { cancel, jobs, onStage } from "../state/app";
+import { jobs, onStage } from "../state/app";
 import { activeJobs } from "../state/jobs";
 import { useStore } from "../state/store";
-import { Icon } from "../ui/Icon";
+import { CancelButton } from "./CancelButton";
 import { Progress } from "./Progress";
 import { jobOnStage } from "./Stage";
 
@@ -37,9 +37,7 @@ function QueueItem({ job }: { job: Job }) {
         {title}
       </button>
       <Progress job={job} small />
-      <button type="button" class="tool" aria-label={`Cancel: ${title}`} onClick={() => void cancel(job)}>
-        <Icon name="close" />
-      </button>
+      <CancelButton job={job} />
     </li>
   );
 }

@@ -3,13 +3,15 @@ import { useState } from "preact/hooks";
 import { isEnded, type Job } from "../api/types";
 import { promptTitle } from "../captions/caption";
 import { between, duration } from "../format/format";
-import { cancel, jobs, onStage, reuse } from "../state/app";
+import { reuseSettings } from "../composer/draw";
+import { jobs, onStage } from "../state/app";
 import { activeJobs, allJobs, type Jobs } from "../state/jobs";
 import { pictureFragment } from "../state/route";
 import { useStore } from "../state/store";
 import { Icon } from "../ui/Icon";
 import { Image } from "../ui/Image";
 import { Blank } from "./Blank";
+import { CancelButton } from "./CancelButton";
 import { Progress } from "./Progress";
 import { PictureSheet, Sheet } from "./Sheet";
 
@@ -71,9 +73,7 @@ function JobStage({ job }: { job: Job }) {
         {!ended ? (
           <>
             <Progress job={job} />
-            <button type="button" class="quiet" onClick={() => void cancel(job)}>
-              <Icon name="close" /> Cancel
-            </button>
+            <CancelButton job={job} words />
           </>
         ) : (
           <>
@@ -82,7 +82,7 @@ function JobStage({ job }: { job: Job }) {
               {job.request.steps !== null && ` · ${job.request.steps} steps`}
               {took !== null && ` · ${duration(took)}`}
             </p>
-            <button type="button" class="quiet" onClick={() => reuse(job, picture?.seed ?? job.request.seed)}>
+            <button type="button" class="quiet" onClick={() => reuseSettings(job, picture?.seed ?? job.request.seed)}>
               <Icon name="reuse" /> Reuse settings
             </button>
           </>

@@ -27,6 +27,7 @@ export const spoken = createStore(""); // for screen readers
 export const older = createStore<string | null>(null); // where the next page of the history begins
 export const onStage = createStore<string | null>(recall("stage", (v) => (typeof v === "string" ? v : null))); // job's id
 export const sending = createStore(false);
+export const cancelling = createStore<ReadonlySet<string>>(new Set()); // running jobs end within a layer's time
 
 let kept: ReturnType<typeof setTimeout> | undefined;
 draft.subscribe(() => {
@@ -47,6 +48,7 @@ export function dismiss(key: number): void {
 
 export function notify(kind: Notice["kind"], text: string): void {
   const key = (noticeKey += 1);
+  if (kind === "info") say(text);
   notices.set((now) => [...now.filter((notice) => notice.text !== text), { key, kind, text }].slice(-3));
   setTimeout(() => dismiss(key), kind === "error" ? 12_000 : 4000);
 }
@@ -183,9 +185,11 @@ export async function generate(): Promise<boolean> {
 }
 
 export async function cancel(job: Job): Promise<void> {
+  cancelling.set((now) => new Set(now).add(job.id));
   try {
     apply({ kind: "job", job: await api.cancelJob(job.id) });
   } catch (error) {
+    cancelling.set((now) => new Set([...now].filter((id) => id !== job.id)));
     if (error instanceof ApiError && error.status === 409) void api.getJob(job.id).then((now) => apply({ kind: "job", job: now }), report);
     else report(error);
   }

@@ -20,10 +20,12 @@ interface NumberProps {
   step?: number;
   stepper?: boolean;
   problem?: string | undefined;
+  problemAt?: string | undefined; // id of a message that others share with it
   onChange: (value: number | null) => void;
 }
 
-export function NumberField({ id, label, value, placeholder, min, max, step = 1, stepper = false, problem, onChange }: NumberProps) {
+export function NumberField({ id, label, value, placeholder, min, max, step = 1, stepper = false, problem, problemAt, onChange }: NumberProps) {
+  const message = problemAt ?? (problem ? `${id}-problem` : undefined);
   const move = (by: number) => onChange(Math.min(max, Math.max(min, (value ?? min) + by)));
   return (
     <div class="field number">
@@ -46,8 +48,8 @@ export function NumberField({ id, label, value, placeholder, min, max, step = 1,
           min={min}
           max={max}
           step={step}
-          aria-invalid={problem ? true : undefined}
-          aria-describedby={problem ? `${id}-problem` : undefined}
+          aria-invalid={message ? true : undefined}
+          aria-describedby={message}
           onInput={(event) => onChange(event.currentTarget.value === "" ? null : event.currentTarget.valueAsNumber)}
         />
         {stepper && (

@@ -2,7 +2,7 @@ import { dismiss, notices, spoken } from "../state/app";
 import { useStore } from "../state/store";
 import { Icon } from "./Icon";
 
-// What happened, seen and heard. Both regions are there from the start, else nothing would be read.
+// What happened, seen and heard: errors as alerts, the rest by the one live region, which is there from the start.
 export function Notices() {
   const shown = useStore(notices, (n) => n);
   const text = useStore(spoken, (s) => s);
@@ -11,7 +11,7 @@ export function Notices() {
       <div class="unseen" role="status" aria-live="polite">
         {text}
       </div>
-      <div class="notices" role="region" aria-label="Messages" aria-live="polite">
+      <div class="notices" role="region" aria-label="Messages">
         {shown.map((notice) => (
           <div key={notice.key} class={`notice ${notice.kind}`} role={notice.kind === "error" ? "alert" : undefined}>
             <p>{notice.text}</p>
