@@ -42,7 +42,7 @@ export function Schedule({ info, model }: { info: Info; model: Model }) {
                 {p.steps}, {p.name.replace(/_\d+$/, "").toLowerCase()}
               </option>
             ))}
-            <option value="steps">Your number…</option>
+            <option value="steps">Your own…</option>
           </select>
         </div>
       </div>
