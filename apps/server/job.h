@@ -18,16 +18,16 @@ struct JobRequest {
   std::optional<std::string> preset;
   std::optional<int64_t> steps;
   std::optional<std::string> guidance;  // "7", "7x45,3x3" (models/presets.h)
-  std::optional<uint64_t> seed;         // of the first picture, the next have the next; none: random
+  std::optional<uint64_t> seed;  // of the first picture, the next have the next; none: random
   int64_t count = 1;
   struct Lora {
     std::string name;  // of a file in the server's folder of adapters
     float strength = 1.0f;
   };
   std::vector<Lora> loras;
-  int priority = 0;                         // higher ones first
-  std::optional<double> deadline_seconds;   // from acceptance on; later it fails instead
-  int previews = 0;                         // pictures of steps on the way, at most so many
+  int priority = 0;                        // higher ones first
+  std::optional<double> deadline_seconds;  // from acceptance on; later it fails instead
+  int previews = 0;                        // pictures of steps on the way, at most so many
 };
 
 enum class JobState { kQueued, kRunning, kDone, kFailed, kCancelled };
@@ -43,10 +43,10 @@ struct JobPicture {
 };
 
 struct JobProgress {
-  std::string phase;             // of pipeline.h's kPhaseNames
-  int64_t picture = 0;           // in work
-  int64_t step = 0, steps = 0;   // of its sampling
-  double fraction = 0.0;         // of the whole job
+  std::string phase;            // of pipeline.h's kPhaseNames
+  int64_t picture = 0;          // in work
+  int64_t step = 0, steps = 0;  // of its sampling
+  double fraction = 0.0;        // of the whole job
   std::optional<double> seconds_left;
 };
 
@@ -61,7 +61,7 @@ struct Job {
   JobState state = JobState::kQueued;
   // Seconds since 1970, UTC; 0: not yet.
   double created = 0, started = 0, finished = 0;
-  JobRequest request;  // with every choice made: size, steps, guidance, seed
+  JobRequest request;    // with every choice made: size, steps, guidance, seed
   int64_t position = 0;  // in the queue, from 1 on; 0: not in it
   JobProgress progress;
   std::vector<JobPicture> pictures;  // those that are written

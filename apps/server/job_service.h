@@ -29,25 +29,25 @@ struct ServedModel {
 };
 
 struct JobLimits {
-  int64_t queued = 1000;            // jobs that wait, in all
-  int64_t queued_of_client = 200;   // of one client
-  int64_t count = 16;               // pictures of a job
+  int64_t queued = 1000;           // jobs that wait, in all
+  int64_t queued_of_client = 200;  // of one client
+  int64_t count = 16;              // pictures of a job
   int64_t prompt_bytes = 64 << 10;
   int64_t pixels = 2048 * 2048;
   int64_t steps = 200;
 };
 
 struct Retention {
-  double seconds = 0;   // ended jobs older than this are forgotten; 0: none
-  uint64_t bytes = 0;   // of pictures in all, the oldest ended jobs go first; 0: no bound
+  double seconds = 0;  // ended jobs older than this are forgotten; 0: none
+  uint64_t bytes = 0;  // of pictures in all, the oldest ended jobs go first; 0: no bound
 };
 
 // Why a job is not taken.
 struct Refusal {
   enum class Reason { kInvalid, kNotFound, kClientFull, kFull, kStopping, kInternal };
   Reason reason = Reason::kInvalid;
-  std::string parameter;  // of the request; empty: none
-  std::string message;    // for people
+  std::string parameter;           // of the request; empty: none
+  std::string message;             // for people
   double retry_after_seconds = 0;  // of kClientFull and kFull, from the measured rate
 };
 template <typename T>
@@ -87,7 +87,7 @@ struct ServiceStats {
 };
 
 struct ServiceOptions {
-  std::filesystem::path folder;  // of the database and the pictures; made if it is not there
+  std::filesystem::path folder;     // of the database and the pictures; made if it is not there
   std::vector<std::string> models;  // as `--model` takes them; the first is the default
   std::string precision = "int8", device = "auto";
   int threads = 0;
