@@ -21,6 +21,8 @@ kNotices = {
     "OpenMP": "libgomp",
     "dnnl": "oneDNN",
     "CLI11": "CLI11",
+    "SQLITE3": "SQLite",
+    "MICROHTTPD": "libmicrohttpd",
     "tl-expected": "tl-expected",
     "CUDAToolkit": "CUDA run time",
     "GTest": "GoogleTest",
