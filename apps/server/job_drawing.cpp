@@ -1,0 +1,185 @@
+// The thread that draws.
+#include <algorithm>
+
+#include "core/out_of_memory.h"
+#include "server/queued_job_service.h"
+
+namespace intaglio::server {
+namespace {
+
+// Of a picture's time, about: what is before sampling and sampling itself. The rest decodes.
+constexpr double kBefore = 0.02, kSampling = 0.88;
+
+double fraction_of(const PictureProgress& p) {
+  const double done =
+      p.total > 0 ? static_cast<double>(p.done) / static_cast<double>(p.total) : 0.0;
+  if (p.phase < Phase::kDenoise) return 0.0;
+  if (p.phase == Phase::kDenoise) return kBefore + kSampling * done;
+  return kBefore + kSampling + (p.phase == Phase::kDecode ? (1 - kBefore - kSampling) * done : 0.0);
+}
+
+JobError job_error(const Error& error) {
+  return {std::string(error_code_name(error.code)), error.message};
+}
+
+}  // namespace
+
+void QueuedJobService::interrupt(Why why) {
+  if (running_->why == Why::kNone) running_->why = why;
+  running_->cancel = true;
+}
+
+void QueuedJobService::draw_jobs() {
+  Lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    if (stopping_) return;
+    const QueuedJob taken = queue_.take(last_key_, parts_.clock->steady());
+    last_key_ = taken.key;
+    draw_job(lock, live_.at(taken.id));
+  }
+}
+
+void QueuedJobService::draw_job(Lock& lock, Live& live) {
+  Job& job = live.stored.job;
+  running_.emplace();
+  running_->id = job.id;
+  job.state = JobState::kRunning;
+  job.started = parts_.clock->utc();
+  job.progress = {};
+  ++live.stored.attempts;
+  counters_.waited(std::max(job.started - job.created, 0.0));
+  // A process that ends while it draws must find that it did.
+  const bool saved = save(lock, live);
+  emit(JobEvent::Kind::kState, job);
+  emit_positions();
+  std::optional<JobError> error;
+  if (saved) {
+    error = draw_pictures(lock, live);
+  } else {
+    error = JobError{std::string(error_code_name(ErrorCode::kIo)),
+                     "the database of jobs cannot be written"};
+  }
+  end_drawn(lock, live, std::move(error));
+}
+
+std::optional<JobError> QueuedJobService::draw_pictures(Lock& lock, Live& live) {
+  const Job& job = live.stored.job;
+  for (int64_t index = 0; index < job.request.count; ++index) {
+    const bool there = std::any_of(job.pictures.begin(), job.pictures.end(),
+                                   [&](const JobPicture& p) { return p.index == index; });
+    if (there) continue;
+    if (running_->cancel) return job_error({ErrorCode::kCancelled, "cancelled"});
+    if (auto error = draw_picture(lock, live, index)) return error;
+  }
+  return std::nullopt;
+}
+
+std::optional<JobError> QueuedJobService::draw_picture(Lock& lock, Live& live, int64_t index) {
+  Job& job = live.stored.job;
+  DrawHooks hooks;
+  hooks.cancel = &running_->cancel;
+  hooks.progress = [&](const PictureProgress& progress) { report(job.id, index, progress); };
+  if (job.request.previews > 0)
+    hooks.preview = [&](int64_t step, std::shared_ptr<const std::string> png) {
+      const Lock inner(mutex_);
+      job.progress.picture = index;
+      job.progress.step = step;
+      emit(JobEvent::Kind::kPreview, job, png);
+    };
+  const double start = parts_.clock->steady();
+  // The request of a job stays as it is, and the job while it runs.
+  lock.unlock();
+  const Expected<DrawnPicture> drawn = guard_memory(
+      "drawing a picture", [&] { return parts_.drawer->draw(job.request, index, hooks); });
+  JobPicture picture{.index = index,
+                     .seed = job.request.seed.value_or(0) + static_cast<uint64_t>(index)};
+  Status status;
+  if (drawn) {
+    picture.width = drawn->width;
+    picture.height = drawn->height;
+    status = store_->add_picture(job.id, picture, drawn->png);
+  } else {
+    status = tl::unexpected<Error>(drawn.error());
+  }
+  const std::vector<ServedModel> models = parts_.drawer->models();
+  lock.lock();
+  const auto model = std::find_if(models.begin(), models.end(), [&](const ServedModel& m) {
+    return m.name == job.request.model;
+  });
+  const std::string precision = model == models.end() ? "" : model->precision;
+  if (!status) {
+    counters_.failed(job.request.model, precision, running_->cancel);
+    return job_error(status.error());
+  }
+  counters_.drew(job.request.model, precision, *drawn, parts_.clock->steady() - start);
+  const auto place = std::find_if(job.pictures.begin(), job.pictures.end(),
+                                  [&](const JobPicture& other) { return other.index > index; });
+  job.pictures.insert(place, picture);
+  emit(JobEvent::Kind::kPicture, job);
+  return std::nullopt;
+}
+
+void QueuedJobService::report(const std::string& id, int64_t picture,
+                              const PictureProgress& progress) {
+  const Lock lock(mutex_);
+  Job& job = live_.at(id).stored.job;
+  const double now = parts_.clock->steady();
+  JobProgress& p = job.progress;
+  p.phase = kPhaseNames[static_cast<size_t>(progress.phase)];
+  p.picture = picture;
+  if (progress.phase <= Phase::kDenoise) {
+    p.step = progress.phase == Phase::kDenoise ? progress.done : 0;
+    p.steps = progress.phase == Phase::kDenoise ? progress.total : job.request.steps.value_or(0);
+  }
+  const auto count = static_cast<double>(job.request.count);
+  p.fraction = (static_cast<double>(picture) + fraction_of(progress)) / count;
+  // Loading takes its time once: the rate is measured from the first step on.
+  if (running_->progress_since == 0 && progress.phase == Phase::kDenoise) {
+    running_->progress_since = now;
+    running_->progress_from = p.fraction;
+  }
+  const double done = p.fraction - running_->progress_from;
+  p.seconds_left.reset();
+  if (running_->progress_since > 0 && done > 0)
+    p.seconds_left = (1 - p.fraction) * (now - running_->progress_since) / done;
+  emit(JobEvent::Kind::kProgress, job);
+}
+
+void QueuedJobService::end_drawn(Lock& lock, Live& live, std::optional<JobError> error) {
+  const Why why = running_->why;
+  if (why == Why::kStop && error) {
+    put_back(lock, live);
+  } else if (why == Why::kClient) {
+    end(lock, live, JobState::kCancelled, std::nullopt);
+  } else if (why == Why::kDeadline && error) {
+    end(lock, live, JobState::kFailed,
+        JobError{"deadline", "it was not drawn within its deadline"});
+  } else if (error) {
+    end(lock, live, JobState::kFailed, std::move(error));
+  } else {
+    live.stored.job.progress.fraction = 1;
+    live.stored.job.progress.seconds_left = 0;
+    end(lock, live, JobState::kDone, std::nullopt);
+  }
+  running_.reset();
+  changed_.notify_all();
+}
+
+// Where the server stops first: a later one goes on with the pictures that are missing.
+void QueuedJobService::put_back(Lock& lock, Live& live) {
+  Job& job = live.stored.job;
+  job.state = JobState::kQueued;
+  job.started = 0;
+  job.progress = {};
+  --live.stored.attempts;
+  static_cast<void>(save(lock, live));
+  queue_.add({.id = job.id,
+              .client = job.client,
+              .priority = job.request.priority,
+              .key = parts_.drawer->key(job.request)});
+  const Job waiting = seen(job);
+  emit(JobEvent::Kind::kState, waiting);
+}
+
+}  // namespace intaglio::server

@@ -1,0 +1,30 @@
+// Jobs as JSON, and requests out of it: one form for every route, the events and the database.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "server/job.h"
+#include "server/job_service.h"
+
+namespace intaglio::server {
+
+using Json = nlohmann::ordered_json;
+
+// "2026-11-29T14:00:00.123Z"; null where `seconds` (since 1970, UTC) is 0.
+Json time_json(double seconds);
+Json request_json(const JobRequest& request);
+Json progress_json(const Job& job);  // with its "id", as events have it
+Json picture_json(const Job& job, const JobPicture& picture);
+Json job_json(const Job& job);
+// One line. What is no UTF-8 becomes U+FFFD.
+std::string json_text(const Json& json);
+
+// The body of POST /api/jobs: an object with "prompt" and what else request_json says, or "size":
+// "512x512" for width and height; null and -1 as the seed: a random one. kInvalid names the field:
+// one that is unknown or there twice, of another type or out of its range. The server's limits and
+// what the model says of it are submit()'s matter.
+Accepted<JobRequest> parse_job_request(std::string_view body);
+
+}  // namespace intaglio::server
