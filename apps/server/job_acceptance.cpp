@@ -24,12 +24,13 @@ tl::unexpected<Refusal> above(const char* parameter, const char* unit, int64_t f
 Accepted<void> within(const JobRequest& r, const JobLimits& limits) {
   if (r.prompt.find_first_not_of(" \t\r\n") == std::string::npos)
     return invalid("prompt", "prompt: blank, expected what to show");
+  const std::string& negative = r.negative_prompt ? *r.negative_prompt : r.prompt;
   for (const auto& [name, text] :
-       {std::pair("prompt", &r.prompt),
-        std::pair("negative_prompt", r.negative_prompt ? &*r.negative_prompt : &r.prompt)})
+       {std::pair("prompt", &r.prompt), std::pair("negative_prompt", &negative)}) {
+    const auto bytes = static_cast<int64_t>(text->size());
     if (!is_utf8(*text)) return invalid(name, fmt::format("{}: expected UTF-8", name));
-  if (static_cast<int64_t>(text->size()) > limits.prompt_bytes)
-    return above(name, " bytes", static_cast<int64_t>(text->size()), limits.prompt_bytes);
+    if (bytes > limits.prompt_bytes) return above(name, " bytes", bytes, limits.prompt_bytes);
+  }
   if (r.count < 1) return invalid("count", fmt::format("count: {}, expected 1 or more", r.count));
   if (r.count > limits.count) return above("count", "", r.count, limits.count);
   if (r.steps && *r.steps > limits.steps) return above("steps", "", *r.steps, limits.steps);
