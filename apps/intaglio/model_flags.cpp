@@ -10,6 +10,7 @@
 #include "argument_values.h"
 #include "io/printable.h"
 #include "models/find_model.h"
+#include "models/named_model.h"
 #include "models/registry.h"
 
 namespace intaglio::cli {
@@ -120,11 +121,7 @@ Expected<std::shared_ptr<const Model>> open_model(const ModelFlags& flags) {
       return make_error(ErrorCode::kInvalidArgument,
                         "--model {}: takes no parts from elsewhere, all of it is random",
                         printable(flags.model, 60));
-    Expected<std::shared_ptr<const Model>> model =
-        synthetic_model(std::string_view(flags.model).substr(kSyntheticPrefix.size()));
-    if (!model)
-      return make_error(model.error().code, "--model {}", printable(model.error().message, 200));
-    return model;
+    return open_named_model("--model", flags.model);
   }
   INTAGLIO_ASSIGN(const fs::path folder, resolve_model(flags.model));
   INTAGLIO_ASSIGN(const ModelPaths paths, part_paths(folder, flags));

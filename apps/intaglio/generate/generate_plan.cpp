@@ -11,6 +11,7 @@
 #include "argument_values.h"
 #include "console.h"
 #include "generate/picture_files.h"
+#include "models/choose_picture.h"
 
 namespace intaglio::cli {
 namespace {
@@ -107,26 +108,25 @@ Parsed parse_settings(const PictureSettings& settings, uint64_t random_seed, int
 // Size and schedule: those asked for, else the model's defaults.
 PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const ModelInfo& info,
                   std::vector<Error>& errors) {
+  PictureChoices choices{.prompt = settings.prompt,
+                         .negative_prompt = settings.negative_prompt,
+                         .schedule = parsed.schedule,
+                         .seed = parsed.seed};
+  if (parsed.size) {
+    choices.width = parsed.size->width;
+    choices.height = parsed.size->height;
+  }
+  std::vector<WrongSetting> wrong;
+  ChosenPicture chosen = choose_picture(info, choices, wrong);
+  for (WrongSetting& one : wrong) {
+    // The setting's name becomes its flag's.
+    std::string flag = "--" + one.setting;
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    errors.push_back({one.error.code, one.error.message.replace(0, one.setting.size(), flag)});
+  }
   PictureJob job;
-  PictureRequest& request = job.request;
-  request.prompt = settings.prompt;
-  request.seed = parsed.seed;
-  request.width = parsed.size ? parsed.size->width : info.default_width;
-  request.height = parsed.size ? parsed.size->height : info.default_height;
-  note(check_size({request.width, request.height}, info.pixels_per_token), errors);
-  // Its messages begin with the name of the setting.
-  take(choose_schedule(info, parsed.schedule).map_error([](Error error) {
-    return Error{error.code, "--" + error.message};
-  }),
-       job.schedule, errors);
-  request.steps = job.schedule.steps;
-  request.mu = job.schedule.mu.value_or(request.mu);
-  request.std = job.schedule.std.value_or(request.std);
-  request.guidance = job.schedule.guidance;
-  request.negative_prompt = settings.negative_prompt;
-  if (settings.negative_prompt && !info.negative_prompt_refusal.empty())
-    wrong(errors, message_of("--negative-prompt: {} takes none: {}", info.name,
-                             info.negative_prompt_refusal));
+  job.request = std::move(chosen.request);
+  job.schedule = std::move(chosen.schedule);
   return job;
 }
 

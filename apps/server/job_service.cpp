@@ -1,0 +1,17 @@
+#include "server/job_service.h"
+
+#include "server/pipeline_drawer.h"
+#include "server/queued_job_service.h"
+
+namespace intaglio::server {
+
+Expected<std::unique_ptr<JobService>> JobService::open(const ServiceOptions& options) {
+  ServiceParts parts;
+  parts.folder = options.folder;
+  parts.limits = options.limits;
+  parts.retention = options.retention;
+  INTAGLIO_ASSIGN(parts.drawer, PipelineDrawer::open(options));
+  return QueuedJobService::open(std::move(parts));
+}
+
+}  // namespace intaglio::server

@@ -1,0 +1,213 @@
+#include "server/pipeline_drawer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "advice/choose_precision.h"
+#include "core/log.h"
+#include "models/named_model.h"
+#include "pipeline/picture_text.h"
+#include "server/job_json.h"
+#include "server/refusal.h"
+
+namespace intaglio::server {
+namespace {
+
+Expected<PictureChoices> choices_of(const JobRequest& r) {
+  PictureChoices choices{.prompt = r.prompt,
+                         .negative_prompt = r.negative_prompt,
+                         .width = r.width,
+                         .height = r.height,
+                         .schedule = {.preset = r.preset, .steps = r.steps},
+                         .seed = r.seed.value_or(0)};
+  if (r.guidance) {
+    INTAGLIO_ASSIGN(choices.schedule.guidance, parse_guidance("guidance", *r.guidance));
+  }
+  return choices;
+}
+
+// Of the model's default picture.
+Expected<Precision> fastest_precision(const std::shared_ptr<const Model>& model,
+                                      const PipelineOptions& options) {
+  std::vector<WrongSetting> wrong;
+  ChosenPicture picture = choose_picture(model->info(), {.prompt = "a picture"}, wrong);
+  if (!wrong.empty()) return tl::unexpected<Error>(wrong.front().error);
+  INTAGLIO_ASSIGN(const ChosenPrecision chosen, choose_precision(model, options, picture.request));
+  log(LogLevel::kInfo, "{}: precision {}", model->info().name, OwnLines{chosen.reason});
+  return chosen.precision;
+}
+
+}  // namespace
+
+Expected<std::unique_ptr<Drawer>> PipelineDrawer::open(const ServiceOptions& options) {
+  PipelineOptions pipeline;
+  INTAGLIO_ASSIGN(pipeline.gpu, device_from_name("--device", options.device));
+  pipeline.threads = options.threads;
+  pipeline.memory_limit = options.memory_limit;
+  pipeline.vram_budget = options.vram_budget;
+  INTAGLIO_ASSIGN(const DeviceContext device, open_device(pipeline.gpu, pipeline.threads));
+  std::unique_ptr<PipelineDrawer> drawer(
+      new PipelineDrawer(options, pipeline, device_name(device.context)));
+  if (options.models.empty())
+    return make_error(ErrorCode::kInvalidArgument, "--model: missing, expected one or more");
+  for (const std::string& argument : options.models)
+    INTAGLIO_TRY(drawer->know(argument, options.precision));
+  return drawer;
+}
+
+Status PipelineDrawer::know(const std::string& argument, const std::string& precision) {
+  Known known;
+  INTAGLIO_ASSIGN(known.model, open_named_model("--model", argument));
+  known.name = known.model->info().name;
+  for (const std::string& warning : known.model->info().warnings)
+    log(LogLevel::kWarning, "{}", OwnLines{warning});
+  if (find(known.name) >= 0)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--model {}: another model is called \"{}\", too", argument, known.name);
+  if (precision == "auto") {
+    INTAGLIO_ASSIGN(known.precision, fastest_precision(known.model, pipeline_options_));
+  } else {
+    const std::optional<Precision> named = precision_from_name(precision);
+    if (!named)
+      return make_error(ErrorCode::kInvalidArgument, "--precision: there is no \"{}\"", precision);
+    known.precision = *named;
+  }
+  known_.push_back(std::move(known));
+  return {};
+}
+
+int PipelineDrawer::find(const std::string& model) const {
+  for (size_t i = 0; i < known_.size(); ++i)
+    if (known_[i].name == model) return static_cast<int>(i);
+  return -1;
+}
+
+std::vector<ServedModel> PipelineDrawer::models() const {
+  std::vector<ServedModel> models;
+  for (const Known& known : known_)
+    models.push_back({.name = known.name,
+                      .info = known.model->info(),
+                      .precision = std::string(precision_name(known.precision)),
+                      .loaded = loaded_ == static_cast<int>(models.size())});
+  return models;
+}
+
+Expected<std::vector<AdapterUse>> PipelineDrawer::adapters(const JobRequest& request) const {
+  std::vector<AdapterUse> uses;
+  for (const JobRequest::Lora& lora : request.loras) {
+    if (!std::isfinite(lora.strength))
+      return make_error(ErrorCode::kInvalidArgument, "{}: its strength is no number", lora.name);
+    INTAGLIO_ASSIGN(const std::filesystem::path path, loras_.file(lora.name));
+    INTAGLIO_ASSIGN(std::shared_ptr<const AdapterFile> file, AdapterFile::open(path));
+    uses.push_back({std::move(file), lora.strength});
+  }
+  return uses;
+}
+
+Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
+  const std::string& name = request.model.empty() ? known_.front().name : request.model;
+  const int place = find(name);
+  if (place < 0) {
+    auto refusal =
+        refused(Refusal::Reason::kNotFound, message_of("model: there is no \"{}\" here", name));
+    refusal.value().parameter = "model";
+    return refusal;
+  }
+  const Model& model = *known_[static_cast<size_t>(place)].model;
+  const Expected<PictureChoices> choices = choices_of(request);
+  if (!choices) return invalid("guidance", choices.error().message);
+  std::vector<WrongSetting> wrong;
+  const ChosenPicture chosen = choose_picture(model.info(), *choices, wrong);
+  if (!wrong.empty()) return invalid(wrong.front().setting, wrong.front().error.message);
+  const auto uses = adapters(request);
+  if (!uses) return invalid("loras", "loras: " + uses.error().message);
+  if (!uses->empty()) {
+    const auto fit = model.check_adapters(*uses);
+    if (!fit) return invalid("loras", "loras: " + fit.error().message);
+  }
+  const auto texts = model.texts(chosen.request);
+  if (!texts) return invalid("prompt", "prompt: " + texts.error().message);
+  const auto sampling = model.sampling(chosen.request);
+  if (!sampling) return invalid("steps", sampling.error().message);
+  JobRequest complete = request;
+  complete.model = name;
+  complete.width = chosen.request.width;
+  complete.height = chosen.request.height;
+  complete.steps = chosen.request.steps;
+  complete.guidance = guidance_text(chosen.request.guidance);
+  // A preset that something replaces parts of is none by name, but says what the rest is.
+  if (!complete.preset && !chosen.schedule.preset.empty()) complete.preset = chosen.schedule.preset;
+  return complete;
+}
+
+DrawKey PipelineDrawer::key(const JobRequest& request) const {
+  DrawKey key{request.model,
+              fmt::format("{}x{}", request.width.value_or(0), request.height.value_or(0))};
+  for (const JobRequest::Lora& lora : request.loras)
+    key.load += fmt::format("/{}:{}", lora.name, lora.strength);
+  return key;
+}
+
+Status PipelineDrawer::load(int model, const JobRequest& request, const DrawHooks& hooks) {
+  const std::string wanted = key(request).load;
+  if (pipeline_ != nullptr && load_ == wanted) return {};
+  if (hooks.progress) hooks.progress({Phase::kLoadText, 0, 1});
+  loaded_ = -1;
+  planned_.reset();
+  pipeline_.reset();  // before the next one takes memory
+  Known& known = known_[static_cast<size_t>(model)];
+  INTAGLIO_ASSIGN(uses_, adapters(request));
+  PipelineOptions options = pipeline_options_;
+  options.selection.precision = known.precision;
+  options.adapters = uses_;
+  INTAGLIO_ASSIGN(pipeline_, Pipeline::open(known.model, options));
+  if (known.hash.empty()) {
+    INTAGLIO_ASSIGN(known.hash, pipeline_->model_hash(hooks.cancel));
+  }
+  load_ = wanted;
+  loaded_ = model;
+  return {};
+}
+
+Status PipelineDrawer::plan(const Known& known, const JobRequest& request) {
+  std::string text = json_text(request_json(request));
+  if (planned_ && planned_->request == text) return {};
+  planned_.reset();
+  INTAGLIO_ASSIGN(const PictureChoices choices, choices_of(request));
+  std::vector<WrongSetting> wrong;
+  ChosenPicture chosen = choose_picture(known.model->info(), choices, wrong);
+  // Of a job that an earlier process accepted, of a model that was another then.
+  if (!wrong.empty()) return tl::unexpected<Error>(wrong.front().error);
+  INTAGLIO_ASSIGN(PicturePlan plan, pipeline_->plan(chosen.request));
+  planned_ = Planned{std::move(text), std::move(plan), std::move(chosen.schedule)};
+  if (pipeline_->context().gpu != nullptr) device_bytes_ = planned_->plan.peak_bytes();
+  return {};
+}
+
+Expected<DrawnPicture> PipelineDrawer::draw(const JobRequest& request, int64_t index,
+                                            const DrawHooks& hooks) {
+  const int place = find(request.model);
+  if (place < 0)
+    return make_error(ErrorCode::kNotFound, "the model \"{}\" is not served any more",
+                      request.model);
+  INTAGLIO_TRY(load(place, request, hooks));
+  const Known& known = known_[static_cast<size_t>(place)];
+  INTAGLIO_TRY(plan(known, request));
+  PicturePlan& plan = planned_->plan;
+  plan.request.seed = request.seed.value_or(0) + static_cast<uint64_t>(index);
+  INTAGLIO_ASSIGN(const Picture picture, pipeline_->generate(plan, hooks.progress, hooks.cancel));
+  const PngText text = picture_text(plan.request, planned_->schedule,
+                                    {.model = known.name,
+                                     .model_hash = known.hash,
+                                     .precision = precision_name(known.precision),
+                                     .version = INTAGLIO_VERSION,
+                                     .adapters = adapter_names(uses_)});
+  DrawnPicture drawn{
+      .width = plan.request.width, .height = plan.request.height, .phase_ms = picture.phase_ms};
+  INTAGLIO_ASSIGN(drawn.png, encode_png(picture.image, text));
+  return drawn;
+}
+
+}  // namespace intaglio::server

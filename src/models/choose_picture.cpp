@@ -1,0 +1,50 @@
+#include "models/choose_picture.h"
+
+namespace intaglio {
+namespace {
+
+void note(std::string setting, Error error, std::vector<WrongSetting>& wrong) {
+  wrong.push_back({std::move(setting), std::move(error)});
+}
+
+}  // namespace
+
+ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choices,
+                             std::vector<WrongSetting>& wrong) {
+  ChosenPicture chosen;
+  PictureRequest& request = chosen.request;
+  request.prompt = choices.prompt;
+  request.seed = choices.seed;
+  request.width = choices.width.value_or(model.default_width);
+  request.height = choices.height.value_or(model.default_height);
+  const int64_t unit = model.pixels_per_token;
+  if (request.width % unit != 0 || request.height % unit != 0)
+    note("size",
+         make_error(ErrorCode::kInvalidArgument,
+                    "size: sides must be multiples of {} pixels, found {}x{}", unit, request.width,
+                    request.height)
+             .value(),
+         wrong);
+  Expected<Schedule> schedule = choose_schedule(model, choices.schedule);
+  if (schedule) {
+    chosen.schedule = std::move(*schedule);
+  } else {
+    // Its messages begin with the name of the setting.
+    const std::string& message = schedule.error().message;
+    note(message.substr(0, message.find_first_of(" :")), schedule.error(), wrong);
+  }
+  request.steps = chosen.schedule.steps;
+  request.mu = chosen.schedule.mu.value_or(request.mu);
+  request.std = chosen.schedule.std.value_or(request.std);
+  request.guidance = chosen.schedule.guidance;
+  request.negative_prompt = choices.negative_prompt;
+  if (choices.negative_prompt && !model.negative_prompt_refusal.empty())
+    note("negative_prompt",
+         make_error(ErrorCode::kInvalidArgument, "negative_prompt: {} takes none: {}", model.name,
+                    model.negative_prompt_refusal)
+             .value(),
+         wrong);
+  return chosen;
+}
+
+}  // namespace intaglio

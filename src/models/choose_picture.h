@@ -1,0 +1,38 @@
+// What is asked for becomes what a pipeline draws: the model's own choices where nothing is said.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "models/model.h"
+#include "models/model_info.h"
+#include "models/presets.h"
+
+namespace intaglio {
+
+struct PictureChoices {
+  std::string prompt = {};
+  std::optional<std::string> negative_prompt = {};
+  std::optional<int64_t> width = {}, height = {};  // pixels
+  ScheduleRequest schedule = {};
+  uint64_t seed = 0;
+};
+
+struct ChosenPicture {
+  PictureRequest request;
+  Schedule schedule;  // of the request
+};
+
+struct WrongSetting {
+  std::string setting;  // "size", "negative_prompt", or one of the schedule's
+  Error error;          // kInvalidArgument; its message begins with that name
+};
+
+// Every setting that this model cannot serve joins `wrong`.
+ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choices,
+                             std::vector<WrongSetting>& wrong);
+
+}  // namespace intaglio
