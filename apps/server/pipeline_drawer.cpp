@@ -15,6 +15,9 @@
 namespace intaglio::server {
 namespace {
 
+// Of the picture that previews are fitted to first.
+constexpr int64_t kLearningSide = 256, kLearningSteps = 8;
+
 Expected<PictureChoices> choices_of(const JobRequest& r) {
   PictureChoices choices{.prompt = r.prompt,
                          .negative_prompt = r.negative_prompt,
@@ -154,20 +157,25 @@ Status PipelineDrawer::load(int model, const JobRequest& request, const DrawHook
   const std::string wanted = key(request).load;
   if (pipeline_ != nullptr && load_ == wanted) return {};
   if (hooks.progress) hooks.progress({Phase::kLoadText, 0, 1});
-  loaded_ = -1;
+  load_.clear();
   planned_.reset();
-  pipeline_.reset();  // before the next one takes memory
   Known& known = known_[static_cast<size_t>(model)];
   INTAGLIO_ASSIGN(uses_, adapters(request));
-  PipelineOptions options = pipeline_options_;
-  options.selection.precision = known.precision;
-  options.adapters = uses_;
-  INTAGLIO_ASSIGN(pipeline_, Pipeline::open(known.model, options));
+  if (pipeline_ != nullptr && loaded_ == model) {
+    INTAGLIO_TRY(pipeline_->set_adapters(uses_));
+  } else {
+    loaded_ = -1;
+    pipeline_.reset();  // before the next one takes memory
+    PipelineOptions options = pipeline_options_;
+    options.selection.precision = known.precision;
+    options.adapters = uses_;
+    INTAGLIO_ASSIGN(pipeline_, Pipeline::open(known.model, options));
+    loaded_ = model;
+  }
   if (known.hash.empty()) {
     INTAGLIO_ASSIGN(known.hash, pipeline_->model_hash(hooks.cancel));
   }
   load_ = wanted;
-  loaded_ = model;
   return {};
 }
 
@@ -186,6 +194,44 @@ Status PipelineDrawer::plan(const Known& known, const JobRequest& request) {
   return {};
 }
 
+// A small picture that nobody sees, once for each model that is asked for previews; those that
+// follow add to it.
+Status PipelineDrawer::learn_previews(Known& known, const std::atomic<bool>* cancel) {
+  if (known.preview.ready()) return {};
+  const ModelInfo& info = known.model->info();
+  const int64_t side = kLearningSide / info.pixels_per_token * info.pixels_per_token;
+  PictureChoices choices{.prompt = "a colourful picture"};
+  choices.width = std::min(side, info.default_width);
+  choices.height = std::min(side, info.default_height);
+  choices.schedule.steps = kLearningSteps;
+  std::vector<WrongSetting> wrong;
+  const ChosenPicture chosen = choose_picture(info, choices, wrong);
+  if (!wrong.empty()) return tl::unexpected<Error>(wrong.front().error);
+  INTAGLIO_ASSIGN(const PicturePlan plan, pipeline_->plan(chosen.request));
+  INTAGLIO_ASSIGN(const Picture picture, pipeline_->generate(plan, {}, cancel));
+  known.preview.learn(picture, plan.grid_h, plan.grid_w);
+  planned_.reset();
+  return {};
+}
+
+// Previews spread over the steps.
+StepEstimates PipelineDrawer::estimates(const Known& known, const JobRequest& request,
+                                        const DrawHooks& hooks) const {
+  StepEstimates estimates;
+  const PicturePlan& plan = planned_->plan;
+  const int64_t steps = plan.request.steps;
+  const int64_t count = std::min<int64_t>(request.previews, steps - 1);
+  for (int64_t i = 1; i <= count; ++i) estimates.after.push_back(i * steps / (count + 1));
+  estimates.take = [&](const StepEstimate& estimate) {
+    const auto image = known.preview.draw(estimate.latents, plan.grid_h, plan.grid_w);
+    if (!image) return;
+    const auto png = encode_png(*image, {});
+    if (png)
+      hooks.preview(estimate.step, std::make_shared<const std::string>(png->begin(), png->end()));
+  };
+  return estimates;
+}
+
 Expected<DrawnPicture> PipelineDrawer::draw(const JobRequest& request, int64_t index,
                                             const DrawHooks& hooks) {
   const int place = find(request.model);
@@ -193,11 +239,17 @@ Expected<DrawnPicture> PipelineDrawer::draw(const JobRequest& request, int64_t i
     return make_error(ErrorCode::kNotFound, "the model \"{}\" is not served any more",
                       request.model);
   INTAGLIO_TRY(load(place, request, hooks));
-  const Known& known = known_[static_cast<size_t>(place)];
+  Known& known = known_[static_cast<size_t>(place)];
+  const bool previews = hooks.preview && request.previews > 0;
+  if (previews) INTAGLIO_TRY(learn_previews(known, hooks.cancel));
   INTAGLIO_TRY(plan(known, request));
   PicturePlan& plan = planned_->plan;
   plan.request.seed = request.seed.value_or(0) + static_cast<uint64_t>(index);
-  INTAGLIO_ASSIGN(const Picture picture, pipeline_->generate(plan, hooks.progress, hooks.cancel));
+  INTAGLIO_ASSIGN(
+      const Picture picture,
+      pipeline_->generate(plan, hooks.progress, hooks.cancel,
+                          previews ? estimates(known, request, hooks) : StepEstimates{}));
+  if (previews) known.preview.learn(picture, plan.grid_h, plan.grid_w);
   const PngText text = picture_text(plan.request, planned_->schedule,
                                     {.model = known.name,
                                      .model_hash = known.hash,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/choose_picture.h"
+#include "pipeline/latent_preview.h"
 #include "pipeline/pipeline.h"
 #include "server/drawer.h"
 #include "server/lora_folder.h"
@@ -37,6 +38,7 @@ class PipelineDrawer final : public Drawer {
     std::shared_ptr<const Model> model;
     Precision precision = Precision::kInt8;
     std::string hash;  // empty: not made yet
+    LatentPreview preview = {};
   };
   // A job's pictures differ in their seeds alone.
   struct Planned {
@@ -55,11 +57,14 @@ class PipelineDrawer final : public Drawer {
   Expected<std::vector<AdapterUse>> adapters(const JobRequest& request) const;
   Status load(int model, const JobRequest& request, const DrawHooks& hooks);
   Status plan(const Known& known, const JobRequest& request);
+  Status learn_previews(Known& known, const std::atomic<bool>* cancel);
+  StepEstimates estimates(const Known& known, const JobRequest& request,
+                          const DrawHooks& hooks) const;
 
   PipelineOptions pipeline_options_;
   LoraFolder loras_;
   std::string device_;
-  std::vector<Known> known_;  // hashes: of the thread that draws
+  std::vector<Known> known_;  // hash and preview: of the thread that draws
 
   // Of the thread that draws.
   std::unique_ptr<Pipeline> pipeline_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "core/finite.h"
 #include "core/log.h"
@@ -64,6 +65,12 @@ Expected<uint64_t> memory_limit_of(const Context& context, const PipelineOptions
   return limit;
 }
 
+Status check_adapters(const Model& model, std::span<const AdapterUse> adapters) {
+  INTAGLIO_ASSIGN(const std::vector<std::string> unmatched, model.check_adapters(adapters));
+  for (const std::string& warning : unmatched) log(LogLevel::kWarning, "{}", OwnLines{warning});
+  return {};
+}
+
 }  // namespace
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -86,9 +93,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
     INTAGLIO_TRY(options.selection.check_device(device.context));
     INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
     INTAGLIO_TRY(model->check_keep_bf16(options.selection));
-    INTAGLIO_ASSIGN(const std::vector<std::string> unmatched,
-                    model->check_adapters(options.adapters));
-    for (const std::string& warning : unmatched) log(LogLevel::kWarning, "{}", OwnLines{warning});
+    INTAGLIO_TRY(check_adapters(*model, options.adapters));
     auto impl = std::make_unique<Impl>();
     impl->model = std::move(model);
     impl->transformers.resize(static_cast<size_t>(impl->model->transformers()));
@@ -104,9 +109,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
 Status Pipeline::set_adapters(std::vector<AdapterUse> adapters) {
   return guard_memory("changing the adapters", [&]() -> Status {
     INTAGLIO_TRY(make_current(impl_->context));
-    INTAGLIO_ASSIGN(const std::vector<std::string> unmatched,
-                    impl_->model->check_adapters(adapters));
-    for (const std::string& warning : unmatched) log(LogLevel::kWarning, "{}", OwnLines{warning});
+    INTAGLIO_TRY(check_adapters(*impl_->model, adapters));
     impl_->take_adapters(std::move(adapters));
     return {};
   });
@@ -327,16 +330,39 @@ Status Pipeline::Impl::denoise(const PicturePlan& plan, std::vector<Text>& texts
   return {};
 }
 
+Status Pipeline::Impl::run_step(const PicturePlan& plan, int64_t step) {
+  INTAGLIO_TRY(sampler.step(context, step, plan.sampling.steps[static_cast<size_t>(step)]));
+  INTAGLIO_ASSIGN(const uint32_t not_finite, sampler.finish_step(context));
+  if (not_finite == 0) return {};
+  return not_finite_error(not_finite, plan, step, *model, options.selection.precision);
+}
+
+// The step is x' = x - delta * velocity, the steps after it take the noise away that is left.
+Status Pipeline::Impl::run_estimated_step(const PicturePlan& plan, int64_t step) {
+  const auto values = static_cast<size_t>(plan.image_tokens() * info().latent_channels);
+  std::vector<float> before(values), latents(values);
+  INTAGLIO_TRY(sampler.get_latents(context, before));
+  INTAGLIO_TRY(run_step(plan, step));
+  INTAGLIO_TRY(sampler.get_latents(context, latents));
+  const auto next = plan.sampling.steps.begin() + step + 1;
+  const float left =
+      std::accumulate(next, plan.sampling.steps.end(), 0.0f,
+                      [](float sum, const SamplingStep& s) { return sum + s.delta; });
+  const float scale = left / plan.sampling.steps[static_cast<size_t>(step)].delta;
+  for (size_t i = 0; i < values; ++i) latents[i] -= scale * (before[i] - latents[i]);
+  estimates->take({.step = step + 1, .steps = plan.request.steps, .latents = latents});
+  return {};
+}
+
 Status Pipeline::Impl::run_steps(const PicturePlan& plan, Picture& picture,
                                  const ProgressCallback& progress) {
   const int64_t steps = plan.request.steps;
   for (int64_t i = 0; i < steps; ++i) {
     const auto step_start = Clock::now();
     if (progress) progress({Phase::kDenoise, i, steps});
-    INTAGLIO_TRY(sampler.step(context, i, plan.sampling.steps[static_cast<size_t>(i)]));
-    INTAGLIO_ASSIGN(const uint32_t not_finite, sampler.finish_step(context));
-    if (not_finite != 0)
-      return not_finite_error(not_finite, plan, i, *model, options.selection.precision);
+    const bool estimated = std::find(estimates->after.begin(), estimates->after.end(), i + 1) !=
+                           estimates->after.end();
+    INTAGLIO_TRY(estimated ? run_estimated_step(plan, i) : run_step(plan, i));
     picture.step_ms.push_back(elapsed_ms(step_start));
   }
   INTAGLIO_TRY(sampler.get_latents(context, picture.latents));
@@ -378,11 +404,14 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
 }
 
 Expected<Picture> Pipeline::generate(const PicturePlan& plan, const ProgressCallback& progress,
-                                     const std::atomic<bool>* cancel) {
+                                     const std::atomic<bool>* cancel,
+                                     const StepEstimates& estimates) {
   impl_->context.cancel = cancel;
+  impl_->estimates = &estimates;
   auto picture =
       guard_memory("making the picture", [&] { return impl_->generate(plan, progress); });
   impl_->context.cancel = nullptr;  // the caller's flag need not outlive the call
+  impl_->estimates = nullptr;
   return picture;
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,6 +56,17 @@ struct PictureProgress {
   int64_t done = 0, total = 1;  // steps of the phase, e.g. sampling steps
 };
 using ProgressCallback = std::function<void(const PictureProgress&)>;
+
+// The picture that a step's velocity leads to: x - (noise that is left) * velocity, which early
+// steps show blurred and not noisy.
+struct StepEstimate {
+  int64_t step = 0, steps = 0;     // done, of all
+  std::span<const float> latents;  // [tokens, channels], as Picture::latents
+};
+struct StepEstimates {
+  std::vector<int64_t> after{};  // numbers of steps done, from 1 on
+  std::function<void(const StepEstimate&)> take{};
+};
 
 struct Picture {
   RgbImage image;
@@ -121,9 +133,10 @@ class Pipeline {
   Expected<PicturePlan> plan(const PictureRequest& request);
 
   // Draws what was planned, by this pipeline or another of the same model and options. `cancel` may
-  // be null; once it is set the call returns kCancelled within a layer's time.
+  // be null; once it is set the call returns kCancelled within a layer's time. An estimate costs two
+  // copies of the latents to the host.
   Expected<Picture> generate(const PicturePlan& plan, const ProgressCallback& progress,
-                             const std::atomic<bool>* cancel);
+                             const std::atomic<bool>* cancel, const StepEstimates& estimates = {});
   // Both at once.
   Expected<Picture> generate(const PictureRequest& request, const ProgressCallback& progress,
                              const std::atomic<bool>* cancel);

@@ -33,6 +33,7 @@ struct Pipeline::Impl {
   std::optional<autoencoder::Decoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
   Sampler sampler;
+  const StepEstimates* estimates = nullptr;       // of the picture at work
   uint64_t kept_scratch = 0, beside_scratch = 0;  // of the plan at work: see MemoryPlan
   struct KeptText {
     int transformer = 0;
@@ -78,6 +79,8 @@ struct Pipeline::Impl {
                                          const ProgressCallback& progress);
   Status prepare_sampler(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture);
   Status run_steps(const PicturePlan& plan, Picture& picture, const ProgressCallback& progress);
+  Status run_step(const PicturePlan& plan, int64_t step);
+  Status run_estimated_step(const PicturePlan& plan, int64_t step);
   Status denoise(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture,
                  const ProgressCallback& progress);
   Status decode(const PicturePlan& plan, Picture& picture, const ProgressCallback& progress);
