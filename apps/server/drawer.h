@@ -18,7 +18,7 @@
 namespace intaglio::server {
 
 struct DrawnPicture {
-  std::vector<uint8_t> png;  // with what it was made of
+  std::vector<uint8_t> png = {};  // with what it was made of
   int64_t width = 0, height = 0;
   std::array<double, kPhaseNames.size()> phase_ms{};
 };

@@ -32,7 +32,7 @@ void QueuedJobService::interrupt(Why why) {
 void QueuedJobService::draw_jobs() {
   Lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    changed_.wait(lock, [&] { return stopping_ || (storing_ && !queue_.empty()); });
     if (stopping_) return;
     const QueuedJob taken = queue_.take(last_key_, parts_.clock->steady());
     last_key_ = taken.key;
@@ -48,19 +48,33 @@ void QueuedJobService::draw_job(Lock& lock, Live& live) {
   job.started = parts_.clock->utc();
   job.progress = {};
   ++live.stored.attempts;
-  counters_.waited(std::max(job.started - job.created, 0.0));
   // A process that ends while it draws must find that it did.
-  const bool saved = save(lock, live);
+  if (!save(lock, live)) return wait_for_store(lock, live);
+  counters_.waited(std::max(job.started - job.created, 0.0));
   emit(JobEvent::Kind::kState, job);
   emit_positions();
-  std::optional<JobError> error;
-  if (saved) {
-    error = draw_pictures(lock, live);
-  } else {
-    error = JobError{std::string(error_code_name(ErrorCode::kIo)),
-                     "the database of jobs cannot be written"};
-  }
-  end_drawn(lock, live, std::move(error));
+  end_drawn(lock, live, draw_pictures(lock, live));
+}
+
+// What cannot be kept is not begun: the job is the next one again, once the store takes something.
+void QueuedJobService::wait_for_store(Lock& lock, Live& live) {
+  if (running_->why != Why::kNone)
+    return end_drawn(lock, live, JobError{"io", "the database of jobs cannot be written"});
+  return_to_queue(live);
+  running_.reset();
+  changed_.notify_all();
+}
+
+void QueuedJobService::return_to_queue(Live& live) {
+  Job& job = live.stored.job;
+  job.state = JobState::kQueued;
+  job.started = 0;
+  job.progress = {};
+  --live.stored.attempts;
+  queue_.add({.id = job.id,
+              .client = job.client,
+              .priority = job.request.priority,
+              .key = parts_.drawer->key(job.request)});
 }
 
 std::optional<JobError> QueuedJobService::draw_pictures(Lock& lock, Live& live) {
@@ -168,17 +182,9 @@ void QueuedJobService::end_drawn(Lock& lock, Live& live, std::optional<JobError>
 
 // Where the server stops first: a later one goes on with the pictures that are missing.
 void QueuedJobService::put_back(Lock& lock, Live& live) {
-  Job& job = live.stored.job;
-  job.state = JobState::kQueued;
-  job.started = 0;
-  job.progress = {};
-  --live.stored.attempts;
+  return_to_queue(live);
   static_cast<void>(save(lock, live));
-  queue_.add({.id = job.id,
-              .client = job.client,
-              .priority = job.request.priority,
-              .key = parts_.drawer->key(job.request)});
-  const Job waiting = seen(job);
+  const Job waiting = seen(live.stored.job);
   emit(JobEvent::Kind::kState, waiting);
 }
 

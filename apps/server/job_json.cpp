@@ -62,7 +62,10 @@ class Reader {
   }
   void seed(const char* name, std::optional<uint64_t>& target) {
     const Json* value = find(name);
-    if (value == nullptr || *value == Json(-1)) return;
+    if (value == nullptr) return;
+    // 2^64 - 1 is no -1, as the library compares them.
+    if (!value->is_number_unsigned() && value->is_number_integer() && value->get<int64_t>() == -1)
+      return;
     if (!value->is_number_unsigned())
       return wrong(name, "a whole number from 0 to 2^64 - 1, or -1 or null for a random one",
                    *value);

@@ -64,9 +64,9 @@ struct JobEvent {
 using JobListener = std::function<void(const JobEvent&)>;
 
 struct JobQuery {
-  std::optional<JobState> state;
-  std::string text;    // words that the prompt has
-  std::string before;  // id; the newest where empty
+  std::optional<JobState> state = {};
+  std::string text = {};    // words that the prompt has
+  std::string before = {};  // id; the newest where empty
   int64_t limit = 50;
 };
 

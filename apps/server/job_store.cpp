@@ -206,6 +206,11 @@ Expected<std::vector<StoredJob>> JobStore::State::read_all(Statement& rows) {
   }
 }
 
+Status JobStore::probe() {
+  const std::lock_guard lock(state_->mutex);
+  return state_->database.execute(fmt::format("PRAGMA user_version = {}", kVersion));
+}
+
 Status JobStore::add(const StoredJob& stored) {
   const std::lock_guard lock(state_->mutex);
   Database& database = state_->database;

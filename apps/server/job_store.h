@@ -35,6 +35,8 @@ class JobStore {
   static Expected<std::unique_ptr<JobStore>> open(const std::filesystem::path& folder);
   ~JobStore();
 
+  // Whether it takes anything.
+  Status probe();
   Status add(const StoredJob& stored);
   // State, times, attempts and error of a job that is there.
   Status update(const StoredJob& stored);

@@ -152,7 +152,7 @@ ServiceStats QueuedJobService::stats() const {
 
 bool QueuedJobService::ready() const {
   const Lock lock(mutex_);
-  return !stopping_;
+  return !stopping_ && storing_;
 }
 
 void QueuedJobService::stop(std::chrono::milliseconds patience) {
@@ -177,8 +177,12 @@ bool QueuedJobService::save(Lock& lock, Live& live) {
   lock.unlock();
   const Status saved = store_->update(copy);
   lock.lock();
-  if (!saved) log(LogLevel::kError, "job {}: {}", copy.job.id, OwnLines{saved.error().message});
-  return saved.has_value();
+  if (saved) return true;
+  log(LogLevel::kError, "job {}: {}", copy.job.id, OwnLines{saved.error().message});
+  storing_ = false;
+  probe_at_ = parts_.clock->steady() + kProbeSeconds;
+  changed_.notify_all();
+  return false;
 }
 
 void QueuedJobService::end(Lock& lock, Live& live, JobState state, std::optional<JobError> error) {
@@ -217,6 +221,17 @@ double QueuedJobService::expire(Lock& lock) {
   }
   if (!late.empty()) emit_positions();
   return next;
+}
+
+void QueuedJobService::probe(Lock& lock) {
+  lock.unlock();
+  const Status took = store_->probe();
+  lock.lock();
+  storing_ = took.has_value();
+  probe_at_ = parts_.clock->steady() + kProbeSeconds;
+  if (!storing_) return;
+  save_ends(lock);
+  changed_.notify_all();
 }
 
 void QueuedJobService::save_ends(Lock& lock) {
@@ -264,9 +279,11 @@ void QueuedJobService::keep() {
       forget_old(lock);
       if (look) next_look = parts_.clock->steady() + kKeepSeconds;
     }
+    if (!storing_ && parts_.clock->steady() >= probe_at_) probe(lock);
     const double next_deadline = expire(lock);
     if (ended_ || retention_due_) continue;
-    parts_.clock->wait(changed_, lock, std::min(next_deadline, next_look));
+    const double next_probe = storing_ ? kNever : probe_at_;
+    parts_.clock->wait(changed_, lock, std::min({next_deadline, next_look, next_probe}));
   }
   save_ends(lock);
 }

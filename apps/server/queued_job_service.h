@@ -30,7 +30,7 @@ struct ServiceParts {
   std::filesystem::path folder;
   JobLimits limits = {};
   Retention retention = {};
-  std::unique_ptr<Drawer> drawer;
+  std::unique_ptr<Drawer> drawer = {};
   const Clock* clock = &system_clock();
 };
 
@@ -61,6 +61,7 @@ class QueuedJobService final : public JobService {
 
  private:
   using Lock = std::unique_lock<std::mutex>;
+  static constexpr double kProbeSeconds = 5;  // until a store that took nothing is asked again
   static constexpr double kNever = std::numeric_limits<double>::infinity();
   enum class Why { kNone, kClient, kDeadline, kStop };
   // One that has not ended, or whose end the store has not taken yet.
@@ -96,6 +97,8 @@ class QueuedJobService final : public JobService {
   std::optional<JobError> draw_pictures(Lock& lock, Live& live);
   std::optional<JobError> draw_picture(Lock& lock, Live& live, int64_t index);
   void end_drawn(Lock& lock, Live& live, std::optional<JobError> error);
+  void wait_for_store(Lock& lock, Live& live);
+  void return_to_queue(Live& live);
   void put_back(Lock& lock, Live& live);
   void report(const std::string& id, int64_t picture, const PictureProgress& progress);
   void interrupt(Why why);
@@ -103,6 +106,7 @@ class QueuedJobService final : public JobService {
   // queued_job_service.cpp; those with a lock give it up meanwhile.
   void keep();
   double expire(Lock& lock);  // when the next deadline is
+  void probe(Lock& lock);
   void save_ends(Lock& lock);
   void forget_old(Lock& lock);
   bool save(Lock& lock, Live& live);
@@ -127,6 +131,9 @@ class QueuedJobService final : public JobService {
   int64_t accepting_ = 0;
   std::map<std::string, int64_t> accepting_of_;  // a client
   ServiceCounters counters_;
+  // Whether the store took what it was given last.
+  bool storing_ = true;
+  double probe_at_ = 0;  // steady, where it did not
   bool stopping_ = false, ended_ = false, retention_due_ = true;
 
   std::thread drawing_, keeping_;

@@ -46,7 +46,8 @@ class JobStoreTest : public testing::Test {
   }
   std::vector<std::string> listed(const JobQuery& query) {
     std::vector<std::string> prompts;
-    for (const Job& job : store->list(query).value()) prompts.push_back(job.request.prompt);
+    const std::vector<Job> jobs = store->list(query).value();
+    for (const Job& job : jobs) prompts.push_back(job.request.prompt);
     return prompts;
   }
 
