@@ -45,7 +45,7 @@ TEST(PipelineDrawer, MakesEveryChoiceAndNamesWhatIsWrong) {
   EXPECT_EQ(complete.width, 256);
   EXPECT_EQ(complete.height, 256);
   EXPECT_EQ(complete.steps, 24);
-  EXPECT_EQ(complete.guidance, "4");
+  EXPECT_EQ(complete.guidance, "4x24");
   // What is complete stays as it is.
   EXPECT_EQ(json_text(request_json(drawer->complete(complete).value())),
             json_text(request_json(complete)));
