@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <ctime>
@@ -158,13 +159,27 @@ Accepted<JobRequest::Lora> read_lora(const Json& json, size_t index) {
   return lora;
 }
 
+// Brackets that are open at once; of what is no JSON, anything.
+int depth_of(std::string_view body) {
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < body.size(); ++i) {
+    const char c = body[i];
+    if (in_string && c == '\\') ++i;
+    if (c == '"') in_string = !in_string;
+    if (in_string) continue;
+    if (c == '[' || c == '{') deepest = std::max(deepest, ++depth);
+    if (c == ']' || c == '}') --depth;
+  }
+  return deepest;
+}
+
 // The object of `body`; names that are there twice are refused.
 Accepted<Json> read_object(std::string_view body) {
   std::vector<std::set<std::string>> names;
   std::string twice;
-  bool deep = false;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    deep = deep || depth > kMostDepth;
+  if (depth_of(body) > kMostDepth) return invalid("", "the body: nested too deep");
+  const auto watch = [&](int, Json::parse_event_t event, Json& value) {
     if (event == Json::parse_event_t::object_start) names.emplace_back();
     if (event == Json::parse_event_t::object_end) names.pop_back();
     if (event == Json::parse_event_t::key && twice.empty()) {
@@ -176,7 +191,6 @@ Accepted<Json> read_object(std::string_view body) {
   Json json = Json::parse(body, watch, false);
   if (json.is_discarded())
     return invalid("", "the body is no JSON (in UTF-8); expected an object with \"prompt\"");
-  if (deep) return invalid("", "the body: nested too deep");
   if (!json.is_object())
     return invalid(
         "", fmt::format("the body: expected an object with \"prompt\", found {}", kind_of(json)));

@@ -74,6 +74,8 @@ TEST(JobJson, DeepNestingIsRefusedWithoutHarm) {
   const std::string deep =
       "{\"prompt\":" + std::string(100000, '[') + std::string(100000, ']') + "}";
   EXPECT_THAT(parse_job_request(deep).error().message, HasSubstr("nested too deep"));
+  const std::string prompt = std::string(100, '[') + "\\\"" + std::string(100, '{');
+  EXPECT_EQ(parsed("{\"prompt\":\"" + prompt + "\"}").prompt.size(), 201u);
 }
 
 TEST(JobJson, AJob) {
