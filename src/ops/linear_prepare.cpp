@@ -48,20 +48,29 @@ bool is_float_part(const StoredLinear& part) {
          (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16);
 }
 
+bool has_scale_a_row(const StoredLinear& part) {
+  return part.scales.data != nullptr && part.scales.dtype == DType::kF32 &&
+         part.scales.shape == Shape{part.values.shape[0]};
+}
+
 bool is_int8_part(const StoredLinear& part) {
-  const bool has_scales = part.scales.data != nullptr && part.scales.dtype == DType::kF32 &&
-                          part.scales.shape == Shape{part.values.shape[0]};
-  return part.encoding == Encoding::kInt8Rows && part.values.dtype == DType::kI8 && has_scales;
+  return part.encoding == Encoding::kInt8Rows && part.values.dtype == DType::kI8 &&
+         has_scale_a_row(part);
+}
+
+bool is_e4m3_part(const StoredLinear& part) {
+  return part.encoding == Encoding::kFloat && part.values.dtype == DType::kF8E4M3 &&
+         has_scale_a_row(part);
 }
 
 Status check_part(const StoredLinear& part, size_t i) {
   const TensorView& w = part.values;
   const bool is_matrix =
       w.data != nullptr && w.shape.rank == 2 && w.shape[0] >= 1 && w.shape[1] >= 1;
-  if (!is_matrix || (!is_float_part(part) && !is_int8_part(part))) {
+  if (!is_matrix || (!is_float_part(part) && !is_int8_part(part) && !is_e4m3_part(part))) {
     return make_error(ErrorCode::kShapeMismatch,
                       "make_linear: weight {} is {} {}{}, expected F32, F16 or BF16 [n, k], or I8 "
-                      "[n, k] with F32 scales [n]",
+                      "or F8_E4M3 [n, k] with F32 scales [n]",
                       i, dtype_name(w.dtype), to_string(w.shape),
                       w.data == nullptr ? " without data" : "");
   }
@@ -140,7 +149,7 @@ Status convert_weight_rows(const Context& context, const StoredLinear& part, DTy
 
 Expected<TensorView> as_float_tensor(const Context& context, const StoredLinear& part,
                                      AlignedBuffer& memory) {
-  if (part.encoding == Encoding::kFloat) return part.values;
+  if (is_float_part(part)) return part.values;
   INTAGLIO_ASSIGN(memory, AlignedBuffer::allocate(static_cast<size_t>(part.values.shape.count()) *
                                                   sizeof(float)));
   INTAGLIO_TRY(convert_weight_rows(context, part, DType::kF32, memory.as<std::byte>()));

@@ -25,6 +25,9 @@ void dequantize_row(const StoredLinear& linear, int64_t row, float* out) {
     const size_t row_bytes = columns * dtype_size(linear.values.dtype);
     convert_to_f32(linear.values.as<std::byte>() + static_cast<size_t>(row) * row_bytes,
                    linear.values.dtype, out, columns);
+    if (linear.scales.data == nullptr) return;
+    const float scale = linear.scales.as<float>()[row];
+    for (size_t c = 0; c < columns; ++c) out[c] *= scale;
     return;
   }
   const int8_t* const q = linear.values.as<int8_t>() + row * k;

@@ -1,13 +1,24 @@
 #include "io/formats/fp8_rows.h"
 
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "core/parallel_tasks.h"
 #include "io/formats/fp8.h"
 
 namespace intaglio {
 namespace {
 
+// Bytes that a thread reads and looks through at once.
+constexpr int64_t kReadPiece = int64_t{1} << 20;
+
 class Fp8Rows : public LinearDecoder {
  public:
   Fp8Rows(const TensorEntry& weight, const TensorEntry* scale) : weight_(weight), scale_(scale) {}
+
+  const TensorEntry& weight() const { return weight_; }
+  const TensorEntry* scale() const { return scale_; }
 
   Status rows(int64_t begin, int64_t end, float* out) const override {
     const int64_t k = weight_.view.shape[1], count = end - begin;
@@ -16,14 +27,18 @@ class Fp8Rows : public LinearDecoder {
     convert_bytes(bytes, values_of_fp8(weight_.view.dtype), out);
     if (scale_ == nullptr) return {};
     std::vector<float> scales(static_cast<size_t>(count));
-    if (scale_->view.shape.count() == 1) {
-      INTAGLIO_TRY(read_some_floats(*scale_, 0, 1, scales.data()));
-      scales.assign(scales.size(), scales.front());
-    } else {
-      INTAGLIO_TRY(read_some_floats(*scale_, begin, count, scales.data()));
-    }
+    INTAGLIO_TRY(read_scales(begin, scales));
     for (const float scale : scales)
       for (const float* const row = out + k; out != row; ++out) *out *= scale;
+    return {};
+  }
+
+  // Of rows `begin` and on, where there are scales.
+  Status read_scales(int64_t begin, std::span<float> out) const {
+    if (scale_->view.shape.count() > 1)
+      return read_some_floats(*scale_, begin, static_cast<int64_t>(out.size()), out.data());
+    INTAGLIO_TRY(read_some_floats(*scale_, 0, 1, out.data()));
+    std::fill(out.begin(), out.end(), out.front());
     return {};
   }
 
@@ -31,6 +46,12 @@ class Fp8Rows : public LinearDecoder {
   const TensorEntry& weight_;
   const TensorEntry* scale_;
 };
+
+bool has_nan(std::span<const std::byte> bytes) {
+  bool found = false;
+  for (const std::byte byte : bytes) found |= (byte & std::byte{0x7F}) == std::byte{0x7F};
+  return found;
+}
 
 // nullptr: none. kBadFormat for two, or for another type or shape.
 Expected<const TensorEntry*> scale_of(const Layer& layer, int64_t n) {
@@ -48,6 +69,39 @@ Expected<const TensorEntry*> scale_of(const Layer& layer, int64_t n) {
 std::shared_ptr<const LinearDecoder> make_fp8_rows(const TensorEntry& weight,
                                                    const TensorEntry* scale) {
   return std::make_shared<Fp8Rows>(weight, scale);
+}
+
+Expected<std::optional<LoadedLinear>> read_e4m3_rows(const LinearEntry& entry,
+                                                     const Context& context,
+                                                     const LinearPart& part) {
+  constexpr float kLargest = 448.0f;
+  const auto* const rows = dynamic_cast<const Fp8Rows*>(entry.decoder.get());
+  const bool fits = rows != nullptr && rows->weight().view.dtype == DType::kF8E4M3 &&
+                    part.k == entry.k && part.count > 0;
+  if (!fits) return std::nullopt;
+  const auto count = static_cast<size_t>(part.count);
+  LoadedLinear loaded;
+  INTAGLIO_ASSIGN(loaded.scales, AlignedBuffer::allocate(count * sizeof(float)));
+  const std::span<float> scales(loaded.scales.as<float>(), count);
+  std::fill(scales.begin(), scales.end(), 1.0f);
+  if (rows->scale() != nullptr) INTAGLIO_TRY(rows->read_scales(part.first, scales));
+  for (const float scale : scales)
+    if (!std::isfinite(scale * kLargest)) return std::nullopt;
+  const int64_t bytes = part.count * part.k, begin = part.first * part.k;
+  INTAGLIO_ASSIGN(loaded.values, AlignedBuffer::allocate(static_cast<size_t>(bytes)));
+  std::atomic<bool> bad{false};
+  INTAGLIO_TRY(parallel_tasks(context, bytes, kReadPiece, [&](int64_t from, int64_t to, int) {
+    const std::span<std::byte> piece(loaded.values.as<std::byte>() + from,
+                                     static_cast<size_t>(to - from));
+    const auto at = static_cast<uint64_t>(begin + from);
+    if (!read_tensor_bytes(rows->weight(), at, piece) || has_nan(piece)) bad = true;
+  }));
+  if (bad) return std::nullopt;
+  loaded.linear.values = {loaded.values.data(), DType::kF8E4M3, Shape{part.count, part.k}};
+  loaded.linear.scales = {loaded.scales.data(), DType::kF32, Shape{part.count}};
+  loaded.linear.float_product = entry.float_product;
+  loaded.linear.decoded = true;
+  return loaded;
 }
 
 Expected<LinearEntry> fp8_linear(const Layer& layer, std::span<const std::string_view> known) {

@@ -1,7 +1,10 @@
 // Linears of eight-bit floats and a scale of the tensor or of each row: W = q * scale.
 #pragma once
 
+#include <optional>
+
 #include "io/formats/layer.h"
+#include "io/formats/stored_weights.h"
 
 namespace intaglio {
 
@@ -15,5 +18,12 @@ Expected<LinearEntry> fp8_linear(const Layer& layer, std::span<const std::string
 
 // Whether the entry is an eight-bit float weight.
 bool is_fp8_tensor(const TensorEntry& entry);
+
+// A part of a linear of e4m3 rows as its bytes and a scale each, for those who make numbers of them
+// themselves: StoredWeights::linear gives four times as many bytes as floats. nullopt for any other
+// linear, and wherever a number would not be finite: the floats' reader says which.
+Expected<std::optional<LoadedLinear>> read_e4m3_rows(const LinearEntry& entry,
+                                                     const Context& context,
+                                                     const LinearPart& part);
 
 }  // namespace intaglio

@@ -289,6 +289,7 @@ Status pad_columns(int64_t padded_k, LoadedLinear& part) {
     }
   }
   w.values = {padded.data(), dtype, Shape{rows, padded_k}};
+  if (w.encoding == Encoding::kFloat) w.scales = {};
   part.values = std::move(padded);
   if (w.smooth.data == nullptr) return {};
   const auto columns = static_cast<size_t>(padded_k);

@@ -11,6 +11,7 @@
 
 #include "core/memory.h"
 #include "core/philox.h"
+#include "io/formats/fp8_rows.h"
 #include "io/formats/ggml_blocks.h"
 #include "io/printable.h"
 
@@ -190,7 +191,12 @@ Expected<LoadedLinear> CheckpointSource::linear(const Context& context, const st
   if (!found.empty())
     return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(), found);
   const Place where = place(name, "weight");
-  return stored_->linear(where.module, &context, {where.part * shape[0], shape[0], shape[1]});
+  const LinearPart part{where.part * shape[0], shape[0], shape[1]};
+  if (const LinearEntry* const entry = stored_->find_linear(where.module)) {
+    INTAGLIO_ASSIGN(std::optional<LoadedLinear> rows, read_e4m3_rows(*entry, context, part));
+    if (rows) return std::move(*rows);
+  }
+  return stored_->linear(where.module, &context, part);
 }
 
 StoredForm CheckpointSource::form(const std::string& name, int64_t) const {
