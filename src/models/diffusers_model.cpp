@@ -10,6 +10,7 @@
 #include "io/checkpoint.h"
 #include "io/printable.h"
 #include "models/autoencoder/config_keys.h"
+#include "models/hash_cache.h"
 #include "models/qwen3/config_keys.h"
 
 namespace intaglio {
@@ -315,7 +316,7 @@ Expected<std::string> DiffusersModel::hash(const std::atomic<bool>* cancel) cons
   if (files_) {
     for (const PartFiles* part : weight_parts()) {
       INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(part->weights));
-      INTAGLIO_ASSIGN(const uint64_t of_part, checkpoint->hash(cancel));
+      INTAGLIO_ASSIGN(const uint64_t of_part, kept_hash(*checkpoint, cancel));
       hash = hash * 0x9E3779B97F4A7C15ULL + of_part;
     }
   }

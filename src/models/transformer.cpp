@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "core/memory.h"
+#include "models/parts/packed_modules.h"
 
 namespace intaglio {
 namespace {
@@ -82,7 +83,9 @@ Status Transformer::load(const Context& context, TensorSource& source) {
   keep_alive_ = source.keep_alive();
   INTAGLIO_TRY(choose_streamed_layers(context));
   weight_bytes_ = 0;
-  PrepareModules prepare(
+  PackedKey key(context, source, options_.selection, adapters());
+  INTAGLIO_TRY(walk(key));
+  PackedModules prepare(
       context, source, options_.selection,
       [&](Residence residence, int64_t layer, LinearWeights& weights) -> Status {
         INTAGLIO_TRY(stream_prepared(context, residence, layer, weights));
@@ -90,8 +93,10 @@ Status Transformer::load(const Context& context, TensorSource& source) {
         if (weights.side != nullptr) weight_bytes_ += weights.side->size_bytes();
         return {};
       },
-      adapters());
-  return walk(prepare);
+      adapters(), PackedStore::open(context, source, key), read_ahead_of(source, key, aliases()));
+  INTAGLIO_TRY(walk(prepare));
+  keep_alive_ = prepare.finish(source.keep_alive());
+  return {};
 }
 
 bool Transformer::keeps_weights(const std::vector<AdapterUse>& adapters) {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/memory.h"
+#include "models/parts/side_dtype.h"
 #include "models/parts/weight_streaming.h"
 
 namespace intaglio {
@@ -49,12 +50,6 @@ LinearKind kind_of_stored(LinearKind kind, std::span<const StoredForm> parts,
         return part.encoding == Encoding::kFloat && !part.decoded;
       });
   return asked || left_out ? LinearKind::kBF16 : kind;
-}
-
-// Of the rows that a linear's side branch reads.
-DType side_dtype(const LinearWeights& weights, const LayerSelection& selection) {
-  const DType input = weights.input_dtype();
-  return has_row_scales(input) ? selection.activation_dtype() : input;
 }
 
 // Of a GPU's memory, by a side branch: it stays there whether or not its layer streams.

@@ -9,6 +9,7 @@
 #include "core/pace.h"
 #include "models/parts/block_buffers.h"
 #include "models/parts/modules.h"
+#include "models/parts/packed_modules.h"
 #include "models/parts/rope.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
@@ -202,13 +203,20 @@ Status TextEncoder::read_weights(const Context& context, std::shared_ptr<TensorS
   source_ = std::move(source);
   const std::vector<uint64_t> bytes = text_encoder_weights(config_, selection_).layer_bytes;
   const bool all = context.gpu == nullptr || weight_budget == 0;
+  PackedKey key(context, *source_, selection_, {});
+  INTAGLIO_TRY(walk(key));
+  PackedModules prepare(context, *source_, selection_, {}, {},
+                        all ? PackedStore::open(context, *source_, key) : nullptr,
+                        read_ahead_of(*source_, key, weight_aliases()));
   uint64_t sum = 0;
-  layers_.resize(static_cast<size_t>(active_layers()));
   for (kept_ = 0; kept_ < active_layers(); ++kept_) {
     sum += bytes[static_cast<size_t>(kept_)];
     if (!all && sum > weight_budget) break;
-    INTAGLIO_ASSIGN(layers_[static_cast<size_t>(kept_)], read_layer(context, kept_));
+    Layer layer;
+    INTAGLIO_TRY(walk_layer(prepare, kept_, layer));
+    layers_[static_cast<size_t>(kept_)] = std::move(layer);
   }
+  keep_alive_ = prepare.finish(std::move(keep_alive_));
   DescribeModules describe(context, selection_);
   for (int64_t i = kept_; i < active_layers(); ++i)
     INTAGLIO_TRY(walk_layer(describe, i, layers_[static_cast<size_t>(i)]));
