@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "argument_check.h"
+#include "cache/cache.h"
 #include "command.h"
 #include "console.h"
 #include "core/log.h"
@@ -67,8 +68,10 @@ int run(int argc, char** argv) {
       "  HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME\n"
       "                     where a model named OWNER/NAME is looked up, before\n"
       "                     $XDG_CACHE_HOME/huggingface and ~/.cache/huggingface\n"
-      "  XDG_CACHE_HOME     what `tune` and `map` keep is in its folder intaglio;\n"
-      "                     without it in $HOME/.cache/intaglio\n"
+      "  XDG_CACHE_HOME     what `tune` and `map` keep is in its folder intaglio,\n"
+      "                     prepared weights too; without it in $HOME/.cache/intaglio\n"
+      "  INTAGLIO_PACKED_CACHE\n"
+      "                     off, or how much prepared weights may take there (`cache`)\n"
       "  NO_COLOR           no colours on a terminal\n"
       "  TERM               dumb: no line that is drawn again\n"
       "\n"
@@ -82,6 +85,7 @@ int run(int argc, char** argv) {
   add_tune(app, action);
   add_map(app, action);
   add_quantize(app, action);
+  add_cache(app, action);
   add_completion(app, action);
   add_manual(app, action);
 

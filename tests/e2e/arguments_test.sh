@@ -13,12 +13,12 @@ wrong() {  # MESSAGE ARGUMENTS...: exit code 2, said in our words
   [ $? -ne 0 ]; pass_or_fail $? "no text of a library: $*"
   [ ! -s out.txt ]; pass_or_fail $? "nothing on stdout: $*"
 }
-commands="generate, verify, inspect, bench, tune, map, quantize, completion, manual"
+commands="generate, verify, inspect, bench, tune, map, quantize, cache, completion, manual"
 wrong "no command, expected one of $commands"
 wrong "unknown command \"paint\", expected one of $commands" paint
 wrong "unknown command \"generat\", expected one of $commands, nearest: generate" generat --prompt x
-wrong "no command, expected one of linear, block, step, image" bench
-wrong 'unknown command "lienar", expected one of linear, block, step, image, nearest: linear' bench lienar
+wrong "no command, expected one of linear, block, step, image, load" bench
+wrong 'unknown command "lienar", expected one of linear, block, step, image, load, nearest: linear' bench lienar
 wrong "unknown option --promt, nearest: --prompt" generate --promt cat
 [ "$(grep -c '^error: ' err.txt)" -eq 1 ]; pass_or_fail $? "one problem is told once"
 wrong "unknown option --colour" generate --prompt x --colour
@@ -36,7 +36,7 @@ wrong "--prompt: expected TEXT|@FILE|-, found --seed; a value that begins with -
 wrong "--seed: given 2 times, expected once" generate --prompt cat --seed 1 --seed 2
 wrong '--json: takes no value, found "yes"' generate --prompt cat --json=yes
 wrong "--m: cannot be given together with --shapes" bench linear --shapes x --m 3
-for flag in --model --size --steps --guidance --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --precision --keep-bf16 --device --threads; do
+for flag in --model --size --steps --guidance --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --packed-cache --precision --keep-bf16 --device --threads; do
   wrong "$flag: expected " generate --prompt cat $flag ''
   stderr_has "found an empty value"
   wrong "$flag: expected " generate --prompt cat $flag=
@@ -60,6 +60,8 @@ number "1 to 1024" bench step --threads
 number "1 to 1024" bench image --threads
 number "1 to 9999" generate --prompt cat --count
 number "1 to 1000" bench image --steps
+number "1 to 1000" bench load --rounds
+number "1 to 1024" bench load --threads
 number "1 to 200" map --layers
 number "1 to 1048576" bench linear --m
 number "1 to 1000" tune --list --rounds
@@ -70,7 +72,7 @@ wrong '--count: expected a whole number from 1 to 9999, found "10000"' generate 
 wrong '--threads: expected a whole number from 1 to 1024, found "1025"' generate --prompt x --size 63x64 --threads 1025
 expect 0 "010 tokens are ten" bench block --heads 1 --head-dim 16 --ffn 16 --tokens 010 --rounds 1 --precision fp32 --json -
 stdout_has '"tokens": 10,'
-for setting in INTAGLIO_TRACE=all INTAGLIO_GPU_ISA=sm1 INTAGLIO_CPU_ISA=sse; do
+for setting in INTAGLIO_TRACE=all INTAGLIO_GPU_ISA=sm1 INTAGLIO_CPU_ISA=sse INTAGLIO_PACKED_CACHE=much; do
   env "$setting" "$intaglio" generate "${tiny[@]}" --prompt cat --output refused/x.png >out.txt 2>err.txt </dev/null
   [ $? -eq 2 ]; pass_or_fail $? "$setting is refused"
   stderr_has "${setting%=*}"
@@ -82,6 +84,13 @@ wrong '--precision: expected one of fp32, bf16, int8, ' generate --prompt cat --
 wrong '--precision: expected one of ' generate --prompt cat --precision bf61; stderr_has 'found "bf61", nearest: bf16'
 for rank in 0 1025 x 4:; do expect 2 "random:$rank" bench step --model mini --rounds 1 --lora "random:$rank"; stderr_has "--lora: "; done
 expect 2 "precisions of a benchmark" bench step --precision int8,bf61; stderr_has '--precision'
+# The cache of prepared weights.
+wrong 'no command, expected one of list, clear' cache
+wrong 'unknown command "lst", expected one of list, clear, nearest: list' cache lst
+expect 2 "a size that is none" generate "${tiny[@]}" --prompt cat --packed-cache 0
+stderr_has '--packed-cache: expected off or a size such as 40G, found "0"'
+expect 2 "an age that is none" cache clear --older-than 3; stderr_has '--older-than: expected a time such as 90m, 12h, 30d or 2w, found "3"'
+expect 2 "random weights without a file" bench load --device cpu; stderr_has '--file: random weights need a file'
 # A broken file is a failure, not a wrong argument.
 cp -r "$data/tiny" broken && chmod -R u+w broken && echo '{"a": }' >broken/transformer/config.json
 expect 1 "a broken model" generate --model broken --prompt cat --output x.png
@@ -90,7 +99,7 @@ expect 1 "map that measures nothing" map --device cpu --layers 1 --size 32x32 --
 stderr_has "nothing was measured"
 
 # Help in 80 columns, of every command, with what the environment changes.
-for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" tune map; do
+for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" "bench load" tune map cache "cache list" "cache clear"; do
   # shellcheck disable=SC2086
   expect 0 "help of $command" $command --help
   long=$(python3 -c 'import sys; print([l for l in open("out.txt", encoding="utf-8").read().split("\n") if len(l) > 80])')

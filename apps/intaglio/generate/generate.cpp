@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "argument_values.h"
+#include "cache/cache.h"
 #include "command.h"
 #include "console.h"
 #include "core/memory_info.h"
@@ -14,6 +15,7 @@
 #include "generate/picture_files.h"
 #include "interrupt.h"
 #include "model_flags.h"
+#include "models/parts/packed_cache.h"
 #include "options.h"
 #include "pipeline/picture_text.h"
 #include "progress.h"
@@ -220,11 +222,22 @@ void add_run_json(Run& run, ordered_json& result) {
   result["peak_memory_bytes"] = peak_resident_bytes();
 }
 
+// The pictures are there: what was converted for them may take its time to the disk.
+void keep_packed_weights(Run& run) {
+  run.plan.pipeline.reset();
+  if (!writes_packed_cache()) return;
+  run.progress.phase("keeping the prepared weights for the next start");
+  finish_packed_cache();
+  run.progress.clear();
+}
+
 int run_generate(const GenerateFlags& flags) {
   Run run{.flags = flags,
           .progress = Progress(flags.quiet ? Verbosity::kQuiet : Verbosity::kNormal)};
   if (flags.quiet) silence_warnings();
   std::vector<Error> errors;
+  if (const Status cache = use_packed_cache(flags.packed_cache); !cache)
+    errors.push_back(cache.error());
   run.plan = make_generate_plan(flags, errors);
   if (interrupted) return fail(Error{ErrorCode::kCancelled, "cancelled"}, flags.run.json);
   if (!errors.empty()) return fail(errors, flags.run.json);
@@ -252,6 +265,7 @@ int run_generate(const GenerateFlags& flags) {
     add_run_json(run, result);
     print_json(result);
   }
+  keep_packed_weights(run);
   return exit_code;
 }
 
@@ -316,6 +330,7 @@ void add_generate(CLI::App& app, Action& action) {
                    "Memory of the GPU to work in: layers that do not fit stream from the host's, "
                    "which takes as much of it; by default all weights are on the GPU")
       ->type_name("SIZE");
+  add_packed_cache_flag(*command, flags->packed_cache);
   add_run_flags(*command, flags->run, AutoPrecision::kOffered);
   command->footer(
       "Examples:\n"

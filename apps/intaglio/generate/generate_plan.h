@@ -28,7 +28,7 @@ struct GenerateFlags {
   std::string memory_limit;
   std::vector<std::string> loras;
   int64_t count = 1;
-  std::optional<std::string> vram_budget;
+  std::optional<std::string> vram_budget, packed_cache;
   bool no_overwrite = false, quiet = false;
 };
 
