@@ -10,6 +10,7 @@
 #include <cmath>
 #include <ctime>
 
+#include "bench/bench_load.h"
 #include "command.h"
 #include "core/files.h"
 #include "core/memory.h"
@@ -114,6 +115,7 @@ void add_bench(CLI::App& app, Action& action) {
   add_bench_block(*command, action);
   add_bench_step(*command, action);
   add_bench_image(*command, action);
+  add_bench_load(*command, action);
 }
 
 }  // namespace intaglio::cli
