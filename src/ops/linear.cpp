@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/memory.h"
 #include "ops/cpu/linear.h"
+#include "ops/linear_observer.h"
 #include "ops/linear_prepare.h"
 #include "ops/norm.h"
 #include "ops/side_branch.h"
@@ -126,6 +128,13 @@ Status check_call(const Context& context, const LinearWeights& weights, const Ac
   if (context.scratch == nullptr)
     return make_error(ErrorCode::kInvalidArgument, "linear: context.scratch is null");
   return {};
+}
+
+thread_local LinearObserver* observer = nullptr;
+
+Status run_linear(const Context& context, const LinearWeights& weights, const LinearCall& call) {
+  if (weights.side != nullptr) return run_with_side_branch(context, weights, call);
+  return weights.implementation->run(context, weights, call);
 }
 
 }  // namespace
@@ -278,8 +287,13 @@ Status linear(const Context& context, const LinearWeights& weights, const Activa
   if (x.rows <= 0) return {};
   const LinearCall call{
       .x = x, .out = out, .out_dtype = out_dtype, .ldo = ldo, .epilogue = weights.epilogue};
-  if (weights.side != nullptr) return run_with_side_branch(context, weights, call);
-  return weights.implementation->run(context, weights, call);
+  if (observer == nullptr) return run_linear(context, weights, call);
+  INTAGLIO_TRY(observer->before(context, weights, call));
+  INTAGLIO_TRY(run_linear(context, weights, call));
+  return observer->after(context, weights, call);
 }
+
+ObservedLinears::ObservedLinears(LinearObserver& now) : outer_(std::exchange(observer, &now)) {}
+ObservedLinears::~ObservedLinears() { observer = outer_; }
 
 }  // namespace intaglio
