@@ -61,6 +61,12 @@ std::vector<std::string> Transformer::quantized_linears() {
   return list.quantized();
 }
 
+std::vector<NamedLinear> Transformer::named_linears() {
+  NameModules name;
+  static_cast<void>(walk(name));
+  return name.linears();
+}
+
 Status Transformer::describe(const Context& context) {
   DescribeModules describe(context, options_.selection, options_.source.get(), adapters());
   return walk(describe);

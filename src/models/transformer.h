@@ -147,6 +147,8 @@ class Transformer {
   // Its large products, as passes run them; names of the linears that are quantized.
   std::vector<ListedLinear> listed_linears();
   std::vector<std::string> quantized_linears();
+  // The latter with all that calibration must know of them; of a loaded transformer too.
+  std::vector<NamedLinear> named_linears();
   // The products of `context`'s device: from here on scratch_bytes says what it will say of the
   // loaded model.
   Status describe(const Context& context);

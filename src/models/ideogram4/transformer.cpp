@@ -74,7 +74,8 @@ Status Transformer::walk(ModuleVisitor& v) {
                            .added_bias = of_text,
                            .quantized = true,
                            .label = "text_in",
-                           .tokens = LinearRows::kText},
+                           .tokens = LinearRows::kText,
+                           .input_scale = {InputScale::Of::kVector, "llm_cond_norm.weight"}},
                           text_proj_));
     INTAGLIO_TRY(v.vector("llm_cond_norm.weight", Shape{c.text_dim}, text_norm_));
   }

@@ -135,7 +135,8 @@ Status walk_gated_block(ModuleVisitor& v, const GatedBlockSizes& sizes, Residenc
                          .residence = residence,
                          .quantized = true,
                          .label = "qkv",
-                         .tokens = tokens},
+                         .tokens = tokens,
+                         .input_scale = {InputScale::Of::kVector, "attention_norm1.weight"}},
                         block.qkv));
   INTAGLIO_TRY(v.linear({.names = {"attention.to_out.0"},
                          .rows = {d},
@@ -143,7 +144,8 @@ Status walk_gated_block(ModuleVisitor& v, const GatedBlockSizes& sizes, Residenc
                          .residence = residence,
                          .quantized = true,
                          .label = "out",
-                         .tokens = tokens},
+                         .tokens = tokens,
+                         .input_scale = {InputScale::Of::kRows, "attention.to_v"}},
                         block.out));
   INTAGLIO_TRY(v.linear({.names = {"feed_forward.w1", "feed_forward.w3"},
                          .rows = {f, f},
@@ -152,7 +154,8 @@ Status walk_gated_block(ModuleVisitor& v, const GatedBlockSizes& sizes, Residenc
                          .residence = residence,
                          .quantized = true,
                          .label = "w1w3",
-                         .tokens = tokens},
+                         .tokens = tokens,
+                         .input_scale = {InputScale::Of::kVector, "ffn_norm1.weight"}},
                         block.w13));
   INTAGLIO_TRY(v.linear({.names = {"feed_forward.w2"},
                          .rows = {d},
@@ -161,7 +164,8 @@ Status walk_gated_block(ModuleVisitor& v, const GatedBlockSizes& sizes, Residenc
                          .padded_k = block.w13.out_cols(),
                          .quantized = true,
                          .label = "w2",
-                         .tokens = tokens},
+                         .tokens = tokens,
+                         .input_scale = {InputScale::Of::kRows, "feed_forward.w3"}},
                         block.w2));
   INTAGLIO_TRY(v.vector("attention_norm1.weight", Shape{d}, block.attention_norm1));
   INTAGLIO_TRY(v.vector("attention_norm2.weight", Shape{d}, block.attention_norm2));

@@ -191,6 +191,20 @@ Status ListModules::linear(const LinearModule& module, LinearWeights& weights) {
   return {};
 }
 
+// ---- NameModules
+
+Status NameModules::linear(const LinearModule& module, LinearWeights& weights) {
+  if (!module.quantized) return {};
+  NamedLinear named{.names = full_names(module),
+                    .rows = module.rows,
+                    .k = module.k,
+                    .input_scale = module.input_scale,
+                    .weights = &weights};
+  if (named.input_scale.of != InputScale::Of::kNothing) named.input_scale.name.insert(0, prefix_);
+  linears_.push_back(std::move(named));
+  return {};
+}
+
 // ---- DescribeModules
 
 Status DescribeModules::linear(const LinearModule& module, LinearWeights& weights) {

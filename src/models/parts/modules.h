@@ -27,6 +27,18 @@ enum class Residence {
 // Which tokens are the rows of a product.
 enum class LinearRows { kSequence, kImage, kText };  // kSequence: text and image together
 
+// What multiplies each column of a linear's input and nothing else that is read: dividing it and
+// multiplying the linear's columns leaves the function as it is (models/smoothing.h).
+struct InputScale {
+  enum class Of {
+    kNothing,
+    kVector,  // the tensor `name` [k], e.g. the weight of the norm before
+    kRows     // the rows of the linear `name`
+  };
+  Of of = Of::kNothing;
+  std::string name = {};  // without the prefix of its module
+};
+
 // Linears of the same input laid side by side. Weights are "<prefix><name>.weight" [rows, k].
 struct LinearModule {
   std::vector<std::string> names;
@@ -42,6 +54,16 @@ struct LinearModule {
   // and in profiles ("qkv"). Empty: it runs on few rows or few outputs.
   const char* label = "";
   LinearRows tokens = LinearRows::kSequence;
+  InputScale input_scale = {};
+};
+
+// A linear that is quantized, under full names, and where the model keeps it.
+struct NamedLinear {
+  std::vector<std::string> names;  // of its parts
+  std::vector<int64_t> rows;       // outputs of each
+  int64_t k = 0;                   // inputs, unpadded
+  InputScale input_scale;          // by its full name
+  const LinearWeights* weights = nullptr;
 };
 
 // A large product of a pass, and how often the pass runs it over the same rows.
@@ -145,6 +167,17 @@ class ListModules : public ModuleVisitor {
  private:
   std::vector<ListedLinear> linears_;
   std::vector<std::string> quantized_;
+};
+
+// The linears that are quantized, by name. Alone among visitors it leaves `weights` as they are: a
+// loaded model may be walked.
+class NameModules : public ModuleVisitor {
+ public:
+  const std::vector<NamedLinear>& linears() const { return linears_; }
+  Status linear(const LinearModule& module, LinearWeights& weights) override;
+
+ private:
+  std::vector<NamedLinear> linears_;
 };
 
 // Linears without their weights, as `linear_scratch_bytes` needs them. `source`: where these will
