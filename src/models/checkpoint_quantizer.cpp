@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/parallel_tasks.h"
+#include "core/round_floats.h"
 #include "io/printable.h"
 #include "io/safetensors_writer.h"
 #include "models/parts/selection.h"
@@ -83,6 +84,7 @@ Expected<CheckpointQuantizer> CheckpointQuantizer::plan(
     std::shared_ptr<const Checkpoint> checkpoint, const QuantizeOptions& options) {
   CheckpointQuantizer q;
   q.names_ = options.names;
+  q.smoothing_ = options.smoothing;
   INTAGLIO_ASSIGN(q.stored_, StoredWeights::open(checkpoint));
   q.checkpoint_ = std::move(checkpoint);
   INTAGLIO_ASSIGN(q.modules_, find_part_modules(q.stored_->tensors()));
@@ -130,7 +132,7 @@ Status CheckpointQuantizer::plan_linears(const QuantizeOptions& options) {
       const Canonical to = target(own.module);
       Target& one = targets[to.module];
       one.parts = to.parts;
-      one.pieces[to.part] = {module, own.part * rows, rows};
+      one.pieces[to.part] = {module, own.part * rows, rows, own.module};
       for (const std::string& name : {module, own.module, to.module}) one.names.push_back(name);
     }
   }
@@ -172,12 +174,6 @@ Status CheckpointQuantizer::finish_linear(Linear& linear, std::vector<std::strin
   });
   if (is_meant) linear_names_.insert(names.begin(), names.end());
   linear.quantized = is_meant && !is_kept;
-  if (linear.quantized) {
-    if (options.scheme == QuantizeScheme::kConvRot)
-      linear.rotation = largest_rotation(linear.k, options.group);
-    linear.descriptor = spaced(descriptor_json(linear.rotation, linear.float_product));
-    return {};
-  }
   // What was stored in fewer bits has none more to lose than bf16 takes.
   const auto type_of = [&](const Piece& piece) {
     const LinearEntry& entry = *stored_->find_linear(piece.module);
@@ -186,7 +182,37 @@ Status CheckpointQuantizer::finish_linear(Linear& linear, std::vector<std::strin
   linear.floats = type_of(linear.pieces.front());
   for (const Piece& piece : linear.pieces)
     if (type_of(piece) != linear.floats) linear.floats = DType::kF32;
+  if (!linear.quantized) return {};
+  if (options.scheme == QuantizeScheme::kConvRot)
+    linear.rotation = largest_rotation(linear.k, options.group);
+  linear.descriptor = spaced(descriptor_json(linear.rotation, linear.float_product));
   return {};
+}
+
+std::map<std::string, uint64_t> CheckpointQuantizer::quantized() const {
+  std::map<std::string, uint64_t> growth;
+  for (const Linear& linear : linears_) {
+    if (!linear.quantized) continue;
+    const auto more = dtype_size(linear.floats) - 1;
+    for (const Piece& piece : linear.pieces)
+      growth[piece.own] = more * static_cast<uint64_t>(piece.count * linear.k);
+  }
+  return growth;
+}
+
+uint64_t CheckpointQuantizer::bytes() const {
+  uint64_t bytes = 0;
+  for (const TensorEntry& entry : entries_) bytes += entry.view.size_bytes();
+  return bytes;
+}
+
+// Of a linear or a vector; empty: ones.
+std::span<const float> CheckpointQuantizer::factors(FoldedSmoothing::Values FoldedSmoothing::*kind,
+                                                    const std::string& name) const {
+  if (smoothing_ == nullptr) return {};
+  const FoldedSmoothing::Values& values = smoothing_.get()->*kind;
+  const auto found = values.find(name);
+  return found == values.end() ? std::span<const float>() : std::span(found->second);
 }
 
 Status CheckpointQuantizer::check_keep(const QuantizeOptions& options) const {
@@ -240,7 +266,7 @@ Status CheckpointQuantizer::plan_others() {
       Target& one = targets[to.module + leaf];
       one.count = to.parts;
       const int64_t count = own.parts > 1 || to.parts > 1 ? rows / own.parts : 0;
-      one.parts[to.part] = {entry, own.part * count, count};
+      one.parts[to.part] = {entry, own.part * count, count, own.module + leaf};
     }
   }
   for (auto& [name, one] : targets) {
@@ -298,6 +324,8 @@ void CheckpointQuantizer::list_outputs() {
                entry_of(linears_[i].name + ".comfy_quant", DType::kU8, Shape{length}));
   }
   metadata_ = {{"format", "pt"}, {"quantized_by", "intaglio"}};
+  const bool smooths = smoothing_ != nullptr && !smoothing_->empty();
+  if (smooths || is_smoothed(*checkpoint_)) metadata_.emplace(kSmoothedKey, "true");
   if (!layers.empty()) {
     metadata_["_quantization_metadata"] =
         fmt::format("{{\"format_version\": \"1.0\", \"layers\": {{{}}}}}", layers);
@@ -317,12 +345,14 @@ Expected<CheckpointQuantizer::Numbers> CheckpointQuantizer::numbers(const Contex
     INTAGLIO_ASSIGN(const LoadedLinear loaded,
                     stored_->linear(piece.module, &context, {piece.first, piece.count, linear.k}));
     const StoredLinear& w = loaded.linear;
+    const std::span<const float> columns = factors(&FoldedSmoothing::columns, piece.own);
+    const std::span<const float> divisors = factors(&FoldedSmoothing::rows, piece.own);
     const bool is_float = w.encoding == Encoding::kFloat;
     // In its grid already.
-    const bool is_same =
-        linear.quantized && !is_float && w.rotation == linear.rotation && w.smooth.data == nullptr;
-    const bool is_raw =
-        is_float && !w.decoded && (linear.quantized || w.values.dtype == linear.floats);
+    const bool is_same = linear.quantized && !is_float && w.rotation == linear.rotation &&
+                         w.smooth.data == nullptr && columns.empty();
+    const bool is_raw = is_float && !w.decoded && columns.empty() &&
+                        (linear.quantized || (w.values.dtype == linear.floats && divisors.empty()));
     constexpr int64_t kPieceElements = 256 << 10;
     const int64_t grain = std::max<int64_t>(1, kPieceElements / linear.k);
     INTAGLIO_TRY(parallel_tasks(context, piece.count, grain, [&](int64_t begin, int64_t end, int) {
@@ -336,7 +366,10 @@ Expected<CheckpointQuantizer::Numbers> CheckpointQuantizer::numbers(const Contex
           std::memcpy(to, from, k);
           scales[r] = w.scales.as<float>()[r];
         } else if (linear.quantized) {
-          if (!is_raw) dequantize_row(w, r, row.data());
+          if (!is_raw) {
+            dequantize_row(w, r, row.data());
+            for (size_t c = 0; c < columns.size(); ++c) row[c] *= columns[c];
+          }
           quantize_stored_row(is_raw ? from : reinterpret_cast<const std::byte*>(row.data()),
                               is_raw ? w.values.dtype : DType::kF32, linear.k, linear.rotation,
                               work.data(), reinterpret_cast<int8_t*>(to), scales + r);
@@ -344,15 +377,11 @@ Expected<CheckpointQuantizer::Numbers> CheckpointQuantizer::numbers(const Contex
           std::memcpy(to, from, row_bytes);
         } else {
           dequantize_row(w, r, row.data());
-          if (linear.floats == DType::kF32) {
-            std::memcpy(to, row.data(), row_bytes);
-          } else {
-            for (size_t c = 0; c < k; ++c) {
-              const BFloat16 rounded(row[c]);
-              std::memcpy(to + c * sizeof(rounded), &rounded, sizeof(rounded));
-            }
-          }
+          if (!divisors.empty())
+            for (float& value : row) value /= divisors[static_cast<size_t>(r)];
+          convert_from_f32(row.data(), linear.floats, to, k);
         }
+        if (linear.quantized && !divisors.empty()) scales[r] /= divisors[static_cast<size_t>(r)];
       }
     }));
     values += static_cast<size_t>(piece.count) * row_bytes;
@@ -370,7 +399,10 @@ Expected<std::vector<std::byte>> CheckpointQuantizer::bytes_of(const Other& othe
     } else {
       INTAGLIO_ASSIGN(tensor, read_tensor(*part.entry));
     }
-    const auto* begin = tensor.view.as<std::byte>();
+    const std::span<const float> smoothed = factors(&FoldedSmoothing::vectors, part.own);
+    std::vector<std::byte> replaced(smoothed.size() * dtype_size(tensor.view.dtype));
+    convert_from_f32(smoothed.data(), tensor.view.dtype, replaced.data(), smoothed.size());
+    const auto* begin = replaced.empty() ? tensor.view.as<std::byte>() : replaced.data();
     size_t size = tensor.view.size_bytes();
     if (part.count > 0) {
       const size_t row = size / static_cast<size_t>(tensor.view.shape[0]);
@@ -382,7 +414,8 @@ Expected<std::vector<std::byte>> CheckpointQuantizer::bytes_of(const Other& othe
   return bytes;
 }
 
-// The files that the numbers come from; what is made of them the new file's header says.
+// The files that the numbers come from, and what they are multiplied by; what else is made of them
+// the new file's header says.
 std::string CheckpointQuantizer::job() const {
   std::string text;
   for (const auto& file : checkpoint_->files()) {
@@ -391,6 +424,7 @@ std::string CheckpointQuantizer::job() const {
     text += fmt::format("{}\n{}\n{}\n", path.string(), std::filesystem::file_size(path, ignored),
                         std::filesystem::last_write_time(path, ignored).time_since_epoch().count());
   }
+  if (smoothing_ != nullptr) text += smoothing_->digest();
   return text;
 }
 
@@ -438,6 +472,7 @@ Expected<QuantizeReport> CheckpointQuantizer::write(const Context& context,
     report.quantized += linear.quantized;
     report.turned += linear.rotation.kind != RotationKind::kNone;
     report.floats += !linear.quantized;
+    report.smoothed += !factors(&FoldedSmoothing::columns, linear.pieces.front().own).empty();
   }
   std::error_code ignored;
   report.bytes = std::filesystem::file_size(target, ignored);

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "core/status.h"
 #include "io/formats/stored_weights.h"
 #include "models/part_modules.h"
+#include "models/smoothing.h"
 
 namespace intaglio {
 
@@ -36,11 +38,13 @@ struct QuantizeOptions {
   ModuleNames names = ModuleNames::kComfy;
   // Patterns of linears that stay floats, by any of their names.
   std::vector<std::string> keep{};
+  // What its linears and vectors are multiplied by; null: nothing.
+  std::shared_ptr<const FoldedSmoothing> smoothing{};
 };
 
 struct QuantizeReport {
-  int64_t quantized = 0, turned = 0, floats = 0;  // linears
-  uint64_t bytes = 0;                             // of the file
+  int64_t quantized = 0, turned = 0, smoothed = 0, floats = 0;  // linears
+  uint64_t bytes = 0;                                           // of the file
   bool resumed = false;
 };
 
@@ -56,6 +60,11 @@ class CheckpointQuantizer {
   const Checkpoint& source() const { return *checkpoint_; }
   // Equal texts: equal files.
   Expected<std::string> identity() const;
+  // The linears that become int8, under the model's own names, q, k and v apart, and the bytes that
+  // the file grows by, headers apart, for each that stays floats.
+  std::map<std::string, uint64_t> quantized() const;
+  // Of the file, its header apart.
+  uint64_t bytes() const;
 
   // Called with tensors done and all of them.
   using Progress = std::function<void(int64_t, int64_t)>;
@@ -69,6 +78,7 @@ class CheckpointQuantizer {
   struct Piece {
     std::string module;
     int64_t first = 0, count = 0;
+    std::string own;  // the model's own name of these rows
   };
   struct Linear {
     std::string name;
@@ -85,6 +95,7 @@ class CheckpointQuantizer {
     struct Part {
       const TensorEntry* entry;
       int64_t first, count;  // of the first dimension; all of it where that is 0
+      std::string own;       // under the model's own name
     };
     std::vector<Part> parts;
     DType dtype;
@@ -112,6 +123,8 @@ class CheckpointQuantizer {
   Status plan_linears(const QuantizeOptions& options);
   Status check_padding(const LinearEntry& entry) const;
   Status plan_others();
+  std::span<const float> factors(FoldedSmoothing::Values FoldedSmoothing::*kind,
+                                 const std::string& name) const;
   Status finish_linear(Linear& linear, std::vector<std::string> names,
                        const QuantizeOptions& options);
   Status check_keep(const QuantizeOptions& options) const;
@@ -126,6 +139,7 @@ class CheckpointQuantizer {
   std::shared_ptr<const StoredWeights> stored_;
   PartModules modules_;
   ModuleNames names_ = ModuleNames::kComfy;
+  std::shared_ptr<const FoldedSmoothing> smoothing_;
   std::vector<Linear> linears_;
   std::vector<Other> others_;
   std::vector<Output> outputs_;

@@ -12,6 +12,7 @@
 #include "models/autoencoder/config_keys.h"
 #include "models/hash_cache.h"
 #include "models/qwen3/config_keys.h"
+#include "models/smoothing.h"
 
 namespace intaglio {
 namespace {
@@ -328,9 +329,26 @@ Status DiffusersModel::check_keep_bf16(const LayerSelection& selection) const {
   return selection.check_keep_bf16(transformer(0, {})->quantized_linears());
 }
 
+// An adapter's numbers are of a linear's input as the model itself has it.
+Status DiffusersModel::refuse_smoothed() const {
+  if (!files_) return {};
+  for (int which = 0; which < transformers(); ++which) {
+    INTAGLIO_ASSIGN(const auto checkpoint, Checkpoint::open(transformer_files(which).weights));
+    if (!is_smoothed(*checkpoint)) continue;
+    return make_error(
+        ErrorCode::kUnsupported,
+        "{}: adapters do not fit it: its linears were smoothed (SmoothQuant, \"{}\" in "
+        "its header), so they read other inputs than those of the model that an "
+        "adapter was made for; take a file of --scheme convrot or row",
+        checkpoint->path().string(), kSmoothedKey);
+  }
+  return {};
+}
+
 Expected<std::vector<std::string>> DiffusersModel::check_adapters(
     std::span<const AdapterUse> adapters) const {
   if (adapters.empty()) return std::vector<std::string>();
+  INTAGLIO_TRY(refuse_smoothed());
   TransformerOptions options;
   options.adapters.assign(adapters.begin(), adapters.end());
   std::set<const TensorEntry*> matched;

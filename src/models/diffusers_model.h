@@ -105,6 +105,7 @@ class DiffusersModel : public Model {
     return which == 0 ? files_->transformer : *files_->unconditional;
   }
   std::vector<const PartFiles*> weight_parts() const;
+  Status refuse_smoothed() const;
   Status read_transformer_headers(int which, std::shared_ptr<const Checkpoint> checkpoint);
   void note_other_parts(const ModelPaths& paths);
   std::vector<int32_t> made_up_ids(std::string_view prompt) const;
