@@ -8,16 +8,21 @@ formats=$source/tests/formats
 file=$formats/base/reference/model.safetensors
 
 expect 0 "help" quantize --help
-for text in source target --scheme --group-size --format --parts --keep --overwrite Examples; do stdout_has "$text"; done
+for text in source target --scheme --group-size --format --parts --protect --keep --budget --calibration --calibration-steps --calibration-model --overwrite Examples; do stdout_has "$text"; done
 
 expect_refused 2 "SRC" quantize
 expect_refused 1 "nowhere: no such file or folder" quantize nowhere refused/x.safetensors
-expect_refused 2 "--scheme" quantize "$file" refused/x.safetensors --scheme smooth
+expect_refused 2 "--scheme" quantize "$file" refused/x.safetensors --scheme smoothest
 expect_refused 2 "--group-size" quantize "$file" refused/x.safetensors --group-size 128
 expect_refused 2 "--parts" quantize "$mini" refused/x.safetensors --parts vae
 expect_refused 2 "one part" quantize "$mini" refused/x.safetensors --parts transformer,text_encoder
 expect_refused 2 "is one part itself" quantize "$file" refused/x.safetensors --parts transformer
 expect_refused 2 "matches none" quantize "$file" refused/x.safetensors --keep 'layers.*.w9'
+expect_refused 2 "--calibration-model names one" quantize "$file" refused/x.safetensors --scheme smooth
+expect_refused 2 "--budget: only --protect auto" quantize "$file" refused/x.safetensors --budget 6G
+expect_refused 2 "--budget: expected a size such as 6G" quantize "$mini" refused/x --protect auto --budget much
+expect_refused 2 "--calibration: nothing is calibrated" quantize "$file" refused/x.safetensors --calibration -
+expect_refused 1 "no-prompts" quantize "$mini" refused/x --scheme smooth --calibration no-prompts
 expect_refused 1 "no config.json" quantize "$file" refused/folder
 expect_refused 1 "neither a transformer nor a text encoder" quantize "$formats/base/wide.safetensors" refused/x.safetensors
 expect_refused 1 "refused/no" quantize "$file" refused/no/x.safetensors
@@ -85,6 +90,36 @@ draw --model "$mini" --text-encoder te.safetensors
 expect 2 "a folder that is there" quantize "$mini" model-row
 stderr_has "is there already"
 [ -z "$(ls -d ./*.part 2>/dev/null)" ]; pass_or_fail $? "nothing is left beside what was written"
+
+# Calibrated: smoothed, which adapters do not fit, and protected within a budget.
+printf 'a red apple\na blue car\n' >two.txt
+quick=(--calibration two.txt --calibration-steps 2)
+expect 0 "smooth" quantize "$mini" model-smooth --scheme smooth "${quick[@]}"
+stdout_has "linears int8 ("
+stdout_has "smoothed)"
+stdout_has "error of an int8 linear: mean"
+draw --model model-smooth
+grep -q intaglio_smoothed model-smooth/transformer/*.safetensors; pass_or_fail $? "a smoothed file says so"
+expect 1 "an adapter on it" generate --model model-smooth --lora "$formats/lora/ai_toolkit.safetensors" --prompt 'an owl' --output refused/x.png
+stderr_has "its linears were smoothed"
+expect 0 "a lone transformer" quantize "$mini/transformer" both.safetensors --scheme convrot+smooth --calibration-model "$mini" "${quick[@]}"
+expect 0 "the same again" quantize "$mini/transformer" again.safetensors --scheme convrot+smooth --calibration-model "$mini" "${quick[@]}" --json --threads 1
+same both.safetensors again.safetensors
+valid_json out.txt
+for text in '"alpha": 0.' '"unsmoothed_error": ' '"gain": ' '"velocity_error": '; do stdout_has "$text"; done
+draw --model "$mini" --transformer both.safetensors
+expect 0 "what is smoothed stays marked" quantize both.safetensors marked.safetensors --scheme row
+grep -q intaglio_smoothed marked.safetensors; pass_or_fail $? "a copy of a smoothed file says so too"
+size=$(stat -c %s t-row.safetensors)
+budget=$((size + 400000))
+expect 0 "protected within bytes" quantize "$mini/transformer" some.safetensors --scheme row --protect auto --budget $budget --calibration-model "$mini" "${quick[@]}"
+stdout_has "stays float: layers."
+now=$(stat -c %s some.safetensors)
+[ "$now" -gt "$size" ] && [ "$now" -le $budget ]; pass_or_fail $? "$now bytes, expected more than $size and at most $budget"
+draw --model "$mini" --transformer some.safetensors
+expect_refused 2 "is less than" quantize "$mini/transformer" refused/x.safetensors --scheme row --protect auto --budget 1M --calibration-model "$mini" "${quick[@]}"
+expect 0 "all above an error" quantize "$mini/transformer" none.safetensors --scheme row --protect auto --budget 0.0001 --calibration-model "$mini" "${quick[@]}"
+stdout_has ": 0 linears int8"
 
 # Ended by a full disk, as it were.
 (ulimit -f 4000; "$intaglio" quantize "$mini/transformer" ended.safetensors >out.txt 2>err.txt </dev/null; echo $? >code.txt)

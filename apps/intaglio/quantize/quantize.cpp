@@ -16,9 +16,11 @@
 #include "io/printable.h"
 #include "model_flags.h"
 #include "models/checkpoint_quantizer.h"
+#include "models/registry.h"
 #include "options.h"
 #include "pipeline/device.h"
 #include "progress.h"
+#include "quantize/fit.h"
 #include "quantize/model_copy.h"
 #include "run_files.h"
 
@@ -32,12 +34,13 @@ struct QuantizeFlags {
   std::string source, target;
   std::string scheme = "convrot", format = "auto";
   std::string group = "256";
-  std::vector<std::string> parts, keep;
+  std::vector<std::string> parts;
+  FitFlags fit;
   bool overwrite = false, json = false;
   int threads = 0;
 };
 
-const std::vector<std::string> kSchemes{"row", "convrot"};
+const std::vector<std::string> kSchemes{"row", "convrot", "smooth", "convrot+smooth"};
 const std::vector<std::string> kFormats{"auto", "comfy", "diffusers"};
 const std::vector<std::string> kGroups{"16", "64", "256", "1024", "4096"};
 
@@ -54,7 +57,10 @@ const std::vector<PartFolder> kParts{
 struct Job {
   std::string part;
   fs::path target;  // within the folder that is written, if one is
+  std::shared_ptr<const Checkpoint> checkpoint;
+  QuantizeOptions options;
   CheckpointQuantizer quantizer;
+  std::optional<FittedPart> fitted = {};
 };
 
 struct Run {
@@ -64,6 +70,7 @@ struct Run {
   std::vector<PartFolder> parts = {};  // of a model
   std::set<std::string> folders = {};  // of the parts that are quantized
   std::vector<Job> jobs = {};
+  FitRequest fit = {};
   ordered_json reports = ordered_json::array();
 };
 
@@ -105,18 +112,19 @@ Status choose_parts(Run& run) {
                     fmt::join(names, ","));
 }
 
+bool turns(const QuantizeFlags& flags) { return flags.scheme.starts_with("convrot"); }
+
 Status add_job(Run& run, const std::string& part, const fs::path& weights, const fs::path& target) {
   const QuantizeFlags& flags = run.flags;
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(weights));
-  Expected<CheckpointQuantizer> quantizer = CheckpointQuantizer::plan(
-      std::move(checkpoint),
-      {.scheme = flags.scheme == "row" ? QuantizeScheme::kRow : QuantizeScheme::kConvRot,
-       .group = *whole_number(flags.group),
-       .names = run.to_folder ? ModuleNames::kDiffusers : ModuleNames::kComfy,
-       .keep = flags.keep});
-  if (!quantizer) return tl::unexpected<Error>(quantizer.error());
-  const std::string name = part.empty() ? quantizer->modules().part : part;
-  run.jobs.push_back({name, target, std::move(*quantizer)});
+  const QuantizeOptions options{
+      .scheme = turns(flags) ? QuantizeScheme::kConvRot : QuantizeScheme::kRow,
+      .group = *whole_number(flags.group),
+      .names = run.to_folder ? ModuleNames::kDiffusers : ModuleNames::kComfy,
+      .keep = flags.fit.patterns()};
+  INTAGLIO_ASSIGN(CheckpointQuantizer quantizer, CheckpointQuantizer::plan(checkpoint, options));
+  const std::string name = part.empty() ? quantizer.modules().part : part;
+  run.jobs.push_back({name, target, std::move(checkpoint), options, std::move(quantizer)});
   return {};
 }
 
@@ -169,8 +177,50 @@ Status check_target(const Run& run) {
   return {};
 }
 
+// The model that the transformers are calibrated in.
+Expected<std::shared_ptr<const Model>> calibration_model(const Run& run) {
+  if (run.is_model) return open_model(ModelPaths{.folder = run.source});
+  if (!run.flags.fit.calibration_model) {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "{} is no model (there is no model_index.json in it), and a transformer alone "
+        "draws nothing to calibrate with; --calibration-model names one that it is "
+        "of",
+        run.source.string());
+  }
+  INTAGLIO_ASSIGN(const fs::path folder, resolve_model(*run.flags.fit.calibration_model));
+  return open_model(ModelPaths{.folder = folder, .transformer = run.source});
+}
+
+// Text encoders are neither smoothed nor protected by figures.
+Status fit_jobs(Run& run, const Context& context, Progress& progress) {
+  if (!run.fit.is_needed()) return {};
+  std::vector<FittedPart> parts;
+  uint64_t other = 0;
+  for (const Job& job : run.jobs) {
+    if (job.part == "text_encoder") {
+      other += job.quantizer.bytes();
+    } else {
+      parts.push_back({job.part == "unconditional" ? 1 : 0, job.checkpoint, job.options});
+    }
+  }
+  if (parts.empty()) return {};
+  INTAGLIO_ASSIGN(const std::shared_ptr<const Model> model, calibration_model(run));
+  INTAGLIO_TRY(fit_parts(context, *model, run.fit, other, parts, progress));
+  auto part = parts.begin();
+  for (Job& job : run.jobs) {
+    if (job.part == "text_encoder") continue;
+    INTAGLIO_ASSIGN(job.quantizer, CheckpointQuantizer::plan(job.checkpoint, part->options));
+    job.fitted = std::move(*part++);
+  }
+  return {};
+}
+
 Expected<Run> plan(const QuantizeFlags& flags) {
   Run run{.flags = flags};
+  const bool smooth = flags.scheme.ends_with("smooth");
+  INTAGLIO_ASSIGN(run.fit,
+                  fit_request(flags.fit, smooth, turns(flags) ? *whole_number(flags.group) : 0));
   INTAGLIO_ASSIGN(run.source, find_source(flags.source));
   if (!run.source.has_filename()) run.source = run.source.parent_path();
   run.is_model = is_there(run.source / "model_index.json");
@@ -201,15 +251,20 @@ Status write_job(Run& run, const Context& context, const Job& job, const fs::pat
   INTAGLIO_ASSIGN(const QuantizeReport report, job.quantizer.write(context, target, show));
   progress.clear();
   const Stream out = run.flags.json ? Stream::kErr : Stream::kOut;
-  print(out, "{}: {} linears int8{}, {} matrices floats, {}{}\n", job.part, report.quantized,
-        report.turned > 0 ? fmt::format(" ({} turned)", report.turned) : "", report.floats,
-        format_bytes(report.bytes), report.resumed ? ", gone on with" : "");
-  run.reports.push_back({{"part", job.part},
-                         {"int8", report.quantized},
-                         {"turned", report.turned},
-                         {"floats", report.floats},
-                         {"bytes", report.bytes},
-                         {"resumed", report.resumed}});
+  std::string how;
+  if (report.turned > 0) how = fmt::format(" ({} turned)", report.turned);
+  if (report.smoothed > 0) how += fmt::format(" ({} smoothed)", report.smoothed);
+  print(out, "{}: {} linears int8{}, {} matrices floats, {}{}\n", job.part, report.quantized, how,
+        report.floats, format_bytes(report.bytes), report.resumed ? ", gone on with" : "");
+  ordered_json json{{"part", job.part},         {"int8", report.quantized},
+                    {"turned", report.turned},  {"smoothed", report.smoothed},
+                    {"floats", report.floats},  {"bytes", report.bytes},
+                    {"resumed", report.resumed}};
+  if (job.fitted) {
+    print(out, "{}", OwnLines{fit_text(*job.fitted)});
+    json["calibration"] = fit_json(*job.fitted);
+  }
+  run.reports.push_back(std::move(json));
   return {};
 }
 
@@ -254,6 +309,9 @@ int run_quantize(const QuantizeFlags& flags) {
   context.cancel = &interrupted;
   Progress progress;
   fs::path kept = fs::path(flags.target) += ".*.part";
+  const Status fitted = fit_jobs(*run, context, progress);
+  progress.clear();
+  if (!fitted) return fail(fitted.error(), flags.json);
   const Status status = run->to_folder ? write_folder(*run, context, progress, kept)
                                        : write_job(*run, context, run->jobs.front(),
                                                    fs::path(flags.target), progress);
@@ -290,12 +348,14 @@ void add_quantize(CLI::App& app, Action& action) {
                    "What to write: FILE.safetensors, or a folder that is not there yet")
       ->required()
       ->type_name("DST");
-  choose_from(command->add_option("--scheme", flags->scheme,
-                                  fmt::format("row: a scale a row; convrot: the same of rows "
-                                              "turned in groups first, which spreads outliers; one "
-                                              "of {}",
-                                              fmt::join(kSchemes, ", "))),
-              kSchemes)
+  choose_from(
+      command->add_option("--scheme", flags->scheme,
+                          fmt::format("row: a scale a row; convrot: the same of rows "
+                                      "turned in groups first, which spreads outliers; "
+                                      "smooth: of columns scaled by what a calibration saw; "
+                                      "one of {}",
+                                      fmt::join(kSchemes, ", "))),
+      kSchemes)
       ->capture_default_str();
   choose_from(command->add_option("--group-size", flags->group,
                                   fmt::format("Of convrot; a linear that it does not divide takes "
@@ -322,12 +382,7 @@ void add_quantize(CLI::App& app, Action& action) {
                   ->delimiter(','),
               parts)
       ->type_name("PART");
-  command
-      ->add_option("--keep", flags->keep,
-                   "Linears that stay floats: names with * for any characters, e.g. "
-                   "'layers.*.feed_forward.w2'; several by commas")
-      ->delimiter(',')
-      ->type_name("PATTERN");
+  add_fit_flags(*command, flags->fit);
   command->add_flag("--overwrite", flags->overwrite, "Replace a file that is there");
   add_threads_flag(*command, flags->threads);
   command->add_flag("--json", flags->json, "Print one JSON result on stdout");
@@ -336,6 +391,7 @@ void add_quantize(CLI::App& app, Action& action) {
       "Examples:\n"
       "  intaglio quantize models/mini mini-int8\n"
       "  intaglio quantize models/mini/transformer mini.safetensors --scheme row\n"
+      "  intaglio quantize models/mini mini-int8 --scheme convrot+smooth --protect auto\n"
       "  intaglio generate --transformer mini.safetensors --prompt 'an owl'");
   command->callback([flags, &action] { action = [flags] { return run_quantize(*flags); }; });
 }

@@ -1,0 +1,72 @@
+// What `intaglio quantize` fits by calibration: smoothing, and which linears stay floats.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "core/status.h"
+#include "models/checkpoint_quantizer.h"
+#include "models/fitted_linears.h"
+#include "models/model.h"
+#include "progress.h"
+
+namespace CLI {
+class App;
+}
+
+namespace intaglio::cli {
+
+struct FitFlags {
+  std::vector<std::string> protect{};  // "auto" or "none" alone, or patterns
+  std::optional<std::string> budget{}, calibration{}, calibration_model{};
+  int64_t steps = 8;
+
+  bool is_auto() const { return protect.size() == 1 && protect.front() == "auto"; }
+  // Patterns of linears that stay floats whatever their figures.
+  std::vector<std::string> patterns() const;
+};
+// --protect, --budget, --calibration, --calibration-steps and --calibration-model.
+void add_fit_flags(CLI::App& command, FitFlags& flags);
+
+// What calibration is asked for, its numbers read.
+struct FitRequest {
+  FitOptions options;
+  CalibrationOptions calibration;
+  bool protects = false;
+  ProtectionBudget budget;
+
+  bool is_needed() const { return options.smooth || protects; }
+};
+// kInvalidArgument names the flag. `group`: of the rotation, 0 for none.
+Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t group);
+// The prompts of a file, or those that come with the program, and steps; sizes are the model's.
+Expected<CalibrationOptions> calibration_options(const std::optional<std::string>& prompts,
+                                                 int64_t steps);
+// In the largest size, up to 512 x 512, that a model is meant for.
+Expected<Calibration> calibrate_with_progress(const Context& context, const Model& model,
+                                              CalibrationOptions options, Progress& progress);
+
+// A file to be written, and what it was fitted to.
+struct FittedPart {
+  int transformer = 0;  // its number in the model
+  std::shared_ptr<const Checkpoint> checkpoint;
+  QuantizeOptions options;
+  std::vector<FittedLinear> linears{};
+};
+
+// Calibrates, fits every part, protects within the budget, which is one of all parts and of `other`
+// bytes, and adds what comes of it to the parts' options.
+Status fit_parts(const Context& context, const Model& model, const FitRequest& request,
+                 uint64_t other, std::vector<FittedPart>& parts, Progress& progress);
+
+// Of a part: every linear with its figures.
+nlohmann::ordered_json fit_json(const FittedPart& part);
+// The same in lines: the mean and the worst error, and those that are protected.
+std::string fit_text(const FittedPart& part);
+
+}  // namespace intaglio::cli
