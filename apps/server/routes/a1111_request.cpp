@@ -1,0 +1,208 @@
+#include "server/routes/a1111_request.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/utf8.h"
+#include "server/job_json.h"
+#include "server/refusal.h"
+
+namespace intaglio::server {
+namespace {
+
+constexpr std::string_view kLoraTag = "<lora:";
+
+// Takes the tags out of `prompt`.
+Json take_loras(std::string& prompt) {
+  Json list = Json::array();
+  for (size_t at = prompt.find(kLoraTag); at != std::string::npos; at = prompt.find(kLoraTag, at)) {
+    const size_t end = prompt.find('>', at);
+    if (end == std::string::npos) break;
+    const std::string tag = prompt.substr(at + kLoraTag.size(), end - at - kLoraTag.size());
+    const size_t colon = tag.find(':');
+    const Json strength =
+        colon == std::string::npos ? Json(1.0) : Json::parse(tag.substr(colon + 1), nullptr, false);
+    list.push_back({{"name", tag.substr(0, colon)},
+                    {"strength", strength.is_number() ? strength : Json(1.0)}});
+    prompt.erase(at, end + 1 - at);
+  }
+  return list;
+}
+
+int64_t side_of(const Json& value, int64_t unit) {
+  const double pixels = value.is_number() ? value.get<double>() : 0;
+  const double most = 1 << 20;
+  const auto units =
+      static_cast<int64_t>(std::llround(std::clamp(pixels, 0.0, most) / static_cast<double>(unit)));
+  return std::max<int64_t>(units, 1) * unit;
+}
+
+const Json* find(const Json& body, const char* name) {
+  const auto found = body.find(name);
+  return found == body.end() || found->is_null() ? nullptr : &*found;
+}
+
+uint32_t big_endian(std::string_view bytes) {
+  uint32_t value = 0;
+  for (size_t i = 0; i < 4; ++i) value = value << 8 | static_cast<unsigned char>(bytes[i]);
+  return value;
+}
+
+// Latin-1 as UTF-8; what is UTF-8 already stays.
+std::string as_utf8(std::string_view text) {
+  if (is_utf8(text)) return std::string(text);
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80) {
+      result += c;
+    } else {
+      result += static_cast<char>(0xc0 | byte >> 6);
+      result += static_cast<char>(0x80 | (byte & 0x3f));
+    }
+  }
+  return result;
+}
+
+// keyword NUL compressed method language NUL translated NUL text; nullopt: compressed or broken.
+std::optional<std::string_view> itxt_text(std::string_view rest) {
+  if (rest.size() < 2 || rest[0] != 0) return std::nullopt;
+  rest.remove_prefix(2);
+  for (int i = 0; i < 2; ++i) {
+    const size_t end = rest.find('\0');
+    if (end == std::string_view::npos) return std::nullopt;
+    rest.remove_prefix(end + 1);
+  }
+  return rest;
+}
+
+}  // namespace
+
+std::optional<std::string> a1111_model(std::string_view title,
+                                       const std::vector<ServedModel>& models) {
+  for (const ServedModel& model : models) {
+    if (title == model.name || title == model.name + ".safetensors" ||
+        title.starts_with(model.name + " [")) {
+      return model.name;
+    }
+  }
+  return std::nullopt;
+}
+
+Accepted<JobRequest> parse_a1111_request(std::string_view text,
+                                         const std::vector<ServedModel>& models,
+                                         const std::string& chosen) {
+  const Json body = Json::parse(text, nullptr, false);
+  if (!body.is_object())
+    return invalid("", "the body: expected a JSON object with \"prompt\", in UTF-8");
+  if (models.empty()) return invalid("", "this server has no model");
+  std::string name = chosen.empty() ? models.front().name : chosen;
+  if (const Json* const settings = find(body, "override_settings");
+      settings && settings->is_object()) {
+    if (const Json* const title = find(*settings, "sd_model_checkpoint");
+        title && title->is_string()) {
+      const std::optional<std::string> known = a1111_model(title->get<std::string>(), models);
+      if (!known)
+        return invalid("override_settings", "sd_model_checkpoint: there is no such model");
+      name = *known;
+    }
+  }
+  const auto model = std::find_if(models.begin(), models.end(),
+                                  [&](const ServedModel& m) { return m.name == name; });
+  if (model == models.end()) return invalid("model", "there is no such model any more");
+  const ModelInfo& info = model->info;
+
+  Json own{{"model", name}};
+  const Json* const prompt = find(body, "prompt");
+  if (prompt != nullptr && prompt->is_string()) {
+    auto words = prompt->get<std::string>();
+    if (Json loras = take_loras(words); !loras.empty()) own["loras"] = std::move(loras);
+    own["prompt"] = words;
+  } else if (prompt != nullptr) {
+    own["prompt"] = *prompt;
+  }
+  if (const Json* const negative = find(body, "negative_prompt");
+      negative != nullptr && *negative != Json("") && info.negative_prompt_refusal.empty()) {
+    own["negative_prompt"] = *negative;
+  }
+  for (const char* side : {"width", "height"})
+    if (const Json* const value = find(body, side))
+      own[side] = side_of(*value, info.pixels_per_token);
+  if (const Json* const seed = find(body, "seed")) own["seed"] = *seed;
+  if (const Json* const steps = find(body, "steps"); steps != nullptr && *steps != Json(-1))
+    own["steps"] = *steps;
+  if (const Json* const scale = find(body, "cfg_scale");
+      scale != nullptr && scale->is_number() && info.unguided_reason.empty()) {
+    own["guidance"] = *scale;
+  }
+  int64_t count = 1;
+  for (const char* factor : {"batch_size", "n_iter"}) {
+    const Json* const value = find(body, factor);
+    if (value == nullptr) continue;
+    constexpr int64_t kMost = 1000;
+    if (!value->is_number_integer() || *value < 1 || *value > kMost)
+      return invalid(factor,
+                     fmt::format("{}: expected a whole number from 1 to {}", factor, kMost));
+    count *= value->get<int64_t>();
+  }
+  own["count"] = count;
+  return parse_job_request(json_text(own));
+}
+
+std::vector<std::pair<std::string, std::string>> png_texts(std::string_view png) {
+  constexpr std::string_view kSignature = "\x89PNG\r\n\x1a\n";
+  constexpr size_t kFrame = 12;  // length, type, checksum
+  std::vector<std::pair<std::string, std::string>> texts;
+  if (!png.starts_with(kSignature)) return texts;
+  png.remove_prefix(kSignature.size());
+  while (png.size() >= kFrame) {
+    const size_t length = big_endian(png);
+    if (length > png.size() - kFrame) break;
+    const std::string_view type = png.substr(4, 4), data = png.substr(8, length);
+    const size_t end = data.find('\0');
+    if (end != std::string_view::npos) {
+      std::optional<std::string_view> text;
+      if (type == "tEXt") text = data.substr(end + 1);
+      if (type == "iTXt") text = itxt_text(data.substr(end + 1));
+      if (text) texts.emplace_back(as_utf8(data.substr(0, end)), as_utf8(*text));
+    }
+    png.remove_prefix(length + kFrame);
+  }
+  return texts;
+}
+
+std::string png_text(std::string_view png, std::string_view name) {
+  for (auto& [keyword, text] : png_texts(png))
+    if (keyword == name) return text;
+  return "";
+}
+
+std::optional<std::string> decoded_base64(std::string_view text) {
+  if (text.starts_with("data:")) {
+    const size_t comma = text.find(',');
+    if (comma == std::string_view::npos) return std::nullopt;
+    text.remove_prefix(comma + 1);
+  }
+  while (text.ends_with('=')) text.remove_suffix(1);
+  std::string bytes;
+  uint32_t group = 0;
+  int bits = 0;
+  for (const char c : text) {
+    int digit = -1;
+    if (c >= 'A' && c <= 'Z') digit = c - 'A';
+    if (c >= 'a' && c <= 'z') digit = c - 'a' + 26;
+    if (c >= '0' && c <= '9') digit = c - '0' + 52;
+    if (c == '+') digit = 62;
+    if (c == '/') digit = 63;
+    if (digit < 0) return std::nullopt;
+    group = (group << 6 | static_cast<uint32_t>(digit)) & 0xffffff;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes += static_cast<char>(group >> bits & 0xff);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace intaglio::server

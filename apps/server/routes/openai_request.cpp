@@ -1,0 +1,218 @@
+#include "server/routes/openai_request.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "io/printable.h"
+#include "server/job_json.h"
+#include "server/refusal.h"
+
+namespace intaglio::server {
+namespace {
+
+constexpr size_t kShown = 60;  // bytes of a wrong value
+constexpr int64_t kMostPictures = 10, kMostPartials = 3;
+
+std::string shown(const Json& value) {
+  return value.is_string() ? fmt::format("\"{}\"", printable(value.get<std::string>(), kShown))
+                           : printable(json_text(value), kShown);
+}
+
+tl::unexpected<Refusal> wrong(const std::string& name, std::string_view expected,
+                              const Json& found) {
+  return invalid(name, fmt::format("{}: expected {}, found {}", name, expected, shown(found)));
+}
+
+// One of `names`; `target` stays where the field is not there or null.
+Accepted<bool> choose(const Json& body, const std::string& name,
+                      const std::vector<std::string>& names, std::string& target) {
+  const auto found = body.find(name);
+  if (found == body.end() || found->is_null()) return true;
+  const bool known = found->is_string() && std::find(names.begin(), names.end(),
+                                                     found->get<std::string>()) != names.end();
+  if (!known) return wrong(name, fmt::format("one of {}", fmt::join(names, ", ")), *found);
+  target = found->get<std::string>();
+  return true;
+}
+
+Accepted<bool> whole(const Json& body, const std::string& name, int64_t most, int64_t& target) {
+  const auto found = body.find(name);
+  if (found == body.end() || found->is_null()) return true;
+  const bool fits = found->is_number_integer() && *found >= 0 && *found <= most;
+  if (!fits) return wrong(name, fmt::format("a whole number from 0 to {}", most), *found);
+  target = found->get<int64_t>();
+  return true;
+}
+
+Accepted<bool> flag(const Json& body, const std::string& name, bool& target) {
+  const auto found = body.find(name);
+  if (found == body.end() || found->is_null()) return true;
+  if (!found->is_boolean()) return wrong(name, "true or false", *found);
+  target = found->get<bool>();
+  return true;
+}
+
+// "name", "name:0.8", {"name", "strength"}, or an array of these, as the own API has them.
+Json loras_of(const Json& value) {
+  Json list = Json::array();
+  for (const Json& item : value.is_array() ? value : Json::array({value})) {
+    if (!item.is_string()) {
+      list.push_back(item);
+      continue;
+    }
+    const auto text = item.get<std::string>();
+    const size_t colon = text.rfind(':');
+    const Json strength = colon == std::string::npos
+                              ? Json(1.0)
+                              : Json::parse(text.substr(colon + 1), nullptr, false);
+    if (strength.is_number()) {
+      list.push_back({{"name", text.substr(0, colon)}, {"strength", strength}});
+    } else {
+      list.push_back({{"name", text}});
+    }
+  }
+  return list;
+}
+
+// What the own API calls otherwise.
+std::string openai_name(const std::string& name) {
+  if (name == "count") return "n";
+  if (name.starts_with("loras")) return "lora" + name.substr(5);
+  return name;
+}
+
+const ServedModel* find_model(const std::vector<ServedModel>& models, const std::string& name) {
+  for (const ServedModel& model : models)
+    if (model.name == name) return &model;
+  return nullptr;
+}
+
+// Of a model with presets the shortest or the longest.
+void apply_quality(const std::string& quality, const ServedModel& model, JobRequest& job) {
+  const std::vector<Preset>& presets = model.info.presets;
+  if (presets.empty() || job.preset || job.steps || job.guidance) return;
+  const auto [least, most] =
+      std::minmax_element(presets.begin(), presets.end(),
+                          [](const Preset& a, const Preset& b) { return a.steps < b.steps; });
+  if (quality == "low") job.preset = least->name;
+  if (quality == "high" || quality == "hd") job.preset = most->name;
+}
+
+// The fields that are a job's, by their names there.
+Json own_fields(const Json& body) {
+  Json own = Json::object();
+  for (const char* name :
+       {"prompt", "model", "seed", "steps", "guidance", "preset", "negative_prompt"}) {
+    if (const auto found = body.find(name); found != body.end()) own[name] = *found;
+  }
+  if (const auto n = body.find("n"); n != body.end()) own["count"] = *n;
+  if (const auto lora = body.find("lora"); lora != body.end() && !lora->is_null())
+    own["loras"] = loras_of(*lora);
+  if (const auto size = body.find("size"); size != body.end() && *size != Json("auto"))
+    own["size"] = *size;
+  return own;
+}
+
+Accepted<bool> check_names(const Json& body) {
+  static const std::set<std::string> kNames{"prompt",
+                                            "model",
+                                            "n",
+                                            "size",
+                                            "quality",
+                                            "style",
+                                            "background",
+                                            "moderation",
+                                            "output_format",
+                                            "output_compression",
+                                            "response_format",
+                                            "user",
+                                            "stream",
+                                            "partial_images",
+                                            "seed",
+                                            "steps",
+                                            "guidance",
+                                            "preset",
+                                            "negative_prompt",
+                                            "lora"};
+  for (const auto& [name, value] : body.items()) {
+    if (!kNames.contains(name)) {
+      const std::string field = printable(name, kShown);
+      return invalid(field, fmt::format("{}: unknown field", field));
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool is_openai_model(std::string_view name) {
+  return name.starts_with("dall-e-") || name.starts_with("gpt-image-") ||
+         name == "chatgpt-image-latest";
+}
+
+Accepted<OpenAiRequest> parse_openai_request(std::string_view text,
+                                             const std::vector<ServedModel>& models) {
+  const Json body = Json::parse(text, nullptr, false);
+  if (!body.is_object())
+    return invalid("", "the body: expected a JSON object with \"prompt\", in UTF-8");
+  OpenAiRequest request;
+  std::string format = "png", form = "b64_json", ignored;
+  int64_t compression = 100, partials = 0;
+  Accepted<bool> taken = check_names(body);
+  const auto also = [&taken](auto&& read) {
+    if (taken) taken = read();
+  };
+  also([&] { return choose(body, "output_format", {"png", "jpeg", "webp"}, format); });
+  also([&] { return choose(body, "response_format", {"b64_json", "url"}, form); });
+  also([&] {
+    return choose(body, "quality", {"auto", "low", "medium", "high", "standard", "hd"},
+                  request.quality_name);
+  });
+  also([&] { return choose(body, "background", {"auto", "opaque"}, ignored); });
+  also([&] { return choose(body, "moderation", {"auto", "low"}, ignored); });
+  also([&] { return choose(body, "style", {"vivid", "natural"}, ignored); });
+  also([&] { return whole(body, "output_compression", 100, compression); });
+  also([&] { return whole(body, "partial_images", kMostPartials, partials); });
+  also([&] { return flag(body, "stream", request.stream); });
+  if (!taken) return tl::unexpected(taken.error());
+  if (form == "url" && format != "png")
+    return invalid("response_format", "response_format: url goes with output_format png alone");
+  if (form == "url" && request.stream)
+    return invalid("response_format", "response_format: url does not go with stream");
+
+  Accepted<JobRequest> job = parse_job_request(json_text(own_fields(body)));
+  if (!job) {
+    Refusal refusal = job.error();
+    const std::string name = openai_name(refusal.parameter);
+    if (name != refusal.parameter && refusal.message.starts_with(refusal.parameter))
+      refusal.message.replace(0, refusal.parameter.size(), name);
+    refusal.parameter = name;
+    return tl::unexpected(refusal);
+  }
+  if (job->count > kMostPictures)
+    return invalid("n", fmt::format("n: at most {} pictures, found {}", kMostPictures, job->count));
+  if (job->preset && job->steps)
+    return invalid("preset", "preset: says how many steps; expected either it or steps");
+  if (models.empty()) return invalid("model", "model: this server has none");
+  if (job->model.empty() || is_openai_model(job->model)) job->model = models.front().name;
+  const ServedModel* const model = find_model(models, job->model);
+  if (model == nullptr) {
+    return tl::unexpected(
+        Refusal{.reason = Refusal::Reason::kNotFound,
+                .parameter = "model",
+                .message = fmt::format("model: there is no \"{}\"; /v1/models lists them",
+                                       printable(job->model, kShown))});
+  }
+  apply_quality(request.quality_name, *model, *job);
+  job->previews = static_cast<int>(request.stream ? partials : 0);
+  request.job = std::move(*job);
+  request.format = *picture_format(format);
+  request.quality = static_cast<int>(compression);
+  request.as_address = form == "url";
+  return request;
+}
+
+}  // namespace intaglio::server

@@ -1,0 +1,122 @@
+// What AUTOMATIC1111's clients send and expect.
+#include "server/routes/a1111_request.h"
+#include "unit/server/routes/site_fixture.h"
+
+namespace intaglio::server {
+namespace {
+
+using Json = nlohmann::json;
+
+Accepted<JobRequest> parse(const Json& body, const std::string& chosen = "") {
+  return parse_a1111_request(body.dump(), FakeJobs().models(), chosen);
+}
+
+TEST(A1111Request, TakesWhatAJobHasAndPassesOverTheRest) {
+  const auto request = parse({{"prompt", "a cat<lora:style:0.5> asleep"},
+                              {"negative_prompt", "dogs"},
+                              {"width", 130},
+                              {"height", 1},
+                              {"steps", 20},
+                              {"cfg_scale", 7},
+                              {"seed", -1},
+                              {"batch_size", 2},
+                              {"n_iter", 3},
+                              {"sampler_name", "DPM++ 2M"},
+                              {"enable_hr", false},
+                              {"clip_skip", 2},
+                              {"override_settings", {{"sd_model_checkpoint", "mini [abc]"}}}});
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->prompt, "a cat asleep");
+  ASSERT_EQ(request->loras.size(), 1u);
+  EXPECT_EQ(request->loras[0].name, "style");
+  EXPECT_EQ(request->loras[0].strength, 0.5f);
+  EXPECT_EQ(request->negative_prompt, "dogs");
+  EXPECT_EQ(request->width, 128);
+  EXPECT_EQ(request->height, 16);
+  EXPECT_EQ(request->guidance, "7");
+  EXPECT_EQ(request->seed, std::nullopt);
+  EXPECT_EQ(request->count, 6);
+  EXPECT_EQ(request->model, "mini");
+}
+
+TEST(A1111Request, LeavesOutWhatTheModelDoesNotTake) {
+  const auto request = parse(
+      {{"prompt", "a cat"}, {"negative_prompt", "dogs"}, {"cfg_scale", 7}, {"steps", -1}}, "plain");
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->model, "plain");
+  EXPECT_EQ(request->negative_prompt, std::nullopt);
+  EXPECT_EQ(request->guidance, std::nullopt);
+  EXPECT_EQ(request->steps, std::nullopt);
+}
+
+TEST(A1111Request, RefusesWhatCannotBe) {
+  for (const Json& body :
+       {Json::array(), Json{{"prompt", 5}}, Json{{"steps", 3}},
+        Json{{"prompt", "a"}, {"batch_size", 0}}, Json{{"prompt", "a"}, {"n_iter", "x"}},
+        Json{{"prompt", "a"}, {"override_settings", {{"sd_model_checkpoint", "none"}}}}}) {
+    EXPECT_FALSE(parse(body)) << body;
+  }
+}
+
+TEST(PngTexts, StaysWithinItsBytes) {
+  const std::string head("\x89PNG\r\n\x1a\n", 8);
+  const std::string chunk("\0\0\0\x07tEXtkey\0abcCRC!", 19);
+  EXPECT_EQ(png_text(head + chunk, "key"), "abc");
+  for (size_t length = 0; length < chunk.size(); ++length)
+    EXPECT_TRUE(png_texts(head + chunk.substr(0, length)).empty()) << length;
+  EXPECT_TRUE(png_texts(head + std::string("\xff\xff\xff\xfftEXtkey\0abcCRC!", 19)).empty());
+  EXPECT_TRUE(png_texts("no PNG").empty());
+}
+
+TEST(DecodedBase64, ReadsWhatBase64Writes) {
+  for (const std::string text : {"", "f", "fo", "foo", "foobar"}) {
+    EXPECT_EQ(decoded_base64(base64(text)), text);
+    EXPECT_EQ(decoded_base64("data:image/png;base64," + base64(text)), text);
+  }
+  EXPECT_EQ(decoded_base64("a b"), std::nullopt);
+  EXPECT_EQ(decoded_base64("data:x"), std::nullopt);
+}
+
+class A1111Routes : public SiteTest {};
+
+TEST_F(A1111Routes, AClientsSequence) {
+  start();
+  EXPECT_EQ(json_of(ask("GET /sdapi/v1/options"))["sd_model_checkpoint"], "mini");
+  EXPECT_EQ(json_of(ask("GET /sdapi/v1/sd-models"))[1]["title"], "plain");
+  EXPECT_EQ(json_of(ask("GET /sdapi/v1/samplers"))[0]["name"], "Euler");
+  EXPECT_EQ(json_of(ask("GET /sdapi/v1/schedulers"))[0]["name"], "automatic");
+  EXPECT_EQ(json_of(ask("GET /sdapi/v1/loras"))[0]["name"], "style");
+  EXPECT_EQ(json_of(ask("GET /sdapi/v1/upscalers")), Json::array());
+  EXPECT_EQ(status_of(ask("POST /sdapi/v1/options", R"({"sd_model_checkpoint": "plain"})")), 200);
+  EXPECT_EQ(status_of(ask("POST /sdapi/v1/options", R"({"sd_model_checkpoint": "none"})")), 404);
+  const std::string answer = ask_and(
+      "POST /sdapi/v1/txt2img", R"({"prompt": "a cat", "steps": 4})", [&](const std::string& id) {
+        EXPECT_EQ(json_of(ask("GET /sdapi/v1/progress"))["state"]["job"], id);
+        EXPECT_EQ(jobs_.get(id)->request.model, "plain");
+        jobs_.finish(id);
+      });
+  EXPECT_EQ(status_of(answer), 200);
+  const Json body = json_of(answer);
+  EXPECT_TRUE(body["images"][0].get<std::string>().starts_with("iVBORw0KGgo"));
+  const Json info = Json::parse(body["info"].get<std::string>());
+  EXPECT_EQ(info["seed"], 7);
+  EXPECT_EQ(info["infotexts"][0], "a cat\nSteps: 4");
+  EXPECT_EQ(json_of(ask("GET /sdapi/v1/progress"))["state"]["job"], "");
+  const std::string read =
+      ask("POST /sdapi/v1/png-info", Json{{"image", body["images"][0]}}.dump());
+  EXPECT_EQ(json_of(read)["info"], "a cat\nSteps: 4");
+}
+
+TEST_F(A1111Routes, InterruptCancelsTheJob) {
+  start();
+  const std::string answer =
+      ask_and("POST /sdapi/v1/txt2img", R"({"prompt": "a cat"})", [&](const std::string& id) {
+        EXPECT_EQ(status_of(ask("POST /sdapi/v1/interrupt")), 200);
+        EXPECT_EQ(jobs_.get(id)->state, JobState::kCancelled);
+      });
+  EXPECT_EQ(status_of(answer), 500);
+  EXPECT_NE(json_of(answer)["detail"], nullptr);
+}
+
+}  // namespace
+}  // namespace intaglio::server
