@@ -72,6 +72,10 @@ int run(int argc, char** argv) {
       "                     prepared weights too; without it in $HOME/.cache/intaglio\n"
       "  INTAGLIO_PACKED_CACHE\n"
       "                     off, or how much prepared weights may take there (`cache`)\n"
+      "  INTAGLIO_TOKEN     what requests to `serve` must carry; its options are\n"
+      "                     INTAGLIO_SERVE_HOST, INTAGLIO_SERVE_PORT and so on\n"
+      "  XDG_DATA_HOME, XDG_CONFIG_HOME\n"
+      "                     where `serve` keeps jobs and looks for its settings\n"
       "  NO_COLOR           no colours on a terminal\n"
       "  TERM               dumb: no line that is drawn again\n"
       "\n"
@@ -86,6 +90,9 @@ int run(int argc, char** argv) {
   add_map(app, action);
   add_quantize(app, action);
   add_cache(app, action);
+#if defined(INTAGLIO_HAS_SERVER)
+  add_serve(app, action);
+#endif
   add_completion(app, action);
   add_manual(app, action);
 

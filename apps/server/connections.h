@@ -49,7 +49,8 @@ class Connections {
     std::vector<std::shared_ptr<Exchange>> gone;  // whose clients left
     std::vector<std::shared_ptr<EventStream>> gone_streams, streams;
   };
-  // Shuts what is over time, 408 first where headers or a body were under way; finds clients that left.
+  // Shuts what is over time, 408 first where headers or a body were under way; finds clients that
+  // left.
   Due sweep(Connection::Clock::time_point now);
   std::vector<std::shared_ptr<EventStream>> streams() const;
   std::vector<std::shared_ptr<Exchange>> exchanges() const;

@@ -1,4 +1,4 @@
-// HTTP/1.1 on GNU libmicrohttpd: limits of size and time, answers that come later, streams of events.
+// HTTP/1.1 on GNU libmicrohttpd: limits of size and time, answers that come later, streams.
 #pragma once
 
 #include <chrono>

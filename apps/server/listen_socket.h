@@ -18,7 +18,7 @@ struct ListenSocket {
 // address cannot be had, with the reason.
 Expected<ListenSocket> listen_on(const std::string& host, uint16_t port);
 
-// Whether every address that `host` stands for is this machine's own alone; false where it has none.
+// Whether every address of `host` is reached from this machine alone; false where it has none.
 bool is_loopback_host(const std::string& host);
 
 }  // namespace intaglio::server

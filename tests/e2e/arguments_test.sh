@@ -13,7 +13,13 @@ wrong() {  # MESSAGE ARGUMENTS...: exit code 2, said in our words
   [ $? -ne 0 ]; pass_or_fail $? "no text of a library: $*"
   [ ! -s out.txt ]; pass_or_fail $? "nothing on stdout: $*"
 }
-commands="generate, verify, inspect, bench, tune, map, quantize, cache, completion, manual"
+commands="generate, verify, inspect, bench, tune, map, quantize, cache"
+serve=
+if "$intaglio" serve --help >out.txt 2>err.txt; then  # a build without the server has none
+  serve=serve
+  commands+=", serve"
+fi
+commands+=", completion, manual"
 wrong "no command, expected one of $commands"
 wrong "unknown command \"paint\", expected one of $commands" paint
 wrong "unknown command \"generat\", expected one of $commands, nearest: generate" generat --prompt x
@@ -65,6 +71,28 @@ number "1 to 1024" bench load --threads
 number "1 to 200" map --layers
 number "1 to 1048576" bench linear --m
 number "1 to 1000" tune --list --rounds
+if [ "$serve" ]; then
+  for flag in --host --port --allowed-host --token-file --tls-cert --tls-key --log-format --model --precision --device --threads --memory-limit --vram-budget --data-dir --lora-dir --max-queue \
+    --max-queue-of-client --retention-days --retention-size --stop-seconds --config; do
+    wrong "$flag: expected " serve $flag ''
+    wrong "$flag: expected " serve $flag
+  done
+  number "1 to 1000000" serve --max-queue
+  number "1 to 1000000" serve --max-queue-of-client
+  number "1 to 1024" serve --threads
+  wrong '--port: expected a whole number from 0 to 65535, found "65536"' serve --port 65536
+  wrong '--log-format: expected one of text, json, found "jsno", nearest: json' serve --log-format jsno
+  wrong 'unexpected "mini": this command takes options only' serve mini
+  export XDG_CONFIG_HOME=$work
+  expect 2 "others may not reach it without a token" serve --host 0.0.0.0 --data-dir data
+  stderr_has "error: --host: others than this machine reach 0.0.0.0, so a token is needed: give --token-file or set INTAGLIO_TOKEN"
+  INTAGLIO_TOKEN=short expect 2 "a token that is guessed" serve --host 0.0.0.0 --data-dir data
+  stderr_has "error: INTAGLIO_TOKEN: expected a token of 16 to 4096 printable ASCII characters, found 5"
+  expect 2 "a certificate alone" serve --tls-cert x --data-dir data; stderr_has "error: --tls-cert, --tls-key: expected both or neither"
+  expect 2 "no such address" serve --host no.such.host.invalid --data-dir data
+  expect 2 "no size" serve --retention-size lots --data-dir data; stderr_has "--retention-size: expected a size such as 8G or 512M"
+  [ ! -e data ]; pass_or_fail $? "nothing was begun"
+fi
 expect 2 "steps" generate "${tiny[@]}" --prompt cat --steps 1e3; stderr_has '--steps: expected a whole number from 1 to 1000, found "1e3"'
 expect 2 "too many steps" generate --prompt x --steps 1001; stderr_has '--steps: expected a whole number from 1 to 1000, found "1001"'
 # With a size that is wrong, too: without the limit nothing is drawn.
@@ -99,7 +127,7 @@ expect 1 "map that measures nothing" map --device cpu --layers 1 --size 32x32 --
 stderr_has "nothing was measured"
 
 # Help in 80 columns, of every command, with what the environment changes.
-for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" "bench load" tune map cache "cache list" "cache clear"; do
+for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" "bench load" tune map cache "cache list" "cache clear" $serve; do
   # shellcheck disable=SC2086
   expect 0 "help of $command" $command --help
   long=$(python3 -c 'import sys; print([l for l in open("out.txt", encoding="utf-8").read().split("\n") if len(l) > 80])')

@@ -23,7 +23,7 @@ Accepted<JobRequest> parse_a1111_request(std::string_view body,
 std::optional<std::string> a1111_model(std::string_view title,
                                        const std::vector<ServedModel>& models);
 
-// The text chunks of a PNG (tEXt, and iTXt where it is not compressed), bounds checked; empty: none.
+// The text chunks of a PNG: tEXt, and iTXt where it is not compressed; empty: none, or no PNG.
 std::vector<std::pair<std::string, std::string>> png_texts(std::string_view png);
 std::string png_text(std::string_view png, std::string_view name);
 

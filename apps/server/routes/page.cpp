@@ -13,13 +13,14 @@ constexpr std::string_view kPolicy =
     "frame-ancestors 'none'";
 
 std::string_view type_of(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kTypes{
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kTypes{
       {{".html", "text/html; charset=utf-8"},
        {".js", "text/javascript; charset=utf-8"},
        {".css", "text/css; charset=utf-8"},
        {".svg", "image/svg+xml"},
        {".png", "image/png"},
        {".woff2", "font/woff2"},
+       {".txt", "text/plain; charset=utf-8"},
        {".webmanifest", "application/manifest+json"}}};
   for (const auto& [end, type] : kTypes)
     if (name.ends_with(end)) return type;
