@@ -201,9 +201,10 @@ def openai_package(server):
         for name in ("package.json", "package-lock.json", "draw.mjs"):
             shutil.copy(client / name, folder)
         # From npm's cache where it has the package.
-        install = subprocess.run(["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, capture_output=True, text=True)
-        if install.returncode != 0:
-            print("skipped: npm cannot get the openai package: " + install.stderr.strip()[-200:])
+        try:
+            subprocess.run(["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, capture_output=True, timeout=120, check=True)
+        except subprocess.SubprocessError as error:
+            print(f"skipped: npm cannot get the openai package: {error}")
             return
         run = subprocess.run(["node", "draw.mjs", server.address], cwd=folder, capture_output=True, text=True, timeout=600)
         print(run.stdout, end="")
