@@ -480,6 +480,18 @@ def quality_table():
     return Table(["what", "goal", "measured"], rows)
 
 
+kLinearErrorGoal = 0.009
+
+
+def schemes_table():
+    """Errors of the bundled model's int8 linears, by scheme of `intaglio quantize`."""
+    rows = []
+    for r in read("mini_schemes")["results"]:
+        worst = " + ".join(r["worst_linear"])
+        rows.append([r["part"], f"`{r['scheme']}`", f"{r['mean']:.4f}", "yes" if r["mean"] <= kLinearErrorGoal else "no", f"{r['worst']:.4f} ({worst})", f"{r['velocity_error']:.4f}"])
+    return Table(["part", "scheme", "mean error", f"at most {kLinearErrorGoal}", "worst", "expected of the velocity"], rows, key=2)
+
+
 def vocabulary_table():
     """What the bundled model can draw, for its card."""
     with open("models/mini/vocabulary.json") as file:

@@ -23,8 +23,8 @@ commands+=", completion, manual"
 wrong "no command, expected one of $commands"
 wrong "unknown command \"paint\", expected one of $commands" paint
 wrong "unknown command \"generat\", expected one of $commands, nearest: generate" generat --prompt x
-wrong "no command, expected one of linear, block, step, image, load" bench
-wrong 'unknown command "lienar", expected one of linear, block, step, image, load, nearest: linear' bench lienar
+wrong "no command, expected one of linear, block, step, image, load, schemes" bench
+wrong 'unknown command "lienar", expected one of linear, block, step, image, load, schemes, nearest: linear' bench lienar
 wrong "unknown option --promt, nearest: --prompt" generate --promt cat
 [ "$(grep -c '^error: ' err.txt)" -eq 1 ]; pass_or_fail $? "one problem is told once"
 wrong "unknown option --colour" generate --prompt x --colour
@@ -69,6 +69,9 @@ number "1 to 1000" bench image --steps
 number "1 to 1000" bench load --rounds
 number "1 to 1024" bench load --threads
 number "1 to 200" map --layers
+number "1 to 1000" quantize a b --calibration-steps
+number "1 to 1000" bench schemes --calibration-steps
+wrong '--scheme: expected one of row, convrot, smooth, convrot+smooth' quantize a b --scheme smooht
 number "1 to 1048576" bench linear --m
 number "1 to 1000" tune --list --rounds
 if [ "$serve" ]; then
@@ -127,7 +130,7 @@ expect 1 "map that measures nothing" map --device cpu --layers 1 --size 32x32 --
 stderr_has "nothing was measured"
 
 # Help in 80 columns, of every command, with what the environment changes.
-for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" "bench load" tune map cache "cache list" "cache clear" $serve; do
+for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" "bench load" "bench schemes" tune map cache "cache list" "cache clear" $serve; do
   # shellcheck disable=SC2086
   expect 0 "help of $command" $command --help
   long=$(python3 -c 'import sys; print([l for l in open("out.txt", encoding="utf-8").read().split("\n") if len(l) > 80])')

@@ -103,7 +103,7 @@ Expected<std::vector<std::string>> parse_precisions(const std::string& text,
 }
 
 void add_bench(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("bench", "Time parts of the engine");
+  CLI::App* command = app.add_subcommand("bench", "Time parts of the engine, or measure their errors");
   command->require_subcommand(1);
   command->footer(
       "Examples:\n"
@@ -116,6 +116,7 @@ void add_bench(CLI::App& app, Action& action) {
   add_bench_step(*command, action);
   add_bench_image(*command, action);
   add_bench_load(*command, action);
+  add_bench_schemes(*command, action);
 }
 
 }  // namespace intaglio::cli

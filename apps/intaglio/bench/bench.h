@@ -22,6 +22,7 @@ void add_bench_linear(CLI::App& bench, Action& action);
 void add_bench_block(CLI::App& bench, Action& action);
 void add_bench_step(CLI::App& bench, Action& action);
 void add_bench_image(CLI::App& bench, Action& action);
+void add_bench_schemes(CLI::App& bench, Action& action);
 
 // One thing to time.
 struct Candidate {
