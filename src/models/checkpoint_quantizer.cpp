@@ -7,12 +7,15 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/first_error.h"
 #include "core/parallel_tasks.h"
 #include "core/round_floats.h"
+#include "core/side_task.h"
 #include "io/printable.h"
 #include "io/safetensors_writer.h"
 #include "models/parts/selection.h"
 #include "models/parts/weights.h"
+#include "ops/stored_rows.h"
 #include "quant/int8_rows.h"
 
 namespace intaglio {
@@ -332,62 +335,87 @@ void CheckpointQuantizer::list_outputs() {
   }
 }
 
-Expected<CheckpointQuantizer::Numbers> CheckpointQuantizer::numbers(const Context& context,
-                                                                    const Linear& linear) const {
+Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& linear,
+                                         Numbers& out) const {
   const auto k = static_cast<size_t>(linear.k);
   const size_t row_bytes = k * (linear.quantized ? 1 : dtype_size(linear.floats));
-  Numbers out;
-  out.values.resize(static_cast<size_t>(linear.n) * row_bytes);
-  if (linear.quantized) out.scales.resize(static_cast<size_t>(linear.n));
-  std::byte* values = out.values.data();
+  out.bytes = static_cast<size_t>(linear.n) * row_bytes;
+  if (out.values.size() < out.bytes) {
+    out.values = {};
+    INTAGLIO_ASSIGN(out.values, AlignedBuffer::allocate(out.bytes));
+  }
+  out.scales.resize(linear.quantized ? static_cast<size_t>(linear.n) : 0);
+  Context serial = context;
+  serial.threads = 1;
+  std::byte* values = out.values.as<std::byte>();
   float* scales = out.scales.data();
   for (const Piece& piece : linear.pieces) {
-    INTAGLIO_ASSIGN(const LoadedLinear loaded,
-                    stored_->linear(piece.module, &context, {piece.first, piece.count, linear.k}));
-    const StoredLinear& w = loaded.linear;
+    const LinearEntry& entry = *stored_->find_linear(piece.module);
     const std::span<const float> columns = factors(&FoldedSmoothing::columns, piece.own);
     const std::span<const float> divisors = factors(&FoldedSmoothing::rows, piece.own);
-    const bool is_float = w.encoding == Encoding::kFloat;
-    // In its grid already.
-    const bool is_same = linear.quantized && !is_float && w.rotation == linear.rotation &&
-                         w.smooth.data == nullptr && columns.empty();
-    const bool is_raw = is_float && !w.decoded && columns.empty() &&
-                        (linear.quantized || (w.values.dtype == linear.floats && divisors.empty()));
+    const LinearPart all{piece.first, piece.count, linear.k};
+    // Plain floats are read by whoever quantizes them, while they are in its cache.
+    const bool in_parts = entry.encoding == Encoding::kFloat && entry.decoder == nullptr;
+    LoadedLinear whole;
+    if (!in_parts) {
+      INTAGLIO_ASSIGN(whole, stored_->linear(piece.module, &context, all));
+    }
+    const auto convert = [&](int64_t begin, int64_t end) -> Status {
+      LoadedLinear part;
+      if (in_parts) {
+        const LinearPart rows{piece.first + begin, end - begin, linear.k};
+        INTAGLIO_ASSIGN(part, stored_->linear(piece.module, nullptr, rows));
+      }
+      const StoredLinear w = in_parts ? part.linear : whole.linear.rows(begin, end - begin);
+      const bool is_float = w.encoding == Encoding::kFloat;
+      // In its grid already.
+      const bool is_same = linear.quantized && !is_float && w.rotation == linear.rotation &&
+                           w.smooth.data == nullptr && columns.empty();
+      const bool is_raw =
+          is_float && !w.decoded && columns.empty() &&
+          (linear.quantized || (w.values.dtype == linear.floats && divisors.empty()));
+      std::byte* const to = values + static_cast<size_t>(begin) * row_bytes;
+      if (is_same) std::copy_n(w.scales.as<float>(), w.n(), scales + begin);
+      if (is_same || (is_raw && !linear.quantized)) {
+        std::memcpy(to, w.values.data, w.values.size_bytes());
+      }
+      std::vector<float> rows(is_raw || is_same ? 0 : static_cast<size_t>(w.n()) * k);
+      for (int64_t r = 0; r < w.n() && !rows.empty(); ++r) {
+        float* const row = rows.data() + r * linear.k;
+        dequantize_row(w, r, row);
+        for (size_t c = 0; c < columns.size(); ++c) row[c] *= columns[c];
+        if (linear.quantized || divisors.empty()) continue;
+        const float divisor = divisors[static_cast<size_t>(begin + r)];
+        for (float* value = row; value != row + linear.k; ++value) *value /= divisor;
+      }
+      if (!linear.quantized) {
+        if (!rows.empty()) convert_from_f32(rows.data(), linear.floats, to, rows.size());
+        return {};
+      }
+      if (!is_same) {
+        INTAGLIO_TRY(quantize_stored_rows(serial, {.w = is_raw ? w.values.data : rows.data(),
+                                                   .dtype = is_raw ? w.values.dtype : DType::kF32,
+                                                   .rows = w.n(),
+                                                   .cols = linear.k,
+                                                   .rotation = linear.rotation,
+                                                   .q = reinterpret_cast<int8_t*>(to),
+                                                   .scale = scales + begin}));
+      }
+      for (int64_t r = begin; r < end && !divisors.empty(); ++r)
+        scales[r] /= divisors[static_cast<size_t>(r)];
+      return {};
+    };
     constexpr int64_t kPieceElements = 256 << 10;
     const int64_t grain = std::max<int64_t>(1, kPieceElements / linear.k);
+    FirstError failed;
     INTAGLIO_TRY(parallel_tasks(context, piece.count, grain, [&](int64_t begin, int64_t end, int) {
-      std::vector<float> row(k), work(k);
-      for (int64_t r = begin; r < end; ++r) {
-        std::byte* const to = values + static_cast<size_t>(r) * row_bytes;
-        const size_t stored_bytes = k * dtype_size(w.values.dtype);
-        const std::byte* const from =
-            w.values.as<std::byte>() + static_cast<size_t>(r) * stored_bytes;
-        if (is_same) {
-          std::memcpy(to, from, k);
-          scales[r] = w.scales.as<float>()[r];
-        } else if (linear.quantized) {
-          if (!is_raw) {
-            dequantize_row(w, r, row.data());
-            for (size_t c = 0; c < columns.size(); ++c) row[c] *= columns[c];
-          }
-          quantize_stored_row(is_raw ? from : reinterpret_cast<const std::byte*>(row.data()),
-                              is_raw ? w.values.dtype : DType::kF32, linear.k, linear.rotation,
-                              work.data(), reinterpret_cast<int8_t*>(to), scales + r);
-        } else if (is_raw) {
-          std::memcpy(to, from, row_bytes);
-        } else {
-          dequantize_row(w, r, row.data());
-          if (!divisors.empty())
-            for (float& value : row) value /= divisors[static_cast<size_t>(r)];
-          convert_from_f32(row.data(), linear.floats, to, k);
-        }
-        if (linear.quantized && !divisors.empty()) scales[r] /= divisors[static_cast<size_t>(r)];
-      }
+      failed.keep(begin, convert(begin, end));
     }));
+    INTAGLIO_TRY(failed.status());
     values += static_cast<size_t>(piece.count) * row_bytes;
     if (linear.quantized) scales += piece.count;
   }
-  return out;
+  return {};
 }
 
 Expected<std::vector<std::byte>> CheckpointQuantizer::bytes_of(const Other& other) const {
@@ -441,31 +469,38 @@ Expected<QuantizeReport> CheckpointQuantizer::write(const Context& context,
                   SafetensorsWriter::begin(target, entries_, metadata_, job(), context.cancel));
   QuantizeReport report{.resumed = writer.next() > 0};
   const auto all = static_cast<int64_t>(outputs_.size());
-  size_t held = linears_.size();  // whose numbers are in memory
-  Numbers numbers_held;
-  while (writer.next() < outputs_.size()) {
+  Numbers turns[2];  // one is made while the other is written
+  int turn = 0;
+  SideTask writing;  // the only one that writes, until it is waited for
+  for (size_t at = writer.next(); at < outputs_.size();) {
     INTAGLIO_TRY(check_cancelled(context));
-    progress(static_cast<int64_t>(writer.next()), all);
-    const Output& output = outputs_[writer.next()];
+    progress(static_cast<int64_t>(at), all);
+    const Output& output = outputs_[at];
     if (output.role == Role::kOther) {
       INTAGLIO_ASSIGN(const std::vector<std::byte> bytes, bytes_of(others_[output.index]));
+      INTAGLIO_TRY(writing.wait());
       INTAGLIO_TRY(writer.write(bytes));
+      ++at;
       continue;
     }
     const Linear& linear = linears_[output.index];
     if (output.role == Role::kDescriptor) {
+      INTAGLIO_TRY(writing.wait());
       INTAGLIO_TRY(writer.write(std::as_bytes(std::span(linear.descriptor))));
+      ++at;
       continue;
     }
-    if (held != output.index) {
-      numbers_held = {};
-      INTAGLIO_ASSIGN(numbers_held, numbers(context, linear));
-      held = output.index;
-    }
-    INTAGLIO_TRY(output.role == Role::kWeight
-                     ? writer.write(numbers_held.values)
-                     : writer.write(std::as_bytes(std::span(numbers_held.scales))));
+    const Numbers& made = turns[turn];
+    INTAGLIO_TRY(make_numbers(context, linear, turns[turn]));
+    turn = 1 - turn;
+    const bool has_weight = output.role == Role::kWeight;
+    INTAGLIO_TRY(writing.start([&writer, &made, has_weight]() -> Status {
+      if (has_weight) INTAGLIO_TRY(writer.write({made.values.as<std::byte>(), made.bytes}));
+      return made.scales.empty() ? Status{} : writer.write(std::as_bytes(std::span(made.scales)));
+    }));
+    at += (has_weight ? 1 : 0) + (linear.quantized ? 1 : 0);
   }
+  INTAGLIO_TRY(writing.wait());
   INTAGLIO_TRY(writer.commit());
   progress(all, all);
   for (const Linear& linear : linears_) {

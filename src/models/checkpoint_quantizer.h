@@ -68,8 +68,9 @@ class CheckpointQuantizer {
 
   // Called with tensors done and all of them.
   using Progress = std::function<void(int64_t, int64_t)>;
-  // Writes the file, or goes on with one that an earlier call was ended in (SafetensorsWriter). One
-  // linear at a time is in memory; rows are shared among the context's threads.
+  // Writes the file, or goes on with one that an earlier call was ended in (SafetensorsWriter).
+  // Rows are shared among the context's threads; while a linear is quantized, the one before is
+  // written, so that two are in memory.
   Expected<QuantizeReport> write(const Context& context, const std::filesystem::path& target,
                                  const Progress& progress) const;
 
@@ -112,8 +113,10 @@ class CheckpointQuantizer {
     std::string module;
     int part = 0, parts = 1;
   };
+  // Memory is kept for the next linear.
   struct Numbers {
-    std::vector<std::byte> values;
+    AlignedBuffer values;
+    size_t bytes = 0;  // of values that are used
     std::vector<float> scales;
   };
 
@@ -131,7 +134,7 @@ class CheckpointQuantizer {
   bool is_output_of_linear(std::string_view name) const;
   void add_output(Role role, size_t index, TensorEntry entry);
   void list_outputs();
-  Expected<Numbers> numbers(const Context& context, const Linear& linear) const;
+  Status make_numbers(const Context& context, const Linear& linear, Numbers& out) const;
   Expected<std::vector<std::byte>> bytes_of(const Other& other) const;
   std::string job() const;
 

@@ -32,7 +32,7 @@ void quantize(int64_t cols, const Rotation& rotation, float* work, int8_t* q, fl
   if (divisor == 0.0f) divisor = smallest_normal<T>();
   for (int64_t c = 0; c < cols; ++c) {
     const float quotient = std::nearbyint(rounded<T>(work[c] / divisor));
-    q[c] = static_cast<int8_t>(std::clamp(quotient, -128.0f, 127.0f));
+    q[c] = std::isnan(quotient) ? 0 : static_cast<int8_t>(std::clamp(quotient, -128.0f, 127.0f));
   }
 }
 

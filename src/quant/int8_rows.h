@@ -7,7 +7,8 @@
 //   q = clamp(round_half_even(v / T(scale)), -128, 127), the quotient rounded to T before; a scale
 //       that T has no number for is T's smallest normal one
 //
-// A row of zeros has q = 0 and scale 1e-30. Not ops/quantize.h's formula, which multiplies by
+// A row of zeros has q = 0 and scale 1e-30; one whose sums overflow T has scale Inf, and q = 0 where
+// the quotient is no number. Not ops/quantize.h's formula, which multiplies by
 // 127 / absmax and is what activations are quantized with: at most one unit of q apart in F32, more
 // in bf16, whose quotients have 8 bits.
 #pragma once
@@ -24,7 +25,7 @@ namespace intaglio {
 Rotation largest_rotation(int64_t cols, int64_t most);
 
 // `w`: `cols` finite elements of `dtype`, F32, F16 or BF16, may be unaligned. `work`: cols floats.
-// The rotation fits the columns.
+// The rotation fits the columns. The reference of ops/stored_rows.h, which is what to call.
 void quantize_stored_row(const void* w, DType dtype, int64_t cols, const Rotation& rotation,
                          float* work, int8_t* q, float* scale);
 

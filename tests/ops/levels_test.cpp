@@ -11,6 +11,7 @@
 #include "ops/norm.h"
 #include "ops/quantize.h"
 #include "ops/s8_gemm.h"
+#include "ops/stored_rows.h"
 
 namespace intaglio {
 namespace {
@@ -55,6 +56,11 @@ TEST(Levels, EachHasItsOwnImplementations) {
                 {CpuIsa::kAvx512Vnni, "avx512_quantize_rows"},
                 {CpuIsa::kAmx, "avx512_quantize_rows"}});
   }
+  expect_own(quantize_stored_rows_implementations(), StoredRows{},
+             {{CpuIsa::kRef, "ref_quantize_stored_rows"},
+              {CpuIsa::kAvx2, "avx2_quantize_stored_rows"},
+              {CpuIsa::kAvx512Vnni, "avx512_quantize_stored_rows"},
+              {CpuIsa::kAmx, "avx512_quantize_stored_rows"}});
   expect_own(norm_implementations(), NormDesc{.rows = 1, .cols = 64},
              {{CpuIsa::kRef, "ref_norm"},
               {CpuIsa::kAvx2, "avx2_norm"},

@@ -4,11 +4,11 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <mutex>
 #include <span>
 #include <utility>
 
 #include "core/finite.h"
+#include "core/first_error.h"
 #include "core/log.h"
 #include "core/parallel_tasks.h"
 #include "io/formats/fp8.h"
@@ -108,22 +108,15 @@ Status refuse_not_finite(const TensorSet& tensors, const TensorEntry& entry, con
 template <typename Decode>
 Status decode_pieces(const LinearEntry& entry, const Context* context, const LinearPart& part,
                      Decode&& decode) {
-  std::mutex mutex;
-  int64_t failed_at = part.count;
-  Status failed;
+  FirstError failed;
   const int64_t piece = entry.decoder != nullptr ? entry.decoder->piece_elements()
                                                  : entry.int8_decoder->piece_elements();
   const int64_t grain = std::max<int64_t>(1, piece / entry.k);
   INTAGLIO_TRY(parallel_tasks(context == nullptr ? Context{.threads = 1} : *context, part.count,
                               grain, [&](int64_t begin, int64_t end, int) {
-                                Status status = decode(part.first + begin, part.first + end);
-                                if (status) return;
-                                const std::lock_guard<std::mutex> lock(mutex);
-                                if (begin >= failed_at) return;
-                                failed_at = begin;
-                                failed = std::move(status);
+                                failed.keep(begin, decode(part.first + begin, part.first + end));
                               }));
-  return failed;
+  return failed.status();
 }
 
 // Rows [begin, end) of W and their first `k` columns, all finite.
