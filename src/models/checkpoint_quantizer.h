@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,9 +17,12 @@
 #include "core/status.h"
 #include "io/formats/stored_weights.h"
 #include "models/part_modules.h"
+#include "models/parts/adapters.h"
 #include "models/smoothing.h"
 
 namespace intaglio {
+
+class SafetensorsWriter;
 
 enum class QuantizeScheme {
   kRow,     // a scale a row
@@ -40,19 +44,30 @@ struct QuantizeOptions {
   std::vector<std::string> keep{};
   // What its linears and vectors are multiplied by; null: nothing.
   std::shared_ptr<const FoldedSmoothing> smoothing{};
+  // Merged into the weights in floats, before these are quantized (docs/lora.md): those that the
+  // files have for `adapter_part`, "transformer" or "unconditional_transformer", a literal.
+  std::vector<AdapterUse> adapters{};
+  std::string_view adapter_part = "transformer";
+  // Bytes of a file's tensors; more go into shards with an index, each of one tensor at least. 0:
+  // one file.
+  uint64_t max_shard = 0;
 };
+
+// In a file's header: "NAME:STRENGTH, ..." of the adapters that are merged in.
+inline constexpr std::string_view kAdaptersKey = "intaglio_lora";
 
 struct QuantizeReport {
   int64_t quantized = 0, turned = 0, smoothed = 0, floats = 0;  // linears
-  uint64_t bytes = 0;                                           // of the file
+  int64_t shards = 1;
+  uint64_t bytes = 0;  // of all files
   bool resumed = false;
 };
 
 class CheckpointQuantizer {
  public:
   // Plans every tensor of the new file; reads no weight. kInvalidArgument for a pattern of `keep`
-  // that nothing matches, kBadFormat where q, k and v do not fit together, kUnsupported for
-  // checkpoints of no known model.
+  // that nothing matches and for adapters on a text encoder, kBadFormat where q, k and v do not fit
+  // together, kUnsupported for checkpoints of no known model, and what AdapterMatch says.
   static Expected<CheckpointQuantizer> plan(std::shared_ptr<const Checkpoint> checkpoint,
                                             const QuantizeOptions& options);
 
@@ -61,14 +76,19 @@ class CheckpointQuantizer {
   // Equal texts: equal files.
   Expected<std::string> identity() const;
   // The linears that become int8, under the model's own names, q, k and v apart, and the bytes that
-  // the file grows by, headers apart, for each that stays floats.
+  // the files grow by, headers apart, for each that stays floats.
   std::map<std::string, uint64_t> quantized() const;
-  // Of the file, its header apart.
+  // Of the files, their headers apart.
   uint64_t bytes() const;
+  // The tensors of the adapters that are of a module here (models/parts/unmatched_adapters.h).
+  const std::set<const TensorEntry*>& matched_adapters() const { return matched_; }
+  // What is written for `target`, "<stem>.safetensors": that file, or
+  // "<stem>-00001-of-0000N.safetensors" and so on and last the index.
+  std::vector<std::filesystem::path> files(const std::filesystem::path& target) const;
 
   // Called with tensors done and all of them.
   using Progress = std::function<void(int64_t, int64_t)>;
-  // Writes the file, or goes on with one that an earlier call was ended in (SafetensorsWriter).
+  // Writes the files, or goes on with those that an earlier call was ended in (SafetensorsWriter).
   // Rows are shared among the context's threads; while a linear is quantized, the one before is
   // written, so that two are in memory.
   Expected<QuantizeReport> write(const Context& context, const std::filesystem::path& target,
@@ -120,6 +140,8 @@ class CheckpointQuantizer {
     std::vector<float> scales;
   };
 
+  static constexpr const char* kLayersKey = "_quantization_metadata";
+
   CheckpointQuantizer() = default;
   std::vector<Canonical> canonical(std::string_view module) const;
   Canonical target(const std::string& module) const;
@@ -134,6 +156,14 @@ class CheckpointQuantizer {
   bool is_output_of_linear(std::string_view name) const;
   void add_output(Role role, size_t index, TensorEntry entry);
   void list_outputs();
+  Status match_adapters(const QuantizeOptions& options);
+  static Shape vector_shape(const Other& other, const Other::Part& part);
+  void cut_shards(uint64_t most);
+  std::string layers_text(size_t begin, size_t end) const;
+  std::map<std::string, std::string> metadata_of(size_t begin, size_t end) const;
+  Status write_tensors(const Context& context, SafetensorsWriter& writer, size_t begin, size_t end,
+                       const Progress& progress) const;
+  Status write_index(std::span<const std::filesystem::path> files) const;
   Status make_numbers(const Context& context, const Linear& linear, Numbers& out) const;
   Expected<std::vector<std::byte>> bytes_of(const Other& other) const;
   std::string job() const;
@@ -147,7 +177,11 @@ class CheckpointQuantizer {
   std::vector<Other> others_;
   std::vector<Output> outputs_;
   std::vector<TensorEntry> entries_;  // of outputs_
+  std::vector<size_t> shards_;        // where each begins in outputs_, and their end
   std::map<std::string, std::string> metadata_;
+  Adapters adapters_;
+  std::string adapters_text_;  // files and strengths
+  std::set<const TensorEntry*> matched_;
   std::set<std::string> linear_names_;  // all names of linears, for `keep`
 };
 

@@ -11,6 +11,7 @@
 #include "io/printable.h"
 #include "models/autoencoder/config_keys.h"
 #include "models/hash_cache.h"
+#include "models/parts/unmatched_adapters.h"
 #include "models/qwen3/config_keys.h"
 #include "models/smoothing.h"
 
@@ -50,23 +51,6 @@ Status check_chat_tokens(const Tokenizer& tokenizer, const fs::path& file) {
                         file.string(), token);
   }
   return {};
-}
-
-// Names of an adapter's tensors, for messages.
-std::vector<std::string> unmatched_tensors(const AdapterUse& use,
-                                           const std::set<const TensorEntry*>& matched) {
-  std::vector<std::string> names;
-  for (const TensorEntry& entry : use.file->file().tensors())
-    if (!matched.contains(&entry)) names.push_back(printable(entry.name));
-  return names;
-}
-
-std::string first_of(const std::vector<std::string>& names) {
-  constexpr size_t kMost = 10;
-  const size_t shown = std::min(kMost, names.size());
-  const auto end = names.begin() + static_cast<std::ptrdiff_t>(shown);
-  const std::string list = fmt::format("{}", fmt::join(names.begin(), end, ", "));
-  return shown == names.size() ? list : fmt::format("{} and {} more", list, names.size() - shown);
 }
 
 template <typename Check>
@@ -357,26 +341,7 @@ Expected<std::vector<std::string>> DiffusersModel::check_adapters(
                     transformer(which, options)->match_adapters());
     matched.insert(found.begin(), found.end());
   }
-  std::vector<std::string> warnings;
-  for (const AdapterUse& use : adapters) {
-    const std::vector<std::string> others = unmatched_tensors(use, matched);
-    const std::string file = use.file->path().string();
-    if (others.size() == use.file->file().tensors().size()) {
-      const std::string other = use.file->seems_for();
-      return make_error(ErrorCode::kShapeMismatch,
-                        "{}: none of its {} tensors is of a module of {}{}{}", file, others.size(),
-                        info_.name, other.empty() ? "" : "; it seems to be for " + other,
-                        OwnLines{others.empty() ? "" : "; such as " + first_of(others)});
-    }
-    if (!others.empty()) {
-      warnings.push_back(
-          message_of("{}: {} of its {} tensors are of no module of {} and change "
-                     "nothing: {}",
-                     file, others.size(), use.file->file().tensors().size(), info_.name,
-                     OwnLines{first_of(others)}));
-    }
-  }
-  return warnings;
+  return unmatched_adapters(adapters, matched, info_.name);
 }
 
 Expected<std::vector<int32_t>> DiffusersModel::tokenize(std::string_view prompt,

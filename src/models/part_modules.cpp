@@ -43,6 +43,12 @@ void take_text_linears(const TensorShapes& shapes, PartModules& part) {
   }
 }
 
+// By the architecture: the language model of one that sees has its place in it.
+std::string llama_cpp_prefix(const TensorSet& tensors) {
+  const std::vector<std::string_view> names = tensors.metadata("general.architecture");
+  return !names.empty() && names.front() == "qwen3" ? "model." : "language_model.";
+}
+
 }  // namespace
 
 std::string without_numbers(std::string_view name) {
@@ -81,14 +87,19 @@ Expected<PartModules> find_part_modules(const TensorSet& tensors) {
     }
     for (const char* const prefix : qwen3::kWeightPrefixes) {
       const TensorShapes shapes = qwen3::text_encoder_tensor_shapes(model->text_config(), prefix);
-      TensorNames needed;
-      add_names(shapes, {}, needed);
+      TensorNames published, needed;
+      add_names(shapes, {}, published);
+      add_names(shapes, qwen3::weight_aliases(), needed);
       if (!has_all(found, needed)) continue;
       PartModules part{.part = "text_encoder",
                        .model = std::string(name),
                        .quantized = {},
                        .sizes = {},
                        .aliases = {}};
+      if (!has_all(found, published)) {
+        part.aliases = qwen3::weight_aliases();
+        part.prefix = llama_cpp_prefix(tensors);
+      }
       take_sizes(shapes, part);
       take_text_linears(shapes, part);
       return part;

@@ -24,6 +24,8 @@ struct PartModules {
   // Of all tensors in that model's sizes, under its own names; a checkpoint's may be others.
   std::map<std::string, Shape> sizes;
   std::span<const ModuleAlias> aliases;
+  // Of a text encoder in llama.cpp's names, which have none: what publishers put before theirs.
+  std::string prefix = {};
 };
 
 // "layers.3.w1" -> "layers.*.w1".

@@ -8,7 +8,7 @@ formats=$source/tests/formats
 file=$formats/base/reference/model.safetensors
 
 expect 0 "help" quantize --help
-for text in source target --scheme --group-size --format --parts --protect --keep --budget --calibration --calibration-steps --calibration-model --overwrite Examples; do stdout_has "$text"; done
+for text in source target --scheme --group-size --format --parts --protect --keep --lora --max-shard-size --budget --calibration --calibration-steps --calibration-model --overwrite Examples; do stdout_has "$text"; done
 
 expect_refused 2 "SRC" quantize
 expect_refused 1 "nowhere: no such file or folder" quantize nowhere refused/x.safetensors
@@ -23,6 +23,11 @@ expect_refused 2 "--budget: only --protect auto" quantize "$file" refused/x.safe
 expect_refused 2 "--budget: expected a size such as 6G" quantize "$mini" refused/x --protect auto --budget much
 expect_refused 2 "--calibration: nothing is calibrated" quantize "$file" refused/x.safetensors --calibration -
 expect_refused 1 "no-prompts" quantize "$mini" refused/x --scheme smooth --calibration no-prompts
+expect_refused 2 "--max-shard-size" quantize "$file" refused/x.safetensors --max-shard-size many
+expect_refused 2 "--lora: expected FILE" quantize "$file" refused/x.safetensors --lora "$formats/lora/diff.safetensors:much"
+expect_refused 2 "--lora: cannot be given together with --scheme smooth" quantize "$mini" refused/x --scheme smooth --lora "$formats/lora/diff.safetensors"
+expect_refused 2 "--lora: cannot be given together with --protect auto" quantize "$mini" refused/x --protect auto --lora "$formats/lora/diff.safetensors"
+expect_refused 2 "--parts names none" quantize "$mini" refused/x.safetensors --parts text_encoder --lora "$formats/lora/diff.safetensors"
 expect_refused 1 "no config.json" quantize "$file" refused/folder
 expect_refused 1 "neither a transformer nor a text encoder" quantize "$formats/base/wide.safetensors" refused/x.safetensors
 expect_refused 1 "refused/no" quantize "$file" refused/no/x.safetensors
@@ -108,6 +113,8 @@ same both.safetensors again.safetensors
 valid_json out.txt
 for text in '"alpha": 0.' '"unsmoothed_error": ' '"gain": ' '"velocity_error": '; do stdout_has "$text"; done
 draw --model "$mini" --transformer both.safetensors
+expect 1 "an adapter baked into it" quantize both.safetensors refused/x.safetensors --lora "$formats/lora/ai_toolkit.safetensors"
+stderr_has "its linears were smoothed"
 expect 0 "what is smoothed stays marked" quantize both.safetensors marked.safetensors --scheme row
 grep -q intaglio_smoothed marked.safetensors; pass_or_fail $? "a copy of a smoothed file says so too"
 size=$(stat -c %s t-row.safetensors)
@@ -120,6 +127,50 @@ draw --model "$mini" --transformer some.safetensors
 expect_refused 2 "is less than" quantize "$mini/transformer" refused/x.safetensors --scheme row --protect auto --budget 1M --calibration-model "$mini" "${quick[@]}"
 expect 0 "all above an error" quantize "$mini/transformer" none.safetensors --scheme row --protect auto --budget 0.0001 --calibration-model "$mini" "${quick[@]}"
 stdout_has ": 0 linears int8"
+# Adapters, merged in; those of no module are listed, and one of which nothing fits is refused.
+expect 0 "adapters" quantize "$file" baked.safetensors --lora "$formats/lora/lokr.safetensors:0.5" --lora "$formats/lora/diff.safetensors"
+stdout_has "6 linears int8 (6 turned)"
+! cmp -s a.safetensors baked.safetensors; pass_or_fail $? "adapters change the file"
+expect 0 "inspect" inspect baked.safetensors --all
+stdout_has "intaglio_lora: lokr:0.5, diff:1"
+write_lora() {
+  python3 - "$@" <<'END'
+import json, struct, sys
+header, data = {}, b""
+for name, rows, columns in zip(sys.argv[2::3], map(int, sys.argv[3::3]), map(int, sys.argv[4::3])):
+    values = [((i * 7919 % 13) - 6) / 6 for i in range(rows * columns)]
+    header[name] = {"dtype": "F32", "shape": [rows, columns], "data_offsets": [len(data), len(data) + 4 * len(values)]}
+    data += struct.pack("<%df" % len(values), *values)
+text = json.dumps(header).encode()
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(text)) + text + data)
+END
+}
+q=diffusion_model.layers.0.attention.qkv
+write_lora part.safetensors $q.lora_A.weight 4 64 $q.lora_B.weight 192 4 lora_te_0.lora_up.weight 4 4
+expect 0 "a tensor of no module" quantize "$file" baked.safetensors --overwrite --lora part.safetensors
+stderr_has "part.safetensors: 1 of its 3 tensors"
+stderr_has "lora_te_0.lora_up.weight"
+write_lora none.safetensors lora_te_0.lora_up.weight 4 4
+run quantize "$file" refused/x.safetensors --lora none.safetensors
+[ "$status" -ne 0 ]; pass_or_fail $? "an adapter of which nothing fits is refused"
+stderr_has "none of its 1 tensors"
+
+# Shards of a model's folder and of a lone file, which is refused where one is there.
+expect 0 "a model in shards" quantize "$mini" model-cut --max-shard-size 2M
+present model-cut/transformer/diffusion_pytorch_model.safetensors.index.json
+absent model-cut/transformer/diffusion_pytorch_model.safetensors
+draw --model model-cut
+expect 0 "a file in shards" quantize "$mini/transformer" cut.safetensors --max-shard-size 2M
+stdout_has " shards"
+draw --model "$mini" --transformer cut.safetensors.index.json
+expect 2 "shards that are there" quantize "$mini/transformer" cut.safetensors --max-shard-size 2M
+stderr_has "cut-00001-of-"
+absent cut.safetensors
+
+# A text encoder in llama.cpp's names.
+expect 0 "GGUF" quantize "$formats/gguf_text_encoder/model.gguf" gguf-te.safetensors
+expect 0 "inspect" inspect gguf-te.safetensors --all
+stdout_has "model.language_model.layers.0.self_attn.q_proj"
 
 # Ended by a full disk, as it were.
 (ulimit -f 4000; "$intaglio" quantize "$mini/transformer" ended.safetensors >out.txt 2>err.txt </dev/null; echo $? >code.txt)

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "argument_values.h"
 #include "command.h"
@@ -14,8 +15,10 @@
 #include "interrupt.h"
 #include "io/hub_cache.h"
 #include "io/printable.h"
+#include "lora_flags.h"
 #include "model_flags.h"
 #include "models/checkpoint_quantizer.h"
+#include "models/parts/unmatched_adapters.h"
 #include "models/registry.h"
 #include "options.h"
 #include "pipeline/device.h"
@@ -34,14 +37,17 @@ struct QuantizeFlags {
   std::string source, target;
   std::string scheme = "convrot", format = "auto";
   std::string group = "256";
-  std::vector<std::string> parts;
+  std::vector<std::string> parts, loras;
   FitFlags fit;
+  std::optional<std::string> max_shard;
   bool overwrite = false, json = false;
   int threads = 0;
 };
 
 const std::vector<std::string> kSchemes{"row", "convrot", "smooth", "convrot+smooth"};
 const std::vector<std::string> kFormats{"auto", "comfy", "diffusers"};
+// Of a folder's files, as diffusers has it.
+constexpr uint64_t kFolderShard = 10ull << 30;
 const std::vector<std::string> kGroups{"16", "64", "256", "1024", "4096"};
 
 // A part and its folder in a model of the diffusers layout.
@@ -67,6 +73,8 @@ struct Run {
   QuantizeFlags flags;
   fs::path source = {};
   bool is_model = false, to_folder = false;
+  uint64_t max_shard = 0;
+  std::vector<AdapterUse> adapters = {};
   std::vector<PartFolder> parts = {};  // of a model
   std::set<std::string> folders = {};  // of the parts that are quantized
   std::vector<Job> jobs = {};
@@ -117,11 +125,15 @@ bool turns(const QuantizeFlags& flags) { return flags.scheme.starts_with("convro
 Status add_job(Run& run, const std::string& part, const fs::path& weights, const fs::path& target) {
   const QuantizeFlags& flags = run.flags;
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(weights));
+  const bool takes_adapters = part != "text_encoder";
   const QuantizeOptions options{
       .scheme = turns(flags) ? QuantizeScheme::kConvRot : QuantizeScheme::kRow,
       .group = *whole_number(flags.group),
       .names = run.to_folder ? ModuleNames::kDiffusers : ModuleNames::kComfy,
-      .keep = flags.fit.patterns()};
+      .keep = flags.fit.patterns(),
+      .adapters = takes_adapters ? run.adapters : std::vector<AdapterUse>(),
+      .adapter_part = part == "unconditional" ? "unconditional_transformer" : "transformer",
+      .max_shard = run.max_shard};
   INTAGLIO_ASSIGN(CheckpointQuantizer quantizer, CheckpointQuantizer::plan(checkpoint, options));
   const std::string name = part.empty() ? quantizer.modules().part : part;
   run.jobs.push_back({name, target, std::move(checkpoint), options, std::move(quantizer)});
@@ -150,6 +162,27 @@ Status plan_jobs(Run& run) {
   return {};
 }
 
+// What no file of a transformer takes is told; nothing taken of an adapter at all is an error.
+Status check_adapters(const Run& run) {
+  if (run.adapters.empty()) return {};
+  std::set<const TensorEntry*> matched;
+  std::string model;
+  for (const Job& job : run.jobs) {
+    if (job.quantizer.modules().part != "transformer") continue;
+    model = job.quantizer.modules().model;
+    const std::set<const TensorEntry*>& found = job.quantizer.matched_adapters();
+    matched.insert(found.begin(), found.end());
+  }
+  if (model.empty()) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--lora: adapters are merged into transformers, --parts names none");
+  }
+  INTAGLIO_ASSIGN(const std::vector<std::string> warnings,
+                  unmatched_adapters(run.adapters, matched, model));
+  for (const std::string& warning : warnings) print_warning(warning);
+  return {};
+}
+
 Status check_target(const Run& run) {
   const fs::path target = run.flags.target;
   if (run.to_folder) {
@@ -164,14 +197,17 @@ Status check_target(const Run& run) {
                         target.string());
     return {};
   }
-  if (!run.flags.overwrite && is_there(target))
-    return make_error(ErrorCode::kInvalidArgument, "{}: is there already; --overwrite replaces it",
-                      target.string());
+  const std::vector<fs::path> written = run.jobs.front().quantizer.files(target);
+  for (const fs::path& file : written) {
+    if (!run.flags.overwrite && is_there(file))
+      return make_error(ErrorCode::kInvalidArgument,
+                        "{}: is there already; --overwrite replaces it", file.string());
+  }
   RunFiles files;
   for (const Job& job : run.jobs)
     for (const auto& file : job.quantizer.source().files())
       files.reads(file->path(), "a file of " + run.source.string());
-  files.writes(target, "DST");
+  for (const fs::path& file : written) files.writes(file, "DST");
   const std::vector<Error> problems = files.problems(Overwrite::kAllowed);
   if (!problems.empty()) return tl::unexpected<Error>(problems.front());
   return {};
@@ -226,8 +262,24 @@ Expected<Run> plan(const QuantizeFlags& flags) {
   run.is_model = is_there(run.source / "model_index.json");
   run.to_folder = flags.format == "diffusers" ||
                   (flags.format == "auto" && !flags.target.ends_with(".safetensors"));
+  if (flags.max_shard) {
+    INTAGLIO_ASSIGN(run.max_shard, parse_memory("--max-shard-size", *flags.max_shard));
+  } else if (run.to_folder) {
+    run.max_shard = kFolderShard;
+  }
+  if (run.fit.is_needed() && !flags.loras.empty()) {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "--lora: cannot be given together with {}: calibration draws without adapters",
+        smooth ? "--scheme " + flags.scheme : "--protect auto");
+  }
+  for (const std::string& lora : flags.loras) {
+    INTAGLIO_ASSIGN(AdapterUse use, open_lora(lora));
+    run.adapters.push_back(std::move(use));
+  }
   INTAGLIO_TRY(choose_parts(run));
   INTAGLIO_TRY(plan_jobs(run));
+  INTAGLIO_TRY(check_adapters(run));
   INTAGLIO_TRY(check_target(run));
   return run;
 }
@@ -235,7 +287,7 @@ Expected<Run> plan(const QuantizeFlags& flags) {
 Status write_job(Run& run, const Context& context, const Job& job, const fs::path& target,
                  Progress& progress) {
   // Whole since an earlier run of the same settings, whose folder this is.
-  if (run.to_folder && is_there(target)) {
+  if (run.to_folder && is_there(job.quantizer.files(target).back())) {
     run.reports.push_back({{"part", job.part}, {"resumed", true}});
     return {};
   }
@@ -254,12 +306,14 @@ Status write_job(Run& run, const Context& context, const Job& job, const fs::pat
   std::string how;
   if (report.turned > 0) how = fmt::format(" ({} turned)", report.turned);
   if (report.smoothed > 0) how += fmt::format(" ({} smoothed)", report.smoothed);
-  print(out, "{}: {} linears int8{}, {} matrices floats, {}{}\n", job.part, report.quantized, how,
-        report.floats, format_bytes(report.bytes), report.resumed ? ", gone on with" : "");
-  ordered_json json{{"part", job.part},         {"int8", report.quantized},
-                    {"turned", report.turned},  {"smoothed", report.smoothed},
-                    {"floats", report.floats},  {"bytes", report.bytes},
-                    {"resumed", report.resumed}};
+  print(out, "{}: {} linears int8{}, {} matrices floats, {}{}{}\n", job.part, report.quantized, how,
+        report.floats, format_bytes(report.bytes),
+        report.shards > 1 ? fmt::format(" in {} shards", report.shards) : "",
+        report.resumed ? ", gone on with" : "");
+  ordered_json json{{"part", job.part},        {"int8", report.quantized},
+                    {"turned", report.turned}, {"smoothed", report.smoothed},
+                    {"floats", report.floats}, {"bytes", report.bytes},
+                    {"shards", report.shards}, {"resumed", report.resumed}};
   if (job.fitted) {
     print(out, "{}", OwnLines{fit_text(*job.fitted)});
     json["calibration"] = fit_json(*job.fitted);
@@ -383,7 +437,13 @@ void add_quantize(CLI::App& app, Action& action) {
               parts)
       ->type_name("PART");
   add_fit_flags(*command, flags->fit);
-  command->add_flag("--overwrite", flags->overwrite, "Replace a file that is there");
+  add_lora_flag(*command, flags->loras);
+  command
+      ->add_option("--max-shard-size", flags->max_shard,
+                   "Bytes of a file, e.g. 5G: more go into shards with an index; by default 10G in "
+                   "a folder, and one file else")
+      ->type_name("SIZE");
+  command->add_flag("--overwrite", flags->overwrite, "Replace files that are there");
   add_threads_flag(*command, flags->threads);
   command->add_flag("--json", flags->json, "Print one JSON result on stdout");
   command->footer(
@@ -392,6 +452,7 @@ void add_quantize(CLI::App& app, Action& action) {
       "  intaglio quantize models/mini mini-int8\n"
       "  intaglio quantize models/mini/transformer mini.safetensors --scheme row\n"
       "  intaglio quantize models/mini mini-int8 --scheme convrot+smooth --protect auto\n"
+      "  intaglio quantize models/mini styled --lora style.safetensors:0.8\n"
       "  intaglio generate --transformer mini.safetensors --prompt 'an owl'");
   command->callback([flags, &action] { action = [flags] { return run_quantize(*flags); }; });
 }

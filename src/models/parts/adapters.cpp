@@ -49,8 +49,8 @@ tl::unexpected<Error> wrong_shape(const AdapterUse& use, const AdapterModule& m,
 }  // namespace
 
 Adapters::Adapters(std::span<const AdapterUse> uses, std::string_view part,
-                   std::span<const ModuleAlias> aliases)
-    : part_(part), aliases_(aliases) {
+                   std::span<const ModuleAlias> aliases, LowRank low_rank)
+    : part_(part), aliases_(aliases), low_rank_(low_rank) {
   for (const AdapterUse& use : uses)
     if (use.strength != 0.0f) uses_.push_back(use);
 }
@@ -75,8 +75,9 @@ std::vector<Adapters::Found> Adapters::find(std::string_view module, int64_t n) 
 
 bool Adapters::merges(std::string_view module) const {
   const std::vector<Found> found = find(module, 0);
-  return std::any_of(found.begin(), found.end(), [](const Found& f) {
-    return f.module->changes_weight() && !f.module->is_low_rank();
+  return std::any_of(found.begin(), found.end(), [&](const Found& f) {
+    return f.module->changes_weight() &&
+           (low_rank_ == LowRank::kMerged || !f.module->is_low_rank());
   });
 }
 
@@ -112,13 +113,7 @@ Status Adapters::merge(const Context& context, std::string_view module,
   if (uses_.empty() || !merges(module)) return {};
   const StoredLinear& w = weight.linear;
   const int64_t n = w.n(), k = w.k();
-  std::vector<Found> found = find(module, n);
-  std::erase_if(found, [](const Found& f) { return !f.module->changes_weight(); });
-  std::vector<AdapterNumbers> numbers;
-  for (const Found& f : found) {
-    INTAGLIO_ASSIGN(AdapterNumbers read, f.use->file->read_numbers(*f.module));
-    numbers.push_back(std::move(read));
-  }
+  INTAGLIO_ASSIGN(const AdapterMerge merging, read_merge(module, n));
   INTAGLIO_ASSIGN(AlignedBuffer values,
                   AlignedBuffer::allocate(static_cast<size_t>(n * k) * sizeof(float)));
   std::atomic<bool> finite{true};
@@ -128,15 +123,10 @@ Status Adapters::merge(const Context& context, std::string_view module,
     for (int64_t row = begin; row < end; ++row) {
       float* const out = values.as<float>() + row * k;
       dequantize_row(w, row, out);
-      for (size_t i = 0; i < found.size(); ++i)
-        numbers[i].merge_row(found[i].first + row, found[i].use->strength, out, work.data());
-      if (!all_finite({out, static_cast<size_t>(k)})) finite = false;
+      if (!merging.merge_row(row, {out, static_cast<size_t>(k)}, work.data())) finite = false;
     }
   }));
-  if (!finite) {
-    return make_error(ErrorCode::kBadFormat, "{}: with its adapter {} holds an Inf or a NaN",
-                      found.front().use->file->path().string(), module);
-  }
+  if (!finite) return merging.not_finite(module);
   const StoredForm changed = form(module, w.form());
   weight.linear = {.values = {values.data(), DType::kF32, Shape{n, k}},
                    .float_product = changed.float_product,
@@ -145,6 +135,28 @@ Status Adapters::merge(const Context& context, std::string_view module,
   weight.scales = AlignedBuffer();
   weight.smooth = AlignedBuffer();
   return {};
+}
+
+Expected<AdapterMerge> Adapters::read_merge(std::string_view module, int64_t n) const {
+  AdapterMerge merge;
+  for (const Found& f : find(module, n)) {
+    if (!f.module->changes_weight()) continue;
+    INTAGLIO_ASSIGN(AdapterNumbers numbers, f.use->file->read_numbers(*f.module));
+    merge.parts_.push_back({f, std::move(numbers)});
+  }
+  return merge;
+}
+
+bool AdapterMerge::merge_row(int64_t row, std::span<float> w, float* work) const {
+  for (const Part& part : parts_) {
+    part.numbers.merge_row(part.found.first + row, part.found.use->strength, w.data(), work);
+  }
+  return all_finite(w);
+}
+
+tl::unexpected<Error> AdapterMerge::not_finite(std::string_view module) const {
+  return make_error(ErrorCode::kBadFormat, "{}: with its adapter {} holds an Inf or a NaN",
+                    parts_.front().found.use->file->path().string(), module);
 }
 
 Status Adapters::add_to(const std::string& name, Tensor& tensor) const {

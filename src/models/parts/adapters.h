@@ -29,11 +29,17 @@ struct AdapterUse {
   }
 };
 
+// What becomes of adapters of low rank: a branch beside the linear, where no other one is merged
+// into its weight, or what becomes of all others.
+enum class LowRank { kBeside, kMerged };
+
 // A linear's parts that a branch is made of: names without ".weight", and their outputs.
 struct AdaptedLinear {
   std::span<const std::string> names;
   std::span<const int64_t> rows;
 };
+
+class AdapterMerge;
 
 class Adapters {
  public:
@@ -48,7 +54,7 @@ class Adapters {
   Adapters() = default;
   // `part`: "transformer" or "unconditional_transformer". Aliases outlive it.
   Adapters(std::span<const AdapterUse> uses, std::string_view part,
-           std::span<const ModuleAlias> aliases);
+           std::span<const ModuleAlias> aliases, LowRank low_rank = LowRank::kBeside);
 
   bool empty() const { return uses_.empty(); }
   // In the order of the uses. `n`: outputs of the module.
@@ -59,6 +65,8 @@ class Adapters {
   // Merges what is not of low rank, and all before and after it, in the order of the uses. Floats
   // of its own then. kBadFormat if an adapter's numbers are not finite, or the sums.
   Status merge(const Context& context, std::string_view module, LoadedLinear& weight) const;
+  // All that adapters make of the weight of a module, those of low rank too.
+  Expected<AdapterMerge> read_merge(std::string_view module, int64_t n) const;
   // Adds to a bias "<module>.bias" or to a vector "<module>.weight"; to the bias also those of low
   // rank whose factors are merged.
   Status add_to(const std::string& name, Tensor& tensor) const;
@@ -91,6 +99,25 @@ class Adapters {
   std::vector<AdapterUse> uses_;
   std::string_view part_;
   std::span<const ModuleAlias> aliases_;
+  LowRank low_rank_ = LowRank::kBeside;
+};
+
+// The numbers of a module's adapters, and what they make of its rows.
+class AdapterMerge {
+ public:
+  bool empty() const { return parts_.empty(); }
+  // Row `row` of the weight, in place. `work`: 3 k floats. Whether the result is finite.
+  bool merge_row(int64_t row, std::span<float> w, float* work) const;
+  // kBadFormat naming the first adapter's file.
+  tl::unexpected<Error> not_finite(std::string_view module) const;
+
+ private:
+  friend class Adapters;
+  struct Part {
+    Adapters::Found found;
+    AdapterNumbers numbers;
+  };
+  std::vector<Part> parts_;
 };
 
 // What of the files fits a model, whose modules it is shown.

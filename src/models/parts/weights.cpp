@@ -36,23 +36,7 @@ std::string joined(std::string_view module, std::string_view leaf) {
 
 // What `module` is called under the alias; nullopt: the alias is not of this module.
 std::optional<std::string> stored_as(std::string_view module, const ModuleAlias& alias) {
-  const size_t star = alias.module.find('*');
-  if (star == std::string_view::npos) {
-    if (!ends_with_components(module, alias.module)) return std::nullopt;
-    module.remove_suffix(alias.module.size());
-    return fmt::format("{}{}", module, alias.stored);
-  }
-  const std::string_view head = alias.module.substr(0, star), tail = alias.module.substr(star + 1);
-  if (!module.ends_with(tail)) return std::nullopt;
-  module.remove_suffix(tail.size());
-  const size_t dot = module.rfind('.');
-  const std::string_view number = module.substr(dot == std::string_view::npos ? 0 : dot + 1);
-  module.remove_suffix(number.size());
-  if (!ends_with_components(module, head)) return std::nullopt;
-  module.remove_suffix(head.size());
-  const size_t place = alias.stored.find('*');
-  return fmt::format("{}{}{}{}", module, alias.stored.substr(0, place), number,
-                     alias.stored.substr(place + 1));
+  return with_other_end(module, alias.module, alias.stored);
 }
 
 Shape without_leading_ones(const Shape& shape) {
@@ -73,6 +57,26 @@ Shape all_parts(Shape shape, int parts) {
 bool ends_with_components(std::string_view name, std::string_view end) {
   if (!name.ends_with(end)) return false;
   return name.size() == end.size() || name[name.size() - end.size() - 1] == '.';
+}
+
+std::optional<std::string> with_other_end(std::string_view name, std::string_view end,
+                                          std::string_view other) {
+  const size_t star = end.find('*');
+  if (star == std::string_view::npos) {
+    if (!ends_with_components(name, end)) return std::nullopt;
+    name.remove_suffix(end.size());
+    return fmt::format("{}{}", name, other);
+  }
+  const std::string_view head = end.substr(0, star), tail = end.substr(star + 1);
+  if (!name.ends_with(tail)) return std::nullopt;
+  name.remove_suffix(tail.size());
+  const size_t dot = name.rfind('.');
+  const std::string_view number = name.substr(dot == std::string_view::npos ? 0 : dot + 1);
+  name.remove_suffix(number.size());
+  if (!ends_with_components(name, head)) return std::nullopt;
+  name.remove_suffix(head.size());
+  const size_t place = other.find('*');
+  return fmt::format("{}{}{}{}", name, other.substr(0, place), number, other.substr(place + 1));
 }
 
 std::vector<std::string> stored_names(std::string_view name, std::span<const ModuleAlias> aliases) {

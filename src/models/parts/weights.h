@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,11 @@ struct ModuleAlias {
 
 // Whether `end` is the end of `name`, from the begin of a component on.
 bool ends_with_components(std::string_view name, std::string_view end);
+
+// `name` with `other` instead of its end `end`, a '*' in both being the same component; nullopt: it
+// does not end so.
+std::optional<std::string> with_other_end(std::string_view name, std::string_view end,
+                                          std::string_view other);
 
 // Every name that a checkpoint may have for the tensor, and for the scales and descriptors of a
 // linear beside it.

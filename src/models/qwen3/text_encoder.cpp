@@ -67,6 +67,8 @@ Status check_finite(const Context& context, const float* h, int64_t count) {
 std::span<const ModuleAlias> weight_aliases() {
   static constexpr ModuleAlias kAliases[] = {
       {"embed_tokens", "token_embd"},
+      {"norm", "output_norm"},
+      {"lm_head", "output"},
       {"layers.*.input_layernorm", "blk.*.attn_norm"},
       {"layers.*.post_attention_layernorm", "blk.*.ffn_norm"},
       {"layers.*.self_attn.q_proj", "blk.*.attn_q"},
