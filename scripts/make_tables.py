@@ -237,6 +237,17 @@ def quantizers_table():
     return Table(head, rows, key=3)
 
 
+def quantize_speed_table():
+    head = ["machine", "scheme", "instructions", "s", "MB/s of source", "MB a CPU second", "`cat`, MB/s", "`write`, MB/s", "share"]
+    rows = []
+    for _, data in all_results("quantize_file_*"):
+        machine = f"{data['cpu']}, {data['threads']} threads, load of others {data['load']}"
+        for r in data["runs"]:
+            rates = [f"{r['mb_s']:.0f}", f"{r['mb_cpu_s']:.0f}", f"{data['cat_mb_s']:.0f}", f"{data['write_mb_s']:.0f}"]
+            rows.append([machine, r["scheme"], r["isa"], f"{r['seconds']:.2f}", *rates, f"{r['share']:.2f}"])
+    return Table(head, rows, key=3)
+
+
 def row_ops_table():
     data = read("h100_row_ops")
     head = ["pass", "size", "us (least to greatest)", "GB/s", f"share of a copy's {data['copy_gb_s']:.0f} GB/s"]

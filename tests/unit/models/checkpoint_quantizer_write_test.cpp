@@ -67,8 +67,12 @@ TEST_F(WrittenCheckpoint, HoldsWhatPublishersMerge) {
        {"ai_toolkit", "diffusers", "diffusers_metadata", "kohya_alpha3_at_0.7",
         "peft_default_infix", "loha", "lokr", "dora", "diff"}) {
     const float strength = name.ends_with("0.7") ? 0.7f : 1.0f;
-    write(base_, {.scheme = QuantizeScheme::kRow, .adapters = {use_of(lora(name), strength)}},
-          "x.safetensors");
+    QuantizeOptions options{.scheme = QuantizeScheme::kRow,
+                            .adapters = {use_of(lora(name), strength)}};
+    // Published under the names that each file has for them.
+    const bool is_split = name.starts_with("diffusers");
+    if (is_split) options.names = ModuleNames::kDiffusers;
+    write(base_, options, "x.safetensors");
     const auto weights = StoredWeights::open(open("x.safetensors")).value();
     for (const TensorEntry& entry : merged->tensors()) {
       if (!entry.name.starts_with(name + "/") || !entry.name.ends_with("/W")) continue;
@@ -77,6 +81,7 @@ TEST_F(WrittenCheckpoint, HoldsWhatPublishersMerge) {
       const std::string linear = at.substr(name.size() + 1);
       const std::vector<float> expected = *read_floats(entry);
       const Tensor which = *read_tensor(*merged->find(at + "/rows"));
+      ASSERT_NE(weights->find_linear(linear), nullptr);
       const LoadedLinear loaded = weights->linear(linear).value();
       const auto k = static_cast<size_t>(entry.view.shape[1]);
       for (int64_t i = 0; i < entry.view.shape[0]; ++i) {
@@ -257,7 +262,8 @@ TEST_F(WrittenCheckpoint, TextEncodersOfLlamaCppTakeTheirPublishersNames) {
     ++compared;
   }
   EXPECT_EQ(compared, 22);
-  for (const TensorEntry* const entry : open("te.safetensors")->tensors())
+  const auto written = open("te.safetensors");
+  for (const TensorEntry* const entry : written->tensors())
     EXPECT_TRUE(entry->name.starts_with("model.language_model.")) << entry->name;
 }
 
