@@ -1,5 +1,5 @@
-// A few threads for what may wait on a disk or compute for a while, which those of the sockets never
-// do.
+// A few threads for what may wait on a disk or compute for a while, which those of the sockets
+// never do.
 #pragma once
 
 #include <condition_variable>

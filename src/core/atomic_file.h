@@ -11,8 +11,8 @@
 
 namespace intaglio {
 
-// Whether what was written to it is on the disk; else errno says why not. Some file systems (network
-// shares, pipes of containers) know no fsync; that alone does not make a file wrong.
+// Whether what was written to it is on the disk; else errno says why not. Some file systems
+// (network shares, pipes of containers) know no fsync; that alone does not make a file wrong.
 bool flush_to_disk(int descriptor);
 // Makes a name in the target's folder survive a power cut. A folder that cannot be opened for
 // reading is no failure.

@@ -23,8 +23,8 @@ Expected<uint64_t> hash_pieces(const Context& context, std::span<const std::byte
 // The file's size, the time it was last written to, and a hash of its first and last 64 KiB and of
 // 64 blocks of 4 KiB spread evenly between. Whoever writes to a file changes its time. A copy that
 // keeps the time of what it replaces is told by the blocks, unless the two are the same in all of
-// them: trained weights differ nearly everywhere. Only bytes changed in place with the time put back
-// on purpose pass.
+// them: trained weights differ nearly everywhere. Only bytes changed in place with the time put
+// back on purpose pass.
 Expected<std::string> file_identity(const InputFile& file);
 
 }  // namespace intaglio

@@ -5,8 +5,8 @@
 //   trailer   64 bytes: "intgpack", version, where the index lies, the file's size, hashes of both
 //
 // All numbers are little-endian. The file comes from a cache that others may write to as well: what
-// is read is checked against the file's size, and runs against their hashes. Once it has its name it
-// is never written to, only removed, which leaves a mapping whole.
+// is read is checked against the file's size, and runs against their hashes. Once it has its name
+// it is never written to, only removed, which leaves a mapping whole.
 #pragma once
 
 #include <array>

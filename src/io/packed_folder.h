@@ -38,8 +38,8 @@ Expected<std::vector<PackedEntry>> list_packed(const std::filesystem::path& fold
 Expected<bool> remove_packed(const std::filesystem::path& file);
 
 // Makes the file appear, after files that have not been used for longest have made room for it
-// within `limit` bytes. kOutOfMemory if it is larger itself, or if what is in use leaves too little;
-// nothing is removed then.
+// within `limit` bytes. kOutOfMemory if it is larger itself, or if what is in use leaves too
+// little; nothing is removed then.
 Status commit_packed(const std::filesystem::path& folder, uint64_t limit, PackedFileWriter& writer);
 
 // kOutOfMemory if the file system of the folder, which is made, has not that many bytes free and a

@@ -1,5 +1,5 @@
-// What the linears of a model read while it draws in floats: the figures that quantization is fitted
-// to (models/smoothing.h, models/protection.h).
+// What the linears of a model read while it draws in floats: the figures that quantization is
+// fitted to (models/smoothing.h, models/protection.h).
 #pragma once
 
 #include <cstdint>

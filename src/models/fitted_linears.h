@@ -35,8 +35,8 @@ struct FittedLinear {
   bool is_protected = false;
 
   int64_t outputs() const;
-  // Its share in the model's velocity error: the errors of linears are independent, so their squares
-  // add up.
+  // Its share in the model's velocity error: the errors of linears are independent, so their
+  // squares add up.
   double share() const { return gain * error; }
 };
 

@@ -10,8 +10,8 @@
 
 namespace intaglio {
 
-// Checkpoint::hash; known again by the identity of the files (io/content_hash.h: file_identity) where
-// the cache of packed weights is on and they are worth it.
+// Checkpoint::hash; known again by the identity of the files (io/content_hash.h: file_identity)
+// where the cache of packed weights is on and they are worth it.
 Expected<uint64_t> kept_hash(const Checkpoint& checkpoint, const std::atomic<bool>* cancel);
 
 }  // namespace intaglio

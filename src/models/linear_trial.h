@@ -1,5 +1,5 @@
-// How far an INT8 linear is from the float one, on rows that it read and with the arithmetic that it
-// will run with.
+// How far an INT8 linear is from the float one, on rows that it read and with the arithmetic that
+// it will run with.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +21,9 @@ class LinearTrial {
   static Expected<LinearTrial> make(const Context& context, std::span<const float> x,
                                     std::span<const float> w, int64_t k, DType stored);
 
-  // ||y8 - y|| / ||y|| over all outputs, y = x w^T in float and y8 of the engine's int8 product: row
-  // by row quantized (x / smooth) and (w smooth), after both are turned. `smooth`: [k], or empty for
-  // ones. The rotation fits the columns.
+  // ||y8 - y|| / ||y|| over all outputs, y = x w^T in float and y8 of the engine's int8 product:
+  // row by row quantized (x / smooth) and (w smooth), after both are turned. `smooth`: [k], or
+  // empty for ones. The rotation fits the columns.
   Expected<double> error(const Context& context, std::span<const float> smooth,
                          const Rotation& rotation) const;
 

@@ -23,8 +23,8 @@
 
 namespace intaglio {
 
-// Of each column: max|X|^alpha / max|W|^(1 - alpha), over their geometric mean. 1 where either is 0.
-// Both are [k], finite and >= 0; 0 <= alpha <= 1.
+// Of each column: max|X|^alpha / max|W|^(1 - alpha), over their geometric mean. 1 where either is
+// 0. Both are [k], finite and >= 0; 0 <= alpha <= 1.
 std::vector<float> smoothing(std::span<const float> x_absmax, std::span<const float> w_absmax,
                              double alpha);
 

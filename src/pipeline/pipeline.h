@@ -133,8 +133,8 @@ class Pipeline {
   Expected<PicturePlan> plan(const PictureRequest& request);
 
   // Draws what was planned, by this pipeline or another of the same model and options. `cancel` may
-  // be null; once it is set the call returns kCancelled within a layer's time. An estimate costs two
-  // copies of the latents to the host.
+  // be null; once it is set the call returns kCancelled within a layer's time. An estimate costs
+  // two copies of the latents to the host.
   Expected<Picture> generate(const PicturePlan& plan, const ProgressCallback& progress,
                              const std::atomic<bool>* cancel, const StepEstimates& estimates = {});
   // Both at once.

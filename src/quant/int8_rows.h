@@ -7,8 +7,8 @@
 //   q = clamp(round_half_even(v / T(scale)), -128, 127), the quotient rounded to T before; a scale
 //       that T has no number for is T's smallest normal one
 //
-// A row of zeros has q = 0 and scale 1e-30; one whose sums overflow T has scale Inf, and q = 0 where
-// the quotient is no number. Not ops/quantize.h's formula, which multiplies by
+// A row of zeros has q = 0 and scale 1e-30; one whose sums overflow T has scale Inf, and q = 0
+// where the quotient is no number. Not ops/quantize.h's formula, which multiplies by
 // 127 / absmax and is what activations are quantized with: at most one unit of q apart in F32, more
 // in bf16, whose quotients have 8 bits.
 #pragma once

@@ -103,7 +103,8 @@ Expected<std::vector<std::string>> parse_precisions(const std::string& text,
 }
 
 void add_bench(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("bench", "Time parts of the engine, or measure their errors");
+  CLI::App* command =
+      app.add_subcommand("bench", "Time parts of the engine, or measure their errors");
   command->require_subcommand(1);
   command->footer(
       "Examples:\n"

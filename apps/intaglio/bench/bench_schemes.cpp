@@ -1,5 +1,5 @@
-// `intaglio bench schemes`: how far each linear of a model is from its float form in int8, on what it
-// reads while the model draws, by every scheme of `intaglio quantize`.
+// `intaglio bench schemes`: how far each linear of a model is from its float form in int8, on what
+// it reads while the model draws, by every scheme of `intaglio quantize`.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

@@ -30,10 +30,6 @@ void take(Expected<T> expected, U& target, std::vector<Error>& errors) {
   }
 }
 
-void note(const Status& status, std::vector<Error>& errors) {
-  if (!status) errors.push_back(status.error());
-}
-
 void wrong(std::vector<Error>& errors, std::string message) {
   errors.push_back({ErrorCode::kInvalidArgument, std::move(message)});
 }

@@ -8,8 +8,8 @@
 namespace intaglio::cli {
 
 struct DiffFlags {
-  std::filesystem::path reference, other;  // models, parts or files
-  bool all = false;                        // list every tensor, not the worst alone
+  std::filesystem::path reference = {}, other = {};  // models, parts or files
+  bool all = false;                                  // list every tensor, not the worst alone
   bool json = false;
   int threads = 0;
 };

@@ -14,8 +14,8 @@ namespace {
 std::mutex settings_mutex;
 PackedCacheSettings settings_now;
 
-// Of models that are gone. Whoever wants the files to appear waits for them; at the end of a process
-// that does not, they vanish.
+// Of models that are gone. Whoever wants the files to appear waits for them; at the end of a
+// process that does not, they vanish.
 struct LeftWriters {
   std::mutex mutex;
   std::vector<std::unique_ptr<PackedWriter>> writers;

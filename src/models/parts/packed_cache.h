@@ -43,7 +43,8 @@ class PackedStore {
   static std::shared_ptr<PackedStore> open(const Context& context, const TensorSource& source,
                                            const PackedKey& key);
   PackedStore() = default;
-  // A file that is finished goes on being written, until finish_packed_cache; any other is given up.
+  // A file that is finished goes on being written, until finish_packed_cache; any other is given
+  // up.
   ~PackedStore();
   PackedStore(const PackedStore&) = delete;
   PackedStore& operator=(const PackedStore&) = delete;

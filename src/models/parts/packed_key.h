@@ -20,9 +20,9 @@ size_t packed_scale_bytes(const LinearWeights& weights);
 
 // A walk that writes down all that decides over prepared weights: the modules and how each will be
 // computed, which layers stay floats among them, and adapters that are merged. With the identity of
-// the weights' files (tensors_identity) that is the key. What code makes of a number cannot be written
-// down: the key has a hash of what `make_linear` makes of a small matrix, for every kind of linear,
-// so that another layout, another rounding or another processor's kernels have another key.
+// the weights' files (tensors_identity) that is the key. What code makes of a number cannot be
+// written down: the key has a hash of what `make_linear` makes of a small matrix, for every kind of
+// linear, so that another layout, another rounding or another processor's kernels have another key.
 class PackedKey : public ModuleVisitor {
  public:
   PackedKey(const Context& context, const TensorSource& source, const LayerSelection& selection,
@@ -57,8 +57,8 @@ class PackedKey : public ModuleVisitor {
   std::vector<std::vector<std::string>> order_;
 };
 
-// Whether preparing a linear costs more than copying it from the file: one that is stored as it will
-// lie is not kept.
+// Whether preparing a linear costs more than copying it from the file: one that is stored as it
+// will lie is not kept.
 bool is_worth_packing(const Context& context, const LinearDesc& desc, bool decoded);
 
 // Identity of the files of tensors, and places and types of these: the meaning of their headers.

@@ -91,8 +91,8 @@ Status gather_int8_rows(const Context& context, const LinearWeights& weights,
 }  // namespace
 
 // Panel by panel, every thread with rows of its own: between the stored numbers and the packed ones
-// nothing lies but what a cache holds. All layouts are panels one behind the other, so that a run of
-// whole ones packs as they do alone.
+// nothing lies but what a cache holds. All layouts are panels one behind the other, so that a run
+// of whole ones packs as they do alone.
 Status prepare_s8(const Context& context, std::span<const StoredLinear> parts,
                   LinearWeights& weights) {
   const int64_t n = weights.n, k = weights.k;

@@ -62,8 +62,8 @@ Status run_product(const Context& context, const LinearWeights& weights, const L
                                  .ldo = call.ldo});
 }
 
-// By the CPU's threads, which make the same bytes as the device (docs/numerics.md): four times fewer
-// of them cross over than of floats.
+// By the CPU's threads, which make the same bytes as the device (docs/numerics.md): four times
+// fewer of them cross over than of floats.
 Status quantize_on_host(const Context& context, const StoredLinear& part, int8_t* q, float* scale) {
   Context host = context;
   host.gpu = nullptr;

@@ -38,8 +38,8 @@ TEST_F(ProtectTest, ByErrorAllAboveIt) {
   EXPECT_EQ(protected_ones(), (std::vector<bool>{true, false, false, true}));
 }
 
-// What a byte takes off the squared error: 9e-6 of the second, 4e-6 of the first, 2e-6 of the third,
-// 1e-7 of the last. The first does not fit behind the second, smaller ones do.
+// What a byte takes off the squared error: 9e-6 of the second, 4e-6 of the first, 2e-6 of the
+// third, 1e-7 of the last. The first does not fit behind the second, smaller ones do.
 TEST_F(ProtectTest, ByBytesWhatIsWorthMostAndFits) {
   ASSERT_TRUE(protect(all_, {.bytes = 1499}, 1000));
   EXPECT_EQ(protected_ones(), (std::vector<bool>{false, true, true, true}));

@@ -1,5 +1,5 @@
-// ConvRot rotation and row quantization with AVX-512: the bits of rotate_row (quant/rotation.h), then
-// of the reference quantizer.
+// ConvRot rotation and row quantization with AVX-512: the bits of rotate_row (quant/rotation.h),
+// then of the reference quantizer.
 //
 // Rotated values are kept until the absmax is known; rows too long to keep are rotated a second
 // time, out of L2.
