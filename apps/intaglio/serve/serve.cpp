@@ -300,7 +300,8 @@ void add_serve(CLI::App& app, Action& action) {
       "Examples:\n"
       "  intaglio serve\n"
       "  intaglio serve --port 8000 --model mini --lora-dir adapters/\n"
-      "  intaglio serve --host 0.0.0.0 --token-file token --tls-cert cert.pem --tls-key key.pem\n"
+      "  intaglio serve --host 0.0.0.0 --token-file token --tls-cert cert.pem \\\n"
+      "      --tls-key key.pem\n"
       "  curl -s http://127.0.0.1:7860/api/jobs -d '{\"prompt\": \"a red fox\"}'");
   command->callback([flags, command, &action] {
     action = [flags, command] { return run_serve(*command, *flags); };
