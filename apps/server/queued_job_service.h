@@ -71,6 +71,7 @@ class QueuedJobService final : public JobService {
     bool unsaved = false;
   };
   struct Running {
+    Running() {}  // clang sees no implicit one before this class is whole
     std::string id;
     Why why = Why::kNone;  // of `cancel`
     std::atomic<bool> cancel{false};
