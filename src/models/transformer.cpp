@@ -124,7 +124,7 @@ void Transformer::take_adapters(const Context& context, std::vector<AdapterUse> 
 Status Transformer::make_branches(const Context& context) {
   if (!branches_due_) return {};
   MakeBranches make(context, options_.selection, adapters(), false);
-  const Status made = walk(make);
+  Status made = walk(make);
   weight_bytes_ += make.made() - make.freed();
   branches_due_ = !made;
   return made;
