@@ -30,7 +30,7 @@ build:
 
 # Debian packages in $(BUILD)/deb; CUDA=ON makes those with kernels for every card. scripts/check_deb.sh installs them on a bare Debian.
 deb:
-	@scripts/setup.sh build
+	@scripts/setup.sh package
 	cmake -G Ninja -S . -B $(BUILD)/deb -DCMAKE_BUILD_TYPE=Release -DINTAGLIO_BUILD_TESTS=OFF -DINTAGLIO_USE_ONEDNN=OFF -DINTAGLIO_CUDA=$(or $(CUDA),OFF) -DINTAGLIO_CUDA_ARCHITECTURES=all
 	cmake --build $(BUILD)/deb -j $(JOBS)
 	cd $(BUILD)/deb && cpack -G DEB

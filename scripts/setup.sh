@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what building (`setup.sh build`) or testing (`setup.sh test`) needs from Debian's or Ubuntu's packages; does nothing if all is there.
+# Installs what building (`setup.sh build`), testing (`test`) or making packages (`package`) needs from Debian's or Ubuntu's packages; does nothing if all is there.
 set -euo pipefail
 
 build_packages=(g++ cmake ninja-build pkg-config nlohmann-json3-dev libcli11-dev libfmt-dev libexpected-dev libutf8proc-dev libpng-dev
@@ -10,7 +10,8 @@ packages=("${build_packages[@]}")
 case "${1:-build}" in
   build) ;;
   test) packages+=("${test_packages[@]}") ;;
-  *) echo "usage: setup.sh build|test" >&2; exit 2 ;;
+  package) packages+=(dpkg-dev file) ;;
+  *) echo "usage: setup.sh build|test|package" >&2; exit 2 ;;
 esac
 
 missing=()
