@@ -1,7 +1,7 @@
 // What a checkpoint holds of one linear y = x W^T, W [n, k]: its numbers as they lie in the file,
 // and what they mean. Whoever runs the linear takes them as they are, or asks for floats.
 //
-//   kFloat:     W[r, c] = values[r, c]
+//   kFloat:     W[r, c] = values[r, c], of F8_E4M3 values times scale[r]
 //   kInt8Rows:  W = (q[r, c] * scale[r]) H, then W[r, c] / smooth[c]
 //
 // H is the rotation (quant/rotation.h), its own inverse, so y = (x H) (q scale)^T: at run time the
@@ -31,9 +31,9 @@ struct StoredForm {
 // is a tensor of its own.
 struct StoredLinear {
   Encoding encoding = Encoding::kFloat;
-  // [n, k] dense. kFloat: F32, F16 or BF16, may be unaligned. kInt8Rows: I8, -128 included.
+  // [n, k] dense. kFloat: F32, F16, BF16, F8_E4M3, may be unaligned. kInt8Rows: I8, -128 included.
   TensorView values = {};
-  // kInt8Rows: F32 [n], finite and >= 0; one scale of a whole tensor stands n times. kFloat: null.
+  // kInt8Rows: F32 [n], finite and >= 0; one of a whole tensor stands n times. Of F8_E4M3, too.
   TensorView scales = {};
   // F32 [k], finite and not 0, or null: what the columns of x are divided by. Of kInt8Rows.
   TensorView smooth = {};
