@@ -5,24 +5,6 @@
 #include "server/queued_job_service.h"
 
 namespace intaglio::server {
-namespace {
-
-// Of a picture's time, about: what is before sampling and sampling itself. The rest decodes.
-constexpr double kBefore = 0.02, kSampling = 0.88;
-
-double fraction_of(const PictureProgress& p) {
-  const double done =
-      p.total > 0 ? static_cast<double>(p.done) / static_cast<double>(p.total) : 0.0;
-  if (p.phase < Phase::kDenoise) return 0.0;
-  if (p.phase == Phase::kDenoise) return kBefore + kSampling * done;
-  return kBefore + kSampling + (p.phase == Phase::kDecode ? (1 - kBefore - kSampling) * done : 0.0);
-}
-
-JobError job_error(const Error& error) {
-  return {std::string(error_code_name(error.code)), error.message};
-}
-
-}  // namespace
 
 void QueuedJobService::interrupt(Why why) {
   if (running_->why == Why::kNone) running_->why = why;
@@ -138,25 +120,7 @@ void QueuedJobService::report(const std::string& id, int64_t picture,
                               const PictureProgress& progress) {
   const Lock lock(mutex_);
   Job& job = live_.at(id).stored.job;
-  const double now = parts_.clock->steady();
-  JobProgress& p = job.progress;
-  p.phase = kPhaseNames[static_cast<size_t>(progress.phase)];
-  p.picture = picture;
-  if (progress.phase <= Phase::kDenoise) {
-    p.step = progress.phase == Phase::kDenoise ? progress.done : 0;
-    p.steps = progress.phase == Phase::kDenoise ? progress.total : job.request.steps.value_or(0);
-  }
-  const auto count = static_cast<double>(job.request.count);
-  p.fraction = (static_cast<double>(picture) + fraction_of(progress)) / count;
-  // Loading takes its time once: the rate is measured from the first step on.
-  if (running_->progress_since == 0 && progress.phase == Phase::kDenoise) {
-    running_->progress_since = now;
-    running_->progress_from = p.fraction;
-  }
-  const double done = p.fraction - running_->progress_from;
-  p.seconds_left.reset();
-  if (running_->progress_since > 0 && done > 0)
-    p.seconds_left = (1 - p.fraction) * (now - running_->progress_since) / done;
+  running_->meter.update(job, picture, progress, parts_.clock->steady());
   emit(JobEvent::Kind::kProgress, job);
 }
 

@@ -19,6 +19,7 @@
 
 #include "server/clock.h"
 #include "server/drawer.h"
+#include "server/job_progress.h"
 #include "server/job_queue.h"
 #include "server/job_service.h"
 #include "server/job_store.h"
@@ -75,7 +76,7 @@ class QueuedJobService final : public JobService {
     std::string id;
     Why why = Why::kNone;  // of `cancel`
     std::atomic<bool> cancel{false};
-    double progress_since = 0, progress_from = 0;  // steady, fraction
+    ProgressMeter meter;
   };
   struct Listener {
     std::string id;
@@ -85,7 +86,6 @@ class QueuedJobService final : public JobService {
   QueuedJobService(ServiceParts parts, std::unique_ptr<JobStore> store);
 
   // job_acceptance.cpp
-  Accepted<JobRequest> checked(const JobRequest& request) const;
   Accepted<std::string> reserve(const std::string& client);
   void release(const std::string& client);
   Status take_up();  // what an earlier process left

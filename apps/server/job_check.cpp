@@ -1,0 +1,67 @@
+#include "server/job_check.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "core/utf8.h"
+#include "server/job_id.h"
+#include "server/job_json.h"
+#include "server/refusal.h"
+
+namespace intaglio::server {
+namespace {
+
+tl::unexpected<Refusal> above(const char* parameter, const char* unit, int64_t found,
+                              int64_t most) {
+  return invalid(parameter, fmt::format("{}: {}{}, this server takes at most {}", parameter, found,
+                                        unit, most));
+}
+
+Accepted<void> within(const JobRequest& r, const JobLimits& limits) {
+  if (r.prompt.find_first_not_of(" \t\r\n") == std::string::npos)
+    return invalid("prompt", "prompt: blank, expected what to show");
+  const std::string& negative = r.negative_prompt ? *r.negative_prompt : r.prompt;
+  for (const auto& [name, text] :
+       {std::pair("prompt", &r.prompt), std::pair("negative_prompt", &negative)}) {
+    const auto bytes = static_cast<int64_t>(text->size());
+    if (!is_utf8(*text)) return invalid(name, fmt::format("{}: expected UTF-8", name));
+    if (bytes > limits.prompt_bytes) return above(name, " bytes", bytes, limits.prompt_bytes);
+  }
+  if (r.count < 1) return invalid("count", fmt::format("count: {}, expected 1 or more", r.count));
+  if (r.count > limits.count) return above("count", "", r.count, limits.count);
+  if (r.steps && *r.steps > limits.steps) return above("steps", "", *r.steps, limits.steps);
+  if (r.width.has_value() != r.height.has_value())
+    return invalid(r.width ? "height" : "width",
+                   "width, height: expected both or neither, found one of them");
+  if (r.width && (*r.width < 1 || *r.height < 1 || *r.width > limits.pixels / *r.height))
+    return invalid("size", fmt::format("size: {}x{}, this server takes at most {} pixels", *r.width,
+                                       *r.height, limits.pixels));
+  if (r.deadline_seconds && !(*r.deadline_seconds > 0))
+    return invalid("deadline_seconds", "deadline_seconds: expected more than 0");
+  return {};
+}
+
+}  // namespace
+
+Accepted<JobRequest> checked_request(const JobRequest& request, const JobLimits& limits,
+                                     const Drawer& drawer) {
+  if (const Accepted<void> good = within(request, limits); !good)
+    return tl::unexpected<Refusal>(good.error());
+  Accepted<JobRequest> complete = drawer.complete(request);
+  if (!complete) return complete;
+  // What the model and its presets have chosen.
+  if (const Accepted<void> good = within(*complete, limits); !good)
+    return tl::unexpected<Refusal>(good.error());
+  if (!complete->seed) {
+    const Expected<uint64_t> bits = random_bits();
+    if (!bits) return refused(Refusal::Reason::kInternal, bits.error().message);
+    complete->seed = *bits >> 32;
+  }
+  if (*complete->seed > std::numeric_limits<uint64_t>::max() - static_cast<uint64_t>(request.count))
+    return invalid("seed", "seed: too large for so many pictures");
+  // As whoever keeps it will read it.
+  return parse_job_request(json_text(request_json(*complete)));
+}
+
+}  // namespace intaglio::server
