@@ -1,0 +1,8 @@
+-- ARGV: id -> the job; nil: there is none, or it has not ended
+local job = load_job(ARGV[1])
+if not job or job.state == 'queued' or job.state == 'running' then return nil end
+for _, name in ipairs({'jobs', 'in:' .. job.state, 'ended'}) do redis.call('ZREM', key(name), job.id) end
+redis.call('DECRBY', key('bytes'), job.bytes or '0')
+redis.call('DEL', key('job:' .. job.id))
+publish('removed', {id = job.id})
+return job_text(job)
