@@ -24,7 +24,7 @@ if(INTAGLIO_BUILD_PROGRAM)
   # The server's.
   pkg_check_modules(SQLITE3 IMPORTED_TARGET sqlite3>=3.35)
   pkg_check_modules(HIREDIS IMPORTED_TARGET hiredis)
-  pkg_check_modules(CURL IMPORTED_TARGET libcurl>=7.75)
+  pkg_check_modules(CURL IMPORTED_TARGET libcurl>=7.85)
   pkg_check_modules(MICROHTTPD IMPORTED_TARGET libmicrohttpd>=0.9.71)
   pkg_check_modules(GNUTLS IMPORTED_TARGET gnutls)
   pkg_check_modules(JPEG IMPORTED_TARGET libjpeg)

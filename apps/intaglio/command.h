@@ -30,7 +30,9 @@ void add_bench(CLI::App& app, Action& action);
 void add_tune(CLI::App& app, Action& action);
 void add_map(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
-void add_serve(CLI::App& app, Action& action);  // only where the server is built
+// Only where the server is built.
+void add_serve(CLI::App& app, Action& action);
+void add_worker(CLI::App& app, Action& action);
 // These two read all the others: they come last.
 void add_completion(CLI::App& app, Action& action);
 void add_manual(CLI::App& app, Action& action);

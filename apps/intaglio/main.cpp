@@ -73,9 +73,13 @@ int run(int argc, char** argv) {
       "  INTAGLIO_PACKED_CACHE\n"
       "                     off, or how much prepared weights may take there (`cache`)\n"
       "  INTAGLIO_TOKEN     what requests to `serve` must carry; its options are\n"
-      "                     INTAGLIO_SERVE_HOST, INTAGLIO_SERVE_PORT and so on\n"
+      "                     INTAGLIO_SERVE_HOST, INTAGLIO_SERVE_PORT and so on, those\n"
+      "                     of `worker` INTAGLIO_WORKER_QUEUE and so on\n"
+      "  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION,\n"
+      "  AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3\n"
+      "                     of the store of --results s3://BUCKET\n"
       "  XDG_DATA_HOME, XDG_CONFIG_HOME\n"
-      "                     where `serve` keeps jobs and looks for its settings\n"
+      "                     where `serve` and `worker` keep jobs and have settings\n"
       "  NO_COLOR           no colours on a terminal\n"
       "  TERM               dumb: no line that is drawn again\n"
       "\n"
@@ -92,6 +96,7 @@ int run(int argc, char** argv) {
   add_cache(app, action);
 #if defined(INTAGLIO_HAS_SERVER)
   add_serve(app, action);
+  add_worker(app, action);
 #endif
   add_completion(app, action);
   add_manual(app, action);

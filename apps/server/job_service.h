@@ -44,11 +44,12 @@ struct Retention {
 
 // Why a job is not taken.
 struct Refusal {
-  enum class Reason { kInvalid, kNotFound, kClientFull, kFull, kStopping, kInternal };
+  enum class Reason { kInvalid, kNotFound, kClientFull, kFull, kStopping, kUnavailable, kInternal };
   Reason reason = Reason::kInvalid;
-  std::string parameter;           // of the request; empty: none
-  std::string message;             // for people
-  double retry_after_seconds = 0;  // of kClientFull and kFull, from the measured rate
+  std::string parameter;  // of the request; empty: none
+  std::string message;    // for people
+  double retry_after_seconds =
+      0;  // of kClientFull and kFull, from the measured rate; of kUnavailable
 };
 template <typename T>
 using Accepted = tl::expected<T, Refusal>;
@@ -95,11 +96,17 @@ struct ServiceOptions {
   std::filesystem::path lora_folder;  // empty: none
   JobLimits limits;
   Retention retention;
+  // Of several machines: the Redis that they share (redis_url.h), empty: none, jobs lie in `folder`;
+  // a folder that all see or "s3://BUCKET/PREFIX", empty: `folder`/results; how long a worker may be
+  // silent.
+  std::string queue = {}, results = {};
+  std::chrono::milliseconds lease{10'000};
 };
 
 class JobService {
  public:
-  // Opens the database, takes up what an earlier process left, starts the thread that draws.
+  // Opens the database, takes up what an earlier process left, starts the thread that draws; or joins
+  // the queue that others draw from.
   static Expected<std::unique_ptr<JobService>> open(const ServiceOptions& options);
   virtual ~JobService() = default;
 
@@ -125,6 +132,9 @@ class JobService {
 
   virtual ServiceStats stats() const = 0;
   virtual bool ready() const = 0;  // can draw
+  // Why what get(), list() and others say of jobs may be wrong: they cannot be reached now. Empty:
+  // all is well.
+  virtual std::string outage() const { return {}; }
   // Takes no more jobs. Waits for the running one for so long, then puts it back into the queue.
   virtual void stop(std::chrono::milliseconds patience) = 0;
 };

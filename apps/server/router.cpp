@@ -60,6 +60,7 @@ Response refuse(std::string_view path, const Refusal& refusal) {
       status = 429;
       break;
     case Refusal::Reason::kStopping:
+    case Refusal::Reason::kUnavailable:
       status = 503;
       break;
     case Refusal::Reason::kInternal:

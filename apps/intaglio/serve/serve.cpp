@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -12,10 +11,10 @@
 #include "command.h"
 #include "console.h"
 #include "core/files.h"
-#include "core/log.h"
 #include "interrupt.h"
 #include "options.h"
-#include "serve/request_log.h"
+#include "serve/engine_flags.h"
+#include "serve/message_log.h"
 #include "serve/serve_settings.h"
 #include "server/routes/site.h"
 
@@ -34,17 +33,13 @@ constexpr size_t kMaxSecret = 1 << 20;  // bytes of a token's, a certificate's o
 struct ServeFlags {
   std::string host = "127.0.0.1";
   int port = kPort;
-  std::vector<std::string> allowed_hosts, models{"mini"};
-  RunFlags run;
-  std::optional<std::string> data_dir, lora_dir, token_file, tls_cert, tls_key, config;
-  std::optional<std::string> memory_limit, vram_budget, retention_size;
+  std::vector<std::string> allowed_hosts;
+  EngineFlags engine;
+  QueueFlags queue;
+  std::optional<std::string> data_dir, token_file, tls_cert, tls_key, config, retention_size;
   int max_queue = 1000, max_queue_of_client = 200, retention_days = 0, stop_seconds = 30;
   std::string log_format = "text";
 };
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 // Sockets and files: as many as the system lets this process have.
 void raise_descriptor_limit() {
@@ -106,47 +101,16 @@ Expected<ServiceOptions> service_options(const ServeFlags& flags) {
   } else {
     INTAGLIO_ASSIGN(options.folder, data_folder("serve"));
   }
-  options.models = flags.models;
-  options.precision = flags.run.precision;
-  options.device = flags.run.device;
-  options.threads = flags.run.threads;
-  INTAGLIO_TRY(parse_device(flags.run.device));
-  if (flags.lora_dir) options.lora_folder = *flags.lora_dir;
+  INTAGLIO_TRY(read_engine_flags(flags.engine, options));
+  INTAGLIO_TRY(read_queue_flags(flags.queue, options));
   options.limits.queued = flags.max_queue;
   options.limits.queued_of_client = flags.max_queue_of_client;
   options.retention.seconds = flags.retention_days * kDay;
-  for (const auto& [flag, text, target] :
-       {std::tuple("--retention-size", &flags.retention_size, &options.retention.bytes),
-        std::tuple("--memory-limit", &flags.memory_limit, &options.memory_limit),
-        std::tuple("--vram-budget", &flags.vram_budget, &options.vram_budget)}) {
-    if (!*text) continue;
-    INTAGLIO_ASSIGN(*target, parse_memory(flag, **text));
+  if (flags.retention_size) {
+    INTAGLIO_ASSIGN(options.retention.bytes,
+                    parse_memory("--retention-size", *flags.retention_size));
   }
   return options;
-}
-
-class Log {
- public:
-  explicit Log(LogFormat format) : format_(format) {}
-  void request(const Request& request, int status, uint64_t bytes, double seconds) {
-    write(request_line(format_, request, status, bytes, seconds, now()));
-  }
-  void message(const std::string& level, const std::string& text) {
-    write(message_line(format_, level, text, now()));
-  }
-
- private:
-  void write(const std::string& line) {
-    std::lock_guard lock(mutex_);
-    write_text(Stream::kErr, line);
-  }
-  const LogFormat format_;
-  std::mutex mutex_;
-};
-
-std::string_view level_name(LogLevel level) {
-  if (level == LogLevel::kError) return "error";
-  return level == LogLevel::kWarning ? "warning" : "info";
 }
 
 std::string address(const ServeFlags& flags, uint16_t port) {
@@ -155,7 +119,7 @@ std::string address(const ServeFlags& flags, uint16_t port) {
                      bracket ? "[" + flags.host + "]" : flags.host, port);
 }
 
-Status serve(const ServeFlags& flags, Log& log) {
+Status serve(const ServeFlags& flags, MessageLog& log) {
   raise_descriptor_limit();
   HttpOptions http;
   INTAGLIO_TRY(read_tls(flags, http));
@@ -174,8 +138,11 @@ Status serve(const ServeFlags& flags, Log& log) {
                   HttpServer::start(http, handlers_of(site, done)));
   site.connections = [&server] { return server->connections(); };
   print(Stream::kOut, "{}\n", address(flags, server->port()));
-  log.message("info", fmt::format("draws on {}, keeps jobs and pictures in {}", jobs->device(),
-                                  options.folder.string()));
+  log.message("info", options.queue.empty()
+                          ? fmt::format("draws on {}, keeps jobs and pictures in {}",
+                                        jobs->device(), options.folder.string())
+                          : fmt::format("has jobs drawn by workers of {}; {} now",
+                                        shown_queue(options), jobs->device()));
   constexpr std::chrono::milliseconds kLook{50}, kLastAnswers{2000};
   while (!interrupted) std::this_thread::sleep_for(kLook);
   log.message("info", "stopping: finishes what is drawn; another signal ends at once");
@@ -191,13 +158,8 @@ int run_serve(CLI::App& command, ServeFlags& flags) {
       flags.config ? fs::path(*flags.config) : default_settings_file("serve.toml");
   if (const Status status = apply_settings(command, kPrefix, file); !status)
     return fail(status.error(), false);
-  Log log(flags.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
-  set_log_callback([&log](LogLevel level, std::string_view message) {
-    if (level != LogLevel::kDebug)
-      log.message(std::string(level_name(level)), std::string(message));
-  });
+  MessageLog log(flags.log_format);
   const Status status = serve(flags, log);
-  set_log_callback(nullptr);
   if (!status) return fail(status.error(), false);
   return kExitOk;
 }
@@ -224,40 +186,16 @@ void add_transport_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--tls-cert", flags.tls_cert, "Certificate chain in PEM: serves HTTPS")
       ->type_name("FILE");
   command.add_option("--tls-key", flags.tls_key, "Its private key in PEM")->type_name("FILE");
-  choose_from(command.add_option("--log-format", flags.log_format,
-                                 "Lines on stderr, one a request: text or json"),
-              {"text", "json"})
-      ->capture_default_str();
+  add_log_format_flag(command, flags.log_format);
 }
 
 void add_job_flags(CLI::App& command, ServeFlags& flags) {
-  command
-      .add_option(
-          "--model", flags.models,
-          "Model to draw with, as `generate` takes it; may be given again, the first is the "
-          "default")
-      ->type_name("NAME|DIR")
-      ->allow_extra_args(false)
-      ->capture_default_str();
-  add_precision_flag(command, flags.run.precision);
-  command
-      .add_option("--device", flags.run.device,
-                  "Where to compute: cpu, cuda, cuda:N, or auto, the first GPU if there is one")
-      ->type_name("DEVICE")
-      ->capture_default_str();
-  add_threads_flag(command, flags.run.threads);
-  command
-      .add_option("--memory-limit", flags.memory_limit,
-                  "Refuse pictures that need more; by default what is available")
-      ->type_name("SIZE");
-  command.add_option("--vram-budget", flags.vram_budget, "Memory of the GPU to work in")
-      ->type_name("SIZE");
+  add_engine_flags(command, flags.engine);
+  add_queue_flags(command, flags.queue);
   command
       .add_option("--data-dir", flags.data_dir,
                   "Folder of jobs and pictures; by default $XDG_DATA_HOME/intaglio/serve or "
                   "~/.local/share/intaglio/serve")
-      ->type_name("DIR");
-  command.add_option("--lora-dir", flags.lora_dir, "Folder of adapters that requests may name")
       ->type_name("DIR");
   limit(command.add_option("--max-queue", flags.max_queue, "Jobs that wait, in all"), 1, 1'000'000)
       ->capture_default_str();
@@ -273,11 +211,7 @@ void add_job_flags(CLI::App& command, ServeFlags& flags) {
       .add_option("--retention-size", flags.retention_size,
                   "Forget the oldest ones where pictures take more; by default they all stay")
       ->type_name("SIZE");
-  limit(command.add_option("--stop-seconds", flags.stop_seconds,
-                           "How long a signal waits for the job that is drawn before it goes back "
-                           "into the queue"),
-        0, 3600)
-      ->capture_default_str();
+  add_stop_seconds_flag(command, flags.stop_seconds);
 }
 
 }  // namespace
@@ -302,6 +236,7 @@ void add_serve(CLI::App& app, Action& action) {
       "  intaglio serve --port 8000 --model mini --lora-dir adapters/\n"
       "  intaglio serve --host 0.0.0.0 --token-file token --tls-cert cert.pem \\\n"
       "      --tls-key key.pem\n"
+      "  intaglio serve --queue redis://queue.lan --results /mnt/pictures\n"
       "  curl -s http://127.0.0.1:7860/api/jobs -d '{\"prompt\": \"a red fox\"}'");
   command->callback([flags, command, &action] {
     action = [flags, command] { return run_serve(*command, *flags); };

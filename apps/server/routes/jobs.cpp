@@ -94,6 +94,9 @@ void list(Site& site, const ExchangePtr& exchange) {
   if (std::optional<Response> refusal = read_query(exchange->request(), query))
     return exchange->respond(std::move(*refusal));
   const std::vector<Job> jobs = site.jobs.list(query);
+  const std::string& path = exchange->request().path;
+  if (jobs.empty() && !site.jobs.outage().empty())
+    return exchange->respond(refuse_missing(site, path, ""));
   Json items = Json::array();
   for (const Job& job : jobs) items.push_back(job_json(job));
   const bool more = static_cast<int64_t>(jobs.size()) == query.limit;
@@ -105,15 +108,18 @@ void list(Site& site, const ExchangePtr& exchange) {
 std::optional<Job> find_job(Site& site, const ExchangePtr& exchange, const std::string& id) {
   std::optional<Job> job;
   if (is_job_id(id)) job = site.jobs.get(id);
-  if (!job) exchange->respond(refuse(exchange->request().path, 404, "id: there is no such job"));
+  if (!job)
+    exchange->respond(refuse_missing(site, exchange->request().path, "id: there is no such job"));
   return job;
 }
 
 void remove(Site& site, const ExchangePtr& exchange, const std::string& id) {
   if (!find_job(site, exchange, id)) return;
   if (site.jobs.remove(id)) return exchange->respond({.status = 204});
-  exchange->respond(refuse(exchange->request().path, 409,
-                           "the job has not ended; cancel it first, then it can be removed"));
+  const std::string& path = exchange->request().path;
+  if (!site.jobs.outage().empty()) return exchange->respond(refuse_missing(site, path, ""));
+  exchange->respond(
+      refuse(path, 409, "the job has not ended; cancel it first, then it can be removed"));
 }
 
 void cancel(Site& site, const ExchangePtr& exchange, const std::string& id) {
@@ -121,8 +127,10 @@ void cancel(Site& site, const ExchangePtr& exchange, const std::string& id) {
   const bool cancelled = site.jobs.cancel(id);
   const std::optional<Job> job = find_job(site, exchange, id);
   if (!job) return;
-  if (!cancelled)
-    return exchange->respond(refuse(exchange->request().path, 409, "the job has ended already"));
+  const std::string& path = exchange->request().path;
+  if (!cancelled && !site.jobs.outage().empty())
+    return exchange->respond(refuse_missing(site, path, ""));
+  if (!cancelled) return exchange->respond(refuse(path, 409, "the job has ended already"));
   exchange->respond(json_response(200, job_json(*job)));
 }
 
@@ -139,7 +147,8 @@ void picture(Site& site, const ExchangePtr& exchange, const std::string& id,
     if (error == std::errc() && rest == end && index >= 0) path = site.jobs.picture(id, index);
   }
   if (path.empty())
-    return exchange->respond(refuse(exchange->request().path, 404, "there is no such picture"));
+    return exchange->respond(
+        refuse_missing(site, exchange->request().path, "there is no such picture"));
   Response response{.body = FileBody{path}};
   response.set("Content-Type", "image/png");
   response.set("Cache-Control", "private, max-age=31536000, immutable");
@@ -150,7 +159,8 @@ void events(Site& site, const ExchangePtr& exchange, const std::string& id) {
   std::shared_ptr<EventStream> stream;
   if (id.empty() || is_job_id(id)) stream = watch_jobs(site, id);
   if (!stream)
-    return exchange->respond(refuse(exchange->request().path, 404, "id: there is no such job"));
+    return exchange->respond(
+        refuse_missing(site, exchange->request().path, "id: there is no such job"));
   if (id.empty()) {
     // So that a page that connects again misses nothing.
     for (const JobState state : {JobState::kRunning, JobState::kQueued}) {

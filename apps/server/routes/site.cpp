@@ -27,6 +27,14 @@ HttpHandlers handlers_of(Site& site, decltype(HttpHandlers::done) log) {
           .done = done};
 }
 
+Response refuse_missing(const Site& site, std::string_view path, std::string_view message) {
+  const std::string outage = site.jobs.outage();
+  if (outage.empty()) return refuse(path, 404, message);
+  Response response = refuse(path, 503, outage);
+  response.set("Retry-After", "1");
+  return response;
+}
+
 std::string base_address(const Request& request) {
   const bool secure = request.tls || request.header("x-forwarded-proto") == "https";
   return (secure ? "https://" : "http://") + std::string(request.header("host"));

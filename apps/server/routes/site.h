@@ -44,6 +44,9 @@ void add_all_routes(Site& site);
 // The router and the metrics as the transport takes them; `log` besides.
 HttpHandlers handlers_of(Site& site, decltype(HttpHandlers::done) log);
 
+// 404 with `message` for what is not there; 503 where nobody can tell now whether it is.
+Response refuse_missing(const Site& site, std::string_view path, std::string_view message);
+
 // "http://127.0.0.1:7860", as the client named this server.
 std::string base_address(const Request& request);
 // The PNG of a picture; empty: it cannot be read.
