@@ -16,8 +16,8 @@ wrong() {  # MESSAGE ARGUMENTS...: exit code 2, said in our words
 commands="generate, verify, inspect, bench, tune, map, quantize, cache"
 serve=
 if "$intaglio" serve --help >out.txt 2>err.txt; then  # a build without the server has none
-  serve=serve
-  commands+=", serve"
+  serve="serve worker"
+  commands+=", serve, worker"
 fi
 commands+=", completion, manual"
 wrong "no command, expected one of $commands"
@@ -76,10 +76,15 @@ number "1 to 1048576" bench linear --m
 number "1 to 1000" tune --list --rounds
 if [ "$serve" ]; then
   for flag in --host --port --allowed-host --token-file --tls-cert --tls-key --log-format --model --precision --device --threads --memory-limit --vram-budget --data-dir --lora-dir --max-queue \
-    --max-queue-of-client --retention-days --retention-size --stop-seconds --config; do
+    --max-queue-of-client --retention-days --retention-size --stop-seconds --config --queue --results --lease-seconds; do
     wrong "$flag: expected " serve $flag ''
     wrong "$flag: expected " serve $flag
   done
+  for flag in --queue --results --lease-seconds --model --precision --device --threads --memory-limit --vram-budget --lora-dir --stop-seconds --log-format --config; do
+    wrong "$flag: expected " worker $flag ''
+    wrong "$flag: expected " worker $flag
+  done
+  number "1 to 3600" worker --lease-seconds
   number "1 to 1000000" serve --max-queue
   number "1 to 1000000" serve --max-queue-of-client
   number "1 to 1024" serve --threads
@@ -94,6 +99,15 @@ if [ "$serve" ]; then
   expect 2 "a certificate alone" serve --tls-cert x --data-dir data; stderr_has "error: --tls-cert, --tls-key: expected both or neither"
   expect 2 "no such address" serve --host no.such.host.invalid --data-dir data
   expect 2 "no size" serve --retention-size lots --data-dir data; stderr_has "--retention-size: expected a size such as 8G or 512M"
+  expect 2 "a worker without a queue" worker; stderr_has "error: --queue: missing, expected redis://HOST as \`intaglio serve\` has it"
+  for command in "serve --data-dir data" worker; do
+    # shellcheck disable=SC2086
+    expect 2 "no address of a Redis: $command" $command --queue http://localhost
+    stderr_has "error: --queue: it does not begin with redis://; expected redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"
+    # shellcheck disable=SC2086
+    expect 1 "TLS: $command" $command --queue rediss://localhost; stderr_has "this build's Redis library (hiredis) speaks no TLS"
+  done
+  expect 2 "results of no queue" serve --results x --data-dir data; stderr_has "error: --results: expected together with --queue"
   [ ! -e data ]; pass_or_fail $? "nothing was begun"
 fi
 expect 2 "steps" generate "${tiny[@]}" --prompt cat --steps 1e3; stderr_has '--steps: expected a whole number from 1 to 1000, found "1e3"'

@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""`intaglio serve --queue` and `intaglio worker`: two of each on one Redis, as on several machines.
+
+  worker_test.py INTAGLIO_BINARY
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from s3_server import Store
+
+kBinary = sys.argv[1]
+kFew = {"prompt": "an owl on a teal background", "width": 64, "height": 64, "steps": 2, "seed": 5}
+kLong = {**kFew, "steps": 200, "previews": 4}
+kPassword = "a password"
+failures = []
+
+
+def check(condition, what):
+    print(("ok: " if condition else "FAILED: ") + what, flush=True)
+    if not condition:
+        failures.append(what)
+
+
+def eventually(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Redis:
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.url = f"redis://:{kPassword.replace(' ', '%20')}@127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always",
+             "--save", "", "--requirepass", kPassword, "--logfile", "redis.log"])
+        eventually(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Process:
+    def __init__(self, folder, *words, env=None):
+        folder = Path(folder)
+        self.log = folder / f"{words[0]}-{time.monotonic_ns()}.log"
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder / "share"), "INTAGLIO_TOKEN": "", **(env or {})}
+        self.process = subprocess.Popen([kBinary, *words], stdout=subprocess.PIPE, stderr=open(self.log, "ab"), text=True, env=environment)
+        self.line = self.process.stdout.readline().strip()
+
+    def stop(self, number=signal.SIGTERM, seconds=60):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return None
+
+
+class Server(Process):
+    def __init__(self, folder, *options, env=None):
+        super().__init__(folder, "serve", "--port", "0", *options, env=env)
+        self.host = urlsplit(self.line)
+
+    def ask(self, method, path, body=None, timeout=120):
+        connection = http.client.HTTPConnection(self.host.hostname, self.host.port, timeout=timeout)
+        connection.request(method, path, json.dumps(body) if body else None)
+        response = connection.getresponse()
+        data = response.read()
+        connection.close()
+        return response.status, data
+
+    def json(self, method, path, body=None):
+        status, data = self.ask(method, path, body)
+        return status, json.loads(data) if data else None
+
+    def state(self, job):
+        return self.json("GET", f"/api/jobs/{job}")[1]["status"]
+
+
+def refused(words, env, text, what):
+    done = subprocess.run([kBinary, *words], capture_output=True, text=True, env={**os.environ, "INTAGLIO_TOKEN": "", **env}, timeout=60)
+    check(done.returncode != 0 and text in done.stderr, f"{what}: {done.stderr.strip()[:120]}")
+    check(kPassword not in done.stderr and kPassword.replace(" ", "%20") not in done.stderr, "no password in it")
+
+
+def wrong_settings(folder, redis):
+    env = {"XDG_DATA_HOME": str(folder / "share"), "XDG_CONFIG_HOME": str(folder)}
+    for command in ("serve", "worker"):
+        start = [command, *(["--port", "0"] if command == "serve" else [])]
+        refused([*start, "--queue", "redis://"], env, "--queue: ", f"{command}: an address without a host")
+        refused([*start, "--queue", redis.url.replace("redis://", "rediss://")], env, "tunnel", f"{command}: TLS")
+        refused([*start, "--queue", f"redis://:wrong@127.0.0.1:{redis.port}"], env, "WRONGPASS", f"{command}: a wrong password")
+        refused([*start, "--queue", f"redis://127.0.0.1:{redis.port}"], env, "NOAUTH", f"{command}: no password")
+        refused([*start, "--queue", redis.url, "--results", str(folder / "other")], env, "is not the place", f"{command}: a folder of its own")
+        refused([*start, "--queue", redis.url, "--results", "s3://pictures"], {**env, "AWS_ACCESS_KEY_ID": ""}, "AWS_ACCESS_KEY_ID", f"{command}: no keys")
+        refused([*start, "--queue", f"redis://127.0.0.1:{free_port()}"], env, "cannot connect", f"{command}: nothing there")
+    refused(["worker"], env, "--queue: missing", "worker: no queue")
+    refused(["serve", "--port", "0", "--results", "x"], env, "together with --queue", "serve: results without a queue")
+
+
+def shares(servers, workers, start_worker):
+    one, two = servers
+    check(eventually(lambda: one.ask("GET", "/readyz")[0] == 200), "a server is ready once there is a worker")
+    ids = [server.json("POST", "/api/jobs", kFew)[1]["id"] for server in (one, two) * 2]
+    check(all(eventually(lambda: two.state(job) == "done") for job in ids), "jobs of both servers are drawn")
+    png = one.ask("GET", f"/api/jobs/{ids[1]}/pictures/0.png")[1]
+    check(png == two.ask("GET", f"/api/jobs/{ids[0]}/pictures/0.png")[1] and png.endswith(b"IEND\xaeB`\x82"), "either server has the pictures, whole")
+    check(len(two.json("GET", "/api/jobs?status=done&q=OWL")[1]["jobs"]) == 4, "either lists and finds them")
+
+    # Events of a job drawn elsewhere, through the server that did not take it.
+    job = one.json("POST", "/api/jobs", {**kLong, "steps": 20})[1]["id"]
+    events = two.ask("GET", f"/api/jobs/{job}/events")[1].decode()
+    check(all(f"event: {kind}" in events for kind in ("state", "progress", "preview", "picture")) and '"done"' in events, "events of every kind reach the other server")
+    stream = one.ask("POST", "/v1/images/generations", {"prompt": "an owl", "size": "64x64", "steps": 8, "stream": True, "partial_images": 1})[1].decode()
+    check("partial_image" in stream and "image_generation.completed" in stream, "OpenAI's stream has a preview and the picture")
+
+    # Cancelled through the other server.
+    job = one.json("POST", "/api/jobs", kLong)[1]["id"]
+    check(eventually(lambda: two.state(job) == "running"), "a long job is drawn")
+    check(two.ask("POST", f"/api/jobs/{job}/cancel")[0] == 200 and eventually(lambda: one.state(job) == "cancelled", 10), "the other server cancels it")
+
+    # A1111's progress.
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(one.json("POST", "/sdapi/v1/txt2img", {"prompt": "an owl", "width": 64, "height": 64, "steps": 60})))
+    client.start()
+    check(eventually(lambda: one.json("GET", "/sdapi/v1/progress")[1]["progress"] > 0), "A1111's progress of a job drawn elsewhere")
+    client.join()
+    check(answers[0][0] == 200 and len(answers[0][1]["images"]) == 1, "A1111's picture")
+
+    # Killed in the midst of a picture.
+    job = one.json("POST", "/api/jobs", kLong)[1]["id"]
+    check(eventually(lambda: two.json("GET", f"/api/jobs/{job}")[1]["progress"]["fraction"] > 0.05), "a long job is under way")
+    for worker in workers:
+        worker.process.send_signal(signal.SIGSTOP)  # which draws it is not known: none goes on
+    for worker in workers:
+        worker.process.kill()
+        worker.process.wait()
+    check(two.state(job) == "running", "its worker is killed")
+    workers[:] = [start_worker(), start_worker()]
+    check(eventually(lambda: one.state(job) == "done", 180), "another draws it")
+
+    # Stopped in the midst of one.
+    job = one.json("POST", "/api/jobs", kLong)[1]["id"]
+    check(eventually(lambda: two.state(job) == "running"), "a long job is drawn again")
+    codes = [worker.stop() for worker in workers]
+    check(codes == [0, 0] and one.state(job) in ("queued", "done"), f"workers that are stopped give back what they draw: {codes}")
+    check(eventually(lambda: one.ask("GET", "/readyz")[0] == 503), "without a worker a server is not ready")
+    workers[:] = [start_worker(), start_worker()]
+    check(eventually(lambda: one.state(job) == "done", 180), "and another draws it")
+
+
+def without_redis(server, redis):
+    job = server.json("POST", "/api/jobs", kFew)[1]["id"]
+    check(eventually(lambda: server.state(job) == "done"), "a job before Redis goes")
+    redis.kill()
+    status, answer = server.json("POST", "/api/jobs", kFew)
+    check(status == 503 and "redis://127.0.0.1" in answer["error"]["message"] and kPassword not in answer["error"]["message"], "without Redis: 503 with words")
+    for path in (f"/api/jobs/{job}", "/api/jobs", f"/api/jobs/{job}/pictures/0.png", f"/api/jobs/{job}/events"):
+        check(server.ask("GET", path)[0] == 503, f"without Redis: {path} is 503, not lost")
+    check(server.ask("GET", "/readyz")[0] == 503 and server.ask("GET", "/healthz")[0] == 200, "without Redis: alive, not ready")
+    redis.start()
+    check(eventually(lambda: server.ask("GET", "/readyz")[0] == 200), "ready again by itself")
+    check(server.ask("GET", f"/api/jobs/{job}/pictures/0.png")[0] == 200, "nothing is lost")
+    status, answer = server.json("POST", "/api/jobs", kFew)
+    check(status == 201 and eventually(lambda: server.state(answer["id"]) == "done"), "and jobs are drawn again")
+
+
+def in_a_bucket(folder, redis):
+    store = Store("key", "sec/ret+", "pictures")
+    env = {"AWS_ENDPOINT_URL": store.address, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "sec/ret+", "AWS_REGION": store.region}
+    queue = ["--queue", redis.url + "/1", "--results", "s3://pictures/a/b"]
+    for change, text, what in (({"AWS_SECRET_ACCESS_KEY": "other"}, "403", "a wrong key"), ({}, "404", "no such bucket")):
+        results = queue if change else [*queue[:2], "--results", "s3://none"]
+        refused(["worker", *results], {**env, **change, "XDG_DATA_HOME": str(folder)}, text, f"S3: {what}")
+    store.wrong.clear()
+    server, worker = Server(folder, "--data-dir", str(folder / "s3"), *queue, env=env), Process(folder, "worker", *queue, env=env)
+    store.failures = 2
+    job = server.json("POST", "/api/jobs", kFew)[1]["id"]
+    check(eventually(lambda: server.state(job) == "done"), "S3: a job is drawn though the store fails twice")
+    check(f"a/b/{job}/0.1.png" in store.objects, "S3: the picture lies below the prefix")
+    status, png = server.ask("GET", f"/api/jobs/{job}/pictures/0.png")
+    check(status == 200 and png == store.objects[f"a/b/{job}/0.1.png"], "S3: the server has the picture")
+    store.objects.clear()
+    check(server.ask("GET", f"/api/jobs/{job}/pictures/0.png") == (200, png), "S3: and keeps a copy")
+    check(server.ask("DELETE", f"/api/jobs/{job}")[0] == 204, "S3: removed")
+    check(not store.wrong, f"S3: every signature was right {store.wrong[:1]}")
+    check(server.stop() == 0 and worker.stop() == 0, "S3: both end")
+
+
+def main():
+    if not shutil.which("redis-server"):
+        print("skipped: redis-server is not installed")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        redis = Redis(folder)
+        queue = ["--queue", redis.url, "--results", str(folder / "results"), "--lease-seconds", "2"]
+        start_worker = lambda: Process(folder, "worker", *queue, "--stop-seconds", "0")
+        servers = [Server(folder, "--data-dir", str(folder / f"data{i}"), *queue, "--stop-seconds", "1") for i in range(2)]
+        workers = [start_worker(), start_worker()]
+        try:
+            wrong_settings(folder, redis)
+            shares(servers, workers, start_worker)
+            without_redis(servers[0], redis)
+            in_a_bucket(folder, redis)
+            check([process.stop() for process in servers + workers] == [0] * 4, "all end with 0")
+            check(not any(kPassword in path.read_text() for path in folder.glob("*-*.log")), "no password in any log")
+        finally:
+            for process in servers + workers:
+                process.process.kill()
+            redis.kill()
+    print(f"worker_test: {len(failures)} failed")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
