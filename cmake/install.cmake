@@ -23,7 +23,7 @@ if(TARGET intaglio)
   install(FILES ${shell_folder}/_intaglio DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions COMPONENT runtime)
   install(FILES ${shell_folder}/intaglio.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d COMPONENT runtime)
   if(INTAGLIO_BUILD_SERVER)
-    install(FILES ${PROJECT_SOURCE_DIR}/packaging/intaglio.service DESTINATION lib/systemd/system COMPONENT runtime)
+    install(FILES ${PROJECT_SOURCE_DIR}/packaging/intaglio.service ${PROJECT_SOURCE_DIR}/packaging/intaglio-worker@.service DESTINATION lib/systemd/system COMPONENT runtime)
   endif()
 endif()
 install(TARGETS intaglio_shared EXPORT intaglio LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development

@@ -503,6 +503,20 @@ def schemes_table():
     return Table(["part", "scheme", "mean error", f"at most {kLinearErrorGoal}", "worst", "expected of the velocity"], rows, key=2)
 
 
+def server_load_table():
+    rows = []
+    for _, r in all_results("server_*"):
+        machines = f", {r['servers']} servers, {r['workers']} workers" if r["queue"].startswith("Redis") else ""
+        faults = f"{r['kills']} kills" if r["kills"] else "none"
+        if r["redis_dropped"]:
+            faults += f", Redis lost {r['redis_dropped']} times"
+        ended = ", ".join(f"{n} {state}" for state, n in sorted(r["ended"].items()))
+        health = f"{r['healthz_ms']['p99']:.1f} ms" if "healthz_ms" in r else ""
+        rows.append([r["queue"] + machines, f"{r['clients']} clients, {r['seconds']:.0f} s", faults, str(r["accepted"]), ended, str(len(r["problems"])),
+                     f"{r['restart_s']['most']:.2f} s", health])
+    return Table(["kept in", "load", "faults", "accepted", "ended as", "lost, doubled, broken", "slowest start", "`/healthz`, 99 of 100"], rows, key=3)
+
+
 def vocabulary_table():
     """What the bundled model can draw, for its card."""
     with open("models/mini/vocabulary.json") as file:
