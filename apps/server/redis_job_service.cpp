@@ -21,6 +21,8 @@ constexpr int64_t kForgetAtOnce = 100;
 constexpr double kFailureSeconds = 2;                           // for which a failure is told
 constexpr int64_t kSearchAtOnce = 200, kMostSearched = 10'000;  // jobs
 
+constexpr std::chrono::seconds kFirstCatchUp{5};
+
 double steady() { return system_clock().steady(); }
 
 }  // namespace
@@ -33,6 +35,9 @@ RedisJobService::RedisJobService(RedisServiceParts parts)
       RedisEvents::Handlers{.connected = [this] { return catch_up(); },
                             .heard = [this](const RedisEvent& event) { mirror_.hear(event); }});
   keeping_ = std::thread([this] { keep(); });
+  // So that it misses nothing of what it accepts.
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, kFirstCatchUp, [&] { return caught_up_; });
 }
 
 RedisJobService::~RedisJobService() { stop(std::chrono::milliseconds(0)); }
@@ -189,6 +194,9 @@ bool RedisJobService::catch_up() {
       mirror_.forget(id);
     }
   }
+  const std::lock_guard lock(mutex_);
+  caught_up_ = true;
+  changed_.notify_all();
   return true;
 }
 

@@ -70,6 +70,7 @@ class RedisJobService final : public JobService {
   mutable std::string failure_;   // why something could not be read or written last
   mutable double failed_at_ = 0;  // steady
   double next_deadline_ = 0;      // seconds from the last look on
+  bool caught_up_ = false;        // with what was there before it
   bool stopping_ = false;
 
   std::unique_ptr<RedisEvents> events_;

@@ -104,6 +104,7 @@ bool RedisWorker::draw_next() {
   running_->leased_until = asked + lease_seconds();
   running_->renew_at = asked + lease_seconds() / 3;
   load_ = running_->job.load;
+  if (stopping_) interrupt(Why::kStop);
   changed_.notify_all();
   end_drawn(lock, draw_pictures(lock));
   running_.reset();

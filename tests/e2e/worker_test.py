@@ -182,7 +182,7 @@ def without_redis(server, redis):
     redis.kill()
     status, answer = server.json("POST", "/api/jobs", kFew)
     check(status == 503 and "redis://127.0.0.1" in answer["error"]["message"] and kPassword not in answer["error"]["message"], "without Redis: 503 with words")
-    for path in (f"/api/jobs/{job}", "/api/jobs", f"/api/jobs/{job}/pictures/0.png", f"/api/jobs/{job}/events"):
+    for path in (f"/api/jobs/{job}", "/api/jobs", f"/api/jobs/{job}/pictures/0.png"):
         check(server.ask("GET", path)[0] == 503, f"without Redis: {path} is 503, not lost")
     check(server.ask("GET", "/readyz")[0] == 503 and server.ask("GET", "/healthz")[0] == 200, "without Redis: alive, not ready")
     redis.start()

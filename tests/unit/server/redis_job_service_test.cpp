@@ -119,7 +119,7 @@ TEST_F(RedisJobServiceTest, CancelsWhatWaitsAndWhatAnotherDraws) {
   while (!is_ended(one->get(running)->state)) worker.gate.look();
   EXPECT_EQ(log.wait_for_end(running).state, JobState::kCancelled);
   one->unlisten(listener);
-  EXPECT_THAT(worker.studio->drawn(), ElementsAre());
+  EXPECT_THAT(worker.studio->drawn(), ElementsAre("running"));
 }
 
 TEST_F(RedisJobServiceTest, EventsReachEveryServerInOrder) {

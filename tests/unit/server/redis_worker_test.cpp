@@ -54,6 +54,11 @@ RedisJob take_and_vanish(const RedisJobs& jobs) {
   return jobs.take("lost", "", {"a", "b"}).value().value().job;
 }
 
+// Once its lease has ended.
+void wait_for_return(const RedisJobs& jobs, const std::string& id) {
+  while (jobs.get(id).value()->job.state != JobState::kQueued) ::usleep(10'000);
+}
+
 TEST_F(RedisWorkerTest, AnotherDrawsWhatALostOneHad) {
   lease = std::chrono::milliseconds(100);
   const auto service = server();
@@ -87,7 +92,7 @@ TEST_F(RedisWorkerTest, OneThatWasClaimedMeanwhileIsFenced) {
   const RedisJobs jobs(client());
   const std::string id = submit(*service, asking_for("x"));
   const RedisJob lost = take_and_vanish(jobs);
-  wait_for_state(*service, id, JobState::kQueued);
+  wait_for_return(jobs, id);
   const RedisJob next = take_and_vanish(jobs);
   EXPECT_EQ(next.job.id, id);
   EXPECT_EQ(next.fence, lost.fence + 1);
@@ -102,7 +107,7 @@ TEST_F(RedisWorkerTest, AJobThatLosesItsWorkersFails) {
   const RedisJobs jobs(client());
   const std::string id = submit(*service, asking_for("x"));
   take_and_vanish(jobs);
-  wait_for_state(*service, id, JobState::kQueued);
+  wait_for_return(jobs, id);
   take_and_vanish(jobs);
   const Job job = end_of(*service, id);
   EXPECT_EQ(job.state, JobState::kFailed);
