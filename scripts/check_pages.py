@@ -22,6 +22,8 @@ kNotices = {
     "dnnl": "oneDNN",
     "CLI11": "CLI11",
     "SQLITE3": "SQLite",
+    "HIREDIS": "hiredis",
+    "CURL": "libcurl",
     "MICROHTTPD": "libmicrohttpd",
     "GNUTLS": "GnuTLS",
     "JPEG": "libjpeg-turbo",
