@@ -83,7 +83,8 @@ void add_worker(CLI::App& app, Action& action) {
       "environment, the environment before the file.\n"
       "\n"
       "Examples:\n"
-      "  intaglio worker --queue redis://queue.lan --results /mnt/pictures --device cuda:0\n"
+      "  intaglio worker --queue redis://queue.lan --results /mnt/pictures \\\n"
+      "      --device cuda:0\n"
       "  intaglio worker --queue redis://queue.lan --results s3://pictures/intaglio");
   command->callback([flags, command, &action] {
     action = [flags, command] { return run_worker(*command, *flags); };
