@@ -6,6 +6,7 @@ if(TARGET intaglio)
   install(TARGETS intaglio RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
   # The program looks for it beside itself: ../share/intaglio/models/mini.
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/mini DESTINATION ${CMAKE_INSTALL_DATADIR}/intaglio/models COMPONENT runtime)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/apps/intaglio/schemas DESTINATION ${CMAKE_INSTALL_DATADIR}/intaglio COMPONENT runtime)
   # The program itself writes its man pages and completions.
   set(shell_folder ${PROJECT_BINARY_DIR}/generated/shell)
   add_custom_command(OUTPUT ${shell_folder}/made DEPENDS intaglio

@@ -4,7 +4,8 @@ intaglio=$(realpath "$1")
 data=$(realpath "$2")
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 work=$(mktemp -d)
-trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+. "$here/answers.sh"
+trap 'chmod -R u+w "$work"; rm -rf "$work" "$answers"' EXIT
 cd "$work" || exit 1
 unset INTAGLIO_MODELS INTAGLIO_CPU_ISA
 failures=0
@@ -19,7 +20,7 @@ pass_or_fail() {  # condition's status, what
     sed 's/^/    stderr: /' err.txt | head -10
   fi
 }
-run() { "$intaglio" "$@" >out.txt 2>err.txt </dev/null; status=$?; }
+run() { "$intaglio" "$@" >out.txt 2>err.txt </dev/null; status=$?; answered out.txt "$@"; }
 expect() {  # exit code, what, arguments...
   local code=$1 what=$2
   shift 2
@@ -69,6 +70,7 @@ tiny=(--model "$data/tiny")
 small=("${tiny[@]}" --size 64x64 --steps 2)
 
 finish() {
+  check_answers || failures=$((failures + 1))
   echo "$checks checks, $failures failed"
   [ "$failures" -eq 0 ]
 }

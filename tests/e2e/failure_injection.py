@@ -10,7 +10,6 @@ refused at the first call from each place (a stack of five callers), and of thos
 
 import argparse
 import concurrent.futures
-import json
 import os
 import pathlib
 import re
@@ -18,6 +17,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+import answers
 
 TIMEOUT_S = 60
 CLASSES = ["alloc", "gone", "mmap", "open", "read", "write", "fsync", "rename", "link", "thread"]
@@ -102,10 +103,8 @@ def judge(scenario, kind, code, out, err, files):
         if missing:
             return "silent", f"exit 0 without {', '.join(missing)}: {err[-300:]}"
         if "--json" in scenario.arguments:
-            try:
-                json.loads(out)
-            except ValueError:
-                return "silent", f"exit 0 with broken JSON: {out[-100:]}"
+            if problem := answers.wrong_text(scenario.arguments, out):
+                return "silent", f"exit 0 with another answer than its schema allows: {problem}"
         return "ok", ""
     if code != 1:
         return "silent", f"exit {code}, expected 0 or 1: {err[-300:]}"

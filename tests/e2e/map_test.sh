@@ -5,7 +5,8 @@ set -u
 intaglio=$(realpath "$1")
 source=$(realpath "$2")
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. "$(dirname "$(realpath "$0")")/answers.sh"
+trap 'rm -rf "$work" "$answers"' EXIT
 cd "$work" || exit 1
 export XDG_CACHE_HOME=$work/cache
 failures=0
@@ -23,6 +24,7 @@ expect() {  # exit code, arguments...
   shift
   "$intaglio" "$@" >out.txt 2>err.txt </dev/null
   local status=$?
+  answered out.txt "$@"
   [ $status -eq "$code" ]
   check $? "$*: exit code $status, expected $code"
 }
@@ -67,5 +69,6 @@ expect 0 bench image --device cpu --model synthetic:mini --size 64x64,96x64 --te
 [ "$(grep -c '"planned_bytes"' image.json)" -eq 4 ]
 check $? "a result for each size and length"
 
+check_answers || failures=$((failures + 1))
 echo "$checks checks, $failures failed"
 [ $failures -eq 0 ]

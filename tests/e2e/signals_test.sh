@@ -30,6 +30,7 @@ for signal in INT:130 TERM:143 HUP:129; do
   ends_with "${signal#*:}" "SIG${signal%:*}"
   stdout_has '"status": "cancelled"'
   stderr_has "cancelled"
+  answered out.txt "${draw[@]:1}" --json
 done
 
 # The second ends it at once; signals that no one handles leave nothing either.
@@ -92,6 +93,7 @@ kill -INT $pid
 wait $pid; [ $? -eq 130 ]; pass_or_fail $? "a cancelled --count"
 stdout_has '"status": "cancelled"'
 stdout_has '"asked_pictures": 500'
+answered out.txt generate --count 500 --json
 python3 - <<'CHECK'
 import json, os
 run = json.load(open("out.txt"))

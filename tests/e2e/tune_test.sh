@@ -5,7 +5,8 @@ set -u
 intaglio=$(realpath "$1")
 source=$(realpath "$2")
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. "$(dirname "$(realpath "$0")")/answers.sh"
+trap 'rm -rf "$work" "$answers"' EXIT
 cd "$work" || exit 1
 export XDG_CACHE_HOME=$work/cache
 failures=0
@@ -23,6 +24,7 @@ expect() {  # exit code, text in stdout or stderr, arguments...
   shift 2
   "$intaglio" tune "$@" >out.txt 2>err.txt </dev/null
   local status=$?
+  answered out.txt tune "$@"
   [ "$status" -eq "$code" ]
   check $? "tune $*: exit code $status, expected $code"
   grep -qF -- "$text" out.txt err.txt
@@ -81,5 +83,6 @@ echo "junk" >"$(ls "$XDG_CACHE_HOME"/intaglio/tuning/card_a*.json)"
 expect 0 "warning: ignored" --list "${far[@]}"
 expect 0 "moved to" --import a.json "${far[@]}"
 
+check_answers || failures=$((failures + 1))
 echo "$checks checks, $failures failures"
 [ "$failures" -eq 0 ]

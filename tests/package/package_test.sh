@@ -35,6 +35,7 @@ case $case in
     [ "$(head -c 4 owl.png | tail -c 3)" = PNG ]
     for file in LICENSE NOTICE THIRD_PARTY_NOTICES.md; do cmp "$tree/$file" "$prefix/share/doc/intaglio/$file"; done
     diff -r "$tree/models/mini" "$prefix/share/intaglio/models/mini"
+    diff -r "$tree/apps/intaglio/schemas" "$prefix/share/intaglio/schemas"
     ;;
   cmake_package)
     install_and_move
