@@ -10,6 +10,7 @@
 #include <limits>
 #include <set>
 
+#include "io/json_config.h"
 #include "io/printable.h"
 #include "server/refusal.h"
 
@@ -159,26 +160,11 @@ Accepted<JobRequest::Lora> read_lora(const Json& json, size_t index) {
   return lora;
 }
 
-// Brackets that are open at once; of what is no JSON, anything.
-int depth_of(std::string_view body) {
-  int depth = 0, deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < body.size(); ++i) {
-    const char c = body[i];
-    if (in_string && c == '\\') ++i;
-    if (c == '"') in_string = !in_string;
-    if (in_string) continue;
-    if (c == '[' || c == '{') deepest = std::max(deepest, ++depth);
-    if (c == ']' || c == '}') --depth;
-  }
-  return deepest;
-}
-
 // The object of `body`; names that are there twice are refused.
 Accepted<Json> read_object(std::string_view body) {
   std::vector<std::set<std::string>> names;
   std::string twice;
-  if (depth_of(body) > kMostDepth) return invalid("", "the body: nested too deep");
+  if (json_depth(body) > kMostDepth) return invalid("", "the body: nested too deep");
   const auto watch = [&](int, Json::parse_event_t event, Json& value) {
     if (event == Json::parse_event_t::object_start) names.emplace_back();
     if (event == Json::parse_event_t::object_end) names.pop_back();
@@ -210,6 +196,12 @@ Json bare_progress_json(const JobProgress& p) {
 }
 
 }  // namespace
+
+Json parse_request_json(std::string_view text) {
+  if (json_depth(text) > kMostDepth || text.find('\0') != std::string_view::npos)
+    return Json(Json::value_t::discarded);
+  return Json::parse(text, nullptr, false);
+}
 
 Json time_json(double seconds) {
   if (seconds == 0) return nullptr;

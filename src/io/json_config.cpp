@@ -19,27 +19,6 @@ constexpr size_t kMaxJsonBytes = size_t{1} << 28;
 // size.
 constexpr int kMaxJsonDepth = 100;
 
-// Deepest nesting of brackets outside strings; an upper bound for valid JSON, and invalid JSON
-// fails in the parser.
-int json_depth(std::string_view text) {
-  int depth = 0, deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
 // Where the byte with the number `byte`, counted from 1, lies for people.
 std::string place_in(std::string_view text, size_t byte) {
   const std::string_view before = text.substr(0, byte > 0 ? byte - 1 : 0);
@@ -72,6 +51,25 @@ Expected<JsonConfig> JsonConfig::open(const std::filesystem::path& path) {
     INTAGLIO_ASSIGN(const std::string text, read_file(path, kMaxJsonBytes));
     return parse(text, path.string());
   });
+}
+
+int json_depth(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
 }
 
 Expected<nlohmann::json> parse_json(std::string_view text, const std::string& name) {

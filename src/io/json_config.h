@@ -14,6 +14,10 @@
 
 namespace intaglio {
 
+// Deepest nesting of brackets outside strings; an upper bound for valid JSON, and invalid JSON
+// fails in the parser.
+int json_depth(std::string_view text);
+
 // Any JSON value, nested at most 100 deep; kBadFormat naming `name` and the place of the mistake.
 Expected<nlohmann::json> parse_json(std::string_view text, const std::string& name);
 

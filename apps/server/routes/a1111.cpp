@@ -14,9 +14,23 @@ using ExchangePtr = std::shared_ptr<Exchange>;
 // What these clients expect the server to remember: the model they chose, their job.
 struct State {
   std::mutex mutex;
-  std::string model;  // empty: the first
-  std::string job;    // the one under way; empty: none
+  std::string model;                         // empty: the first
+  std::string job;                           // the one under way; empty: none
+  std::shared_ptr<const std::string> image;  // its last preview, a PNG; nullptr: none yet
 };
+
+constexpr int kPreviews = 4;  // of a picture, as the page asks for
+
+// As this API's own server reads a flag of a query.
+bool is_set(const Request& request, const std::string& name) {
+  const auto found = request.query.find(name);
+  if (found == request.query.end()) return false;
+  std::string value = found->second;
+  for (char& c : value)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  return value == "true" || value == "1" || value == "yes" || value == "on" || value == "t" ||
+         value == "y";
+}
 
 Response failure(std::string_view path, const std::optional<Job>& job) {
   if (job && job->error) return refuse(path, 500, job->error->message, "", job->error->code);
@@ -57,24 +71,34 @@ void draw(Site& site, State& state, const ExchangePtr& exchange) {
     std::lock_guard lock(state.mutex);
     model = state.model;
   }
-  const Accepted<JobRequest> wanted = parse_a1111_request(request.body, site.jobs.models(), model);
+  Accepted<JobRequest> wanted = parse_a1111_request(request.body, site.jobs.models(), model);
   if (!wanted) return exchange->respond(refuse(request.path, wanted.error()));
+  wanted->previews = kPreviews;
   const Accepted<Job> job = site.jobs.submit(*wanted, request.peer);
   if (!job) return exchange->respond(refuse(request.path, job.error()));
   {
     std::lock_guard lock(state.mutex);
     state.job = job->id;
+    state.image = nullptr;
   }
   cancel_if_gone(site, *exchange, job->id);
-  await_job(site, job->id, [&site, &state, exchange](const std::optional<Job>& ended) {
+  const auto done = [&site, &state, exchange](const std::optional<Job>& ended) {
     if (ended) {
       std::lock_guard lock(state.mutex);
-      if (state.job == ended->id) state.job.clear();
+      if (state.job == ended->id) {
+        state.job.clear();
+        state.image = nullptr;
+      }
     }
     if (!ended || ended->state != JobState::kDone)
       return exchange->respond(failure(exchange->request().path, ended));
     exchange->respond(json_response(200, pictures_json(site, *ended)));
-  });
+  };
+  await_job(site, job->id, done,
+            [&state](const Job& drawn, const std::shared_ptr<const std::string>& png) {
+              std::lock_guard lock(state.mutex);
+              if (state.job == drawn.id) state.image = png;
+            });
 }
 
 std::optional<Job> job_under_way(Site& site, State& state) {
@@ -90,6 +114,11 @@ void progress(Site& site, State& state, const ExchangePtr& exchange) {
   const std::optional<Job> job = job_under_way(site, state);
   const JobProgress progress = job ? job->progress : JobProgress();
   const int64_t count = job ? job->request.count : 0;
+  std::shared_ptr<const std::string> image;
+  if (job && !is_set(exchange->request(), "skip_current_image")) {
+    std::lock_guard lock(state.mutex);
+    if (state.job == job->id) image = state.image;
+  }
   exchange->respond(
       json_response(200, {{"progress", progress.fraction},
                           {"eta_relative", progress.seconds_left.value_or(0)},
@@ -103,7 +132,7 @@ void progress(Site& site, State& state, const ExchangePtr& exchange) {
                             {"job_no", progress.picture},
                             {"sampling_step", progress.step},
                             {"sampling_steps", progress.steps}}},
-                          {"current_image", nullptr},
+                          {"current_image", image ? Json(base64(*image)) : Json(nullptr)},
                           {"textinfo", job && job->state == JobState::kQueued
                                            ? Json(fmt::format("in the queue: {}", job->position))
                                            : Json(nullptr)}}));
@@ -121,7 +150,7 @@ Json options_json(Site& site, State& state) {
 
 void set_options(Site& site, State& state, const ExchangePtr& exchange) {
   const Request& request = exchange->request();
-  const Json body = Json::parse(request.body, nullptr, false);
+  const Json body = parse_request_json(request.body);
   if (!body.is_object())
     return exchange->respond(refuse(request.path, 422, "the body: expected a JSON object"));
   if (const auto model = body.find("sd_model_checkpoint");
@@ -161,7 +190,7 @@ Json loras_json(const Site& site) {
 
 void read_info(const ExchangePtr& exchange) {
   const Request& request = exchange->request();
-  const Json body = Json::parse(request.body, nullptr, false);
+  const Json body = parse_request_json(request.body);
   const auto image = body.is_object() ? body.find("image") : body.end();
   if (!body.is_object() || image == body.end() || !image->is_string())
     return exchange->respond(refuse(request.path, 422, "image: expected a PNG in base64"));

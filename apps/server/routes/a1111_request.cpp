@@ -21,7 +21,7 @@ Json take_loras(std::string& prompt) {
     const std::string tag = prompt.substr(at + kLoraTag.size(), end - at - kLoraTag.size());
     const size_t colon = tag.find(':');
     const Json strength =
-        colon == std::string::npos ? Json(1.0) : Json::parse(tag.substr(colon + 1), nullptr, false);
+        colon == std::string::npos ? Json(1.0) : parse_request_json(tag.substr(colon + 1));
     list.push_back({{"name", tag.substr(0, colon)},
                     {"strength", strength.is_number() ? strength : Json(1.0)}});
     prompt.erase(at, end + 1 - at);
@@ -92,7 +92,7 @@ std::optional<std::string> a1111_model(std::string_view title,
 Accepted<JobRequest> parse_a1111_request(std::string_view text,
                                          const std::vector<ServedModel>& models,
                                          const std::string& chosen) {
-  const Json body = Json::parse(text, nullptr, false);
+  const Json body = parse_request_json(text);
   if (!body.is_object())
     return invalid("", "the body: expected a JSON object with \"prompt\", in UTF-8");
   if (models.empty()) return invalid("", "this server has no model");

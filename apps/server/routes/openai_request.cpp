@@ -65,9 +65,8 @@ Json loras_of(const Json& value) {
     }
     const auto text = item.get<std::string>();
     const size_t colon = text.rfind(':');
-    const Json strength = colon == std::string::npos
-                              ? Json(1.0)
-                              : Json::parse(text.substr(colon + 1), nullptr, false);
+    const Json strength =
+        colon == std::string::npos ? Json(1.0) : parse_request_json(text.substr(colon + 1));
     if (strength.is_number()) {
       list.push_back({{"name", text.substr(0, colon)}, {"strength", strength}});
     } else {
@@ -155,7 +154,7 @@ bool is_openai_model(std::string_view name) {
 
 Accepted<OpenAiRequest> parse_openai_request(std::string_view text,
                                              const std::vector<ServedModel>& models) {
-  const Json body = Json::parse(text, nullptr, false);
+  const Json body = parse_request_json(text);
   if (!body.is_object())
     return invalid("", "the body: expected a JSON object with \"prompt\", in UTF-8");
   OpenAiRequest request;

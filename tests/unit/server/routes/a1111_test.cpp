@@ -107,6 +107,53 @@ TEST_F(A1111Routes, AClientsSequence) {
   EXPECT_EQ(json_of(read)["info"], "a cat\nSteps: 4");
 }
 
+TEST_F(A1111Routes, ProgressHasTheLastPreview) {
+  start();
+  const auto image = [&](std::string_view query = "") {
+    return json_of(ask(fmt::format("GET /sdapi/v1/progress{}", query)))["current_image"];
+  };
+  EXPECT_EQ(image(), nullptr);
+  const std::string answer =
+      ask_and("POST /sdapi/v1/txt2img", R"({"prompt": "a cat"})", [&](const std::string& id) {
+        EXPECT_EQ(jobs_.get(id)->request.previews, 4);
+        EXPECT_EQ(image(), nullptr);
+        ASSERT_TRUE(eventually([&] { return jobs_.listeners() > 0; }));
+        for (const std::string png : {"first", "second"}) {
+          jobs_.preview(id, png);
+          EXPECT_TRUE(eventually([&] { return image() == base64(png); })) << png;
+        }
+        EXPECT_EQ(image("?skip_current_image=true"), nullptr);
+        EXPECT_EQ(image("?skip_current_image=False"), base64("second"));
+        jobs_.finish(id);
+      });
+  EXPECT_EQ(status_of(answer), 200);
+  EXPECT_EQ(image(), nullptr);
+  // The next job does not begin with the picture of the last.
+  ask_and("POST /sdapi/v1/txt2img", R"({"prompt": "a dog"})", [&](const std::string& id) {
+    EXPECT_EQ(image(), nullptr);
+    jobs_.finish(id);
+  });
+}
+
+TEST_F(A1111Routes, DeepJsonIsRefusedWithoutHarm) {
+  start();
+  const std::string deep = std::string(400000, '[') + std::string(400000, ']');
+  for (const auto& [line, field] :
+       {std::pair("POST /sdapi/v1/txt2img", "negative_prompt"),
+        std::pair("POST /sdapi/v1/txt2img", "prompt"), std::pair("POST /sdapi/v1/options", "x"),
+        std::pair("POST /sdapi/v1/png-info", "image"),
+        std::pair("POST /v1/images/generations", "prompt"),
+        std::pair("POST /v1/images/generations", "n")}) {
+    const int status = status_of(ask(line, fmt::format(R"({{"{}": {}}})", field, deep)));
+    EXPECT_TRUE(status == 400 || status == 422) << line << " " << field << ": " << status;
+  }
+  // Of a prompt's adapter the strength is JSON, too.
+  const auto request = parse_a1111_request(Json{{"prompt", "a<lora:style:" + deep + ">b"}}.dump(),
+                                           jobs_.models(), "");
+  ASSERT_TRUE(request);
+  EXPECT_EQ(request->loras[0].strength, 1.0f);
+}
+
 TEST_F(A1111Routes, InterruptCancelsTheJob) {
   start();
   const std::string answer =
