@@ -9,6 +9,7 @@ cmake -G Ninja -S . -B "$build" -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_BUILD_TY
 cmake --build "$build" -j "$(nproc)"
 for source in tests/fuzz/fuzz_*.cpp; do
   target=$(basename "$source" .cpp)
+  [ -x "$build/bin/$target" ] || { echo "fuzz: $target is left out: this build has no server"; continue; }
   mkdir -p "$build/found/$target"
   dictionary=()
   case "$target" in *json*) dictionary=(-dict=tests/fuzz/json.dict) ;; esac

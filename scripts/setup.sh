@@ -4,7 +4,7 @@ set -euo pipefail
 
 build_packages=(g++ cmake ninja-build pkg-config nlohmann-json3-dev libcli11-dev libfmt-dev libexpected-dev libutf8proc-dev libpng-dev
   libxxhash-dev libsqlite3-dev libhiredis-dev libcurl4-gnutls-dev libmicrohttpd-dev libgnutls28-dev libjpeg-dev libwebp-dev libdnnl-dev opencl-headers ocl-icd-opencl-dev)
-test_packages=(ccache libgtest-dev libgmock-dev libpcre2-dev clang-format-14 clang-tidy-14 clang-14 libclang-rt-14-dev python3 python3-jsonschema python3-pytest redis-server)
+test_packages=(ccache libgtest-dev libgmock-dev libpcre2-dev clang-format-14 clang-tidy-14 clang-14 libclang-rt-14-dev python3 python3-jsonschema python3-pytest redis-server curl openssl)
 
 packages=("${build_packages[@]}")
 case "${1:-build}" in
