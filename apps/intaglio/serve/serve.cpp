@@ -16,7 +16,9 @@
 #include "serve/engine_flags.h"
 #include "serve/message_log.h"
 #include "serve/serve_settings.h"
+#include "server/clock.h"
 #include "server/routes/site.h"
+#include "server/tls_files.h"
 
 namespace intaglio::cli {
 namespace {
@@ -90,7 +92,8 @@ Status read_tls(const ServeFlags& flags, HttpOptions& options) {
   if (!flags.tls_cert) return {};
   INTAGLIO_ASSIGN(options.tls_certificate, read_file(*flags.tls_cert, kMaxSecret));
   INTAGLIO_ASSIGN(options.tls_key, read_file(*flags.tls_key, kMaxSecret));
-  return {};
+  return check_tls_files({.name = *flags.tls_cert, .pem = options.tls_certificate},
+                         {.name = *flags.tls_key, .pem = options.tls_key}, system_clock().utc());
 }
 
 Expected<ServiceOptions> service_options(const ServeFlags& flags) {
@@ -237,7 +240,7 @@ void add_serve(CLI::App& app, Action& action) {
       "  intaglio serve --host 0.0.0.0 --token-file token --tls-cert cert.pem \\\n"
       "      --tls-key key.pem\n"
       "  intaglio serve --queue redis://queue.lan --results /mnt/pictures\n"
-      "  curl -s http://127.0.0.1:7860/api/jobs -d '{\"prompt\": \"a red fox\"}'");
+      "  curl -s http://127.0.0.1:7860/api/jobs --json '{\"prompt\": \"a red fox\"}'");
   command->callback([flags, command, &action] {
     action = [flags, command] { return run_serve(*command, *flags); };
   });
