@@ -548,6 +548,27 @@ def headline_table():
     return Table(["", "Intaglio int8", "bf16", "int8 weights widened to bf16"], rows)
 
 
+def server_abuse_table():
+    """What was thrown at the server, and what it cost others."""
+    if not glob.glob("bench/results/server_abuse.json"):
+        return Table(["", "sent", "answered", "crashes, reports, leaks"], [])
+    r = read("server_abuse")
+    fuzz, idle, slow = r["fuzz"], r["connections"]["idle"], r["connections"]["slow"]
+    answers = ", ".join(f"{count:,} {name}" for name, count in fuzz["answers"].items())
+    bad = lambda part: str(part["crashes"] + part["sanitizer_reports"])
+    rows = [[f"garbled HTTP, {fuzz['seconds']:.0f} s, ASan and UBSan", f"{fuzz['requests']:,} requests on {fuzz['connections']:,} connections", answers, bad(fuzz)]]
+    for t in r["targets"]:
+        rows.append([f"`fuzz_{t['target']}`, {t['seconds']} s, ASan and UBSan", f"{t['inputs']:,} inputs", f"{t['edges']:,} edges", str(t["crashes"])])
+    for t in r.get("thread_sanitizer", []):
+        rows.append([f"{t['what']}, ThreadSanitizer", t["sent"], t["answered"], str(t["reports"])])
+    health = lambda part: f"/healthz p50 {part['healthz']['p50_ms']:.1f} ms, p99 {part['healthz']['p99_ms']:.1f} ms"
+    alone = health({"healthz": r["connections"]["alone"]})
+    rows.append(["nothing beside", "", alone, ""])
+    rows.append([f"{idle['connections']:,} idle connections", f"{idle['bytes_a_connection'] / 1000:.0f} kB each", health(idle), "0"])
+    rows.append([f"{slow['connections']:,} that trickle headers", f"all closed after {slow['all_closed_s']:.0f} s", health(slow), "0"])
+    return Table(["", "sent, held", "answered", "crashes, reports"], rows)
+
+
 kPages = ("README.md", "docs/**/*.md", "models/*/README.md", "bindings/*/README.md")
 kTables = {name.removesuffix("_table"): make for name, make in list(globals().items()) if name.endswith("_table")}
 
