@@ -11,6 +11,7 @@ TEST(PercentDecoded, DecodesEscapesOfEitherCase) {
   EXPECT_EQ(percent_decoded("a%20b%2fc%2Fd"), "a b/c/d");
   EXPECT_EQ(percent_decoded("%c3%A4"), "\xc3\xa4");
   EXPECT_EQ(percent_decoded(""), "");
+  EXPECT_EQ(percent_decoded(std::string_view("a\0b", 3)), std::nullopt);
 }
 
 TEST(PercentDecoded, RefusesBrokenEscapesNulsAndWhatIsNoUtf8) {
