@@ -505,7 +505,7 @@ def schemes_table():
 
 def server_load_table():
     rows = []
-    for _, r in all_results("server_*"):
+    for _, r in [*all_results("server_kills_*"), *all_results("server_load")]:
         machines = f", {r['servers']} servers, {r['workers']} workers" if r["queue"].startswith("Redis") else ""
         faults = f"{r['kills']} kills" if r["kills"] else "none"
         if r["redis_dropped"]:
