@@ -147,12 +147,13 @@ def shares(servers, workers, start_worker):
     check(two.ask("POST", f"/api/jobs/{job}/cancel")[0] == 200 and eventually(lambda: one.state(job) == "cancelled", 10), "the other server cancels it")
 
     # A1111's progress.
-    answers = []
-    client = threading.Thread(target=lambda: answers.append(one.json("POST", "/sdapi/v1/txt2img", {"prompt": "an owl", "width": 64, "height": 64, "steps": 60})))
+    drawn = []
+    client = threading.Thread(target=lambda: drawn.append(one.json("POST", "/sdapi/v1/txt2img", {"prompt": "an owl", "width": 64, "height": 64, "steps": 60})))
     client.start()
     check(eventually(lambda: one.json("GET", "/sdapi/v1/progress")[1]["progress"] > 0), "A1111's progress of a job drawn elsewhere")
+    check(eventually(lambda: one.json("GET", "/sdapi/v1/progress")[1]["current_image"]), "and a preview of it")
     client.join()
-    check(answers[0][0] == 200 and len(answers[0][1]["images"]) == 1, "A1111's picture")
+    check(drawn[0][0] == 200 and len(drawn[0][1]["images"]) == 1, "A1111's picture")
 
     # Killed in the midst of a picture.
     job = one.json("POST", "/api/jobs", kLong)[1]["id"]
