@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import answers
 from s3_server import Store
 
 kBinary = sys.argv[1]
@@ -177,6 +178,13 @@ def shares(servers, workers, start_worker):
     check(eventually(lambda: one.state(job) == "done", 180), "and another draws it")
 
 
+def log_is_as_described(process):
+    """Its lines, with --log-format json, are those of serve.schema.json."""
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    wrong = [problem for line in lines if (problem := answers.wrong("serve", line))]
+    check(len(lines) >= 3 and not wrong, f"{len(lines)} lines of the log, {wrong[:1]}")
+
+
 def without_redis(server, redis):
     job = server.json("POST", "/api/jobs", kFew)[1]["id"]
     check(eventually(lambda: server.state(job) == "done"), "a job before Redis goes")
@@ -222,7 +230,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         redis = Redis(folder)
-        queue = ["--queue", redis.url, "--results", str(folder / "results"), "--lease-seconds", "2"]
+        queue = ["--queue", redis.url, "--results", str(folder / "results"), "--lease-seconds", "2", "--log-format", "json"]
         start_worker = lambda: Process(folder, "worker", *queue, "--stop-seconds", "0")
         servers = [Server(folder, "--data-dir", str(folder / f"data{i}"), *queue, "--stop-seconds", "1") for i in range(2)]
         workers = [start_worker(), start_worker()]
@@ -232,6 +240,8 @@ def main():
             without_redis(servers[0], redis)
             in_a_bucket(folder, redis)
             check([process.stop() for process in servers + workers] == [0] * 4, "all end with 0")
+            for process in servers + workers:
+                log_is_as_described(process)
             check(not any(kPassword in path.read_text() for path in folder.glob("*-*.log")), "no password in any log")
         finally:
             for process in servers + workers:
