@@ -68,7 +68,7 @@ def main():
     failed = 0
     files = sorted(folder.glob("*.arguments"))
     for file in files:
-        arguments = file.read_text().splitlines()
+        arguments = file.read_text(errors="replace").splitlines()  # any bytes may be a name
         if problem := wrong_text(arguments, file.with_suffix(".json").read_text()):
             failed += 1
             print(f"FAIL: {' '.join(arguments)}: {problem}")
