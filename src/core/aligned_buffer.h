@@ -19,14 +19,10 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
 
-  // Uninitialised memory of `bytes` bytes; kOutOfMemory if the system refuses.
-  static Expected<AlignedBuffer> allocate(size_t bytes) {
-    if (bytes == 0) return AlignedBuffer{};
-    void* data = std::aligned_alloc(kCacheLine, align_up(bytes, kCacheLine));
-    if (data == nullptr)
-      return make_error(ErrorCode::kOutOfMemory, "the system refused {} bytes of memory", bytes);
-    return adopt(data, bytes, std::free);
-  }
+  // Uninitialised memory of `bytes` bytes, on huge pages where it fills some and the system has
+  // them: a page of 4 KiB costs a fault, and a weight's matrix has thousands. kOutOfMemory if the
+  // system refuses.
+  static Expected<AlignedBuffer> allocate(size_t bytes);
 
   // Takes over memory of another kind; `release` frees it.
   static AlignedBuffer adopt(void* data, size_t bytes, void (*release)(void*)) {
