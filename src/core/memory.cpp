@@ -4,6 +4,7 @@
 
 #if defined(INTAGLIO_HAS_CUDA)
 #include "core/cuda/device_memory.h"
+#include "core/cuda/staged_copy.h"
 #endif
 
 namespace intaglio {
@@ -17,6 +18,8 @@ Expected<AlignedBuffer> allocate(const Context& context, size_t bytes) {
 
 Status copy_in(const Context& context, void* target, const void* host, size_t bytes) {
 #if defined(INTAGLIO_HAS_CUDA)
+  if (context.gpu != nullptr && bytes >= cuda::kStagedCopyBytes)
+    return cuda::copy_staged(context, target, host, bytes);
   if (context.gpu != nullptr) return cuda::copy_to_device(target, host, bytes, context.stream);
 #endif
   return copy_inside(context, target, host, bytes);

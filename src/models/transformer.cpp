@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "core/large_copies.h"
 #include "core/memory.h"
 #include "models/parts/packed_modules.h"
 
@@ -86,6 +87,7 @@ Status Transformer::load(const Context& context, TensorSource& source) {
   // comes at once.
   INTAGLIO_TRY(source.check(tensor_shapes()));
   INTAGLIO_TRY(match_adapters());
+  const LargeCopies copies(context);
   keep_alive_ = source.keep_alive();
   INTAGLIO_TRY(choose_streamed_layers(context));
   weight_bytes_ = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/finite.h"
+#include "core/large_copies.h"
 #include "core/memory.h"
 #include "core/pace.h"
 #include "models/parts/block_buffers.h"
@@ -201,6 +202,7 @@ Expected<TextEncoder> TextEncoder::describe(const Context& context, const TextEn
 Status TextEncoder::read_weights(const Context& context, std::shared_ptr<TensorSource> source,
                                  uint64_t weight_budget) {
   INTAGLIO_TRY(source->check(text_encoder_tensor_shapes(config_, prefix_)));
+  const LargeCopies copies(context);
   keep_alive_ = source->keep_alive();
   source_ = std::move(source);
   const std::vector<uint64_t> bytes = text_encoder_weights(config_, selection_).layer_bytes;
