@@ -25,6 +25,7 @@ struct RowKernels {
   float (*smooth_bf16)(const uint16_t*, const float*, int64_t, int8_t*);
   float (*rotate_f32)(const float*, int64_t, int64_t, int8_t*);
   float (*rotate_bf16)(const uint16_t*, int64_t, int64_t, int8_t*);
+  void (*map_bytes)(const uint8_t*, const int8_t*, int64_t, int8_t*);
 };
 
 template <typename T>
@@ -32,9 +33,28 @@ const T* row_of(const QuantizeRowsArgs& args, int64_t r) {
   return static_cast<const T*>(args.x) + r * args.ldx;
 }
 
+// A row has at most 128 magnitudes, so that these alone are quantized: the row of floats that has
+// each of them once has the same largest one, hence the same factor, and gives each its q.
+template <const RowKernels& kKernels>
+float quantize_e4m3_row(const uint8_t* x, float scale, int64_t cols, int8_t* q) {
+  uint8_t most = 0;
+  for (int64_t c = 0; c < cols; ++c) most = std::max<uint8_t>(most, x[c] & 0x7F);
+  uint8_t codes[kE4m3Magnitudes] = {};
+  for (int i = 0; i <= most; ++i) codes[i] = static_cast<uint8_t>(i);
+  float values[kE4m3Magnitudes];
+  convert_to_f32(codes, DType::kF8E4M3, values, kE4m3Magnitudes);
+  for (float& value : values) value *= scale;
+  int8_t table[kE4m3Magnitudes];
+  const float row_scale = kKernels.f32(values, kE4m3Magnitudes, table);
+  kKernels.map_bytes(x, table, cols, q);
+  return row_scale;
+}
+
 template <const RowKernels& kKernels>
 float quantize_row(const QuantizeRowsDesc& desc, const QuantizeRowsArgs& args, int64_t r) {
   int8_t* const q = args.q + r * args.cols;
+  if (desc.input == DType::kF8E4M3)
+    return quantize_e4m3_row<kKernels>(row_of<uint8_t>(args, r), args.x_scale[r], args.cols, q);
   const bool is_f32 = desc.input == DType::kF32;
   if (desc.rotation.kind == RotationKind::kConvRot) {
     const int64_t group = desc.rotation.group;
@@ -60,34 +80,50 @@ Status run(const Context& context, const QuantizeRowsDesc& desc, const QuantizeR
   return {};
 }
 
-constexpr RowKernels kRef{ref_quantize_row_f32,        ref_quantize_row_bf16,
-                          ref_smooth_quantize_row_f32, ref_smooth_quantize_row_bf16,
-                          ref_rotate_quantize_row_f32, ref_rotate_quantize_row_bf16};
+constexpr RowKernels kRef{ref_quantize_row_f32,
+                          ref_quantize_row_bf16,
+                          ref_smooth_quantize_row_f32,
+                          ref_smooth_quantize_row_bf16,
+                          ref_rotate_quantize_row_f32,
+                          ref_rotate_quantize_row_bf16,
+                          ref_map_bytes};
 
-Refusal refuse_dtype(DType input) {
-  return input == DType::kF32 || input == DType::kBF16 ? nullptr : "the input must be F32 or BF16";
+Refusal refuse(const QuantizeRowsDesc& desc) {
+  if (desc.input == DType::kF8E4M3) {
+    const bool plain = desc.rotation.kind == RotationKind::kNone && !desc.smooth;
+    return plain ? nullptr : "F8_E4M3 rows are neither rotated nor smoothed";
+  }
+  return desc.input == DType::kF32 || desc.input == DType::kBF16
+             ? nullptr
+             : "the input must be F32, BF16 or F8_E4M3";
 }
 
 #if defined(INTAGLIO_X86)
-constexpr RowKernels kAvx512{avx512_quantize_row_f32,        avx512_quantize_row_bf16,
-                             avx512_smooth_quantize_row_f32, avx512_smooth_quantize_row_bf16,
-                             avx512_rotate_quantize_row_f32, avx512_rotate_quantize_row_bf16};
-constexpr RowKernels kAvx2{avx2_quantize_row_f32,        avx2_quantize_row_bf16,
-                           avx2_smooth_quantize_row_f32, avx2_smooth_quantize_row_bf16,
-                           avx2_rotate_quantize_row_f32, avx2_rotate_quantize_row_bf16};
+constexpr RowKernels kAvx512{avx512_quantize_row_f32,
+                             avx512_quantize_row_bf16,
+                             avx512_smooth_quantize_row_f32,
+                             avx512_smooth_quantize_row_bf16,
+                             avx512_rotate_quantize_row_f32,
+                             avx512_rotate_quantize_row_bf16,
+                             avx512_map_bytes};
+constexpr RowKernels kAvx2{avx2_quantize_row_f32,
+                           avx2_quantize_row_bf16,
+                           avx2_smooth_quantize_row_f32,
+                           avx2_smooth_quantize_row_bf16,
+                           avx2_rotate_quantize_row_f32,
+                           avx2_rotate_quantize_row_bf16,
+                           avx2_map_bytes};
 
 Refusal avx512_can_run(const QuantizeRowsDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx512Vnni) return "needs AVX-512";
-  return refuse_dtype(desc.input);
+  return refuse(desc);
 }
 Refusal avx2_can_run(const QuantizeRowsDesc& desc, const Context& context) {
   if (context.cpu.isa < CpuIsa::kAvx2) return "needs AVX2";
-  return refuse_dtype(desc.input);
+  return refuse(desc);
 }
 #endif
-Refusal ref_can_run(const QuantizeRowsDesc& desc, const Context&) {
-  return refuse_dtype(desc.input);
-}
+Refusal ref_can_run(const QuantizeRowsDesc& desc, const Context&) { return refuse(desc); }
 
 std::string describe(const QuantizeRowsDesc& desc) {
   std::string text(dtype_name(desc.input));
@@ -182,10 +218,22 @@ Status quantize_weight_rows(const Context& context, const StoredLinear& w, int8_
                             float* scale) {
   if (w.values.shape.rank != 2 || w.n() < 1 || w.k() < 1) return {};
   const int64_t k = w.k();
-  const QuantizeRowsDesc desc{.input = DType::kF32};
+  const bool is_e4m3 = w.encoding == Encoding::kFloat && w.values.dtype == DType::kF8E4M3 &&
+                       w.scales.dtype == DType::kF32 && w.scales.shape == Shape{w.n()};
+  const QuantizeRowsDesc desc{.input = is_e4m3 ? DType::kF8E4M3 : DType::kF32};
   INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
                   choose(OpName{"quantize_weight_rows", "int8 quantization"},
                          quantize_rows_implementations(), desc, context, describe));
+  if (is_e4m3) {
+    return implementation->run(context, desc,
+                               {.x = w.values.data,
+                                .x_scale = w.scales.as<float>(),
+                                .ldx = k,
+                                .rows = w.n(),
+                                .cols = k,
+                                .q = q,
+                                .scale = scale});
+  }
   Context serial = context;
   serial.threads = 1;
   const int64_t grain = std::max<int64_t>(1, kPieceElements / k);

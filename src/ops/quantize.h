@@ -32,6 +32,7 @@ struct ColumnTransform {
   const float* smooth = nullptr;  // [cols], memory of the device of x
 };
 
+// F8_E4M3 rows, on the CPU, are weights as files hold them: the bits that their floats would give.
 struct QuantizeRowsDesc {
   DType input = DType::kF32;
   Rotation rotation = {};
@@ -39,7 +40,8 @@ struct QuantizeRowsDesc {
 };
 
 struct QuantizeRowsArgs {
-  const void* x = nullptr;  // [rows, cols] of the desc's type, row stride ldx elements
+  const void* x = nullptr;         // [rows, cols] of the desc's type, row stride ldx elements
+  const float* x_scale = nullptr;  // [rows], of F8_E4M3: what a row's numbers are multiplied by
   int64_t ldx = 0;
   int64_t rows = 0, cols = 0;
   const float* smooth = nullptr;  // [cols], where the desc says so

@@ -144,6 +144,63 @@ TEST(QuantizeRows, EveryImplementationGivesTheBitsOfTheReference) {
   for (int64_t cols : kRagged) compare_all(make_rows(cols), {}, "plain");
 }
 
+// e4m3 rows, on the CPU: the bits that the reference gives their floats.
+TEST(QuantizeRows, E4m3RowsHaveTheBitsOfTheirFloats) {
+  const auto& ref = quantize_rows_implementations().back();
+  std::mt19937 random(11);
+  for (int64_t cols : kRagged) {
+    // Row 0: of few magnitudes. Row 2: the scale makes an Inf of its largest. Row 3: zeros.
+    // Row 4: with a NaN. Row 5: of a negative scale.
+    const std::vector<float> scales{0.01f, 1.0f, 1e36f, 2.0f, 0.5f, -3e-3f, 1e-37f};
+    const auto rows = static_cast<int64_t>(scales.size());
+    std::vector<uint8_t> x(static_cast<size_t>(rows * cols));
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      auto byte = static_cast<uint8_t>(random());
+      if ((byte & 0x7F) == 0x7F) byte &= 0x7B;
+      if (i / cols == 0) byte &= 0x85;
+      if (i / cols == 3) byte &= 0x80;
+      if (i == 5 * cols - 1) byte = 0xFF;
+      x[static_cast<size_t>(i)] = byte;
+    }
+    std::vector<float> floats(x.size());
+    convert_to_f32(x.data(), DType::kF8E4M3, floats.data(), floats.size());
+    for (size_t i = 0; i < floats.size(); ++i) floats[i] *= scales[i / static_cast<size_t>(cols)];
+    const auto quantize = [&](const QuantizeRowsImplementation& implementation,
+                              const Context& context, DType dtype, const void* data) {
+      Quantized out{std::vector<int8_t>(x.size(), 99), std::vector<float>(scales.size(), 99.0f)};
+      EXPECT_TRUE(implementation.run(context, {.input = dtype},
+                                     {.x = data,
+                                      .x_scale = scales.data(),
+                                      .ldx = cols,
+                                      .rows = rows,
+                                      .cols = cols,
+                                      .q = out.q.data(),
+                                      .scale = out.scale.data()}));
+      return out;
+    };
+    const Quantized expected = quantize(ref, Context{}, DType::kF32, floats.data());
+    EXPECT_TRUE(std::isnan(expected.scale[4]));
+    for (const CpuFeatures& cpu : test::tested_cpus()) {
+      const Context context{.threads = 1, .cpu = cpu};
+      for (const QuantizeRowsImplementation& implementation : quantize_rows_implementations()) {
+        if (implementation.device != DeviceKind::kCpu ||
+            implementation.can_run({.input = DType::kF8E4M3}, context) != nullptr)
+          continue;
+        expect_same_bits(quantize(implementation, context, DType::kF8E4M3, x.data()), expected,
+                         fmt::format("{} {}", implementation.name, cols));
+      }
+      // As loaders call it.
+      Quantized got = expected;
+      got.q.assign(got.q.size(), 99);
+      EXPECT_TRUE(quantize_weight_rows(context,
+                                       {.values = {x.data(), DType::kF8E4M3, Shape{rows, cols}},
+                                        .scales = {scales.data(), DType::kF32, Shape{rows}}},
+                                       got.q.data(), got.scale.data()));
+      expect_same_bits(got, expected, "weights");
+    }
+  }
+}
+
 TEST(QuantizeRows, SmoothedRowsHaveTheBitsOfTheReference) {
   for (int64_t cols : kRagged) {
     const std::vector<float> divisors = random_divisors(cols);

@@ -63,16 +63,23 @@ Status run_product(const Context& context, const LinearWeights& weights, const L
 }
 
 // By the CPU's threads, which make the same bytes as the device (docs/numerics.md): four times
-// fewer of them cross over than of floats.
+// fewer of them cross over than of floats. A piece is quantized while the one before is copied.
 Status quantize_on_host(const Context& context, const StoredLinear& part, int8_t* q, float* scale) {
+  constexpr int64_t kPieceBytes = int64_t{8} << 20;
   Context host = context;
   host.gpu = nullptr;
-  const auto rows = static_cast<size_t>(part.n());
+  const int64_t rows = part.n(), k = part.k();
+  const int64_t step = std::clamp<int64_t>(kPieceBytes / k, 1, rows);
   INTAGLIO_ASSIGN(const AlignedBuffer host_q,
-                  AlignedBuffer::allocate(rows * static_cast<size_t>(part.k())));
-  INTAGLIO_ASSIGN(const AlignedBuffer host_scale, AlignedBuffer::allocate(rows * sizeof(float)));
-  INTAGLIO_TRY(quantize_weight_rows(host, part, host_q.as<int8_t>(), host_scale.as<float>()));
-  INTAGLIO_TRY(copy_in(context, q, host_q.data(), host_q.size()));
+                  AlignedBuffer::allocate(static_cast<size_t>(step * k)));
+  INTAGLIO_ASSIGN(const AlignedBuffer host_scale,
+                  AlignedBuffer::allocate(static_cast<size_t>(rows) * sizeof(float)));
+  for (int64_t row = 0; row < rows; row += step) {
+    const int64_t count = std::min(step, rows - row);
+    INTAGLIO_TRY(quantize_weight_rows(host, part.rows(row, count), host_q.as<int8_t>(),
+                                      host_scale.as<float>() + row));
+    INTAGLIO_TRY(copy_in(context, q + row * k, host_q.data(), static_cast<size_t>(count * k)));
+  }
   return copy_in(context, scale, host_scale.data(), host_scale.size());
 }
 

@@ -53,6 +53,13 @@ float rotate_quantize_row(const T* x, int64_t group, int64_t cols, int8_t* q) {
 
 }  // namespace
 
+void ref_map_bytes(const uint8_t* x, const int8_t* table, int64_t cols, int8_t* q) {
+  for (int64_t c = 0; c < cols; ++c) {
+    const int value = table[x[c] % kE4m3Magnitudes];
+    q[c] = static_cast<int8_t>(x[c] >= kE4m3Magnitudes ? -value : value);
+  }
+}
+
 float ref_quantize_row_f32(const float* x, int64_t cols, int8_t* q) {
   return quantize_row(cols, q, [x](int64_t c) { return x[c]; });
 }
