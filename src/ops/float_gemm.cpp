@@ -76,6 +76,8 @@ Refusal can_run_avx2(const FloatGemmDesc& desc, const Context& context) {
 std::span<const FloatGemmImplementation> float_gemm_implementations() {
   static constexpr FloatGemmImplementation kImplementations[] = {
 #if defined(INTAGLIO_HAS_CUDA)
+    {"narrow_gemm", cuda::op::narrow_gemm_refusal, no_packing, nothing_to_pack, no_scratch,
+     cuda::op::run_narrow_gemm, DeviceKind::kGpu},
     {"cublaslt_gemm", cuda::op::cublaslt_gemm_refusal, no_packing, nothing_to_pack,
      cuda::op::cublaslt_gemm_scratch_bytes, cuda::op::run_cublaslt_gemm, DeviceKind::kGpu},
     {"sm80_conv2d_gemm", cuda::op::sm80_conv2d_gemm_refusal, no_packing, nothing_to_pack,

@@ -29,7 +29,7 @@ struct FloatGemmArgs {
 };
 
 struct FloatGemmImplementation {
-  // "cublaslt_gemm", "sm80_conv2d_gemm", "amx_bf16_gemm", "avx512bf16_gemm", "avx512_f32_gemm",
+  // "narrow_gemm", "cublaslt_gemm", "sm80_conv2d_gemm", "amx_bf16_gemm", "avx512bf16_gemm", "avx512_f32_gemm",
   // "avx2_f32_gemm", "ref_float_gemm" (float64 sums)
   const char* name;
   Refusal (*can_run)(const FloatGemmDesc&, const Context&);

@@ -57,15 +57,17 @@ size_t s8_scratch_bytes(const Context& context, const LinearWeights& weights,
 }
 
 Status run_s8(const Context& context, const LinearWeights& weights, const LinearCall& call) {
-  return weights.s8_gemm->run(context, s8_desc(weights, call),
-                              {.a = call.x.as<int8_t>(),
-                               .lda = call.x.cols,
-                               .a_scale_row = call.x.scale_row,
-                               .w_packed = weights.data(),
-                               .w_scale_col = weights.scales.as<float>(),
-                               .bias = weights.bias.as<float>(),
-                               .out = call.out,
-                               .ldo = call.ldo});
+  return weights.s8_gemm->run(
+      context, s8_desc(weights, call),
+      {.a = call.x.as<int8_t>(),
+       .lda = call.x.cols,
+       .a_scale_row = call.x.scale_row,
+       .w_packed = weights.data(),
+       .w_scale_col = weights.scales.as<float>(),
+       .bias = call.side_bias != nullptr ? call.side_bias : weights.bias.as<float>(),
+       .out = call.out,
+       .ldo = call.ldo,
+       .side = call.side});
 }
 
 std::string describe(const LinearDesc& desc) {
@@ -143,7 +145,7 @@ std::span<const LinearImplementation> linear_implementations() {
   static constexpr LinearImplementation kImplementations[] = {
 #if defined(INTAGLIO_HAS_CUDA)
     {"cuda_s8_linear", takes<LinearKind::kS8>, choose_s8, cuda::op::prepare_s8, s8_scratch_bytes,
-     run_s8, DeviceKind::kGpu},
+     run_s8, DeviceKind::kGpu, true},
     {"cuda_f8_linear", takes<LinearKind::kF8>, cuda::op::choose_f8, cuda::op::prepare_f8,
      cuda::op::f8_scratch_bytes, cuda::op::run_f8, DeviceKind::kGpu},
     {"cuda_dequant_s8_linear", takes<LinearKind::kS8Dequant>, cuda::op::choose_bf16,
@@ -276,7 +278,7 @@ Expected<LinearWeights> make_linear(const Context& context, LinearKind kind, Gem
 size_t linear_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
                             DType out_dtype) {
   if (m <= 0) return 0;
-  if (weights.side != nullptr) return side_branch_scratch_bytes(context, weights, m);
+  if (weights.side != nullptr) return side_branch_scratch_bytes(context, weights, m, out_dtype);
   return weights.implementation->scratch_bytes(
       context, weights, {.x = {.rows = m}, .out_dtype = out_dtype, .epilogue = weights.epilogue});
 }

@@ -112,7 +112,7 @@ struct LinearWeights {
   size_t size_bytes() const { return packed.size() + scales.size() + bias.size() + smooth.size(); }
 };
 
-// A call of a linear, without its side branch.
+// A call of a linear, without its side branch but where its implementation adds one.
 struct LinearCall {
   Activation x;  // [m, k] of the type it reads, m >= 1
   void* out = nullptr;
@@ -120,6 +120,8 @@ struct LinearCall {
   int64_t ldo = 0;                // elements
   // The linear's own, or kNone for the products alone, [m, n], pairs as the kind has them.
   GemmEpilogue epilogue = GemmEpilogue::kNone;
+  S8SideRows side = {};
+  const float* side_bias = nullptr;  // [n], in place of the linear's own
 };
 
 // How linears of a kind are computed on a device: one of an ordered list, best first.
@@ -134,6 +136,7 @@ struct LinearImplementation {
   size_t (*scratch_bytes)(const Context&, const LinearWeights&, const LinearCall&);
   Status (*run)(const Context&, const LinearWeights&, const LinearCall&);
   DeviceKind device = DeviceKind::kCpu;
+  bool adds_side = false;  // `run` takes a call's `side`: BF16 branches
 };
 
 std::span<const LinearImplementation> linear_implementations();

@@ -1,5 +1,6 @@
 #include "ops/s8_gemm.h"
 
+#include <algorithm>
 #include <array>
 
 #include "ops/cpu/s8_gemm_implementations.h"
@@ -34,7 +35,19 @@ Refusal refuse_s8_gemm_desc(const S8GemmDesc& desc) {
   return nullptr;
 }
 
-Status check_s8_gemm(const S8GemmDesc& desc, const S8GemmArgs& args) {
+Status check_s8_gemm(const S8GemmDesc& desc, const S8GemmArgs& args, bool takes_side) {
+  if (args.side.rank != 0 && !takes_side) {
+    return make_error(ErrorCode::kUnsupported, "s8_gemm {}x{}x{}: adds no side branch", desc.m,
+                      desc.n, desc.k);
+  }
+  constexpr int64_t kMostElements = int64_t{1} << 31;
+  if (args.side.rank < 0 || args.side.rank % 16 != 0 ||
+      args.side.rank * std::max(desc.m, desc.n) >= kMostElements) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "s8_gemm {}x{}x{}: a side branch of rank {}, a multiple of 16 expected with "
+                      "fewer than 2^31 elements",
+                      desc.m, desc.n, desc.k, args.side.rank);
+  }
   if (const Refusal refusal = refuse_s8_gemm_desc(desc)) {
     return make_error(ErrorCode::kInvalidArgument, "s8_gemm {}x{}x{}: {}", desc.m, desc.n, desc.k,
                       refusal);
@@ -65,6 +78,7 @@ S8Epilogue make_s8_epilogue(const S8GemmDesc& desc, const S8GemmArgs& args) {
   e.n = desc.n;
   e.out_type = desc.out_dtype;
   e.epilogue = desc.epilogue;
+  e.side = args.side;
   return e;
 }
 

@@ -2,6 +2,8 @@
 //
 //   acc[m, n] = sum_k a[m, k] * w[n, k]                      exact in int32 (k <= 130000)
 //   y[m, n]   = acc[m, n] * (a_scale_row[m] * w_scale_col[n]) + bias[n]
+//             = (acc[m, n] * a_scale_row[m] + sum_r side.x[m, r] * side.w[n, r]) * w_scale_col[n]
+//               + bias[n] with a side branch: its products exact, its sums in float
 //   out       = epilogue(y), ops/epilogue.h. Gated pairs: rows of w are interleaved in groups of
 //               kSwigluGroup, rows [32 g, 32 g + 16) are gate (w1) rows 16 g.., rows
 //               [32 g + 16, 32 g + 32) the up (w3) rows of the same outputs.
@@ -18,6 +20,7 @@
 #include "core/registry.h"
 #include "core/status.h"
 #include "ops/epilogue.h"
+#include "ops/s8_side_rows.h"
 
 namespace intaglio {
 
@@ -36,6 +39,7 @@ struct S8GemmArgs {
   const float* bias = nullptr;         // [n] or nullptr
   void* out = nullptr;                 // [m, n or n/2], row stride ldo elements
   int64_t ldo = 0;
+  S8SideRows side = {};  // of implementations that take one
 };
 
 struct S8GemmImplementation {
@@ -53,6 +57,7 @@ struct S8GemmImplementation {
   size_t (*scratch_bytes)(const S8GemmDesc&, const Context&);
   Status (*run)(const Context&, const S8GemmDesc&, const S8GemmArgs&);
   DeviceKind device = DeviceKind::kCpu;
+  bool takes_side = false;
 };
 
 // Best first; the last is the reference.

@@ -13,6 +13,12 @@ namespace {
 // The product and the branch's share of it are formed so many bytes at a time.
 constexpr int64_t kSideBytes = int64_t{64} << 20;
 
+// The product of the linear adds the branch.
+bool is_fused(const LinearWeights& weights, DType dtype) {
+  return weights.implementation != nullptr && weights.implementation->adds_side &&
+         dtype == DType::kBF16;
+}
+
 int64_t rows_at_a_time(const LinearWeights& weights, int64_t m) {
   const int64_t row_bytes = 2 * weights.n * static_cast<int64_t>(sizeof(float));
   return std::min(m, std::max<int64_t>(16, kSideBytes / row_bytes));
@@ -99,7 +105,8 @@ Status check_call(const LinearWeights& weights, const LinearCall& call) {
                       "linear: a side branch of {} reads {} rows, which the input lacks",
                       dtype_name(weights.side->dtype), dtype_name(weights.side->dtype));
   }
-  if (is_interleaved(weights) && call.ldo != weights.out_cols()) {
+  if (!is_fused(weights, weights.side->dtype) && is_interleaved(weights) &&
+      call.ldo != weights.out_cols()) {
     return make_error(ErrorCode::kUnsupported,
                       "linear: output rows of {} elements; with a side branch expected {}",
                       call.ldo, weights.out_cols());
@@ -146,6 +153,15 @@ std::vector<float> floats_of(const TensorView& view) {
   std::vector<float> values(static_cast<size_t>(view.shape.count()));
   convert_to_f32(view.data, view.dtype, values.data(), values.size());
   return values;
+}
+
+// Rows of B by the scales of the weights' rows, which the product multiplies its sums with.
+Status divide_by_scales(const Context& context, const LinearWeights& weights, int64_t rank,
+                        std::vector<float>& up) {
+  std::vector<float> scales(static_cast<size_t>(weights.n));
+  INTAGLIO_TRY(copy_out(context, scales.data(), weights.scales.data(), weights.scales.size()));
+  for (size_t i = 0; i < up.size(); ++i) up[i] /= scales[i / static_cast<size_t>(rank)];
+  return {};
 }
 
 // The values as `dtype` in memory of the device.
@@ -223,15 +239,22 @@ Expected<std::shared_ptr<const SideBranch>> make_side_branch(const Context& cont
     }
     first_rank += r;
   }
+  if (is_fused(weights, dtype)) INTAGLIO_TRY(divide_by_scales(context, weights, rank, up));
   INTAGLIO_ASSIGN(side->down, upload_as(context, down, dtype));
   INTAGLIO_ASSIGN(side->up, upload_as(context, up, dtype));
+  if (has_bias && is_fused(weights, dtype) && weights.bias.size() > 0) {
+    std::vector<float> own(bias.size());
+    INTAGLIO_TRY(copy_out(context, own.data(), weights.bias.data(), weights.bias.size()));
+    for (size_t i = 0; i < bias.size(); ++i) bias[i] += own[i];
+  }
   if (has_bias) {
     INTAGLIO_ASSIGN(side->bias, upload(context, bias));
   }
   return side;
 }
 
-size_t side_branch_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m) {
+size_t side_branch_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
+                                 DType out_dtype) {
   const SideBranch& side = *weights.side;
   const auto bytes_of = [&](int64_t rows) {
     if (rows == 0) return size_t{0};
@@ -240,12 +263,20 @@ size_t side_branch_scratch_bytes(const Context& context, const LinearWeights& we
                  kCacheLine),
         weights.implementation->scratch_bytes(context, weights, {.x = {.rows = rows}}));
   };
-  const int64_t step = rows_at_a_time(weights, m);
+  const size_t narrow =
+      arena_bytes<std::byte>(m * side.rank * static_cast<int64_t>(dtype_size(side.dtype)));
   const size_t down = align_up(
       side.down_product->scratch_bytes(down_desc(weights, m), context.threads), kCacheLine);
-  return arena_bytes<std::byte>(m * side.rank * static_cast<int64_t>(dtype_size(side.dtype))) +
-         std::max(down, 2 * arena_bytes<float>(step * weights.n) +
-                            std::max(bytes_of(step), bytes_of(m % step)));
+  if (is_fused(weights, side.dtype)) {
+    return narrow +
+           std::max(down,
+                    weights.implementation->scratch_bytes(
+                        context, weights,
+                        {.x = {.rows = m}, .out_dtype = out_dtype, .epilogue = weights.epilogue}));
+  }
+  const int64_t step = rows_at_a_time(weights, m);
+  return narrow + std::max(down, 2 * arena_bytes<float>(step * weights.n) +
+                                     std::max(bytes_of(step), bytes_of(m % step)));
 }
 
 Status run_with_side_branch(const Context& context, const LinearWeights& weights,
@@ -264,6 +295,12 @@ Status run_with_side_branch(const Context& context, const LinearWeights& weights
                                        .w = side.down.data(),
                                        .out = narrow,
                                        .ldo = side.rank}));
+  if (is_fused(weights, side.dtype)) {
+    LinearCall whole = call;
+    whole.side = {narrow, side.up.data(), side.rank};
+    if (side.has_bias) whole.side_bias = side.bias.as<float>();
+    return weights.implementation->run(context, weights, whole);
+  }
   const int64_t step = rows_at_a_time(weights, m);
   INTAGLIO_ASSIGN(float* const sum, context.scratch->take<float>(step * weights.n));
   INTAGLIO_ASSIGN(float* const share, context.scratch->take<float>(step * weights.n));

@@ -4,7 +4,8 @@
 //
 // Exact: x is what the linear's input was made of, unrotated and not quantized, and the sum is
 // formed in F32 before any activation. The weights of the linear stay as they are, so a branch
-// comes and goes without a reload.
+// comes and goes without a reload. Where the linear's product can (LinearImplementation::adds_side),
+// it adds the branch on its way out; else the two are formed apart and summed.
 #pragma once
 
 #include "core/aligned_buffer.h"
@@ -16,9 +17,12 @@ struct SideBranch {
   int64_t rank = 0;
   DType dtype = DType::kF32;  // F32 or BF16: of A, B and x
   AlignedBuffer down;         // A [rank, k of the linear]
-  AlignedBuffer up;           // B [n of the linear, rank], rows where the linear has them
+  // B [n of the linear, rank], rows where the linear has them; divided by their scales where the
+  // product adds the branch.
+  AlignedBuffer up;
   bool has_bias = false;
-  AlignedBuffer bias;  // b, F32 [n of the linear], likewise
+  // F32 [n of the linear], likewise: b, or the linear's own and b where the product adds the branch.
+  AlignedBuffer bias;
   const FloatGemmImplementation* down_product = nullptr;
   const FloatGemmImplementation* up_product = nullptr;
 
@@ -52,7 +56,8 @@ constexpr int64_t side_branch_rank(int64_t ranks) {
 }
 
 // Of `linear`, for weights with a branch.
-size_t side_branch_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m);
+size_t side_branch_scratch_bytes(const Context& context, const LinearWeights& weights, int64_t m,
+                                 DType out_dtype);
 Status run_with_side_branch(const Context& context, const LinearWeights& weights,
                             const LinearCall& call);
 

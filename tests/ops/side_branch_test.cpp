@@ -44,16 +44,18 @@ struct Case {
   GemmEpilogue epilogue = GemmEpilogue::kNone;
   DType out_dtype = DType::kF32;
   int64_t m = 5, n = 20, k = 64;
+  int64_t rank = 3;
 };
 
-// Two linears side by side; the second has a branch of rank 3 at twice its strength, the first only
+// Two linears side by side; the second has a branch at twice its strength, the first only
 // with `both`.
 void check(Context context, const std::string& device, const Case& c, bool both) {
   SCOPED_TRACE(fmt::format("{} {} {} {} m={} n={} k={} both={}", device, linear_kind_name(c.kind),
                            epilogue_name(c.epilogue), dtype_name(c.out_dtype), c.m, c.n, c.k,
                            both));
   Matrix w0(c.n, c.k, 1, 0.1f), w1(c.n, c.k, 2, 0.1f), bias(1, c.n, 3), x(c.m, c.k, 4);
-  Matrix a0(2, c.k, 5, 0.1f), b0(c.n, 2, 6), a1(3, c.k, 7, 0.1f), b1(c.n, 3, 8), added(1, c.n, 9);
+  Matrix a0(2, c.k, 5, 0.1f), b0(c.n, 2, 6), a1(c.rank, c.k, 7, 0.1f), b1(c.n, c.rank, 8),
+      added(1, c.n, 9);
   const std::vector<TensorView> parts{w0.view(), w1.view()};
   auto weights =
       make_linear(context, c.kind, c.epilogue,
@@ -149,6 +151,29 @@ TEST(SideBranch, JoinsEveryKindBeforeItsEpilogue) {
           check(context, device, {.kind = kind, .epilogue = epilogue, .out_dtype = out},
                 out == DType::kF32);
       }
+    }
+  });
+}
+
+// Sizes at which a GPU's products take tiles of their own, whole ones and edges, with few rows and
+// with k in splits; ranks that fill one piece of 16, and three.
+TEST(SideBranch, LargeInt8LinearsOfAGpu) {
+  test::each_device([](const Context& context, const std::string& device) {
+    if (context.gpu == nullptr) return;
+    for (const GemmEpilogue epilogue : {GemmEpilogue::kNone, GemmEpilogue::kSwiglu}) {
+      for (const int64_t m : {3, 60, 300, 1100}) {
+        check(context, device,
+              {.epilogue = epilogue, .out_dtype = DType::kBF16, .m = m, .n = 1024, .k = 2048},
+              m == 300);
+      }
+      check(context, device,
+            {.epilogue = epilogue,
+             .out_dtype = DType::kBF16,
+             .m = 257,
+             .n = 336,
+             .k = 528,
+             .rank = 40},
+            true);
     }
   });
 }

@@ -13,8 +13,9 @@ namespace intaglio::test {
 
 // The product of p into `out`, whose rows lie as those of p.out.
 inline void reference_s8_gemm(const cuda::S8GemmParams& p, void* out) {
-  const S8Epilogue epilogue{p.a_scale_row, p.w_scale_col, p.bias,     out,
-                            p.ldo,         p.n,           p.out_type, p.epilogue};
+  const S8Epilogue epilogue{p.a_scale_row, p.w_scale_col, p.bias,
+                            out,           p.ldo,         p.n,
+                            p.out_type,    p.epilogue,    {p.side_x, p.side_w, p.side_rank}};
   ref::s8_gemm_rows(epilogue, {p.a, p.lda}, {p.w, p.ldw}, p.k, 0, p.m);
 }
 

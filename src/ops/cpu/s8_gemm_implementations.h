@@ -15,8 +15,9 @@ extern const S8GemmImplementation kAmxS8Gemm;
 
 // nullptr if the desc is valid, else why not.
 Refusal refuse_s8_gemm_desc(const S8GemmDesc& desc);
-// kInvalidArgument if sizes, pointers or strides cannot be served.
-Status check_s8_gemm(const S8GemmDesc& desc, const S8GemmArgs& args);
+// kInvalidArgument if sizes, pointers or strides cannot be served, kUnsupported for a side branch
+// that the implementation does not take.
+Status check_s8_gemm(const S8GemmDesc& desc, const S8GemmArgs& args, bool takes_side = false);
 
 S8Epilogue make_s8_epilogue(const S8GemmDesc& desc, const S8GemmArgs& args);
 

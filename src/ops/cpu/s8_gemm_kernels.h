@@ -11,6 +11,7 @@
 
 #include "core/dtype.h"
 #include "ops/epilogue.h"
+#include "ops/s8_side_rows.h"
 
 namespace intaglio {
 
@@ -26,6 +27,7 @@ struct S8Epilogue {
   int64_t n;       // columns of the product (before SwiGLU halves them)
   DType out_type;  // kF32, kBF16 or kI32
   GemmEpilogue epilogue;
+  S8SideRows side = {};  // of the reference
 };
 
 // acc[rows][32] = init[row] + a x w over k_groups groups, or acc += a x w when init is nullptr.

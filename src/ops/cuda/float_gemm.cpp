@@ -4,6 +4,7 @@
 #include "ops/cuda/conv2d.h"
 #include "ops/cuda/kernel_trace.h"
 #include "ops/cuda/launch/conv2d.h"
+#include "ops/cuda/launch/narrow_gemm.h"
 #include "ops/cuda/launch/plain_gemm.h"
 #include "ops/cuda/lt_products.h"
 #include "ops/cuda/stream.h"
@@ -39,6 +40,21 @@ Status run_plain_instead(const Context& context, const FloatGemmDesc& desc,
   return run_plain_gemm(context, desc, args);
 }
 
+PlainGemmParams as_plain(const FloatGemmDesc& desc, const FloatGemmArgs& args) {
+  return {.a = args.a,
+          .w = args.w,
+          .bias = args.bias,
+          .out = args.out,
+          .lda = args.lda,
+          .ldw = desc.k,
+          .ldo = args.ldo,
+          .m = desc.m,
+          .n = desc.n,
+          .k = desc.k,
+          .type = desc.in_dtype,
+          .out_type = desc.out_dtype};
+}
+
 // A linear as a convolution of kernel 1 over a picture of one column.
 Conv2dParams as_conv(const FloatGemmDesc& desc, const FloatGemmArgs& args) {
   return {.x = args.a,
@@ -57,6 +73,23 @@ Conv2dParams as_conv(const FloatGemmDesc& desc, const FloatGemmArgs& args) {
 }
 
 }  // namespace
+
+Refusal narrow_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {
+  if (const Refusal refusal = refuse_sizes(desc, context)) return refusal;
+  if (desc.in_dtype != DType::kBF16) return "operands are not BF16";
+  if (!is_narrow(desc.n)) return "n is not 16, 32, 48 or 64";
+  if (desc.has_bias) return "it adds no bias";
+  if (context.gpu->compute_capability < 80) return "needs compute capability 8.0";
+  return desc.k % 8 == 0 ? nullptr : "k is no multiple of 8";
+}
+
+Status run_narrow_gemm(const Context& context, const FloatGemmDesc& desc,
+                       const FloatGemmArgs& args) {
+  const PlainGemmParams p = as_plain(desc, args);
+  if (const char* reason = cuda::narrow_gemm_refusal(p))
+    return run_plain_instead(context, desc, args, reason);
+  return device_status(narrow_gemm(p, stream_of(context)), "a matrix product");
+}
 
 Refusal cublaslt_gemm_refusal(const FloatGemmDesc& desc, const Context& context) {
   if (const Refusal refusal = refuse_sizes(desc, context)) return refusal;
@@ -131,18 +164,7 @@ Status run_plain_gemm(const Context& context, const FloatGemmDesc& desc,
     if (cuda::plain_conv2d_refusal(conv) == nullptr)
       return device_status(plain_conv2d(conv, stream_of(context)), "a matrix product");
   }
-  const PlainGemmParams p{.a = args.a,
-                          .w = args.w,
-                          .bias = args.bias,
-                          .out = args.out,
-                          .lda = args.lda,
-                          .ldw = desc.k,
-                          .ldo = args.ldo,
-                          .m = desc.m,
-                          .n = desc.n,
-                          .k = desc.k,
-                          .type = desc.in_dtype,
-                          .out_type = desc.out_dtype};
+  const PlainGemmParams p = as_plain(desc, args);
   if (const char* reason = cuda::plain_gemm_refusal(p))
     return make_error(ErrorCode::kUnsupported, "a matrix product of {}x{}x{}: {}", desc.m, desc.n,
                       desc.k, reason);

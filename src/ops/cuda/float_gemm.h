@@ -6,6 +6,11 @@
 
 namespace intaglio::cuda::op {
 
+// 16, 32, 48 or 64 columns of bf16, k % 8 == 0: as fast as the rows are read.
+Refusal narrow_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
+Status run_narrow_gemm(const Context& context, const FloatGemmDesc& desc,
+                       const FloatGemmArgs& args);
+
 // bf16 with f32 or bf16 out, f32; a bias with f32 out only.
 Refusal cublaslt_gemm_refusal(const FloatGemmDesc& desc, const Context& context);
 size_t cublaslt_gemm_scratch_bytes(const FloatGemmDesc& desc, int threads);

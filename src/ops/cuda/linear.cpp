@@ -161,7 +161,7 @@ size_t s8_scratch_bytes(const S8GemmDesc& desc, const Context& context) {
 }
 
 Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
-  INTAGLIO_TRY(check_s8_gemm(desc, args));
+  INTAGLIO_TRY(check_s8_gemm(desc, args, true));
   S8GemmParams p = s8_params(desc);
   p.a = args.a;
   p.lda = args.lda;
@@ -171,6 +171,9 @@ Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& 
   p.bias = args.bias;
   p.out = args.out;
   p.ldo = args.ldo;
+  p.side_x = static_cast<const uint16_t*>(args.side.x);
+  p.side_w = static_cast<const uint16_t*>(args.side.w);
+  p.side_rank = static_cast<int32_t>(args.side.rank);
   const Arena::Scope scope(*context.scratch);
   const size_t bytes = s8_workspace_bytes(desc, context);
   INTAGLIO_ASSIGN(void* const workspace, take_workspace(context, bytes));
@@ -184,9 +187,9 @@ Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& 
 
 }  // namespace
 
-const S8GemmImplementation kS8Gemm{"cuda_s8_gemm", s8_refusal,      s8_packed_bytes,
-                                   s8_pack,        s8_unpack_rows,  s8_scratch_bytes,
-                                   run_s8,         DeviceKind::kGpu};
+const S8GemmImplementation kS8Gemm{"cuda_s8_gemm", s8_refusal,       s8_packed_bytes,
+                                   s8_pack,        s8_unpack_rows,   s8_scratch_bytes,
+                                   run_s8,         DeviceKind::kGpu, true};
 
 Status choose_float(const Context& context, const LinearDesc& desc, LinearWeights& weights) {
   weights.input = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;

@@ -23,6 +23,19 @@ void store(const S8Epilogue& e, int64_t row, int64_t col, float value) {
   }
 }
 
+// Of a column of the product.
+float side_sum(const S8SideRows& side, int64_t row, int64_t col) {
+  double sum = 0.0;
+  for (int64_t r = 0; r < side.rank; ++r) {
+    const auto value = [r, &side](const void* rows, int64_t at) {
+      return static_cast<double>(
+          static_cast<float>(static_cast<const BFloat16*>(rows)[at * side.rank + r]));
+    };
+    sum += value(side.x, row) * value(side.w, col);
+  }
+  return static_cast<float>(sum);
+}
+
 }  // namespace
 
 void s8_epilogue_row(const S8Epilogue& e, const int32_t* acc, int64_t row, int64_t col0) {
@@ -33,8 +46,11 @@ void s8_epilogue_row(const S8Epilogue& e, const int32_t* acc, int64_t row, int64
   }
   const auto scaled = [&](int64_t c) {
     const int64_t col = col0 + c;
-    return s8_scaled(acc[c], e.a_scale_row[row], e.w_scale_col[col],
-                     e.bias == nullptr ? nullptr : e.bias + col);
+    const float* const bias = e.bias == nullptr ? nullptr : e.bias + col;
+    if (e.side.rank == 0) return s8_scaled(acc[c], e.a_scale_row[row], e.w_scale_col[col], bias);
+    const float sum = static_cast<float>(acc[c]) * e.a_scale_row[row] + side_sum(e.side, row, col);
+    const float y = sum * e.w_scale_col[col];
+    return bias == nullptr ? y : y + *bias;
   };
   visit_epilogue(e.epilogue, [&](auto epilogue) {
     using Epilogue = decltype(epilogue);
@@ -85,7 +101,7 @@ void unpack_rows(const void* packed, int64_t, int64_t k, int64_t first, int64_t 
 size_t scratch_bytes(const S8GemmDesc&, const Context&) { return 0; }
 
 Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& args) {
-  INTAGLIO_TRY(check_s8_gemm(desc, args));
+  INTAGLIO_TRY(check_s8_gemm(desc, args, true));
   const S8Epilogue epilogue = make_s8_epilogue(desc, args);
   const ref::S8Rows a{args.a, args.lda}, w{static_cast<const int8_t*>(args.w_packed), desc.k};
   INTAGLIO_TRY(parallel_tasks(context, desc.m, 1, [&](int64_t begin, int64_t end, int) {
@@ -96,7 +112,8 @@ Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& arg
 
 }  // namespace
 
-extern const S8GemmImplementation kRefS8Gemm{"ref_s8_gemm", can_run,       packed_bytes, pack,
-                                             unpack_rows,   scratch_bytes, run};
+extern const S8GemmImplementation kRefS8Gemm{"ref_s8_gemm", can_run,          packed_bytes,
+                                             pack,          unpack_rows,      scratch_bytes,
+                                             run,           DeviceKind::kCpu, true};
 
 }  // namespace intaglio

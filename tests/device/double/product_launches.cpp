@@ -11,6 +11,7 @@
 #include "ops/cuda/launch/dequantize_weights.h"
 #include "ops/cuda/launch/e4m3_rows.h"
 #include "ops/cuda/launch/int8_linear.h"
+#include "ops/cuda/launch/narrow_gemm.h"
 #include "ops/cuda/launch/plain_attention.h"
 #include "ops/cuda/launch/plain_gemm.h"
 #include "ops/cuda/launch/qk_norm_rope.h"
@@ -364,6 +365,9 @@ cudaError_t quantize_nf4(const void* w, int64_t count, uint8_t* codes, float* ab
 
 const char* e4m3_rows_refusal(const E4m3RowsParams&) { return kMissing; }
 cudaError_t e4m3_rows(const E4m3RowsParams&, cudaStream_t) { return cudaErrorInvalidValue; }
+
+const char* narrow_gemm_refusal(const PlainGemmParams&) { return kMissing; }
+cudaError_t narrow_gemm(const PlainGemmParams&, cudaStream_t) { return cudaErrorInvalidValue; }
 
 const char* plain_gemm_refusal(const PlainGemmParams&) { return nullptr; }
 cudaError_t plain_gemm(const PlainGemmParams& p, cudaStream_t stream) {

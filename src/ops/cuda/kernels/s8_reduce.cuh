@@ -48,7 +48,9 @@ __global__ void __launch_bounds__(kS8ReduceThreads)
   const float row_scale = load_row_scale(args.p, row);
   const auto value = [&](int at) {
     const int2 sum = sum_partial_pair(args, row, at);
-    return scale_pair(sum.x, sum.y, row_scale, load_column_pair(args.p, at));
+    const ColumnPair columns = load_column_pair(args.p, at);
+    return args.p.side_rank > 0 ? scale_pair_with_side(args.p, row, at, sum, row_scale, columns)
+                                : scale_pair(sum.x, sum.y, row_scale, columns);
   };
   visit_epilogue(args.p.epilogue, [&](auto epilogue) {
     using Epilogue = decltype(epilogue);

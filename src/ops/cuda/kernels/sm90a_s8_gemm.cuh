@@ -22,6 +22,11 @@
 // cycle at the full rate, about what L2 delivers. Few tiles: k is cut into splits, work items like
 // tiles, that write int32 partial sums: p.out is then [splits][m, ldo] int32 in the workspace
 // (kernels/s8_reduce.cuh adds them).
+// A side branch (s8_gemm_params.h): 64 of its rank are 128 bytes of bf16, so its operands pass
+// through the same stages, one or more behind those of k. The sums, made floats in place and
+// multiplied by their rows' scales, take part in bf16 products there: n(N) k16, one for each 16 of the
+// rank. Where plain stores are, the
+// epilogue adds it.
 // Numeric contract: int32 sums are exact; y = float(acc) * (a_scale * w_scale) + bias, each step
 // rounded, as the CPU reference does.
 #pragma once
@@ -32,6 +37,7 @@
 #include "ops/cuda/ptx/mbarrier.cuh"
 #include "ops/cuda/ptx/tma.cuh"
 #include "ops/cuda/ptx/wgmma.cuh"
+#include "ops/cuda/ptx/wgmma_bf16.cuh"
 #include "ops/cuda/s8_gemm_params.h"
 #include "ops/cuda/tile/cluster_schedule.h"
 #include "ops/cuda/tile/epilogue.cuh"
@@ -42,11 +48,13 @@ namespace intaglio::cuda {
 // by plain stores (everything else).
 enum class Sm90aStore { kTmaBF16, kTmaF16, kPlain };
 
-template <int kN_, int kStages_, bool kGated_, Sm90aStore kStore_>
+// kSide: with a side branch, of tiles that the copy engine stores. A kernel of its own: the others
+// keep their registers.
+template <int kN_, int kStages_, bool kGated_, Sm90aStore kStore_, bool kSide_ = false>
 struct Sm90aConfig {
   static constexpr int kM = 128, kN = kN_, kK = 128;
   static constexpr int kStages = kStages_;
-  static constexpr bool kGated = kGated_;
+  static constexpr bool kGated = kGated_, kSide = kSide_;
   static constexpr Sm90aStore kStore = kStore_;
   static constexpr bool kTmaStore = kStore != Sm90aStore::kPlain;
   static constexpr DType kOutType = kStore == Sm90aStore::kTmaF16 ? DType::kF16 : DType::kBF16;
@@ -63,7 +71,9 @@ struct Sm90aConfig {
 
 struct Sm90aMaps {
   CUtensorMap a, w, out;
+  CUtensorMap side_x, side_w;  // of a side branch
 };
+inline constexpr int kSm90aSideRank = 64;  // of a stage
 
 namespace sm90a {
 
@@ -110,10 +120,18 @@ struct TmaEpilogue {
     columns.load(p, n0);
   }
 
-  // `turn`: the staging buffer that is next, kept from tile to tile.
+  // The sums times their row's scale, in place, as the bits of floats: what a side branch joins.
+  __device__ void scale_rows(int32_t (&sums)[Config::kN / 2]) const {
+#pragma unroll
+    for (int i = 0; i < Config::kN / 2; ++i)
+      sums[i] = __float_as_int(scale_row(sums[i], row_scale[i % 4 / 2]));
+  }
+
+  // `sums`: with a side branch those that scale_rows() has made floats. `turn`: the staging buffer that is next, kept
+  // from tile to tile.
   template <class Epilogue>
   __device__ void store(const S8GemmParams& p, const CUtensorMap* map,
-                        const int32_t (&acc)[Config::kN / 2], uint32_t staging, int32_t row0,
+                        const int32_t (&sums)[Config::kN / 2], uint32_t staging, int32_t row0,
                         int32_t n0, int consumer, int& turn) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     const bool issuer = threadIdx.x % 128 == 0;
@@ -128,27 +146,30 @@ struct TmaEpilogue {
       for (int load = 0; load < kLoads; ++load) {
         const int part = piece * kLoads + load;
         PieceColumns<kGroups> next;
-        if (part + 1 < kPieces * kLoads) next.load(p, n0 + 8 * kGroups * (part + 1));
+        const bool more = part + 1 < kPieces * kLoads;
+        if (more) next.load(p, n0 + 8 * kGroups * (part + 1));
 #pragma unroll
-        for (int i = 0; i < kGroups / kLoads; ++i) {
-          // Gated: output groups 2 g, 2 g + 1 come from accumulator groups 4 g, 4 g + 1 (gate) and
-          // 4 g + 2, 4 g + 3 (up).
-          const int g = kGated ? i / 2 * 4 + i % 2 : i;
-          float y[4];
-          scale_group(y, acc, part * kGroups + g, g);
+        for (int quad = 0; quad < kGroups / 4; ++quad) {
+          float y[4][4];
 #pragma unroll
-          for (float& value : y) value = activate<FastMath>(typename Epilogue::Function{}, value);
-          if constexpr (kGated) {
-            float up[4];
-            scale_group(up, acc, part * kGroups + g + 2, g + 2);
-#pragma unroll
-            for (int e = 0; e < 4; ++e) y[e] = __fmul_rn(y[e], up[e]);
+          for (int j = 0; j < 4; ++j) {
+            scale_group(y[j], sums, part * kGroups + 4 * quad + j, 4 * quad + j);
           }
-          const int out_group = load * (kGroups / kLoads) + i;
-          packed[out_group][0] = pack_half_pair({y[0], y[1]}, Config::kOutType);
-          packed[out_group][1] = pack_half_pair({y[2], y[3]}, Config::kOutType);
+          // Gated: the two output groups of four accumulator groups, two of gates and two of ups.
+          constexpr int kOut = kGated ? 2 : 4;
+#pragma unroll
+          for (int j = 0; j < kOut; ++j) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              y[j][e] = activate<FastMath>(typename Epilogue::Function{}, y[j][e]);
+              if constexpr (kGated) y[j][e] = __fmul_rn(y[j][e], y[j + 2][e]);
+            }
+            const int out_group = load * (kGroups / kLoads) + kOut * quad + j;
+            packed[out_group][0] = pack_half_pair({y[j][0], y[j][1]}, Config::kOutType);
+            packed[out_group][1] = pack_half_pair({y[j][2], y[j][3]}, Config::kOutType);
+          }
         }
-        if (part + 1 < kPieces * kLoads) columns = next;
+        if (more) columns = next;
       }
       const uint32_t buffer = turn * Config::kBytesPiece;
       turn ^= 1;
@@ -174,10 +195,12 @@ struct TmaEpilogue {
   __device__ void scale_group(float (&y)[4], const int32_t (&acc)[Config::kN / 2], int j,
                               int g) const {
 #pragma unroll
-    for (int e = 0; e < 4; ++e)
-      y[e] = scale_one(acc[4 * j + e], row_scale[e / 2],
-                       e % 2 ? columns.scale[g].y : columns.scale[g].x,
-                       e % 2 ? columns.bias[g].y : columns.bias[g].x);
+    for (int e = 0; e < 4; ++e) {
+      const float scale = e % 2 ? columns.scale[g].y : columns.scale[g].x;
+      const float bias = e % 2 ? columns.bias[g].y : columns.bias[g].x;
+      y[e] = Config::kSide ? scale_column(__int_as_float(acc[4 * j + e]), scale, bias)
+                           : scale_one(acc[4 * j + e], row_scale[e / 2], scale, bias);
+    }
   }
 };
 
@@ -224,19 +247,24 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
         const int32_t row = (tile.row * Config::kCluster + static_cast<int32_t>(rank)) * Config::kM;
         const int32_t column =
             tile.column * kN + static_cast<int32_t>(rank) * (kN / Config::kCluster);
-        for (int32_t kt = tile.k_begin; kt < tile.k_end; ++kt) {
+        const auto load = [&](const CUtensorMap* map_a, const CUtensorMap* map_w, int32_t k) {
           ptx::mbarrier_wait(empty + 8 * stage, phase ^ 1);
           const uint32_t ready = full + 8 * stage;
           const uint32_t a = smem + stage * Config::kBytesStage;
           ptx::mbarrier_arrive_expect_tx(ready, Config::kBytesStage);
-          ptx::tma_load_2d(a, &maps.a, kt * Config::kK, row, ready);
+          ptx::tma_load_2d(a, map_a, k, row, ready);
           const uint32_t w = a + Config::kBytesA + rank * (Config::kBytesW / Config::kCluster);
-          ptx::tma_load_2d_multicast(w, &maps.w, kt * Config::kK, column, ready,
-                                     (1 << Config::kCluster) - 1);
+          ptx::tma_load_2d_multicast(w, map_w, k, column, ready, (1 << Config::kCluster) - 1);
           if (++stage == kStages) {
             stage = 0;
             phase ^= 1;
           }
+        };
+        for (int32_t kt = tile.k_begin; kt < tile.k_end; ++kt)
+          load(&maps.a, &maps.w, kt * Config::kK);
+        if constexpr (Config::kSide) {
+          for (int32_t r = 0; r < p.side_rank; r += kSm90aSideRank)
+            load(&maps.side_x, &maps.side_w, r);
         }
       }
       // The neighbour's last signals must find this block alive: wait until every stage has been
@@ -289,6 +317,30 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
         epilogue.prefetch(p, row0, tile.column * kN);
         ptx::wgmma_wait<0>();
         give_back(previous);
+        if constexpr (Config::kSide) {
+          ptx::pin_registers(acc);
+          epilogue.scale_rows(acc);
+#pragma unroll 1
+          for (int32_t r = 0; r < p.side_rank; r += kSm90aSideRank) {
+            ptx::mbarrier_wait(full + 8 * stage, phase);
+            const uint32_t a = smem + stage * Config::kBytesStage;
+            const uint64_t desc_x = ptx::wgmma_descriptor_128b(a + consumer * (64 * Config::kK));
+            const uint64_t desc_w = ptx::wgmma_descriptor_128b(a + Config::kBytesA);
+            const int32_t steps = min(p.side_rank - r, kSm90aSideRank) / 16;
+            ptx::wgmma_fence();
+#pragma unroll 1
+            for (int32_t k = 0; k < steps; ++k)  // 32 bytes further, in units of 16
+              ptx::WgmmaBf16<kN>::run(acc, desc_x + 2 * k, desc_w + 2 * k);
+            ptx::wgmma_commit();
+            ptx::wgmma_wait<0>();
+            give_back(stage);
+            if (++stage == kStages) {
+              stage = 0;
+              phase ^= 1;
+            }
+          }
+          ptx::pin_registers(acc);
+        }
         const auto store = [&](auto type) {
           epilogue.template store<decltype(type)>(p, &maps.out, acc, buffers, row0,
                                                   tile.column * kN, consumer, turn);

@@ -178,7 +178,11 @@ __global__ void __launch_bounds__(C::kThreads, 2)
       store_word_pair(out, row, col,
                       {static_cast<uint32_t>(sum[0]), static_cast<uint32_t>(sum[1])});
     } else {
-      const float2 y = scale_pair(sum[0], sum[1], load_row_scale(q, row), load_column_pair(q, col));
+      const float row_scale = load_row_scale(q, row);
+      const ColumnPair columns = load_column_pair(q, col);
+      const float2 y = q.side_rank > 0
+                           ? scale_pair_with_side(q, row, col, {sum[0], sum[1]}, row_scale, columns)
+                           : scale_pair(sum[0], sum[1], row_scale, columns);
       // Gated pairs are 16 columns apart: they go through the workspace.
       visit_plain(q.epilogue, [&](auto epilogue) {
         using Epilogue = decltype(epilogue);

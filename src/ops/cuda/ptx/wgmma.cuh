@@ -20,6 +20,19 @@ __device__ inline void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
+// A wgmma writes its D, and reads A in registers, until it is waited for; the compiler takes both
+// as done where the instruction stands. This pins registers to their side of a wait.
+template <int kCount>
+__device__ __forceinline__ void pin_registers(float (&r)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(r[i])::"memory");
+}
+template <int kCount>
+__device__ __forceinline__ void pin_registers(int32_t (&r)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(r[i])::"memory");
+}
+
 // Descriptor of a K-major operand in shared memory with the 128-byte swizzle: rows of 128 bytes,
 // 8-row groups 1024 bytes apart. `address`: shared-memory address of the operand's first byte; the
 // tile itself begins at a multiple of 1024.

@@ -34,19 +34,7 @@ __device__ __forceinline__ uint64_t wgmma_descriptor_mn_128b(uint32_t address, u
          (kSwizzle128B << 62);
 }
 
-// A wgmma writes its D, and reads A in registers, until it is waited for; the compiler takes both
-// as done where the instruction stands. This pins registers to their side of a wait.
-template <int kCount>
-__device__ __forceinline__ void pin_registers(float (&r)[kCount]) {
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(r[i])::"memory");
-}
-template <int kCount>
-__device__ __forceinline__ void pin_registers(int32_t (&r)[kCount]) {
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(r[i])::"memory");
-}
-
+// Of A in registers.
 template <int kSteps>
 __device__ __forceinline__ void pin_registers(uint32_t (&r)[kSteps][4]) {
 #pragma unroll

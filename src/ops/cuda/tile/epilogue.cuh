@@ -7,7 +7,8 @@
 //
 //   y = float(acc) * (a_scale_row * w_scale_col) + bias, each step rounded: the bits of the CPU
 //   reference. Hence the _rn intrinsics,
-//   which the compiler must not contract to a fused multiply-add.
+//   which the compiler must not contract to a fused multiply-add. A low-rank branch joins them
+//   (tile/side_branch.cuh): y = (acc * a_scale_row + branch) * w_scale_col + bias.
 //
 // Work goes by 32 columns (four blocks): that is one group of gated pairs (blocks 0, 1 gate, 2, 3
 // up), and for 2-byte outputs four lanes hold four blocks of a row as 4-byte pieces. A transpose of
@@ -25,6 +26,7 @@
 #include "ops/cuda/s8_gemm_params.h"
 #include "ops/cuda/tile/activation.cuh"
 #include "ops/cuda/tile/mma_layout.h"
+#include "ops/cuda/tile/side_branch.cuh"
 
 namespace intaglio::cuda {
 
@@ -82,6 +84,23 @@ __device__ __forceinline__ float2 scale_pair(int32_t acc0, int32_t acc1, float r
                                              const ColumnPair& c) {
   return {scale_one(acc0, row_scale, c.scale0, c.bias0),
           scale_one(acc1, row_scale, c.scale1, c.bias1)};
+}
+
+// The same in two steps, between which a side branch joins: sum = acc * row_scale + branch.
+__device__ __forceinline__ float scale_row(int32_t acc, float row_scale) {
+  return __fmul_rn(__int2float_rn(acc), row_scale);
+}
+__device__ __forceinline__ float scale_column(float sum, float col_scale, float bias) {
+  return __fadd_rn(__fmul_rn(sum, col_scale), bias);
+}
+
+// Columns col, col + 1 with the side branch, element by element: for kernels that hold no blocks.
+__device__ __forceinline__ float2 scale_pair_with_side(const S8GemmParams& p, int row, int col,
+                                                       int2 acc, float row_scale,
+                                                       const ColumnPair& c) {
+  const float2 side = side_branch_pair(p, row, col);
+  return {scale_column(__fadd_rn(scale_row(acc.x, row_scale), side.x), c.scale0, c.bias0),
+          scale_column(__fadd_rn(scale_row(acc.y, row_scale), side.y), c.scale1, c.bias1)};
 }
 
 template <class Math, class Epilogue>
@@ -176,55 +195,89 @@ __device__ __forceinline__ void write_m16n32_i32(const OutputView& out, int lane
   }
 }
 
-// y[row half][block] of the 16 outputs that a group of gated pairs makes.
-template <class Math, class Epilogue>
-__device__ __forceinline__ void gate_m16n32(float2 (&y)[2][2], const float (&row_scale)[2],
-                                            const ColumnPair (&columns)[4],
-                                            const int32_t (*acc)[4]) {
+// y[j] of the sums acc[j].
+__device__ __forceinline__ void scale_m16n32(float (&y)[4][4], const float (&row_scale)[2],
+                                             const ColumnPair (&columns)[4],
+                                             const int32_t (*acc)[4]) {
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int j = 0; j < 4; ++j) {
 #pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const int e = 2 * half;
-      y[half][j] = gate_pair<Math, Epilogue>(
-          scale_pair(acc[j][e], acc[j][e + 1], row_scale[half], columns[j]),
-          scale_pair(acc[j + 2][e], acc[j + 2][e + 1], row_scale[half], columns[j + 2]));
+    for (int half = 0; half < 2; ++half) {
+      const float2 pair =
+          scale_pair(acc[j][2 * half], acc[j][2 * half + 1], row_scale[half], columns[j]);
+      y[j][2 * half] = pair.x;
+      y[j][2 * half + 1] = pair.y;
     }
   }
+}
+
+// With the side branch; `row`: this lane's.
+__device__ __forceinline__ void scale_m16n32_with_side(float (&y)[4][4], const S8GemmParams& p,
+                                                       int lane, int row, int col0,
+                                                       const float (&row_scale)[2],
+                                                       const ColumnPair (&columns)[4],
+                                                       const int32_t (*acc)[4]) {
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) y[j][e] = scale_row(acc[j][e], row_scale[e / 2]);
+  }
+  add_side_branch(y, p, lane, row, col0);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const ColumnPair& c = columns[j];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      y[j][e] = scale_column(y[j][e], e % 2 ? c.scale1 : c.scale0, e % 2 ? c.bias1 : c.bias0);
+    }
+  }
+}
+
+__device__ __forceinline__ float2 pair_of(const float (&y)[4], int half) {
+  return {y[2 * half], y[2 * half + 1]};
+}
+
+// Blocks 0, 1 of the 16 outputs that the four blocks of a group of gated pairs make, of a half of
+// the rows.
+template <class Math, class Epilogue>
+__device__ __forceinline__ float2 gate_block(const float (&y)[4][4], int half, int j) {
+  return gate_pair<Math, Epilogue>(pair_of(y[j], half), pair_of(y[j + 2], half));
 }
 
 // Columns col0 .. col0 + 31 of the rows row0 .. row0 + 15 of a warp; `columns[j]` belongs to
 // columns col0 + 8 j + 2 t. Gated, 16 output columns from col0 / 2. The checked form takes any
 // output: ragged columns, any alignment, any type.
 template <class Epilogue>
-__device__ __forceinline__ void write_m16n32_checked(const OutputView& out, int lane, int row0,
-                                                     int col0, const float (&row_scale)[2],
+__device__ __forceinline__ void write_m16n32_checked(const S8GemmParams& p, const OutputView& out,
+                                                     int lane, int row0, int col0,
+                                                     const float (&row_scale)[2],
                                                      const ColumnPair (&columns)[4],
                                                      const int32_t (*acc)[4]) {
   const int row = row0 + accumulator_row(lane), column = accumulator_column(lane);
+  float y[4][4];
+  if (p.side_rank > 0) {
+    scale_m16n32_with_side(y, p, lane, row, col0, row_scale, columns, acc);
+  } else {
+    scale_m16n32(y, row_scale, columns, acc);
+  }
   if constexpr (Epilogue::kGated) {
-    float2 y[2][2];
-    if (out.type == DType::kF32) {
-      gate_m16n32<ExactMath, Epilogue>(y, row_scale, columns, acc);
-    } else {
-      gate_m16n32<FastMath, Epilogue>(y, row_scale, columns, acc);
-    }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
 #pragma unroll
       for (int j = 0; j < 2; ++j)
-        store_pair(out, row + 8 * half, col0 / 2 + 8 * j + column, y[half][j]);
+        store_pair(out, row + 8 * half, col0 / 2 + 8 * j + column,
+                   out.type == DType::kF32 ? gate_block<ExactMath, Epilogue>(y, half, j)
+                                           : gate_block<FastMath, Epilogue>(y, half, j));
     }
   } else {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const float2 y =
-            scale_pair(acc[j][2 * half], acc[j][2 * half + 1], row_scale[half], columns[j]);
+        const float2 pair = pair_of(y[j], half);
         store_pair(out, row + 8 * half, col0 + 8 * j + column,
-                   out.type == DType::kF32 ? activate_pair<ExactMath, Epilogue>(y)
-                                           : activate_pair<FastMath, Epilogue>(y));
+                   out.type == DType::kF32 ? activate_pair<ExactMath, Epilogue>(pair)
+                                           : activate_pair<FastMath, Epilogue>(pair));
       }
     }
   }
@@ -240,7 +293,7 @@ __device__ __forceinline__ bool is_whole_tile(const S8GemmParams& p, const Outpu
 
 // Such a tile: a straight line of code without checks, in which the loads of scales can go ahead.
 // Every lane stores 16 bytes; all 32 lanes call it.
-template <int kMi, int kNi, DType kType, class Epilogue>
+template <int kMi, int kNi, DType kType, class Epilogue, bool kSide>
 __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane, int row0,
                                                  int col0, const int32_t (&acc)[kMi][kNi][4]) {
   constexpr bool kGated = Epilogue::kGated;
@@ -263,36 +316,45 @@ __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane
 #pragma unroll
   for (int group = 0; group < kNi / 4; ++group) {
     ColumnPair columns[4];
+    const auto load_columns = [&] {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int col = col0 + 32 * group + 8 * j + accumulator_column(lane);
-      const float2 scale = __ldg(reinterpret_cast<const float2*>(p.w_scale_col + col));
-      const float2 bias = p.bias != nullptr ? __ldg(reinterpret_cast<const float2*>(p.bias + col))
-                                            : float2{-0.0f, -0.0f};
-      columns[j] = {scale.x, scale.y, bias.x, bias.y};
-    }
+      for (int j = 0; j < 4; ++j) {
+        const int col = col0 + 32 * group + 8 * j + accumulator_column(lane);
+        const float2 scale = __ldg(reinterpret_cast<const float2*>(p.w_scale_col + col));
+        const float2 bias = p.bias != nullptr ? __ldg(reinterpret_cast<const float2*>(p.bias + col))
+                                              : float2{-0.0f, -0.0f};
+        columns[j] = {scale.x, scale.y, bias.x, bias.y};
+      }
+    };
+    // A side branch takes their registers where 192 accumulators leave no others.
+    constexpr bool kKept = kEarly || !kSide;
+    if constexpr (kKept) load_columns();
 #pragma unroll
     for (int mi = 0; mi < kMi; ++mi) {
       if (!kEarly) load_row_scales(mi);
       const int32_t(*const sums)[4] = &acc[mi][4 * group];
       uint16_t* const to = first + 16 * mi * p.ldo + (kGated ? 16 : 32) * group;
+      float y[4][4];
+      if constexpr (!kKept) load_columns();
+      if constexpr (kSide) {
+        scale_m16n32_with_side(y, p, lane, row + 16 * mi, col0 + 32 * group, row_scale[mi], columns,
+                               sums);
+      } else {
+        scale_m16n32(y, row_scale[mi], columns, sums);
+      }
       uint32_t v[4];
       if constexpr (kGated) {
-        float2 y[2][2];
-        gate_m16n32<FastMath, Epilogue>(y, row_scale[mi], columns, sums);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) v[i] = pack_half_pair(y[i / 2][i % 2], kType);
+        for (int i = 0; i < 4; ++i)
+          v[i] = pack_half_pair(gate_block<FastMath, Epilogue>(y, i / 2, i % 2), kType);
         quad_transpose(v, lane);
         *reinterpret_cast<uint4*>(to) = make_uint4(v[0], v[1], v[2], v[3]);
       } else {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
 #pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const float2 y = scale_pair(sums[j][2 * half], sums[j][2 * half + 1],
-                                        row_scale[mi][half], columns[j]);
-            v[j] = pack_half_pair(activate_pair<FastMath, Epilogue>(y), kType);
-          }
+          for (int j = 0; j < 4; ++j)
+            v[j] = pack_half_pair(activate_pair<FastMath, Epilogue>(pair_of(y[j], half)), kType);
           quad_transpose(v, lane);
           *reinterpret_cast<uint4*>(to + 8 * half * p.ldo) = make_uint4(v[0], v[1], v[2], v[3]);
         }
@@ -323,13 +385,16 @@ __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane,
     }
     return;
   }
-  if (is_whole_tile(p, out, row0 + 16 * kMi, col0 + 8 * kNi)) {
+  const bool fits = p.side_rank == 0 || out.type == DType::kBF16;
+  if (fits && is_whole_tile(p, out, row0 + 16 * kMi, col0 + 8 * kNi)) {
     visit_epilogue(p.epilogue, [&](auto epilogue) {
       using Epilogue = decltype(epilogue);
-      if (out.type == DType::kBF16) {
-        write_whole_tile<kMi, kNi, DType::kBF16, Epilogue>(p, lane, row0, col0, acc);
+      if (out.type != DType::kBF16) {
+        write_whole_tile<kMi, kNi, DType::kF16, Epilogue, false>(p, lane, row0, col0, acc);
+      } else if (p.side_rank > 0) {
+        write_whole_tile<kMi, kNi, DType::kBF16, Epilogue, true>(p, lane, row0, col0, acc);
       } else {
-        write_whole_tile<kMi, kNi, DType::kF16, Epilogue>(p, lane, row0, col0, acc);
+        write_whole_tile<kMi, kNi, DType::kBF16, Epilogue, false>(p, lane, row0, col0, acc);
       }
     });
     return;
@@ -354,7 +419,7 @@ __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane,
   };
   visit_epilogue(p.epilogue, [&](auto epilogue) {
     each([&](int row, int col, Scales rs, Columns cs, Acc x) {
-      write_m16n32_checked<decltype(epilogue)>(out, lane, row, col, rs, cs, x);
+      write_m16n32_checked<decltype(epilogue)>(p, out, lane, row, col, rs, cs, x);
     });
   });
 }

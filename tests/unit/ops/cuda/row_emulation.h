@@ -60,11 +60,9 @@ inline uint32_t atomicOr(uint32_t* at, uint32_t bits) {
   return before;
 }
 
-inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fsqrt_rn(float a) { return std::sqrt(a); }
 inline float __frcp_rn(float a) { return 1.0f / a; }
-inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline float __shfl_xor_sync(uint32_t mask, float value, int step) {
   return __uint_as_float(__shfl_xor_sync(mask, __float_as_uint(value), step));
 }

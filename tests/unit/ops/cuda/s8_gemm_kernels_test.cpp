@@ -31,6 +31,7 @@ struct Ragged {
 struct Problem {
   std::vector<uint4> a_storage, w_storage, out_storage, expected;
   std::vector<float> row_scale, col_scale, bias;
+  std::vector<uint4> side_x, side_w;
   S8GemmParams p{};
 
   int cols() const { return out_columns(p); }
@@ -47,6 +48,29 @@ int8_t* random_bytes(std::vector<uint4>& storage, int64_t bytes, std::mt19937& r
   auto* first = reinterpret_cast<int8_t*>(storage.data());
   for (size_t i = 0; i < storage.size() * 16; ++i) first[i] = static_cast<int8_t>(random());
   return first;
+}
+
+// [rows, rank] of bf16 whose sums of products are exact in float, in any order.
+const uint16_t* random_side(std::vector<uint4>& storage, int rows, int rank, int first_zero,
+                            float size, std::mt19937& random) {
+  storage.assign(static_cast<size_t>(rows * rank) / 8, uint4{});
+  auto* const values = reinterpret_cast<BFloat16*>(storage.data());
+  for (int i = 0; i < rows * rank; ++i) {
+    const bool is_zero = i % rank / 16 == first_zero / 16 && first_zero >= 0;
+    const auto value = static_cast<float>(static_cast<int>(random() % 5) - 2);
+    values[i] = BFloat16(is_zero ? 0.0f : size * value);
+  }
+  return reinterpret_cast<const uint16_t*>(values);
+}
+
+// A side branch of rank 16 or 32, as large as the sums it joins. Kernels add 16 of the rank at a time and round then: of rank 32
+// one half is zero, so that their bits are the reference's.
+void add_side(Problem& q, std::mt19937& random) {
+  S8GemmParams& p = q.p;
+  p.side_rank = random() % 2 == 0 ? 16 : 32;
+  const int first_zero = p.side_rank == 16 ? -1 : static_cast<int>(random() % 2) * 16;
+  p.side_x = random_side(q.side_x, p.m, p.side_rank, first_zero, 512.0f, random);
+  p.side_w = random_side(q.side_w, p.n, p.side_rank, first_zero, 8.0f, random);
 }
 
 // Operands and the expected output of a problem whose sizes, output and epilogue are set. `spare`:
@@ -73,6 +97,7 @@ void fill_problem(Problem& q, bool aligned, int spare, std::mt19937& random) {
   p.a_scale_row = q.row_scale.data();
   p.w_scale_col = q.col_scale.data();
   p.bias = below(4) == 0 ? nullptr : q.bias.data();
+  if (p.out_type != DType::kI32 && below(2) == 0) add_side(q, random);
   q.out_storage.resize(static_cast<size_t>((p.m + 1) * p.ldo / 4 + 1));
   p.out = q.out_storage.data();
   q.poison();

@@ -57,6 +57,14 @@ cudaError_t launch(const S8GemmParams& p, const Launch& l, cudaStream_t stream) 
     good = good && encode(maps.out, CU_TENSOR_MAP_DATA_TYPE_UINT16, p.out, p.m, out_columns(p),
                           2 * p.ldo, {64, 64});
   }
+  if (Config::kSide) {
+    const auto side = [&](CUtensorMap& map, const uint16_t* data, int64_t rows, uint32_t box_rows) {
+      return encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT16, data, rows, p.side_rank, 2 * p.side_rank,
+                    {kSm90aSideRank, box_rows});
+    };
+    good = good && side(maps.side_x, p.side_x, p.m, Config::kM) &&
+           side(maps.side_w, p.side_w, p.n, kHalfW);
+  }
   if (!good) return cudaErrorInvalidValue;
   constexpr int kRows = Config::kM * Config::kCluster;
   const ClusterSchedule schedule{(p.m - 1) / kRows + 1,   (p.n - 1) / Config::kN + 1,
@@ -86,7 +94,12 @@ cudaError_t launch(const S8GemmParams& p, const Launch& l, cudaStream_t stream) 
 template <int kN, int kStages, bool kGated>
 cudaError_t dispatch_store(const S8GemmParams& p, const Launch& how, cudaStream_t stream) {
   if constexpr (!kGated || kN % 128 == 0) {
-    if (tma_store_fits(p)) {
+    const bool fits = tma_store_fits(p);
+    if (fits && p.side_rank > 0 && p.out_type == DType::kBF16) {
+      using Side = Sm90aConfig<kN, kStages, kGated, Sm90aStore::kTmaBF16, true>;
+      return launch<Side>(p, how, stream);
+    }
+    if (fits && p.side_rank == 0) {
       return p.out_type == DType::kBF16
                  ? launch<Sm90aConfig<kN, kStages, kGated, Sm90aStore::kTmaBF16>>(p, how, stream)
                  : launch<Sm90aConfig<kN, kStages, kGated, Sm90aStore::kTmaF16>>(p, how, stream);
