@@ -380,6 +380,27 @@ def convrot_table():
     return Table(["int8 rows", "pass", "run", "int8, median (min to max)", "bf16", "times bf16", "norms and quantizing"], rows, key=3)
 
 
+def adapters_table():
+    """A pass with adapters beside all linears, and what they add to the pass without."""
+    runs = read("h200_adapters")["runs"]
+    plain = {r["pass"]: r["median_ms"] for r in runs[0]["results"]}
+    rows = []
+    for run in runs:
+        names = run.get("what") or ", ".join(f"rank {name.split(':')[1]}" for name in run.get("lora", [])) or "none"
+        cells = [f"{r['median_ms']:.1f} ms (+{100 * (r['median_ms'] / plain[r['pass']] - 1):.1f} %)" if run.get("lora") else f"{r['median_ms']:.1f} ms" for r in run["results"]]
+        rows.append([names, *cells])
+    return Table(["adapters", "with text", "without"], rows, key=1)
+
+
+def loads_table():
+    """`bench load` of one file: from the system's cache, from disk, and with prepared weights kept."""
+    rows = []
+    for run in read("h200_load")["runs"]:
+        first, later, reading = (f"{run[key] / 1e3:.2f} s" for key in ("first_load_ms", "load_ms", "read_ms"))
+        rows.append([run["what"], f"{run['file_bytes'] / 1e9:.1f} GB", reading, first, later, f"{run['load_over_read']:.2f}", f"{run['host_bytes_beside_weights'] / 2**30:.1f} GiB"])
+    return Table(["start", "file", "reading it, one thread", "first load", "later ones, median", "times reading", "host memory beside the weights"], rows, key=1)
+
+
 def same_picture_table():
     data = read("h100_mini_pictures")["psnr_db"]["cuda_against_cpu"]
     return Table(["precision", "PSNR"], [[precision, f"{decibels:.1f} dB"] for precision, decibels in data.items()])
