@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "io/formats/sdnq_config.h"
 #include "io/printable.h"
 #include "models/parts/selection.h"
 #include "models/parts/weights.h"
@@ -63,9 +64,10 @@ CheckpointQuantizer::Canonical CheckpointQuantizer::target(const std::string& mo
   if (modules_.part == "text_encoder") {
     constexpr std::string_view kText = "language_model.";
     const std::string name = modules_.prefix + module;
-    return {names_ == ModuleNames::kComfy && name.starts_with(kText) ? "model." + name : name};
+    return {layout_ == CheckpointLayout::kComfy && name.starts_with(kText) ? "model." + name
+                                                                           : name};
   }
-  if (names_ == ModuleNames::kDiffusers) return {module};
+  if (layout_ == CheckpointLayout::kDiffusers) return {module};
   for (const ModuleAlias& alias : modules_.aliases) {
     std::optional<std::string> name = with_other_end(module, alias.module, alias.stored);
     if (name) return {std::move(*name), alias.part, alias.parts};
@@ -76,7 +78,7 @@ CheckpointQuantizer::Canonical CheckpointQuantizer::target(const std::string& mo
 Expected<CheckpointQuantizer> CheckpointQuantizer::plan(
     std::shared_ptr<const Checkpoint> checkpoint, const QuantizeOptions& options) {
   CheckpointQuantizer q;
-  q.names_ = options.names;
+  q.layout_ = options.layout;
   q.smoothing_ = options.smoothing;
   INTAGLIO_ASSIGN(q.stored_, StoredWeights::open(checkpoint));
   q.checkpoint_ = std::move(checkpoint);
@@ -168,7 +170,9 @@ Status CheckpointQuantizer::finish_linear(Linear& linear, std::vector<std::strin
                        [&](const std::string& pattern) { return name_matches(pattern, name); });
   });
   if (is_meant) linear_names_.insert(names.begin(), names.end());
-  linear.quantized = is_meant && !is_kept;
+  // SDNQ's rows cannot say that they are to be multiplied as floats.
+  const bool says_how = layout_ == CheckpointLayout::kComfy || !linear.float_product;
+  linear.quantized = is_meant && !is_kept && says_how;
   // What was stored in fewer bits has none more to lose than bf16 takes.
   const auto type_of = [&](const Piece& piece) {
     const LinearEntry& entry = *stored_->find_linear(piece.module);
@@ -180,7 +184,8 @@ Status CheckpointQuantizer::finish_linear(Linear& linear, std::vector<std::strin
   if (!linear.quantized) return {};
   if (options.scheme == QuantizeScheme::kConvRot)
     linear.rotation = largest_rotation(linear.k, options.group);
-  linear.descriptor = spaced(descriptor_json(linear.rotation, linear.float_product));
+  if (layout_ == CheckpointLayout::kComfy)
+    linear.descriptor = spaced(descriptor_json(linear.rotation, linear.float_product));
   return {};
 }
 
@@ -193,6 +198,14 @@ std::map<std::string, uint64_t> CheckpointQuantizer::quantized() const {
       growth[piece.own] = more * static_cast<uint64_t>(piece.count * linear.k);
   }
   return growth;
+}
+
+std::string CheckpointQuantizer::quantization_config() const {
+  if (layout_ == CheckpointLayout::kComfy) return {};
+  std::vector<SdnqLinear> linears;
+  for (const Linear& linear : linears_)
+    linears.push_back({linear.name, linear.k, linear.quantized, linear.rotation.group});
+  return sdnq_config_text(linears);
 }
 
 uint64_t CheckpointQuantizer::bytes() const {
@@ -363,12 +376,14 @@ void CheckpointQuantizer::list_outputs() {
     add_output(Role::kWeight, i,
                entry_of(name, linear.quantized ? DType::kI8 : linear.floats, shape));
     if (!linear.quantized) continue;
-    add_output(Role::kScales, i, entry_of(name + "_scale", DType::kF32, Shape{linear.n, 1}));
+    const bool is_comfy = layout_ == CheckpointLayout::kComfy;
+    const std::string scale = is_comfy ? name + "_scale" : linear.name + ".scale";
+    add_output(Role::kScales, i, entry_of(scale, DType::kF32, Shape{linear.n, 1}));
   }
   for (size_t i = 0; i < others_.size(); ++i)
     add_output(Role::kOther, i, entry_of(others_[i].name, others_[i].dtype, others_[i].shape));
   for (size_t i = 0; i < linears_.size(); ++i) {
-    if (!linears_[i].quantized) continue;
+    if (linears_[i].descriptor.empty()) continue;
     const auto length = static_cast<int64_t>(linears_[i].descriptor.size());
     add_output(Role::kDescriptor, i,
                entry_of(linears_[i].name + ".comfy_quant", DType::kU8, Shape{length}));
@@ -387,7 +402,7 @@ std::string CheckpointQuantizer::layers_text(size_t begin, size_t end) const {
   for (size_t i = begin; i < end; ++i) {
     const Linear* const linear =
         outputs_[i].role == Role::kScales ? &linears_[outputs_[i].index] : nullptr;
-    if (linear == nullptr) continue;
+    if (linear == nullptr || linear->descriptor.empty()) continue;
     layers += fmt::format("{}{}: {}", layers.empty() ? "" : ", ",
                           nlohmann::json(linear->name).dump(), linear->descriptor);
   }

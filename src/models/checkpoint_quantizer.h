@@ -1,4 +1,5 @@
-// A checkpoint of any format, as int8 rows that ComfyUI and this engine read (io/formats/comfy.h).
+// A checkpoint of any format, as int8 rows that this engine reads, and ComfyUI (io/formats/comfy.h)
+// or diffusers (io/formats/sdnq.h).
 #pragma once
 
 #include <cstdint>
@@ -29,9 +30,10 @@ enum class QuantizeScheme {
   kConvRot  // the same of rows that are turned first (quant/rotation.h)
 };
 
-enum class ModuleNames {
-  kComfy,     // of the models' publishers and ComfyUI: q, k and v fused
-  kDiffusers  // of diffusers: apart
+// Who reads it: what modules are called, and what stands beside their weights.
+enum class CheckpointLayout {
+  kComfy,     // the names of the models' publishers, q, k and v fused; ComfyUI's descriptors
+  kDiffusers  // those of diffusers, q, k and v apart; SDNQ's scales and config
 };
 
 struct QuantizeOptions {
@@ -39,7 +41,7 @@ struct QuantizeOptions {
   // kConvRot: each linear's group is the largest of 4^n up to this one that divides its columns; a
   // linear that none divides is not turned.
   int64_t group = 256;
-  ModuleNames names = ModuleNames::kComfy;
+  CheckpointLayout layout = CheckpointLayout::kComfy;
   // Patterns of linears that stay floats, by any of their names.
   std::vector<std::string> keep{};
   // What its linears and vectors are multiplied by; null: nothing.
@@ -80,6 +82,8 @@ class CheckpointQuantizer {
   std::map<std::string, uint64_t> quantized() const;
   // Of the files, their headers apart.
   uint64_t bytes() const;
+  // JSON: what config.json beside the files has to say as its "quantization_config". Empty: nothing.
+  std::string quantization_config() const;
   // The tensors of the adapters that are of a module here (models/parts/unmatched_adapters.h).
   const std::set<const TensorEntry*>& matched_adapters() const { return matched_; }
   // What is written for `target`, "<stem>.safetensors": that file, or
@@ -171,7 +175,7 @@ class CheckpointQuantizer {
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::shared_ptr<const StoredWeights> stored_;
   PartModules modules_;
-  ModuleNames names_ = ModuleNames::kComfy;
+  CheckpointLayout layout_ = CheckpointLayout::kComfy;
   std::shared_ptr<const FoldedSmoothing> smoothing_;
   std::vector<Linear> linears_;
   std::vector<Other> others_;

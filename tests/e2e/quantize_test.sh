@@ -82,7 +82,9 @@ for scheme in row convrot; do
   expect 0 "inspect" inspect "model-$scheme"
   stdout_has "quantized_by: intaglio"
   expect 0 "its error" inspect --diff "$mini" "model-$scheme"
-  for part in transformer unconditional_transformer; do stdout_has "$part: comfy against float (the reference)"; done
+  for part in transformer unconditional_transformer; do stdout_has "$part: sdnq against float (the reference)"; done
+  python3 -c "import json; assert json.load(open('model-$scheme/transformer/config.json'))['quantization_config']['quant_method'] == 'sdnq'"
+  pass_or_fail $? "diffusers is told of the rows"
   stdout_has "vae: float against float (the reference)"
   draw --model "model-$scheme"
   expect 0 "its transformer as a file, $scheme" quantize "$mini/transformer" "t-$scheme.safetensors" --scheme "$scheme"

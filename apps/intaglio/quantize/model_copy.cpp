@@ -27,13 +27,17 @@ bool is_of_weights(const fs::path& file) {
                      [&](std::string_view end) { return name.ends_with(end); });
 }
 
-Status copy_config(const fs::path& source, const fs::path& target) {
+Status copy_config(const fs::path& source, const fs::path& target, const std::string& quantized) {
   INTAGLIO_ASSIGN(const JsonConfig config, JsonConfig::open(source));
   nlohmann::json json = config.json();
-  size_t removed = 0;
+  size_t changed = 0;
   for (const char* const key : {"quantization_config", "ideogram_fp8_weight_only"})
-    if (json.is_object()) removed += json.erase(key);
-  if (removed > 0) return write_file_atomic(target, json.dump(2) + "\n");
+    changed += json.erase(key);
+  if (!quantized.empty()) {
+    INTAGLIO_ASSIGN(json["quantization_config"], parse_json(quantized, "quantization_config"));
+    ++changed;
+  }
+  if (changed > 0) return write_file_atomic(target, json.dump(2) + "\n");
   INTAGLIO_ASSIGN(const std::string text, read_file(source));
   return write_file_atomic(target, text);
 }
@@ -58,7 +62,7 @@ Status copy_file(const fs::path& source, const fs::path& target, const std::atom
 }  // namespace
 
 Status copy_around_weights(const fs::path& source, const fs::path& target,
-                           const std::set<std::string>& quantized,
+                           const std::map<std::string, std::string>& quantized,
                            const std::atomic<bool>& cancel) {
   std::error_code error;
   std::vector<fs::path> files;
@@ -76,11 +80,12 @@ Status copy_around_weights(const fs::path& source, const fs::path& target,
   for (const fs::path& file : files) {
     const fs::path place = file.lexically_relative(source);
     const std::string folder = place.has_parent_path() ? place.parent_path().string() : ".";
-    const bool beside = quantized.contains(folder);
+    const auto config = quantized.find(folder);
+    const bool beside = config != quantized.end();
     if (beside && is_of_weights(file)) continue;
     fs::create_directories((target / place).parent_path(), error);
     INTAGLIO_TRY(beside && file.filename() == "config.json"
-                     ? copy_config(file, target / place)
+                     ? copy_config(file, target / place, config->second)
                      : copy_file(file, target / place, cancel));
   }
   return {};

@@ -3,7 +3,7 @@
 
 #include <atomic>
 #include <filesystem>
-#include <set>
+#include <map>
 #include <string>
 
 #include "core/status.h"
@@ -11,10 +11,11 @@
 namespace intaglio::cli {
 
 // Copies all files under `source` but hidden ones to the same places under `target`. Of the folders
-// `quantized` ("transformer"; "." is `source` itself) weights stay behind, and in config.json what
-// it said of their format. A file of the same size that is there already stays. kCancelled soon
-// after `cancel` is set.
+// in `quantized` ("transformer"; "." is `source` itself) weights stay behind, and in config.json
+// what it said of their format; it says the JSON that `quantized` has for the folder instead, if any.
+// A file of the same size that is there already stays. kCancelled soon after `cancel` is set.
 Status copy_around_weights(const std::filesystem::path& source, const std::filesystem::path& target,
-                           const std::set<std::string>& quantized, const std::atomic<bool>& cancel);
+                           const std::map<std::string, std::string>& quantized,
+                           const std::atomic<bool>& cancel);
 
 }  // namespace intaglio::cli

@@ -76,7 +76,6 @@ struct Run {
   uint64_t max_shard = 0;
   std::vector<AdapterUse> adapters = {};
   std::vector<PartFolder> parts = {};  // of a model
-  std::set<std::string> folders = {};  // of the parts that are quantized
   std::vector<Job> jobs = {};
   FitRequest fit = {};
   ordered_json reports = ordered_json::array();
@@ -129,7 +128,7 @@ Status add_job(Run& run, const std::string& part, const fs::path& weights, const
   const QuantizeOptions options{
       .scheme = turns(flags) ? QuantizeScheme::kConvRot : QuantizeScheme::kRow,
       .group = *whole_number(flags.group),
-      .names = run.to_folder ? ModuleNames::kDiffusers : ModuleNames::kComfy,
+      .layout = run.to_folder ? CheckpointLayout::kDiffusers : CheckpointLayout::kComfy,
       .keep = flags.fit.patterns(),
       .adapters = takes_adapters ? run.adapters : std::vector<AdapterUse>(),
       .adapter_part = part == "unconditional" ? "unconditional_transformer" : "transformer",
@@ -143,7 +142,6 @@ Status add_job(Run& run, const std::string& part, const fs::path& weights, const
 Status plan_jobs(Run& run) {
   if (run.is_model) {
     for (const PartFolder& part : run.parts) {
-      run.folders.insert(part.folder);
       INTAGLIO_TRY(add_job(run, part.part, run.source / part.folder,
                            fs::path(part.folder) / (part.stem + ".safetensors")));
     }
@@ -155,7 +153,6 @@ Status plan_jobs(Run& run) {
                       "layout; --format comfy writes a file",
                       run.source.string());
   }
-  run.folders.insert(".");
   INTAGLIO_TRY(add_job(run, "", run.source, ""));
   const bool is_text = run.jobs.front().part == "text_encoder";
   run.jobs.front().target = is_text ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
@@ -347,7 +344,12 @@ Status write_folder(Run& run, const Context& context, Progress& progress, fs::pa
     INTAGLIO_TRY(write_job(run, context, job, folder / job.target, progress));
   }
   progress.phase("copying the rest");
-  INTAGLIO_TRY(copy_around_weights(run.source, folder, run.folders, interrupted));
+  std::map<std::string, std::string> configs;
+  for (const Job& job : run.jobs) {
+    const fs::path place = job.target.parent_path();
+    configs[place.empty() ? "." : place.string()] = job.quantizer.quantization_config();
+  }
+  INTAGLIO_TRY(copy_around_weights(run.source, folder, configs, interrupted));
   progress.clear();
   fs::rename(folder, run.flags.target, error);
   if (!error) return {};

@@ -3,58 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "io/config_keys.h"
 #include "io/formats/affine_rows.h"
 #include "io/formats/quantization_config.h"
-#include "io/printable.h"
+#include "io/formats/sdnq_config.h"
 
 namespace intaglio {
 namespace {
-
-using enum KeyRole;
-
-constexpr std::string_view kOther = "not read";
-
-// What changes the numbers is read, or is refused with another value; the rest says how they were
-// found, or how its own products run.
-constexpr ConfigKey kConfigKeys[] = {{"quant_method"},
-                                     {"weights_dtype", kOnly, R"(["int8", "uint8"])", kOther},
-                                     {"modules_dtype_dict", kOnly, "[{}]", kOther},
-                                     {"modules_quant_config", kOnly, "[{}]", kOther},
-                                     {"use_codebook", kOnly, "[false]", kOther},
-                                     {"use_hadamard"},
-                                     {"hadamard_group_size"},
-                                     {"use_svd", kHarmless},
-                                     {"svd_rank", kHarmless},
-                                     {"svd_steps", kHarmless},
-                                     {"group_size", kHarmless},
-                                     {"add_skip_keys", kHarmless},
-                                     {"codebook_steps", kHarmless},
-                                     {"dequantize_fp32", kHarmless},
-                                     {"dynamic_loss_threshold", kHarmless},
-                                     {"is_integer", kHarmless},
-                                     {"is_training", kHarmless},
-                                     {"is_unsigned", kHarmless},
-                                     {"minimum_allowed_channel_size", kHarmless},
-                                     {"minimum_allowed_numel", kHarmless},
-                                     {"modules_to_not_convert", kHarmless},
-                                     {"modules_to_not_use_matmul", kHarmless},
-                                     {"non_blocking", kHarmless},
-                                     {"quant_conv", kHarmless},
-                                     {"quant_embedding", kHarmless},
-                                     {"quantization_device", kHarmless},
-                                     {"quantized_matmul_dtype", kHarmless},
-                                     {"return_device", kHarmless},
-                                     {"sdnq_version", kHarmless},
-                                     {"use_dynamic_quantization", kHarmless},
-                                     {"use_grad_ckpt", kHarmless},
-                                     {"use_quantized_matmul", kHarmless},
-                                     {"use_quantized_matmul_conv", kHarmless},
-                                     {"use_static_quantization", kHarmless},
-                                     {"use_stochastic_rounding", kHarmless}};
-
-constexpr int64_t kSmallestGroup = 4;
-constexpr int64_t kMaxGroup = int64_t{1} << 30;
 
 // The weight as it lies, and what is added and turned.
 struct SdnqWeight {
@@ -159,26 +113,6 @@ class SdnqRows : public LinearDecoder {
   std::shared_ptr<const LinearDecoder> plain_;
 };
 
-struct Hadamard {
-  bool used = false;
-  int64_t most = 256;
-};
-
-Expected<Hadamard> read_config(const JsonConfig& config) {
-  const KeyedConfig keyed{config, kConfigKeys};
-  INTAGLIO_TRY(check_config_keys({&keyed, 1}));
-  const UnknownKeys unknown = unknown_config_keys({&keyed, 1});
-  if (!unknown.arithmetic.empty()) {
-    return make_error(ErrorCode::kUnsupported,
-                      "{}{}: not known, and may change what the numbers mean", config.where(),
-                      printable(unknown.arithmetic.front()));
-  }
-  Hadamard hadamard;
-  INTAGLIO_ASSIGN(hadamard.used, config.boolean_or("use_hadamard", false));
-  INTAGLIO_ASSIGN(hadamard.most, config.integer_or("hadamard_group_size", 256, 1, kMaxGroup));
-  return hadamard;
-}
-
 // The weight's blocks by the shape of its scale.
 Expected<SdnqWeight> read_shapes(const Layer& layer, const TensorEntry& weight) {
   INTAGLIO_ASSIGN(const TensorEntry* const scale, layer.get("scale"));
@@ -224,7 +158,7 @@ Status read_low_rank(const Layer& layer, SdnqWeight& weight) {
   return {};
 }
 
-Expected<LinearEntry> sdnq_linear(const Layer& layer, const Hadamard& hadamard) {
+Expected<LinearEntry> sdnq_linear(const Layer& layer, const SdnqHadamard& hadamard) {
   INTAGLIO_ASSIGN(const TensorEntry* const values, layer.get("weight"));
   INTAGLIO_TRY(layer.refuse_other_parts(kSdnqParts, "a weight of SDNQ"));
   INTAGLIO_ASSIGN(SdnqWeight weight, read_shapes(layer, *values));
@@ -261,14 +195,6 @@ std::vector<Layer> sdnq_layers(const TensorSet& tensors) {
 
 }  // namespace
 
-int64_t sdnq_hadamard_group(int64_t k, int64_t most) {
-  const int64_t least = std::min(k, most);
-  int64_t group = 1;
-  while (group < least) group *= 2;
-  while (group >= kSmallestGroup && k % group != 0) group /= 2;
-  return group >= kSmallestGroup ? group : 0;
-}
-
 void sylvester_row(float* x, int64_t cols, int64_t group) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(group));
   for (float* const end = x + cols; x != end; x += group) {
@@ -295,9 +221,9 @@ Expected<std::vector<LinearEntry>> sdnq_linears(const TensorSet& tensors) {
                       "{}quant_method: expected \"sdnq\", whose names these weights have",
                       config.where());
   }
-  INTAGLIO_ASSIGN(const Hadamard hadamard, read_config(config));
+  INTAGLIO_ASSIGN(const SdnqConfig read, read_sdnq_config(config));
   return linears_of(tensors, sdnq_layers(tensors),
-                    [&](const Layer& layer) { return sdnq_linear(layer, hadamard); });
+                    [&](const Layer& layer) { return sdnq_linear(layer, read.of(layer.name())); });
 }
 
 }  // namespace intaglio

@@ -8,8 +8,7 @@
 //   P.svd_up, P.svd_down  [n, r] and [r, k], or transposed [r, n] and [k, r]; or none
 //   W = q scale + zero_point + svd_up svd_down, then, with use_hadamard, its columns turned back in
 //   groups
-// The group is not written down: the smallest power of two of at least min(k, hadamard_group_size),
-// halved until it divides k; there is none below 4. Its matrix is ConvRot's where it is a power of
+// The group is not written down (sdnq_hadamard_group). Its matrix is ConvRot's where it is a power of
 // 4, else Sylvester's, the Kronecker power of [1 1; 1 -1], over the square root of the group.
 #pragma once
 
@@ -22,8 +21,6 @@ inline constexpr std::string_view kSdnqParts[] = {"scale", "zero_point", "svd_up
 Refusal sdnq_refusal(const TensorSet& tensors);
 Expected<std::vector<LinearEntry>> sdnq_linears(const TensorSet& tensors);
 
-// Columns of a group that SDNQ turns together, of `k`; 0: none.
-int64_t sdnq_hadamard_group(int64_t k, int64_t most);
 // Turns a row of `cols` values in place, groups of `group` (a power of 2), each times Sylvester's
 // matrix over sqrt(group); its own inverse.
 void sylvester_row(float* x, int64_t cols, int64_t group);

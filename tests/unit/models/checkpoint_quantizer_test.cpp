@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "core/files.h"
 #include "support/source_folder.h"
@@ -49,6 +50,23 @@ std::string bytes_of(const TensorEntry& entry) {
   return {tensor.view.as<char>(), tensor.view.size_bytes()};
 }
 
+// A copy of `source`, ComfyUI's, in which `module` asks for a product of floats.
+void write_float_product(const fs::path& source, const fs::path& target,
+                         const std::string& module) {
+  const auto file = SafetensorsFile::open(source).value();
+  const std::string text = R"({"format": "int8_tensorwise", "full_precision_matrix_mult": true})";
+  std::vector<Tensor> tensors;
+  std::vector<TensorEntry> entries;
+  for (TensorEntry entry : file->tensors()) {
+    tensors.push_back(read_tensor(entry).value());
+    entry.view = tensors.back().view;
+    if (entry.name == module + ".comfy_quant")
+      entry.view = {text.data(), DType::kU8, Shape{static_cast<int64_t>(text.size())}};
+    entries.push_back(std::move(entry));
+  }
+  ASSERT_TRUE(write_safetensors(target, entries, {}));
+}
+
 // Of the linears that both quantize: weights, scales, descriptors, and every float, byte by byte.
 void expect_same(const SafetensorsFile& written, const SafetensorsFile& expected) {
   int quantized = 0;
@@ -86,11 +104,79 @@ TEST_F(CheckpointQuantizerTest, SplitAndFusedSourcesGiveTheSameFile) {
   write(golden("base/reference/model.safetensors"), {}, "fused.safetensors");
   write(golden("base/diffusers"), {}, "split.safetensors");
   EXPECT_EQ(bytes("fused.safetensors"), bytes("split.safetensors"));
-  const QuantizeOptions split{.names = ModuleNames::kDiffusers};
+  const QuantizeOptions split{.layout = CheckpointLayout::kDiffusers};
   write(golden("base/reference/model.safetensors"), split, "a.safetensors");
   write(golden("base/diffusers"), split, "b.safetensors");
   EXPECT_EQ(bytes("a.safetensors"), bytes("b.safetensors"));
-  EXPECT_NE(open("a.safetensors")->find("layers.0.attention.to_k.weight_scale"), nullptr);
+}
+
+// What diffusers' quantizer for SDNQ finds: int8 rows, their scales under SDNQ's name, nothing of
+// ComfyUI's, and a config that names each matrix of floats. Read here, they are the linears that
+// ComfyUI's layout has.
+TEST_F(CheckpointQuantizerTest, DiffusersLayoutIsThatOfSdnq) {
+  const fs::path source = golden("base/diffusers");
+  const CheckpointQuantizer quantizer = plan(source, {.layout = CheckpointLayout::kDiffusers});
+  write(source, {.layout = CheckpointLayout::kDiffusers}, "d.safetensors");
+  write(source, {}, "comfy.safetensors");
+  const auto file = open("d.safetensors");
+  int scales = 0;
+  for (const TensorEntry& entry : file->tensors()) {
+    EXPECT_EQ(entry.name.find("comfy_quant"), std::string::npos) << entry.name;
+    EXPECT_EQ(entry.name.find("weight_scale"), std::string::npos) << entry.name;
+    if (!entry.name.ends_with(".scale")) continue;
+    ++scales;
+    const std::string module = entry.name.substr(0, entry.name.rfind('.'));
+    const TensorView& weight = file->find(module + ".weight")->view;
+    EXPECT_EQ(weight.dtype, DType::kI8) << module;
+    EXPECT_EQ(entry.view.dtype, DType::kF32) << module;
+    EXPECT_EQ(entry.view.shape, (Shape{weight.shape[0], 1})) << module;
+  }
+  EXPECT_EQ(scales, 8);
+  EXPECT_FALSE(file->metadata().contains("_quantization_metadata"));
+  EXPECT_EQ(file->metadata().at("format"), "pt");
+  const auto json = nlohmann::json::parse(quantizer.quantization_config());
+  EXPECT_EQ(json.at("quant_method"), "sdnq");
+  for (const TensorEntry& entry : file->tensors()) {
+    if (entry.view.shape.rank != 2 || !entry.name.ends_with(".weight")) continue;
+    const bool is_float = entry.view.dtype != DType::kI8;
+    EXPECT_EQ(
+        json.at("modules_to_not_convert").dump().find('"' + entry.name + '"') != std::string::npos,
+        is_float)
+        << entry.name;
+  }
+  const auto split = StoredWeights::open(file, quantizer.quantization_config());
+  ASSERT_TRUE(split) << split.error().message;
+  EXPECT_STREQ((*split)->format(), "sdnq");
+  const auto fused = StoredWeights::open(open("comfy.safetensors")).value();
+  for (const char* const name :
+       {"layers.0.feed_forward.w1", "layers.0.feed_forward.w2", "llm_cond_proj"}) {
+    const auto a = (*split)->linear(name), b = fused->linear(name);
+    ASSERT_TRUE(a && b) << name;
+    EXPECT_EQ(a->linear.encoding, Encoding::kInt8Rows) << name;
+    EXPECT_EQ(a->linear.rotation, b->linear.rotation) << name;
+    ASSERT_EQ(a->linear.values.size_bytes(), b->linear.values.size_bytes());
+    EXPECT_EQ(
+        std::memcmp(a->linear.values.data, b->linear.values.data, a->linear.values.size_bytes()), 0)
+        << name;
+    EXPECT_EQ(
+        std::memcmp(a->linear.scales.data, b->linear.scales.data, a->linear.scales.size_bytes()), 0)
+        << name;
+  }
+  EXPECT_EQ(plan(source, {}).quantization_config(), "");
+}
+
+// SDNQ's rows cannot say that they are to be multiplied as floats: such a linear becomes floats.
+TEST_F(CheckpointQuantizerTest, FloatProductsAreFloatsInTheDiffusersLayout) {
+  const fs::path source = folder_ / "asks.safetensors";
+  write_float_product(golden("comfy_int8_rowwise/model.safetensors"), source,
+                      "layers.0.feed_forward.w1");
+  write(source, {.layout = CheckpointLayout::kDiffusers}, "d.safetensors");
+  EXPECT_EQ(open("d.safetensors")->find("layers.0.feed_forward.w1.weight")->view.dtype,
+            DType::kBF16);
+  EXPECT_EQ(open("d.safetensors")->find("layers.0.feed_forward.w2.weight")->view.dtype, DType::kI8);
+  write(source, {.scheme = QuantizeScheme::kRow}, "comfy.safetensors");
+  EXPECT_EQ(open("comfy.safetensors")->find("layers.0.feed_forward.w1.weight")->view.dtype,
+            DType::kI8);
 }
 
 TEST_F(CheckpointQuantizerTest, WhatIsQuantizedGoesInAsItIs) {

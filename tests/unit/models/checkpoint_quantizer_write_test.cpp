@@ -71,7 +71,7 @@ TEST_F(WrittenCheckpoint, HoldsWhatPublishersMerge) {
                             .adapters = {use_of(lora(name), strength)}};
     // Published under the names that each file has for them.
     const bool is_split = name.starts_with("diffusers");
-    if (is_split) options.names = ModuleNames::kDiffusers;
+    if (is_split) options.layout = CheckpointLayout::kDiffusers;
     write(base_, options, "x.safetensors");
     const auto weights = StoredWeights::open(open("x.safetensors")).value();
     for (const TensorEntry& entry : merged->tensors()) {
@@ -229,11 +229,10 @@ TEST_F(WrittenCheckpoint, TextEncodersOfLlamaCppTakeTheirPublishersNames) {
   const fs::path source = format_path("gguf_text_encoder/model.gguf");
   const QuantizeReport report = write(source, {.scheme = QuantizeScheme::kRow}, "te.safetensors");
   EXPECT_EQ(report.quantized, 21);
-  write(source, {.names = ModuleNames::kDiffusers}, "split.safetensors");
+  write(source, {.layout = CheckpointLayout::kDiffusers}, "split.safetensors");
   const auto published = file_at("gguf_text_encoder/expected.safetensors");
   const auto comfy = StoredWeights::open(open("te.safetensors")).value();
-  EXPECT_NE(open("split.safetensors")->find("language_model.layers.2.mlp.up_proj.weight_scale"),
-            nullptr);
+  EXPECT_NE(open("split.safetensors")->find("language_model.layers.2.mlp.up_proj.scale"), nullptr);
   int compared = 0;
   for (const TensorEntry& entry : published->tensors()) {
     const std::string_view name = entry.name;

@@ -173,18 +173,6 @@ TEST(Sdnq, RowsOfOneRotationStayInt8) {
   }
 }
 
-TEST(Sdnq, GroupsAreDerivedAsItsOwnCodeDoes) {
-  EXPECT_EQ(sdnq_hadamard_group(64, 256), 64);
-  EXPECT_EQ(sdnq_hadamard_group(128, 256), 128);
-  EXPECT_EQ(sdnq_hadamard_group(1024, 256), 256);
-  EXPECT_EQ(sdnq_hadamard_group(4608, 256), 256);
-  EXPECT_EQ(sdnq_hadamard_group(208, 256), 16);
-  EXPECT_EQ(sdnq_hadamard_group(100, 256), 4);
-  EXPECT_EQ(sdnq_hadamard_group(6, 256), 0);
-  EXPECT_EQ(sdnq_hadamard_group(3, 256), 0);
-  EXPECT_EQ(sdnq_hadamard_group(64, 1), 0);
-}
-
 TEST(Sdnq, SylvestersMatrixIsTheKroneckerPower) {
   constexpr int64_t kGroup = 8;
   for (int64_t i = 0; i < kGroup; ++i) {
