@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <cstring>
 
 #include "core/files.h"
@@ -39,14 +40,20 @@ class WrittenCheckpoint : public testing::Test {
     const auto report =
         quantizer->write(test::host_context(), folder_ / target, [](int64_t, int64_t) {});
     EXPECT_TRUE(report) << report.error().message;
+    beside_[target] = quantizer->quantization_config();
     return *report;
   }
   std::string bytes(const std::string& file) { return read_file(folder_ / file).value(); }
   std::shared_ptr<const Checkpoint> open(const std::string& file) {
     return Checkpoint::open(folder_ / file).value();
   }
+  // With what config.json beside it has to say.
+  std::shared_ptr<const StoredWeights> weights(const std::string& file) {
+    return StoredWeights::open(SafetensorsFile::open(folder_ / file).value(), beside_[file])
+        .value();
+  }
   std::vector<float> row(const std::string& file, const std::string& linear, int64_t at) {
-    const auto weights = StoredWeights::open(open(file)).value();
+    const auto weights = this->weights(file);
     const LoadedLinear loaded = weights->linear(linear).value();
     std::vector<float> values(static_cast<size_t>(loaded.linear.k()));
     dequantize_row(loaded.linear, at, values.data());
@@ -55,6 +62,7 @@ class WrittenCheckpoint : public testing::Test {
 
   TempFolder temp_;
   fs::path folder_ = temp_.path();
+  std::map<std::string, std::string> beside_;
   const fs::path base_ = format_path("base/reference");
 };
 
@@ -73,7 +81,7 @@ TEST_F(WrittenCheckpoint, HoldsWhatPublishersMerge) {
     const bool is_split = name.starts_with("diffusers");
     if (is_split) options.layout = CheckpointLayout::kDiffusers;
     write(base_, options, "x.safetensors");
-    const auto weights = StoredWeights::open(open("x.safetensors")).value();
+    const auto weights = this->weights("x.safetensors");
     for (const TensorEntry& entry : merged->tensors()) {
       if (!entry.name.starts_with(name + "/") || !entry.name.ends_with("/W")) continue;
       SCOPED_TRACE(entry.name);
