@@ -538,6 +538,23 @@ def server_load_table():
     return Table(["kept in", "load", "faults", "accepted", "ended as", "lost, doubled, broken", "slowest start", "`/healthz`, 99 of 100"], rows, key=3)
 
 
+def loaders_table():
+    """Of scripts/check_loaders.py: what other programs load of files of `intaglio quantize`."""
+    rows = []
+    for r in read("loaders")["files"]:
+        same = "yes" if r["same"] and not r["complaints"] else "no"
+        verified = f"{r['verify_passed']} of {r['verify_passed'] + r['verify_failed']}"
+        rows.append([r["loader"], r["model"], r["scheme"], str(r["linears"]), same, f"{r['weight']:.0e}", f"{r['product']:.0e}", verified])
+    return Table(["loader", "model", "scheme", "int8 linears", "all the same", "weights differ by", "int8 products by", "`verify`"], rows, key=3)
+
+
+def checkouts_table():
+    """What that was run with."""
+    result = read("loaders")
+    rows = [[c["name"], c["version"], c["commit"][:12]] for c in result["checkouts"]]
+    return Table(["program", "version", "commit"], [*rows, ["PyTorch", result["torch"] + (", with stand-ins" if result["stand_ins"] else ""), ""]])
+
+
 def vocabulary_table():
     """What the bundled model can draw, for its card."""
     with open("models/mini/vocabulary.json") as file:
