@@ -274,6 +274,29 @@ def full_width(path):
     write_file(path, {n: ("BF16", s, np.resize(np.roll(block, i), s).tobytes()) for i, (n, s) in enumerate(shapes.items())})
 
 
+def wide_z_image(tiny, folder):
+    """The tiny Z-Image 32 times as wide, its transformer random: ComfyUI's class has sizes that no smaller one fits."""
+    shutil.copytree(tiny, folder)
+    place = os.path.join(folder, "transformer")
+    with open(os.path.join(place, "config.json")) as file:
+        config = json.load(file)
+    config.update(dim=1536, n_heads=12, n_kv_heads=12, n_layers=1, axes_dims=[32, 48, 48])
+    with open(os.path.join(place, "config.json"), "w") as file:
+        json.dump(config, file)
+    weights = os.path.join(place, "diffusion_pytorch_model.safetensors")
+    random, tensors = np.random.default_rng(3), {}
+    for name, entry in File(weights).tensors.items():
+        if re.match(r"layers\.[1-9]", name):
+            continue
+        sizes = {48: 256} if name.startswith("t_embedder") else {16: 128} if re.search("norm_[qk]", name) else {48: 1536, 192: 6144, 128: 4096}
+        shape = [sizes.get(n, n) for n in entry["shape"]]
+        if "adaLN" in name and len(shape) == 2:
+            shape[1] = 256
+        values = random.standard_normal(shape).astype(np.float32) * 0.02
+        tensors[name] = numbers(values + 1 if "norm" in name else values)
+    write_file(weights, tensors)
+
+
 def adapter(path, source):
     """LoRA of rank 4 on the first layer's w1."""
     n, k = File(source).tensors[ADAPTED + ".weight"]["shape"]
@@ -285,14 +308,16 @@ def adapter(path, source):
 def make_cases(intaglio, root, folder):
     wide = os.path.join(folder, "wide.safetensors")
     full_width(wide)
+    z_image = os.path.join(folder, "z_image")
+    wide_z_image(os.path.join(root, "tests/reference/z_image/tiny"), z_image)
     prompts = os.path.join(folder, "prompts.txt")
     with open(prompts, "w") as file:
-        file.write("a red apple\na blue car\n")
+        file.write("a red apple\n")
     sources = [
         ("Ideogram 4, `models/mini`", os.path.join(root, "models/mini"), ["row", "convrot", "smooth", "convrot+smooth", "convrot, LoRA"]),
         ("Ideogram 4, `tests/reference/data/tiny`", os.path.join(root, "tests/reference/data/tiny"), ["row", "convrot"]),
         ("Ideogram 4, real sizes, one layer", wide, ["convrot"]),
-        ("Z-Image, `tests/reference/z_image/tiny`", os.path.join(root, "tests/reference/z_image/tiny"), ["row", "convrot", "smooth", "convrot+smooth", "convrot, LoRA"]),
+        ("Z-Image, `tests/reference/z_image/tiny` 32 times as wide", z_image, ["row", "convrot", "smooth", "convrot+smooth", "convrot, LoRA"]),
     ]
     for number, (model, source, schemes) in enumerate(sources):
         is_model = os.path.isdir(source)
