@@ -24,9 +24,8 @@
 // (kernels/s8_reduce.cuh adds them).
 // A side branch (s8_gemm_params.h): 64 of its rank are 128 bytes of bf16, so its operands pass
 // through the same stages, one or more behind those of k. The sums, made floats in place and
-// multiplied by their rows' scales, take part in bf16 products there: n(N) k16, one for each 16 of the
-// rank. Where plain stores are, the
-// epilogue adds it.
+// multiplied by their rows' scales, take part in bf16 products there, one n(N) k16 for each 16 of
+// the rank. Where plain stores are, the epilogue adds it.
 // Numeric contract: int32 sums are exact; y = float(acc) * (a_scale * w_scale) + bias, each step
 // rounded, as the CPU reference does.
 #pragma once
@@ -127,8 +126,8 @@ struct TmaEpilogue {
       sums[i] = __float_as_int(scale_row(sums[i], row_scale[i % 4 / 2]));
   }
 
-  // `sums`: with a side branch those that scale_rows() has made floats. `turn`: the staging buffer that is next, kept
-  // from tile to tile.
+  // `sums`: with a side branch those that scale_rows() has made floats. `turn`: the staging buffer
+  // that is next, kept from tile to tile.
   template <class Epilogue>
   __device__ void store(const S8GemmParams& p, const CUtensorMap* map,
                         const int32_t (&sums)[Config::kN / 2], uint32_t staging, int32_t row0,
