@@ -9,7 +9,7 @@ scheme, loaded by comfy.sd.load_diffusion_model and by from_pretrained, and ever
   same      the linears that are int8 there are those that the file has as I8, turned in the same groups; nothing is missing or left over
   weight    largest difference of its dequantized weight from q * scale, turned back, in F64, over the largest weight
   product   relative difference (L2) of its int8 product of random rows from the same computed in integers and F64: a rounding to the other side
-            in the rotation moves one code by one
+            in the rotation moves one code by one. SDNQ multiplies as floats where a size is below 32 or no multiple of 16: so does this
   adapter   relative difference (L2) of a weight from the source's with the adapter merged in floats: a rounding to int8
   verify    `intaglio verify` of rows of its weight and of their products: this engine's reading against its
 
@@ -27,6 +27,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 
@@ -81,14 +82,19 @@ def numbers(array):
 # ---------------------------------------------------------------- what a file says, by the rules of docs/numerics.md
 
 
-def turned(rows, group):
-    """Times H_group, in F64."""
-    if group == 0:
-        return rows
+def hadamard(group):
     h = np.ones((1, 1))
     while h.shape[0] < group:
         h = np.kron(h, np.array([[1, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1], [-1, 1, 1, 1]]) / 2)
-    return (rows.reshape(-1, group) @ h).reshape(rows.shape)
+    return h
+
+
+def turned(rows, group):
+    """Times H_group, the Kronecker product of two smaller ones, in F64."""
+    if group == 0:
+        return rows
+    left = group // 16
+    return (hadamard(left) @ (rows.reshape(-1, left, 16) @ hadamard(16))).reshape(rows.shape)
 
 
 def stored_linears(file, config):
@@ -116,14 +122,16 @@ def stored_linears(file, config):
     return found
 
 
-def rounded(x, group):
-    """Rows of x as a linear of int8 takes them: their integers and steps."""
+def rounded(x, group, multiplies_integers=True):
+    """Rows of x as a linear takes them: their integers and steps, or as they are."""
     x = turned(x.astype(np.float64), group)
+    if not multiplies_integers:
+        return x, 1.0
     step = np.abs(x).max(1, keepdims=True) / 127
     return np.rint(x / step), step
 
 
-def compare(file, config, theirs, product_of, weights_of, groups_of, lora):
+def compare(file, config, theirs, product_of, weights_of, groups_of, lora, multiplies_integers=lambda linear: True):
     """`theirs`: the linears that are int8 there. Returns the figures, and tensors for `intaglio verify`."""
     stored = stored_linears(file, config)
     result = {"linears": len(stored), "same": set(stored) == set(theirs), "weight": 0.0, "product": 0.0}
@@ -139,7 +147,7 @@ def compare(file, config, theirs, product_of, weights_of, groups_of, lora):
         x = random.standard_normal((ROWS, k)).astype(np.float32)
         shared = expected.setdefault(f"x/{k}", numbers(x[:3]))
         seen = np.frombuffer(shared[2], np.float32).reshape(3, k).astype(np.float64)
-        integers, step = rounded(x, group)
+        integers, step = rounded(x, group, multiplies_integers(linear))
         wrong = largest = 0.0
         y, of_seen = np.empty((ROWS, n)), np.empty((3, n))
         for at in range(0, n, 1024):  # F64 of a whole weight would not fit everywhere
@@ -244,7 +252,7 @@ def run_diffusers(cases):
                 floats = max(float(np.linalg.norm(without_bias(modules[n], x[n]) - x[n].numpy() @ w.T) / np.linalg.norm(x[n].numpy() @ w.T)) for n, w in weights.items())
                 model = apply_sdnq_options_to_model(model, use_quantized_matmul=True)
                 modules = {n: m for n, m in model.named_modules() if hasattr(m, "sdnq_dequantizer")}
-                result, expected = compare(file, config["quantization_config"], modules, lambda n, x: without_bias(modules[n], torch.from_numpy(x)), weights.__getitem__, group, case["lora"] if part == "transformer" else None)
+                result, expected = compare(file, config["quantization_config"], modules, lambda n, x: without_bias(modules[n], torch.from_numpy(x)), weights.__getitem__, group, case["lora"] if part == "transformer" else None, lambda n: modules[n].sdnq_dequantizer.use_quantized_matmul)
             result["float_product"] = floats
             result["complaints"] = [f"{key}: {value[:3]}" for key, value in info.items() if value]
             all_expected.update(named(expected, part))
@@ -421,7 +429,7 @@ def main():
             print(f"{'pass' if good else 'FAIL'}  {r['loader']:9}  {r['model']:42}  {r['scheme']:14}  {r['linears']:3} linears  weight {r['weight']:.1e}  product {r['product']:.1e}  verify {r['verify_passed']}/{r['verify_passed'] + r['verify_failed']}  {r['complaints'] or ''}")
         if arguments.json:
             with open(arguments.json, "w") as file:
-                json.dump({"torch": torch, "stand_ins": bool(arguments.preload), "checkouts": checkouts, "tolerances": {"weight": WEIGHT_TOLERANCE, "product": PRODUCT_TOLERANCE, "float_product": FLOAT_TOLERANCE}, "files": rows}, file, indent=2)
+                json.dump({"date": time.strftime("%Y-%m-%d"), "torch": torch, "stand_ins": bool(arguments.preload), "checkouts": checkouts, "tolerances": {"weight": WEIGHT_TOLERANCE, "product": PRODUCT_TOLERANCE, "float_product": FLOAT_TOLERANCE}, "files": rows}, file, indent=2)
                 file.write("\n")
         print(f"{len(rows) - failed} passed, {failed} failed")
         return 1 if failed else 0
