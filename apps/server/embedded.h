@@ -1,4 +1,5 @@
-// Files that are part of the binary: the page, the description of the API, the scripts of the queue.
+// Files that are part of the binary: the page, the description of the API, the scripts of the
+// queue.
 #pragma once
 
 #include <span>

@@ -12,8 +12,8 @@ namespace intaglio::server {
 
 using Json = nlohmann::ordered_json;
 
-// Of a body or a part of one; discarded where it is no JSON, has a NUL, or is nested deeper than any
-// request: copies and texts of deep JSON would take the whole stack.
+// Of a body or a part of one; discarded where it is no JSON, has a NUL, or is nested deeper than
+// any request: copies and texts of deep JSON would take the whole stack.
 Json parse_request_json(std::string_view text);
 // "2026-11-29T14:00:00.123Z"; null where `seconds` (since 1970, UTC) is 0.
 Json time_json(double seconds);

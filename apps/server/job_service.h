@@ -96,8 +96,8 @@ struct ServiceOptions {
   std::filesystem::path lora_folder;  // empty: none
   JobLimits limits;
   Retention retention;
-  // Of several machines: the Redis that they share (redis_url.h), empty: none, jobs lie in `folder`;
-  // a folder that all see or "s3://BUCKET/PREFIX", empty: `folder`/results; how long a worker may be
+  // Of several machines: the Redis that they share (redis_url.h), empty: none, jobs lie in
+  // `folder`; a folder that all see or "s3://BUCKET/PREFIX", empty: `folder`/results; how long a worker may be
   // silent.
   std::string queue = {}, results = {};
   std::chrono::milliseconds lease{10'000};
@@ -105,8 +105,8 @@ struct ServiceOptions {
 
 class JobService {
  public:
-  // Opens the database, takes up what an earlier process left, starts the thread that draws; or joins
-  // the queue that others draw from.
+  // Opens the database, takes up what an earlier process left, starts the thread that draws; or
+  // joins the queue that others draw from.
   static Expected<std::unique_ptr<JobService>> open(const ServiceOptions& options);
   virtual ~JobService() = default;
 

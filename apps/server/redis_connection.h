@@ -38,8 +38,8 @@ class RedisConnection {
   // kIo: it cannot be reached; kInvalidArgument: it refuses user, password or database.
   static Expected<std::unique_ptr<RedisConnection>> open(const RedisUrl& url);
 
-  // kIo with what Redis says of it, or why the connection is lost: then broken() is true, and nobody
-  // knows whether Redis did it.
+  // kIo with what Redis says of it, or why the connection is lost: then broken() is true, and
+  // nobody knows whether Redis did it.
   Expected<RedisValue> command(const RedisWords& words);
   // A script of lua/ by its name without ".lua", behind lua/common.lua.
   Expected<RedisValue> run(std::string_view script, const RedisWords& arguments);

@@ -1,6 +1,6 @@
 // A JobService whose jobs lie in a Redis that any number of servers share, and are drawn by workers
-// (redis_worker.h) on this machine or others. It draws nothing itself: its Drawer says what could be
-// drawn.
+// (redis_worker.h) on this machine or others. It draws nothing itself: its Drawer says what could
+// be drawn.
 #pragma once
 
 #include <condition_variable>

@@ -19,8 +19,8 @@ struct RedisUrl {
 };
 
 // "redis://[[user]:password@]host[:port][/database]", %XX decoded in user and password. kUnsupported
-// for rediss:// (hiredis 0.14 speaks no TLS), kInvalidArgument for what is no such address; messages
-// begin with `flag` and never have the password.
+// for rediss:// (hiredis 0.14 speaks no TLS), kInvalidArgument for what is no such address;
+// messages begin with `flag` and never have the password.
 Expected<RedisUrl> parse_redis_url(std::string_view flag, std::string_view text);
 
 }  // namespace intaglio::server

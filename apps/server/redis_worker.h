@@ -1,9 +1,9 @@
 // Draws jobs of a queue in Redis, one after the other, until it is stopped.
 //
-// What it draws is its own for a lease, which it renews while it draws. Should it lose Redis it goes
-// on, and stores what it has drawn if Redis comes back before the lease may have ended; else it drops
-// it. Whatever it says of a job carries the job's fence, so that one that was claimed by another is
-// none of its any more.
+// What it draws is its own for a lease, which it renews while it draws. Should it lose Redis it
+// goes on, and stores what it has drawn if Redis comes back before the lease may have ended; else
+// it drops it. Whatever it says of a job carries the job's fence, so that one that was claimed by
+// another is none of its any more.
 #pragma once
 
 #include <atomic>

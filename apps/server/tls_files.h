@@ -13,8 +13,8 @@ struct TlsFile {
 };
 
 // kInvalidArgument names the file and what is wrong with it: no chain of certificates, one that has
-// expired or is not valid yet at `now` (seconds since 1970, UTC), no key, a key with a passphrase or
-// of another certificate.
+// expired or is not valid yet at `now` (seconds since 1970, UTC), no key, a key with a passphrase
+// or of another certificate.
 Status check_tls_files(const TlsFile& certificate, const TlsFile& key, double now);
 
 }  // namespace intaglio::server

@@ -4,8 +4,9 @@
 //
 // Exact: x is what the linear's input was made of, unrotated and not quantized, and the sum is
 // formed in F32 before any activation. The weights of the linear stay as they are, so a branch
-// comes and goes without a reload. Where the linear's product can (LinearImplementation::adds_side),
-// it adds the branch on its way out; else the two are formed apart and summed.
+// comes and goes without a reload. Where the linear's product can
+// (LinearImplementation::adds_side), it adds the branch on its way out; else the two are formed
+// apart and summed.
 #pragma once
 
 #include "core/aligned_buffer.h"
@@ -21,7 +22,8 @@ struct SideBranch {
   // product adds the branch.
   AlignedBuffer up;
   bool has_bias = false;
-  // F32 [n of the linear], likewise: b, or the linear's own and b where the product adds the branch.
+  // F32 [n of the linear], likewise: b, or the linear's own and b where the product adds the
+  // branch.
   AlignedBuffer bias;
   const FloatGemmImplementation* down_product = nullptr;
   const FloatGemmImplementation* up_product = nullptr;

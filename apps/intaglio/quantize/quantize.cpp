@@ -1,4 +1,5 @@
-// `intaglio quantize`: a checkpoint of any format as int8 that this engine, ComfyUI and diffusers read.
+// `intaglio quantize`: a checkpoint of any format as int8 that this engine, ComfyUI and diffusers
+// read.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -392,7 +393,8 @@ int run_quantize(const QuantizeFlags& flags) {
 void add_quantize(CLI::App& app, Action& action) {
   auto flags = std::make_shared<QuantizeFlags>();
   CLI::App* command = app.add_subcommand(
-      "quantize", "Write a checkpoint of any format as INT8, for this program, ComfyUI and diffusers");
+      "quantize",
+      "Write a checkpoint of any format as INT8, for this program, ComfyUI and diffusers");
   command
       ->add_option("source", flags->source,
                    "Folder of a model or of one part, a checkpoint file, owner/name in the Hugging "

@@ -8,8 +8,8 @@
 //   P.svd_up, P.svd_down  [n, r] and [r, k], or transposed [r, n] and [k, r]; or none
 //   W = q scale + zero_point + svd_up svd_down, then, with use_hadamard, its columns turned back in
 //   groups
-// The group is not written down (sdnq_hadamard_group). Its matrix is ConvRot's where it is a power of
-// 4, else Sylvester's, the Kronecker power of [1 1; 1 -1], over the square root of the group.
+// The group is not written down (sdnq_hadamard_group). Its matrix is ConvRot's where it is a power
+// of 4, else Sylvester's, the Kronecker power of [1 1; 1 -1], over the square root of the group.
 #pragma once
 
 #include "io/formats/formats.h"

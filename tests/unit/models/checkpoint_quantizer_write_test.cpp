@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <map>
 #include <cstring>
+#include <map>
 
 #include "core/files.h"
 #include "core/round_floats.h"

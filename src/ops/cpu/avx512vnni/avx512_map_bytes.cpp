@@ -1,5 +1,5 @@
-// A table of 128 bytes as eight of 16, each looked into by all bytes and kept where bits 4 to 6 name
-// it: 24 instructions for 64 bytes.
+// A table of 128 bytes as eight of 16, each looked into by all bytes and kept where bits 4 to 6
+// name it: 24 instructions for 64 bytes.
 #include <immintrin.h>
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Launcher of kernels/narrow_gemm.cuh: sm_80 and up. It allocates nothing, waits for nothing, may be
-// captured into a graph.
+// Launcher of kernels/narrow_gemm.cuh: sm_80 and up. It allocates nothing, waits for nothing, may
+// be captured into a graph.
 #pragma once
 
 #include <cuda_runtime_api.h>

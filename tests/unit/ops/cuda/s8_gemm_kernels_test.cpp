@@ -63,8 +63,8 @@ const uint16_t* random_side(std::vector<uint4>& storage, int rows, int rank, int
   return reinterpret_cast<const uint16_t*>(values);
 }
 
-// A side branch of rank 16 or 32, as large as the sums it joins. Kernels add 16 of the rank at a time and round then: of rank 32
-// one half is zero, so that their bits are the reference's.
+// A side branch of rank 16 or 32, as large as the sums it joins. Kernels add 16 of the rank at a
+// time and round then: of rank 32 one half is zero, so that their bits are the reference's.
 void add_side(Problem& q, std::mt19937& random) {
   S8GemmParams& p = q.p;
   p.side_rank = random() % 2 == 0 ? 16 : 32;
