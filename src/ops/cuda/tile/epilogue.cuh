@@ -293,7 +293,7 @@ __device__ __forceinline__ bool is_whole_tile(const S8GemmParams& p, const Outpu
 
 // Such a tile: a straight line of code without checks, in which the loads of scales can go ahead.
 // Every lane stores 16 bytes; all 32 lanes call it.
-template <int kMi, int kNi, DType kType, class Epilogue, bool kSide>
+template <int kMi, int kNi, DType kType, class Epilogue>
 __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane, int row0,
                                                  int col0, const int32_t (&acc)[kMi][kNi][4]) {
   constexpr bool kGated = Epilogue::kGated;
@@ -316,32 +316,21 @@ __device__ __forceinline__ void write_whole_tile(const S8GemmParams& p, int lane
 #pragma unroll
   for (int group = 0; group < kNi / 4; ++group) {
     ColumnPair columns[4];
-    const auto load_columns = [&] {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int col = col0 + 32 * group + 8 * j + accumulator_column(lane);
-        const float2 scale = __ldg(reinterpret_cast<const float2*>(p.w_scale_col + col));
-        const float2 bias = p.bias != nullptr ? __ldg(reinterpret_cast<const float2*>(p.bias + col))
-                                              : float2{-0.0f, -0.0f};
-        columns[j] = {scale.x, scale.y, bias.x, bias.y};
-      }
-    };
-    // A side branch takes their registers where 192 accumulators leave no others.
-    constexpr bool kKept = kEarly || !kSide;
-    if constexpr (kKept) load_columns();
+    for (int j = 0; j < 4; ++j) {
+      const int col = col0 + 32 * group + 8 * j + accumulator_column(lane);
+      const float2 scale = __ldg(reinterpret_cast<const float2*>(p.w_scale_col + col));
+      const float2 bias = p.bias != nullptr ? __ldg(reinterpret_cast<const float2*>(p.bias + col))
+                                            : float2{-0.0f, -0.0f};
+      columns[j] = {scale.x, scale.y, bias.x, bias.y};
+    }
 #pragma unroll
     for (int mi = 0; mi < kMi; ++mi) {
       if (!kEarly) load_row_scales(mi);
       const int32_t(*const sums)[4] = &acc[mi][4 * group];
       uint16_t* const to = first + 16 * mi * p.ldo + (kGated ? 16 : 32) * group;
       float y[4][4];
-      if constexpr (!kKept) load_columns();
-      if constexpr (kSide) {
-        scale_m16n32_with_side(y, p, lane, row + 16 * mi, col0 + 32 * group, row_scale[mi], columns,
-                               sums);
-      } else {
-        scale_m16n32(y, row_scale[mi], columns, sums);
-      }
+      scale_m16n32(y, row_scale[mi], columns, sums);
       uint32_t v[4];
       if constexpr (kGated) {
 #pragma unroll
@@ -385,16 +374,14 @@ __device__ __forceinline__ void write_warp_tile(const S8GemmParams& p, int lane,
     }
     return;
   }
-  const bool fits = p.side_rank == 0 || out.type == DType::kBF16;
-  if (fits && is_whole_tile(p, out, row0 + 16 * kMi, col0 + 8 * kNi)) {
+  // With a side branch the checked form: one form more would double what is compiled.
+  if (p.side_rank == 0 && is_whole_tile(p, out, row0 + 16 * kMi, col0 + 8 * kNi)) {
     visit_epilogue(p.epilogue, [&](auto epilogue) {
       using Epilogue = decltype(epilogue);
-      if (out.type != DType::kBF16) {
-        write_whole_tile<kMi, kNi, DType::kF16, Epilogue, false>(p, lane, row0, col0, acc);
-      } else if (p.side_rank > 0) {
-        write_whole_tile<kMi, kNi, DType::kBF16, Epilogue, true>(p, lane, row0, col0, acc);
+      if (out.type == DType::kBF16) {
+        write_whole_tile<kMi, kNi, DType::kBF16, Epilogue>(p, lane, row0, col0, acc);
       } else {
-        write_whole_tile<kMi, kNi, DType::kBF16, Epilogue, false>(p, lane, row0, col0, acc);
+        write_whole_tile<kMi, kNi, DType::kF16, Epilogue>(p, lane, row0, col0, acc);
       }
     });
     return;
