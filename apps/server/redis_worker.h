@@ -47,6 +47,7 @@ class RedisWorker {
   using Lock = std::unique_lock<std::mutex>;
   enum class Why { kNone, kClient, kDeadline, kStop, kLost };
   struct Running {
+    Running() {}  // clang sees no implicit one before this class is whole
     RedisJob job;
     Why why = Why::kNone;  // of `cancel`
     std::atomic<bool> cancel{false};
