@@ -283,12 +283,12 @@ def full_width(path):
 
 
 def wide_z_image(tiny, folder):
-    """The tiny Z-Image 32 times as wide, its transformer random: ComfyUI's class has sizes that no smaller one fits."""
+    """The tiny Z-Image 24 times as wide, its transformer random: ComfyUI's class has sizes that no smaller one fits."""
     shutil.copytree(tiny, folder)
     place = os.path.join(folder, "transformer")
     with open(os.path.join(place, "config.json")) as file:
         config = json.load(file)
-    config.update(dim=1536, n_heads=12, n_kv_heads=12, n_layers=1, axes_dims=[32, 48, 48])
+    config.update(dim=1152, n_heads=9, n_kv_heads=9, n_layers=1, axes_dims=[32, 48, 48])
     with open(os.path.join(place, "config.json"), "w") as file:
         json.dump(config, file)
     weights = os.path.join(place, "diffusion_pytorch_model.safetensors")
@@ -296,7 +296,7 @@ def wide_z_image(tiny, folder):
     for name, entry in File(weights).tensors.items():
         if re.match(r"layers\.[1-9]", name):
             continue
-        sizes = {48: 256} if name.startswith("t_embedder") else {16: 128} if re.search("norm_[qk]", name) else {48: 1536, 192: 6144, 128: 4096}
+        sizes = {48: 256} if name.startswith("t_embedder") else {16: 128} if re.search("norm_[qk]", name) else {48: 1152, 192: 4608, 128: 3072}
         shape = [sizes.get(n, n) for n in entry["shape"]]
         if "adaLN" in name and len(shape) == 2:
             shape[1] = 256
@@ -325,7 +325,7 @@ def make_cases(intaglio, root, folder):
         ("Ideogram 4, `models/mini`", os.path.join(root, "models/mini"), ["row", "convrot", "smooth", "convrot+smooth", "convrot, LoRA"]),
         ("Ideogram 4, `tests/reference/data/tiny`", os.path.join(root, "tests/reference/data/tiny"), ["row", "convrot"]),
         ("Ideogram 4, real sizes, one layer", wide, ["convrot"]),
-        ("Z-Image, `tests/reference/z_image/tiny` 32 times as wide", z_image, ["row", "convrot", "smooth", "convrot+smooth", "convrot, LoRA"]),
+        ("Z-Image, `tests/reference/z_image/tiny` 24 times as wide", z_image, ["row", "convrot", "convrot+smooth", "convrot, LoRA"]),
     ]
     for number, (model, source, schemes) in enumerate(sources):
         is_model = os.path.isdir(source)
@@ -338,7 +338,7 @@ def make_cases(intaglio, root, folder):
             lora = None
             options = ["--scheme", scheme.split(",")[0]]
             if "smooth" in scheme:
-                options += ["--calibration", prompts, "--calibration-steps", "2"]
+                options += ["--calibration", prompts, "--calibration-steps", "1"]
             if "LoRA" in scheme:
                 lora = {"file": os.path.join(folder, f"lora{number}.safetensors"), "source": os.path.join(source, "transformer/diffusion_pytorch_model.safetensors"), "strength": 0.5}
                 adapter(lora["file"], lora["source"])
