@@ -15,10 +15,11 @@
 #define INTAGLIO_WGMMA_LIST_48(c, d) INTAGLIO_WGMMA_LIST_40(c, d), INTAGLIO_WGMMA_LIST_8(c, d, 40)
 #define INTAGLIO_WGMMA_LIST_64(c, d) \
   INTAGLIO_WGMMA_LIST_48(c, d), INTAGLIO_WGMMA_LIST_8(c, d, 48), INTAGLIO_WGMMA_LIST_8(c, d, 56)
-#define INTAGLIO_WGMMA_LIST_128(c, d)                                                             \
+#define INTAGLIO_WGMMA_LIST_96(c, d)                                                              \
   INTAGLIO_WGMMA_LIST_64(c, d), INTAGLIO_WGMMA_LIST_8(c, d, 64), INTAGLIO_WGMMA_LIST_8(c, d, 72), \
-      INTAGLIO_WGMMA_LIST_8(c, d, 80), INTAGLIO_WGMMA_LIST_8(c, d, 88),                           \
-      INTAGLIO_WGMMA_LIST_8(c, d, 96), INTAGLIO_WGMMA_LIST_8(c, d, 104),                          \
+      INTAGLIO_WGMMA_LIST_8(c, d, 80), INTAGLIO_WGMMA_LIST_8(c, d, 88)
+#define INTAGLIO_WGMMA_LIST_128(c, d)                                                              \
+  INTAGLIO_WGMMA_LIST_96(c, d), INTAGLIO_WGMMA_LIST_8(c, d, 96), INTAGLIO_WGMMA_LIST_8(c, d, 104), \
       INTAGLIO_WGMMA_LIST_8(c, d, 112), INTAGLIO_WGMMA_LIST_8(c, d, 120)
 
 #define INTAGLIO_WGMMA_TEXT_32                                        \
@@ -31,10 +32,13 @@
   INTAGLIO_WGMMA_TEXT_48                                           \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, " \
   "%60, %61, %62, %63"
+#define INTAGLIO_WGMMA_TEXT_96                                          \
+  INTAGLIO_WGMMA_TEXT_64                                                \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, " \
+  "%77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, "   \
+  "%90, %91, %92, %93, %94, %95"
 #define INTAGLIO_WGMMA_TEXT_128                                              \
-  INTAGLIO_WGMMA_TEXT_64                                                     \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, "      \
-  "%77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, "   \
-  "%91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, "    \
-  "%104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, " \
-  "%116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+  INTAGLIO_WGMMA_TEXT_96                                                     \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, "   \
+  "%108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, " \
+  "%120, %121, %122, %123, %124, %125, %126, %127"
