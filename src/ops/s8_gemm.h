@@ -57,7 +57,6 @@ struct S8GemmImplementation {
   size_t (*scratch_bytes)(const S8GemmDesc&, const Context&);
   Status (*run)(const Context&, const S8GemmDesc&, const S8GemmArgs&);
   DeviceKind device = DeviceKind::kCpu;
-  bool takes_side = false;
 };
 
 // Best first; the last is the reference.

@@ -187,9 +187,9 @@ Status run_s8(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& 
 
 }  // namespace
 
-const S8GemmImplementation kS8Gemm{"cuda_s8_gemm", s8_refusal,       s8_packed_bytes,
-                                   s8_pack,        s8_unpack_rows,   s8_scratch_bytes,
-                                   run_s8,         DeviceKind::kGpu, true};
+const S8GemmImplementation kS8Gemm{"cuda_s8_gemm", s8_refusal,      s8_packed_bytes,
+                                   s8_pack,        s8_unpack_rows,  s8_scratch_bytes,
+                                   run_s8,         DeviceKind::kGpu};
 
 Status choose_float(const Context& context, const LinearDesc& desc, LinearWeights& weights) {
   weights.input = weights.kind == LinearKind::kF32 ? DType::kF32 : DType::kBF16;

@@ -112,8 +112,7 @@ Status run(const Context& context, const S8GemmDesc& desc, const S8GemmArgs& arg
 
 }  // namespace
 
-extern const S8GemmImplementation kRefS8Gemm{"ref_s8_gemm", can_run,          packed_bytes,
-                                             pack,          unpack_rows,      scratch_bytes,
-                                             run,           DeviceKind::kCpu, true};
+extern const S8GemmImplementation kRefS8Gemm{"ref_s8_gemm", can_run,       packed_bytes, pack,
+                                             unpack_rows,   scratch_bytes, run};
 
 }  // namespace intaglio
