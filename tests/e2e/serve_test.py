@@ -5,7 +5,6 @@
 """
 
 import base64
-import http.client
 import json
 import os
 import re
@@ -18,58 +17,24 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from checks import check, end, eventually
+from server_process import ServerProcess
 
 kBinary, kTree = sys.argv[1], Path(sys.argv[2])
 kFew = {"prompt": "an owl on a teal background", "width": 64, "height": 64, "steps": 2}
-failures = []
 
 
-def check(condition, what):
-    print(("ok: " if condition else "FAILED: ") + what, flush=True)
-    if not condition:
-        failures.append(what)
+class Server(ServerProcess):
+    """Every answer in JSON is held to the description of the API."""
 
-
-def eventually(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-class Server:
     def __init__(self, folder, *options, env=None):
-        self.folder = Path(folder)
-        self.log = self.folder / "log.txt"
-        # No settings of the user's.
-        environment = {**os.environ, "XDG_CONFIG_HOME": str(self.folder), "INTAGLIO_TOKEN": "", **(env or {})}
-        self.process = subprocess.Popen(
-            [kBinary, "serve", "--port", "0", "--data-dir", str(self.folder / "data"), *options],
-            stdout=subprocess.PIPE, stderr=open(self.log, "ab"), text=True, env=environment)
-        self.address = self.process.stdout.readline().strip()
-        self.host = urlsplit(self.address)
-
-    def ask(self, method, path, body=None, headers=None, timeout=120):
-        connection = http.client.HTTPConnection(self.host.hostname, self.host.port, timeout=timeout)
-        if isinstance(body, (dict, list)):
-            body = json.dumps(body)
-        connection.request(method, path, body, headers or {})
-        response = connection.getresponse()
-        data = response.read()
-        connection.close()
-        return response.status, response.headers, data
+        super().__init__(kBinary, folder, *options, env=env)
 
     def json(self, method, path, body=None, headers=None):
-        status, _, data = self.ask(method, path, body, headers)
-        document = json.loads(data) if data else None
+        status, document = super().json(method, path, body, headers)
         described(method, path, status, document)
         return status, document
-
-    def socket(self):
-        return socket.create_connection((self.host.hostname, self.host.port), timeout=30)
 
     def raw(self, data, timeout=30):
         with self.socket() as s:
@@ -82,15 +47,6 @@ class Server:
             except (ConnectionError, socket.timeout):
                 pass
             return answer
-
-    def stop(self, number=signal.SIGTERM, seconds=60):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return None
 
 
 kTypes = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
@@ -268,8 +224,8 @@ def abuse(server):
     slow = server.socket()
     slow.sendall(b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
     slow.settimeout(0.2)
-    answer, end = b"", time.monotonic() + 90
-    while time.monotonic() < end:
+    answer, deadline = b"", time.monotonic() + 90
+    while time.monotonic() < deadline:
         try:
             slow.sendall(b"x")
             block = slow.recv(4096)
@@ -280,7 +236,7 @@ def abuse(server):
             continue
         except ConnectionError:
             break
-    check(time.monotonic() < end and (b" 408 " in answer or not answer), "a body that trickles ends at its deadline")
+    check(time.monotonic() < deadline and (b" 408 " in answer or not answer), "a body that trickles ends at its deadline")
 
 
 def stops():
@@ -354,9 +310,8 @@ def main():
     for part in (stops, tokens, starts):
         print(f"-- {part.__name__}")
         part()
-    print(f"{len(failures)} failed")
-    return 1 if failures else 0
+    end("serve_test")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,17 +14,11 @@ import tempfile
 from pathlib import Path
 
 import answers
+from checks import check, end
 from server_process import ServerProcess
 
 kBinary = Path(sys.argv[1]).resolve()
 kToken = "0123456789abcdef0123456789abcdef"
-failures = []
-
-
-def check(condition, what):
-    print(("ok: " if condition else "FAILED: ") + what, flush=True)
-    if not condition:
-        failures.append(what)
 
 
 def openssl(*arguments, folder):
@@ -119,7 +113,7 @@ def refuses(folder):
 def main():
     if not shutil.which("openssl") or not shutil.which("curl"):
         print("skipped: openssl and curl are needed; scripts/setup.sh test installs them")
-        return 0
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for certificate in ("good", "other"):
@@ -129,9 +123,8 @@ def main():
         for part in (serves, refuses):
             print(f"-- {part.__name__}")
             part(folder)
-    print(f"{len(failures)} failed")
-    return 1 if failures else 0
+    end("serve_tls_test")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,6 +1,7 @@
-"""`intaglio serve` in a process of its own, for tests that talk to it."""
+"""`intaglio serve` and `intaglio worker` in processes of their own, for tests that talk to them."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -9,36 +10,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 
-class ServerProcess:
-    """On a free port, with jobs in FOLDER/data and its log in FOLDER/log.txt; `address` is what it printed."""
+class Process:
+    """PROGRAM with `words`; its log is the file `log`, `line` the first one that it printed."""
 
-    def __init__(self, program, folder, *options, env=None):
-        self.folder = Path(folder)
-        self.log = self.folder / "log.txt"
+    def __init__(self, program, folder, log, *words, env=None):
+        self.folder, self.log = Path(folder), Path(folder) / log
         # No settings of the user's.
         environment = {**os.environ, "XDG_CONFIG_HOME": str(self.folder), "INTAGLIO_TOKEN": "", **(env or {})}
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [program, "serve", "--port", "0", "--data-dir", str(self.folder / "data"), *options],
-                stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-        self.address = self.process.stdout.readline().strip()
-        self.host = urlsplit(self.address)
-
-    def ask(self, method, path, body=None, headers=None, timeout=120):
-        connection = http.client.HTTPConnection(self.host.hostname, self.host.port, timeout=timeout)
-        try:
-            connection.request(method, path, body, headers or {})
-            response = connection.getresponse()
-            return response.status, response.headers, response.read()
-        finally:
-            connection.close()
-
-    def socket(self, timeout=30, source=None):
-        return socket.create_connection((self.host.hostname, self.host.port), timeout=timeout, source_address=source and (source, 0))
-
-    def resident_bytes(self):
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) << 10
+        with open(self.log, "ab") as file:
+            self.process = subprocess.Popen([program, *words], stdout=subprocess.PIPE, stderr=file, text=True, env=environment)
+        self.line = self.process.stdout.readline().strip()
 
     def stop(self, number=signal.SIGTERM, seconds=60):
         """The exit code; None: it had to be killed."""
@@ -49,3 +30,35 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return None
+
+
+class ServerProcess(Process):
+    """A server on a free port, with jobs in FOLDER/data unless an option says otherwise; `address` is what it printed."""
+
+    def __init__(self, program, folder, *options, log="log.txt", env=None):
+        data = [] if "--data-dir" in options else ["--data-dir", str(Path(folder) / "data")]
+        super().__init__(program, folder, log, "serve", "--port", "0", *data, *options, env=env)
+        self.address = self.line
+        self.host = urlsplit(self.address)
+
+    def ask(self, method, path, body=None, headers=None, timeout=120):
+        connection = http.client.HTTPConnection(self.host.hostname, self.host.port, timeout=timeout)
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def json(self, method, path, body=None, headers=None):
+        status, _, data = self.ask(method, path, body, headers)
+        return status, json.loads(data) if data else None
+
+    def socket(self, timeout=30, source=None):
+        return socket.create_connection((self.host.hostname, self.host.port), timeout=timeout, source_address=source and (source, 0))
+
+    def resident_bytes(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) << 10

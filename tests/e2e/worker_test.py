@@ -4,7 +4,6 @@
   worker_test.py INTAGLIO_BINARY
 """
 
-import http.client
 import json
 import os
 import shutil
@@ -16,31 +15,16 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import answers
+from checks import check, end, eventually
 from s3_server import Store
+from server_process import Process, ServerProcess
 
 kBinary = sys.argv[1]
 kFew = {"prompt": "an owl on a teal background", "width": 64, "height": 64, "steps": 2, "seed": 5}
 kLong = {**kFew, "steps": 200, "previews": 4}
 kPassword = "a password"
-failures = []
-
-
-def check(condition, what):
-    print(("ok: " if condition else "FAILED: ") + what, flush=True)
-    if not condition:
-        failures.append(what)
-
-
-def eventually(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def free_port():
@@ -66,40 +50,27 @@ class Redis:
         self.process.wait()
 
 
-class Process:
-    def __init__(self, folder, *words, env=None):
-        folder = Path(folder)
-        self.log = folder / f"{words[0]}-{time.monotonic_ns()}.log"
-        environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder / "share"), "INTAGLIO_TOKEN": "", **(env or {})}
-        self.process = subprocess.Popen([kBinary, *words], stdout=subprocess.PIPE, stderr=open(self.log, "ab"), text=True, env=environment)
-        self.line = self.process.stdout.readline().strip()
-
-    def stop(self, number=signal.SIGTERM, seconds=60):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return None
+def environment(folder, env):
+    return {"XDG_DATA_HOME": str(folder / "share"), **(env or {})}
 
 
-class Server(Process):
+def log_name(kind):
+    return f"{kind}-{time.monotonic_ns()}.log"
+
+
+class Worker(Process):
     def __init__(self, folder, *options, env=None):
-        super().__init__(folder, "serve", "--port", "0", *options, env=env)
-        self.host = urlsplit(self.line)
+        super().__init__(kBinary, folder, log_name("worker"), "worker", *options, env=environment(folder, env))
 
-    def ask(self, method, path, body=None, timeout=120):
-        connection = http.client.HTTPConnection(self.host.hostname, self.host.port, timeout=timeout)
-        connection.request(method, path, json.dumps(body) if body else None)
-        response = connection.getresponse()
-        data = response.read()
-        connection.close()
-        return response.status, data
 
-    def json(self, method, path, body=None):
-        status, data = self.ask(method, path, body)
-        return status, json.loads(data) if data else None
+class Server(ServerProcess):
+    def __init__(self, folder, *options, env=None):
+        super().__init__(kBinary, folder, *options, log=log_name("serve"), env=environment(folder, env))
+
+    def get(self, path):
+        """Status and bytes."""
+        status, _, data = self.ask("GET", path)
+        return status, data
 
     def state(self, job):
         return self.json("GET", f"/api/jobs/{job}")[1]["status"]
@@ -131,15 +102,15 @@ def shares(servers, workers, start_worker):
     check(eventually(lambda: one.ask("GET", "/readyz")[0] == 200), "a server is ready once there is a worker")
     ids = [server.json("POST", "/api/jobs", kFew)[1]["id"] for server in (one, two) * 2]
     check(all(eventually(lambda: two.state(job) == "done") for job in ids), "jobs of both servers are drawn")
-    png = one.ask("GET", f"/api/jobs/{ids[1]}/pictures/0.png")[1]
-    check(png == two.ask("GET", f"/api/jobs/{ids[0]}/pictures/0.png")[1] and png.endswith(b"IEND\xaeB`\x82"), "either server has the pictures, whole")
+    png = one.get(f"/api/jobs/{ids[1]}/pictures/0.png")[1]
+    check(png == two.get(f"/api/jobs/{ids[0]}/pictures/0.png")[1] and png.endswith(b"IEND\xaeB`\x82"), "either server has the pictures, whole")
     check(len(two.json("GET", "/api/jobs?status=done&q=OWL")[1]["jobs"]) == 4, "either lists and finds them")
 
     # Events of a job drawn elsewhere, through the server that did not take it.
     job = one.json("POST", "/api/jobs", {**kLong, "steps": 20})[1]["id"]
-    events = two.ask("GET", f"/api/jobs/{job}/events")[1].decode()
+    events = two.get(f"/api/jobs/{job}/events")[1].decode()
     check(all(f"event: {kind}" in events for kind in ("state", "progress", "preview", "picture")) and '"done"' in events, "events of every kind reach the other server")
-    stream = one.ask("POST", "/v1/images/generations", {"prompt": "an owl", "size": "64x64", "steps": 8, "stream": True, "partial_images": 1})[1].decode()
+    stream = one.ask("POST", "/v1/images/generations", {"prompt": "an owl", "size": "64x64", "steps": 8, "stream": True, "partial_images": 1})[2].decode()
     check("partial_image" in stream and "image_generation.completed" in stream, "OpenAI's stream has a preview and the picture")
 
     # Cancelled through the other server.
@@ -209,15 +180,15 @@ def in_a_bucket(folder, redis):
         results = queue if change else [*queue[:2], "--results", "s3://none"]
         refused(["worker", *results], {**env, **change, "XDG_DATA_HOME": str(folder)}, text, f"S3: {what}")
     store.wrong.clear()
-    server, worker = Server(folder, "--data-dir", str(folder / "s3"), *queue, env=env), Process(folder, "worker", *queue, env=env)
+    server, worker = Server(folder, "--data-dir", str(folder / "s3"), *queue, env=env), Worker(folder, *queue, env=env)
     store.failures = 2
     job = server.json("POST", "/api/jobs", kFew)[1]["id"]
     check(eventually(lambda: server.state(job) == "done"), "S3: a job is drawn though the store fails twice")
     check(f"a/b/{job}/0.1.png" in store.objects, "S3: the picture lies below the prefix")
-    status, png = server.ask("GET", f"/api/jobs/{job}/pictures/0.png")
+    status, png = server.get(f"/api/jobs/{job}/pictures/0.png")
     check(status == 200 and png == store.objects[f"a/b/{job}/0.1.png"], "S3: the server has the picture")
     store.objects.clear()
-    check(server.ask("GET", f"/api/jobs/{job}/pictures/0.png") == (200, png), "S3: and keeps a copy")
+    check(server.get(f"/api/jobs/{job}/pictures/0.png") == (200, png), "S3: and keeps a copy")
     check(server.ask("DELETE", f"/api/jobs/{job}")[0] == 204, "S3: removed")
     check(not store.wrong, f"S3: every signature was right {store.wrong[:1]}")
     check(server.stop() == 0 and worker.stop() == 0, "S3: both end")
@@ -231,7 +202,7 @@ def main():
         folder = Path(name)
         redis = Redis(folder)
         queue = ["--queue", redis.url, "--results", str(folder / "results"), "--lease-seconds", "2", "--log-format", "json"]
-        start_worker = lambda: Process(folder, "worker", *queue, "--stop-seconds", "0")
+        start_worker = lambda: Worker(folder, *queue, "--stop-seconds", "0")
         servers = [Server(folder, "--data-dir", str(folder / f"data{i}"), *queue, "--stop-seconds", "1") for i in range(2)]
         workers = [start_worker(), start_worker()]
         try:
@@ -247,8 +218,7 @@ def main():
             for process in servers + workers:
                 process.process.kill()
             redis.kill()
-    print(f"worker_test: {len(failures)} failed")
-    sys.exit(1 if failures else 0)
+    end("worker_test")
 
 
 if __name__ == "__main__":
