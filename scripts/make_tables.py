@@ -381,15 +381,17 @@ def convrot_table():
 
 
 def adapters_table():
-    """A pass with adapters beside all linears, and what they add to the pass without."""
+    """A pass with adapters beside all linears, what they add to the pass without, and op by op where."""
     runs = read("h200_adapters")["runs"]
     plain = {r["pass"]: r["median_ms"] for r in runs[0]["results"]}
     rows = []
     for run in runs:
         names = run.get("what") or ", ".join(f"rank {name.split(':')[1]}" for name in run.get("lora", [])) or "none"
-        cells = [f"{r['median_ms']:.1f} ms (+{100 * (r['median_ms'] / plain[r['pass']] - 1):.1f} %)" if run.get("lora") else f"{r['median_ms']:.1f} ms" for r in run["results"]]
-        rows.append([names, *cells])
-    return Table(["adapters", "with text", "without"], rows, key=1)
+        cells = [f"{r['median_ms']:.1f} ms" + (f" (+{100 * (r['median_ms'] / plain[r['pass']] - 1):.1f} %)" if run.get("lora") else "") for r in run["results"]]
+        ops = run["profiles"][0]["ops"]
+        sums = [sum(op["time_ms"] for op in ops if op["op"].startswith(begin)) for begin in ("linear", ("norm", "quantize"))]
+        rows.append([names, *cells, *(f"{ms:.1f} ms" for ms in sums)])
+    return Table(["adapters", "with text", "without", "with text, op by op: linears and branches", "norms and quantizing"], rows, key=1)
 
 
 def loads_table():
