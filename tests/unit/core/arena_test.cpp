@@ -2,10 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <limits>
-
-#include "core/sanitizers.h"
 
 namespace intaglio::test {
 namespace {
@@ -90,26 +87,6 @@ TEST(Arena, PlannedBytesAreEnough) {
   EXPECT_TRUE(arena.take<int8_t>(65));
   EXPECT_TRUE(arena.take<double>(0));
   EXPECT_EQ(arena.used(), bytes);
-}
-
-TEST(AlignedBuffer, HoldsWhatItSays) {
-  auto buffer = AlignedBuffer::allocate(100);
-  ASSERT_TRUE(buffer);
-  EXPECT_EQ(buffer->size(), 100u);
-  EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % kCacheLine, 0u);
-  std::memset(buffer->data(), 1, buffer->size());
-  EXPECT_EQ(AlignedBuffer::allocate(0)->size(), 0u);
-}
-
-TEST(AlignedBuffer, RefusalsNameTheSize) {
-  // Under a sanitizer an impossible size is an error of its own unless allocator_may_return_null
-  // is set.
-  if (kSanitized) GTEST_SKIP();
-  volatile size_t bytes = size_t{1} << 62;
-  const auto buffer = AlignedBuffer::allocate(bytes);
-  ASSERT_FALSE(buffer);
-  EXPECT_EQ(buffer.error().code, ErrorCode::kOutOfMemory);
-  EXPECT_EQ(buffer.error().message, "the system refused 4611686018427387904 bytes of memory");
 }
 
 }  // namespace
