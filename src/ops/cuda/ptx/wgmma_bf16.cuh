@@ -1,7 +1,7 @@
-// wgmma for bf16 with sums in float: one instruction, one function. D[64, N] += A[64, 16] B[N, 16]^T,
-// both operands K-major in shared memory. D lies as in ptx/wgmma.cuh, whose descriptors it takes;
-// its floats stand in registers of int32_t as their bits, so that sums of int8 products can become
-// them in place.
+// wgmma for bf16 with sums in float: one instruction, one function.
+// D[64, N] += A[64, 16] B[N, 16]^T, both operands K-major in shared memory. D lies as in
+// ptx/wgmma.cuh, whose descriptors it takes; its floats stand in registers of int32_t as their
+// bits, so that sums of int8 products can become them in place.
 #pragma once
 
 #include <cstdint>
