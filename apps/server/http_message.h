@@ -63,6 +63,4 @@ std::optional<std::vector<std::string>> path_parts(std::string_view path);
 // Whether `a` is `b`, in a time that depends on their lengths alone.
 bool equal_in_constant_time(std::string_view a, std::string_view b);
 
-std::string base64(std::string_view bytes);
-
 }  // namespace intaglio::server

@@ -1,6 +1,7 @@
 // AUTOMATIC1111's API as far as its clients (Open WebUI, SillyTavern) go: /sdapi/v1/.
 #include <mutex>
 
+#include "core/base64.h"
 #include "server/job_json.h"
 #include "server/routes/a1111_request.h"
 #include "server/routes/job_watch.h"

@@ -177,32 +177,4 @@ std::string png_text(std::string_view png, std::string_view name) {
   return "";
 }
 
-std::optional<std::string> decoded_base64(std::string_view text) {
-  if (text.starts_with("data:")) {
-    const size_t comma = text.find(',');
-    if (comma == std::string_view::npos) return std::nullopt;
-    text.remove_prefix(comma + 1);
-  }
-  while (text.ends_with('=')) text.remove_suffix(1);
-  std::string bytes;
-  uint32_t group = 0;
-  int bits = 0;
-  for (const char c : text) {
-    int digit = -1;
-    if (c >= 'A' && c <= 'Z') digit = c - 'A';
-    if (c >= 'a' && c <= 'z') digit = c - 'a' + 26;
-    if (c >= '0' && c <= '9') digit = c - '0' + 52;
-    if (c == '+') digit = 62;
-    if (c == '/') digit = 63;
-    if (digit < 0) return std::nullopt;
-    group = (group << 6 | static_cast<uint32_t>(digit)) & 0xffffff;
-    bits += 6;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes += static_cast<char>(group >> bits & 0xff);
-    }
-  }
-  return bytes;
-}
-
 }  // namespace intaglio::server

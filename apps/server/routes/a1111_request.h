@@ -27,7 +27,4 @@ std::optional<std::string> a1111_model(std::string_view title,
 std::vector<std::pair<std::string, std::string>> png_texts(std::string_view png);
 std::string png_text(std::string_view png, std::string_view name);
 
-// With or without "data:image/png;base64," in front; nullopt: no base64.
-std::optional<std::string> decoded_base64(std::string_view text);
-
 }  // namespace intaglio::server

@@ -3,6 +3,7 @@
 #include <deque>
 #include <mutex>
 
+#include "core/base64.h"
 #include "server/job_json.h"
 
 namespace intaglio::server {

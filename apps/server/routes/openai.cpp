@@ -1,6 +1,7 @@
 // Pictures and models as OpenAI's clients know them: /v1/.
 #include <ctime>
 
+#include "core/base64.h"
 #include "server/job_json.h"
 #include "server/routes/job_watch.h"
 #include "server/routes/openai_request.h"

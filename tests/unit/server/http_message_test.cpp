@@ -42,18 +42,6 @@ TEST(EqualInConstantTime, IsEquality) {
   }
 }
 
-TEST(Base64, HasThePaddingOfRfc4648) {
-  const std::pair<const char*, const char*> cases[] = {{"", ""},
-                                                       {"f", "Zg=="},
-                                                       {"fo", "Zm8="},
-                                                       {"foo", "Zm9v"},
-                                                       {"foob", "Zm9vYg=="},
-                                                       {"fooba", "Zm9vYmE="},
-                                                       {"foobar", "Zm9vYmFy"}};
-  for (const auto& [text, encoded] : cases) EXPECT_EQ(base64(text), encoded);
-  EXPECT_EQ(base64(std::string("\xff\xfe\x00", 3)), "//4A");
-}
-
 TEST(Response, AHeaderIsThereOnce) {
   Response response;
   response.set("A", "1").set("B", "2").set("A", "3");

@@ -1,5 +1,6 @@
 // What AUTOMATIC1111's clients send and expect.
 #include "server/routes/a1111_request.h"
+#include "core/base64.h"
 #include "unit/server/routes/site_fixture.h"
 
 namespace intaglio::server {
@@ -66,15 +67,6 @@ TEST(PngTexts, StaysWithinItsBytes) {
     EXPECT_TRUE(png_texts(head + chunk.substr(0, length)).empty()) << length;
   EXPECT_TRUE(png_texts(head + std::string("\xff\xff\xff\xfftEXtkey\0abcCRC!", 19)).empty());
   EXPECT_TRUE(png_texts("no PNG").empty());
-}
-
-TEST(DecodedBase64, ReadsWhatBase64Writes) {
-  for (const std::string text : {"", "f", "fo", "foo", "foobar"}) {
-    EXPECT_EQ(decoded_base64(base64(text)), text);
-    EXPECT_EQ(decoded_base64("data:image/png;base64," + base64(text)), text);
-  }
-  EXPECT_EQ(decoded_base64("a b"), std::nullopt);
-  EXPECT_EQ(decoded_base64("data:x"), std::nullopt);
 }
 
 class A1111Routes : public SiteTest {};
