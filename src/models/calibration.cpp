@@ -4,9 +4,9 @@
 #include <cmath>
 #include <map>
 
-#include "core/memory.h"
 #include "core/parallel_tasks.h"
 #include "core/philox.h"
+#include "models/pass_runner.h"
 #include "ops/euler_step.h"
 #include "ops/linear_observer.h"
 
@@ -117,15 +117,14 @@ double norm_of(std::span<const float> values) {
 
 class Run {
  public:
-  Run(const Context& device, const Model& model, const CalibrationOptions& options,
+  Run(const Context& context, const Model& model, const CalibrationOptions& options,
       const CalibrationProgress& progress)
-      : context_(device), model_(model), options_(options), progress_(progress) {
-    context_.scratch = &arena_;
-  }
+      : model_(model),
+        options_(options),
+        progress_(progress),
+        runner_(context, model, {.selection = {.precision = options.precision}}) {}
 
   Expected<Calibration> calibrate() {
-    INTAGLIO_TRY(plan());
-    INTAGLIO_TRY(encode_texts());
     INTAGLIO_TRY(load());
     for (size_t i = 0; i < pictures_.size(); ++i) INTAGLIO_TRY(draw_picture(i));
     INTAGLIO_TRY(measure_gains());
@@ -135,96 +134,51 @@ class Run {
   }
 
  private:
-  struct Picture {
-    std::vector<std::vector<int32_t>> texts;
-    std::vector<std::vector<float>> features;  // of each text
-    Sampling sampling;
-  };
-  // A pass of the picture in work.
-  struct PassState {
-    TransformerSession session;
-    std::vector<float> velocity;
-  };
-
-  Status plan() {
-    const int64_t unit = model_.info().pixels_per_token;
+  Expected<std::vector<PictureRequest>> requests() const {
     if (options_.prompts.empty())
       return make_error(ErrorCode::kInvalidArgument, "calibration: there are no prompts");
-    if (options_.width < unit || options_.height < unit || options_.width % unit != 0 ||
-        options_.height % unit != 0) {
-      return make_error(ErrorCode::kInvalidArgument,
-                        "calibration: {}x{} pixels, expected multiples of {}", options_.width,
-                        options_.height, unit);
-    }
-    if (options_.steps < 1 || options_.steps > kMaxSteps || options_.rows < 1)
-      return make_error(ErrorCode::kInvalidArgument,
-                        "calibration: {} steps and {} rows, expected at least 1, steps up to {}",
-                        options_.steps, options_.rows, kMaxSteps);
-    grid_h_ = options_.height / unit;
-    grid_w_ = options_.width / unit;
+    if (options_.rows < 1)
+      return make_error(ErrorCode::kInvalidArgument, "calibration: {} rows, expected at least 1",
+                        options_.rows);
     const ModelInfo& info = model_.info();
+    std::vector<PictureRequest> requests;
     for (const std::string& prompt : options_.prompts) {
-      PictureRequest request{.prompt = prompt,
-                             .negative_prompt = {},
-                             .token_ids = {},
-                             .width = options_.width,
-                             .height = options_.height,
-                             .steps = options_.steps,
-                             .guidance = info.default_guidance.of_steps(options_.steps),
-                             .mu = info.default_mu,
-                             .std = info.default_std,
-                             .max_sequence_length = {},
-                             .noise = {}};
-      Picture picture;
-      INTAGLIO_ASSIGN(picture.texts, model_.texts(request));
-      INTAGLIO_ASSIGN(picture.sampling, model_.sampling(request));
-      pictures_.push_back(std::move(picture));
+      requests.push_back({.prompt = prompt,
+                          .negative_prompt = {},
+                          .token_ids = {},
+                          .width = options_.width,
+                          .height = options_.height,
+                          .steps = options_.steps,
+                          .guidance = info.default_guidance.of_steps(options_.steps),
+                          .mu = info.default_mu,
+                          .std = info.default_std,
+                          .max_sequence_length = {},
+                          .noise = {}});
     }
-    selection_.precision = options_.precision;
-    return {};
-  }
-
-  // Room for `bytes` of scratch.
-  Status reserve(size_t bytes) {
-    if (bytes <= arena_.capacity()) return {};
-    arena_ = Arena();
-    INTAGLIO_ASSIGN(AlignedBuffer block, allocate(context_, bytes));
-    arena_ = Arena(std::move(block));
-    return {};
-  }
-
-  Status encode_texts() {
-    INTAGLIO_ASSIGN(const qwen3::TextEncoder encoder,
-                    model_.load_text_encoder(context_, selection_, 0));
-    const auto width = static_cast<size_t>(model_.text_config().feature_dim());
-    for (Picture& picture : pictures_) {
-      for (const std::vector<int32_t>& ids : picture.texts) {
-        INTAGLIO_TRY(check_cancelled(context_));
-        INTAGLIO_TRY(reserve(encoder.scratch_bytes(context_, static_cast<int64_t>(ids.size()))));
-        std::vector<float> features(ids.size() * width);
-        INTAGLIO_TRY(encoder.encode(context_, ids, features.data()));
-        picture.features.push_back(std::move(features));
-      }
-    }
-    return {};
+    return requests;
   }
 
   Status load() {
-    const int count = model_.transformers();
-    calibration_.transformers.resize(static_cast<size_t>(count));
-    for (int which = 0; which < count; ++which) {
-      INTAGLIO_ASSIGN(std::unique_ptr<Transformer> transformer,
-                      model_.load_transformer(context_, which, {.selection = selection_}));
-      auto& linears = calibration_.transformers[static_cast<size_t>(which)];
-      for (NamedLinear& named : transformer->named_linears()) {
+    INTAGLIO_ASSIGN(const std::vector<PictureRequest> requests, requests());
+    auto pictures = runner_.load(requests);
+    if (!pictures) {
+      Error error = pictures.error();
+      if (error.code == ErrorCode::kInvalidArgument)
+        error.message = "calibration: " + error.message;
+      return tl::unexpected<Error>(std::move(error));
+    }
+    pictures_ = std::move(*pictures);
+    calibration_.transformers.resize(runner_.transformers().size());
+    for (size_t which = 0; which < calibration_.transformers.size(); ++which) {
+      auto& linears = calibration_.transformers[which];
+      for (NamedLinear& named : runner_.transformers()[which]->named_linears()) {
         const auto k = static_cast<size_t>(named.k);
         linears.push_back(
             {.linear = std::move(named), .absmax = std::vector<float>(k), .rows = {}});
       }
       for (CalibratedLinear& one : linears) index_.emplace(one.linear.weights, &one);
-      transformers_.push_back(std::move(transformer));
     }
-    for (const Picture& picture : pictures_)
+    for (const PassRunner::Texts& picture : pictures_)
       all_passes_ += options_.steps * static_cast<int64_t>(picture.sampling.passes.size());
     // A gain takes a pass.
     for (const auto& linears : calibration_.transformers)
@@ -232,35 +186,15 @@ class Run {
     return {};
   }
 
-  Status prepare(const Picture& picture, size_t pass, std::span<const float> times,
-                 PassState& state) {
-    const Pass& one = picture.sampling.passes[pass];
-    const Transformer& transformer = *transformers_[static_cast<size_t>(one.transformer)];
-    TextInput text;
-    if (one.text != Pass::kNoText) {
-      const auto which = static_cast<size_t>(one.text);
-      text = {.tokens = static_cast<int64_t>(picture.texts[which].size()),
-              .features = picture.features[which].data()};
-    }
-    const PassSize size{.text_tokens = text.tokens, .grid_h = grid_h_, .grid_w = grid_w_};
-    INTAGLIO_TRY(
-        reserve(transformer.scratch_bytes(context_, size, static_cast<int64_t>(times.size()))));
-    INTAGLIO_TRY(transformer.prepare(context_, text, grid_h_, grid_w_, times, state.session));
-    state.velocity.resize(static_cast<size_t>(size.image_tokens() * transformer.channels()));
-    return {};
-  }
-
-  Status forward(const Picture& picture, size_t pass, int64_t step, std::span<const float> latents,
-                 PassState& state) {
+  Status forward(PassRunner::Picture& picture, size_t pass, int64_t step,
+                 std::span<const float> latents) {
     progress_(done_passes_++, all_passes_);
-    const Transformer& transformer =
-        *transformers_[static_cast<size_t>(picture.sampling.passes[pass].transformer)];
-    INTAGLIO_TRY(transformer.select_step(context_, state.session, step));
-    return transformer.forward(context_, state.session, latents.data(), state.velocity.data());
+    return runner_.forward(picture, pass, step, latents);
   }
 
   std::vector<float> noise(size_t picture) const {
-    const int64_t count = grid_h_ * grid_w_ * model_.info().latent_channels;
+    const PassRunner::Texts& texts = pictures_[picture];
+    const int64_t count = texts.grid_h * texts.grid_w * model_.info().latent_channels;
     std::vector<float> values(static_cast<size_t>(count));
     fill_normal(options_.seed + picture, values.data(), count);
     return values;
@@ -269,29 +203,27 @@ class Run {
   // All passes of a step see the latents that the weighted sum of the velocities moves. A limit on
   // guided velocities, which no model has by default, is passed over.
   Status draw_picture(size_t which) {
-    const Picture& picture = pictures_[which];
+    const PassRunner::Texts& texts = pictures_[which];
     Recorder recorder(index_, options_.rows);
     const ObservedLinears observed(recorder);
-    std::vector<float> times;
-    for (const SamplingStep& step : picture.sampling.steps) times.push_back(step.time);
-    std::vector<PassState> passes(picture.sampling.passes.size());
-    for (size_t p = 0; p < passes.size(); ++p) INTAGLIO_TRY(prepare(picture, p, times, passes[p]));
+    const std::vector<float> times = times_of(texts.sampling);
+    INTAGLIO_ASSIGN(PassRunner::Picture picture, runner_.prepare(texts, times));
     std::vector<float> latents = noise(which);
     for (size_t s = 0; s < times.size(); ++s) {
-      const SamplingStep& step = picture.sampling.steps[s];
+      const SamplingStep& step = texts.sampling.steps[s];
       std::vector<WeightedVelocity> velocities;
-      for (size_t p = 0; p < passes.size(); ++p) {
-        INTAGLIO_TRY(forward(picture, p, static_cast<int64_t>(s), latents, passes[p]));
-        velocities.push_back({passes[p].velocity.data(), step.weights[p]});
+      for (size_t p = 0; p < picture.sessions.size(); ++p) {
+        INTAGLIO_TRY(forward(picture, p, static_cast<int64_t>(s), latents));
+        velocities.push_back({picture.velocities[p].data(), step.weights[p]});
       }
       // Where gains are measured.
       if (which == 0 && s == times.size() / 2) middle_ = latents;
       uint32_t not_finite = 0;
-      INTAGLIO_TRY(euler_step(context_, {.x = latents.data(),
-                                         .count = static_cast<int64_t>(latents.size()),
-                                         .passes = velocities,
-                                         .delta = step.delta,
-                                         .not_finite = &not_finite}));
+      INTAGLIO_TRY(euler_step(runner_.context(), {.x = latents.data(),
+                                                  .count = static_cast<int64_t>(latents.size()),
+                                                  .passes = velocities,
+                                                  .delta = step.delta,
+                                                  .not_finite = &not_finite}));
       if (not_finite != 0) {
         return make_error(ErrorCode::kUnsupported,
                           "calibration: step {} of {} computed values that are not finite (an Inf "
@@ -304,30 +236,29 @@ class Run {
 
   // Of every linear of the transformers that the first picture's passes run, at its middle step.
   Status measure_gains() {
-    const Picture& picture = pictures_.front();
-    const SamplingStep& step = picture.sampling.steps[picture.sampling.steps.size() / 2];
-    std::vector<PassState> passes(picture.sampling.passes.size());
+    const PassRunner::Texts& texts = pictures_.front();
+    const SamplingStep& step = texts.sampling.steps[texts.sampling.steps.size() / 2];
     const std::span<const float> time(&step.time, 1);
+    INTAGLIO_ASSIGN(PassRunner::Picture picture, runner_.prepare(texts, time));
     std::vector<float> velocity(middle_.size());
-    for (size_t p = 0; p < passes.size(); ++p) {
-      INTAGLIO_TRY(prepare(picture, p, time, passes[p]));
-      INTAGLIO_TRY(forward(picture, p, 0, middle_, passes[p]));
+    for (size_t p = 0; p < picture.sessions.size(); ++p) {
+      INTAGLIO_TRY(forward(picture, p, 0, middle_));
       for (size_t i = 0; i < velocity.size(); ++i)
-        velocity[i] += step.weights[p] * passes[p].velocity[i];
+        velocity[i] += step.weights[p] * picture.velocities[p][i];
     }
     const double whole = norm_of(velocity);
-    std::vector<bool> measured(transformers_.size());
-    for (size_t p = 0; p < passes.size(); ++p) {
-      const auto which = static_cast<size_t>(picture.sampling.passes[p].transformer);
+    std::vector<bool> measured(runner_.transformers().size());
+    for (size_t p = 0; p < picture.sessions.size(); ++p) {
+      const auto which = static_cast<size_t>(texts.sampling.passes[p].transformer);
       if (measured[which]) continue;
       measured[which] = true;
-      const std::vector<float> undisturbed = passes[p].velocity;
+      const std::vector<float> undisturbed = picture.velocities[p];
       for (CalibratedLinear& one : calibration_.transformers[which]) {
         Disturbance disturbance(one.linear.weights);
         const ObservedLinears observed(disturbance);
-        INTAGLIO_TRY(prepare(picture, p, time, passes[p]));
-        INTAGLIO_TRY(forward(picture, p, 0, middle_, passes[p]));
-        std::vector<float>& change = passes[p].velocity;
+        INTAGLIO_TRY(runner_.prepare_pass(picture, p, time));
+        INTAGLIO_TRY(forward(picture, p, 0, middle_));
+        std::vector<float>& change = picture.velocities[p];
         for (size_t i = 0; i < change.size(); ++i) change[i] -= undisturbed[i];
         const double moved = std::fabs(double{step.weights[p]}) * norm_of(change);
         one.gain = whole > 0.0 ? moved / whole / kDisturbance : 0.0;
@@ -337,16 +268,12 @@ class Run {
     return {};
   }
 
-  Context context_;
-  Arena arena_;
   const Model& model_;
   const CalibrationOptions& options_;
   const CalibrationProgress& progress_;
-  LayerSelection selection_;
-  int64_t grid_h_ = 0, grid_w_ = 0;
+  PassRunner runner_;
   int64_t done_passes_ = 0, all_passes_ = 0;
-  std::vector<Picture> pictures_;
-  std::vector<std::unique_ptr<Transformer>> transformers_;
+  std::vector<PassRunner::Texts> pictures_;
   LinearIndex index_;
   std::vector<float> middle_;  // latents of the first picture half-way
   Calibration calibration_;
