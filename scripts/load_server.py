@@ -24,13 +24,10 @@ import time
 import urllib.error
 import urllib.request
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/e2e"))
+from redis_server import RedisServer, free_port  # noqa: E402
+
 kLease = 3  # seconds
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Process:
@@ -83,24 +80,10 @@ class Server(Process):
             raise
 
 
-class Redis(Process):
-    def __init__(self, folder):
-        self.port = free_port()
-        super().__init__(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--appendonly", "yes",
-                          "--appendfsync", "always", "--save", ""], folder / "redis.txt")
-        self.start()
-
+class Redis(RedisServer):
     @property
     def version(self):
         return subprocess.run(["redis-server", "--version"], capture_output=True, text=True).stdout.split("v=")[1].split()[0]
-
-    def is_up(self):
-        for _ in range(500):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return True
-            time.sleep(0.01)
-        return False
 
     def drop(self):
         """One of three ways to lose it."""
@@ -233,7 +216,7 @@ def main():
         redis, workers, options = None, [], []
         if arguments.queue == "redis":
             redis = Redis(folder)
-            options = ["--queue", f"redis://127.0.0.1:{redis.port}", "--results", str(folder / "results"), "--lease-seconds", str(kLease)]
+            options = ["--queue", redis.url, "--results", str(folder / "results"), "--lease-seconds", str(kLease)]
             workers = [Process([program, "worker", *options], folder / "log.txt") for _ in range(arguments.workers)]
         servers = [Server(program, folder, options) for _ in range(arguments.servers)]
         for process in servers + workers:

@@ -20,7 +20,8 @@ import threading
 import time
 from pathlib import Path
 
-from server_process import ServerProcess
+from redis_server import RedisServer
+from server_process import Process, ServerProcess
 
 kToken = "0123456789abcdef0123456789abcdef"
 kOpen = ("/", "/healthz", "/readyz", "/openapi.json", "/favicon.svg")  # without a token
@@ -267,11 +268,15 @@ def main():
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--queue", action="store_true", help="jobs in a Redis of its own, drawn by a worker")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "token").write_text(kToken + "\n")
-        server = ServerProcess(options.program, folder, "--token-file", str(Path(folder) / "token"), "--stop-seconds", "1", "--max-queue", "20")
+        redis = RedisServer(folder) if options.queue else None
+        queue = ["--queue", redis.url, "--results", str(Path(folder) / "results")] if redis else []
+        server = ServerProcess(options.program, folder, "--token-file", str(Path(folder) / "token"), "--stop-seconds", "1", "--max-queue", "20", *queue)
+        worker = Process(options.program, folder, "worker.txt", "worker", *queue, "--stop-seconds", "1") if redis else None
         run = Run(server)
         until = time.monotonic() + options.seconds
         threads = [threading.Thread(target=run.client, args=(options.seed * 1000 + i, until)) for i in range(options.clients)]
@@ -285,16 +290,18 @@ def main():
             run.failures.append(f"the server ended by itself: {crashed}")
         metrics = b"" if crashed is not None else server.ask("GET", "/metrics", headers={"Authorization": "Bearer " + kToken})[2]
         drawn = sum(int(count) for count in re.findall(rb'intaglio_pictures_total\{[^}]*outcome="done"\} (\d+)', metrics))
-        code = server.stop(seconds=120)
-        log = server.log.read_text(errors="replace")
-    if code != 0:
-        run.failures.append(f"exit code {code}")
+        codes = [process.stop(seconds=120) for process in (server, worker) if process]
+        log = "".join(process.log.read_text(errors="replace") for process in (server, worker) if process)
+        if redis:
+            redis.kill()
+    if any(codes):
+        run.failures.append(f"exit codes {codes}")
     reports = re.findall(r"(?:ERROR|WARNING): (?:Address|Leak|Thread)Sanitizer[^\n]*|runtime error: [^\n]*", log)
     run.failures += reports
     if reports:
         print(log[log.find(reports[0]) - 200:][:6000])
     classes = collections.Counter(f"{status // 100}xx" for status in run.statuses.elements())
-    result = {"command": f"tests/e2e/http_fuzzer.py INTAGLIO --seconds {options.seconds:g} --seed {options.seed} --clients {options.clients}", "seconds": options.seconds, **run.counts, "answers": dict(sorted(classes.items())),
+    result = {"command": f"tests/e2e/http_fuzzer.py INTAGLIO --seconds {options.seconds:g} --seed {options.seed} --clients {options.clients}{' --queue' if options.queue else ''}", "seconds": options.seconds, **run.counts, "answers": dict(sorted(classes.items())),
               "statuses": {str(status): count for status, count in sorted(run.statuses.items())}, "pictures": drawn,
               "healthz_p99_ms": round(1e3 * run.health[int(0.99 * (len(run.health) - 1))], 1) if run.health else None,
               "crashes": int(crashed is not None), "sanitizer_reports": len(reports), "failures": len(run.failures)}
@@ -303,7 +310,7 @@ def main():
         print("FAILED:", failure)
     if options.json:
         whole = json.loads(options.json.read_text()) if options.json.exists() else {}
-        options.json.write_text(json.dumps({**whole, "fuzz": result}, indent=1) + "\n")
+        options.json.write_text(json.dumps({**whole, "fuzz_queue" if options.queue else "fuzz": result}, indent=1) + "\n")
     return 1 if run.failures else 0
 
 

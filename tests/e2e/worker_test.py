@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import answers
 from checks import check, end, eventually
+from redis_server import RedisServer, free_port
 from s3_server import Store
 from server_process import Process, ServerProcess
 
@@ -25,29 +25,6 @@ kBinary = sys.argv[1]
 kFew = {"prompt": "an owl on a teal background", "width": 64, "height": 64, "steps": 2, "seed": 5}
 kLong = {**kFew, "steps": 200, "previews": 4}
 kPassword = "a password"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Redis:
-    def __init__(self, folder):
-        self.folder, self.port = folder, free_port()
-        self.url = f"redis://:{kPassword.replace(' ', '%20')}@127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always",
-             "--save", "", "--requirepass", kPassword, "--logfile", "redis.log"])
-        eventually(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
 
 
 def environment(folder, env):
@@ -200,7 +177,7 @@ def main():
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        redis = Redis(folder)
+        redis = RedisServer(folder, kPassword)
         queue = ["--queue", redis.url, "--results", str(folder / "results"), "--lease-seconds", "2", "--log-format", "json"]
         start_worker = lambda: Worker(folder, *queue, "--stop-seconds", "0")
         servers = [Server(folder, "--data-dir", str(folder / f"data{i}"), *queue, "--stop-seconds", "1") for i in range(2)]
