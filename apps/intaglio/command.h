@@ -30,6 +30,7 @@ void add_bench(CLI::App& app, Action& action);
 void add_tune(CLI::App& app, Action& action);
 void add_map(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
+void add_eval(CLI::App& app, Action& action);
 // Only where the server is built.
 void add_serve(CLI::App& app, Action& action);
 void add_worker(CLI::App& app, Action& action);

@@ -93,6 +93,7 @@ int run(int argc, char** argv) {
   add_tune(app, action);
   add_map(app, action);
   add_quantize(app, action);
+  add_eval(app, action);
   add_cache(app, action);
 #if defined(INTAGLIO_HAS_SERVER)
   add_serve(app, action);

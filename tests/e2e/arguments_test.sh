@@ -13,7 +13,7 @@ wrong() {  # MESSAGE ARGUMENTS...: exit code 2, said in our words
   [ $? -ne 0 ]; pass_or_fail $? "no text of a library: $*"
   [ ! -s out.txt ]; pass_or_fail $? "nothing on stdout: $*"
 }
-commands="generate, verify, inspect, bench, tune, map, quantize, cache"
+commands="generate, verify, inspect, bench, tune, map, quantize, eval, cache"
 serve=
 if "$intaglio" serve --help >out.txt 2>err.txt; then  # a build without the server has none
   serve="serve worker"

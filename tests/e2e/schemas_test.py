@@ -36,8 +36,12 @@ kCommands = [
     ["bench", "step", *kQuick, "--layers", "1", "--size", "32x32", "--text-tokens", "4", "--rounds", "1", "--precision", "int8", "--json", "-"],
     ["bench", "image", *kQuick, "--model", "synthetic:mini", "--size", "64x64", "--steps", "1", "--text-tokens", "4", "--count", "1", "--json", "-"],
     ["bench", "load", *kQuick, "--model", kTiny, "--rounds", "1", "--json", "-"],
+    ["eval", "report", "evaluated", "--json"],
     ["bench", "schemes", "--threads", "1", "--model", kTiny, "--calibration-steps", "1", "--json", "-"],
 ]
+# What has to be done before.
+kFirst = {"eval-report": ["eval", "run", "evaluated", "--model", kTiny, "--prompts", "prompts.txt", "--source", "fp32,steps=2", "--candidate", "int8,steps=2", "--trace", "1",
+                          "--size", "64x64", "--quiet", *kQuick]}
 kFailures = [
     ["generate", "--model", "nowhere", "--prompt", "cat", "--json"],
     ["inspect", "nowhere", "--json"],
@@ -46,6 +50,7 @@ kFailures = [
     ["quantize", "nowhere", "x.safetensors", "--json"],
     ["cache", "clear", "0000nothing", "--json"],
     ["tune", "--json"],
+    ["eval", "report", "nowhere", "--json"],
 ]
 
 
@@ -66,6 +71,7 @@ class Schemas(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
+        (self.folder / "prompts.txt").write_text("a cat\na dog\n")
 
     def run_program(self, *arguments):
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / "cache"), "INTAGLIO_MODELS": str(kTree / "models")}
@@ -99,10 +105,12 @@ class Schemas(unittest.TestCase):
         seen = set()
         for arguments in kCommands:
             with self.subTest(" ".join(arguments)):
+                name = answers.command_of(arguments)
+                if name in kFirst:
+                    self.assertEqual(self.run_program(*kFirst[name]).returncode, 0)
                 run = self.run_program(*arguments)
                 self.assertEqual(run.returncode, 0, run.stderr)
                 self.assertIsNone(answers.wrong_text(arguments, run.stdout))
-                name = answers.command_of(arguments)
                 seen.add(name)
                 # Nothing may be missing at the top, and nothing more may be there.
                 answer = json.loads(run.stdout)
