@@ -1,4 +1,4 @@
-"""A safetensors file as GGUF: to_gguf.py IN OUT TYPE [NAMES]. TYPE: as_is or Q8_0, which takes matrices whose rows divide into blocks.
+"""A safetensors file as GGUF: to_gguf.py IN OUT TYPE [NAMES]. TYPE: as_is, or Q8_0 or Q4_0, which take matrices whose rows divide into blocks.
 NAMES: own, reference (Ideogram 4's, q, k and v fused) or llama (llama.cpp's, of a text encoder). Tensors of more than 4 dimensions are left out."""
 import json, re, struct, sys
 
@@ -60,6 +60,19 @@ def q8_0(values):
     return b"".join(out)
 
 
+def q4_0(values):
+    out = []
+    for i in range(0, len(values), 32):
+        block = values[i : i + 32]
+        d = max(block, key=abs) / -8
+        codes = [min(15, int(v / d + 8.5)) if d else 0 for v in block]
+        out.append(struct.pack("<e16B", d, *(a | b << 4 for a, b in zip(codes[:16], codes[16:]))))
+    return b"".join(out)
+
+
+BLOCKS = {"Q8_0": (8, q8_0), "Q4_0": (2, q4_0)}
+
+
 def text(value):
     return struct.pack("<Q", len(value.encode())) + value.encode()
 
@@ -71,8 +84,9 @@ def main(source, target, kind, names="own"):
     kept = {k: v for k, v in tensors.items() if len(v[1]) <= 4}
     for name, (dtype, shape, data) in kept.items():
         number = TYPES[dtype]
-        if kind == "Q8_0" and len(shape) == 2 and shape[1] % 32 == 0 and dtype in ("F32", "BF16"):
-            number, data = 8, q8_0(floats(dtype, data))
+        if kind in BLOCKS and len(shape) == 2 and shape[1] % 32 == 0 and dtype in ("F32", "BF16"):
+            number, pack = BLOCKS[kind]
+            data = pack(floats(dtype, data))
         sizes = list(reversed(shape))
         infos += text(name) + struct.pack(f"<I{len(sizes)}QIQ", len(sizes), *sizes, number, len(body))
         body += data + b"\0" * (-len(data) % 32)

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""What each precision and format costs the bundled model: every variant draws the same prompts, judges look, one JSON and one page sum up.
+
+Usage: eval_mini.py PROGRAM FOLDER [--count 200] [--device cpu] [--trace 8] [--json bench/results/mini_eval_cpu.json]
+
+Prompts are scripts/draw_prompts.py's, with its seed. The source is fp32. Candidates: bf16; int8 by rows as it is made on the fly; files of `intaglio quantize`
+by each scheme, and convrot with the linears protected that are off by more than 0.01; GGUF files of Q8_0 and Q4_0 whose weights are widened to bf16; on a GPU
+fp8 and nf4, too; bf16 with as many steps as int8's time buys. Q4_K takes rows of a multiple of 256 values, which the model's 384 are not. Goes on where it was
+stopped. Judges run where what they need is there (scripts/judges/): without, their columns are missing.
+"""
+import argparse
+import datetime
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MINI = ROOT / "models/mini"
+SCHEMES = {"smooth": ["--scheme", "smooth"], "convrot": ["--scheme", "convrot"], "convrot+smooth": ["--scheme", "convrot+smooth"],
+           "convrot+protected": ["--scheme", "convrot", "--protect", "auto", "--budget", "0.01"]}
+
+
+def run(*words, **options):
+    subprocess.run([str(word) for word in words], check=True, **options)
+
+
+def gguf(folder, kind):
+    """Keys of a variant whose transformers are GGUF files."""
+    keys = []
+    for part, key in [("transformer", "transformer"), ("unconditional_transformer", "unconditional")]:
+        file = folder / f"{part}-{kind}.gguf"
+        if not file.exists():
+            source, = (MINI / part).glob("*.safetensors")
+            run(sys.executable, ROOT / "tests/e2e/to_gguf.py", source, file, kind, "own")
+        keys.append(f"{key}={file}")
+    return f"bf16,name={kind.lower()}," + ",".join(keys)
+
+
+def variants(program, folder, device):
+    models = folder / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    yield from ["bf16", "int8,name=row"]
+    for scheme, words in SCHEMES.items():
+        if not (models / scheme / "model_index.json").exists():
+            run(program, "quantize", MINI, models / scheme, "--format", "diffusers", *words)
+        yield f"int8,name={scheme},model={models / scheme}"
+    yield from [gguf(models, "Q8_0"), gguf(models, "Q4_0")]
+    if device != "cpu":
+        yield from ["fp8", "nf4"]
+
+
+def commit_of(program):
+    done = subprocess.run(["git", "-C", str(program.parent), "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("program", type=pathlib.Path)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--trace", type=int, default=8)
+    parser.add_argument("--json", type=pathlib.Path)
+    arguments = parser.parse_args()
+    program, folder = arguments.program.resolve(), arguments.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    prompts = folder / "prompts.jsonl"
+    with prompts.open("w") as file:
+        run(ROOT / "scripts/draw_prompts.py", arguments.count, stdout=file)
+    asked = [word for text in variants(program, folder, arguments.device) for word in ("--candidate", text)]
+    draw = [program, "eval", "run", folder / "eval", "--prompts", prompts, "--source", "fp32", "--device", arguments.device, "--trace", arguments.trace]
+    run(*draw, *asked)
+    # Fewer steps of bf16 in the time that int8 takes.
+    found = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
+    times = {one["name"]: one["denoise_ms"]["mean"] for one in found["candidates"]}
+    steps = max(1, round(24 * times["row"] / times["bf16"]))
+    if steps < 24:
+        run(*draw, "--candidate", f"bf16,steps={steps},name=bf16-{steps}-steps")
+    for judge, words in {"tesseract": [sys.executable, "scripts/judges/tesseract.py"], "objects": [sys.executable, "scripts/judges/objects.py"],
+                         "ppocr": ["node", "scripts/judges/ppocr.mjs"]}.items():
+        if subprocess.run([*words, str(folder / "eval")], cwd=ROOT).returncode:
+            print(f"eval_mini: {judge} did not run", file=sys.stderr)
+    result = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
+    for one in result["candidates"]:
+        one["worst"] = one["worst"][:3]
+    result = {"date": datetime.date.today().isoformat(), "commit": commit_of(program), "command": "eval_mini.py PROGRAM FOLDER " + " ".join(sys.argv[3:]), **result}
+    del result["folder"]
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{folder / 'eval/report.html'}")
+
+
+if __name__ == "__main__":
+    main()
