@@ -177,9 +177,11 @@ void print_result(const ordered_json& result) {
       const auto name = judge.get<std::string>();
       if (!one.contains("judged") || !one["judged"].contains(name)) continue;
       const ordered_json& found = one["judged"][name];
-      print(Stream::kOut, "  {}: right {} %, against the source {} points\n", name,
-            interval_text(found["right"], 1, 100),
-            interval_text(found["right_difference"], 1, 100));
+      print(Stream::kOut, "  {}: right {} %", name, interval_text(found["right"], 1, 100));
+      if (&one != &result["source"])
+        print(Stream::kOut, ", against the source {} points",
+              interval_text(found["right_difference"], 1, 100));
+      print(Stream::kOut, "\n");
     }
   };
   const ordered_json& source = result["source"];
