@@ -80,6 +80,7 @@ Expected<CheckpointQuantizer> CheckpointQuantizer::plan(
   CheckpointQuantizer q;
   q.layout_ = options.layout;
   q.smoothing_ = options.smoothing;
+  q.inputs_ = options.inputs;
   INTAGLIO_ASSIGN(q.stored_, StoredWeights::open(checkpoint));
   q.checkpoint_ = std::move(checkpoint);
   INTAGLIO_ASSIGN(q.modules_, find_part_modules(q.stored_->tensors()));

@@ -46,6 +46,9 @@ struct QuantizeOptions {
   std::vector<std::string> keep{};
   // What its linears and vectors are multiplied by; null: nothing.
   std::shared_ptr<const FoldedSmoothing> smoothing{};
+  // Rows that linears have read, F32 [any, k], by the model's own names: these are rounded by what
+  // their outputs lose (quant/gptq.h), the others to nearest.
+  std::map<std::string, std::shared_ptr<const std::vector<float>>> inputs{};
   // Merged into the weights in floats, before these are quantized (docs/lora.md): those that the
   // files have for `adapter_part`, "transformer" or "unconditional_transformer", a literal.
   std::vector<AdapterUse> adapters{};
@@ -59,7 +62,7 @@ struct QuantizeOptions {
 inline constexpr std::string_view kAdaptersKey = "intaglio_lora";
 
 struct QuantizeReport {
-  int64_t quantized = 0, turned = 0, smoothed = 0, floats = 0;  // linears
+  int64_t quantized = 0, turned = 0, smoothed = 0, fitted = 0, floats = 0;  // linears
   int64_t shards = 1;
   uint64_t bytes = 0;  // of all files
   bool resumed = false;
@@ -168,6 +171,7 @@ class CheckpointQuantizer {
   Status write_tensors(const Context& context, SafetensorsWriter& writer, size_t begin, size_t end,
                        const Progress& progress) const;
   Status write_index(std::span<const std::filesystem::path> files) const;
+  const std::vector<float>* inputs_of(const Linear& linear) const;
   Status make_numbers(const Context& context, const Linear& linear, Numbers& out) const;
   Expected<std::vector<std::byte>> bytes_of(const Other& other) const;
   std::string job() const;
@@ -177,6 +181,7 @@ class CheckpointQuantizer {
   PartModules modules_;
   CheckpointLayout layout_ = CheckpointLayout::kComfy;
   std::shared_ptr<const FoldedSmoothing> smoothing_;
+  std::map<std::string, std::shared_ptr<const std::vector<float>>> inputs_;
   std::vector<Linear> linears_;
   std::vector<Other> others_;
   std::vector<Output> outputs_;

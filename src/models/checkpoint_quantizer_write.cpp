@@ -5,19 +5,28 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/files.h"
 #include "core/first_error.h"
 #include "core/parallel_tasks.h"
 #include "core/round_floats.h"
 #include "core/side_task.h"
+#include "io/content_hash.h"
 #include "io/safetensors_writer.h"
 #include "models/checkpoint_quantizer.h"
 #include "ops/stored_rows.h"
+#include "quant/gptq.h"
 
 namespace intaglio {
 
 namespace fs = std::filesystem;
+
+// nullptr: rounded to nearest. Parts of one linear read the same rows.
+const std::vector<float>* CheckpointQuantizer::inputs_of(const Linear& linear) const {
+  const auto found = inputs_.find(linear.pieces.front().own);
+  return linear.quantized && found != inputs_.end() ? found->second.get() : nullptr;
+}
 
 Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& linear,
                                          Numbers& out) const {
@@ -31,6 +40,11 @@ Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& l
   out.scales.resize(linear.quantized ? static_cast<size_t>(linear.n) : 0);
   Context serial = context;
   serial.threads = 1;
+  std::optional<GptqRounding> rounding;
+  if (const std::vector<float>* const read = inputs_of(linear); read != nullptr)
+    rounding = GptqRounding::of_inputs(
+        *read, linear.k, factors(&FoldedSmoothing::columns, linear.pieces.front().own),
+        linear.rotation);
   std::byte* values = out.values.as<std::byte>();
   float* scales = out.scales.data();
   for (const Piece& piece : linear.pieces) {
@@ -57,7 +71,7 @@ Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& l
       const bool is_same = linear.quantized && !is_float && w.rotation == linear.rotation &&
                            w.smooth.data == nullptr && columns.empty() && merge.empty();
       const bool is_raw =
-          is_float && !w.decoded && columns.empty() && merge.empty() &&
+          is_float && !w.decoded && columns.empty() && merge.empty() && !rounding &&
           (linear.quantized || (w.values.dtype == linear.floats && divisors.empty()));
       std::byte* const to = values + static_cast<size_t>(begin) * row_bytes;
       if (is_same) std::copy_n(w.scales.as<float>(), w.n(), scales + begin);
@@ -79,7 +93,11 @@ Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& l
         if (!rows.empty()) convert_from_f32(rows.data(), linear.floats, to, rows.size());
         return {};
       }
-      if (!is_same) {
+      if (!is_same && rounding) {
+        for (int64_t r = 0; r < w.n() && linear.rotation.kind != RotationKind::kNone; ++r)
+          rotate_row(rows.data() + r * linear.k, linear.k, linear.rotation.group);
+        rounding->round_rows(rows.data(), w.n(), reinterpret_cast<int8_t*>(to), scales + begin);
+      } else if (!is_same) {
         INTAGLIO_TRY(quantize_stored_rows(serial, {.w = is_raw ? w.values.data : rows.data(),
                                                    .dtype = is_raw ? w.values.dtype : DType::kF32,
                                                    .rows = w.n(),
@@ -152,6 +170,8 @@ std::string CheckpointQuantizer::job() const {
                         fs::last_write_time(path, ignored).time_since_epoch().count());
   }
   if (smoothing_ != nullptr) text += smoothing_->digest();
+  for (const auto& [name, rows] : inputs_)
+    text += fmt::format("{} read {:016x}\n", name, hash64(std::as_bytes(std::span(*rows))));
   return text + adapters_text_;
 }
 
@@ -258,6 +278,7 @@ Expected<QuantizeReport> CheckpointQuantizer::write(const Context& context, cons
     report.quantized += linear.quantized;
     report.turned += linear.rotation.kind != RotationKind::kNone;
     report.floats += !linear.quantized;
+    report.fitted += inputs_of(linear) != nullptr;
     report.smoothed += !factors(&FoldedSmoothing::columns, linear.pieces.front().own).empty();
   }
   report.shards = static_cast<int64_t>(writers.size());

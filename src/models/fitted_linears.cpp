@@ -63,8 +63,8 @@ Status fit(const Context& context, TensorSource& source, const CalibratedLinear&
   const Rotation rotation = largest_rotation(linear.k, options.group);
   INTAGLIO_ASSIGN(fitted.unsmoothed_error, trial.error(context, {}, rotation));
   fitted.error = fitted.unsmoothed_error;
-  if (!options.smooth || linear.input_scale.of == InputScale::Of::kNothing) return {};
-  for (int tenth = 1; tenth < kAlphas; ++tenth) {
+  const bool smooths = options.smooth && linear.input_scale.of != InputScale::Of::kNothing;
+  for (int tenth = 1; smooths && tenth < kAlphas; ++tenth) {
     const double alpha = tenth / double{kAlphas};
     std::vector<float> smooth = smoothing(calibrated.absmax, weights.absmax, alpha);
     INTAGLIO_ASSIGN(const double error, trial.error(context, smooth, rotation));
@@ -73,6 +73,8 @@ Status fit(const Context& context, TensorSource& source, const CalibratedLinear&
     fitted.alpha = alpha;
     fitted.smooth = std::move(smooth);
   }
+  if (!options.gptq) return {};
+  INTAGLIO_ASSIGN(fitted.error, trial.gptq_error(context, fitted.smooth, rotation));
   return {};
 }
 

@@ -20,13 +20,14 @@ namespace intaglio {
 struct FitOptions {
   bool smooth = false;
   int64_t group = 0;  // as QuantizeOptions::group; 0: nothing is turned
+  bool gptq = false;  // rounded by what they read (quant/gptq.h)
 };
 
 struct FittedLinear {
   NamedLinear linear;
   int64_t rows = 0;  // calibrated ones
   // Relative to the float linear's output, over those rows (LinearTrial); without smoothing, and as
-  // it is written. 0 where no pass ran it.
+  // it is written; by gptq, over rows that it was not fitted to. 0 where no pass ran it.
   double unsmoothed_error = 0.0, error = 0.0;
   std::vector<float> smooth;  // [k], or empty: not smoothed
   double alpha = 0.0;         // of smooth

@@ -6,6 +6,7 @@
 #include "core/round_floats.h"
 #include "ops/linear.h"
 #include "ops/quantize.h"
+#include "quant/gptq.h"
 #include "quant/int8_rows.h"
 
 namespace intaglio {
@@ -46,13 +47,12 @@ Expected<LinearTrial> LinearTrial::make(const Context& context, std::span<const 
   return trial;
 }
 
-Expected<std::vector<float>> LinearTrial::product(const Context& context,
+// As a checkpoint's writer has them: smoothed weights are no longer numbers of the stored type.
+Expected<LinearTrial::Codes> LinearTrial::nearest(const Context& context,
                                                   std::span<const float> smooth,
                                                   const Rotation& rotation) const {
   const auto k = static_cast<size_t>(k_);
-  std::vector<int8_t> q(static_cast<size_t>(n_) * k);
-  std::vector<float> scales(static_cast<size_t>(n_));
-  // As a checkpoint's writer has them: smoothed weights are no longer numbers of the stored type.
+  Codes codes{std::vector<int8_t>(w_.size()), std::vector<float>(static_cast<size_t>(n_))};
   const DType type = smooth.empty() ? stored_ : DType::kF32;
   INTAGLIO_TRY(parallel_tasks(context, n_, kRowGrain, [&](int64_t begin, int64_t end, int) {
     std::vector<float> row(k), work(k);
@@ -61,13 +61,39 @@ Expected<std::vector<float>> LinearTrial::product(const Context& context,
       const float* const from = w_.data() + r * k_;
       for (size_t c = 0; c < k; ++c) row[c] = smooth.empty() ? from[c] : from[c] * smooth[c];
       convert_from_f32(row.data(), type, narrow.data(), k);
-      quantize_stored_row(narrow.data(), type, k_, rotation, work.data(), q.data() + r * k_,
-                          &scales[static_cast<size_t>(r)]);
+      quantize_stored_row(narrow.data(), type, k_, rotation, work.data(), codes.q.data() + r * k_,
+                          &codes.scales[static_cast<size_t>(r)]);
     }
   }));
+  return codes;
+}
+
+Expected<LinearTrial::Codes> LinearTrial::gptq(const Context& context,
+                                               std::span<const float> smooth,
+                                               const Rotation& rotation) const {
+  const auto k = static_cast<size_t>(k_);
+  const GptqRounding rounding =
+      GptqRounding::of_inputs(x_.first(static_cast<size_t>(m_ / 2 * k_)), k_, smooth, rotation);
+  Codes codes{std::vector<int8_t>(w_.size()), std::vector<float>(static_cast<size_t>(n_))};
+  INTAGLIO_TRY(parallel_tasks(context, n_, kRowGrain, [&](int64_t begin, int64_t end, int) {
+    std::vector<float> rows(w_.begin() + begin * k_, w_.begin() + end * k_);
+    for (int64_t r = 0; r < end - begin; ++r) {
+      float* const row = rows.data() + r * k_;
+      for (size_t c = 0; c < smooth.size(); ++c) row[c] *= smooth[c];
+      if (rotation.kind != RotationKind::kNone) rotate_row(row, k_, rotation.group);
+    }
+    rounding.round_rows(rows.data(), end - begin, codes.q.data() + begin * static_cast<int64_t>(k),
+                        codes.scales.data() + begin);
+  }));
+  return codes;
+}
+
+Expected<std::vector<float>> LinearTrial::product(const Context& context, const Codes& codes,
+                                                  std::span<const float> smooth,
+                                                  const Rotation& rotation) const {
   const StoredLinear part{.encoding = Encoding::kInt8Rows,
-                          .values = {q.data(), DType::kI8, Shape{n_, k_}},
-                          .scales = {scales.data(), DType::kF32, Shape{n_}},
+                          .values = {codes.q.data(), DType::kI8, Shape{n_, k_}},
+                          .scales = {codes.scales.data(), DType::kF32, Shape{n_}},
                           .rotation = rotation};
   INTAGLIO_ASSIGN(const LinearWeights weights,
                   make_linear(context, LinearKind::kS8, GemmEpilogue::kNone, {.parts = {part}}));
@@ -75,9 +101,9 @@ Expected<std::vector<float>> LinearTrial::product(const Context& context,
   if (!smooth.empty())
     for (int64_t r = 0; r < m_; ++r)
       smooth_row(x.data() + r * k_, smooth.data(), k_, x.data() + r * k_);
-  std::vector<int8_t> codes(x.size());
+  std::vector<int8_t> read(x.size());
   std::vector<float> scale_row(static_cast<size_t>(m_));
-  const Activation input = weights.input_at(codes.data(), m_, scale_row.data());
+  const Activation input = weights.input_at(read.data(), m_, scale_row.data());
   INTAGLIO_TRY(
       quantize_rows(context, {x.data(), DType::kF32, Shape{m_, k_}}, input, weights.columns()));
   return run(context, weights, input);
@@ -85,8 +111,18 @@ Expected<std::vector<float>> LinearTrial::product(const Context& context,
 
 Expected<double> LinearTrial::error(const Context& context, std::span<const float> smooth,
                                     const Rotation& rotation) const {
-  INTAGLIO_ASSIGN(const std::vector<float> y, product(context, smooth, rotation));
+  INTAGLIO_ASSIGN(const Codes codes, nearest(context, smooth, rotation));
+  INTAGLIO_ASSIGN(const std::vector<float> y, product(context, codes, smooth, rotation));
   return relative_error(y, exact_);
+}
+
+Expected<double> LinearTrial::gptq_error(const Context& context, std::span<const float> smooth,
+                                         const Rotation& rotation) const {
+  if (m_ < 2) return error(context, smooth, rotation);
+  INTAGLIO_ASSIGN(const Codes codes, gptq(context, smooth, rotation));
+  INTAGLIO_ASSIGN(const std::vector<float> y, product(context, codes, smooth, rotation));
+  const auto seen = static_cast<size_t>(m_ / 2 * n_);
+  return relative_error(std::span(y).subspan(seen), std::span(exact_).subspan(seen));
 }
 
 }  // namespace intaglio

@@ -26,10 +26,23 @@ class LinearTrial {
   // empty for ones. The rotation fits the columns.
   Expected<double> error(const Context& context, std::span<const float> smooth,
                          const Rotation& rotation) const;
+  // The same of weights that are rounded by what the first half of the rows shows (quant/gptq.h),
+  // over the other half, which it has not seen.
+  Expected<double> gptq_error(const Context& context, std::span<const float> smooth,
+                              const Rotation& rotation) const;
 
  private:
+  struct Codes {
+    std::vector<int8_t> q;  // [n, k]
+    std::vector<float> scales;
+  };
   LinearTrial() = default;
-  Expected<std::vector<float>> product(const Context& context, std::span<const float> smooth,
+  Expected<Codes> nearest(const Context& context, std::span<const float> smooth,
+                          const Rotation& rotation) const;
+  Expected<Codes> gptq(const Context& context, std::span<const float> smooth,
+                       const Rotation& rotation) const;
+  Expected<std::vector<float>> product(const Context& context, const Codes& codes,
+                                       std::span<const float> smooth,
                                        const Rotation& rotation) const;
 
   int64_t m_ = 0, n_ = 0, k_ = 0;

@@ -109,6 +109,10 @@ draw --model model-smooth
 grep -q intaglio_smoothed model-smooth/transformer/*.safetensors; pass_or_fail $? "a smoothed file says so"
 expect 1 "an adapter on it" generate --model model-smooth --lora "$formats/lora/ai_toolkit.safetensors" --prompt 'an owl' --output refused/x.png
 stderr_has "its linears were smoothed"
+expect 0 "rounded by what linears read" quantize "$mini" model-gptq --scheme convrot --rounding gptq "${quick[@]}"
+stdout_has "rounded by gptq)"
+draw --model model-gptq
+expect 2 "another rounding" quantize "$mini" refused/x --rounding down
 expect 0 "a lone transformer" quantize "$mini/transformer" both.safetensors --scheme convrot+smooth --calibration-model "$mini" "${quick[@]}"
 expect 0 "the same again" quantize "$mini/transformer" again.safetensors --scheme convrot+smooth --calibration-model "$mini" "${quick[@]}" --json --threads 1
 same both.safetensors again.safetensors

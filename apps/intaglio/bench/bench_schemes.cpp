@@ -36,10 +36,12 @@ struct Scheme {
   FitOptions options;
 };
 constexpr int64_t kGroup = 256;
-const Scheme kSchemes[] = {{"row", {}},
-                           {"smooth", {.smooth = true}},
-                           {"convrot", {.group = kGroup}},
-                           {"convrot+smooth", {.smooth = true, .group = kGroup}}};
+const Scheme kSchemes[] = {
+    {"row", {}},
+    {"smooth", {.smooth = true}},
+    {"convrot", {.group = kGroup}},
+    {"convrot+smooth", {.smooth = true, .group = kGroup}},
+    {"convrot+smooth, gptq", {.smooth = true, .group = kGroup, .gptq = true}}};
 
 // Where the weights of its transformers lie, by their number.
 const char* const kFolders[] = {"transformer", "unconditional_transformer"};

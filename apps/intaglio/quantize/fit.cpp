@@ -52,7 +52,7 @@ std::vector<const FittedLinear*> by_share(const FittedPart& part) {
 }
 
 Expected<FittedPart> fit_part(const Context& context, const Model& model, const FitRequest& request,
-                              const Calibration& calibration, FittedPart part, Progress& progress) {
+                              Calibration& calibration, FittedPart part, Progress& progress) {
   INTAGLIO_ASSIGN(const CheckpointQuantizer plain,
                   CheckpointQuantizer::plan(part.checkpoint, part.options));
   const std::map<std::string, uint64_t> growth = plain.quantized();
@@ -60,13 +60,19 @@ Expected<FittedPart> fit_part(const Context& context, const Model& model, const 
   for (const auto& [name, bytes] : growth) quantized.insert(name);
   INTAGLIO_ASSIGN(const auto source,
                   model.transformer(part.transformer, {})->open_source(part.checkpoint));
-  const auto& linears = calibration.transformers[static_cast<size_t>(part.transformer)];
+  auto& linears = calibration.transformers[static_cast<size_t>(part.transformer)];
   INTAGLIO_ASSIGN(part.linears, fit_linears(context, *source, linears, quantized, request.options,
                                             [&](int64_t done, int64_t all) {
                                               progress.step("fitting", done, all);
                                             }));
   for (FittedLinear& one : part.linears)
     for (const std::string& name : one.linear.names) one.growth += growth.at(name);
+  if (!request.options.gptq) return part;
+  for (CalibratedLinear& one : linears) {
+    if (one.kept == 0) continue;
+    const auto rows = std::make_shared<const std::vector<float>>(std::move(one.rows));
+    for (const std::string& name : one.linear.names) part.options.inputs.emplace(name, rows);
+  }
   return part;
 }
 
@@ -110,6 +116,12 @@ void add_fit_flags(CLI::App& command, FitFlags& flags) {
                       "largest relative error of a linear, such as 0.01; by default {}",
                       kDefaultError))
       ->type_name("SIZE|ERROR");
+  choose_from(command.add_option(
+                  "--rounding", flags.rounding,
+                  "Of weights to int8: nearest, or gptq, which makes up for what rounding a column "
+                  "changes by the columns that follow, on rows of a calibration"),
+              {"nearest", "gptq"})
+      ->capture_default_str();
   command
       .add_option("--calibration", flags.calibration,
                   "Prompts to calibrate with, one a line; - for standard input; by default some "
@@ -142,6 +154,7 @@ Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t gro
   FitRequest request{
       .options = {.smooth = smooth, .group = group}, .calibration = {}, .budget = {}};
   request.protects = flags.is_auto();
+  request.options.gptq = flags.rounding == "gptq";
   if (flags.budget && !request.protects)
     return make_error(ErrorCode::kInvalidArgument, "--budget: only --protect auto has one");
   if (flags.budget) {
@@ -155,7 +168,8 @@ Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t gro
                                                        : nullptr;
     if (flag == nullptr) return request;
     return make_error(ErrorCode::kInvalidArgument,
-                      "{}: nothing is calibrated without a scheme that smooths or --protect auto",
+                      "{}: nothing is calibrated without a scheme that smooths, --protect auto or "
+                      "--rounding gptq",
                       flag);
   }
   INTAGLIO_ASSIGN(request.calibration, calibration_options(flags.calibration, flags.steps));
@@ -185,7 +199,7 @@ Status fit_parts(const Context& context, const Model& model, const FitRequest& r
     bytes += plain.bytes();
   }
   INTAGLIO_TRY(protect({}, request.budget, bytes));  // what cannot be is known before any work
-  INTAGLIO_ASSIGN(const Calibration calibration,
+  INTAGLIO_ASSIGN(Calibration calibration,
                   calibrate_with_progress(context, model, request.calibration, progress));
   std::vector<FittedLinear*> all;
   for (FittedPart& part : parts) {

@@ -25,22 +25,23 @@ struct FitFlags {
   std::vector<std::string> protect{};  // "auto" or "none" alone, or patterns
   std::optional<std::string> budget{}, calibration{}, calibration_model{};
   int64_t steps = 8;
+  std::string rounding = "nearest";
 
   bool is_auto() const { return protect.size() == 1 && protect.front() == "auto"; }
   // Patterns of linears that stay floats whatever their figures.
   std::vector<std::string> patterns() const;
 };
-// --protect, --budget, --calibration, --calibration-steps and --calibration-model.
+// --protect, --budget, --rounding, --calibration, --calibration-steps and --calibration-model.
 void add_fit_flags(CLI::App& command, FitFlags& flags);
 
 // What calibration is asked for, its numbers read.
 struct FitRequest {
   FitOptions options;
   CalibrationOptions calibration;
-  bool protects = false;
+  bool protects = false;  // --protect auto
   ProtectionBudget budget;
 
-  bool is_needed() const { return options.smooth || protects; }
+  bool is_needed() const { return options.smooth || options.gptq || protects; }
 };
 // kInvalidArgument names the flag. `group`: of the rotation, 0 for none.
 Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t group);

@@ -269,7 +269,9 @@ Expected<Run> plan(const QuantizeFlags& flags) {
     return make_error(
         ErrorCode::kInvalidArgument,
         "--lora: cannot be given together with {}: calibration draws without adapters",
-        smooth ? "--scheme " + flags.scheme : "--protect auto");
+        smooth             ? "--scheme " + flags.scheme
+        : run.fit.protects ? "--protect auto"
+                           : "--rounding gptq");
   }
   for (const std::string& lora : flags.loras) {
     INTAGLIO_ASSIGN(AdapterUse use, open_lora(lora));
@@ -304,14 +306,16 @@ Status write_job(Run& run, const Context& context, const Job& job, const fs::pat
   std::string how;
   if (report.turned > 0) how = fmt::format(" ({} turned)", report.turned);
   if (report.smoothed > 0) how += fmt::format(" ({} smoothed)", report.smoothed);
+  if (report.fitted > 0) how += fmt::format(" ({} rounded by gptq)", report.fitted);
   print(out, "{}: {} linears int8{}, {} matrices floats, {}{}{}\n", job.part, report.quantized, how,
         report.floats, format_bytes(report.bytes),
         report.shards > 1 ? fmt::format(" in {} shards", report.shards) : "",
         report.resumed ? ", gone on with" : "");
-  ordered_json json{{"part", job.part},        {"int8", report.quantized},
-                    {"turned", report.turned}, {"smoothed", report.smoothed},
-                    {"floats", report.floats}, {"bytes", report.bytes},
-                    {"shards", report.shards}, {"resumed", report.resumed}};
+  ordered_json json{{"part", job.part},         {"int8", report.quantized},
+                    {"turned", report.turned},  {"smoothed", report.smoothed},
+                    {"fitted", report.fitted},  {"floats", report.floats},
+                    {"bytes", report.bytes},    {"shards", report.shards},
+                    {"resumed", report.resumed}};
   if (job.fitted) {
     print(out, "{}", OwnLines{fit_text(*job.fitted)});
     json["calibration"] = fit_json(*job.fitted);
