@@ -27,7 +27,7 @@ class DeviceDouble {
  public:
   static DeviceDouble& instance();
 
-  // As new: no log, no fault to come, peaks as what is allocated now.
+  // As new but for its capacity: no log, no fault to come, peaks as what is allocated now.
   void restart(SideOrder order = SideOrder::kSideLast);
 
   // false: kernels are counted and do nothing, and memory holds zeros. For tests of sizes alone.
@@ -42,6 +42,7 @@ class DeviceDouble {
   const Count& pinned() const { return pinned_; }
   // The peaks begin again at what is allocated now.
   void restart_peaks();
+  static constexpr uint64_t kCapacity = uint64_t{8} << 30;  // bytes, unless another is set
   void set_capacity(uint64_t bytes) { capacity_ = bytes; }
   uint64_t capacity() const { return capacity_; }
 
@@ -72,7 +73,7 @@ class DeviceDouble {
 
   std::unique_ptr<struct Runtime> runtime_;
   Count device_, pinned_;
-  uint64_t capacity_ = uint64_t{8} << 30;
+  uint64_t capacity_ = kCapacity;
   std::vector<std::string> log_;
   int64_t calls_ = 0, fail_at_ = -1, objects_ = 0;
   bool failed_ = false, computes_ = true;
