@@ -21,7 +21,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIDY = "clang-tidy-14"
 SOURCES = ["src/core/*.cpp", ":!src/core/cuda", "src/io/*.cpp", "src/text/*.cpp", "src/models/*.cpp",
-           "src/pipeline/*.cpp", "src/advice/*.cpp", "src/verify/*.cpp"]
+           "src/pipeline/*.cpp", "src/advice/*.cpp", "src/verify/*.cpp", "src/eval/*.cpp"]
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "intaglio-tidy"
 DAYS_KEPT = 30
 
