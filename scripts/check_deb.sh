@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Installs Intaglio's package on a bare Debian and uses it there: a picture, the manual, completions; then removes it and looks for what is left.
+# Installs Intaglio's package on a bare Debian and uses it there: a picture by command, the server's page and a picture from it, the manual, completions;
+# then removes it and looks for what is left.
 #   check_deb.sh FOLDER_OF_PACKAGES [SUITE]
-# As root; needs debootstrap. The bare system comes from the mirror that this machine's apt uses.
+# As root; needs debootstrap and curl. The bare system comes from the mirror that this machine's apt uses.
 set -euo pipefail
 packages=$(realpath "${1:?usage: check_deb.sh FOLDER_OF_PACKAGES [SUITE]}")
 suite=${2:-bookworm}
 command -v debootstrap >/dev/null || { echo "check_deb: debootstrap is not installed" >&2; exit 1; }
+command -v curl >/dev/null || { echo "check_deb: curl is not installed" >&2; exit 1; }
 mirror=$(apt-get indextargets --format '$(SITE)' "Created-By: Packages" | head -1)
 root=$(mktemp -d)
-trap 'umount "$root/proc" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
+server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; umount "$root/proc" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
 inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@"; }
 
 echo "check_deb: a bare $suite"
@@ -32,6 +35,22 @@ head -c 8 "$root/tmp/apple.png" | cmp - <(printf '\x89PNG\r\n\x1a\n')
 inside test -s /usr/share/man/man1/intaglio-generate.1.gz
 inside bash -c 'source /usr/share/bash-completion/completions/intaglio; complete -p intaglio' >/dev/null
 inside ldd /usr/bin/intaglio | { ! grep 'not found'; }
+
+echo "check_deb: serve"
+inside intaglio serve --port 0 --data-dir /tmp/served >"$root/address" 2>"$root/served.log" &
+server=$!
+for _ in $(seq 100); do [ -s "$root/address" ] && break; sleep 0.1; done
+address=$(head -1 "$root/address")
+[ -n "$address" ] || { cat "$root/served.log"; exit 1; }
+page=$(curl -sSf "$address/")
+for file in $(grep -oE '(src|href)="[^"]+\.(js|css)"' <<<"$page" | sed -E 's/^[^"]*"\/?(.*)"$/\1/'); do
+  [ "$(curl -sSf "$address/$file" | wc -c)" -gt 1000 ] || { echo "$file of the page is missing"; exit 1; }
+done
+curl -sSf "$address/v1/images/generations" -H 'Content-Type: application/json' -d '{"prompt": "a red apple", "extra_body": {"seed": 1}}' |
+  sed -E 's/.*"b64_json":"([^"]*)".*/\1/' | base64 -d | head -c 8 | cmp - <(printf '\x89PNG\r\n\x1a\n')
+kill "$server"
+wait "$server" || { echo "the server ended with $?"; cat "$root/served.log"; exit 1; }
+server=
 
 echo "check_deb: remove"
 inside sh -c 'dpkg --purge intaglio >/dev/null 2>&1 || dpkg --purge intaglio-cuda >/dev/null'
