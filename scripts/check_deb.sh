@@ -12,7 +12,8 @@ mirror=$(apt-get indextargets --format '$(SITE)' "Created-By: Packages" | head -
 root=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; umount "$root/proc" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
-inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@"; }
+bare=(chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8)
+inside() { "${bare[@]}" "$@"; }
 
 echo "check_deb: a bare $suite"
 debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$root.log" 2>&1 || { tail -5 "$root.log"; exit 1; }
@@ -37,17 +38,19 @@ inside bash -c 'source /usr/share/bash-completion/completions/intaglio; complete
 inside ldd /usr/bin/intaglio | { ! grep 'not found'; }
 
 echo "check_deb: serve"
-inside intaglio serve --port 0 --data-dir /tmp/served >"$root/address" 2>"$root/served.log" &
+"${bare[@]}" intaglio serve --port 0 --data-dir /tmp/served >"$root/address" 2>"$root/served.log" &
 server=$!
 for _ in $(seq 100); do [ -s "$root/address" ] && break; sleep 0.1; done
 address=$(head -1 "$root/address")
+address=${address%/}
 [ -n "$address" ] || { cat "$root/served.log"; exit 1; }
 page=$(curl -sSf "$address/")
 for file in $(grep -oE '(src|href)="[^"]+\.(js|css)"' <<<"$page" | sed -E 's/^[^"]*"\/?(.*)"$/\1/'); do
   [ "$(curl -sSf "$address/$file" | wc -c)" -gt 1000 ] || { echo "$file of the page is missing"; exit 1; }
 done
-curl -sSf "$address/v1/images/generations" -H 'Content-Type: application/json' -d '{"prompt": "a red apple", "extra_body": {"seed": 1}}' |
-  sed -E 's/.*"b64_json":"([^"]*)".*/\1/' | base64 -d | head -c 8 | cmp - <(printf '\x89PNG\r\n\x1a\n')
+curl -sSf "$address/v1/images/generations" -H 'Content-Type: application/json' -d '{"prompt": "a red apple", "seed": 1}' |
+  sed -E 's/.*"b64_json":"([^"]*)".*/\1/' | base64 -d >"$root/served.png"
+head -c 8 "$root/served.png" | cmp - <(printf '\x89PNG\r\n\x1a\n')
 kill "$server"
 wait "$server" || { echo "the server ended with $?"; cat "$root/served.log"; exit 1; }
 server=
