@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What each precision and format costs the bundled model: every variant draws the same prompts, judges look, one JSON and one page sum up.
 
-Usage: eval_mini.py PROGRAM FOLDER [--count 200] [--device cpu] [--trace 8] [--json bench/results/mini_eval_cpu.json]
+Usage: eval_mini.py PROGRAM FOLDER [--count 200] [--device cpu] [--trace 8] [--only NAME ...] [--json bench/results/mini_eval_cpu.json]
 
 Prompts are scripts/draw_prompts.py's, with its seed. The source is fp32. Candidates: bf16; int8 by rows as it is made on the fly; files of `intaglio quantize`
 by each scheme, and convrot with the linears protected that are off by more than 0.01; GGUF files of Q8_0 and Q4_0 whose weights are widened to bf16; on a GPU
@@ -11,6 +11,7 @@ stopped. Judges run where what they need is there (scripts/judges/): without, th
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -18,7 +19,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MINI = ROOT / "models/mini"
 SCHEMES = {"smooth": ["--scheme", "smooth"], "convrot": ["--scheme", "convrot"], "convrot+smooth": ["--scheme", "convrot+smooth"],
-           "convrot+protected": ["--scheme", "convrot", "--protect", "auto", "--budget", "0.01"]}
+           "convrot+protected": ["--scheme", "convrot", "--protect", "auto", "--budget", "0.01"],
+           "convrot+smooth+gptq": ["--scheme", "convrot+smooth", "--rounding", "gptq"]}
 
 
 def run(*words, **options):
@@ -55,6 +57,11 @@ def commit_of(program):
     return done.stdout.strip()
 
 
+def machine():
+    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{names[0] if names else 'unknown'}, {os.cpu_count()} threads"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("program", type=pathlib.Path)
@@ -62,6 +69,7 @@ def main():
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--trace", type=int, default=8)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the candidates these alone")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     program, folder = arguments.program.resolve(), arguments.folder.resolve()
@@ -69,7 +77,8 @@ def main():
     prompts = folder / "prompts.jsonl"
     with prompts.open("w") as file:
         run(ROOT / "scripts/draw_prompts.py", arguments.count, stdout=file)
-    asked = [word for text in variants(program, folder, arguments.device) for word in ("--candidate", text)]
+    name = lambda text: next((item.removeprefix("name=") for item in text.split(",") if item.startswith("name=")), text)
+    asked = [word for text in variants(program, folder, arguments.device) if not arguments.only or name(text) in arguments.only for word in ("--candidate", text)]
     draw = [program, "eval", "run", folder / "eval", "--prompts", prompts, "--source", "fp32", "--device", arguments.device, "--trace", arguments.trace]
     run(*draw, *asked)
     # Fewer steps of bf16 in the time that int8 takes.
@@ -85,7 +94,7 @@ def main():
     result = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
     for one in result["candidates"]:
         one["worst"] = one["worst"][:3]
-    result = {"date": datetime.date.today().isoformat(), "commit": commit_of(program), "command": "eval_mini.py PROGRAM FOLDER " + " ".join(sys.argv[3:]), **result}
+    result = {"date": datetime.date.today().isoformat(), "commit": commit_of(program), "command": "eval_mini.py PROGRAM FOLDER " + " ".join(sys.argv[3:]), "cpu": machine(), **result}
     del result["folder"]
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")

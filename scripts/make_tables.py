@@ -526,6 +526,53 @@ def schemes_table():
     return Table(["part", "scheme", "mean error", f"at most {kLinearErrorGoal}", "worst", "expected of the velocity"], rows, key=2)
 
 
+def mini_evals():
+    """(machine, result) of scripts/eval_mini.py."""
+    for name, r in all_results("mini_eval_*"):
+        yield name.removeprefix("mini_eval_").removesuffix(".json").upper(), r
+
+
+def mean_of(interval, digits, scale=1):
+    if not interval:
+        return ""
+    return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*(interval[key] * scale for key in ("mean", "low", "high")), d=digits)
+
+
+def eval_pictures_table():
+    """What the bundled model's arithmetic and files cost, against fp32's pictures."""
+    rows = []
+    for machine, r in mini_evals():
+        for c in r["candidates"]:
+            size = f"{c['about']['file_bytes'] / 1e6:.0f} MB"
+            rows.append([machine, f"`{c['name']}`", str(c["pictures"]), size, mean_of(c["speedup"], 2), mean_of(c.get("velocity"), 3), mean_of(c["latents"], 3), mean_of(c["psnr"], 1),
+                         mean_of(c["ssim"], 4), mean_of(c["ms_ssim"], 4)])
+    return Table(["on", "variant", "pictures", "files", "times as fast", "velocity error", "latents' error", "PSNR, dB", "SSIM", "MS-SSIM"], rows, key=2)
+
+
+def eval_judges_table():
+    """What judges read and saw in the same pictures."""
+    rows = []
+    for machine, r in mini_evals():
+        for c in [r["source"], *r["candidates"]]:
+            cells = []
+            for judge in ("tesseract", "ppocr", "objects"):
+                j = c.get("judged", {}).get(judge)
+                cells.append(mean_of(j["right"], 1, 100) if j else "")
+                cells.append("" if not j or c is r["source"] else mean_of(j["right_difference"], 1, 100))
+            rows.append([machine, f"`{c['name']}`", *cells])
+    return Table(["on", "variant", "words, Tesseract, %", "against fp32", "words, PP-OCRv4, %", "against fp32", "objects, %", "against fp32"], rows, key=2)
+
+
+def server_cost_table():
+    """What a server and its previews add to a picture."""
+    rows = []
+    for _, r in all_results("server_cost"):
+        percent = lambda interval: "{:+.1f} % ({:+.1f} to {:+.1f})".format(*(100 * (interval[key] - 1) for key in ("median", "low", "high")))
+        rows.append([f"{r['size'].replace('x', ' x ')}, {r['rounds']} rounds of {r['pictures_each']}", f"{1000 * r['command_s']['median']:.0f} ms", percent(r["job_to_command"]),
+                     f"{r['previews']}: {percent(r['previews_to_none'])}", percent(r["previews_to_none_sampling"])])
+    return Table(["pictures", "by `generate`", "by a job", "previews a picture", "of its sampling"], rows)
+
+
 def server_load_table():
     rows = []
     for _, r in [*all_results("server_kills_*"), *all_results("server_load")]:
