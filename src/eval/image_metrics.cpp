@@ -9,7 +9,8 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kWindow = 11, kChannels = 3;
+constexpr int64_t kReach = 5;  // of the window, from its middle
+constexpr int64_t kWindow = 2 * kReach + 1, kChannels = 3;
 constexpr double kDeviation = 1.5;  // pixels
 constexpr double kC1 = (0.01 * 255) * (0.01 * 255), kC2 = (0.03 * 255) * (0.03 * 255);
 constexpr std::array<double, 5> kScaleWeights{0.0448, 0.2856, 0.3001, 0.2363, 0.1333};
@@ -33,7 +34,7 @@ std::array<double, kWindow> gaussian() {
   std::array<double, kWindow> window{};
   double sum = 0.0;
   for (int64_t i = 0; i < kWindow; ++i) {
-    const auto from_middle = static_cast<double>(i - kWindow / 2);
+    const auto from_middle = static_cast<double>(i - kReach);
     window[static_cast<size_t>(i)] =
         std::exp(-from_middle * from_middle / (2 * kDeviation * kDeviation));
     sum += window[static_cast<size_t>(i)];

@@ -34,8 +34,9 @@ class PassRunner {
   // `model` and what `context` refers to outlive it; it has scratch memory of its own.
   PassRunner(const Context& context, const Model& model, TransformerOptions options);
 
-  // Loads the text encoder, reads the requests' texts with it, drops it, and loads the transformers.
-  // kInvalidArgument for sizes that do not divide and steps that the model cannot have.
+  // Loads the text encoder, reads the requests' texts with it, drops it, and loads the
+  // transformers. kInvalidArgument for sizes that do not divide and steps that the model cannot
+  // have.
   Expected<std::vector<Texts>> load(std::span<const PictureRequest> requests);
 
   const Model& model() const { return model_; }

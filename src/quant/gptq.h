@@ -26,8 +26,8 @@ class GptqRounding {
   // `x`: F32 [rows, cols], finite, at least one row: in the grid in which the product reads them,
   // columns turned and smoothed as the weights' are.
   GptqRounding(std::span<const float> x, int64_t cols);
-  // Of rows as they were before: divided by `smooth` (empty: not), turned, each rounded to int8 with
-  // a scale of its own, as activations are.
+  // Of rows as they were before: divided by `smooth` (empty: not), turned, each rounded to int8
+  // with a scale of its own, as activations are.
   static GptqRounding of_inputs(std::span<const float> x, int64_t cols,
                                 std::span<const float> smooth, const Rotation& rotation);
 

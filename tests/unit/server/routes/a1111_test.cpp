@@ -1,6 +1,6 @@
 // What AUTOMATIC1111's clients send and expect.
-#include "server/routes/a1111_request.h"
 #include "core/base64.h"
+#include "server/routes/a1111_request.h"
 #include "unit/server/routes/site_fixture.h"
 
 namespace intaglio::server {
