@@ -33,8 +33,9 @@ class Eval(unittest.TestCase):
 
     def draw(self, *arguments, candidates=("int8",)):
         asked = [word for text in candidates for word in ("--candidate", text)]
-        return self.intaglio("eval", "run", "out", "--model", kTiny, "--prompts", "prompts.jsonl", "--source", "fp32,steps=3", "--size", "64x64", "--device", "cpu", "--trace", "2",
-                             *asked, *arguments)
+        defaults = {"--source": "fp32,steps=3", "--size": "64x64", "--device": "cpu", "--trace": "2"}
+        rest = [word for flag, value in defaults.items() if flag not in arguments for word in (flag, value)]
+        return self.intaglio("eval", "run", "out", "--model", kTiny, "--prompts", "prompts.jsonl", *rest, *asked, *arguments)
 
     def report(self, *arguments):
         done = self.intaglio("eval", "report", "out", "--json", *arguments)
@@ -139,11 +140,15 @@ class Eval(unittest.TestCase):
         self.assertEqual(re.findall(r'(?:src|href)="?(?:https?:)?//', page), [])
 
     def test_wrong_input_is_told_before_any_work(self):
-        for arguments, message in [(["--shard", "2/2"], "--shard: expected a number below a count"), (["--size", "63x64"], "64x64"), (["--trace", "-1"], "--trace")]:
+        for arguments, message in [(["--shard", "2/2"], "--shard: expected a number below a count"), (["--size", "63x64"], "63x64"), (["--trace", "-1"], "--trace"),
+                                   (["--source", "fp32,steps=0"], "steps"), (["--source", "fp32,model=nowhere"], "nowhere"), (["--source", "fp32,keep-bf16=nothing"], "nothing"),
+                                   (["--device", "cuda:99"], "cuda")]:
             with self.subTest(arguments=arguments):
                 done = self.draw(*arguments)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn("error", done.stderr)
+                self.assertIn(message, done.stderr)
+                self.assertNotIn("twice", done.stderr)
         self.assertIn("two variants are called \"int8\"", self.draw(candidates=("int8", "int8")).stderr)
         self.write_prompts([{"prompt": "a", "steps": 3}])
         self.assertIn("prompts.jsonl:1: only \"prompt\", \"seed\" and \"expect\"", self.draw().stderr)

@@ -3,8 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
-#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -144,6 +142,7 @@ Expected<EvalChoice> choose(const EvalFlags& flags) {
   choice.plan.traced = std::min(flags.traced, static_cast<int64_t>(choice.plan.prompts.size()));
   for (const Variant& variant : choice.variants)
     choice.plan.variants.emplace_back(variant.name, variant.text);
+  INTAGLIO_TRY(check_variants(choice.plan, choice.variants, choice.gpu, flags.threads));
   return choice;
 }
 
@@ -296,7 +295,7 @@ void add_eval(CLI::App& app, Action& action) {
   command->footer(
       "`eval run` draws the same prompts with the same seeds by a source and by candidates and "
       "measures how they differ; `eval report` sums up, with intervals, and writes a page. Judges "
-      "that read or look (scripts/judge_words.py and others) add to the folder between the two.\n"
+      "that read or look (scripts/judges) add to the folder between the two.\n"
       "Examples:\n"
       "  intaglio eval run out --prompts prompts.jsonl --candidate int8\n"
       "  intaglio eval report out");

@@ -28,11 +28,11 @@ struct OpenVariant {
   PipelineOptions options;
 };
 
-Expected<OpenVariant> open_variant(const EvalRun& run, const Variant& variant) {
+Expected<OpenVariant> open_variant(const Variant& variant, std::optional<int> gpu, int threads) {
   OpenVariant open;
   INTAGLIO_ASSIGN(open.model, open_model(variant.model));
-  open.options.gpu = run.gpu;
-  open.options.threads = run.threads;
+  open.options.gpu = gpu;
+  open.options.threads = threads;
   open.options.selection = {.precision = *precision_from_name(variant.precision),
                             .keep_bf16 = variant.keep_bf16};
   INTAGLIO_ASSIGN(open.options.scores, parse_attention(variant.attention));
@@ -44,9 +44,8 @@ Expected<OpenVariant> open_variant(const EvalRun& run, const Variant& variant) {
   return open;
 }
 
-Expected<ChosenPicture> chosen_picture(const EvalRun& run, const Variant& variant,
+Expected<ChosenPicture> chosen_picture(const EvalPlan& plan, const Variant& variant,
                                        const Model& model, int64_t prompt) {
-  const EvalPlan& plan = run.folder.plan();
   const EvalPrompt& asked = plan.prompts[static_cast<size_t>(prompt)];
   PictureChoices choices{
       .prompt = asked.prompt, .width = plan.width, .height = plan.height, .seed = asked.seed};
@@ -147,18 +146,18 @@ class Drawing {
     const std::vector<int64_t> prompts = missing("picture", variant, all);
     if (prompts.empty()) return {};
     progress_.phase(variant.name + ": opening");
-    INTAGLIO_ASSIGN(const OpenVariant open, open_variant(run_, variant));
+    INTAGLIO_ASSIGN(const OpenVariant open, open_variant(variant, run_.gpu, run_.threads));
     INTAGLIO_ASSIGN(const std::unique_ptr<Pipeline> pipeline,
                     Pipeline::open(open.model, open.options));
     INTAGLIO_ASSIGN(const std::string hash, pipeline->model_hash(&interrupted));
     INTAGLIO_ASSIGN(const ChosenPicture first,
-                    chosen_picture(run_, variant, *open.model, prompts.front()));
+                    chosen_picture(plan_, variant, *open.model, prompts.front()));
     INTAGLIO_TRY(keep_about(variant, open, first.schedule, hash, device_name(pipeline->context())));
     int64_t drawn = 0;
     for (const int64_t prompt : prompts) {
       progress_.step(variant.name, drawn++, static_cast<int64_t>(prompts.size()));
       INTAGLIO_ASSIGN(const ChosenPicture chosen,
-                      chosen_picture(run_, variant, *open.model, prompt));
+                      chosen_picture(plan_, variant, *open.model, prompt));
       INTAGLIO_ASSIGN(const PicturePlan plan, pipeline->plan(chosen.request));
       INTAGLIO_ASSIGN(const Picture picture, pipeline->generate(plan, {}, &interrupted));
       const PngText text = picture_text(chosen.request, chosen.schedule,
@@ -208,10 +207,10 @@ class Drawing {
   Expected<Traced> load(const Context& context, const Variant& variant,
                         const std::vector<int64_t>& prompts) {
     Traced traced;
-    INTAGLIO_ASSIGN(traced.open, open_variant(run_, variant));
+    INTAGLIO_ASSIGN(traced.open, open_variant(variant, run_.gpu, run_.threads));
     for (const int64_t prompt : prompts) {
       INTAGLIO_ASSIGN(ChosenPicture chosen,
-                      chosen_picture(run_, variant, *traced.open.model, prompt));
+                      chosen_picture(plan_, variant, *traced.open.model, prompt));
       traced.requests.push_back(std::move(chosen.request));
     }
     const PipelineOptions& options = traced.open.options;
@@ -277,6 +276,17 @@ class Drawing {
 };
 
 }  // namespace
+
+Status check_variants(const EvalPlan& plan, const std::vector<Variant>& variants,
+                      std::optional<int> gpu, int threads) {
+  INTAGLIO_ASSIGN(const DeviceContext device, open_device(gpu, threads));
+  for (const Variant& variant : variants) {
+    INTAGLIO_ASSIGN(const OpenVariant open, open_variant(variant, gpu, threads));
+    INTAGLIO_TRY(open.options.selection.check_device(device.context));
+    INTAGLIO_ASSIGN(const ChosenPicture first, chosen_picture(plan, variant, *open.model, 0));
+  }
+  return {};
+}
 
 Expected<EvalCounts> run_eval(const EvalRun& run, Progress& progress) {
   INTAGLIO_ASSIGN(const std::vector<Record> records, run.folder.records());

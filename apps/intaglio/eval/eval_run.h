@@ -21,6 +21,11 @@ struct EvalRun {
   int threads = 0;
 };
 
+// What of the variants cannot be drawn, known before any work: their models, settings and adapters,
+// the device. No weight is read.
+Status check_variants(const EvalPlan& plan, const std::vector<Variant>& variants,
+                      std::optional<int> gpu, int threads);
+
 // What the run did, beside what it found done.
 struct EvalCounts {
   int64_t pictures = 0, traces = 0;
