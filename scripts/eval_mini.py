@@ -84,8 +84,9 @@ def main():
     # Fewer steps of bf16 in the time that int8 takes.
     found = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
     times = {one["name"]: one["denoise_ms"]["mean"] for one in found["candidates"]}
-    steps = max(1, round(24 * times["row"] / times["bf16"]))
-    if steps < 24:
+    whole = found["source"]["about"]["steps"]
+    steps = max(1, round(whole * times["row"] / times["bf16"]))
+    if steps < whole:
         run(*draw, "--candidate", f"bf16,steps={steps},name=bf16-{steps}-steps")
     for judge, words in {"tesseract": [sys.executable, "scripts/judges/tesseract.py"], "objects": [sys.executable, "scripts/judges/objects.py"],
                          "ppocr": ["node", "scripts/judges/ppocr.mjs"]}.items():
