@@ -9,6 +9,7 @@
 --   deadlines        ids of those that have one, by its time
 --   ended            ids of those that ended, by that time; bytes: of their pictures in all
 --   workers, worker:NAME   who draws: gone where the second is
+--   clock            about the latest time that there was
 --   events           channel: {"kind", "job"} and what workers tell of pictures at work
 local function key(name) return KEYS[1] .. name end
 local GROUP, WAITING = 'workers', 'waiting' -- WAITING: the consumer that holds what was given back

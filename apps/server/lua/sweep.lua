@@ -2,6 +2,7 @@
 -- -> seconds to the next deadline, ""
 local lease, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = now()
+local MOST_CLAIMS = 10000 -- of one stream
 
 local function expire(job)
   local attempts = tonumber(job.attempts)
@@ -13,6 +14,16 @@ local function expire(job)
     finish(job, 'failed', 'interrupted', 'its worker was lost ' .. attempts .. ' times while it drew this job')
   else
     wait_again(job, attempts)
+  end
+end
+
+-- Claims from after the moment that the clock jumped back to would not age until it is there again: they begin anew.
+local CLOCK_SECONDS = 10 -- a note of the time is at most so old, so that not every look is a write
+local noted = tonumber(redis.call('GET', key('clock')) or '0')
+if time < noted or time > noted + CLOCK_SECONDS then redis.call('SET', key('clock'), seconds(time)) end
+for _, name in ipairs(time < noted and redis.call('SMEMBERS', key('streams')) or {}) do
+  for _, claim in ipairs(redis.call('XPENDING', key(name), GROUP, '-', '+', MOST_CLAIMS)) do
+    redis.call('XCLAIM', key(name), GROUP, claim[2], 0, claim[1], 'JUSTID')
   end
 end
 

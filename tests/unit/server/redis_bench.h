@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/atomic_file.h"
 #include "server/listen_socket.h"
 #include "server/redis_job_service.h"
 #include "server/redis_worker.h"
@@ -22,6 +23,7 @@ namespace intaglio::server::test {
 class OwnRedis {
  public:
   explicit OwnRedis(std::vector<std::string> options = {}) : options_(std::move(options)) {
+    set_clock(0);
     ::signal(SIGPIPE, SIG_IGN);
     const auto socket = listen_on("127.0.0.1", 0);
     if (!socket) return;
@@ -42,8 +44,13 @@ class OwnRedis {
                                    "--appendfsync", "no",           "--logfile",
                                    "log",           "--save",       ""};
     words.insert(words.end(), options_.begin(), options_.end());
+    const std::string shift = folder.path() / "clock";
+    const std::string shim =
+        std::filesystem::read_symlink("/proc/self/exe").parent_path() / "libshift_clock.so";
     process_ = ::fork();
     if (process_ == 0) {
+      ::setenv("INTAGLIO_CLOCK_SHIFT", shift.c_str(), 1);
+      ::setenv("LD_PRELOAD", shim.c_str(), 1);
       std::vector<char*> arguments;
       for (std::string& word : words) arguments.push_back(word.data());
       arguments.push_back(nullptr);
@@ -62,6 +69,11 @@ class OwnRedis {
     ::kill(process_, SIGKILL);
     ::waitpid(process_, nullptr, 0);
     process_ = -1;
+  }
+
+  // Its clock is off by so many seconds from now on.
+  void set_clock(int64_t seconds) {
+    EXPECT_TRUE(write_file_atomic(folder.path() / "clock", std::to_string(seconds)).has_value());
   }
 
   TempFolder folder;

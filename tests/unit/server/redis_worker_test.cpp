@@ -86,6 +86,18 @@ TEST_F(RedisWorkerTest, AnotherDrawsWhatALostOneHad) {
   EXPECT_EQ(service->get(id)->state, JobState::kDone);
 }
 
+TEST_F(RedisWorkerTest, ALeaseEndsThoughTheClockJumpsBack) {
+  lease = std::chrono::milliseconds(100);
+  const auto service = server();
+  const RedisJobs jobs(client());
+  const std::string id = submit(*service, asking_for("x"));
+  take_and_vanish(jobs);
+  ASSERT_TRUE(jobs.sweep(std::nullopt).has_value());  // which notes the time
+  redis->set_clock(-3600);
+  for (int i = 0; i < 2000 && service->get(id)->state == JobState::kRunning; ++i) ::usleep(10'000);
+  EXPECT_EQ(service->get(id)->state, JobState::kQueued);
+}
+
 TEST_F(RedisWorkerTest, OneThatWasClaimedMeanwhileIsFenced) {
   lease = std::chrono::milliseconds(100);
   const auto service = server();
