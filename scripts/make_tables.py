@@ -575,16 +575,15 @@ def server_cost_table():
 
 def server_load_table():
     rows = []
-    for _, r in [*all_results("server_kills_*"), *all_results("server_load")]:
+    for _, r in [*all_results("server_kills_*"), *all_results("server_faults_*"), *all_results("server_load")]:
         machines = f", {r['servers']} servers, {r['workers']} workers" if r["queue"].startswith("Redis") else ""
-        faults = f"{r['kills']} kills" if r["kills"] else "none"
-        if r["redis_dropped"]:
-            faults += f", Redis lost {r['redis_dropped']} times"
+        kinds = [(r["kills"], "{} kills"), (r["redis_dropped"], "Redis lost {} times"), (r.get("clock_jumps"), "{} jumps of clocks"), (r.get("disk_full"), "disk full {} times")]
+        faults = ", ".join(text.format(count) for count, text in kinds if count) or "none"
         ended = ", ".join(f"{n} {state}" for state, n in sorted(r["ended"].items()))
         health = f"{r['healthz_ms']['p99']:.1f} ms" if "healthz_ms" in r else ""
         rows.append([r["queue"] + machines, f"{r['clients']} clients, {r['seconds']:.0f} s", faults, str(r["accepted"]), ended, str(len(r["problems"])),
-                     f"{r['restart_s']['most']:.2f} s", health])
-    return Table(["kept in", "load", "faults", "accepted", "ended as", "lost, doubled, broken", "slowest start", "`/healthz`, 99 of 100"], rows, key=3)
+                     f"{r['restart_s']['median']:.2f} s" if "median" in r["restart_s"] else "", f"{r['restart_s']['most']:.2f} s", health])
+    return Table(["kept in", "load", "faults", "accepted", "ended as", "lost, doubled, broken", "start, median", "slowest start", "`/healthz`, 99 of 100"], rows, key=3)
 
 
 def loaders_table():

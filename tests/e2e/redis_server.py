@@ -16,15 +16,15 @@ def free_port():
 class RedisServer:
     """With its files in `folder`; killed and started again it has what was acknowledged."""
 
-    def __init__(self, folder, password=""):
-        self.folder, self.port, self.password = Path(folder), free_port(), password
+    def __init__(self, folder, password="", env=None):
+        self.folder, self.port, self.password, self.env = Path(folder), free_port(), password, env
         self.url = f"redis://{':' + quote(password) + '@' if password else ''}127.0.0.1:{self.port}"
         self.start()
 
     def start(self):
         words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always",
                  "--save", "", "--logfile", "redis.log", *(["--requirepass", self.password] if self.password else [])]
-        self.process = subprocess.Popen(words)
+        self.process = subprocess.Popen(words, env=self.env)
         for _ in range(1000):
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", self.port)) == 0:
