@@ -5,7 +5,7 @@ PROMPT ?= a red apple on the left of a blue fish, in fluent style, on a yellow b
 SEED ?= 0
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo build deb wheel test unit sanitize cuda fuzz lint analyze mutants format bench tables web clean
+.PHONY: help demo build deb wheel test unit sanitize tsan cuda fuzz lint analyze mutants format bench tables web clean
 
 help:
 	@echo "make demo      set up, build and draw a picture (PROMPT='...' SEED=n)"
@@ -13,7 +13,7 @@ help:
 	@echo "make deb       Debian packages in $(BUILD)/deb (CUDA=ON: with kernels for every card)"
 	@echo "make test      set up, build and run every test"
 	@echo "make cuda      compile every CUDA kernel for every architecture (no GPU needed); build/cuda/kernels.txt lists registers and spills"
-	@echo "make unit|sanitize|cuda|lint   one part of the tests; make fuzz FUZZ_SECONDS=n fuzzes each parser for n seconds; make analyze walks paths"
+	@echo "make unit|sanitize|cuda|lint   one part of the tests; make fuzz FUZZ_SECONDS=n fuzzes each parser for n seconds; make analyze walks paths; make tsan looks for races in the server"
 	@echo "make format    rewrite sources with clang-format"
 	@echo "make web       check, test and build the page of the server into web/dist, which is committed (needs node 20 and npm, and Chromium for its browser tests)"
 	@echo "make bench     measure this machine into bench/results/; make tables rewrites the tables of README and docs from there"
@@ -66,6 +66,14 @@ sanitize: .setup-test
 	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O0 -g1" -DINTAGLIO_SANITIZE=address,undefined -DINTAGLIO_CUDA=OFF
 	cmake --build $(BUILD)/sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)/sanitize --output-on-failure -j $(JOBS) -E "^(readme|prompts|pins|cli_models|cli_arguments|cli_gguf|cli_map|cli_quantize|cli_schemas|cli_signals|cli_streams|worker)$$" $(CTEST_FLAGS)
+
+# The server under ThreadSanitizer: its tests, and a load on either queue, on Redis with two servers and two workers that are killed on the way.
+tsan: .setup-test
+	cmake -G Ninja -S . -B $(BUILD)/tsan -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DINTAGLIO_SANITIZE=thread -DINTAGLIO_USE_OPENMP=OFF -DINTAGLIO_USE_ONEDNN=OFF -DINTAGLIO_CUDA=OFF
+	cmake --build $(BUILD)/tsan -j $(JOBS) --target intaglio intaglio_server_tests
+	$(BUILD)/tsan/bin/intaglio_server_tests --gtest_brief=1
+	scripts/load_server.py $(BUILD)/tsan/bin/intaglio --clients 50 --seconds 20
+	scripts/load_server.py $(BUILD)/tsan/bin/intaglio --queue redis --servers 2 --workers 2 --clients 50 --seconds 120 --kills 5 --drop-redis 5
 
 # Every CUDA kernel for every architecture, and the library and the program with them; no GPU needed. Fails on register spills.
 cuda: .setup-test
