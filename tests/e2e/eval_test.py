@@ -128,6 +128,51 @@ class Eval(unittest.TestCase):
         self.assertAlmostEqual(judged["reader"]["similarity"]["mean"], (2 / 3 + 1) / 2)
         self.assertEqual(judged["looker"]["right"]["mean"], 0)
 
+    def test_networks_score_pictures_once(self):
+        towers = kTree / "tests/reference/towers"
+        flags = ["--lpips", str(towers / "lpips/alex.safetensors"), "--lpips", str(towers / "lpips/alex_lin.safetensors"), "--clip", str(towers / "clip"),
+                 "--pickscore", str(towers / "pickscore"), "--image-reward", str(towers / "image_reward")]
+        self.assertEqual(self.draw(candidates=("int8,steps=3", "fp32,steps=3,name=same")).returncode, 0)
+        done = self.intaglio("eval", "report", "out", *flags)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("33 pictures scored", done.stderr)  # 2 x 3 pairs, 3 x 3 pictures thrice
+        self.assertRegex(done.stdout, r"int8-steps3: [^:]*(?s:.)*  LPIPS 0\.\d{4} \(")
+        self.assertRegex(done.stdout, r"  ImageReward \S+ \(\S+ to \S+\), against the source ")
+        again = self.intaglio("eval", "report", "out", *flags)
+        self.assertIn("0 pictures scored", again.stderr)
+        self.assertEqual(again.stdout, done.stdout)
+        # Without the flags what was scored stays.
+        result = self.report()
+        self.assertEqual(result["scores"], ["clip", "image_reward", "lpips", "pickscore"])
+        int8, same = (one["scored"] for one in result["candidates"])
+        self.assertEqual(set(result["source"]["scored"]), {"clip", "image_reward", "pickscore"})
+        self.assertEqual(same["lpips"]["score"]["mean"], 0)
+        self.assertGreater(int8["lpips"]["score"]["mean"], 0)
+        self.assertNotIn("difference", int8["lpips"])
+        for name in ("clip", "image_reward", "pickscore"):
+            self.assertEqual(same[name]["difference"], {"mean": 0, "low": 0, "high": 0, "count": 3})
+            self.assertAlmostEqual(int8[name]["difference"]["mean"], int8[name]["score"]["mean"] - result["source"]["scored"][name]["score"]["mean"], 9)
+        # A line that is lost, or of other weights, is made again.
+        file = self.folder / "out/scored.clip.jsonl"
+        lines = [line for line in file.read_text().splitlines() if line]
+        file.write_text("\n".join(lines[1:]) + "\n" + lines[0][:20])
+        self.assertIn("1 pictures scored", self.intaglio("eval", "report", "out", *flags).stderr)
+        self.assertEqual(self.report()["candidates"], result["candidates"])
+        other = self.intaglio("eval", "report", "out", "--clip", str(towers / "pickscore"))
+        self.assertIn("9 pictures scored", other.stderr)
+        self.assertNotEqual(self.report()["source"]["scored"]["clip"], result["source"]["scored"]["clip"])
+
+    def test_wrong_weights_are_told(self):
+        self.assertEqual(self.draw(candidates=("int8,steps=3",)).returncode, 0)
+        (self.folder / "ImageReward").mkdir()
+        (self.folder / "ImageReward/ImageReward.pt").write_bytes(b"PK")
+        for flags, message in ((["--clip", "nowhere"], "nowhere/config.json"), (["--lpips", "vgg16.pth"], "vgg16.pth: a pickle"), (["--image-reward", "ImageReward"], "save_file"),
+                               (["--lpips", str(kTree / "tests/reference/towers/lpips/alex.safetensors")], 'no tensor "lin0.model.1.weight"'),
+                               (["--pickscore", str(kTree / "tests/reference/towers/image_reward")], "image_reward/config.json")):
+            done = self.intaglio("eval", "report", "out", *flags)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(message, done.stderr)
+
     def test_the_page_needs_nothing_else(self):
         self.assertEqual(self.draw(candidates=("int8,steps=3",)).returncode, 0)
         self.report("--html", "page.html", "--worst", "2")

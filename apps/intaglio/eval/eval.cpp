@@ -12,10 +12,12 @@
 #include "core/files.h"
 #include "eval/eval_report.h"
 #include "eval/eval_run.h"
+#include "eval/eval_score.h"
 #include "interrupt.h"
 #include "io/json_config.h"
 #include "io/printable.h"
 #include "options.h"
+#include "pipeline/device.h"
 #include "progress.h"
 #include "prompts.h"
 
@@ -36,6 +38,7 @@ struct EvalFlags {
   int threads = 0;
   bool quiet = false;
   // report
+  ScoreFiles scores;
   std::string html;
   int64_t worst = 12;
   bool json = false;
@@ -183,11 +186,23 @@ void print_result(const ordered_json& result) {
       print(Stream::kOut, "\n");
     }
   };
+  const auto scored = [&](const ordered_json& one) {
+    for (const auto& score : result["scores"]) {
+      const auto name = score.get<std::string>();
+      if (!one.contains("scored") || !one["scored"].contains(name)) continue;
+      const ordered_json& found = one["scored"][name];
+      print(Stream::kOut, "  {} {}", score_title(name), interval_text(found["score"], 4));
+      if (&one != &result["source"] && found.contains("difference"))
+        print(Stream::kOut, ", against the source {}", interval_text(found["difference"], 4));
+      print(Stream::kOut, "\n");
+    }
+  };
   const ordered_json& source = result["source"];
   print(Stream::kOut, "{} (source): {} pictures, sampling {} ms\n",
         source["name"].get<std::string>(), source["pictures"].get<int64_t>(),
         interval_text(source["denoise_ms"], 1));
   judged(source);
+  scored(source);
   for (const ordered_json& one : result["candidates"]) {
     print(Stream::kOut, "{}: {} pictures, {} of them equal\n", one["name"].get<std::string>(),
           one["pictures"].get<int64_t>(), one["equal"].get<int64_t>());
@@ -199,11 +214,27 @@ void print_result(const ordered_json& result) {
     print(Stream::kOut, "  sampling {} ms, {} times as fast\n", interval_text(one["denoise_ms"], 1),
           interval_text(one["speedup"], 2));
     judged(one);
+    scored(one);
   }
+}
+
+Status score(const EvalFolder& folder, const EvalFlags& flags) {
+  if (!flags.scores.any()) return {};
+  if (flags.scores.lpips.size() > 2)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--lpips: given {} times, expected one or two files",
+                      flags.scores.lpips.size());
+  Progress progress(flags.quiet ? Verbosity::kQuiet : Verbosity::kNormal);
+  INTAGLIO_ASSIGN(Context host, host_context(flags.threads));
+  host.cancel = &interrupted;
+  INTAGLIO_ASSIGN(const int64_t count, score_pictures(folder, flags.scores, host, progress));
+  progress.line(fmt::format("{} pictures scored", count));
+  return {};
 }
 
 Status report_command(const EvalFlags& flags) {
   INTAGLIO_ASSIGN(const EvalFolder folder, EvalFolder::open(flags.folder));
+  INTAGLIO_TRY(score(folder, flags));
   INTAGLIO_ASSIGN(const ordered_json result, eval_result(folder));
   INTAGLIO_TRY(write_file_atomic(folder.path() / "report.json", json_text(result) + "\n"));
   const std::filesystem::path html =
@@ -271,18 +302,44 @@ void add_run(CLI::App& app, const std::shared_ptr<EvalFlags>& flags) {
       "  intaglio eval run out --prompts prompts.jsonl --candidate int8 --shard 0/4");
 }
 
+void add_scores(CLI::App& app, ScoreFiles& files) {
+  app.add_option("--lpips", files.lpips,
+                 "LPIPS against the source's pictures: a safetensors file of AlexNet or VGG16 and "
+                 "of the layers that LPIPS adds, or one of each (twice)")
+      ->type_name("FILE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--clip", files.clip,
+                 "CLIPScore, 100 times the cosine of prompt and picture: a folder of a CLIP model "
+                 "or its name in the Hugging Face cache, such as openai/clip-vit-large-patch14")
+      ->type_name("DIR");
+  app.add_option("--pickscore", files.pickscore,
+                 "PickScore: the folder of PickScore_v1, or its name in that cache")
+      ->type_name("DIR");
+  app.add_option("--image-reward", files.image_reward,
+                 "ImageReward: a folder of ImageReward.safetensors (converted), med_config.json "
+                 "and BERT's vocab.txt")
+      ->type_name("DIR");
+}
+
 void add_report(CLI::App& app, const std::shared_ptr<EvalFlags>& flags) {
   app.add_option("folder", flags->folder, "Of `eval run`")->type_name("DIR")->required();
   app.add_option("--html", flags->html, "The page; by default report.html in the folder")
       ->type_name("FILE");
   limit(app.add_option("--worst", flags->worst, "Pictures of each candidate on the page"), 0, 1000)
       ->capture_default_str();
+  add_scores(app, flags->scores);
+  add_threads_flag(app, flags->threads);
+  app.add_flag("--quiet", flags->quiet, "No progress and no notes on stderr, only errors");
   app.add_flag("--json", flags->json, "Print one JSON result on stdout");
   app.footer(
-      "The result goes to report.json in the folder, too.\n"
+      "The result goes to report.json in the folder, too. Scores of networks are computed once, on "
+      "the CPU, and kept in the folder: later reports have them without the flags.\n"
       "Examples:\n"
       "  intaglio eval report out\n"
-      "  intaglio eval report out --html quality.html --worst 24");
+      "  intaglio eval report out --html quality.html --worst 24\n"
+      "  intaglio eval report out --lpips alexnet.safetensors --lpips alex.safetensors \\\n"
+      "    --clip clip-vit-large-patch14/ --pickscore PickScore_v1/ --image-reward ImageReward/");
 }
 
 }  // namespace

@@ -102,6 +102,32 @@ std::vector<fs::path> files_called(const fs::path& folder, std::string_view pref
   return files;
 }
 
+// Lines of the files PREFIXname.jsonl, by name.
+Expected<std::map<std::string, std::vector<Record>>> lines_by_name(const fs::path& folder,
+                                                                   std::string_view prefix) {
+  constexpr std::string_view kEnd = ".jsonl";
+  std::map<std::string, std::vector<Record>> all;
+  for (const fs::path& file : files_called(folder, prefix)) {
+    std::string name = file.filename().string();
+    name = name.substr(prefix.size(), name.size() - prefix.size() - kEnd.size());
+    INTAGLIO_ASSIGN(all[name], read_lines(file));
+  }
+  return all;
+}
+
+Status append_line(const fs::path& file, const Record& record) {
+  // A line before it that was cut off must not swallow it.
+  const std::string line = "\n" + record.dump() + "\n";
+  const int descriptor = ::open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  ssize_t written = -1;
+  if (descriptor >= 0) written = ::write(descriptor, line.data(), line.size());
+  const int problem = errno;
+  if (descriptor >= 0) ::close(descriptor);
+  if (written == static_cast<ssize_t>(line.size())) return {};
+  return make_error(ErrorCode::kIo, "{}: cannot be written: {}", file.string(),
+                    written >= 0 ? "the disk is full" : std::strerror(problem));
+}
+
 }  // namespace
 
 std::string record_key(std::string_view kind, std::string_view variant, int64_t prompt) {
@@ -171,28 +197,20 @@ Expected<std::vector<Record>> EvalFolder::records() const {
 }
 
 Expected<std::map<std::string, std::vector<Record>>> EvalFolder::judgements() const {
-  constexpr std::string_view kPrefix = "judged.", kEnd = ".jsonl";
-  std::map<std::string, std::vector<Record>> all;
-  for (const fs::path& file : files_called(folder_, kPrefix)) {
-    std::string judge = file.filename().string();
-    judge = judge.substr(kPrefix.size(), judge.size() - kPrefix.size() - kEnd.size());
-    INTAGLIO_ASSIGN(all[judge], read_lines(file));
-  }
-  return all;
+  return lines_by_name(folder_, "judged.");
+}
+
+Expected<std::map<std::string, std::vector<Record>>> EvalFolder::scores() const {
+  return lines_by_name(folder_, "scored.");
 }
 
 Status EvalFolder::append(const EvalShard& shard, const Record& record) const {
-  const fs::path file = folder_ / fmt::format("measured.{}-of-{}.jsonl", shard.number, shard.count);
-  // A line before it that was cut off must not swallow it.
-  const std::string line = "\n" + record.dump() + "\n";
-  const int descriptor = ::open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  ssize_t written = -1;
-  if (descriptor >= 0) written = ::write(descriptor, line.data(), line.size());
-  const int problem = errno;
-  if (descriptor >= 0) ::close(descriptor);
-  if (written == static_cast<ssize_t>(line.size())) return {};
-  return make_error(ErrorCode::kIo, "{}: cannot be written: {}", file.string(),
-                    written >= 0 ? "the disk is full" : std::strerror(problem));
+  return append_line(folder_ / fmt::format("measured.{}-of-{}.jsonl", shard.number, shard.count),
+                     record);
+}
+
+Status EvalFolder::append_score(const std::string& name, const Record& record) const {
+  return append_line(folder_ / fmt::format("scored.{}.jsonl", name), record);
 }
 
 }  // namespace intaglio::cli

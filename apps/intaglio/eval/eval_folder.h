@@ -4,6 +4,7 @@
 //   SOURCE/00012.latents    its final latents, F32 [tokens, channels]
 //   measured.K-of-N.jsonl   a record a line, of shard K of N
 //   judged.JUDGE.jsonl      what judges have read or seen in pictures (scripts/judge_*)
+//   scored.NAME.jsonl       numbers of a network with the user's weights (eval/eval_score.h)
 #pragma once
 
 #include <cstdint>
@@ -59,8 +60,12 @@ class EvalFolder {
   Expected<std::vector<Record>> records() const;
   // Of one judge each.
   Expected<std::map<std::string, std::vector<Record>>> judgements() const;
+  // Of one network each: "variant", "prompt", "score" and "weights", the hash of its weights.
+  Expected<std::map<std::string, std::vector<Record>>> scores() const;
   // A line of the shard's file, written at once.
   Status append(const EvalShard& shard, const Record& record) const;
+  // A line of scored.NAME.jsonl, likewise.
+  Status append_score(const std::string& name, const Record& record) const;
 
  private:
   EvalFolder(std::filesystem::path folder, EvalPlan plan)

@@ -151,6 +151,18 @@ Values values_of(const std::map<int64_t, double>& by_prompt) {
   return values;
 }
 
+// A network's score by prompt. Where lines of several weights lie, those of the last line count.
+std::map<int64_t, double> scored(const std::vector<Record>& lines, const std::string& variant) {
+  std::map<int64_t, double> scores;
+  const std::string weights = lines.empty() ? "" : lines.back().value("weights", "");
+  for (const Record& line : lines) {
+    const auto score = number(line, "score");
+    if (score && line.value("variant", "") == variant && line.value("weights", "") == weights)
+      scores[line.value("prompt", int64_t{-1})] = *score;
+  }
+  return scores;
+}
+
 // Of the prompts that both have.
 Values differences(const std::map<int64_t, double>& ours, const std::map<int64_t, double>& base) {
   Values values;
@@ -167,6 +179,7 @@ class Report {
   Expected<ordered_json> result() {
     INTAGLIO_ASSIGN(const std::vector<Record> records, folder_.records());
     INTAGLIO_ASSIGN(judgements_, folder_.judgements());
+    INTAGLIO_ASSIGN(scores_, folder_.scores());
     for (const Record& record : records) {
       const std::string kind = record.value("kind", "");
       const std::string variant = record.value("variant", "");
@@ -181,11 +194,14 @@ class Report {
                       {"width", plan_.width},
                       {"height", plan_.height},
                       {"traced", plan_.traced},
-                      {"judges", ordered_json::array()}};
+                      {"judges", ordered_json::array()},
+                      {"scores", ordered_json::array()}};
     for (const auto& [judge, findings] : judgements_) {
       const std::string& source = plan_.variants.front().first;
       if (!judged(plan_, findings, source).right.empty()) json["judges"].push_back(judge);
     }
+    for (const auto& [name, lines] : scores_)
+      if (!lines.empty()) json["scores"].push_back(name);
     json["source"] = variant_json(0);
     json["candidates"] = ordered_json::array();
     for (size_t i = 1; i < plan_.variants.size(); ++i)
@@ -208,7 +224,20 @@ class Report {
     }
     json["denoise_ms"] = interval_json(numbers(pictures_[name], "denoise_ms"));
     add_judges(name, json);
+    add_scores(name, json);
     return json;
+  }
+
+  // Those that compare with the source's pictures have none of its own.
+  void add_scores(const std::string& variant, ordered_json& json) {
+    for (const auto& [name, lines] : scores_) {
+      const std::map<int64_t, double> ours = scored(lines, variant);
+      const std::map<int64_t, double> base = scored(lines, plan_.variants.front().first);
+      if (ours.empty()) continue;
+      json["scored"][name]["score"] = interval_json(values_of(ours));
+      if (!base.empty())
+        json["scored"][name]["difference"] = interval_json(differences(ours, base));
+    }
   }
 
   void add_judges(const std::string& name, ordered_json& json) {
@@ -266,7 +295,7 @@ class Report {
   const EvalPlan& plan_;
   std::map<std::string, RecordsOfVariant> pictures_, traces_;
   std::map<std::string, Record> about_;
-  std::map<std::string, std::vector<Record>> judgements_;
+  std::map<std::string, std::vector<Record>> judgements_, scores_;
 };
 
 Expected<std::string> picture_address(const std::filesystem::path& file) {

@@ -11,7 +11,7 @@ namespace intaglio::cli {
 
 // Of the pictures that all shards have drawn until now: for each candidate its means with
 // intervals (eval/bootstrap.h), differences to the source paired by picture; errors by step and by
-// linear; what judges found. kNotFound where no candidate has a picture.
+// linear; what judges found and networks scored. kNotFound where no candidate has a picture.
 Expected<nlohmann::ordered_json> eval_result(const EvalFolder& folder);
 
 // The page of a result, with the `worst` pictures of each candidate that differ most from the
