@@ -1,8 +1,10 @@
 #include "core/cuda/device.h"
 
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
 
 #include <cstdlib>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,18 +27,31 @@ Expected<CudaDevice> query(int ordinal) {
   return device;
 }
 
-Expected<std::vector<CudaDevice>> query_all() {
+struct Devices {
+  std::vector<CudaDevice> all;
+  std::string why_none = "the NVIDIA driver finds no GPU";
+};
+
+Expected<Devices> query_all() {
+  Devices devices;
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver)
-    return std::vector<CudaDevice>{};
+  if (status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver) {
+    int driver = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+    devices.why_none = why_no_device(driver, CUDART_VERSION);
+    return devices;
+  }
   INTAGLIO_TRY(device_status(status, "cudaGetDeviceCount"));
-  std::vector<CudaDevice> devices;
   for (int i = 0; i < count; ++i) {
     INTAGLIO_ASSIGN(CudaDevice device, query(i));
-    devices.push_back(std::move(device));
+    devices.all.push_back(std::move(device));
   }
   return devices;
+}
+
+std::string version_text(int version) {
+  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
 }  // namespace
@@ -55,13 +70,26 @@ Status device_status(int status, const char* call) {
                     cudaGetErrorString(static_cast<cudaError_t>(status)));
 }
 
+std::string why_no_device(int driver_version, int runtime_version) {
+  if (driver_version == 0) return "there is no NVIDIA driver on this machine";
+  // Within a major version a driver of any minor one will do.
+  if (driver_version / 1000 < runtime_version / 1000)
+    return fmt::format(
+        "the NVIDIA driver is too old: it is for CUDA up to {}, expected {}.0 or newer",
+        version_text(driver_version), runtime_version / 1000);
+  return "the NVIDIA driver finds no GPU";
+}
+
 Expected<const CudaDevice*> find_device(int ordinal) {
-  static const Expected<std::vector<CudaDevice>> devices = query_all();
+  static const Expected<Devices> devices = query_all();
   if (!devices) return tl::unexpected<Error>(devices.error());
-  if (ordinal < 0 || ordinal >= static_cast<int>(devices->size()))
-    return make_error(ErrorCode::kNotFound, "cuda:{}: there are {} such devices", ordinal,
-                      devices->size());
-  return &(*devices)[static_cast<size_t>(ordinal)];
+  const std::vector<CudaDevice>& all = devices->all;
+  if (all.empty())
+    return make_error(ErrorCode::kNotFound, "cuda:{}: {}", ordinal, devices->why_none);
+  if (ordinal < 0 || ordinal >= static_cast<int>(all.size()))
+    return make_error(ErrorCode::kNotFound, "cuda:{}: the last of this machine's GPUs is cuda:{}",
+                      ordinal, all.size() - 1);
+  return &all[static_cast<size_t>(ordinal)];
 }
 
 }  // namespace intaglio::cuda
