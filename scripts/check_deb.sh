@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs Intaglio's package on a bare Debian and uses it there: a picture by command, the server's page and a picture from it, the manual, completions;
-# then removes it and looks for what is left.
+# then removes it and looks for what is left. Of a package with CUDA kernels: that it needs neither toolkit nor driver for this, and says what a card needs.
 #   check_deb.sh FOLDER_OF_PACKAGES [SUITE]
 # As root; needs debootstrap and curl. The bare system comes from the mirror that this machine's apt uses.
 set -euo pipefail
@@ -37,6 +37,15 @@ inside test -s /usr/share/man/man1/intaglio-generate.1.gz
 inside bash -c 'source /usr/share/bash-completion/completions/intaglio; complete -p intaglio' >/dev/null
 inside ldd /usr/bin/intaglio | { ! grep 'not found'; }
 
+if inside dpkg-query -W -f='${Status}' intaglio-cuda 2>/dev/null | grep -q '^install ok installed$'; then
+  echo "check_deb: a card, of which there is none"
+  inside dpkg-query -W -f='${Package}\n' | { ! grep -E '^(nvidia|cuda|libnvidia|libcuda|libcublas)'; }
+  for command in 'generate --prompt "a red apple" --output /tmp/card.png' 'serve --port 0 --data-dir /tmp/card' 'bench linear --m 64 --n 64 --k 64'; do
+    said=$(inside sh -c "intaglio $command --device cuda:0 2>&1") && { echo "'$command --device cuda:0' did not fail"; exit 1; }
+    grep 'there is no NVIDIA driver on this machine' <<<"$said" || { echo "'$command --device cuda:0' says: $said"; exit 1; }
+  done
+fi
+
 echo "check_deb: serve"
 "${bare[@]}" intaglio serve --port 0 --data-dir /tmp/served >"$root/address" 2>"$root/served.log" &
 server=$!
@@ -56,7 +65,8 @@ wait "$server" || { echo "the server ended with $?"; cat "$root/served.log"; exi
 server=
 
 echo "check_deb: remove"
-inside sh -c 'dpkg --purge intaglio >/dev/null 2>&1 || dpkg --purge intaglio-cuda >/dev/null'
+# Of a package that is not installed dpkg says so and ends with 0.
+inside dpkg --purge "$(dpkg-deb -f "$(ls "$packages"/intaglio*.deb)" Package)" >/dev/null
 left=$(inside find /usr /etc /var/lib -name '*intaglio*' -not -path '/var/lib/dpkg/*')
 [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
 echo "check_deb: all is well"
