@@ -30,8 +30,8 @@ std::vector<Taps> taps_of(int64_t from, int64_t to) {
   for (int64_t i = 0; i < to; ++i) {
     const double middle = (static_cast<double>(i) + 0.5) * scale;
     Taps taps;
-    taps.first = std::max<int64_t>(static_cast<int64_t>(middle - reach + 0.5), 0);
-    const int64_t end = std::min(static_cast<int64_t>(middle + reach + 0.5), from);
+    taps.first = std::max<int64_t>(static_cast<int64_t>(std::floor(middle - reach + 0.5)), 0);
+    const int64_t end = std::min(static_cast<int64_t>(std::floor(middle + reach + 0.5)), from);
     std::vector<double> weights;
     double sum = 0.0;
     for (int64_t at = taps.first; at < end; ++at) {
@@ -40,7 +40,7 @@ std::vector<Taps> taps_of(int64_t from, int64_t to) {
     }
     for (const double weight : weights) {
       const double share = (sum != 0.0 ? weight / sum : weight) * (1 << kBits);
-      taps.shares.push_back(static_cast<int64_t>(share < 0 ? share - 0.5 : share + 0.5));
+      taps.shares.push_back(std::llround(share));
     }
     all.push_back(std::move(taps));
   }
