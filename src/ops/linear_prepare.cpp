@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/first_error.h"
 #include "core/memory.h"
 #include "core/parallel_tasks.h"
 #include "ops/quantize.h"
@@ -65,8 +66,8 @@ bool is_e4m3_part(const StoredLinear& part) {
 
 Status check_part(const StoredLinear& part, size_t i) {
   const TensorView& w = part.values;
-  const bool is_matrix =
-      w.data != nullptr && w.shape.rank == 2 && w.shape[0] >= 1 && w.shape[1] >= 1;
+  const bool is_matrix = (w.data != nullptr || part.reader != nullptr) && w.shape.rank == 2 &&
+                         w.shape[0] >= 1 && w.shape[1] >= 1;
   if (!is_matrix || (!is_float_part(part) && !is_int8_part(part) && !is_e4m3_part(part))) {
     return make_error(ErrorCode::kShapeMismatch,
                       "make_linear: weight {} is {} {}{}, expected F32, F16 or BF16 [n, k], or I8 "
@@ -129,22 +130,29 @@ Status convert_weight_rows(const Context& context, const StoredLinear& part, DTy
                            std::byte* target) {
   const int64_t k = part.k();
   const size_t row_bytes = static_cast<size_t>(k) * dtype_size(dtype);
-  INTAGLIO_TRY(parallel_tasks(context, part.n(), 16, [&](int64_t begin, int64_t end, int) {
+  const auto convert = [&](int64_t begin, int64_t end) -> Status {
+    AlignedBuffer memory;
+    INTAGLIO_ASSIGN(const StoredLinear rows, part.read(begin, end - begin, memory));
     std::vector<float> values(static_cast<size_t>(dtype == DType::kBF16 ? k : 0));
-    for (int64_t row = begin; row < end; ++row) {
-      std::byte* out = target + static_cast<size_t>(row) * row_bytes;
-      if (part.encoding == Encoding::kFloat && part.values.dtype == dtype) {
-        std::memcpy(out, row_data(part.values, row), row_bytes);
+    std::byte* out = target + static_cast<size_t>(begin) * row_bytes;
+    for (int64_t row = 0; row < rows.n(); ++row, out += row_bytes) {
+      if (rows.encoding == Encoding::kFloat && rows.values.dtype == dtype) {
+        std::memcpy(out, row_data(rows.values, row), row_bytes);
       } else if (dtype == DType::kF32) {
-        dequantize_row(part, row, reinterpret_cast<float*>(out));
+        dequantize_row(rows, row, reinterpret_cast<float*>(out));
       } else {
-        dequantize_row(part, row, values.data());
+        dequantize_row(rows, row, values.data());
         for (int64_t c = 0; c < k; ++c)
           reinterpret_cast<BFloat16*>(out)[c] = BFloat16(values[static_cast<size_t>(c)]);
       }
     }
+    return {};
+  };
+  FirstError failed;
+  INTAGLIO_TRY(parallel_tasks(context, part.n(), 16, [&](int64_t begin, int64_t end, int) {
+    failed.keep(begin, convert(begin, end));
   }));
-  return {};
+  return failed.status();
 }
 
 Expected<TensorView> as_float_tensor(const Context& context, const StoredLinear& part,

@@ -3,6 +3,8 @@
 #include <array>
 #include <vector>
 
+#include "core/aligned_buffer.h"
+#include "core/first_error.h"
 #include "core/parallel_tasks.h"
 #include "ops/cpu/quantize_kernels.h"
 #if defined(INTAGLIO_HAS_CUDA)
@@ -14,6 +16,8 @@ namespace {
 
 // Rows are handed out in pieces of about this many elements.
 constexpr int64_t kPieceElements = 32 << 10;
+// Of rows that are read first: a call of the system each, and still in a cache when they are used.
+constexpr int64_t kReadElements = 128 << 10;
 // One thread quantizes 128 Ki elements in about 12 us; starting a second one does not pay below.
 constexpr int64_t kSerialElements = 128 << 10;
 
@@ -224,30 +228,39 @@ Status quantize_weight_rows(const Context& context, const StoredLinear& w, int8_
   INTAGLIO_ASSIGN(const QuantizeRowsImplementation* implementation,
                   choose(OpName{"quantize_weight_rows", "int8 quantization"},
                          quantize_rows_implementations(), desc, context, describe));
-  if (is_e4m3) {
-    return implementation->run(context, desc,
-                               {.x = w.values.data,
-                                .x_scale = w.scales.as<float>(),
+  const auto run_e4m3 = [&](const Context& by, const StoredLinear& rows, int64_t at) {
+    return implementation->run(by, desc,
+                               {.x = rows.values.data,
+                                .x_scale = rows.scales.as<float>(),
                                 .ldx = k,
-                                .rows = w.n(),
+                                .rows = rows.n(),
                                 .cols = k,
-                                .q = q,
-                                .scale = scale});
-  }
+                                .q = q + at * k,
+                                .scale = scale + at});
+  };
+  if (is_e4m3 && w.reader == nullptr) return run_e4m3(context, w, 0);
   Context serial = context;
   serial.threads = 1;
-  const int64_t grain = std::max<int64_t>(1, kPieceElements / k);
-  INTAGLIO_TRY(parallel_tasks(context, w.n(), grain, [&](int64_t begin, int64_t end, int) {
+  const auto quantize = [&](int64_t begin, int64_t end) -> Status {
+    AlignedBuffer memory;
+    INTAGLIO_ASSIGN(const StoredLinear rows, w.read(begin, end - begin, memory));
+    if (is_e4m3) return run_e4m3(serial, rows, begin);
     // Weights come in any float type and unaligned; a row at a time goes through float.
     std::vector<float> row(static_cast<size_t>(k));
     for (int64_t r = begin; r < end; ++r) {
-      dequantize_row(w, r, row.data());
+      dequantize_row(rows, r - begin, row.data());
       static_cast<void>(implementation->run(
           serial, desc,
           {.x = row.data(), .ldx = k, .rows = 1, .cols = k, .q = q + r * k, .scale = scale + r}));
     }
-  }));
-  return {};
+    return {};
+  };
+  const int64_t piece = w.reader == nullptr ? kPieceElements : kReadElements;
+  FirstError failed;
+  INTAGLIO_TRY(parallel_tasks(
+      context, w.n(), std::max<int64_t>(1, piece / k),
+      [&](int64_t begin, int64_t end, int) { failed.keep(begin, quantize(begin, end)); }));
+  return failed.status();
 }
 
 }  // namespace intaglio

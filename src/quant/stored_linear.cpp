@@ -15,6 +15,20 @@ StoredLinear StoredLinear::rows(int64_t first, int64_t count) const {
   StoredLinear result = *this;
   result.values = part(values, k());
   result.scales = part(scales, 1);
+  if (reader == nullptr) return result;
+  result.values.shape.dims[0] = count;
+  result.first_row = first_row + first;
+  return result;
+}
+
+Expected<StoredLinear> StoredLinear::read(int64_t first, int64_t count,
+                                          AlignedBuffer& memory) const {
+  StoredLinear result = rows(first, count);
+  if (reader == nullptr) return result;
+  INTAGLIO_ASSIGN(memory, AlignedBuffer::allocate(result.values.size_bytes()));
+  INTAGLIO_TRY(reader->rows(result.first_row, count, memory.as<std::byte>()));
+  result.values.data = memory.data();
+  result.reader = nullptr;
   return result;
 }
 

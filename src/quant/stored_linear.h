@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "core/aligned_buffer.h"
+#include "core/status.h"
 #include "core/tensor.h"
 #include "quant/rotation.h"
 
@@ -27,6 +29,15 @@ struct StoredForm {
   bool decoded = false;  // kFloat: of a form with fewer bits, which no product takes as it is
 };
 
+// Rows of a weight that lie in a file until they are asked for. Thread-safe.
+class RowReader {
+ public:
+  virtual ~RowReader() = default;
+  // Rows [first, first + count) as they are stored, one after the other. kIo; kBadFormat where they
+  // are not finite.
+  virtual Status rows(int64_t first, int64_t count, std::byte* out) const = 0;
+};
+
 // A view: the memory belongs to whoever made it (io/formats: LoadedLinear). Bias, if there is one,
 // is a tensor of its own.
 struct StoredLinear {
@@ -41,6 +52,9 @@ struct StoredLinear {
   // The file asks for W to be turned into floats and multiplied so, x unquantized.
   bool float_product = false;
   bool decoded = false;  // as StoredForm's
+  // Of values without data, which are the reader's rows from `first_row` on.
+  const RowReader* reader = nullptr;
+  int64_t first_row = 0;
 
   int64_t n() const { return values.shape[0]; }
   int64_t k() const { return values.shape[1]; }
@@ -50,10 +64,12 @@ struct StoredLinear {
   // Output rows [first, first + count) of it, which lie within: a part of a fused weight. A view of
   // the same memory.
   StoredLinear rows(int64_t first, int64_t count) const;
+  // The same with data, in `memory` where a reader has it.
+  Expected<StoredLinear> read(int64_t first, int64_t count, AlignedBuffer& memory) const;
 };
 
 // Row `row` of W as floats: one rounding for q * scale, those of rotate_row, one for the division.
-// `out`: k floats.
+// `out`: k floats. Of values with data.
 void dequantize_row(const StoredLinear& linear, int64_t row, float* out);
 
 }  // namespace intaglio

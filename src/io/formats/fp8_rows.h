@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "io/formats/layer.h"
 #include "io/formats/stored_weights.h"
@@ -25,5 +26,10 @@ bool is_fp8_tensor(const TensorEntry& entry);
 Expected<std::optional<LoadedLinear>> read_e4m3_rows(const LinearEntry& entry,
                                                      const Context& context,
                                                      const LinearPart& part);
+
+// The same with a reader instead of bytes, which finds the NaN. Errors name `path`.
+Expected<std::optional<LoadedLinear>> defer_e4m3_rows(const std::string& path,
+                                                      const LinearEntry& entry,
+                                                      const LinearPart& part);
 
 }  // namespace intaglio

@@ -1,7 +1,6 @@
 #include "io/formats/stored_weights.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
 #include <span>
@@ -69,38 +68,23 @@ Expected<AlignedBuffer> read_smooth(const TensorSet& tensors, const TensorEntry&
   return smooth;
 }
 
-// Whether no element has all bits of `exponent` set, which only Inf and NaN have.
+// Whether no magnitude has all bits of `exponent` set, which only Inf and NaN have: of signed
+// integers, whose maxima processors take several at once.
 template <typename Bits>
 bool are_finite(const std::byte* bytes, int64_t count, Bits exponent) {
-  bool found = false;
+  Bits most = 0;
   for (int64_t i = 0; i < count; ++i) {
     Bits bits;
     __builtin_memcpy(&bits, bytes + static_cast<size_t>(i) * sizeof(Bits), sizeof(Bits));
-    found |= (bits & exponent) == exponent;
+    most = std::max(most, static_cast<Bits>(bits & std::numeric_limits<Bits>::max()));
   }
-  return !found;
+  return most < exponent;
 }
 
-bool are_finite(const TensorView& view, int64_t first, int64_t count) {
-  const std::byte* const bytes =
-      view.as<std::byte>() + static_cast<size_t>(first) * dtype_size(view.dtype);
-  if (view.dtype == DType::kF32) return are_finite<uint32_t>(bytes, count, 0x7f800000u);
-  return are_finite<uint16_t>(bytes, count, view.dtype == DType::kBF16 ? 0x7f80 : 0x7c00);
-}
-
-// kBadFormat naming the tensor. Memory's speed takes all threads: weights have gigabytes.
-Status refuse_not_finite(const TensorSet& tensors, const TensorEntry& entry, const TensorView& view,
-                         const Context* context) {
-  constexpr int64_t kPiece = 256 << 10;  // elements
-  std::atomic<bool> finite{true};
-  const int64_t count = view.shape.count();
-  INTAGLIO_TRY(parallel_tasks(context == nullptr ? Context{.threads = 1} : *context, count, kPiece,
-                              [&](int64_t begin, int64_t end, int) {
-                                if (!are_finite(view, begin, end - begin)) finite = false;
-                              }));
-  if (finite) return {};
-  return make_error(ErrorCode::kBadFormat, "{}: {}: holds an Inf or a NaN", tensors.path(),
-                    printable(entry.name));
+bool are_finite(DType dtype, std::span<const std::byte> bytes) {
+  const auto count = static_cast<int64_t>(bytes.size() / dtype_size(dtype));
+  if (dtype == DType::kF32) return are_finite<int32_t>(bytes.data(), count, 0x7f800000);
+  return are_finite<int16_t>(bytes.data(), count, dtype == DType::kBF16 ? 0x7f80 : 0x7c00);
 }
 
 // Calls decode(begin, end) for pieces of the rows of a part, by all threads.
@@ -119,9 +103,9 @@ Status decode_pieces(const LinearEntry& entry, const Context* context, const Lin
   return failed.status();
 }
 
-// Rows [begin, end) of W and their first `k` columns, all finite.
+// Rows [begin, end) of W and their first `k` columns.
 Status decode_floats(const TensorSet& tensors, const LinearEntry& entry, int64_t begin, int64_t end,
-                     int64_t k, float* out) {
+                     int64_t k, FiniteCheck check, float* out) {
   std::vector<float> padded;
   const float* from = out;
   if (k == entry.k) {
@@ -133,6 +117,7 @@ Status decode_floats(const TensorSet& tensors, const LinearEntry& entry, int64_t
   }
   for (int64_t row = begin; row < end; ++row, out += k, from += entry.k) {
     if (from != out) std::copy_n(from, k, out);
+    if (check == FiniteCheck::kCaller) continue;
     if (all_finite(std::span<const float>(out, static_cast<size_t>(k)))) continue;
     return make_error(ErrorCode::kBadFormat, "{}: {}: row {} holds an Inf or a NaN", tensors.path(),
                       printable(entry.values->name), row);
@@ -142,7 +127,7 @@ Status decode_floats(const TensorSet& tensors, const LinearEntry& entry, int64_t
 
 // A part of W, in memory of its own.
 Status decode(const TensorSet& tensors, const LinearEntry& entry, const Context* context,
-              const LinearPart& part, LoadedLinear& loaded) {
+              const LinearPart& part, FiniteCheck check, LoadedLinear& loaded) {
   const bool floats = entry.decoder != nullptr;
   const DType dtype = floats ? DType::kF32 : DType::kI8;
   INTAGLIO_ASSIGN(loaded.values, AlignedBuffer::allocate(static_cast<size_t>(part.count * part.k) *
@@ -151,25 +136,44 @@ Status decode(const TensorSet& tensors, const LinearEntry& entry, const Context*
   return decode_pieces(entry, context, part, [&](int64_t begin, int64_t end) -> Status {
     const int64_t at = (begin - part.first) * part.k;
     if (floats) {
-      return decode_floats(tensors, entry, begin, end, part.k, loaded.values.as<float>() + at);
+      return decode_floats(tensors, entry, begin, end, part.k, check,
+                           loaded.values.as<float>() + at);
     }
     return entry.int8_decoder->rows(begin, end, loaded.values.as<int8_t>() + at);
   });
 }
 
-// Rows [first, first + count) of a matrix as they are stored.
-Expected<Tensor> read_rows(const TensorEntry& entry, int64_t first, int64_t count) {
+// Rows [first, first + count) of a matrix as they are stored; kBadFormat naming it where one of
+// `floats` is not finite. Memory's speed takes all threads: weights have gigabytes.
+Expected<Tensor> read_rows(const TensorSet& tensors, const TensorEntry& entry, int64_t first,
+                           int64_t count, const Context* context, bool floats) {
   TensorView view = entry.view;
   const uint64_t row_bytes = static_cast<uint64_t>(view.shape[1]) * dtype_size(view.dtype);
   const uint64_t at = static_cast<uint64_t>(first) * row_bytes;
   view.shape.dims[0] = count;
-  if (entry.file == nullptr) {
-    view.data = view.as<std::byte>() + at;
-    return Tensor{view, {}};
+  const bool is_mapped = entry.file == nullptr;
+  if (is_mapped && !floats) return Tensor{{view.as<std::byte>() + at, view.dtype, view.shape}, {}};
+  AlignedBuffer memory;
+  if (!is_mapped) {
+    INTAGLIO_ASSIGN(memory, AlignedBuffer::allocate(view.size_bytes()));
   }
-  INTAGLIO_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(view.size_bytes()));
-  INTAGLIO_TRY(read_tensor_bytes(entry, at, {memory.as<std::byte>(), memory.size()}));
-  view.data = memory.data();
+  view.data = is_mapped ? view.as<std::byte>() + at : memory.as<std::byte>();
+  constexpr int64_t kPiece = int64_t{1} << 20;  // looked at while it is in a cache
+  FirstError failed;
+  const auto read = [&](int64_t begin, int64_t end) -> Status {
+    const auto bytes = static_cast<size_t>(end - begin);
+    if (!is_mapped)
+      INTAGLIO_TRY(read_tensor_bytes(entry, at + static_cast<uint64_t>(begin),
+                                     {memory.as<std::byte>() + begin, bytes}));
+    if (!floats || are_finite(view.dtype, {view.as<std::byte>() + begin, bytes})) return {};
+    return make_error(ErrorCode::kBadFormat, "{}: {}: holds an Inf or a NaN", tensors.path(),
+                      printable(entry.name));
+  };
+  INTAGLIO_TRY(parallel_tasks(
+      context == nullptr ? Context{.threads = 1} : *context,
+      static_cast<int64_t>(view.size_bytes()), kPiece,
+      [&](int64_t begin, int64_t end, int) { failed.keep(begin, read(begin, end)); }));
+  INTAGLIO_TRY(failed.status());
   return Tensor{view, std::move(memory)};
 }
 
@@ -230,7 +234,7 @@ Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Contex
 }
 
 Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Context* context,
-                                             const LinearPart& part) const {
+                                             const LinearPart& part, FiniteCheck check) const {
   const LinearEntry* const entry = find_linear(name);
   if (entry == nullptr) {
     const TensorEntry* const other = tensors_.find(fmt::format("{}.weight", name));
@@ -244,17 +248,15 @@ Expected<LoadedLinear> StoredWeights::linear(std::string_view name, const Contex
   result.linear.float_product = entry->float_product;
   result.linear.decoded = entry->decoder != nullptr;
   if (entry->decoder != nullptr || entry->int8_decoder != nullptr) {
-    INTAGLIO_TRY(decode(tensors_, *entry, context, part, result));
+    INTAGLIO_TRY(decode(tensors_, *entry, context, part, check, result));
   } else {
-    INTAGLIO_ASSIGN(Tensor values, read_rows(*entry->values, part.first, part.count));
+    const bool looks = entry->encoding == Encoding::kFloat && check == FiniteCheck::kHere;
+    INTAGLIO_ASSIGN(Tensor values,
+                    read_rows(tensors_, *entry->values, part.first, part.count, context, looks));
     result.linear.values = values.view;
     result.values = std::move(values.memory);
   }
-  if (entry->encoding == Encoding::kFloat) {
-    if (entry->decoder == nullptr)
-      INTAGLIO_TRY(refuse_not_finite(tensors_, *entry->values, result.linear.values, context));
-    return result;
-  }
+  if (entry->encoding == Encoding::kFloat) return result;
   INTAGLIO_ASSIGN(result.scales, read_scales(tensors_, *entry));
   result.linear.scales = {result.scales.as<float>() + part.first, DType::kF32, Shape{part.count}};
   if (entry->input_scale != nullptr) {
@@ -304,12 +306,12 @@ Status StoredWeights::rows(std::string_view name, int64_t k, std::span<const int
   }
   for (const int64_t row : which) {
     if (entry->decoder != nullptr) {
-      INTAGLIO_TRY(decode_floats(tensors_, *entry, row, row + 1, k, out));
+      INTAGLIO_TRY(decode_floats(tensors_, *entry, row, row + 1, k, FiniteCheck::kHere, out));
     } else {
       if (entry->int8_decoder != nullptr) {
-        INTAGLIO_TRY(decode(tensors_, *entry, nullptr, {row, 1, k}, loaded));
+        INTAGLIO_TRY(decode(tensors_, *entry, nullptr, {row, 1, k}, FiniteCheck::kHere, loaded));
       } else {
-        INTAGLIO_ASSIGN(Tensor values, read_rows(*entry->values, row, 1));
+        INTAGLIO_ASSIGN(Tensor values, read_rows(tensors_, *entry->values, row, 1, nullptr, false));
         loaded.linear.values = values.view;
         loaded.values = std::move(values.memory);
       }

@@ -21,10 +21,15 @@ struct LinearPart {
   int64_t first = 0, count = 0, k = 0;
 };
 
+// Who looks for an Inf or a NaN among floats: the reader, or the caller, who finds them in what he
+// makes of these and asks the reader then, which names the tensor.
+enum class FiniteCheck : uint8_t { kHere, kCaller };
+
 // A linear and the memory that its views lie in, as far as it is its own.
 struct LoadedLinear {
   StoredLinear linear;
   AlignedBuffer values, scales, smooth;
+  std::shared_ptr<const RowReader> reader;
 };
 
 // Names are those in the file, without ComfyUI's prefix: which of them a model's module is, fused
@@ -53,7 +58,8 @@ class StoredWeights {
   Expected<LoadedLinear> linear(std::string_view name, const Context* context = nullptr) const;
   // A part of it.
   Expected<LoadedLinear> linear(std::string_view name, const Context* context,
-                                const LinearPart& part) const;
+                                const LinearPart& part,
+                                FiniteCheck check = FiniteCheck::kHere) const;
   // Reads any other tensor: biases, norms, embeddings; F32 where it is stored in fewer bits than
   // floats have. kNotFound; kUnsupported for the numbers of an int8 linear.
   Expected<Tensor> tensor(std::string_view name) const;

@@ -313,13 +313,19 @@ Status pad_columns(int64_t padded_k, LoadedLinear& part) {
 }  // namespace
 
 Expected<LinearWeights> PrepareModules::prepare(const LinearModule& module) {
+  const LinearDesc desc = describe(module, selection_, &source_, adapters_);
+  const bool is_int8 = desc.kind == LinearKind::kS8 || desc.kind == LinearKind::kS8Dequant;
+  // What is quantized row by row need not lie in memory first.
+  const bool defers = is_int8 && !desc.as_stored && inputs_of(module) == module.k;
   std::vector<LoadedLinear> parts;
   std::vector<Tensor> biases;
   LinearSource source{.parts = {}, .added_bias = module.added_bias};
   for (size_t i = 0; i < module.names.size(); ++i) {
     const std::string name = prefix_ + module.names[i];
-    INTAGLIO_ASSIGN(LoadedLinear w,
-                    source_.linear(context_, name, Shape{module.rows[i], module.k}));
+    const Shape shape{module.rows[i], module.k};
+    INTAGLIO_ASSIGN(LoadedLinear w, defers && !adapters_.merges(name)
+                                        ? source_.deferred_linear(context_, name, shape)
+                                        : source_.linear(context_, name, shape));
     INTAGLIO_TRY(adapters_.merge(context_, name, w));
     INTAGLIO_TRY(pad_columns(module.padded_k, w));
     source.parts.push_back(w.linear);
@@ -330,7 +336,6 @@ Expected<LinearWeights> PrepareModules::prepare(const LinearModule& module) {
     source.biases.push_back(b.view);
     biases.push_back(std::move(b));
   }
-  const LinearDesc desc = describe(module, selection_, &source_, adapters_);
   INTAGLIO_ASSIGN(LinearWeights weights, make_linear(context_, desc.kind, module.epilogue, source));
   own(weights, parts.front());  // only a single one is used as it lies
   if (adapters_.empty()) return weights;

@@ -203,6 +203,20 @@ Expected<LoadedLinear> CheckpointSource::linear(const Context& context, const st
   return stored_->linear(where.module, &context, part);
 }
 
+Expected<LoadedLinear> CheckpointSource::deferred_linear(const Context& context,
+                                                         const std::string& name,
+                                                         const Shape& shape) {
+  const Place where = place(name, "weight");
+  const LinearEntry* const entry = stored_->find_linear(where.module);
+  if (entry != nullptr && problem(name + ".weight", shape).empty()) {
+    const LinearPart part{where.part * shape[0], shape[0], shape[1]};
+    INTAGLIO_ASSIGN(std::optional<LoadedLinear> rows,
+                    defer_e4m3_rows(stored_->tensors().path(), *entry, part));
+    if (rows) return std::move(*rows);
+  }
+  return linear(context, name, shape);
+}
+
 StoredForm CheckpointSource::form(const std::string& name, int64_t) const {
   const LinearEntry* const entry = stored_->find_linear(place(name, "weight").module);
   return entry == nullptr ? StoredForm{} : entry->form();

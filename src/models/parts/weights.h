@@ -54,6 +54,12 @@ class TensorSource {
   // The linear of the module `name`, its weight being `shape`, as it is stored.
   virtual Expected<LoadedLinear> linear(const Context& context, const std::string& name,
                                         const Shape& shape) = 0;
+  // The same; where its numbers are quantized, values may lie in the file until they are asked for
+  // (StoredLinear::reader).
+  virtual Expected<LoadedLinear> deferred_linear(const Context& context, const std::string& name,
+                                                 const Shape& shape) {
+    return linear(context, name, shape);
+  }
   // What `linear` will say of it, and what plans ask for. Of a linear of k inputs that is there.
   virtual StoredForm form(const std::string& name, int64_t k) const = 0;
   // Whether linears stored as floats are so because whoever quantized the others left them out.
@@ -76,6 +82,8 @@ class CheckpointSource : public TensorSource {
   Expected<Tensor> tensor(const std::string& name, const Shape& shape) override;
   Expected<LoadedLinear> linear(const Context& context, const std::string& name,
                                 const Shape& shape) override;
+  Expected<LoadedLinear> deferred_linear(const Context& context, const std::string& name,
+                                         const Shape& shape) override;
   StoredForm form(const std::string& name, int64_t k) const override;
   bool is_quantized() const override;
   Status rows(const std::string& name, const Shape& shape, std::span<const int64_t> which,
