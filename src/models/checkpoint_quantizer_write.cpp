@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -50,8 +51,8 @@ Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& l
   for (const Piece& piece : linear.pieces) {
     const LinearEntry& entry = *stored_->find_linear(piece.module);
     const LinearPart all{piece.first, piece.count, linear.k};
-    // Plain floats are read by whoever quantizes them, while they are in its cache.
-    const bool in_parts = entry.encoding == Encoding::kFloat && entry.decoder == nullptr;
+    // Floats are read, or decoded, by whoever quantizes them, while they are in its cache.
+    const bool in_parts = entry.encoding == Encoding::kFloat;
     const std::span<const float> columns = factors(&FoldedSmoothing::columns, piece.own);
     const std::span<const float> divisors = factors(&FoldedSmoothing::rows, piece.own);
     INTAGLIO_ASSIGN(const AdapterMerge merge, adapters_.read_merge(piece.own, piece.count));
@@ -59,11 +60,15 @@ Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& l
     if (!in_parts) {
       INTAGLIO_ASSIGN(whole, stored_->linear(piece.module, &context, all));
     }
+    const bool is_unchanged = columns.empty() && merge.empty() && !rounding;
+    // Quantizing finds what is not finite by itself.
+    const FiniteCheck check =
+        in_parts && is_unchanged && linear.quantized ? FiniteCheck::kCaller : FiniteCheck::kHere;
     const auto convert = [&](int64_t begin, int64_t end) -> Status {
+      const LinearPart part_rows{piece.first + begin, end - begin, linear.k};
       LoadedLinear part;
       if (in_parts) {
-        const LinearPart rows{piece.first + begin, end - begin, linear.k};
-        INTAGLIO_ASSIGN(part, stored_->linear(piece.module, nullptr, rows));
+        INTAGLIO_ASSIGN(part, stored_->linear(piece.module, nullptr, part_rows, check));
       }
       const StoredLinear w = in_parts ? part.linear : whole.linear.rows(begin, end - begin);
       const bool is_float = w.encoding == Encoding::kFloat;
@@ -71,7 +76,7 @@ Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& l
       const bool is_same = linear.quantized && !is_float && w.rotation == linear.rotation &&
                            w.smooth.data == nullptr && columns.empty() && merge.empty();
       const bool is_raw =
-          is_float && !w.decoded && columns.empty() && merge.empty() && !rounding &&
+          is_float && is_unchanged &&
           (linear.quantized || (w.values.dtype == linear.floats && divisors.empty()));
       std::byte* const to = values + static_cast<size_t>(begin) * row_bytes;
       if (is_same) std::copy_n(w.scales.as<float>(), w.n(), scales + begin);
@@ -83,7 +88,8 @@ Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& l
       for (int64_t r = 0; r < w.n() && !rows.empty(); ++r) {
         float* const row = rows.data() + r * linear.k;
         dequantize_row(w, r, row);
-        if (!merge.merge_row(begin + r, {row, k}, work.data())) return merge.not_finite(piece.own);
+        if (!merge.empty() && !merge.merge_row(begin + r, {row, k}, work.data()))
+          return merge.not_finite(piece.own);
         for (size_t c = 0; c < columns.size(); ++c) row[c] *= columns[c];
         if (linear.quantized || divisors.empty()) continue;
         const float divisor = divisors[static_cast<size_t>(begin + r)];
@@ -98,20 +104,26 @@ Status CheckpointQuantizer::make_numbers(const Context& context, const Linear& l
           rotate_row(rows.data() + r * linear.k, linear.k, linear.rotation.group);
         rounding->round_rows(rows.data(), w.n(), reinterpret_cast<int8_t*>(to), scales + begin);
       } else if (!is_same) {
+        std::atomic<bool> finite{true};
         INTAGLIO_TRY(quantize_stored_rows(serial, {.w = is_raw ? w.values.data : rows.data(),
                                                    .dtype = is_raw ? w.values.dtype : DType::kF32,
                                                    .rows = w.n(),
                                                    .cols = linear.k,
                                                    .rotation = linear.rotation,
                                                    .q = reinterpret_cast<int8_t*>(to),
-                                                   .scale = scales + begin}));
+                                                   .scale = scales + begin,
+                                                   .finite = &finite}));
+        // The reader says where, unless it was sums that overflowed.
+        if (!finite && check == FiniteCheck::kCaller)
+          INTAGLIO_TRY(stored_->linear(piece.module, nullptr, part_rows));
       }
       for (int64_t r = begin; r < end && !divisors.empty(); ++r)
         scales[r] /= divisors[static_cast<size_t>(r)];
       return {};
     };
     constexpr int64_t kPieceElements = 256 << 10;
-    const int64_t grain = std::max<int64_t>(1, kPieceElements / linear.k);
+    const int64_t grain = std::max<int64_t>(
+        1, (entry.decoder ? entry.decoder->piece_elements() : kPieceElements) / linear.k);
     FirstError failed;
     INTAGLIO_TRY(parallel_tasks(context, piece.count, grain, [&](int64_t begin, int64_t end, int) {
       failed.keep(begin, convert(begin, end));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/aligned_buffer.h"
+#include "core/finite.h"
 #include "core/parallel_tasks.h"
 #include "ops/cpu/stored_row_kernels.h"
 #include "quant/int8_rows.h"
@@ -12,7 +13,8 @@ namespace {
 
 constexpr int64_t kPieceElements = 128 << 10;
 
-// Calls row(w, work, q, scale) for all rows; `work` as the kernels want it.
+// Calls row(w, work, q, scale), which says whether its numbers are finite, for all rows; `work` as
+// the kernels want it.
 template <typename Row>
 Status by_rows(const Context& context, const StoredRows& op, Row&& row) {
   const int threads = std::max(1, context.threads);
@@ -26,8 +28,10 @@ Status by_rows(const Context& context, const StoredRows& op, Row&& row) {
   return parallel_tasks(
       context, threads, op.rows, grain, [&](int64_t begin, int64_t end, int thread) {
         for (int64_t r = begin; r < end; ++r) {
-          row(static_cast<const std::byte*>(op.w) + r * row_bytes,
-              work.as<float>() + thread * work_floats, op.q + r * op.cols, op.scale + r);
+          const bool finite =
+              row(static_cast<const std::byte*>(op.w) + r * row_bytes,
+                  work.as<float>() + thread * work_floats, op.q + r * op.cols, op.scale + r);
+          if (!finite && op.finite != nullptr) *op.finite = false;
         }
       });
 }
@@ -35,11 +39,12 @@ Status by_rows(const Context& context, const StoredRows& op, Row&& row) {
 Status run_ref(const Context& context, const StoredRows& op) {
   return by_rows(context, op, [&](const void* w, float* work, int8_t* q, float* scale) {
     quantize_stored_row(w, op.dtype, op.cols, op.rotation, work, q, scale);
+    return all_finite({work, static_cast<size_t>(op.cols)});  // the turned numbers
   });
 }
 
 #if defined(INTAGLIO_X86)
-using Kernel = float (*)(const void*, int64_t, int64_t, float*, int8_t*);
+using Kernel = float (*)(const void*, int64_t, int64_t, float*, int8_t*, bool*);
 // By type.
 struct Kernels {
   Kernel f32, f16, bf16;
@@ -55,7 +60,9 @@ Status run(const Context& context, const StoredRows& op) {
                         : op.dtype == DType::kF16 ? kKernels.f16
                                                   : kKernels.f32;
   return by_rows(context, op, [&](const void* w, float* work, int8_t* q, float* scale) {
-    *scale = kernel(w, op.rotation.group, op.cols, work, q);
+    bool finite = true;
+    *scale = kernel(w, op.rotation.group, op.cols, work, q, &finite);
+    return finite;
   });
 }
 

@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
 
+#include "core/round_floats.h"
 #include "ops/each_implementation.h"
 #include "quant/int8_rows.h"
 #include "support/tested_cpus.h"
@@ -20,6 +22,8 @@ namespace intaglio {
 namespace {
 
 constexpr float kLargest = std::numeric_limits<float>::max();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // Each is one row: what rounding, maxima and quotients may get wrong.
 std::vector<std::vector<float>> hard_rows(int64_t cols) {
@@ -147,6 +151,44 @@ TEST(StoredRows, TurnedAreThoseOfTheReference) {
       for (const int64_t groups : {1, 3}) {
         SCOPED_TRACE(testing::Message() << dtype_name(dtype) << ", " << groups << " x " << group);
         compare(groups * group, dtype, Rotation::convrot(group));
+      }
+    }
+  }
+}
+
+// Wherever it lies: the readers of files leave it to those who quantize.
+TEST(StoredRows, TellWhatIsNotFinite) {
+  constexpr int64_t kRows = 3, kCols = 80;
+  for (const DType dtype : kTypes) {
+    for (const Rotation& rotation : {Rotation{}, Rotation::convrot(16)}) {
+      for (const int64_t at : {-1, 80, 95, 96, 130, 159}) {
+        for (const float bad : {kInfinity, -kInfinity, kNan, -kNan}) {
+          std::vector<float> w(kRows * kCols, 0.25f);
+          if (at >= 0) w[static_cast<size_t>(at)] = bad;
+          std::vector<std::byte> stored(w.size() * dtype_size(dtype));
+          convert_from_f32(w.data(), dtype, stored.data(), w.size());
+          std::vector<int8_t> q(w.size());
+          std::vector<float> scales(kRows);
+          std::atomic<bool> finite{true};
+          const StoredRows op{.w = stored.data(),
+                              .dtype = dtype,
+                              .rows = kRows,
+                              .cols = kCols,
+                              .rotation = rotation,
+                              .q = q.data(),
+                              .scale = scales.data(),
+                              .finite = &finite};
+          for (const CpuFeatures& cpu : test::tested_cpus()) {
+            const Context context{.threads = 2, .cpu = cpu};
+            test::each_taker(quantize_stored_rows_implementations(), op, context,
+                             std::string(cpu_isa_name(cpu.isa)), cpu.isa == CpuIsa::kRef ? 1 : 2,
+                             [&](const auto& implementation, const Context&) {
+                               finite = true;
+                               ASSERT_TRUE(implementation.run(context, op));
+                               EXPECT_EQ(finite, at < 0) << dtype_name(dtype) << " " << at;
+                             });
+          }
+        }
       }
     }
   }

@@ -255,6 +255,39 @@ TEST_F(CheckpointQuantizerTest, TakesSourcesOfOtherFormats) {
   }
 }
 
+// Plain floats, and floats of eight bits.
+TEST_F(CheckpointQuantizerTest, NamesTheTensorThatIsNotFinite) {
+  const auto refusal = [&](const char* source, const std::string& name, QuantizeScheme scheme) {
+    const auto checkpoint = Checkpoint::open(golden(source)).value();
+    std::vector<Tensor> tensors;
+    std::vector<TensorEntry> entries;
+    for (const TensorEntry* const tensor : checkpoint->tensors()) {
+      tensors.push_back(read_tensor(*tensor).value());
+      entries.push_back({.name = tensor->name, .view = tensors.back().view});
+      if (tensor->name != name) continue;
+      // At the end of row 1; ones alone are a NaN of every type.
+      const auto bytes =
+          static_cast<size_t>(tensor->view.shape[1]) * dtype_size(tensor->view.dtype);
+      std::memset(tensors.back().memory.as<std::byte>() + 2 * bytes - 2, 0xFF, 2);
+    }
+    EXPECT_TRUE(write_safetensors(folder_ / "bad.safetensors", entries));
+    Context context;
+    context.threads = 2;
+    const auto report = plan(folder_ / "bad.safetensors", {.scheme = scheme})
+                            .write(context, folder_ / "x.safetensors", [](int64_t, int64_t) {});
+    EXPECT_FALSE(report);
+    EXPECT_FALSE(fs::exists(folder_ / "x.safetensors"));
+    return report ? std::string() : report.error().message;
+  };
+  const std::string name = "layers.0.feed_forward.w2.weight";
+  for (const QuantizeScheme scheme : {QuantizeScheme::kRow, QuantizeScheme::kConvRot}) {
+    EXPECT_TRUE(refusal("base/reference/model.safetensors", name, scheme)
+                    .ends_with(name + ": holds an Inf or a NaN"));
+    EXPECT_TRUE(refusal("ideogram_fp8/transformer", name, scheme)
+                    .ends_with(name + ": row 1 holds an Inf or a NaN"));
+  }
+}
+
 TEST_F(CheckpointQuantizerTest, RefusesTensorsOfNoModel) {
   const auto refused =
       CheckpointQuantizer::plan(Checkpoint::open(golden("base/wide.safetensors")).value(), {});

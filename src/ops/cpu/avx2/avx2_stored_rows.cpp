@@ -1,7 +1,9 @@
 // Rows of a weight as a checkpoint's int8 rows with AVX2; the same two passes and the same bits as
 // the AVX-512 version.
+#include <bit>
 #include <cstdint>
 
+#include "core/finite.h"
 #include "ops/cpu/avx2/quantize_avx2.h"
 #include "ops/cpu/avx2/rotate_avx2.h"
 #include "ops/cpu/stored_row_kernels.h"
@@ -33,14 +35,25 @@ inline __m256 rounded(__m256 v, const uint16_t*) {
 constexpr float smallest_normal(const F16Bits*) { return 0x1p-14f; }
 constexpr float smallest_normal(const void*) { return 0x1p-126f; }
 
-template <typename T>
-float quantize_row(const void* stored, int64_t group, int64_t cols, float* work, int8_t* q) {
-  const T* const w = static_cast<const T*>(stored);
+// The largest magnitude of turned numbers that are not all finite. A NaN leaves the maximum as it
+// is: it is the first operand.
+float largest_number(const float* work, int64_t cols) {
   __m256 most = _mm256_setzero_ps();
-  // A NaN, of sums that overflow, leaves the maximum as it is: it is the first operand.
+  for (int64_t c = 0; c < cols; c += 8) {
+    const __m256i magnitude = without_sign(_mm256_castps_si256(_mm256_load_ps(work + c)));
+    most = _mm256_max_ps(_mm256_castsi256_ps(magnitude), most);
+  }
+  return std::bit_cast<float>(largest_lane(_mm256_castps_si256(most)));
+}
+
+template <typename T>
+float quantize_row(const void* stored, int64_t group, int64_t cols, float* work, int8_t* q,
+                   bool* finite) {
+  const T* const w = static_cast<const T*>(stored);
+  // Of magnitudes as integers, among which Inf and NaN are the largest.
+  __m256i most = _mm256_setzero_si256();
   const auto keep = [&](int64_t column, __m256 v) {
-    const __m256 magnitude = _mm256_castsi256_ps(without_sign(_mm256_castps_si256(v)));
-    most = _mm256_max_ps(magnitude, most);
+    most = _mm256_max_epu32(without_sign(_mm256_castps_si256(v)), most);
     _mm256_store_ps(work + column, v);
   };
   const auto left = static_cast<size_t>(cols % 8);
@@ -55,9 +68,9 @@ float quantize_row(const void* stored, int64_t group, int64_t cols, float* work,
       keep(c, load(tail));
     }
   }
-  const uint32_t most_bits = largest_lane(_mm256_castps_si256(most));
-  float absmax;
-  __builtin_memcpy(&absmax, &most_bits, sizeof(absmax));
+  const uint32_t bits = largest_lane(most);
+  *finite = bits < kNotFiniteBits;
+  const float absmax = *finite ? std::bit_cast<float>(bits) : largest_number(work, cols);
   const float scale = absmax / 127.0f < 1e-30f ? 1e-30f : absmax / 127.0f;
   const float in_type = _mm256_cvtss_f32(rounded(_mm256_set1_ps(scale), w));
   const __m256 divisor = _mm256_set1_ps(in_type == 0.0f ? smallest_normal(w) : in_type);
@@ -81,16 +94,16 @@ float quantize_row(const void* stored, int64_t group, int64_t cols, float* work,
 }  // namespace
 
 float avx2_quantize_stored_row_f32(const void* w, int64_t group, int64_t cols, float* work,
-                                   int8_t* q) {
-  return quantize_row<float>(w, group, cols, work, q);
+                                   int8_t* q, bool* finite) {
+  return quantize_row<float>(w, group, cols, work, q, finite);
 }
 float avx2_quantize_stored_row_f16(const void* w, int64_t group, int64_t cols, float* work,
-                                   int8_t* q) {
-  return quantize_row<F16Bits>(w, group, cols, work, q);
+                                   int8_t* q, bool* finite) {
+  return quantize_row<F16Bits>(w, group, cols, work, q, finite);
 }
 float avx2_quantize_stored_row_bf16(const void* w, int64_t group, int64_t cols, float* work,
-                                    int8_t* q) {
-  return quantize_row<uint16_t>(w, group, cols, work, q);
+                                    int8_t* q, bool* finite) {
+  return quantize_row<uint16_t>(w, group, cols, work, q, finite);
 }
 
 }  // namespace intaglio

@@ -2,8 +2,10 @@
 // (quant/int8_rows.h). One pass turns the row, rounds it to the weight's type, keeps it and finds
 // its largest magnitude, one divides, rounds to the type and narrows. The row stays in L1 or L2
 // between them. Rounding to bf16 is arithmetic on integers: vcvtneps2bf16 takes denormals for 0.
+#include <bit>
 #include <cstdint>
 
+#include "core/finite.h"
 #include "ops/cpu/avx512vnni/quantize_avx512.h"
 #include "ops/cpu/avx512vnni/rotate_avx512.h"
 #include "ops/cpu/stored_row_kernels.h"
@@ -35,13 +37,23 @@ inline __m512 rounded(__m512 v, const uint16_t*) {
 constexpr float smallest_normal(const F16Bits*) { return 0x1p-14f; }
 constexpr float smallest_normal(const void*) { return 0x1p-126f; }
 
-template <typename T>
-float quantize_row(const void* stored, int64_t group, int64_t cols, float* work, int8_t* q) {
-  const T* const w = static_cast<const T*>(stored);
+// The largest magnitude of turned numbers that are not all finite. A NaN leaves the maximum as it
+// is: it is the first operand.
+float largest_number(const float* work, int64_t cols) {
   __m512 most = _mm512_setzero_ps();
-  // A NaN, of sums that overflow, leaves the maximum as it is: it is the first operand.
+  for (int64_t c = 0; c < cols; c += 16)
+    most = _mm512_max_ps(_mm512_abs_ps(_mm512_load_ps(work + c)), most);
+  return _mm512_reduce_max_ps(most);
+}
+
+template <typename T>
+float quantize_row(const void* stored, int64_t group, int64_t cols, float* work, int8_t* q,
+                   bool* finite) {
+  const T* const w = static_cast<const T*>(stored);
+  // Of magnitudes as integers, among which Inf and NaN are the largest.
+  __m512i most = _mm512_setzero_si512();
   const auto keep = [&](int64_t column, __m512 v) {
-    most = _mm512_max_ps(_mm512_abs_ps(v), most);
+    most = _mm512_max_epu32(_mm512_castps_si512(_mm512_abs_ps(v)), most);
     _mm512_store_ps(work + column, v);
   };
   if (group > 0) {
@@ -49,7 +61,9 @@ float quantize_row(const void* stored, int64_t group, int64_t cols, float* work,
   } else {
     for (int64_t c = 0; c < cols; c += 16) keep(c, load(w + c, tail_mask(cols - c)));
   }
-  const float absmax = _mm512_reduce_max_ps(most);
+  const uint32_t bits = _mm512_reduce_max_epu32(most);
+  *finite = bits < kNotFiniteBits;
+  const float absmax = *finite ? std::bit_cast<float>(bits) : largest_number(work, cols);
   const float scale = absmax / 127.0f < 1e-30f ? 1e-30f : absmax / 127.0f;
   const float in_type = _mm512_cvtss_f32(rounded(_mm512_set1_ps(scale), w));
   const __m512 divisor = _mm512_set1_ps(in_type == 0.0f ? smallest_normal(w) : in_type);
@@ -71,16 +85,16 @@ float quantize_row(const void* stored, int64_t group, int64_t cols, float* work,
 }  // namespace
 
 float avx512_quantize_stored_row_f32(const void* w, int64_t group, int64_t cols, float* work,
-                                     int8_t* q) {
-  return quantize_row<float>(w, group, cols, work, q);
+                                     int8_t* q, bool* finite) {
+  return quantize_row<float>(w, group, cols, work, q, finite);
 }
 float avx512_quantize_stored_row_f16(const void* w, int64_t group, int64_t cols, float* work,
-                                     int8_t* q) {
-  return quantize_row<F16Bits>(w, group, cols, work, q);
+                                     int8_t* q, bool* finite) {
+  return quantize_row<F16Bits>(w, group, cols, work, q, finite);
 }
 float avx512_quantize_stored_row_bf16(const void* w, int64_t group, int64_t cols, float* work,
-                                      int8_t* q) {
-  return quantize_row<uint16_t>(w, group, cols, work, q);
+                                      int8_t* q, bool* finite) {
+  return quantize_row<uint16_t>(w, group, cols, work, q, finite);
 }
 
 }  // namespace intaglio
