@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -52,6 +54,47 @@ TEST_F(LargeCopiesTest, TheHostHasBeenReadWhenACopyReturns) {
   EXPECT_EQ(got, a);
   ASSERT_TRUE(copy_out(context, got.data(), second.data(), kBytes));
   EXPECT_EQ(got, b);
+}
+
+// In pieces of whole units, whose memory is filled anew only once the device has read it.
+TEST_F(LargeCopiesTest, WhatIsMadeArrives) {
+  const DeviceContext opened = *open_device(0, 2);
+  const Context& context = opened.context;
+  const AlignedBuffer target = *allocate(context, kBytes);
+  const std::vector<uint8_t> host = numbers(2654435761u);
+  constexpr size_t kUnit = 12288;
+  const AlignedBuffer twice = *allocate(context, 2 * (kBytes + kUnit));
+  const auto make = [&](size_t at, std::span<std::byte> out) -> Status {
+    EXPECT_EQ(at % kUnit, 0u);
+    std::memcpy(out.data(), host.data() + at, out.size());
+    return {};
+  };
+  std::vector<uint8_t> got(kBytes);
+  for (const bool begun : {false, true}) {
+    std::optional<LargeCopies> copies;
+    if (begun) copies.emplace(context);
+    ASSERT_TRUE(fill_zero(context, target.data(), kBytes));
+    ASSERT_TRUE(cuda::make_staged(context, {target.data(), kUnit, kUnit}, kBytes, make));
+    ASSERT_TRUE(copy_out(context, got.data(), target.data(), kBytes));
+    EXPECT_EQ(got, host);
+    // Two sets of runs in turn.
+    for (const size_t first : {size_t{0}, kUnit}) {
+      const cuda::StagedTarget turns{twice.as<std::byte>() + first, kUnit, 2 * kUnit};
+      ASSERT_TRUE(cuda::make_staged(context, turns, kBytes, make));
+    }
+    got.assign(twice.size(), 0);
+    ASSERT_TRUE(copy_out(context, got.data(), twice.data(), got.size()));
+    for (size_t at = 0; at < kBytes; at += kUnit) {
+      const size_t run = std::min(kUnit, kBytes - at);
+      ASSERT_EQ(std::memcmp(got.data() + 2 * at, host.data() + at, run), 0) << at;
+      ASSERT_EQ(std::memcmp(got.data() + 2 * at + kUnit, host.data() + at, run), 0) << at;
+    }
+    got.assign(kBytes, 0);
+    const auto fails = [](auto...) { return Status(make_error(ErrorCode::kIo, "gone")); };
+    const Status failed = cuda::make_staged(context, {target.data(), kUnit, kUnit}, kBytes, fails);
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().message, "gone");
+  }
 }
 
 TEST_F(LargeCopiesTest, ThePinnedMemoryGoesWithTheLastOfThem) {

@@ -44,6 +44,21 @@ Status copy_to_device(void* target, const void* host, size_t bytes, void* stream
                        "cudaMemcpyAsync to the device");
 }
 
+Status copy_to_device(void* target, size_t stride, const void* host, size_t unit, size_t bytes,
+                      void* stream) {
+  if (stride == unit) return copy_to_device(target, host, bytes, stream);
+  const size_t whole = bytes / unit;
+  if (whole > 0) {
+    INTAGLIO_TRY(
+        device_status(cudaMemcpy2DAsync(target, stride, host, unit, unit, whole,
+                                        cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream)),
+                      "cudaMemcpy2DAsync to the device"));
+  }
+  return copy_to_device(static_cast<std::byte*>(target) + whole * stride,
+                        static_cast<const std::byte*>(host) + whole * unit, bytes - whole * unit,
+                        stream);
+}
+
 Status copy_from_device(void* host, const void* source, size_t bytes, void* stream) {
   if (bytes == 0) return {};
   auto* const queue = static_cast<cudaStream_t>(stream);

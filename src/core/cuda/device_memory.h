@@ -17,6 +17,10 @@ Expected<AlignedBuffer> allocate_pinned_memory(size_t bytes);
 
 // Returns when `host` has been read; the copy itself may still be under way if `host` is pinned.
 Status copy_to_device(void* target, const void* host, size_t bytes, void* stream);
+// The same of runs of `unit` bytes, of which the last may be shorter, their places `stride` bytes
+// apart.
+Status copy_to_device(void* target, size_t stride, const void* host, size_t unit, size_t bytes,
+                      void* stream);
 // Waits for the data.
 Status copy_from_device(void* host, const void* source, size_t bytes, void* stream);
 Status copy_on_device(void* target, const void* source, const StridedCopy& shape, void* stream);

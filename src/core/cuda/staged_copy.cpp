@@ -20,6 +20,13 @@ constexpr size_t kSlotBytes = size_t{8} << 20;
 constexpr size_t kSlots = 3;  // one is filled, one is on its way, one waits for its turn
 constexpr int64_t kThreadBytes = 256 << 10;
 
+// `at` is a multiple of the target's unit.
+Status copy_piece(const Context& context, const StagedTarget& target, size_t at, const void* host,
+                  size_t bytes) {
+  return copy_to_device(static_cast<std::byte*>(target.data) + at / target.unit * target.stride,
+                        target.stride, host, target.unit, bytes, context.stream);
+}
+
 // Pinned memory, and what is recorded behind the last copy from it.
 class Slot {
  public:
@@ -38,15 +45,13 @@ class Slot {
                          "cudaEventCreateWithFlags");
   }
 
-  // `bytes` <= kSlotBytes.
-  Status copy(const Context& context, std::byte* target, const std::byte* host, size_t bytes) {
+  // `bytes` <= kSlotBytes, from `at` on.
+  Status copy(const Context& context, const StagedTarget& target, size_t at, size_t bytes,
+              const MakeBytes& make) {
     INTAGLIO_TRY(device_status(cudaEventSynchronize(copied_), "cudaEventSynchronize"));
     auto* const pinned = pinned_.as<std::byte>();
-    INTAGLIO_TRY(parallel_tasks(
-        context, static_cast<int64_t>(bytes), kThreadBytes, [&](int64_t begin, int64_t end, int) {
-          std::memcpy(pinned + begin, host + begin, static_cast<size_t>(end - begin));
-        }));
-    INTAGLIO_TRY(copy_to_device(target, pinned, bytes, context.stream));
+    INTAGLIO_TRY(make(at, {pinned, bytes}));
+    INTAGLIO_TRY(copy_piece(context, target, at, pinned, bytes));
     return device_status(cudaEventRecord(copied_, static_cast<cudaStream_t>(context.stream)),
                          "cudaEventRecord");
   }
@@ -86,21 +91,56 @@ void end_staged_copies(int ordinal) {
   if (--staging.users == 0) staging.ring.reset();
 }
 
-Status copy_staged(const Context& context, void* target, const void* host, size_t bytes) {
-  Staging& staging = staging_of(context.gpu->ordinal);
-  const std::scoped_lock lock(staging.mutex);
-  if (staging.users == 0) return copy_to_device(target, host, bytes, context.stream);
+namespace {
+
+// `staging` is locked, and somebody has begun.
+Status copy_by_slots(const Context& context, Staging& staging, const StagedTarget& target,
+                     size_t bytes, size_t piece, const MakeBytes& make) {
   if (staging.ring == nullptr) {
     auto ring = std::make_unique<Ring>();
     for (Slot& slot : ring->slots) INTAGLIO_TRY(slot.make());
     staging.ring = std::move(ring);
   }
-  for (size_t at = 0; at < bytes; at += kSlotBytes) {
+  for (size_t at = 0; at < bytes; at += piece) {
     Slot& slot = staging.ring->slots[staging.ring->next];
     staging.ring->next = (staging.ring->next + 1) % kSlots;
-    INTAGLIO_TRY(slot.copy(context, static_cast<std::byte*>(target) + at,
-                           static_cast<const std::byte*>(host) + at,
-                           std::min(kSlotBytes, bytes - at)));
+    INTAGLIO_TRY(slot.copy(context, target, at, std::min(piece, bytes - at), make));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status copy_staged(const Context& context, void* target, const void* host, size_t bytes) {
+  Staging& staging = staging_of(context.gpu->ordinal);
+  const std::scoped_lock lock(staging.mutex);
+  if (staging.users == 0) return copy_to_device(target, host, bytes, context.stream);
+  const auto* const from = static_cast<const std::byte*>(host);
+  return copy_by_slots(context, staging, {.data = target}, bytes, kSlotBytes,
+                       [&](size_t at, std::span<std::byte> out) {
+                         return parallel_tasks(context, static_cast<int64_t>(out.size()),
+                                               kThreadBytes, [&](int64_t begin, int64_t end, int) {
+                                                 std::memcpy(out.data() + begin, from + at + begin,
+                                                             static_cast<size_t>(end - begin));
+                                               });
+                       });
+}
+
+Status make_staged(const Context& context, const StagedTarget& target, size_t bytes,
+                   const MakeBytes& make) {
+  const size_t piece =
+      std::min(bytes, std::max(target.unit, kSlotBytes / target.unit * target.unit));
+  Staging& staging = staging_of(context.gpu->ordinal);
+  {
+    const std::scoped_lock lock(staging.mutex);
+    if (staging.users > 0 && piece <= kSlotBytes)
+      return copy_by_slots(context, staging, target, bytes, piece, make);
+  }
+  INTAGLIO_ASSIGN(const AlignedBuffer host, AlignedBuffer::allocate(piece));
+  for (size_t at = 0; at < bytes; at += piece) {
+    const std::span<std::byte> out(host.as<std::byte>(), std::min(piece, bytes - at));
+    INTAGLIO_TRY(make(at, out));
+    INTAGLIO_TRY(copy_piece(context, target, at, out.data(), out.size()));
   }
   return {};
 }

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <span>
 
 #include "core/context.h"
 #include "core/status.h"
@@ -19,6 +21,20 @@ inline constexpr size_t kStagedCopyBytes = size_t{4} << 20;
 // the first large copy and goes with the last of them.
 void begin_staged_copies(int ordinal);
 void end_staged_copies(int ordinal);
+
+// Makes bytes [at, at + out.size()) of what is copied. Called by one thread, which may use others.
+using MakeBytes = std::function<Status(size_t at, std::span<std::byte> out)>;
+
+// Runs of `unit` bytes, their starts `stride` bytes apart.
+struct StagedTarget {
+  void* data = nullptr;
+  size_t unit = 1, stride = 1;
+};
+
+// Copies what is made right where the device reads it, in pieces of whole units but for the last.
+// In the order of context.stream. By way of memory of its own where nobody has begun.
+Status make_staged(const Context& context, const StagedTarget& target, size_t bytes,
+                   const MakeBytes& make);
 
 // In the order of context.stream; `host` has been read when it returns. By the driver where nobody
 // has begun. kCancelled when the caller has asked to stop: what `target` holds is then undefined.

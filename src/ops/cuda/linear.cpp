@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/cuda/device.h"
+#include "core/cuda/staged_copy.h"
 #include "core/memory.h"
 #include "ops/cpu/s8_gemm_implementations.h"
 #include "ops/cuda/kernel_trace.h"
@@ -64,23 +65,26 @@ Status run_product(const Context& context, const LinearWeights& weights, const L
 
 // By the CPU's threads, which make the same bytes as the device (docs/numerics.md): four times
 // fewer of them cross over than of floats. A piece is quantized while the one before is copied.
-Status quantize_on_host(const Context& context, const StoredLinear& part, int8_t* q, float* scale) {
-  constexpr int64_t kPieceBytes = int64_t{8} << 20;
+// Of `turns` parts each has `group` rows in its turn.
+Status quantize_on_host(const Context& context, const StoredLinear& part, int8_t* q, float* scale,
+                        size_t group = 1, size_t turns = 1) {
   Context host = context;
   host.gpu = nullptr;
-  const int64_t rows = part.n(), k = part.k();
-  const int64_t step = std::clamp<int64_t>(kPieceBytes / k, 1, rows);
-  INTAGLIO_ASSIGN(const AlignedBuffer host_q,
-                  AlignedBuffer::allocate(static_cast<size_t>(step * k)));
-  INTAGLIO_ASSIGN(const AlignedBuffer host_scale,
-                  AlignedBuffer::allocate(static_cast<size_t>(rows) * sizeof(float)));
-  for (int64_t row = 0; row < rows; row += step) {
-    const int64_t count = std::min(step, rows - row);
-    INTAGLIO_TRY(quantize_weight_rows(host, part.rows(row, count), host_q.as<int8_t>(),
-                                      host_scale.as<float>() + row));
-    INTAGLIO_TRY(copy_in(context, q + row * k, host_q.data(), static_cast<size_t>(count * k)));
-  }
-  return copy_in(context, scale, host_scale.data(), host_scale.size());
+  const auto rows = static_cast<size_t>(part.n()), k = static_cast<size_t>(part.k());
+  INTAGLIO_ASSIGN(const AlignedBuffer host_scale, AlignedBuffer::allocate(rows * sizeof(float)));
+  const StagedTarget to{.data = q, .unit = group * k, .stride = turns * group * k};
+  INTAGLIO_TRY(make_staged(context, to, rows * k, [&](size_t at, std::span<std::byte> out) {
+    const auto row = static_cast<int64_t>(at / k), count = static_cast<int64_t>(out.size() / k);
+    return quantize_weight_rows(host, part.rows(row, count), reinterpret_cast<int8_t*>(out.data()),
+                                host_scale.as<float>() + row);
+  }));
+  // Through pinned memory as well: a copy of other memory waits for all before it.
+  const size_t unit = group * sizeof(float);
+  return make_staged(context, {.data = scale, .unit = unit, .stride = turns * unit},
+                     host_scale.size(), [&](size_t at, std::span<std::byte> out) -> Status {
+                       std::memcpy(out.data(), host_scale.as<std::byte>() + at, out.size());
+                       return {};
+                     });
 }
 
 // The rows of a part as int8 rows and scales in device memory.
@@ -108,6 +112,8 @@ Status s8_rows(const Context& context, const LinearWeights& weights, const Store
 Status interleaved_s8_rows(const Context& context, const LinearWeights& weights,
                            const StoredLinear& part, int8_t* q, float* scale) {
   const int64_t k = part.k();
+  if (!weights.as_stored && part.values.dtype == DType::kF8E4M3)
+    return quantize_on_host(context, part, q, scale, kSwigluGroup, 2);
   const auto groups = static_cast<size_t>((part.n() + kSwigluGroup - 1) / kSwigluGroup);
   const size_t rows = groups * kSwigluGroup;
   INTAGLIO_ASSIGN(const AlignedBuffer part_q, allocate(context, rows * static_cast<size_t>(k)));
