@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
+
+#include "core/side_task.h"
 
 namespace intaglio {
 namespace {
@@ -17,20 +20,25 @@ uint64_t bytes_of(const std::vector<ReadAhead::Range>& ranges) {
 
 }  // namespace
 
-ReadAhead::ReadAhead(ReadAhead&& other) noexcept
-    : groups_(std::move(other.groups_)),
-      descriptors_(std::exchange(other.descriptors_, {})),
-      asked_(other.asked_),
-      ahead_(other.ahead_),
-      reached_(other.reached_) {}
+// By a thread of its own: even of what is in the system's cache every page is looked up.
+struct ReadAhead::Asking {
+  std::map<const InputFile*, int> descriptors;  // -1: it cannot be opened again
+  SideTask task;                                // the only one that uses them, until it is over
 
-ReadAhead::~ReadAhead() {
-  for (const auto& [file, descriptor] : descriptors_)
-    if (descriptor >= 0) ::close(descriptor);
-}
+  ~Asking() {
+    static_cast<void>(task.wait());
+    for (const auto& [file, descriptor] : descriptors)
+      if (descriptor >= 0) ::close(descriptor);
+  }
+  void ask(const Range& range);
+};
 
-void ReadAhead::ask(const Range& range) {
-  const auto [found, is_new] = descriptors_.try_emplace(range.file, -1);
+ReadAhead::ReadAhead() : asking_(std::make_unique<Asking>()) {}
+ReadAhead::ReadAhead(ReadAhead&& other) noexcept = default;
+ReadAhead::~ReadAhead() = default;
+
+void ReadAhead::Asking::ask(const Range& range) {
+  const auto [found, is_new] = descriptors.try_emplace(range.file, -1);
   if (is_new) found->second = ::open(range.file->path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   // The system takes little of a long range at once.
   constexpr uint64_t kPiece = uint64_t{2} << 20;
@@ -49,13 +57,19 @@ void ReadAhead::reached(size_t index) {
       asked_ = reached_ + 1;
     }
   }
-  while (asked_ < groups_.size()) {
+  std::vector<Range> due;
+  for (; asked_ < groups_.size(); ++asked_) {
     const uint64_t bytes = bytes_of(groups_[asked_]);
-    if (ahead_ > 0 && ahead_ + bytes > kMostAhead) return;
-    for (const Range& range : groups_[asked_]) ask(range);
+    if (ahead_ > 0 && ahead_ + bytes > kMostAhead) break;
+    due.insert(due.end(), groups_[asked_].begin(), groups_[asked_].end());
     ahead_ += bytes;
-    ++asked_;
   }
+  if (due.empty()) return;
+  Asking* const asking = asking_.get();
+  static_cast<void>(asking->task.start([asking, due = std::move(due)]() -> Status {
+    for (const Range& range : due) asking->ask(range);
+    return {};
+  }));
 }
 
 }  // namespace intaglio

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <vector>
 
 #include "core/input_file.h"
@@ -18,7 +18,7 @@ class ReadAhead {
     uint64_t at = 0, bytes = 0;
   };
 
-  ReadAhead() = default;
+  ReadAhead();
   ~ReadAhead();
   ReadAhead(ReadAhead&& other) noexcept;
   ReadAhead& operator=(ReadAhead&&) = delete;
@@ -30,13 +30,13 @@ class ReadAhead {
 
  private:
   static constexpr uint64_t kMostAhead = uint64_t{512} << 20;
-  void ask(const Range& range);
+  struct Asking;
 
   std::vector<std::vector<Range>> groups_;
-  std::map<const InputFile*, int> descriptors_;  // -1: it cannot be opened again
-  size_t asked_ = 0;                             // groups
-  uint64_t ahead_ = 0;                           // bytes asked for, of groups not yet reached
-  size_t reached_ = 0;                           // groups
+  std::unique_ptr<Asking> asking_;
+  size_t asked_ = 0;    // groups
+  uint64_t ahead_ = 0;  // bytes asked for, of groups not yet reached
+  size_t reached_ = 0;  // groups
 };
 
 }  // namespace intaglio
