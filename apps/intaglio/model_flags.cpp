@@ -160,6 +160,39 @@ void add_schedule_flags(CLI::App& command, PictureSettings& flags) {
       ->type_name("G[xN][,...]");
 }
 
+void add_cache_flag(CLI::App& command, std::optional<std::string>& cache) {
+  command
+      .add_option("--cache", cache,
+                  "Compute only some passes and take the others from those before: a share of "
+                  "the passes such as 0.5, a mask of the model by its name (`intaglio inspect "
+                  "MODEL` lists them), or one of a file that `intaglio tune --steps-budget` "
+                  "wrote; by default off")
+      ->type_name("off|SHARE|NAME|FILE.json[:NAME]");
+}
+
+Status take_cache(const std::string& flag, PictureRequest& request) {
+  constexpr std::string_view kExtension = ".json";
+  const size_t extension = flag.rfind(kExtension);
+  if (extension == std::string::npos) {
+    request.cache = flag;
+    return {};
+  }
+  const std::string rest = flag.substr(extension + kExtension.size());
+  const std::string path = flag.substr(0, extension + kExtension.size());
+  if (!rest.empty() && !rest.starts_with(':'))
+    return make_error(ErrorCode::kInvalidArgument, "--cache: expected FILE.json:NAME, found \"{}\"",
+                      printable(flag, 60));
+  INTAGLIO_ASSIGN(const JsonConfig file, JsonConfig::open(path));
+  INTAGLIO_ASSIGN(const std::vector<StepMask> masks, read_step_masks(file));
+  for (const StepMask& mask : masks) {
+    if (mask.steps() != request.steps || (!rest.empty() && mask.name != rest.substr(1))) continue;
+    request.mask = mask;
+    return {};
+  }
+  return make_error(ErrorCode::kInvalidArgument, "--cache: {} has no mask{} for {} steps", path,
+                    rest.empty() ? "" : " " + printable(rest.substr(1), 60), request.steps);
+}
+
 Expected<ScheduleRequest> parse_schedule(const ScheduleFlags& flags) {
   ScheduleRequest request;
   request.preset = flags.preset;

@@ -130,16 +130,17 @@ struct Key {
   std::string name;
   std::optional<std::string> PictureSettings::*target;
 };
-const std::array<Key, 9>& known_keys() {
-  static const std::array<Key, 9> kKeys{{{"negative_prompt", &PictureSettings::negative_prompt},
-                                         {"seed", &PictureSettings::seed},
-                                         {"size", &PictureSettings::size},
-                                         {"preset", &PictureSettings::preset},
-                                         {"steps", &PictureSettings::steps},
-                                         {"mu", &PictureSettings::mu},
-                                         {"std", &PictureSettings::std},
-                                         {"guidance", &PictureSettings::guidance},
-                                         {"output", &PictureSettings::output}}};
+const std::array<Key, 10>& known_keys() {
+  static const std::array<Key, 10> kKeys{{{"negative_prompt", &PictureSettings::negative_prompt},
+                                          {"seed", &PictureSettings::seed},
+                                          {"size", &PictureSettings::size},
+                                          {"preset", &PictureSettings::preset},
+                                          {"steps", &PictureSettings::steps},
+                                          {"mu", &PictureSettings::mu},
+                                          {"std", &PictureSettings::std},
+                                          {"guidance", &PictureSettings::guidance},
+                                          {"cache", &PictureSettings::cache},
+                                          {"output", &PictureSettings::output}}};
   return kKeys;
 }
 

@@ -15,6 +15,7 @@ ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choic
   PictureRequest& request = chosen.request;
   request.prompt = choices.prompt;
   request.seed = choices.seed;
+  request.cache = choices.cache;
   request.width = choices.width.value_or(model.default_width);
   request.height = choices.height.value_or(model.default_height);
   const int64_t unit = model.pixels_per_token;

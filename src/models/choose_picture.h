@@ -18,6 +18,7 @@ struct PictureChoices {
   std::optional<std::string> negative_prompt = {};
   std::optional<int64_t> width = {}, height = {};  // pixels
   ScheduleRequest schedule = {};
+  std::string cache = {};  // PictureRequest::cache
   uint64_t seed = 0;
 };
 

@@ -156,6 +156,11 @@ Status DiffusersModel::read_schedules(const ModelPaths& paths, const JsonConfig&
   INTAGLIO_ASSIGN(const JsonConfig scheduler, JsonConfig::open(files_->scheduler));
   INTAGLIO_TRY(check_known_keys(ConfigKind::kScheduler, scheduler));
   INTAGLIO_TRY(read_scheduler(scheduler));
+  std::error_code ignored;
+  if (const fs::path masks = paths.folder / kStepMaskFile; fs::exists(masks, ignored)) {
+    INTAGLIO_ASSIGN(const JsonConfig file, JsonConfig::open(masks));
+    INTAGLIO_ASSIGN(info_.masks, read_step_masks(file));
+  }
   return read_own_defaults(index, info_);
 }
 

@@ -20,6 +20,7 @@
 #include "models/parts/adapters.h"
 #include "models/parts/selection.h"
 #include "models/qwen3/text_encoder.h"
+#include "models/step_mask.h"
 #include "models/transformer.h"
 
 namespace intaglio {
@@ -38,8 +39,12 @@ struct PictureRequest {
   // beyond it; nullopt, 0 and 1: not used.
   double cfg_normalization = 0.0, cfg_truncation = 1.0;
   std::optional<int64_t> max_sequence_length;  // text tokens a prompt is cut to, of models that cut
+  // Which passes are computed: a mask, else what choose_step_mask makes of `cache`.
+  std::optional<StepMask> mask;
+  std::string cache = {};
   uint64_t seed = 0;
   std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
+  bool decode = true;                       // false: the picture ends with its latents
   bool keep_features = false;               // whether the picture brings the text features along
 };
 
@@ -62,6 +67,7 @@ struct Sampling {
   std::vector<SamplingStep> steps{};
   // Positive: the velocity is scaled down to at most so many times the norm of the first pass's.
   float velocity_limit = 0.0f;
+  std::optional<StepMask> mask = {};  // nullopt: every pass of every step is computed
 };
 
 class Model {

@@ -10,6 +10,7 @@
 #include "core/status.h"
 #include "io/json_config.h"
 #include "models/presets.h"
+#include "models/step_mask.h"
 
 namespace intaglio {
 
@@ -49,6 +50,7 @@ struct ModelInfo {
   std::vector<Preset> presets;
   bool presets_by_steps = true;  // whether their number of steps alone asks for one
   double shift = 1.0;            // of the scheduler
+  std::vector<StepMask> masks;   // of kStepMaskFile
 
   // Sizes.
   int64_t pixels_per_token = 16;  // sides of a picture must be multiples of this

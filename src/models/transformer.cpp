@@ -173,6 +173,20 @@ int64_t Transformer::layers() const {
   return layers;
 }
 
+int64_t Transformer::cached_blocks() const {
+  int64_t blocks = 0;
+  for (const LayerStack& stack : layer_stacks())
+    if (stack.of_pass && stack.cached) blocks += stack.count;
+  return blocks;
+}
+
+StreamPass Transformer::layer_pass(const Context& context, size_t end) const {
+  const auto beyond = std::find_if(
+      streamed_.begin(), streamed_.end(),
+      [&](const StreamedLayer& layer) { return layer.layer >= static_cast<int64_t>(end); });
+  return {context, streamer_.get(), std::span(streamed_.begin(), beyond)};
+}
+
 AttentionDesc Transformer::with_scores(const Context& context, AttentionDesc desc) const {
   if (options_.scores) {
     desc.scores = *options_.scores;

@@ -15,6 +15,7 @@
 #include "core/context.h"
 #include "core/profile.h"
 #include "models/parts/adapters.h"
+#include "models/parts/block_cache.h"
 #include "models/parts/modules.h"
 #include "models/parts/selection.h"
 #include "models/parts/weight_streaming.h"
@@ -200,10 +201,15 @@ class Transformer {
   // Makes `step` the one that `forward` computes. Apart from it, so that what forward does is the
   // same for every step and can be recorded once.
   Status select_step(const Context& context, TransformerSession& session, int64_t step) const;
-  // latents, velocity: F32 [image_tokens, channels]. `profile` may be null.
+  // latents, velocity: F32 [image_tokens, channels]. `profile` may be null. `cache`: from 1 to
+  // cached_blocks() - 1 blocks are its first.
   virtual Status forward(const Context& context, const TransformerSession& session,
-                         const float* latents, float* velocity,
-                         Profile* profile = nullptr) const = 0;
+                         const float* latents, float* velocity, Profile* profile = nullptr,
+                         const BlockCache& cache = {}) const = 0;
+  // Blocks of a pass that a BlockCache counts: those of the whole sequence.
+  int64_t cached_blocks() const;
+  // Values of BlockCache::residual.
+  int64_t residual_values(const PassSize& size) const { return sequence(size).image * width(); }
 
  protected:
   // Every module, once: names, shapes and roles stand nowhere else.
@@ -214,6 +220,7 @@ class Transformer {
     int64_t count = 0;
     std::string key;
     bool of_pass = true;  // else they run once a picture
+    bool cached = true;   // whether a BlockCache counts them
   };
   virtual std::vector<LayerStack> layer_stacks() const = 0;
   virtual SessionTables session_tables() const = 0;
@@ -233,9 +240,8 @@ class Transformer {
   bool streams(size_t layer) const { return streams_[layer]; }
   // Passes through the weights that stream: the layers of a forward pass, what is read once a
   // picture. The latter is empty on a CPU.
-  StreamPass layer_pass(const Context& context) const {
-    return {context, streamer_.get(), streamed_};
-  }
+  // The former up to layer `end` of the model.
+  StreamPass layer_pass(const Context& context, size_t end) const;
   std::span<const StreamedLayer> once() const { return once_; }
   StreamPass once_pass(const Context& context, std::span<const StreamedLayer> part) const {
     return {context, streamer_.get(), part};

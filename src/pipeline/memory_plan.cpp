@@ -203,6 +203,23 @@ ModelWeights weights_on(const Context& context, ModelWeights weights) {
   return context.gpu == nullptr ? weights_on_cpu(std::move(weights)) : weights;
 }
 
+// What a pass keeps from step to step because of a mask.
+Expected<uint64_t> mask_bytes(const StepMask& mask, size_t pass, const Transformer& transformer,
+                              const PassSize& size, uint64_t velocity_bytes) {
+  const bool predicts = mask.uses(pass, PassWork::kPredict);
+  const bool reuses = mask.uses(pass, PassWork::kReuse);
+  uint64_t bytes = 0;
+  if (predicts) bytes += static_cast<uint64_t>(mask.order) * (velocity_bytes + kGranule);
+  if (predicts || reuses) bytes += velocity_bytes + kGranule;
+  if (!reuses) return bytes;
+  if (mask.first_blocks >= transformer.cached_blocks())
+    return make_error(ErrorCode::kInvalidArgument,
+                      "cache: the mask \"{}\" computes {} blocks of a reused pass, which has {}",
+                      mask.name, mask.first_blocks, transformer.cached_blocks());
+  return bytes + static_cast<uint64_t>(transformer.residual_values(size)) * sizeof(float) +
+         kGranule;
+}
+
 // Weights, activations and sessions of the transformers.
 Status add_transformers(const Context& context, const Model& model,
                         const TransformerOptions& options, const PlannedPicture& p,
@@ -220,7 +237,8 @@ Status add_transformers(const Context& context, const Model& model,
     if (p.kept[i]) INTAGLIO_TRY(describe(i));
   const int64_t image_tokens = p.grid_h * p.grid_w;
   uint64_t last_scratch = 0;
-  for (const Pass& pass : p.passes) {
+  for (size_t i = 0; i < p.passes.size(); ++i) {
+    const Pass& pass = p.passes[i];
     const auto which = static_cast<size_t>(pass.transformer);
     INTAGLIO_TRY(describe(which));
     const Transformer& transformer = *described[which];
@@ -234,6 +252,11 @@ Status add_transformers(const Context& context, const Model& model,
     const auto velocity = static_cast<uint64_t>(image_tokens * transformer.channels());
     needs.sessions += transformer.session_bytes(size, p.steps) + velocity * sizeof(float) +
                       (kSessionBlocks + 1) * kGranule;
+    if (p.mask != nullptr) {
+      INTAGLIO_ASSIGN(const uint64_t of_mask,
+                      mask_bytes(*p.mask, i, transformer, size, velocity * sizeof(float)));
+      needs.sessions += of_mask;
+    }
   }
   const int64_t most_text = *std::max_element(p.text_tokens.begin(), p.text_tokens.end());
   if (needs.records && p.passes.size() == 2 && most_text + image_tokens <= kMostTokensBeside)

@@ -79,9 +79,10 @@ struct PlannedPicture {
   int64_t grid_h = 0, grid_w = 0, steps = 0;
   // Transformers that have their place in the plan though no pass runs them.
   std::vector<bool> kept = {};
+  const StepMask* mask = nullptr;  // of the request
 };
 // Activations as the model's own plans say for the context's device. kOutOfMemory for pictures
-// beyond all measure.
+// beyond all measure, kInvalidArgument for a mask that reuses more blocks than a pass has.
 Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
                                     const TransformerOptions& options,
                                     const PlannedPicture& picture);

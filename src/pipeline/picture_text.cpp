@@ -37,13 +37,15 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
   const std::string negative =
       request.negative_prompt ? "\nNegative prompt: " + *request.negative_prompt : "";
   const std::string adapters = escaped(fmt::format("{}", fmt::join(origin.adapters, ", ")));
+  const std::string mask = escaped(origin.mask);
   const std::string parameters = fmt::format(
       "{}{}\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: {}, Size: {}x{}, Model hash: {}, "
       "Model: "
-      "{}, Precision: {}, Version: {}{}",
+      "{}, Precision: {}, Version: {}{}{}",
       request.prompt, negative, request.steps, scale, seed, request.width, request.height,
       origin.model_hash, model, origin.precision, software,
-      adapters.empty() ? "" : fmt::format(", LoRA: \"{}\"", adapters));
+      adapters.empty() ? "" : fmt::format(", LoRA: \"{}\"", adapters),
+      mask.empty() ? "" : fmt::format(", Cache: \"{}\"", mask));
   PngText text{{"parameters", parameters},
                {"Description", request.prompt},
                {"seed", seed},
@@ -53,6 +55,7 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
   if (schedule.mu) text.emplace_back("mu", fmt::format("{}", *schedule.mu));
   if (schedule.std) text.emplace_back("std", fmt::format("{}", *schedule.std));
   if (!adapters.empty()) text.emplace_back("lora", adapters);
+  if (!mask.empty()) text.emplace_back("cache", mask);
   text.emplace_back("precision", std::string(origin.precision));
   text.emplace_back("model", model);
   text.emplace_back("model_hash", origin.model_hash);

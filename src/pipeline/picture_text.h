@@ -17,6 +17,7 @@ struct PictureOrigin {
   std::string_view precision;
   std::string_view version;                // of this engine
   std::vector<std::string> adapters = {};  // "NAME:STRENGTH"
+  std::string mask = {};                   // name of the step mask; empty: none
 };
 
 // For people and pictures: "NAME:STRENGTH" each, the file's name without its folder and extension.

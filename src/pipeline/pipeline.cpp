@@ -153,7 +153,8 @@ Expected<MemoryPlan> Pipeline::Impl::plan_memory_of(const PicturePlan& p) const 
                          .text_tokens = {},
                          .grid_h = p.grid_h,
                          .grid_w = p.grid_w,
-                         .steps = p.request.steps};
+                         .steps = p.request.steps,
+                         .mask = p.sampling.mask ? &*p.sampling.mask : nullptr};
   for (const std::vector<int32_t>& ids : p.texts)
     picture.text_tokens.push_back(static_cast<int64_t>(ids.size()));
   const auto make = [&]() -> Expected<MemoryPlan> {
@@ -202,11 +203,22 @@ Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const 
   plan.grid_w = request.width / info().pixels_per_token;
   INTAGLIO_ASSIGN(plan.texts, model->texts(request));
   INTAGLIO_ASSIGN(plan.sampling, model->sampling(request));
+  INTAGLIO_ASSIGN(plan.sampling.mask, mask_of(request, plan.sampling));
   plan.loaded = loaded();
   plan.adapters = options.adapters;
   INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
   INTAGLIO_TRY(check_pinned(plan.memory));
   return plan;
+}
+
+Expected<std::optional<StepMask>> Pipeline::Impl::mask_of(const PictureRequest& request,
+                                                          const Sampling& sampling) const {
+  if (request.mask) {
+    INTAGLIO_TRY(check_step_mask(*request.mask, sampling));
+    return request.mask;
+  }
+  return choose_step_mask(info().masks, sampling, model->transformer(0, {})->cached_blocks(),
+                          request.cache);
 }
 
 std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_rows(
@@ -266,7 +278,8 @@ Status Pipeline::Impl::prepare_sampler(const PicturePlan& plan, std::vector<Text
                        .grid_h = plan.grid_h,
                        .grid_w = plan.grid_w,
                        .times = {},
-                       .velocity_limit = plan.sampling.velocity_limit};
+                       .velocity_limit = plan.sampling.velocity_limit,
+                       .mask = plan.sampling.mask ? &*plan.sampling.mask : nullptr};
   std::vector<float> times;
   for (const SamplingStep& step : plan.sampling.steps) times.push_back(step.time);
   inputs.times = times;
@@ -479,6 +492,7 @@ Expected<Picture> Pipeline::Impl::generate(const PicturePlan& planned,
   if (plan.memory.kept_scratch == 0) sampler = Sampler();
   INTAGLIO_TRY(denoised);
   INTAGLIO_TRY(check_cancelled(context));
+  if (!plan.request.decode) return picture;
   INTAGLIO_TRY(decode(plan, picture, progress));
   return picture;
 }

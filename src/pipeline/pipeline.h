@@ -94,6 +94,8 @@ struct PicturePlan {
 
   int64_t text_tokens() const { return static_cast<int64_t>(texts.front().size()); }
   int64_t image_tokens() const { return grid_h * grid_w; }
+  // Of the step mask; empty: every pass is computed.
+  std::string mask_name() const { return sampling.mask ? sampling.mask->name : std::string(); }
   // Of the device's memory, weights included.
   uint64_t peak_bytes() const { return memory.peak_bytes(); }
   // That a step copies to the GPU.

@@ -7,85 +7,138 @@
 
 namespace intaglio {
 
+namespace {
+
+// Weights of values at `known` in the polynomial through them, at `at` (Lagrange).
+std::vector<float> extrapolation(std::span<const float> known, float at) {
+  std::vector<float> weights;
+  for (size_t i = 0; i < known.size(); ++i) {
+    double weight = 1.0;
+    for (size_t j = 0; j < known.size(); ++j)
+      if (j != i) weight *= (double{at} - known[j]) / (double{known[i]} - known[j]);
+    weights.push_back(static_cast<float>(weight));
+  }
+  return weights;
+}
+
+Status hold(const Context& context, bool wanted, size_t bytes, AlignedBuffer& buffer) {
+  if (!wanted) {
+    buffer = AlignedBuffer();
+    return {};
+  }
+  if (buffer.size() == bytes) return {};
+  buffer = AlignedBuffer();
+  INTAGLIO_ASSIGN(buffer, allocate(context, bytes));
+  return {};
+}
+
+}  // namespace
+
 // Memory of the latents and of each pass's velocity.
 Status Sampler::hold_latents(const Context& context, const SamplerInputs& in) {
   State& s = *state_;
   const int64_t values = in.grid_h * in.grid_w * in.passes.front().transformer->channels();
   const size_t bytes = static_cast<size_t>(values) * sizeof(float);
-  if (values != values_) {
-    s.x = AlignedBuffer();
-    s.velocities.clear();
-    values_ = 0;
-    INTAGLIO_ASSIGN(s.x, allocate(context, bytes));
-    values_ = values;
+  values_ = 0;
+  INTAGLIO_TRY(hold(context, true, bytes, s.x));
+  s.passes.resize(std::max(s.passes.size(), in.passes.size()));
+  for (size_t i = 0; i < s.passes.size(); ++i)
+    INTAGLIO_TRY(hold(context, i < in.passes.size(), bytes, s.passes[i].velocity));
+  values_ = values;
+  INTAGLIO_TRY(hold(context, true, sizeof(uint32_t), s.not_finite));
+  return hold(context, in.velocity_limit > 0.0f, sizeof(float), s.factor);
+}
+
+// Memory that a pass takes because of the mask.
+Status Sampler::hold_estimates(const Context& context, const SamplerInputs& in, size_t pass) {
+  PassState& p = state_->passes[pass];
+  p.computed.clear();
+  const bool predicts = in.mask != nullptr && in.mask->uses(pass, PassWork::kPredict);
+  const bool reuses = in.mask != nullptr && in.mask->uses(pass, PassWork::kReuse);
+  p.earlier.resize(predicts ? static_cast<size_t>(in.mask->order) : 0);
+  for (AlignedBuffer& velocity : p.earlier)
+    INTAGLIO_TRY(hold(context, true, p.velocity.size(), velocity));
+  INTAGLIO_TRY(hold(context, predicts || reuses, p.velocity.size(), p.estimate));
+  const auto residual = in.passes[pass].transformer->residual_values(p.session.size());
+  return hold(context, reuses, static_cast<size_t>(residual) * sizeof(float), p.residual);
+}
+
+Sampler::Places Sampler::places_of(const Context& context) const {
+  const State& s = *state_;
+  Places places{.passes = {},
+                .buffers = {context.scratch->data(), s.x.data()},
+                .beside_bytes = s.inputs.beside_bytes,
+                .first_blocks = s.first_blocks};
+  for (size_t i = 0; i < s.inputs.passes.size(); ++i) {
+    const PassState& pass = s.passes[i];
+    places.passes.emplace_back(s.inputs.passes[i].transformer, pass.session.placement());
+    for (const AlignedBuffer* buffer : {&pass.velocity, &pass.estimate, &pass.residual})
+      places.buffers.push_back(buffer->data());
   }
-  while (s.velocities.size() < in.passes.size()) {
-    INTAGLIO_ASSIGN(AlignedBuffer velocity, allocate(context, bytes));
-    s.velocities.push_back(std::move(velocity));
-  }
-  if (s.not_finite.size() == 0) {
-    INTAGLIO_ASSIGN(s.not_finite, allocate(context, sizeof(uint32_t)));
-  }
-  if (in.velocity_limit > 0.0f && s.factor.size() == 0) {
-    INTAGLIO_ASSIGN(s.factor, allocate(context, sizeof(float)));
-  }
-  return {};
+  return places;
 }
 
 Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
   State& s = *state_;
   INTAGLIO_TRY(hold_latents(context, in));
   s.inputs = in;
-  s.sessions.resize(std::max(s.sessions.size(), in.passes.size()));
-  Places places{.passes = {},
-                .scratch = context.scratch->data(),
-                .x = s.x.data(),
-                .beside_bytes = in.beside_bytes};
+  s.first_blocks = in.mask == nullptr ? 0 : in.mask->first_blocks;
   for (size_t i = 0; i < in.passes.size(); ++i) {
     const SamplerPass& pass = in.passes[i];
     INTAGLIO_TRY(pass.transformer->prepare(context, pass.text, in.grid_h, in.grid_w, in.times,
-                                           s.sessions[i]));
-    places.passes.emplace_back(pass.transformer, s.sessions[i].placement());
+                                           s.passes[i].session));
+    INTAGLIO_TRY(hold_estimates(context, in, i));
   }
+  times_.assign(in.times.begin(), in.times.end());
   if (in.beside_bytes > 0 && s.side == nullptr) {
     INTAGLIO_ASSIGN(s.side, make_side_stream(context));
   }
+  Places places = places_of(context);
   if (places == places_) return {};
   places_ = std::move(places);
   recordings_.clear();
   return {};
 }
 
-Recording& Sampler::recording_of(const Context& context, uint32_t passes) {
+Recording& Sampler::recording_of(const Context& context, uint32_t works) {
   for (const auto& [of, recording] : recordings_)
-    if (of == passes) return *recording;
+    if (of == works) return *recording;
   State* const s = state_.get();
-  recordings_.emplace_back(passes, std::make_unique<Recording>([&context, s, passes] {
-                             return run_passes(context, *s, passes);
+  recordings_.emplace_back(works, std::make_unique<Recording>([&context, s, works] {
+                             return run_passes(context, *s, works);
                            }));
   return *recordings_.back().second;
 }
 
-Status Sampler::run_pass(const Context& context, State& s, size_t pass) {
-  return s.inputs.passes[pass].transformer->forward(context, s.sessions[pass], s.x.as<float>(),
-                                                    s.velocities[pass].as<float>());
+Status Sampler::run_pass(const Context& context, State& s, size_t pass, Work work) {
+  PassState& p = s.passes[pass];
+  BlockCache cache;
+  if (work == kForwardAndKeep || work == kFirstBlocks)
+    cache = {.first = static_cast<size_t>(s.first_blocks),
+             .residual = p.residual.as<float>(),
+             .reuse = work == kFirstBlocks};
+  float* const velocity = (work == kFirstBlocks ? p.estimate : p.velocity).as<float>();
+  return s.inputs.passes[pass].transformer->forward(context, p.session, s.x.as<float>(), velocity,
+                                                    nullptr, cache);
 }
 
-Status Sampler::run_passes(const Context& context, State& s, uint32_t passes) {
-  if (s.inputs.beside_bytes > 0 && passes == 0b11) {
+Status Sampler::run_passes(const Context& context, State& s, uint32_t works) {
+  const bool both = work_of(works, 0) != kNothing && work_of(works, 1) != kNothing;
+  if (s.inputs.beside_bytes > 0 && both && s.inputs.passes.size() == 2) {
     INTAGLIO_TRY(s.side->fork(context));
     // The streams are joined whatever happens: a recording that is given up must not leave one of
     // them in it.
-    const Status ran = run_beside(context, s);
+    const Status ran = run_beside(context, s, works);
     const Status joined = s.side->join(context);
     return ran ? joined : ran;
   }
   for (size_t i = 0; i < s.inputs.passes.size(); ++i)
-    if ((passes >> i & 1) != 0) INTAGLIO_TRY(run_pass(context, s, i));
+    if (const Work work = work_of(works, i); work != kNothing)
+      INTAGLIO_TRY(run_pass(context, s, i, work));
   return {};
 }
 
-Status Sampler::run_beside(const Context& context, State& s) {
+Status Sampler::run_beside(const Context& context, State& s, uint32_t works) {
   const size_t bytes = s.inputs.beside_bytes;
   const Arena::Scope scope(*context.scratch);
   INTAGLIO_ASSIGN(std::byte* const block,
@@ -94,8 +147,53 @@ Status Sampler::run_beside(const Context& context, State& s) {
   Context beside = context;
   beside.stream = s.side->stream();
   beside.scratch = &arena;
-  INTAGLIO_TRY(run_pass(beside, s, 1));
-  return run_pass(context, s, 0);
+  INTAGLIO_TRY(run_pass(beside, s, 1, work_of(works, 1)));
+  return run_pass(context, s, 0, work_of(works, 0));
+}
+
+// Makes room for the velocity that is computed at `step`.
+Status Sampler::keep_velocity(const Context& context, PassState& p, int64_t step) {
+  for (size_t i = std::min(p.earlier.size(), p.computed.size()); i > 0; --i) {
+    const AlignedBuffer& newer = i > 1 ? p.earlier[i - 2] : p.velocity;
+    INTAGLIO_TRY(copy_inside(context, p.earlier[i - 1].data(), newer.data(), newer.size()));
+  }
+  p.computed.insert(p.computed.begin(), step);
+  p.computed.resize(std::min(p.computed.size(), p.earlier.size() + 1));
+  return {};
+}
+
+// The estimate of a pass at `step` from its last computed velocities.
+Status Sampler::predict(const Context& context, size_t pass, int64_t step) const {
+  PassState& p = state_->passes[pass];
+  std::vector<float> known;
+  for (const int64_t computed : p.computed) known.push_back(times_[static_cast<size_t>(computed)]);
+  const std::vector<float> weights = extrapolation(known, times_[static_cast<size_t>(step)]);
+  std::vector<WeightedVelocity> velocities;
+  for (size_t i = 0; i < weights.size(); ++i)
+    velocities.push_back({(i == 0 ? p.velocity : p.earlier[i - 1]).as<float>(), weights[i]});
+  INTAGLIO_TRY(fill_zero(context, p.estimate.data(), p.estimate.size()));
+  return euler_step(
+      context,
+      {.x = p.estimate.as<float>(), .count = values_, .passes = velocities, .delta = -1.0f});
+}
+
+// What a pass that has a weight does at `step`, but for its forward pass.
+Expected<Sampler::Work> Sampler::begin_pass(const Context& context, size_t pass, int64_t step) {
+  const SamplerInputs& in = state_->inputs;
+  PassState& p = state_->passes[pass];
+  const PassWork work =
+      in.mask == nullptr ? PassWork::kCompute : in.mask->passes[pass][static_cast<size_t>(step)];
+  if (work != PassWork::kCompute && p.computed.empty())
+    return make_error(ErrorCode::kInvalidArgument,
+                      "sampler: pass {} is not computed before step {}", pass + 1, step + 1);
+  if (work == PassWork::kPredict) {
+    INTAGLIO_TRY(predict(context, pass, step));
+    return kNothing;
+  }
+  INTAGLIO_TRY(in.passes[pass].transformer->select_step(context, p.session, step));
+  if (work == PassWork::kReuse) return kFirstBlocks;
+  INTAGLIO_TRY(keep_velocity(context, p, step));
+  return p.residual.data() == nullptr ? kForward : kForwardAndKeep;
 }
 
 Status Sampler::set_latents(const Context& context, std::span<const float> latents) {
@@ -119,17 +217,20 @@ Status Sampler::step(const Context& context, int64_t step, const SamplingStep& s
   if (settings.weights.size() != s.inputs.passes.size())
     return make_error(ErrorCode::kInvalidArgument, "sampler: {} weights for {} passes",
                       settings.weights.size(), s.inputs.passes.size());
-  uint32_t running = 0;
+  uint32_t works = 0;
   ran_.clear();
   std::vector<WeightedVelocity> velocities;
   for (size_t i = 0; i < settings.weights.size(); ++i) {
     if (settings.weights[i] == 0.0f) continue;
-    running |= uint32_t{1} << i;
+    INTAGLIO_ASSIGN(const Work work, begin_pass(context, i, step));
+    works |= uint32_t{work} << (kWorkBits * i);
     ran_.push_back(i);
-    velocities.push_back({s.velocities[i].as<float>(), settings.weights[i]});
-    INTAGLIO_TRY(s.inputs.passes[i].transformer->select_step(context, s.sessions[i], step));
+    const bool computed = work == kForward || work == kForwardAndKeep;
+    const PassState& pass = s.passes[i];
+    velocities.push_back(
+        {(computed ? pass.velocity : pass.estimate).as<float>(), settings.weights[i]});
   }
-  INTAGLIO_TRY(recording_of(context, running).run(context));
+  if (works != 0) INTAGLIO_TRY(recording_of(context, works).run(context));
   const bool limited = s.inputs.velocity_limit > 0.0f && velocities.size() > 1;
   if (limited)
     INTAGLIO_TRY(limit_velocity_norm(context, {.passes = velocities,

@@ -1,5 +1,6 @@
 // The sampling loop of one picture on a device: the passes of a step, their weighted sum, Euler
-// steps. On a GPU the passes of a step are recorded once and replayed.
+// steps. On a GPU the passes of a step are recorded once and replayed; a mask takes one recording
+// for each combination of what its passes do.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "core/side_stream.h"
 #include "core/status.h"
 #include "models/model.h"
+#include "models/step_mask.h"
 
 namespace intaglio {
 
@@ -25,8 +27,9 @@ struct SamplerPass {
 struct SamplerInputs {
   std::vector<SamplerPass> passes;  // at most kMaxPasses
   int64_t grid_h = 0, grid_w = 0;
-  std::span<const float> times;  // model time of every step
-  float velocity_limit = 0.0f;   // of Sampling
+  std::span<const float> times;    // model time of every step
+  float velocity_limit = 0.0f;     // of Sampling
+  const StepMask* mask = nullptr;  // nullptr: every pass is computed; outlives the picture
   // Bytes of context.scratch, beside what a pass takes, in which the second of two passes runs at
   // the same time as the first, on a stream of its own. 0, and on a CPU: one after the other.
   // Layers that stream share their slots, so 0 then too.
@@ -44,50 +47,74 @@ class Sampler {
 
   // Of a pass of the picture at work: Transformer::text_rows.
   Expected<std::vector<float>> text_rows(const Context& context, size_t pass) const {
-    return state_->inputs.passes[pass].transformer->text_rows(context, state_->sessions[pass]);
+    return state_->inputs.passes[pass].transformer->text_rows(context,
+                                                              state_->passes[pass].session);
   }
 
   // Host memory, [image_tokens, channels].
   Status set_latents(const Context& context, std::span<const float> latents);
   Status get_latents(const Context& context, std::span<float> latents) const;
 
-  // Latents of step + 1 from those of `step`; passes of weight 0 are not run. On a GPU the work is
-  // only given to it.
+  // Latents of step + 1 from those of `step`; passes of weight 0 are not run, nor are those that the
+  // mask predicts. Steps follow one another. On a GPU the work is only given to it.
   Status step(const Context& context, int64_t step, const SamplingStep& settings);
   // Waits for the step and says what of it holds an Inf or a NaN: bit i for the velocity of pass i,
   // kLatentsNotFinite; 0 where all is well.
   Expected<uint32_t> finish_step(const Context& context) const;
 
  private:
+  // A pass of the picture at work.
+  struct PassState {
+    TransformerSession session;
+    AlignedBuffer velocity;  // F32 [image_tokens, channels], the last computed one
+    // With a mask: computed before that one, the newest first; what takes the place of a computed
+    // one; BlockCache::residual.
+    std::vector<AlignedBuffer> earlier;
+    AlignedBuffer estimate, residual;
+    std::vector<int64_t> computed;  // steps of `velocity` and `earlier`
+  };
   // What the passes read and write, at a place of its own: recordings refer to it.
   struct State {
     SamplerInputs inputs;
-    std::vector<TransformerSession> sessions;  // of each pass
-    std::vector<AlignedBuffer> velocities;     // of each pass, F32 [image_tokens, channels]
-    AlignedBuffer x;                           // F32 [image_tokens, channels]
-    AlignedBuffer not_finite;                  // a word, EulerStep::not_finite of the step at work
-    AlignedBuffer factor;                      // F32, of the velocity, if it is limited
+    int64_t first_blocks = 0;  // of the mask
+    std::vector<PassState> passes;
+    AlignedBuffer x;           // F32 [image_tokens, channels]
+    AlignedBuffer not_finite;  // a word, EulerStep::not_finite of the step at work
+    AlignedBuffer factor;      // F32, of the velocity, if it is limited
     std::unique_ptr<SideStream> side;
   };
   // Where a recording found what it refers to.
   struct Places {
     std::vector<std::pair<const Transformer*, uint64_t>> passes;  // TransformerSession::placement()
-    const void* scratch = nullptr;
-    const void* x = nullptr;
+    std::vector<const void*> buffers;
     size_t beside_bytes = 0;
+    int64_t first_blocks = 0;
     bool operator==(const Places&) const = default;
   };
+  // What a recorded pass does, a number of two bits for each.
+  enum Work : uint32_t { kNothing, kForward, kForwardAndKeep, kFirstBlocks };
+  static constexpr uint32_t kWorkBits = 2;
+  static Work work_of(uint32_t works, size_t pass) {
+    return static_cast<Work>(works >> (kWorkBits * pass) & 3U);
+  }
+
   Status hold_latents(const Context& context, const SamplerInputs& inputs);
-  Recording& recording_of(const Context& context, uint32_t passes);
-  static Status run_passes(const Context& context, State& state, uint32_t passes);
-  static Status run_beside(const Context& context, State& state);
-  static Status run_pass(const Context& context, State& state, size_t pass);
+  Status hold_estimates(const Context& context, const SamplerInputs& inputs, size_t pass);
+  Places places_of(const Context& context) const;
+  Recording& recording_of(const Context& context, uint32_t works);
+  Expected<Work> begin_pass(const Context& context, size_t pass, int64_t step);
+  Status predict(const Context& context, size_t pass, int64_t step) const;
+  static Status keep_velocity(const Context& context, PassState& pass, int64_t step);
+  static Status run_passes(const Context& context, State& state, uint32_t works);
+  static Status run_beside(const Context& context, State& state, uint32_t works);
+  static Status run_pass(const Context& context, State& state, size_t pass, Work work);
 
   std::shared_ptr<State> state_ = std::make_shared<State>();
   int64_t values_ = 0;
-  std::vector<size_t> ran_;  // passes of the step at work
+  std::vector<float> times_;  // of the picture at work
+  std::vector<size_t> ran_;   // passes of the step at work
   Places places_;
-  // By the passes they run, a bit each.
+  // By what they run.
   std::vector<std::pair<uint32_t, std::unique_ptr<Recording>>> recordings_;
 };
 

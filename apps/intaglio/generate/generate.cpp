@@ -105,6 +105,12 @@ ordered_json picture_json(const PictureJob& job, const Picture& picture, double 
   json["seed"] = request.noise ? ordered_json(nullptr) : ordered_json(request.seed);
   json.update(settings_json(request));
   json["schedule"] = schedule_json(job.schedule);
+  if (const std::optional<StepMask>& mask = job.plan->sampling.mask) {
+    json["cache"] = {{"mask", mask->name},
+                     {"passes", pass_work_texts(*mask)},
+                     {"order", mask->order},
+                     {"first_blocks", mask->first_blocks}};
+  }
   if (!job.latents.empty()) json["latents"] = job.latents.string();
   if (!job.features.empty()) json["features"] = job.features.string();
   json["text_tokens"] = picture.text_tokens;
@@ -163,7 +169,8 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
                                      .model_hash = run.hash,
                                      .precision = precision_name(run.plan.precision),
                                      .version = INTAGLIO_VERSION,
-                                     .adapters = adapter_names(run.plan.adapters)});
+                                     .adapters = adapter_names(run.plan.adapters),
+                                     .mask = job.plan->mask_name()});
   INTAGLIO_TRY(write_tensors(job, text, picture));
   INTAGLIO_TRY(write_picture(job, picture.image, text));
   const double total_ms = since_ms(start);
@@ -295,6 +302,7 @@ void add_generate(CLI::App& app, Action& action) {
                    "Width and height in pixels; by default the model's own")
       ->type_name("WxH");
   add_schedule_flags(*command, flags->settings);
+  add_cache_flag(*command, flags->settings.cache);
   add_lora_flag(*command, flags->loras);
   command
       ->add_option("--seed", flags->settings.seed,

@@ -41,7 +41,8 @@ PictureSettings joined(const PictureSettings& flags, const PictureSettings& line
   for (const auto member :
        {&PictureSettings::negative_prompt, &PictureSettings::seed, &PictureSettings::size,
         &PictureSettings::output, &PictureSettings::preset, &PictureSettings::steps,
-        &PictureSettings::mu, &PictureSettings::std, &PictureSettings::guidance}) {
+        &PictureSettings::mu, &PictureSettings::std, &PictureSettings::guidance,
+        &PictureSettings::cache}) {
     if (line.*member) settings.*member = line.*member;
   }
   return settings;
@@ -122,6 +123,10 @@ PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const M
   }
   PictureJob job;
   job.request = std::move(chosen.request);
+  if (settings.cache) {
+    if (const Status taken = take_cache(*settings.cache, job.request); !taken)
+      errors.push_back(taken.error());
+  }
   job.schedule = std::move(chosen.schedule);
   return job;
 }

@@ -1,5 +1,7 @@
 #include "inspect/inspect_settings.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -74,6 +76,11 @@ std::optional<PartReport> schedules_report(const ModelPaths& paths, const JsonCo
     presets[preset.name] = schedule.describe();
   }
   report.facts["presets"] = std::move(presets);
+  ordered_json masks = ordered_json::object();
+  for (const StepMask& mask : info->masks)
+    masks[fmt::format("{} ({} steps)", mask.name, mask.steps())] =
+        fmt::format("latents' error {:.4f}", mask.error);
+  if (!masks.empty()) report.facts["step_masks"] = std::move(masks);
   return report;
 }
 

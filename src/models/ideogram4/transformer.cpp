@@ -244,9 +244,11 @@ Status Transformer::embed_times(const Context& context, std::span<const float> t
 }
 
 Status Transformer::forward(const Context& context, const TransformerSession& session,
-                            const float* latents, float* velocity, Profile* profile) const {
+                            const float* latents, float* velocity, Profile* profile,
+                            const BlockCache& cache) const {
   const Arena::Scope scope(*context.scratch);
-  StreamPass stream = layer_pass(context);
+  const size_t count = cache.last_of(layers_.size());
+  StreamPass stream = layer_pass(context, count);
   INTAGLIO_TRY(stream.begin());
   const int64_t d = config_.width();
   const int64_t image_tokens = session.image_tokens();
@@ -268,13 +270,14 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   INTAGLIO_TRY(begin_gated_blocks(context, sizes, layers_.front().block,
                                   session.block_modulation(0), b, profile));
   Pace pace(context);
-  for (size_t i = 0; i < layers_.size(); ++i) {
+  for (size_t i = 0; i < count; ++i) {
     INTAGLIO_TRY(pace.next());
+    INTAGLIO_TRY(cache.before_block(context, i, h_image, image_tokens * d));
     if (streams(i)) {
       const ProfileScope part(context, profile, ProfilePart::kOther, "wait for weights");
       INTAGLIO_TRY(stream.acquire());
     }
-    const bool is_last = i + 1 == layers_.size();
+    const bool is_last = i + 1 == count;
     const auto block = static_cast<int64_t>(i);
     INTAGLIO_TRY(run_gated_block(
         context, sizes, layers_[i].block,
@@ -287,6 +290,7 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
     if (streams(i)) INTAGLIO_TRY(stream.release());
   }
   INTAGLIO_TRY(stream.end());
+  INTAGLIO_TRY(cache.finish(context, h_image, image_tokens * d));
 
   const Activation last = final_linear_.input_at(b.input, image_tokens, b.scale_row);
   const NormDesc last_desc = norm_into(NormKind::kLayer, kFinalNormEps, last);

@@ -27,7 +27,8 @@ class Transformer final : public intaglio::Transformer {
   std::span<const ModuleAlias> aliases() const override;
   size_t scratch_bytes(const Context& context, const PassSize& size, int64_t steps) const override;
   Status forward(const Context& context, const TransformerSession& session, const float* latents,
-                 float* velocity, Profile* profile = nullptr) const override;
+                 float* velocity, Profile* profile = nullptr,
+                 const BlockCache& cache = {}) const override;
 
  private:
   struct Layer {

@@ -91,7 +91,7 @@ Status Transformer::walk(ModuleVisitor& v) {
 
 std::vector<intaglio::Transformer::LayerStack> Transformer::layer_stacks() const {
   return {{"layers.", config_.layers, "n_layers"},
-          {"noise_refiner.", config_.refiners, "n_refiner_layers"},
+          {"noise_refiner.", config_.refiners, "n_refiner_layers", true, false},
           {"context_refiner.", config_.refiners, "n_refiner_layers", false}};
 }
 
@@ -277,15 +277,17 @@ Status Transformer::embed_image(const Context& context, const TransformerSession
 // Layers [first, last) over the rows of `b`.
 Status Transformer::run_layers(const Context& context, const TransformerSession& session,
                                size_t first, size_t last, StreamPass& stream, BlockBuffers& b,
-                               Profile* profile) const {
+                               Profile* profile, const BlockCache& cache) const {
   const auto modulation = [&](size_t i) {
     return session.block_modulation(static_cast<int64_t>(i));
   };
   INTAGLIO_TRY(
       begin_gated_blocks(context, sizes_, layers_[first].block, modulation(first), b, profile));
+  const int64_t image_values = session.rows().image * config_.width;
   Pace pace(context);
   for (size_t i = first; i < last; ++i) {
     INTAGLIO_TRY(pace.next());
+    INTAGLIO_TRY(cache.before_block(context, i, b.h, image_values));
     if (streams(i)) {
       const ProfileScope part(context, profile, ProfilePart::kOther, "wait for weights");
       INTAGLIO_TRY(stream.acquire());
@@ -304,22 +306,27 @@ Status Transformer::run_layers(const Context& context, const TransformerSession&
 }
 
 Status Transformer::forward(const Context& context, const TransformerSession& session,
-                            const float* latents, float* velocity, Profile* profile) const {
+                            const float* latents, float* velocity, Profile* profile,
+                            const BlockCache& cache) const {
   const Arena::Scope scope(*context.scratch);
-  StreamPass stream = layer_pass(context);
+  const auto refiners = static_cast<size_t>(config_.refiners);
+  BlockCache of_layers = cache;  // counts the refiners too
+  of_layers.first += refiners;
+  const size_t count = of_layers.last_of(layers_.size());
+  StreamPass stream = layer_pass(context, count);
   INTAGLIO_TRY(stream.begin());
   const int64_t d = config_.width;
   const SequenceRows& rows = session.rows();
   INTAGLIO_ASSIGN(BlockBuffers b, take_block_buffers(*context.scratch, buffer_sizes(rows.all())));
-  const auto refiners = static_cast<size_t>(config_.refiners);
   BlockBuffers image = b;
   image.tokens = rows.image;
   INTAGLIO_TRY(embed_image(context, session, latents, image, profile));
   INTAGLIO_TRY(run_layers(context, session, 0, refiners, stream, image, profile));
   INTAGLIO_TRY(copy_inside(context, b.h + rows.image * d, session.text(),
                            static_cast<size_t>(rows.text * d) * sizeof(float)));
-  INTAGLIO_TRY(run_layers(context, session, refiners, layers_.size(), stream, b, profile));
+  INTAGLIO_TRY(run_layers(context, session, refiners, count, stream, b, profile, of_layers));
   INTAGLIO_TRY(stream.end());
+  INTAGLIO_TRY(of_layers.finish(context, b.h, rows.image * d));
 
   const int64_t tokens = session.image_tokens();
   const Activation last = final_linear_.input_at(b.input, tokens, b.scale_row);

@@ -27,7 +27,8 @@ class Transformer final : public intaglio::Transformer {
   std::span<const ModuleAlias> aliases() const override;
   size_t scratch_bytes(const Context& context, const PassSize& size, int64_t steps) const override;
   Status forward(const Context& context, const TransformerSession& session, const float* latents,
-                 float* velocity, Profile* profile = nullptr) const override;
+                 float* velocity, Profile* profile = nullptr,
+                 const BlockCache& cache = {}) const override;
 
  private:
   // A block of the noise refiner or a layer.
@@ -49,7 +50,8 @@ class Transformer final : public intaglio::Transformer {
   Status embed_image(const Context& context, const TransformerSession& session,
                      const float* latents, BlockBuffers& b, Profile* profile) const;
   Status run_layers(const Context& context, const TransformerSession& session, size_t first,
-                    size_t last, StreamPass& stream, BlockBuffers& b, Profile* profile) const;
+                    size_t last, StreamPass& stream, BlockBuffers& b, Profile* profile,
+                    const BlockCache& cache = {}) const;
   size_t forward_bytes(const Context& context, const PassSize& size) const;
   size_t prepare_bytes(const Context& context, const PassSize& size, int64_t steps) const;
 

@@ -127,29 +127,34 @@ Status Transformer::embed_text(const Context& context, const TextInput& text,
 }
 
 Status Transformer::run_blocks(const Context& context, const TransformerSession& session,
-                               BlockBuffers& b, Profile* profile) const {
-  StreamPass stream = layer_pass(context);
+                               BlockBuffers& b, Profile* profile, const BlockCache& cache) const {
+  const size_t count = cache.last_of(blocks_.size());
+  const int64_t image_values = session.rows().image * width();
+  StreamPass stream = layer_pass(context, count);
   INTAGLIO_TRY(stream.begin());
   const float* const modulation = session.block_modulation(0);
   INTAGLIO_TRY(begin_gated_blocks(context, sizes_, blocks_.front(), modulation, b, profile));
   Pace pace(context);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
+  for (size_t i = 0; i < count; ++i) {
     INTAGLIO_TRY(pace.next());
+    INTAGLIO_TRY(cache.before_block(context, i, b.h, image_values));
     if (streams(i)) INTAGLIO_TRY(stream.acquire());
     INTAGLIO_TRY(run_gated_block(context, sizes_, blocks_[i],
                                  {.attention = attention_desc(context, b.tokens),
                                   .rope = session.rope(),
                                   .modulation = modulation,
-                                  .next = i + 1 == blocks_.size() ? nullptr : &blocks_[i + 1],
+                                  .next = i + 1 == count ? nullptr : &blocks_[i + 1],
                                   .next_modulation = modulation},
                                  b, profile));
     if (streams(i)) INTAGLIO_TRY(stream.release());
   }
-  return stream.end();
+  INTAGLIO_TRY(stream.end());
+  return cache.finish(context, b.h, image_values);
 }
 
 Status Transformer::forward(const Context& context, const TransformerSession& session,
-                            const float* latents, float* velocity, Profile* profile) const {
+                            const float* latents, float* velocity, Profile* profile,
+                            const BlockCache& cache) const {
   const Arena::Scope scope(*context.scratch);
   const int64_t d = width();
   const SequenceRows& rows = session.rows();
@@ -162,7 +167,7 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   }
   INTAGLIO_TRY(copy_inside(context, b.h + rows.image * d, session.text(),
                            static_cast<size_t>(rows.text * d) * sizeof(float)));
-  INTAGLIO_TRY(run_blocks(context, session, b, profile));
+  INTAGLIO_TRY(run_blocks(context, session, b, profile, cache));
   const Activation last = final_.input_at(b.input, rows.image, b.scale_row);
   {
     const ProfileScope part(context, profile, ProfilePart::kNorm);

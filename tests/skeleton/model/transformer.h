@@ -27,7 +27,8 @@ class Transformer final : public intaglio::Transformer {
   int64_t width() const override { return config_.width(); }
   size_t scratch_bytes(const Context& context, const PassSize& size, int64_t steps) const override;
   Status forward(const Context& context, const TransformerSession& session, const float* latents,
-                 float* velocity, Profile* profile = nullptr) const override;
+                 float* velocity, Profile* profile = nullptr,
+                 const BlockCache& cache = {}) const override;
 
  private:
   Status walk(ModuleVisitor& visitor) override;
@@ -42,7 +43,7 @@ class Transformer final : public intaglio::Transformer {
 
   BlockSizes buffer_sizes(int64_t rows) const;
   Status run_blocks(const Context& context, const TransformerSession& session, BlockBuffers& b,
-                    Profile* profile) const;
+                    Profile* profile, const BlockCache& cache) const;
 
   TransformerConfig config_;
   GatedBlockSizes sizes_;
