@@ -1,5 +1,5 @@
 // `intaglio tune`: measures which int8 GEMM kernel is fastest on this GPU for the linears of a
-// model, and keeps the result.
+// model, or which passes its pictures need, and keeps the result.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -24,6 +24,7 @@
 #include "progress.h"
 #include "run_files.h"
 #include "shape_file.h"
+#include "tune/tune_masks.h"
 #include "tune/tune_tables.h"
 
 namespace intaglio::cli {
@@ -35,10 +36,12 @@ constexpr int64_t kPixelsPerToken = 16;
 constexpr int64_t kMaxTextTokens = 1 << 16;
 
 struct TuneFlags {
-  std::string model, shapes, device = "cuda:0", card, export_file, import_file;
-  std::string size = "1024x1024", text_tokens = "16-512";
+  std::string model, shapes, card, export_file, import_file;
+  std::optional<std::string> device, size;
+  std::string text_tokens = "16-512";
   int rounds = 9, candidates = 12;
   bool list = false, again = false, json = false;
+  MaskFlags masks;
   bool tunes() const { return !model.empty() || !shapes.empty(); }
 };
 
@@ -85,7 +88,7 @@ Expected<std::vector<ListedLinear>> linears_of_model(const std::string& name, To
 
 Expected<std::vector<NamedShape>> shapes_of_model(const TuneFlags& flags) {
   TokenCounts tokens;
-  INTAGLIO_ASSIGN(const PictureSize size, parse_size(flags.size));
+  INTAGLIO_ASSIGN(const PictureSize size, parse_size(flags.size.value_or("1024x1024")));
   INTAGLIO_TRY(check_size(size, kPixelsPerToken));
   tokens.image = size.width / kPixelsPerToken * (size.height / kPixelsPerToken);
   INTAGLIO_TRY(parse_text_tokens(flags.text_tokens, tokens));
@@ -271,14 +274,20 @@ Expected<std::unique_ptr<cuda::TuningDevice>> open_card(int ordinal) {
 
 // In this order: what is imported need not be tuned, what was tuned is exported and listed.
 Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
+  if (flags.masks.budgets) {
+    INTAGLIO_TRY(tune_masks(flags.masks, flags.model.empty() ? "mini" : flags.model, flags.size,
+                            flags.device, flags.json, out));
+    return true;
+  }
   if (!flags.tunes() && !flags.list && flags.export_file.empty() && flags.import_file.empty()) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "nothing to do: expected --model, --shapes, --list, --export or --import");
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "nothing to do: expected --model, --shapes, --steps-budget, --list, --export or --import");
   }
   INTAGLIO_TRY(
       check_files({.outputs = {{"--export", flags.export_file}},
                    .inputs = {{"--import", flags.import_file}, {"--shapes", flags.shapes}}}));
-  INTAGLIO_ASSIGN(const int ordinal, parse_cuda_device(flags.device));
+  INTAGLIO_ASSIGN(const int ordinal, parse_cuda_device(flags.device.value_or("cuda:0")));
   std::vector<cuda::S8GemmShape> shapes;
   if (flags.tunes()) {
     INTAGLIO_ASSIGN(shapes, shapes_to_tune(flags));
@@ -317,8 +326,9 @@ Expected<bool> run_tune(const TuneFlags& flags, nlohmann::ordered_json& out) {
 
 void add_tune(CLI::App& app, Action& action) {
   auto flags = std::make_shared<TuneFlags>();
-  CLI::App* command =
-      app.add_subcommand("tune", "Find the fastest int8 kernels of this GPU for a model's sizes");
+  CLI::App* command = app.add_subcommand("tune",
+                                         "Find the fastest int8 kernels of this GPU for a model's "
+                                         "sizes, or the passes that its pictures need");
   command
       ->add_option(
           "--model", flags->model,
@@ -328,17 +338,21 @@ void add_tune(CLI::App& app, Action& action) {
       ->add_option("--shapes", flags->shapes,
                    "Lines of \"[name] m n k [swiglu] [bf16]\" instead of, or with, --model")
       ->type_name("FILE");
-  command->add_option("--size", flags->size, "Picture size to tune --model for")
-      ->type_name("WxH")
-      ->capture_default_str();
+  command
+      ->add_option("--size", flags->size,
+                   "Picture size to tune --model for; by default 1024x1024, for --steps-budget "
+                   "the model's own")
+      ->type_name("WxH");
   command
       ->add_option("--text-tokens", flags->text_tokens,
                    "Prompt lengths to tune --model for; all buckets between")
       ->type_name("FIRST-LAST")
       ->capture_default_str();
-  command->add_option("--device", flags->device, "The GPU")
-      ->type_name("cuda:N")
-      ->capture_default_str();
+  command
+      ->add_option("--device", flags->device,
+                   "The GPU, by default cuda:0; --steps-budget takes auto and cpu, too")
+      ->type_name("cuda:N");
+  add_mask_flags(*command, flags->masks);
   limit(command->add_option("--rounds", flags->rounds, "Timed rounds of a shape"), 1, 1000)
       ->capture_default_str();
   limit(command->add_option("--candidates", flags->candidates,
@@ -364,7 +378,8 @@ void add_tune(CLI::App& app, Action& action) {
       "Examples:\n"
       "  intaglio tune --model ideogram4\n"
       "  intaglio tune --shapes bench/shapes/flux2.txt --export rtx3090.json\n"
-      "  intaglio tune --import rtx3090.json --list");
+      "  intaglio tune --import rtx3090.json --list\n"
+      "  intaglio tune --model mini --steps-budget 0.5,0.33");
   command->callback([flags, &action] {
     action = [flags] {
       nlohmann::ordered_json out{{"status", "ok"}};
