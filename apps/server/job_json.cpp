@@ -223,6 +223,7 @@ Json request_json(const JobRequest& r) {
           {"preset", optional_json(r.preset)},
           {"steps", optional_json(r.steps)},
           {"guidance", optional_json(r.guidance)},
+          {"cache", optional_json(r.cache)},
           {"seed", optional_json(r.seed)},
           {"count", r.count},
           {"loras", std::move(loras)},
@@ -282,6 +283,7 @@ Accepted<JobRequest> parse_job_request(std::string_view body) {
   reader.text("preset", r.preset);
   reader.whole("steps", 1, kMost, r.steps);
   reader.guidance("guidance", r.guidance);
+  reader.text("cache", r.cache);
   reader.seed("seed", r.seed);
   reader.whole("count", 1, kMost, r.count);
   reader.whole("priority", -kMostPriority, kMostPriority, r.priority);

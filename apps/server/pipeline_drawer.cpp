@@ -24,6 +24,7 @@ Expected<PictureChoices> choices_of(const JobRequest& r) {
                          .width = r.width,
                          .height = r.height,
                          .schedule = {.preset = r.preset, .steps = r.steps},
+                         .cache = r.cache.value_or(""),
                          .seed = r.seed.value_or(0)};
   if (r.guidance) {
     INTAGLIO_ASSIGN(choices.schedule.guidance, parse_guidance("guidance", *r.guidance));
@@ -134,6 +135,10 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
   if (!texts) return invalid("prompt", "prompt: " + texts.error().message);
   const auto sampling = model.sampling(chosen.request);
   if (!sampling) return invalid("steps", sampling.error().message);
+  const auto mask =
+      choose_step_mask(model.info().masks, *sampling, model.transformer(0, {})->cached_blocks(),
+                       chosen.request.cache);
+  if (!mask) return invalid("cache", mask.error().message);
   JobRequest complete = request;
   complete.model = name;
   complete.width = chosen.request.width;
@@ -255,7 +260,8 @@ Expected<DrawnPicture> PipelineDrawer::draw(const JobRequest& request, int64_t i
                                      .model_hash = known.hash,
                                      .precision = precision_name(known.precision),
                                      .version = INTAGLIO_VERSION,
-                                     .adapters = adapter_names(uses_)});
+                                     .adapters = adapter_names(uses_),
+                                     .mask = plan.mask_name()});
   DrawnPicture drawn{
       .width = plan.request.width, .height = plan.request.height, .phase_ms = picture.phase_ms};
   INTAGLIO_ASSIGN(drawn.png, encode_png(picture.image, text));

@@ -104,7 +104,7 @@ void apply_quality(const std::string& quality, const ServedModel& model, JobRequ
 Json own_fields(const Json& body) {
   Json own = Json::object();
   for (const char* name :
-       {"prompt", "model", "seed", "steps", "guidance", "preset", "negative_prompt"}) {
+       {"prompt", "model", "seed", "steps", "guidance", "preset", "cache", "negative_prompt"}) {
     if (const auto found = body.find(name); found != body.end()) own[name] = *found;
   }
   if (const auto n = body.find("n"); n != body.end()) own["count"] = *n;
@@ -134,6 +134,7 @@ Accepted<bool> check_names(const Json& body) {
                                             "steps",
                                             "guidance",
                                             "preset",
+                                            "cache",
                                             "negative_prompt",
                                             "lora"};
   for (const auto& [name, value] : body.items()) {

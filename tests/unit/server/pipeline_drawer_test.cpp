@@ -64,6 +64,8 @@ TEST(PipelineDrawer, MakesEveryChoiceAndNamesWhatIsWrong) {
   EXPECT_THAT(refusal([](JobRequest& r) { r.guidance = "x"; }), HasSubstr("guidance|guidance: "));
   EXPECT_THAT(refusal([](JobRequest& r) { r.guidance = "1,2"; }),
               HasSubstr("guidance|guidance has 2 values for 24 steps"));
+  EXPECT_THAT(refusal([](JobRequest& r) { r.cache = "masks.json"; }),
+              HasSubstr("cache|cache: expected off, a share of the passes"));
   EXPECT_THAT(refusal([](JobRequest& r) { r.negative_prompt = "x"; }),
               HasSubstr("negative_prompt|negative_prompt: mini takes none"));
   EXPECT_THAT(refusal([](JobRequest& r) {
