@@ -55,6 +55,7 @@ Expected<ChosenPicture> chosen_picture(const EvalPlan& plan, const Variant& vari
   if (!wrong.empty())
     return make_error(wrong.front().error.code, "{}: {}", variant.name,
                       wrong.front().error.message);
+  if (variant.cache) INTAGLIO_TRY(take_cache(*variant.cache, chosen.request));
   return chosen;
 }
 
@@ -129,6 +130,7 @@ class Drawing {
                  {"device", device},
                  {"version", INTAGLIO_VERSION},
                  {"file_bytes", file_bytes(*open.model)}};
+    if (variant.cache) about["cache"] = *variant.cache;
     for (int64_t shard = 0; shard < run_.shard.count; ++shard) {
       const auto before = found_.find(record_key("about", variant.name, shard));
       if (before != found_.end() && before->second.value("model_hash", "") != hash)
@@ -165,7 +167,8 @@ class Drawing {
                                          .model_hash = hash,
                                          .precision = variant.precision,
                                          .version = INTAGLIO_VERSION,
-                                         .adapters = adapter_names(open.options.adapters)});
+                                         .adapters = adapter_names(open.options.adapters),
+                                         .mask = plan.mask_name()});
       INTAGLIO_TRY(write_png(run_.folder.picture(variant.name, prompt), picture.image, text));
       INTAGLIO_ASSIGN(Record record, measured(variant, prompt, picture));
       record["peak_bytes"] = plan.peak_bytes();

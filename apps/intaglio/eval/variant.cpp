@@ -61,6 +61,7 @@ const std::vector<Key>& keys() {
       {"keep-bf16", [](Variant& v, std::string text) { v.keep_bf16.push_back(std::move(text)); }},
       {"lora", [](Variant& v, std::string text) { v.loras.push_back(std::move(text)); }},
       {"attention", [](Variant& v, std::string text) { v.attention = std::move(text); }},
+      {"cache", [](Variant& v, std::string text) { v.cache = std::move(text); }},
       {"preset", schedule(&ScheduleFlags::preset)},
       {"steps", schedule(&ScheduleFlags::steps)},
       {"mu", schedule(&ScheduleFlags::mu)},
