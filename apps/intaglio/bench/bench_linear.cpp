@@ -28,6 +28,7 @@ struct LinearFlags {
   int rounds = 7;
   int threads = 0;
   std::string shapes, json, precisions, device = "auto";
+  bool protocol = false;
 };
 
 bool has_card() {
@@ -159,10 +160,16 @@ Expected<bool> run_linear(const LinearFlags& flags) {
   }
   for (const LinearShape& s : shapes) INTAGLIO_TRY(check_shape({s.m, s.n, s.k}, "shape"));
   if (!on_cpu) {
-    return run_on_card(
-        {.ordinal = ordinal, .rounds = flags.rounds, .precisions = precisions, .json = flags.json},
-        shapes);
+    if (flags.protocol) precisions = {"int8-convrot", "bf16"};
+    return run_on_card({.ordinal = ordinal,
+                        .rounds = flags.rounds,
+                        .precisions = precisions,
+                        .json = flags.json,
+                        .protocol = flags.protocol},
+                       shapes);
   }
+  if (flags.protocol)
+    return make_error(ErrorCode::kInvalidArgument, "--protocol: is a GPU's, found --device cpu");
   INTAGLIO_ASSIGN(Context context, host_context(flags.threads));
   context.cancel = &interrupted;
   for (const LinearShape& s : shapes) INTAGLIO_TRY(check_memory_of(context, s, precisions));
@@ -203,7 +210,7 @@ void add_bench_linear(CLI::App& bench, Action& action) {
       ->add_option(
           "--precision", flags->precisions,
           "What to time, of fp32, bf16, int8, int8-dequant (by default the last three); on a "
-          "GPU of int8, bf16, fp8, int8-dequant, nf4, q8_0 (by default all)")
+          "GPU of int8, int8-convrot, bf16, fp8, int8-dequant, nf4, q8_0 (by default all)")
       ->type_name("P[,P...]");
   command
       ->add_option("--device", flags->device, "auto (a GPU if there is one), cpu, cuda or cuda:N")
@@ -211,6 +218,10 @@ void add_bench_linear(CLI::App& bench, Action& action) {
       ->capture_default_str();
   limit(command->add_option("--rounds", flags->rounds, "Timed rounds"), 1, 1000)
       ->capture_default_str();
+  command->add_flag("--protocol", flags->protocol,
+                    "Time the linear of turned rows (ConvRot: rotation, quantization, product, "
+                    "scales) against bf16's product and print the geometric mean over --shapes; "
+                    "on a GPU");
   add_threads_flag(*command, flags->threads);
   command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
       ->type_name("FILE|-");

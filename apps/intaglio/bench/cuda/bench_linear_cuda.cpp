@@ -6,6 +6,7 @@
 #include <fmt/chrono.h>
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 
 #include "bench/bench.h"
@@ -133,6 +134,30 @@ Expected<bool> run_shape(Run& run, const LinearShape& shape, nlohmann::ordered_j
   return linear->wrong.empty();
 }
 
+// How many times as fast as cuBLASLt's bf16 product our whole linear of turned rows is: rotation,
+// quantization, product and scales against the product alone, geometric mean over the shapes that
+// both ran. The protocol of SGLang's ConvRot linears.
+nlohmann::ordered_json protocol_json(const nlohmann::ordered_json& shapes) {
+  double logs = 0.0;
+  int count = 0;
+  for (const nlohmann::ordered_json& shape : shapes) {
+    double ours = 0.0, theirs = 0.0;
+    if (!shape.contains("implementations")) continue;
+    for (const nlohmann::ordered_json& row : shape["implementations"]) {
+      const std::string name = row["name"].get<std::string>();
+      if (!row.contains("median_ms")) continue;
+      const double ms = row["median_ms"].get<double>();
+      if (name == kOurTurnedLinear) ours = ms;
+      if (name == "cublaslt bf16") theirs = ms;
+    }
+    if (ours <= 0.0 || theirs <= 0.0) continue;
+    logs += std::log(theirs / ours);
+    ++count;
+  }
+  if (count == 0) return nullptr;
+  return {{"shapes", count}, {"times_bf16", std::exp(logs / count)}};
+}
+
 nlohmann::ordered_json peaks_json(const Run& run, const MeasuredPeaks& measured) {
   nlohmann::ordered_json json;
   json[run.sheet.data_sheet ? "data_sheet" : "by_clock"] = {{"int8_tops", run.sheet.int8_tops},
@@ -191,15 +216,21 @@ Expected<bool> run_linear_cuda(const CudaLinearFlags& flags,
     correct = correct && good;
     // A run that is cut short leaves what it had.
     if (!flags.json.empty() && (flags.json != "-" || &shape == &shapes.back())) {
-      INTAGLIO_TRY(write_result(flags.json, {{"benchmark", "linear"},
-                                             {"device", fmt::format("cuda:{}", flags.ordinal)},
-                                             {"machine", machine},
-                                             {"peaks", peaks_json(run, measured)},
-                                             {"rounds", flags.rounds},
-                                             {"correct", correct},
-                                             {"samples", run.samples},
-                                             {"shapes", results}}));
+      nlohmann::ordered_json result{
+          {"benchmark", "linear"},  {"device", fmt::format("cuda:{}", flags.ordinal)},
+          {"machine", machine},     {"peaks", peaks_json(run, measured)},
+          {"rounds", flags.rounds}, {"correct", correct},
+          {"samples", run.samples}, {"shapes", results}};
+      if (flags.protocol) result["protocol"] = protocol_json(results);
+      INTAGLIO_TRY(write_result(flags.json, result));
     }
+  }
+  if (flags.protocol) {
+    const nlohmann::ordered_json mean = protocol_json(results);
+    if (mean.is_null())
+      return make_error(ErrorCode::kUnsupported, "--protocol: no shape ran in both precisions");
+    print(run.out, "{} against bf16's product, geometric mean of {} shapes: {:.2f} times as fast\n",
+          kOurTurnedLinear, mean["shapes"].get<int>(), mean["times_bf16"].get<double>());
   }
   return correct;
 }

@@ -13,10 +13,12 @@ struct CudaLinearFlags {
   int rounds = 7;
   std::vector<std::string> precisions;  // of cuda_linear_precisions(), int8 always runs
   std::string json;
+  bool protocol = false;  // whether the geometric mean against bf16 is printed
 };
 
 inline const std::vector<std::string>& cuda_linear_precisions() {
-  static const std::vector<std::string> names{"int8", "bf16", "fp8", "int8-dequant", "nf4", "q8_0"};
+  static const std::vector<std::string> names{"int8",         "int8-convrot", "bf16", "fp8",
+                                              "int8-dequant", "nf4",          "q8_0"};
   return names;
 }
 

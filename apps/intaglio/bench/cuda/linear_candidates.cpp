@@ -49,6 +49,7 @@ class Case final : public CudaLinearCase {
     const auto wanted = [&](const char* name) {
       return std::find(precisions.begin(), precisions.end(), name) != precisions.end();
     };
+    if (wanted("int8-convrot")) INTAGLIO_TRY(add_turned());
     if (wanted("bf16") || wanted("int8-dequant") || wanted("nf4") || wanted("q8_0"))
       INTAGLIO_TRY(make_bf16());
     if (wanted("bf16")) INTAGLIO_TRY(add_bf16());
@@ -123,6 +124,26 @@ class Case final : public CudaLinearCase {
                 .unit = LinearUnit::kInt8,
                 .tolerance = kInt8Tolerance,
                 .extra = extra},
+               true, true);
+  }
+
+  // Our linear of turned rows: what runs for every call of it, from bf16 to bf16.
+  Status add_turned() {
+    const std::string name = kOurTurnedLinear;
+    if (shape_.k % LinearOperands::kTurnedGroup != 0) {
+      skip(name, fmt::format("k is no multiple of {}", LinearOperands::kTurnedGroup));
+      return {};
+    }
+    INTAGLIO_TRY(in_.turn_weights());
+    INTAGLIO_ASSIGN(const cuda::S8GemmChoice choice, choose_s8_gemm(in_.turned, device_));
+    const auto linear = [this, choice]() -> Status {
+      INTAGLIO_TRY(in_.quantize_turned_x());
+      return launch_s8_gemm(in_.turned, choice, device_, workspace_.as<void>(), nullptr);
+    };
+    return add({.timed = {name, linear, {}},
+                .unit = LinearUnit::kInt8,
+                .tolerance = kInt8Tolerance,
+                .extra = {{"kernel", cuda::describe(choice)}}},
                true, true);
   }
 

@@ -28,6 +28,7 @@ struct CudaLinearCandidate {
 
 // What our whole product against int8 operands is called: the yardstick of the table.
 inline constexpr const char* kOurGemm = "gemm int8";
+inline constexpr const char* kOurTurnedLinear = "linear int8 convrot256";
 
 class CudaLinearCase {
  public:

@@ -20,7 +20,8 @@ constexpr int64_t kRowValues = 16;
 constexpr int kPoison = 0xff;
 constexpr int64_t kSampledRows = 8;
 
-Status quantize_rows(const cuda::Matrix& from, const DeviceBuffer& to, const DeviceBuffer& scale) {
+Status quantize_rows(const cuda::Matrix& from, const DeviceBuffer& to, const DeviceBuffer& scale,
+                     int32_t rotation_group = 0) {
   return cuda::int8_quantize_rows({.x = from.data,
                                    .x_type = DType::kBF16,
                                    .ldx = from.ld,
@@ -28,7 +29,8 @@ Status quantize_rows(const cuda::Matrix& from, const DeviceBuffer& to, const Dev
                                    .ldq = from.ld,
                                    .scale = scale.as<float>(),
                                    .rows = static_cast<int32_t>(from.rows),
-                                   .cols = static_cast<int32_t>(from.cols)},
+                                   .cols = static_cast<int32_t>(from.cols),
+                                   .rotation_group = rotation_group},
                                   nullptr);
 }
 
@@ -53,8 +55,9 @@ LinearSizes::LinearSizes(const LinearShape& s) {
 
 int64_t LinearSizes::total() const {
   // fp8 twice: with a scale a row, and with one for all.
-  return x + w + a + b + 2 * (fp8_x + fp8_w) + nf4 + nf4_absmax + q8_0 + dequantized + sums + out +
-         3 * row_scales + 4 * column_scales;
+  // int8 twice too: plain and turned.
+  return x + w + 2 * (a + b) + 2 * (fp8_x + fp8_w) + nf4 + nf4_absmax + q8_0 + dequantized + sums +
+         out + 4 * row_scales + 5 * column_scales;
 }
 
 Status take_poisoned(DeviceBuffer& buffer, int64_t bytes) {
@@ -106,6 +109,24 @@ Status LinearOperands::make(const LinearShape& shape) {
 }
 
 Status LinearOperands::quantize_x() const { return quantize_rows(x_rows, a, a_scale); }
+
+Status LinearOperands::turn_weights() {
+  INTAGLIO_TRY(take_poisoned(turned_a_, static_cast<int64_t>(a.size())));
+  INTAGLIO_TRY(take_poisoned(turned_a_scale_, static_cast<int64_t>(a_scale.size())));
+  INTAGLIO_TRY(take_poisoned(turned_b_, static_cast<int64_t>(b.size())));
+  INTAGLIO_TRY(take_poisoned(turned_b_scale_, static_cast<int64_t>(b_scale.size())));
+  INTAGLIO_TRY(quantize_rows(w_rows, turned_b_, turned_b_scale_, kTurnedGroup));
+  turned = p;
+  turned.a = turned_a_.as<int8_t>();
+  turned.a_scale_row = turned_a_scale_.as<float>();
+  turned.w = turned_b_.as<int8_t>();
+  turned.w_scale_col = turned_b_scale_.as<float>();
+  return quantize_turned_x();
+}
+
+Status LinearOperands::quantize_turned_x() const {
+  return quantize_rows(x_rows, turned_a_, turned_a_scale_, kTurnedGroup);
+}
 
 Expected<unsigned long long> LinearOperands::count_wrong() const {
   INTAGLIO_TRY(device_status(cudaMemset(verdict_.as<void>(), 0, verdict_.size()), "cudaMemset"));

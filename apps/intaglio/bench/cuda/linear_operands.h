@@ -34,6 +34,12 @@ class LinearOperands {
   // x -> a and its scales, as our linear does before its product.
   Status quantize_x() const;
 
+  // The same turned in groups of kTurnedGroup columns (ConvRot), the weights once and for all by
+  // `turn_weights`, into `turned`.
+  static constexpr int32_t kTurnedGroup = 256;
+  Status turn_weights();
+  Status quantize_turned_x() const;
+
   // Outputs of a product in `out` that differ from the reference, all of them compared.
   Expected<unsigned long long> count_wrong() const;
 
@@ -44,9 +50,11 @@ class LinearOperands {
   cuda::Matrix x_rows, w_rows;  // bf16
   float w_sigma = 0;            // deviation of w; that of x is 1
   cuda::S8GemmParams p{};       // the int8 product: scales, bias, bf16 into `out`
+  cuda::S8GemmParams turned{};  // the same of turned rows
   cuda::DeviceBuffer x, w, a, b, a_scale, b_scale, bias, out;
 
  private:
+  cuda::DeviceBuffer turned_a_, turned_a_scale_, turned_b_, turned_b_scale_;
   cuda::DeviceBuffer verdict_, error_sums_;
 };
 
