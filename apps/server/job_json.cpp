@@ -91,7 +91,8 @@ class Reader {
     if (no_width != std::errc() || x == end || *x != 'x')
       return wrong(name, "a string such as \"512x512\"", *value);
     const auto [rest, no_height] = std::from_chars(x + 1, end, h);
-    if (no_height != std::errc() || rest != end || w < 1 || h < 1)
+    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // of width and height, too
+    if (no_height != std::errc() || rest != end || w < 1 || h < 1 || w > kMost || h > kMost)
       return wrong(name, "a string such as \"512x512\"", *value);
     if (width || height)
       return fail(name, "size: expected either it or width and height, found both");

@@ -51,6 +51,8 @@ TEST(JobJson, WhatIsWrongIsNamed) {
            {R"({"prompt":"x","size":"512"})", "size", "\"512x512\""},
            {R"({"prompt":"x","size":"512x512 "})", "size", "\"512x512\""},
            {R"({"prompt":"x","size":"-1x512"})", "size", "\"512x512\""},
+           {R"({"prompt":"x","size":"511111112x512111112111"})", "size", "\"512x512\""},
+           {R"({"prompt":"x","size":"5111111112x512"})", "size", "\"512x512\""},
            {R"({"prompt":"x","size":"8x8","width":8,"height":8})", "size", "found both"},
            {R"({"prompt":"x","seed":-2})", "seed", "seed: expected"},
            {R"({"prompt":"x","seed":1.5})", "seed", "seed: expected"},
