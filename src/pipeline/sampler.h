@@ -55,8 +55,8 @@ class Sampler {
   Status set_latents(const Context& context, std::span<const float> latents);
   Status get_latents(const Context& context, std::span<float> latents) const;
 
-  // Latents of step + 1 from those of `step`; passes of weight 0 are not run, nor are those that the
-  // mask predicts. Steps follow one another. On a GPU the work is only given to it.
+  // Latents of step + 1 from those of `step`; passes of weight 0 are not run, nor are those that
+  // the mask predicts. Steps follow one another. On a GPU the work is only given to it.
   Status step(const Context& context, int64_t step, const SamplingStep& settings);
   // Waits for the step and says what of it holds an Inf or a NaN: bit i for the velocity of pass i,
   // kLatentsNotFinite; 0 where all is well.
