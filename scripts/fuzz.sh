@@ -12,7 +12,7 @@ for source in tests/fuzz/fuzz_*.cpp; do
   [ -x "$build/bin/$target" ] || { echo "fuzz: $target is left out: this build has no server"; continue; }
   mkdir -p "$build/found/$target"
   dictionary=()
-  case "$target" in *json*) dictionary=(-dict=tests/fuzz/json.dict) ;; esac
+  case "$target" in *json* | *masks*) dictionary=(-dict=tests/fuzz/json.dict) ;; esac
   echo "fuzz: $target, $seconds s"
   "$build/bin/$target" -max_total_time="$seconds" -print_final_stats=1 "${dictionary[@]}" "$build/found/$target" "tests/fuzz/corpus/${target#fuzz_}" 2>&1 | tail -12
 done
