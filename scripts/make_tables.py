@@ -403,6 +403,27 @@ def loads_table():
     return Table(["start", "file", "reading it, one thread", "first load", "later ones, median", "times reading", "host memory beside the weights"], rows, key=1)
 
 
+def convrot_protocol_table():
+    """Our linear of turned int8 rows against bf16's product alone: geometric mean over model shapes (`bench linear --protocol`)."""
+    data = read("h200_convrot_protocol")
+    ratios = {}
+    for s in data["runs"][0]["shapes"]:
+        ms = {i["name"]: i.get("median_ms") for i in s["implementations"]}
+        if ms.get("linear int8 convrot256") and ms.get("cublaslt bf16"):
+            ratios.setdefault("4096 rows and more" if s["m"] >= 4096 else "512 rows", []).append(ms["cublaslt bf16"] / ms["linear int8 convrot256"])
+    ratios["all"] = [r for some in ratios.values() for r in some]
+    return Table(["rows", "shapes", "times as fast, geometric mean", "least", "most"],
+                 [[rows, str(len(r)), f"**{math.exp(sum(map(math.log, r)) / len(r)):.2f}x**", f"{min(r):.2f}x", f"{max(r):.2f}x"] for rows, r in ratios.items()], key=1)
+
+
+def quantize_fp8_table():
+    """An FP8 file on a machine of 16 threads."""
+    r = read("h200_host_quantize_fp8")
+    median = sorted(r["quantize_s"])[len(r["quantize_s"]) // 2]
+    return Table(["machine", "source", "convrot", "reading it by `cat`", "writing as much as the result, with fsync", "share"],
+                 [[f"{r['cpu']}, {r['threads']} threads, {r['isa']}", f"FP8, {r['file_mb'] / 1e3:.1f} GB", f"{median:.2f} s", f"{sorted(r['cat_s'])[1]:.2f} s", f"{sorted(r['write_s'])[1]:.2f} s", f"{r['share']:.2f}"]], key=1)
+
+
 def same_picture_table():
     data = read("h100_mini_pictures")["psnr_db"]["cuda_against_cpu"]
     return Table(["precision", "PSNR"], [[precision, f"{decibels:.1f} dB"] for precision, decibels in data.items()])
@@ -543,10 +564,39 @@ def eval_pictures_table():
     rows = []
     for machine, r in mini_evals():
         for c in r["candidates"]:
+            if is_masked(c):
+                continue
             size = f"{c['about']['file_bytes'] / 1e6:.0f} MB"
-            rows.append([machine, f"`{c['name']}`", str(c["pictures"]), size, mean_of(c["speedup"], 2), mean_of(c.get("velocity"), 3), mean_of(c["latents"], 3), mean_of(c["psnr"], 1),
+            rows.append([machine, f"`{c['name']}`", str(c["pictures"]), size, mean_of(c.get("speedup"), 2), mean_of(c.get("velocity"), 3), mean_of(c["latents"], 3), mean_of(c["psnr"], 1),
                          mean_of(c["ssim"], 4), mean_of(c["ms_ssim"], 4)])
     return Table(["on", "variant", "pictures", "files", "times as fast", "velocity error", "latents' error", "PSNR, dB", "SSIM", "MS-SSIM"], rows, key=2)
+
+
+def is_masked(candidate):
+    return "cache" in candidate["about"]
+
+
+def masked_pictures_table():
+    """Step masks of the bundled model, and fewer steps of as many passes."""
+    rows = []
+    for machine, r in mini_evals():
+        steps = {c["about"]["steps"] for c in r["candidates"]}
+        if not any(map(is_masked, r["candidates"])):
+            continue
+        for c in r["candidates"]:
+            if not is_masked(c) and c["about"]["steps"] == max(steps) and c["name"] not in ("bf16", "row"):
+                continue
+            judged = [mean_of(c["judged"][judge]["right_difference"], 1, 100) if judge in c.get("judged", {}) else "" for judge in ("tesseract", "ppocr", "objects")]
+            rows.append([machine, f"`{c['name']}`", str(c["pictures"]), mean_of(c.get("speedup"), 2), mean_of(c["latents"], 3), mean_of(c["psnr"], 1), mean_of(c["ssim"], 4), *judged])
+    return Table(["on", "variant", "pictures", "times as fast as fp32", "latents' error", "PSNR, dB", "SSIM", "words, Tesseract, against fp32, points", "words, PP-OCRv4", "objects"], rows, key=2)
+
+
+def masked_times_table():
+    rows = []
+    for _, r in all_results("*_step_masks"):
+        for one in r["masks"]:
+            rows.append([r["card"], one["mask"], f"{one['share']:.0%}", f"{one['denoise_s']['median']:.2f} s", f"{one['picture_s']['median']:.2f} s"])
+    return Table(["card", "mask", "passes", "steps", "picture"], rows, key=2)
 
 
 def eval_judges_table():
@@ -554,6 +604,8 @@ def eval_judges_table():
     rows = []
     for machine, r in mini_evals():
         for c in [r["source"], *r["candidates"]]:
+            if "judged" not in c or c is not r["source"] and is_masked(c):
+                continue
             cells = []
             for judge in ("tesseract", "ppocr", "objects"):
                 j = c.get("judged", {}).get(judge)
