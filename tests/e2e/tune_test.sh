@@ -83,6 +83,23 @@ echo "junk" >"$(ls "$XDG_CACHE_HOME"/intaglio/tuning/card_a*.json)"
 expect 0 "warning: ignored" --list "${far[@]}"
 expect 0 "moved to" --import a.json "${far[@]}"
 
+# Step masks: found, kept, drawn with.
+tiny=$source/tests/reference/data/tiny
+masks=(--model "$tiny" --steps 6 --size 32x32 --precision fp32 --device cpu --pictures 1 --evaluations 8)
+expect 2 "expected shares of the passes between 0 and 1" "${masks[@]}" --steps-budget 1.5
+expect 2 "expected at least 4 of them" "${masks[@]}" --steps-budget 0.1 --out m.json
+expect 2 "has no folder, expected --out" --model synthetic:ideogram4 --steps-budget 0.5
+expect 0 "share-0.5: 50 % of the passes" "${masks[@]}" --steps-budget 0.5 --out m.json
+expect 0 '"spread_error"' "${masks[@]}" --steps-budget 0.5,0.4 --out m.json --json
+[ "$(grep -c '"name": "share-' m.json)" -eq 2 ]
+check $? "masks of the same name take the place of those before"
+draw=("$intaglio" generate --model "$tiny" --prompt cat --size 32x32 --steps 6 --seed 1 --precision fp32)
+"${draw[@]}" --cache m.json:share-0.5 --output a.png --json >out.txt 2>err.txt && grep -q '"mask": "share-0.5"' out.txt && grep -aq 'Cache: "share-0.5"' a.png
+check $? "a picture by a mask of a file says so"
+"${draw[@]}" --cache m.json:none --output b.png >out.txt 2>err.txt
+[ $? -eq 2 ] && grep -q "m.json has no mask none for 6 steps" err.txt && [ ! -e b.png ]
+check $? "a mask that is not there is refused before work"
+
 check_answers || failures=$((failures + 1))
 echo "$checks checks, $failures failures"
 [ "$failures" -eq 0 ]
