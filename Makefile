@@ -63,7 +63,7 @@ unit: .setup-test
 # device what tests/CMakeLists.txt says.
 sanitize: .setup-test
 	@grep -qs 'CMAKE_CXX_COMPILER:.*clang' $(BUILD)/sanitize/CMakeCache.txt || rm -rf $(BUILD)/sanitize  # an older tree's is of g++
-	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O0 -g1" -DINTAGLIO_SANITIZE=address,undefined -DINTAGLIO_CUDA=OFF
+	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DINTAGLIO_SANITIZE=address,undefined -DINTAGLIO_CUDA=OFF
 	cmake --build $(BUILD)/sanitize -j $(JOBS)
 	ctest --test-dir $(BUILD)/sanitize --output-on-failure -j $(JOBS) -E "^(readme|prompts|pins|cli_models|cli_arguments|cli_gguf|cli_map|cli_quantize|cli_schemas|cli_signals|cli_streams|worker)$$" $(CTEST_FLAGS)
 
