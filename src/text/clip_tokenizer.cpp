@@ -13,6 +13,7 @@
 #include "io/printable.h"
 #include "text/byte_alphabet.h"
 #include "text/fold.h"
+#include "text/framed_text.h"
 #include "text/unicode.h"
 
 namespace intaglio {
@@ -252,20 +253,9 @@ void ClipTokenizer::encode_text(std::string_view text, std::vector<int32_t>& ids
 
 Expected<std::vector<int32_t>> ClipTokenizer::encode(std::string_view text,
                                                      size_t max_tokens) const {
-  if (const std::optional<size_t> at = find_invalid_utf8(text))
-    return make_error(ErrorCode::kInvalidArgument, "the text is not UTF-8 at byte {}", *at);
-  std::vector<int32_t> ids{start_};
-  for (size_t at = 0; at < text.size();) {
-    const AddedTokenFinder::Match match = special_.find(text, at);
-    const size_t end = std::min(match.begin, text.size());
-    encode_text(text.substr(at, end - at), ids);
-    if (match.begin == AddedTokenFinder::kNotFound) break;
-    ids.push_back(static_cast<int32_t>(match.value));
-    at = match.end;
-  }
-  ids.resize(std::min(ids.size(), std::max<size_t>(max_tokens, 2) - 1));
-  ids.push_back(end_);
-  return ids;
+  return encode_framed(
+      special_, {.first = start_, .last = end_}, text, max_tokens,
+      [this](std::string_view piece, std::vector<int32_t>& ids) { encode_text(piece, ids); });
 }
 
 }  // namespace intaglio

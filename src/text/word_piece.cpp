@@ -6,6 +6,7 @@
 #include "core/files.h"
 #include "io/printable.h"
 #include "text/fold.h"
+#include "text/framed_text.h"
 #include "text/unicode.h"
 
 namespace intaglio {
@@ -126,20 +127,9 @@ void WordPiece::encode_text(std::string_view text, std::vector<int32_t>& ids) co
 }
 
 Expected<std::vector<int32_t>> WordPiece::encode(std::string_view text, size_t max_tokens) const {
-  if (const std::optional<size_t> at = find_invalid_utf8(text))
-    return make_error(ErrorCode::kInvalidArgument, "the text is not UTF-8 at byte {}", *at);
-  std::vector<int32_t> ids{first_};
-  for (size_t at = 0; at < text.size();) {
-    const AddedTokenFinder::Match match = special_.find(text, at);
-    const size_t end = std::min(match.begin, text.size());
-    encode_text(text.substr(at, end - at), ids);
-    if (match.begin == AddedTokenFinder::kNotFound) break;
-    ids.push_back(static_cast<int32_t>(match.value));
-    at = match.end;
-  }
-  ids.resize(std::min(ids.size(), std::max<size_t>(max_tokens, 2) - 1));
-  ids.push_back(last_);
-  return ids;
+  return encode_framed(
+      special_, {.first = first_, .last = last_}, text, max_tokens,
+      [this](std::string_view piece, std::vector<int32_t>& ids) { encode_text(piece, ids); });
 }
 
 }  // namespace intaglio

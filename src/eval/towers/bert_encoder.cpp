@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "eval/towers/token_embedding.h"
+
 namespace intaglio::towers {
 namespace {
 
@@ -79,20 +81,12 @@ Expected<BertEncoder::Layer> BertEncoder::read_layer(const TowerWeights& source,
 }
 
 Expected<Matrix> BertEncoder::embedded(TowerMath& math, std::span<const int32_t> ids) const {
-  const auto count = static_cast<int64_t>(ids.size());
-  if (count < 1 || count > max_tokens_)
-    return make_error(ErrorCode::kInvalidArgument, "a text of {} tokens, expected 1 to {}", count,
-                      max_tokens_);
-  Matrix h = Matrix::zeros(count, width_);
-  for (int64_t t = 0; t < count; ++t) {
-    const int64_t id = ids[static_cast<size_t>(t)];
-    if (id < 0 || id >= vocab_)
-      return make_error(ErrorCode::kInvalidArgument, "the token {}, expected 0 to {}", id,
-                        vocab_ - 1);
-    for (int64_t c = 0; c < width_; ++c)
-      h.row(t)[c] = words_[static_cast<size_t>(id * width_ + c)] +
-                    positions_[static_cast<size_t>(t * width_ + c)];
-  }
+  INTAGLIO_ASSIGN(const Matrix h, embed_tokens({.tokens = words_,
+                                                .positions = positions_,
+                                                .vocab = vocab_,
+                                                .max_tokens = max_tokens_,
+                                                .width = width_},
+                                               ids));
   return math.layer_norm(first_norm_, h);
 }
 

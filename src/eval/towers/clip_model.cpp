@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "eval/towers/picture_config.h"
+#include "eval/towers/token_embedding.h"
 #include "io/printable.h"
 
 namespace intaglio::towers {
@@ -92,22 +93,14 @@ Expected<ClipText> ClipText::read(const TowerWeights& source, const JsonConfig& 
 
 Expected<std::vector<float>> ClipText::embedding(TowerMath& math,
                                                  std::span<const int32_t> ids) const {
-  const auto count = static_cast<int64_t>(ids.size());
-  if (count < 1 || count > max_tokens_)
-    return make_error(ErrorCode::kInvalidArgument, "a text of {} tokens, expected 1 to {}", count,
-                      max_tokens_);
-  Matrix h = Matrix::zeros(count, width_);
-  for (int64_t t = 0; t < count; ++t) {
-    const int64_t id = ids[static_cast<size_t>(t)];
-    if (id < 0 || id >= vocab_)
-      return make_error(ErrorCode::kInvalidArgument, "the token {}, expected 0 to {}", id,
-                        vocab_ - 1);
-    for (int64_t c = 0; c < width_; ++c)
-      h.row(t)[c] = tokens_[static_cast<size_t>(id * width_ + c)] +
-                    positions_[static_cast<size_t>(t * width_ + c)];
-  }
+  INTAGLIO_ASSIGN(Matrix h, embed_tokens({.tokens = tokens_,
+                                          .positions = positions_,
+                                          .vocab = vocab_,
+                                          .max_tokens = max_tokens_,
+                                          .width = width_},
+                                         ids));
   for (const EncoderBlock& block : blocks_) INTAGLIO_TRY(run_block(math, block, style_, h));
-  const float* const last = h.row(count - 1);
+  const float* const last = h.row(h.rows - 1);
   INTAGLIO_ASSIGN(const Matrix normed,
                   math.layer_norm(last_norm_, {1, width_, {last, last + width_}}));
   INTAGLIO_ASSIGN(Matrix projected, math.dense(projection_, normed));
