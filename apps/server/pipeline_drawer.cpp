@@ -136,8 +136,7 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
   const auto sampling = model.sampling(chosen.request);
   if (!sampling) return invalid("steps", sampling.error().message);
   const auto mask =
-      choose_step_mask(model.info().masks, *sampling, model.transformer(0, {})->cached_blocks(),
-                       chosen.request.cache);
+      choose_step_mask(model.info().masks, *sampling, model.cached_blocks(), chosen.request.cache);
   if (!mask) return invalid("cache", mask.error().message);
   JobRequest complete = request;
   complete.model = name;

@@ -108,6 +108,8 @@ class Model {
   virtual int transformers() const = 0;
   virtual std::string_view transformer_name(int) const { return "transformer"; }
   virtual std::unique_ptr<Transformer> transformer(int which, TransformerOptions options) const = 0;
+  // Transformer::cached_blocks of the first one, which costs of step masks are counted by.
+  int64_t cached_blocks() const { return transformer(0, {})->cached_blocks(); }
   // The same of a config of its own, for `verify` and `inspect`.
   virtual Expected<std::unique_ptr<Transformer>> transformer_of(
       int which, const JsonConfig& config, TransformerOptions options) const = 0;

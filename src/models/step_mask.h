@@ -29,7 +29,7 @@ enum class PassWork : uint8_t {
 struct StepMask {
   static constexpr int64_t kMaxOrder = 2;
 
-  std::string name;
+  std::string name = {};
   int64_t first_blocks = 1;  // that kReuse computes
   int64_t order = 1;         // of kPredict's polynomial, as far as there are computed velocities
   std::vector<std::vector<PassWork>> passes;  // by pass, one a step

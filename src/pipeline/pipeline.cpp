@@ -217,8 +217,7 @@ Expected<std::optional<StepMask>> Pipeline::Impl::mask_of(const PictureRequest& 
     INTAGLIO_TRY(check_step_mask(*request.mask, sampling));
     return request.mask;
   }
-  return choose_step_mask(info().masks, sampling, model->transformer(0, {})->cached_blocks(),
-                          request.cache);
+  return choose_step_mask(info().masks, sampling, model->cached_blocks(), request.cache);
 }
 
 std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_rows(

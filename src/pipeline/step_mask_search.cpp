@@ -36,6 +36,10 @@ class Search {
 
  private:
   Status check_budget() const {
+    if (options_.first_blocks >= blocks_)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "the first {} blocks of a reused pass: a pass has {}, expected fewer",
+                        options_.first_blocks, blocks_);
     size_t least = 0;
     for (const std::vector<size_t>& steps : steps_) least += std::min<size_t>(2, steps.size());
     if (options_.budget < 1.0 && computed_passes() >= least) return {};
@@ -54,7 +58,7 @@ class Search {
     for (const double share : {1.0, 0.8, 1.25})
       for (const double dense : {0.5, 0.3, 0.7, 0.0})
         for (const int64_t order : {int64_t{1}, int64_t{0}, int64_t{2}}) {
-          if (evaluated_ >= options_.evaluations / 2) return {};
+          if (best_ && evaluated_ >= options_.evaluations / 2) return {};
           StepMask mask{.first_blocks = options_.first_blocks, .order = order, .passes = {}};
           // Of the first pass, against an equal share; the others take what is left.
           size_t left = computed_passes(), steps_left = all_;

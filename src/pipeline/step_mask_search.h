@@ -52,9 +52,9 @@ struct FoundMask {
   int64_t evaluations = 0;  // that it is the best of
   bool cancelled = false;   // before all were done
 };
-// `judge` has begun; `blocks`: of a pass (Transformer::cached_blocks). What was found before a
+// `judge` has begun; `blocks`: of a pass (Model::cached_blocks). What was found before a
 // cancellation is returned; kCancelled where that is nothing. kInvalidArgument for a budget that
-// does not compute two steps of each pass.
+// does not compute two steps of each pass, and for as many first blocks as a pass has.
 Expected<FoundMask> search_step_mask(MaskJudge& judge, int64_t blocks, const MaskSearch& search);
 
 }  // namespace intaglio

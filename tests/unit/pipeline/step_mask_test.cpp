@@ -164,6 +164,10 @@ TEST_F(StepMaskPictures, TheSearchStaysWithinItsBudgetAndBeatsTheRule) {
   EXPECT_LT(found.error, judge.error(spread_step_mask(judge.sampling(), 0.5)).value());
   // The same again.
   EXPECT_EQ(search_step_mask(judge, 2, search).value().mask, found);
+  // One mask is found by one evaluation.
+  EXPECT_EQ(search_step_mask(judge, 2, {.evaluations = 1}).value().evaluations, 1);
+  EXPECT_THAT(search_step_mask(judge, 2, {.first_blocks = 2}).error().message,
+              HasSubstr("the first 2 blocks of a reused pass: a pass has 2"));
   EXPECT_THAT(search_step_mask(judge, 2, {.budget = 0.1}).error().message,
               HasSubstr("expected at least 4 of them"));
 }
