@@ -17,7 +17,7 @@ class ClipReference : public testing::TestWithParam<const char*> {};
 
 TEST_P(ClipReference, token_ids_are_the_published_ones) {
   const test::TowerReference reference(GetParam());
-  const nlohmann::json notes = reference.notes();
+  const nlohmann::json& notes = reference.notes();
   const auto tokenizer = ClipTokenizer::open(reference.folder());
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
   for (size_t i = 0; i < notes["prompts"].size(); ++i)
@@ -28,7 +28,7 @@ TEST_P(ClipReference, token_ids_are_the_published_ones) {
 
 TEST_P(ClipReference, towers_equal_the_published_ones) {
   const test::TowerReference reference(GetParam());
-  const nlohmann::json notes = reference.notes();
+  const nlohmann::json& notes = reference.notes();
   for (const CpuFeatures& cpu : test::tested_cpus()) {
     ClipModel model = open(reference, {.threads = 2, .cpu = cpu});
     const int64_t side = model.rule().crop;

@@ -15,7 +15,7 @@ ImageReward open(const test::TowerReference& reference, const Context& context) 
 
 TEST(ImageReward, token_ids_are_the_published_ones) {
   const test::TowerReference reference("image_reward");
-  const nlohmann::json notes = reference.notes();
+  const nlohmann::json& notes = reference.notes();
   const ImageReward model = open(reference, test::host_context());
   for (size_t i = 0; i < notes["prompts"].size(); ++i)
     EXPECT_EQ(model.tokenizer()
@@ -27,7 +27,7 @@ TEST(ImageReward, token_ids_are_the_published_ones) {
 
 TEST(ImageReward, towers_and_rewards_equal_the_published_ones) {
   const test::TowerReference reference("image_reward");
-  const nlohmann::json notes = reference.notes();
+  const nlohmann::json& notes = reference.notes();
   for (const CpuFeatures& cpu : test::tested_cpus()) {
     ImageReward model = open(reference, {.threads = 2, .cpu = cpu});
     std::vector<Matrix> states;

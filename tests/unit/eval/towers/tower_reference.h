@@ -28,6 +28,8 @@ class TowerReference {
     auto file = SafetensorsFile::open(folder_ / "expected.safetensors");
     if (!file) throw std::runtime_error(file.error().message);
     file_ = *file;
+    const std::filesystem::path notes = folder_ / "expected.json";  // LPIPS needs none
+    if (std::filesystem::exists(notes)) notes_ = nlohmann::json::parse(read_file(notes).value());
   }
 
   const std::filesystem::path& folder() const { return folder_; }
@@ -47,13 +49,13 @@ class TowerReference {
   towers::Pixels pixels(const std::string& name, int64_t side) const {
     return {side, side, floats(name)};
   }
-  nlohmann::json notes() const {
-    return nlohmann::json::parse(read_file(folder_ / "expected.json").value());
-  }
+  // Not a copy: a loop may walk a part of it.
+  const nlohmann::json& notes() const { return notes_; }
 
  private:
   std::filesystem::path folder_;
   std::shared_ptr<const SafetensorsFile> file_;
+  nlohmann::json notes_;
 };
 
 // The largest difference, of the larger of 1 and the largest expected value.
