@@ -48,4 +48,13 @@ ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choic
   return chosen;
 }
 
+Expected<std::optional<StepMask>> choose_mask(const Model& model, const PictureRequest& request,
+                                              const Sampling& sampling) {
+  if (request.mask) {
+    INTAGLIO_TRY(check_step_mask(*request.mask, sampling));
+    return request.mask;
+  }
+  return choose_step_mask(model.info().masks, sampling, model.cached_blocks(), request.cache);
+}
+
 }  // namespace intaglio

@@ -36,4 +36,9 @@ struct WrongSetting {
 ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choices,
                              std::vector<WrongSetting>& wrong);
 
+// The step mask of a picture of `model` whose passes are `sampling`'s: the request's own, else what
+// its `cache` asks for; nullopt: every pass is computed. kInvalidArgument, starting with "cache".
+Expected<std::optional<StepMask>> choose_mask(const Model& model, const PictureRequest& request,
+                                              const Sampling& sampling);
+
 }  // namespace intaglio

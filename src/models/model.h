@@ -40,7 +40,7 @@ struct PictureRequest {
   double cfg_normalization = 0.0, cfg_truncation = 1.0;
   std::optional<int64_t> max_sequence_length;  // text tokens a prompt is cut to, of models that cut
   // Which passes are computed: a mask, else what choose_step_mask makes of `cache`.
-  std::optional<StepMask> mask;
+  std::optional<StepMask> mask = {};
   std::string cache = {};
   uint64_t seed = 0;
   std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
@@ -108,8 +108,12 @@ class Model {
   virtual int transformers() const = 0;
   virtual std::string_view transformer_name(int) const { return "transformer"; }
   virtual std::unique_ptr<Transformer> transformer(int which, TransformerOptions options) const = 0;
-  // Transformer::cached_blocks of the first one, which costs of step masks are counted by.
-  int64_t cached_blocks() const { return transformer(0, {})->cached_blocks(); }
+  // Transformer::cached_blocks of each, which costs of step masks are counted by.
+  std::vector<int64_t> cached_blocks() const {
+    std::vector<int64_t> blocks;
+    for (int i = 0; i < transformers(); ++i) blocks.push_back(transformer(i, {})->cached_blocks());
+    return blocks;
+  }
   // The same of a config of its own, for `verify` and `inspect`.
   virtual Expected<std::unique_ptr<Transformer>> transformer_of(
       int which, const JsonConfig& config, TransformerOptions options) const = 0;

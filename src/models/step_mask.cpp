@@ -44,6 +44,17 @@ Expected<StepMask> read_step_mask(const nlohmann::json& json, const std::string&
   return mask;
 }
 
+// Passes computed, by pass.
+std::vector<double> passes_by(const StepMask* mask, const Sampling& sampling,
+                              std::span<const int64_t> blocks) {
+  std::vector<double> passes;
+  for (const PassCounts& counts : pass_counts(sampling, mask)) {
+    const auto transformer = static_cast<size_t>(sampling.passes[passes.size()].transformer);
+    passes.push_back(counts.passes(mask == nullptr ? 1 : mask->first_blocks, blocks[transformer]));
+  }
+  return passes;
+}
+
 }  // namespace
 
 std::vector<size_t> active_steps(const Sampling& sampling, size_t pass) {
@@ -63,17 +74,39 @@ bool StepMask::uses(PassWork work) const {
   return false;
 }
 
-double StepMask::cost(const Sampling& sampling, int64_t blocks) const {
-  const double reused = static_cast<double>(first_blocks) / static_cast<double>(blocks);
-  double cost = 0.0, all = 0.0;
-  for (size_t pass = 0; pass < passes.size(); ++pass) {
+double PassCounts::passes(int64_t first_blocks, int64_t blocks) const {
+  const double reused_cost =
+      std::min(1.0, static_cast<double>(first_blocks) / static_cast<double>(blocks));
+  return static_cast<double>(computed) + reused_cost * static_cast<double>(reused);
+}
+
+std::vector<PassCounts> pass_counts(const Sampling& sampling, const StepMask* mask) {
+  std::vector<PassCounts> counts(sampling.passes.size());
+  for (size_t pass = 0; pass < counts.size(); ++pass) {
     for (const size_t step : active_steps(sampling, pass)) {
-      const PassWork work = passes[pass][step];
-      all += 1.0;
-      cost += work == PassWork::kCompute ? 1.0 : work == PassWork::kReuse ? reused : 0.0;
+      const PassWork work = mask == nullptr ? PassWork::kCompute : mask->passes[pass][step];
+      ++(work == PassWork::kCompute ? counts[pass].computed
+         : work == PassWork::kReuse ? counts[pass].reused
+                                    : counts[pass].predicted);
     }
   }
+  return counts;
+}
+
+std::vector<double> computed_passes(const Sampling& sampling, std::span<const int64_t> blocks) {
+  return passes_by(sampling.mask ? &*sampling.mask : nullptr, sampling, blocks);
+}
+
+double StepMask::cost(const Sampling& sampling, std::span<const int64_t> blocks) const {
+  double cost = 0.0, all = 0.0;
+  for (const double passes : passes_by(this, sampling, blocks)) cost += passes;
+  for (const PassCounts& counts : pass_counts(sampling, this))
+    all += static_cast<double>(counts.all());
   return all > 0.0 ? cost / all : 1.0;
+}
+
+double computed_share(const Sampling& sampling, std::span<const int64_t> blocks) {
+  return sampling.mask ? sampling.mask->cost(sampling, blocks) : 1.0;
 }
 
 Expected<std::vector<PassWork>> parse_pass_work(std::string_view text) {
@@ -154,7 +187,8 @@ StepMask spread_step_mask(const Sampling& sampling, double budget, int64_t order
 }
 
 Expected<std::optional<StepMask>> choose_step_mask(std::span<const StepMask> masks,
-                                                   const Sampling& sampling, int64_t blocks,
+                                                   const Sampling& sampling,
+                                                   std::span<const int64_t> blocks,
                                                    std::string_view cache) {
   constexpr double kClose = 0.1;
   if (cache.empty() || cache == "off") return std::nullopt;

@@ -41,8 +41,8 @@ struct StepMask {
   bool uses(size_t pass, PassWork work) const;
   bool uses(PassWork work) const;
   // Passes computed, of those that have a weight in `sampling`; kReuse counts as first_blocks of
-  // `blocks`.
-  double cost(const Sampling& sampling, int64_t blocks) const;
+  // those that `blocks` says of the pass's transformer (Model::cached_blocks).
+  double cost(const Sampling& sampling, std::span<const int64_t> blocks) const;
   bool operator==(const StepMask&) const = default;
 };
 
@@ -53,6 +53,21 @@ std::vector<std::string> pass_work_texts(const StepMask& mask);
 
 // Steps in which a pass has a weight.
 std::vector<size_t> active_steps(const Sampling& sampling, size_t pass);
+
+// What becomes of a pass in the steps in which it has a weight.
+struct PassCounts {
+  int64_t computed = 0, reused = 0, predicted = 0;
+
+  int64_t all() const { return computed + reused + predicted; }
+  // In passes of `blocks` blocks, of which a reused one computes `first_blocks`.
+  double passes(int64_t first_blocks, int64_t blocks) const;
+};
+// Of each pass of a picture; `mask` may be null: all are computed.
+std::vector<PassCounts> pass_counts(const Sampling& sampling, const StepMask* mask);
+// In passes, by pass, as the sampling's own mask has it; `blocks` as StepMask::cost takes them.
+std::vector<double> computed_passes(const Sampling& sampling, std::span<const int64_t> blocks);
+// The cost of the sampling's own mask; 1 without one.
+double computed_share(const Sampling& sampling, std::span<const int64_t> blocks);
 
 // kInvalidArgument unless the mask is of so many steps and passes, and every pass is computed
 // before it is reused or predicted.
@@ -71,7 +86,8 @@ StepMask spread_step_mask(const Sampling& sampling, double budget, int64_t order
 // picture of this sampling. A budget: the mask of so many steps that costs the most of those within
 // it and not a tenth less, else a spread one. kInvalidArgument starting with "cache".
 Expected<std::optional<StepMask>> choose_step_mask(std::span<const StepMask> masks,
-                                                   const Sampling& sampling, int64_t blocks,
+                                                   const Sampling& sampling,
+                                                   std::span<const int64_t> blocks,
                                                    std::string_view cache);
 
 // `step_masks.json` beside a model: {"masks": [{"name", "steps", "passes": ["XX.X", ...],

@@ -13,6 +13,7 @@
 #include "core/memory_info.h"
 #include "core/out_of_memory.h"
 #include "core/philox.h"
+#include "models/choose_picture.h"
 #include "models/registry.h"
 #include "ops/euler_step.h"
 #include "pipeline/finish_picture.h"
@@ -203,21 +204,12 @@ Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const 
   plan.grid_w = request.width / info().pixels_per_token;
   INTAGLIO_ASSIGN(plan.texts, model->texts(request));
   INTAGLIO_ASSIGN(plan.sampling, model->sampling(request));
-  INTAGLIO_ASSIGN(plan.sampling.mask, mask_of(request, plan.sampling));
+  INTAGLIO_ASSIGN(plan.sampling.mask, choose_mask(*model, request, plan.sampling));
   plan.loaded = loaded();
   plan.adapters = options.adapters;
   INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
   INTAGLIO_TRY(check_pinned(plan.memory));
   return plan;
-}
-
-Expected<std::optional<StepMask>> Pipeline::Impl::mask_of(const PictureRequest& request,
-                                                          const Sampling& sampling) const {
-  if (request.mask) {
-    INTAGLIO_TRY(check_step_mask(*request.mask, sampling));
-    return request.mask;
-  }
-  return choose_step_mask(info().masks, sampling, model->cached_blocks(), request.cache);
 }
 
 std::shared_ptr<const std::vector<float>> Pipeline::Impl::kept_rows(

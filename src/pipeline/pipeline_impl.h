@@ -60,8 +60,6 @@ struct Pipeline::Impl {
   Expected<Picture> generate(const PicturePlan& plan, const ProgressCallback& progress);
   Expected<PicturePlan> plan(const PictureRequest& request) const;
   Expected<MemoryPlan> plan_memory_of(const PicturePlan& plan) const;
-  Expected<std::optional<StepMask>> mask_of(const PictureRequest& request,
-                                            const Sampling& sampling) const;
   Status check_pinned(const MemoryPlan& plan) const;
   Status check_request(const PictureRequest& request) const;
   Status reserve(size_t bytes);

@@ -14,9 +14,22 @@ constexpr PassWork kAllWork[] = {PassWork::kCompute, PassWork::kReuse, PassWork:
 
 using Key = std::vector<std::vector<PassWork>>;
 
+// Takes the memory of any mask: every pass is computed, reused and predicted by most velocities.
+StepMask hungriest_mask(const Sampling& sampling) {
+  StepMask mask{.name = "any", .order = StepMask::kMaxOrder, .passes = {}};
+  for (size_t pass = 0; pass < sampling.passes.size(); ++pass) {
+    std::vector<PassWork> work(sampling.steps.size(), PassWork::kPredict);
+    const std::vector<size_t> steps = active_steps(sampling, pass);
+    if (!steps.empty()) work[steps.front()] = PassWork::kCompute;
+    if (steps.size() > 1) work[steps[1]] = PassWork::kReuse;
+    mask.passes.push_back(std::move(work));
+  }
+  return mask;
+}
+
 class Search {
  public:
-  Search(MaskJudge& judge, int64_t blocks, const MaskSearch& options)
+  Search(MaskJudge& judge, std::span<const int64_t> blocks, const MaskSearch& options)
       : judge_(judge), options_(options), blocks_(blocks), random_(options.seed) {
     for (size_t pass = 0; pass < judge.sampling().passes.size(); ++pass)
       steps_.push_back(active_steps(judge.sampling(), pass));
@@ -36,10 +49,13 @@ class Search {
 
  private:
   Status check_budget() const {
-    if (options_.first_blocks >= blocks_)
-      return make_error(ErrorCode::kInvalidArgument,
-                        "the first {} blocks of a reused pass: a pass has {}, expected fewer",
-                        options_.first_blocks, blocks_);
+    for (const Pass& pass : judge_.sampling().passes) {
+      const int64_t blocks = blocks_[static_cast<size_t>(pass.transformer)];
+      if (options_.first_blocks >= blocks)
+        return make_error(ErrorCode::kInvalidArgument,
+                          "the first {} blocks of a reused pass: a pass has {}, expected fewer",
+                          options_.first_blocks, blocks);
+    }
     size_t least = 0;
     for (const std::vector<size_t>& steps : steps_) least += std::min<size_t>(2, steps.size());
     if (options_.budget < 1.0 && computed_passes() >= least) return {};
@@ -177,7 +193,7 @@ class Search {
 
   MaskJudge& judge_;
   const MaskSearch& options_;
-  int64_t blocks_;
+  std::span<const int64_t> blocks_;  // by transformer
   std::vector<std::vector<size_t>> steps_;
   size_t all_ = 0;  // passes that have a weight
   std::mt19937_64 random_;
@@ -189,30 +205,31 @@ class Search {
 
 }  // namespace
 
-Expected<std::vector<float>> MaskJudge::draw(PictureRequest request) {
-  request.decode = false;
-  INTAGLIO_ASSIGN(const PicturePlan plan, pipeline_.plan(request));
-  sampling_ = plan.sampling;
-  INTAGLIO_ASSIGN(Picture picture, pipeline_.generate(plan, {}, cancel_));
-  return std::move(picture.latents);
-}
-
 Status MaskJudge::begin() {
   whole_.clear();
+  plans_.clear();
   for (PictureRequest& request : requests_) {
+    request.decode = false;
     request.mask.reset();
     request.cache.clear();
-    INTAGLIO_ASSIGN(std::vector<float> latents, draw(request));
-    whole_.push_back(std::move(latents));
+    INTAGLIO_ASSIGN(const PicturePlan plan, pipeline_.plan(request));
+    INTAGLIO_ASSIGN(Picture picture, pipeline_.generate(plan, {}, cancel_));
+    whole_.push_back(std::move(picture.latents));
+    // Behind the first picture, which has loaded what later ones find.
+    request.mask = hungriest_mask(plan.sampling);
+    INTAGLIO_ASSIGN(PicturePlan for_masks, pipeline_.plan(request));
+    plans_.push_back(std::move(for_masks));
   }
   return {};
 }
 
 Expected<double> MaskJudge::error(const StepMask& mask) {
+  INTAGLIO_TRY(check_step_mask(mask, sampling()));
   double sum = 0.0;
-  for (size_t i = 0; i < requests_.size(); ++i) {
-    requests_[i].mask = mask;
-    INTAGLIO_ASSIGN(const std::vector<float> latents, draw(requests_[i]));
+  for (size_t i = 0; i < plans_.size(); ++i) {
+    plans_[i].sampling.mask = mask;
+    INTAGLIO_ASSIGN(const Picture picture, pipeline_.generate(plans_[i], {}, cancel_));
+    const std::vector<float>& latents = picture.latents;
     double difference = 0.0, norm = 0.0;
     for (size_t j = 0; j < latents.size(); ++j) {
       const double whole = whole_[i][j];
@@ -221,10 +238,11 @@ Expected<double> MaskJudge::error(const StepMask& mask) {
     }
     sum += difference / norm;
   }
-  return std::sqrt(sum / static_cast<double>(requests_.size()));
+  return std::sqrt(sum / static_cast<double>(plans_.size()));
 }
 
-Expected<FoundMask> search_step_mask(MaskJudge& judge, int64_t blocks, const MaskSearch& search) {
+Expected<FoundMask> search_step_mask(MaskJudge& judge, std::span<const int64_t> blocks,
+                                     const MaskSearch& search) {
   return Search(judge, blocks, search).run();
 }
 

@@ -32,18 +32,17 @@ class MaskJudge {
             const std::atomic<bool>* cancel)
       : pipeline_(pipeline), requests_(std::move(requests)), cancel_(cancel) {}
 
-  // Draws the pictures with all their passes.
+  // Draws the pictures with all their passes, and plans them for masks.
   Status begin();
-  const Sampling& sampling() const { return sampling_; }
+  const Sampling& sampling() const { return plans_.front().sampling; }
+  // kInvalidArgument for a mask of other steps, or one that reuses what it has not computed.
   Expected<double> error(const StepMask& mask);
 
  private:
-  Expected<std::vector<float>> draw(PictureRequest request);
-
   Pipeline& pipeline_;
   std::vector<PictureRequest> requests_;
   const std::atomic<bool>* cancel_;
-  Sampling sampling_;
+  std::vector<PicturePlan> plans_;  // of the requests, with room for any mask
   std::vector<std::vector<float>> whole_;
 };
 
@@ -52,9 +51,10 @@ struct FoundMask {
   int64_t evaluations = 0;  // that it is the best of
   bool cancelled = false;   // before all were done
 };
-// `judge` has begun; `blocks`: of a pass (Model::cached_blocks). What was found before a
+// `judge` has begun; `blocks`: Model::cached_blocks. What was found before a
 // cancellation is returned; kCancelled where that is nothing. kInvalidArgument for a budget that
 // does not compute two steps of each pass, and for as many first blocks as a pass has.
-Expected<FoundMask> search_step_mask(MaskJudge& judge, int64_t blocks, const MaskSearch& search);
+Expected<FoundMask> search_step_mask(MaskJudge& judge, std::span<const int64_t> blocks,
+                                     const MaskSearch& search);
 
 }  // namespace intaglio

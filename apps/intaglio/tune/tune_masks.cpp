@@ -178,7 +178,7 @@ Status tune_masks(const MaskFlags& flags, const std::string& model_name,
   options.threads = flags.threads;
   INTAGLIO_ASSIGN(options.gpu, parse_device(device.value_or("auto")));
   INTAGLIO_ASSIGN(const std::unique_ptr<Pipeline> pipeline, Pipeline::open(model, options));
-  const int64_t blocks = model->cached_blocks();
+  const std::vector<int64_t> blocks = model->cached_blocks();
   Progress progress;
   progress.phase("drawing with all passes");
   MaskJudge search_judge(*pipeline, pictures.search, &interrupted);

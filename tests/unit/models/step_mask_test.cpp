@@ -36,8 +36,29 @@ TEST(StepMask, TextsAreReadAndWritten) {
 
 TEST(StepMask, ACostCountsPassesThatHaveAWeight) {
   const StepMask m = mask("m", "X.r.", "XXXr");
-  EXPECT_DOUBLE_EQ(m.cost(sampling(4), 4), (1 + 0.25 + 3 + 0.25) / 8);
-  EXPECT_DOUBLE_EQ(m.cost(sampling(4, 2), 4), (1 + 0.25 + 1 + 0.25) / 6);
+  const std::vector<int64_t> blocks{4, 2};  // of the transformers
+  EXPECT_DOUBLE_EQ(m.cost(sampling(4), blocks), (1 + 0.25 + 3 + 0.5) / 8);
+  EXPECT_DOUBLE_EQ(m.cost(sampling(4, 2), blocks), (1 + 0.25 + 1 + 0.5) / 6);
+}
+
+TEST(StepMask, PassesAreCountedEachByItself) {
+  Sampling of = sampling(4, 1);
+  const std::vector<int64_t> blocks{4, 2};
+  EXPECT_THAT(computed_passes(of, blocks), ElementsAre(4.0, 3.0));
+  EXPECT_EQ(computed_share(of, blocks), 1.0);
+  of.mask = mask("m", "X.rr", ".Xr.");
+  const std::vector<PassCounts> counts = pass_counts(of, &*of.mask);
+  EXPECT_EQ(counts[0].computed, 1);
+  EXPECT_EQ(counts[0].reused, 2);
+  EXPECT_EQ(counts[0].predicted, 1);
+  // A step without a weight is none of its.
+  EXPECT_EQ(counts[1].all(), 3);
+  EXPECT_EQ(counts[1].predicted, 1);
+  EXPECT_THAT(computed_passes(of, blocks), ElementsAre(1.5, 1.5));
+  EXPECT_DOUBLE_EQ(computed_share(of, blocks), 3.0 / 7.0);
+  // Never more than the pass has.
+  of.mask->first_blocks = 3;
+  EXPECT_THAT(computed_passes(of, blocks), ElementsAre(2.5, 2.0));
 }
 
 TEST(StepMask, EveryPassIsComputedFirst) {
@@ -71,7 +92,7 @@ TEST(StepMask, IsChosenByNameOrBudget) {
   const std::vector<StepMask> masks{mask("third", "X...", "X.X."), mask("half", "XX..", "X.X."),
                                     mask("half", "XX.", "X.X"), mask("most", "XXX.", "XXXX")};
   const auto chosen = [&](std::string_view cache, size_t steps = 4) {
-    return choose_step_mask(masks, sampling(steps), 8, cache);
+    return choose_step_mask(masks, sampling(steps), std::vector<int64_t>{8, 8}, cache);
   };
   EXPECT_FALSE(chosen("off").value());
   EXPECT_FALSE(chosen("").value());

@@ -80,6 +80,7 @@ class StepMaskPictures : public testing::Test {
   std::shared_ptr<const Model> model;
   std::unique_ptr<Pipeline> pipeline;
   PictureRequest request;
+  const std::vector<int64_t> blocks{2, 2};  // of the tiny model's transformers
 };
 
 TEST_F(StepMaskPictures, AMaskOfAllPassesChangesNothing) {
@@ -157,19 +158,32 @@ TEST_F(StepMaskPictures, TheSearchStaysWithinItsBudgetAndBeatsTheRule) {
   MaskJudge judge(*pipeline, {request}, nullptr);
   ASSERT_TRUE(judge.begin());
   const MaskSearch search{.budget = 0.5, .evaluations = 60};
-  const StepMask found = search_step_mask(judge, 2, search).value().mask;
-  EXPECT_LE(found.cost(judge.sampling(), 2), 0.5);
+  const StepMask found = search_step_mask(judge, blocks, search).value().mask;
+  EXPECT_LE(found.cost(judge.sampling(), blocks), 0.5);
   EXPECT_TRUE(check_step_mask(found, judge.sampling()));
   EXPECT_DOUBLE_EQ(judge.error(found).value(), found.error);
   EXPECT_LT(found.error, judge.error(spread_step_mask(judge.sampling(), 0.5)).value());
   // The same again.
-  EXPECT_EQ(search_step_mask(judge, 2, search).value().mask, found);
+  EXPECT_EQ(search_step_mask(judge, blocks, search).value().mask, found);
+  // A judge draws what a plan of the mask itself draws.
+  const std::vector<float> whole = drawn(std::nullopt);
+  EXPECT_DOUBLE_EQ(relative_error(drawn(found), whole), found.error);
+  EXPECT_THAT(judge.error(mask("X....", "X....")).error().message, HasSubstr("5 steps"));
   // One mask is found by one evaluation.
-  EXPECT_EQ(search_step_mask(judge, 2, {.evaluations = 1}).value().evaluations, 1);
-  EXPECT_THAT(search_step_mask(judge, 2, {.first_blocks = 2}).error().message,
+  EXPECT_EQ(search_step_mask(judge, blocks, {.evaluations = 1}).value().evaluations, 1);
+  EXPECT_THAT(search_step_mask(judge, blocks, {.first_blocks = 2}).error().message,
               HasSubstr("the first 2 blocks of a reused pass: a pass has 2"));
-  EXPECT_THAT(search_step_mask(judge, 2, {.budget = 0.1}).error().message,
+  EXPECT_THAT(search_step_mask(judge, blocks, {.budget = 0.1}).error().message,
               HasSubstr("expected at least 4 of them"));
+}
+
+TEST_F(StepMaskPictures, BlocksAreThoseOfEachTransformer) {
+  EXPECT_EQ(model->cached_blocks(), blocks);
+  MaskJudge judge(*pipeline, {request}, nullptr);
+  ASSERT_TRUE(judge.begin());
+  const std::vector<int64_t> fewer{4, 2};
+  EXPECT_THAT(search_step_mask(judge, fewer, {.first_blocks = 2}).error().message,
+              HasSubstr("the first 2 blocks of a reused pass: a pass has 2"));
 }
 
 TEST_F(StepMaskPictures, ACancelledSearchGivesTheBestSoFar) {
@@ -178,13 +192,13 @@ TEST_F(StepMaskPictures, ACancelledSearchGivesTheBestSoFar) {
   ASSERT_TRUE(judge.begin());
   MaskSearch search{.budget = 0.5, .evaluations = 60};
   search.progress = [&](int64_t done, double) { cancel = done == 5; };
-  const FoundMask found = search_step_mask(judge, 2, search).value();
+  const FoundMask found = search_step_mask(judge, blocks, search).value();
   EXPECT_TRUE(found.cancelled);
   EXPECT_EQ(found.evaluations, 5);
   cancel = false;
   EXPECT_DOUBLE_EQ(judge.error(found.mask).value(), found.mask.error);
   search.progress = [&](int64_t, double) { cancel = true; };
-  EXPECT_EQ(search_step_mask(judge, 2, search).error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(search_step_mask(judge, blocks, search).error().code, ErrorCode::kCancelled);
 }
 
 }  // namespace
