@@ -184,10 +184,13 @@ typedef struct intaglio_picture_options {
   uint64_t seed;
   uint32_t flags;
   uint32_t reserved; /* 0 */
+  /* Which passes are computed: "off" (the default: all), a share of them between 0 and 1 such as
+   * "0.5", or the name of a step mask of the model. */
+  const char* cache;
 } intaglio_picture_options;
 
 #define INTAGLIO_PICTURE_OPTIONS_INIT \
-  { sizeof(intaglio_picture_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(intaglio_picture_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* What a picture takes and how it will be drawn. Texts end with a zero, and are cut to their
  * arrays. */
@@ -204,10 +207,12 @@ typedef struct intaglio_picture_plan {
   char precision_reason[256]; /* of "auto"; else empty */
   char device[128];           /* "cpu", or "cuda:0, NVIDIA H100 80GB HBM3" */
   char schedule[256];         /* "12 steps, TURBO_12: mu 0.5, std 1.75, guidance 7x11,3" */
+  char cache[128];            /* name of the step mask; empty: every pass is computed */
+  double computed_share;      /* of all passes */
 } intaglio_picture_plan;
 
 #define INTAGLIO_PICTURE_PLAN_INIT \
-  { sizeof(intaglio_picture_plan), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", "", "" }
+  { sizeof(intaglio_picture_plan), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", "", "", "", 0 }
 
 /* Checks the options and plans the picture without reading a weight. INTAGLIO_OUT_OF_MEMORY where
  * it does not fit, with what is needed and what there is. `plan` is filled, its struct_size kept;

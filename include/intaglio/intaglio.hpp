@@ -197,6 +197,7 @@ struct PictureOptions {
   std::optional<double> mu = {}, std = {};
   std::vector<float> guidance = {};   // one value, or one a step
   std::optional<uint64_t> seed = {};  // a random one unless it is said
+  std::optional<std::string> cache = {};
 
   // Refers to this.
   intaglio_picture_options c() const {
@@ -213,7 +214,8 @@ struct PictureOptions {
             .guidance_count = guidance.size(),
             .seed = seed.value_or(0),
             .flags = seed ? 0u : static_cast<uint32_t>(INTAGLIO_RANDOM_SEED),
-            .reserved = 0};
+            .reserved = 0,
+            .cache = cache ? cache->c_str() : nullptr};
   }
 };
 

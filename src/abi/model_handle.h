@@ -49,6 +49,7 @@ struct intaglio_picture {
   intaglio::abi::PictureChoice choice;
   intaglio::Precision precision = intaglio::Precision::kInt8;
   std::vector<std::string> adapters;  // "NAME:STRENGTH"
+  std::string mask;                   // PicturePlan::mask_name
   std::shared_ptr<intaglio::abi::ModelHash> hash;
   intaglio::Picture picture;
   double total_ms = 0.0;

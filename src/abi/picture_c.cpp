@@ -29,8 +29,8 @@ constexpr uint64_t kCallbacksSize = 24;
 constexpr uint64_t kPictureInfoSize = 144;
 static_assert(sizeof(intaglio_model_options) == kModelOptionsSize + 24);  // and adapters
 static_assert(sizeof(intaglio_adapters) == kAdaptersSize);
-static_assert(sizeof(intaglio_picture_options) == kPictureOptionsSize);
-static_assert(sizeof(intaglio_picture_plan) == kPlanSize);
+static_assert(sizeof(intaglio_picture_options) == kPictureOptionsSize + 8);  // and cache
+static_assert(sizeof(intaglio_picture_plan) == kPlanSize + 136);             // and cache, its share
 static_assert(sizeof(intaglio_callbacks) == kCallbacksSize);
 static_assert(sizeof(intaglio_picture_info) == kPictureInfoSize);
 
@@ -108,6 +108,9 @@ intaglio_picture_plan plan_of(const intaglio_model& model, const PictureChoice& 
   put_text(model.precision_reason, plan.precision_reason);
   put_text(device_name(model.pipeline->context()), plan.device);
   put_text(choice.schedule.describe(), plan.schedule);
+  put_text(planned.mask_name(), plan.cache);
+  const std::vector<int64_t> blocks = model.choice.model->cached_blocks();
+  plan.computed_share = computed_share(planned.sampling, blocks);
   return plan;
 }
 
@@ -142,6 +145,7 @@ Status generate(intaglio_model* model, const intaglio_picture_options* options,
   if (model->cancel) return make_error(ErrorCode::kCancelled, "stopped on request");
   drawn->precision = model->precision();
   drawn->adapters = adapter_names(model->choice.options.adapters);
+  drawn->mask = planned.mask_name();
   drawn->hash = model->hash;
   drawn->total_ms = since_ms(start);
   *picture = drawn.release();
@@ -180,7 +184,8 @@ Expected<PngText> text_of(const intaglio_picture& picture) {
                        .model_hash = hash,
                        .precision = precision_name(picture.precision),
                        .version = kVersion,
-                       .adapters = picture.adapters});
+                       .adapters = picture.adapters,
+                       .mask = picture.mask});
 }
 
 Status save_png(const intaglio_picture* picture, const char* path) {

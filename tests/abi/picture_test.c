@@ -339,6 +339,11 @@ static void test_pictures_that_are_refused(intaglio_model* model) {
   options.guidance = guidance;
   refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "guidance has 3 values for 2 steps");
   options = small_picture();
+  options.cache = "nearly all";
+  refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "found \"nearly all\"");
+  options.cache = "share-0.5";
+  refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "share-0.5 (24 steps)");
+  options = small_picture();
   options.flags = 4;
   refuse_picture(model, &options, INTAGLIO_UNSUPPORTED, "options.flags: 0x4");
 }
@@ -372,6 +377,56 @@ static void test_a_plan(intaglio_model* model) {
   expect(intaglio_plan(model, &longer.known, &other) == INTAGLIO_OK &&
              memcmp(&plan, &other, sizeof plan) == 0,
          "a struct of a newer header whose new fields are zero");
+}
+
+/* Whether the bytes of the PNG hold a text. */
+static int png_says(intaglio_picture* picture, const char* text) {
+  const uint8_t* png = NULL;
+  uint64_t size = 0, i;
+  const size_t length = strlen(text);
+  if (intaglio_picture_png(picture, &png, &size) != INTAGLIO_OK) return 0;
+  for (i = 0; i + length <= size; ++i)
+    if (memcmp(png + i, text, length) == 0) return 1;
+  return 0;
+}
+
+static void test_step_masks(intaglio_model* model) {
+  intaglio_picture_options options = small_picture();
+  intaglio_picture_plan plan = INTAGLIO_PICTURE_PLAN_INIT;
+  intaglio_picture* picture = NULL;
+  uint8_t *whole, *masked;
+  options.steps = 6;
+  whole = draw(model, &options);
+  expect(intaglio_plan(model, &options, &plan) == INTAGLIO_OK && plan.cache[0] == '\0' &&
+             plan.computed_share == 1.0,
+         "a plan without a mask");
+  options.cache = "off";
+  masked = draw(model, &options);
+  expect(same_pixels(masked, whole), "off is the default");
+  free(masked);
+  options.cache = "0.5";
+  expect(intaglio_plan(model, &options, &plan) == INTAGLIO_OK &&
+             strcmp(plan.cache, "spread-0.5") == 0 && plan.computed_share == 0.5,
+         "half of the passes, by the rule");
+  masked = draw(model, &options);
+  expect(masked != NULL && !same_pixels(masked, whole), "a mask changes the picture");
+  expect(intaglio_generate(model, &options, NULL, &picture) == INTAGLIO_OK &&
+             png_says(picture, "Cache: \"spread-0.5\""),
+         "the PNG names the mask");
+  intaglio_picture_free(picture);
+  /* A caller of the first header has no such field. */
+  options.struct_size = 104;
+  free(masked);
+  masked = draw(model, &options);
+  expect(same_pixels(masked, whole), "a struct of the first version");
+  free(masked);
+  free(whole);
+  options = small_picture();
+  options.steps = 24;
+  options.cache = "share-0.5";
+  expect(intaglio_plan(model, &options, &plan) == INTAGLIO_OK &&
+             strcmp(plan.cache, "share-0.5") == 0 && plan.computed_share <= 0.5,
+         "a mask of the model by its name");
 }
 
 static void test_memory_that_does_not_suffice(void) {
@@ -619,6 +674,7 @@ int main(int argc, char** argv) {
   expect(expected != NULL, "draw");
   test_drawing_and_stopping(model, expected);
   test_adapters(model, expected);
+  test_step_masks(model);
   test_stopping_from_another_thread(model, expected);
   test_models_on_threads(expected);
   test_files();
