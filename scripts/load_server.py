@@ -124,7 +124,7 @@ class Load:
         self.began = time.monotonic()
         self.end = self.began + seconds
         self.lock = threading.Lock()
-        self.accepted, self.refused, self.unavailable, self.failed, self.broken, self.health, self.memory = [], 0, 0, 0, 0, [], []
+        self.accepted, self.refused, self.unavailable, self.broken, self.health, self.memory = [], 0, 0, 0, [], []
 
     def client(self, number):
         server = self.servers[number % len(self.servers)]
@@ -135,12 +135,11 @@ class Load:
                 with self.lock:
                     self.accepted.append(job["id"])
             except urllib.error.HTTPError as error:
-                if error.code not in (429, 503) and not (self.disk and error.code == 500):
+                if error.code not in (429, 503):
                     raise
                 with self.lock:
                     self.refused += error.code == 429
                     self.unavailable += error.code == 503
-                    self.failed += error.code == 500  # its database does not fit
                 wait = min(2.0, float(error.headers.get("Retry-After", 1)))
             except OSError:
                 with self.lock:
@@ -291,7 +290,7 @@ def run(arguments, program, folder, disk):
               "queue": "Redis " + redis.version if redis else "SQLite", "servers": len(servers), "workers": len(workers),
               "clients": arguments.clients, "seconds": arguments.seconds, "kills": arguments.kills, "redis_dropped": arguments.drop_redis,
               "clock_jumps": arguments.jump_clock, "disk_full": arguments.fill_disk,
-              "accepted": len(load.accepted), "ended": states, "refused_429": load.refused, "refused_503": load.unavailable, "refused_500": load.failed,
+              "accepted": len(load.accepted), "ended": states, "refused_429": load.refused, "refused_503": load.unavailable,
               "connections_broken": load.broken, "cpu": cpu_name(), "processors": os.cpu_count(), "load_of_others": os.getloadavg()[2],
               "restart_s": {"count": len(restarts), "least_s": restarts[0], "median": restarts[len(restarts) // 2], "most": restarts[-1]}, "temporary_files_left": others}
     if watcher:

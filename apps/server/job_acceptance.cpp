@@ -13,6 +13,7 @@ namespace intaglio::server {
 namespace {
 
 constexpr double kLeastRetry = 1, kMostRetry = 3600;  // seconds
+constexpr double kDiskRetry = 30;                     // until somebody has made room
 
 }  // namespace
 
@@ -66,7 +67,9 @@ Accepted<Job> QueuedJobService::submit(const JobRequest& request, const std::str
   release(client);
   if (!stored) {
     log(LogLevel::kError, "{}", OwnLines{stored.error().message});
-    return refused(Refusal::Reason::kInternal, "the job cannot be kept: " + stored.error().message);
+    // A full disk, as a rule: the request was right, and what is there is served.
+    return refused(Refusal::Reason::kUnavailable,
+                   "the job cannot be kept now: " + stored.error().message, kDiskRetry);
   }
   const std::string key = job.id;
   enqueue(std::move(live));

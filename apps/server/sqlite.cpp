@@ -6,6 +6,8 @@ namespace intaglio::server {
 namespace {
 
 tl::unexpected<Error> failure(sqlite3* database, const char* what) {
+  if (database != nullptr && sqlite3_errcode(database) == SQLITE_FULL)
+    return make_error(ErrorCode::kIo, "the database of jobs: {}: the disk is full", what);
   return make_error(ErrorCode::kIo, "the database of jobs: {}: {}", what,
                     database != nullptr ? sqlite3_errmsg(database) : "out of memory");
 }

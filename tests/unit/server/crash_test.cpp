@@ -219,7 +219,9 @@ TEST(Crash, AFullDatabaseRefusesJobsWaitsWithOthersAndLosesNoEnd) {
     const FullDisk full(4096);  // less than the log of the database has already
     const Accepted<Job> job = bench.service->submit(asking_for("x"), "c");
     ASSERT_FALSE(job.has_value());
-    EXPECT_EQ(job.error().reason, Refusal::Reason::kInternal);
+    EXPECT_EQ(job.error().reason, Refusal::Reason::kUnavailable);
+    EXPECT_GE(job.error().retry_after_seconds, 1.0);
+    EXPECT_THAT(job.error().message, HasSubstr("the job cannot be kept now: the database of jobs"));
     EXPECT_THAT(job.error().message, HasSubstr("the job cannot be kept"));
     bench.service->cancel(id);
     bench.gate.look();

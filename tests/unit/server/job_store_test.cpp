@@ -56,6 +56,17 @@ class JobStoreTest : public testing::Test {
   std::string last;
 };
 
+TEST(Sqlite, AFullDiskIsNamed) {
+  const TempFolder folder;
+  Database database = Database::open(folder / "x.sqlite").value();
+  ASSERT_TRUE(database.execute("CREATE TABLE t (x TEXT)"));
+  ASSERT_TRUE(database.execute("PRAGMA max_page_count = 3"));  // SQLITE_FULL, as of a disk
+  Statement insert = database.prepare("INSERT INTO t VALUES (?)").value();
+  const Status status = insert.bind(std::string(1 << 16, 'x')).run();
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().message, "the database of jobs: cannot read or write: the disk is full");
+}
+
 TEST_F(JobStoreTest, EverythingIsThereAfterItIsOpenedAgain) {
   const std::string id = add("a cat");
   add_picture(id, 1, 30);
