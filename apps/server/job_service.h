@@ -20,12 +20,20 @@
 
 namespace intaglio::server {
 
+// A step mask of a model that its pictures of so many steps can be drawn with.
+struct ServedMask {
+  std::string name;
+  int64_t steps = 0;
+  double share = 1.0;  // StepMask::cost
+};
+
 // A model the server can draw with.
 struct ServedModel {
   std::string name;
   ModelInfo info;
   std::string precision;
   bool loaded = false;
+  std::vector<ServedMask> masks = {};
 };
 
 struct JobLimits {

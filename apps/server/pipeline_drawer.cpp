@@ -32,6 +32,20 @@ Expected<PictureChoices> choices_of(const JobRequest& r) {
   return choices;
 }
 
+// Masks that a picture of their own number of steps takes.
+std::vector<ServedMask> masks_of(const Model& model) {
+  std::vector<ServedMask> masks;
+  for (const StepMask& mask : model.info().masks) {
+    const PictureChoices choices{.prompt = "a picture", .schedule = {.steps = mask.steps()}};
+    std::vector<WrongSetting> wrong;
+    const ChosenPicture chosen = choose_picture(model.info(), choices, wrong);
+    const auto sampling = model.sampling(chosen.request);
+    if (wrong.empty() && sampling && check_step_mask(mask, *sampling))
+      masks.push_back({mask.name, mask.steps(), mask.cost(*sampling, model.cached_blocks())});
+  }
+  return masks;
+}
+
 // Of the model's default picture.
 Expected<Precision> fastest_precision(const std::shared_ptr<const Model>& model,
                                       const PipelineOptions& options) {
@@ -78,6 +92,7 @@ Status PipelineDrawer::know(const std::string& argument, const std::string& prec
       return make_error(ErrorCode::kInvalidArgument, "--precision: there is no \"{}\"", precision);
     known.precision = *named;
   }
+  known.masks = masks_of(*known.model);
   known_.push_back(std::move(known));
   return {};
 }
@@ -94,7 +109,8 @@ std::vector<ServedModel> PipelineDrawer::models() const {
     models.push_back({.name = known.name,
                       .info = known.model->info(),
                       .precision = std::string(precision_name(known.precision)),
-                      .loaded = loaded_ == static_cast<int>(models.size())});
+                      .loaded = loaded_ == static_cast<int>(models.size()),
+                      .masks = known.masks});
   return models;
 }
 
@@ -135,8 +151,7 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
   if (!texts) return invalid("prompt", "prompt: " + texts.error().message);
   const auto sampling = model.sampling(chosen.request);
   if (!sampling) return invalid("steps", sampling.error().message);
-  const auto mask =
-      choose_step_mask(model.info().masks, *sampling, model.cached_blocks(), chosen.request.cache);
+  const auto mask = choose_mask(model, chosen.request, *sampling);
   if (!mask) return invalid("cache", mask.error().message);
   JobRequest complete = request;
   complete.model = name;

@@ -37,6 +37,7 @@ class PipelineDrawer final : public Drawer {
     std::string name;
     std::shared_ptr<const Model> model;
     Precision precision = Precision::kInt8;
+    std::vector<ServedMask> masks = {};
     std::string hash;  // empty: not made yet
     LatentPreview preview = {};
   };

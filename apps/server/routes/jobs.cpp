@@ -16,6 +16,9 @@ Json model_json(const ServedModel& model, bool is_default) {
   Json presets = Json::array();
   for (const Preset& preset : model.info.presets)
     presets.push_back({{"name", preset.name}, {"steps", preset.steps}});
+  Json masks = Json::array();
+  for (const ServedMask& mask : model.masks)
+    masks.push_back({{"name", mask.name}, {"steps", mask.steps}, {"share", mask.share}});
   return {{"name", model.name},
           {"default", is_default},
           {"precision", model.precision},
@@ -24,6 +27,7 @@ Json model_json(const ServedModel& model, bool is_default) {
           {"multiple_of", model.info.pixels_per_token},
           {"default_steps", model.info.default_steps},
           {"presets", std::move(presets)},
+          {"masks", std::move(masks)},
           {"negative_prompt", model.info.negative_prompt_refusal.empty()},
           {"guidance", model.info.unguided_reason.empty()},
           {"loaded", model.loaded}};

@@ -18,9 +18,11 @@ class FakeJobs : public JobService {
     model.info.name = "mini";
     model.info.default_width = model.info.default_height = 128;
     model.info.presets = {{.name = "FAST", .steps = 4}, {.name = "BEST", .steps = 40}};
+    model.masks = {{.name = "half", .steps = 4, .share = 0.5}};
     models_.push_back(model);
     model.name = model.info.name = "plain";
     model.info.presets.clear();
+    model.masks.clear();
     model.info.negative_prompt_refusal = "it reads none";
     model.info.unguided_reason = "it was distilled";
     models_.push_back(model);

@@ -38,6 +38,12 @@ TEST(PipelineDrawer, MakesEveryChoiceAndNamesWhatIsWrong) {
   EXPECT_EQ(drawer->models().at(1).name, "tiny");
   EXPECT_EQ(drawer->models().at(0).precision, "int8");
   EXPECT_FALSE(drawer->models().at(0).loaded);
+  const std::vector<ServedMask> masks = drawer->models().at(0).masks;
+  ASSERT_FALSE(masks.empty());
+  EXPECT_EQ(masks.at(0).name, "share-0.5");
+  EXPECT_EQ(masks.at(0).steps, 24);
+  EXPECT_DOUBLE_EQ(masks.at(0).share, 0.5);
+  EXPECT_THAT(drawer->models().at(1).masks, IsEmpty());
   EXPECT_THAT(drawer->loras(), ElementsAre("broken"));
   JobRequest request = asking_for("a cat");
   const JobRequest complete = drawer->complete(request).value();

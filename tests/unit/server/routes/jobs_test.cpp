@@ -136,6 +136,8 @@ TEST_F(JobRoutes, InfoTellsModelsAndLimits) {
   EXPECT_EQ(info["models"][0]["name"], "mini");
   EXPECT_EQ(info["models"][0]["default"], true);
   EXPECT_EQ(info["models"][0]["presets"][0]["name"], "FAST");
+  EXPECT_EQ(info["models"][0]["masks"], Json({{{"name", "half"}, {"steps", 4}, {"share", 0.5}}}));
+  EXPECT_EQ(info["models"][1]["masks"], Json::array());
   EXPECT_EQ(info["models"][1]["negative_prompt"], false);
   EXPECT_EQ(info["models"][1]["guidance"], false);
   EXPECT_EQ(info["loras"][0], "style");
