@@ -35,6 +35,10 @@ const views = {
     await page.fill("#width", "1000");
     await page.click(".press");
   },
+  passes: async (page) => {
+    await page.selectOption("#cache", "share-0.5");
+    await page.locator("#cache").evaluate((field) => field.scrollIntoView({ block: "center" }));
+  },
   tall: async (page) => {
     await page.fill("#prompt", "an owl and a pumpkin on teal, and a caption that is so long that it does not fit into any line at all, by far ".repeat(5));
     await page.click('.shape[title="phone screen"]');

@@ -12,12 +12,12 @@ const kDist = fileURLToPath(new URL("../dist", import.meta.url));
 const kTypes = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2", ".txt": "text/plain; charset=utf-8" };
 const kPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const models = [
-  { name: "mini", default: true, default_width: 256, default_height: 256, multiple_of: 16, default_steps: 24, presets: [], negative_prompt: false, guidance: true, loaded: true },
-  { name: "ideogram-ai/ideogram-v4", default: false, default_width: 1024, default_height: 1024, multiple_of: 16, default_steps: 48, presets: [{ name: "QUALITY_48", steps: 48 }, { name: "DEFAULT_20", steps: 20 }, { name: "TURBO_12", steps: 12 }], negative_prompt: false, guidance: true, loaded: false },
-  { name: "Tongyi-MAI/Z-Image", default: false, default_width: 1024, default_height: 1024, multiple_of: 16, default_steps: 50, presets: [], negative_prompt: true, guidance: true, loaded: false },
+  { name: "mini", default: true, default_width: 256, default_height: 256, multiple_of: 16, default_steps: 24, presets: [], masks: [{ name: "share-0.5", steps: 24, share: 0.5 }, { name: "share-0.34", steps: 24, share: 0.3333 }], negative_prompt: false, guidance: true, loaded: true },
+  { name: "ideogram-ai/ideogram-v4", default: false, default_width: 1024, default_height: 1024, multiple_of: 16, default_steps: 48, presets: [{ name: "QUALITY_48", steps: 48 }, { name: "DEFAULT_20", steps: 20 }, { name: "TURBO_12", steps: 12 }], masks: [], negative_prompt: false, guidance: true, loaded: false },
+  { name: "Tongyi-MAI/Z-Image", default: false, default_width: 1024, default_height: 1024, multiple_of: 16, default_steps: 50, presets: [], masks: [], negative_prompt: true, guidance: true, loaded: false },
 ];
 const info = { version: "0.0.0", device: "AMD EPYC, 2 threads", precision: "int8", limits: { count: 16, prompt_bytes: 65536, pixels: 2048 * 2048, steps: 200 }, models, loras: ["engraving", "letterpress", "watercolour"] };
-const kFields = ["prompt", "negative_prompt", "model", "width", "height", "size", "preset", "steps", "guidance", "seed", "count", "loras", "previews", "priority", "deadline_seconds"];
+const kFields = ["prompt", "negative_prompt", "model", "width", "height", "size", "preset", "steps", "guidance", "cache", "seed", "count", "loras", "previews", "priority", "deadline_seconds"];
 const queue = new Queue(Number(process.env.STEP_MS ?? 120));
 const sse = new Set();
 queue.listeners.add((event, data) => {
@@ -38,12 +38,13 @@ function requestOf(body) {
   if (typeof body.prompt !== "string" || !body.prompt.trim()) throw new Refusal(400, "invalid_argument", "The prompt is empty.", "prompt");
   if (body.preset && body.steps) throw new Refusal(400, "invalid_argument", "A preset says how many steps there are; leave steps out.", "steps");
   const preset = model.presets.find((p) => p.name === body.preset);
+  if (body.cache && body.cache !== "off" && !(Number(body.cache) > 0) && !model.masks.some((mask) => mask.name === body.cache)) throw new Refusal(400, "invalid_argument", `There is no mask ${body.cache}.`, "cache");
   const width = body.width ?? model.default_width;
   const height = body.height ?? model.default_height;
   if (width % model.multiple_of || height % model.multiple_of) throw new Refusal(400, "invalid_argument", `Width and height must be multiples of ${model.multiple_of}.`, "size");
   return {
     prompt: body.prompt, negative_prompt: body.negative_prompt ?? null, model: model.name, width, height, preset: body.preset ?? null,
-    steps: body.steps ?? preset?.steps ?? model.default_steps, guidance: body.guidance ?? "4",
+    steps: body.steps ?? preset?.steps ?? model.default_steps, guidance: body.guidance ?? "4", cache: body.cache ?? null,
     seed: body.seed ?? Math.floor(Math.random() * 2 ** 32), count: body.count ?? 1, loras: body.loras ?? [], deadline_seconds: null, previews: body.previews ?? 0,
   };
 }

@@ -4,7 +4,7 @@ import { checkDraft, draftOf, emptyDraft, newJobOf, placesOf, problemsOf, type D
 
 const model = (name: string, part: Partial<Model> = {}): Model => ({
   name, default: false, default_width: 256, default_height: 256, multiple_of: 16, default_steps: 24, presets: [{ name: "TURBO_12", steps: 12 }],
-  negative_prompt: false, guidance: true, loaded: false, ...part,
+  masks: [{ name: "half", steps: 24, share: 0.5 }, { name: "third", steps: 12, share: 0.33 }], negative_prompt: false, guidance: true, loaded: false, ...part,
 });
 const info: Info = {
   version: "1", device: "cpu", precision: "int8", limits: { count: 4, prompt_bytes: 100, pixels: 512 * 512, steps: 50 },
@@ -24,6 +24,17 @@ describe("a draft", () => {
     expect(newJobOf(draft({ schedule: "steps", steps: 9, preset: "TURBO_12" }), info)).not.toHaveProperty("preset");
     expect(newJobOf(draft({ schedule: "preset", preset: "GONE" }), info)).not.toHaveProperty("preset");
     expect(newJobOf(draft({ negative: "fog" }), info)).not.toHaveProperty("negative_prompt");
+  });
+  it("sends a mask of the model for as many steps, or a share", () => {
+    const sent = (part: Partial<Draft>) => newJobOf(draft(part), info).cache;
+    expect(sent({ cache: "half" })).toBe("half");
+    expect(sent({ cache: "half", schedule: "preset", preset: "TURBO_12" })).toBeUndefined();
+    expect(sent({ cache: "third", schedule: "preset", preset: "TURBO_12" })).toBe("third");
+    expect(sent({ cache: "third", schedule: "steps", steps: 12 })).toBe("third");
+    expect(sent({ cache: "third", schedule: "steps", steps: null })).toBeUndefined();
+    expect(sent({ cache: "gone" })).toBeUndefined();
+    expect(sent({ cache: "0.4" })).toBe("0.4");
+    expect(sent({ cache: "1" })).toBeUndefined();
   });
   it("is checked field by field", () => {
     expect(problemsOf(draft({}), info)).toEqual({});
@@ -45,8 +56,10 @@ describe("a draft", () => {
     expect(checkDraft("x")).toBeNull();
   });
   it("asks for the same again", () => {
-    const request: JobRequest = { prompt: "a fox", negative_prompt: null, model: "other", width: 256, height: 320, preset: null, steps: 9, guidance: "4", seed: 1, count: 3, loras: [] };
+    const request: JobRequest = { prompt: "a fox", negative_prompt: null, model: "other", width: 256, height: 320, preset: null, steps: 9, guidance: "4", cache: "off", seed: 1, count: 3, loras: [] };
     expect(newJobOf(draftOf(request, 3), info)).toMatchObject({ prompt: "a fox", model: "other", width: 256, height: 320, steps: 9, guidance: "4", seed: 3, count: 1 });
+    expect(draftOf(request, 3).cache).toBe("");
+    expect(draftOf({ ...request, cache: "third" }, 3).cache).toBe("third");
     expect(draftOf({ ...request, preset: "TURBO_12" }, null)).toMatchObject({ schedule: "preset", guidance: "", count: 3, seedFixed: false });
     expect(draftOf({ ...request, prompt: '{"high_level_description":"x"}' }, 3)).toMatchObject({ mode: "caption", caption: { summary: "x" } });
   });

@@ -63,12 +63,16 @@ describe("addresses", () => {
 });
 
 describe("pictures", () => {
-  const print = (seed: number, guidance: string | null = "4") => ({
-    job: job("1", { request: { ...job("1").request, prompt: "A fox, “HI”!", guidance } }),
+  const print = (seed: number, guidance: string | null = "4", cache: string | null = null) => ({
+    job: job("1", { request: { ...job("1").request, prompt: "A fox, “HI”!", guidance, cache } }),
     picture: { index: 0, seed, width: 256, height: 256, bytes: 1500, url: "/p" },
   });
   it("have facts, without what they do not have", () => expect(factsOf(print(7)).map(([name]) => name)).toEqual(["Model", "Size", "Steps", "Guidance", "Seed", "Drawn", "File"]));
   it("differ in settings alone", () => expect(differences(print(7), print(8, null))).toEqual([["Guidance", "4", "none"], ["Seed", "7", "8"]]));
+  it("say which passes were left out", () => {
+    expect(differences(print(7), print(7, "4", "half"))).toEqual([["Fewer passes", "none", "half"]]);
+    expect(differences(print(7), print(7, "4", "off"))).toEqual([]);
+  });
   it("have names of files", () => expect(fileName(print(7))).toBe("a-fox-hi-7.png"));
   it("are picked in twos", () => {
     const [a, b, c] = [0, 1, 2].map((index) => ({ id: "1", index })) as [{ id: string; index: number }, { id: string; index: number }, { id: string; index: number }];

@@ -34,12 +34,14 @@ export const gallery = {
     async act({ page, url }) {
       await open(page, url);
       const prompt = "a cat above a guitar in fluent style on mint";
+      await page.selectOption("#cache", "share-0.5");
       const id = await drawOne(page, prompt);
       await page.fill("#prompt", "something else");
+      await page.selectOption("#cache", "");
       await page.click(`.recent a[href*="/${id}/"]`);
       await seen(page.locator(".viewer .plate img"));
       const facts = await page.locator(".viewer .facts").textContent();
-      for (const word of ["Model", "Size", "Seed", "Steps"]) assert.ok(facts.includes(word), `no ${word} in ${facts}`);
+      for (const word of ["Model", "Size", "Seed", "Steps", "Fewer passesshare-0.5"]) assert.ok(facts.includes(word), `no ${word} in ${facts}`);
       const saving = page.waitForEvent("download");
       await page.click('.viewer button:has-text("Download")');
       assert.match((await saving).suggestedFilename(), /^a-cat-above.*\.png$/);
@@ -48,6 +50,7 @@ export const gallery = {
       await page.click('.viewer button:has-text("Reuse settings")');
       assert.equal(await page.inputValue("#prompt"), prompt);
       assert.match(await page.inputValue("#seed"), /^\d+$/);
+      assert.equal(await page.inputValue("#cache"), "share-0.5");
       await page.locator("#prompt:focus").waitFor();
       await page.goBack();
       await page.click('.viewer button:has-text("Delete")');

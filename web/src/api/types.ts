@@ -17,6 +17,7 @@ export interface JobRequest {
   preset: string | null;
   steps: number | null;
   guidance: string | null;
+  cache: string | null; // null and "off": every pass of a step is computed
   seed: number | null;
   count: number;
   loras: Lora[];
@@ -56,6 +57,13 @@ export interface Job {
   error: { code: string; message: string } | null;
 }
 
+// Which passes of a picture of so many steps are computed; share: of all.
+export interface Mask {
+  name: string;
+  steps: number;
+  share: number;
+}
+
 export interface Model {
   name: string;
   default: boolean;
@@ -64,6 +72,7 @@ export interface Model {
   multiple_of: number;
   default_steps: number;
   presets: { name: string; steps: number }[];
+  masks: Mask[];
   negative_prompt: boolean;
   guidance: boolean;
   loaded: boolean;

@@ -14,6 +14,7 @@ export function factsOf({ job, picture }: Print): [string, string][] {
     ["Preset", asked.preset],
     ["Steps", asked.steps === null ? null : String(asked.steps)],
     ["Guidance", asked.guidance],
+    ["Fewer passes", asked.cache === "off" ? null : asked.cache],
     ["Seed", String(picture.seed)],
     ["Adapters", asked.loras.map((lora) => `${lora.name} × ${lora.strength}`).join(", ") || null],
     ["Drawn", new Date(job.finished_at ?? job.created_at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })],
@@ -23,7 +24,7 @@ export function factsOf({ job, picture }: Print): [string, string][] {
   return facts.filter((fact): fact is [string, string] => fact[1] !== null && fact[1] !== "");
 }
 
-const kSettings = ["Prompt", "Negative prompt", "Model", "Size", "Preset", "Steps", "Guidance", "Seed", "Adapters"];
+const kSettings = ["Prompt", "Negative prompt", "Model", "Size", "Preset", "Steps", "Guidance", "Fewer passes", "Seed", "Adapters"];
 
 // Settings that two pictures do not share: name, left, right.
 export function differences(left: Print, right: Print): [string, string, string][] {

@@ -1,5 +1,5 @@
 // What stands in the composer: kept in the browser, so that a reload loses nothing.
-import type { Info, JobRequest, Lora, Model, NewJob } from "../api/types";
+import type { Info, JobRequest, Lora, Mask, Model, NewJob } from "../api/types";
 import { captionProblem, captionText, emptyCaption, parseCaption, type Caption, type Places } from "../captions/caption";
 import { plural, bytes } from "../format/format";
 import { sizeProblem } from "../sizes/sizes";
@@ -15,6 +15,7 @@ export interface Draft {
   preset: string;
   steps: number | null;
   guidance: string; // empty: the schedule's
+  cache: string; // a mask of the model by its name, or a share; empty: off
   width: number | null; // null: the model's
   height: number | null;
   seedFixed: boolean;
@@ -25,7 +26,7 @@ export interface Draft {
 
 export const emptyDraft = (): Draft => ({
   mode: "plain", prompt: "", caption: emptyCaption(), places: null, negative: "", model: null, schedule: "own", preset: "",
-  steps: null, guidance: "", width: null, height: null, seedFixed: false, seed: 0, count: 1, loras: [],
+  steps: null, guidance: "", cache: "", width: null, height: null, seedFixed: false, seed: 0, count: 1, loras: [],
 });
 
 // A draft of an earlier visit; what is missing or of another kind is as in an empty one.
@@ -54,6 +55,21 @@ export const placesOf = (draft: Draft, model: Model | null): Places =>
 
 export const promptOf = (draft: Draft, model: Model | null): string =>
   draft.mode === "caption" ? captionText(draft.caption, placesOf(draft, model)) : draft.prompt.trim();
+
+export function stepsOf(draft: Draft, model: Model): number | null {
+  if (draft.schedule === "steps") return draft.steps;
+  const preset = draft.schedule === "preset" ? model.presets.find((p) => p.name === draft.preset) : undefined;
+  return preset?.steps ?? model.default_steps;
+}
+
+export const masksOf = (model: Model, steps: number | null): Mask[] => model.masks.filter((mask) => mask.steps === steps);
+
+// What the job will say of it: a mask that is of other steps or of another model is none.
+export function cacheOf(draft: Draft, model: Model): string {
+  const share = Number(draft.cache);
+  const fits = (share > 0 && share < 1) || masksOf(model, stepsOf(draft, model)).some((mask) => mask.name === draft.cache);
+  return fits ? draft.cache : "";
+}
 
 export type Field = "prompt" | "size" | "steps" | "seed" | "count" | "loras" | "preset" | "model" | "guidance" | "negative";
 export type Problems = Partial<Record<Field, string>>;
@@ -100,6 +116,8 @@ export function newJobOf(draft: Draft, info: Info): NewJob {
   if (draft.schedule === "preset" && model?.presets.some((p) => p.name === draft.preset)) job.preset = draft.preset;
   if (draft.schedule === "steps" && draft.steps !== null) job.steps = draft.steps;
   if (model?.guidance && draft.guidance.trim()) job.guidance = draft.guidance.replace(/\s+/g, "");
+  const cache = model ? cacheOf(draft, model) : "";
+  if (cache) job.cache = cache;
   if (draft.seedFixed) job.seed = draft.seed;
   if (draft.loras.length > 0) job.loras = draft.loras;
   return job;
@@ -120,6 +138,7 @@ export function draftOf(request: JobRequest, seed: number | null): Draft {
     preset,
     steps: request.steps,
     guidance: preset ? "" : (request.guidance ?? ""),
+    cache: request.cache && request.cache !== "off" ? request.cache : "",
     width: request.width,
     height: request.height,
     seedFixed: seed !== null,
