@@ -5,7 +5,7 @@ Usage: eval_mini.py PROGRAM FOLDER [--count 200] [--device cpu] [--trace 8] [--o
 
 Prompts are scripts/draw_prompts.py's, with its seed. The source is fp32. Candidates: bf16; int8 by rows as it is made on the fly; files of `intaglio quantize`
 by each scheme, and convrot with the linears protected that are off by more than 0.01; GGUF files of Q8_0 and Q4_0 whose weights are widened to bf16; on a GPU
-fp8 and nf4, too; each step mask of the model (`generate --cache`) in bf16 and int8, and bf16 with as many steps as compute the same passes; bf16 with as many steps as int8's time buys. Q4_K takes rows of a multiple of 256 values, which the model's 384 are not. Goes on where it was
+fp8 and nf4, too; each step mask of the model (`generate --cache`) in bf16 and int8, which `eval` holds against steps of as many passes; bf16 with as many steps as int8's time buys. Q4_K takes rows of a multiple of 256 values, which the model's 384 are not. Goes on where it was
 stopped. Judges run where what they need is there (scripts/judges/): without, their columns are missing.
 """
 import argparse
@@ -54,14 +54,12 @@ def variants(program, folder, device):
 
 
 def masked_variants():
-    """Of each mask for the model's own number of steps, and fewer steps that compute as many passes."""
+    """Of each mask for the model's own number of steps."""
     steps = json.loads((MINI / "model_index.json").read_text())["intaglio"]["default_steps"]
     for mask in json.loads((MINI / "step_masks.json").read_text())["masks"]:
         if mask["steps"] != steps:
             continue
-        computed = sum(work.count("X") for work in mask["passes"]) / len(mask["passes"])
         yield from [f"{precision},cache={mask['name']},name={precision}-{mask['name']}" for precision in ("bf16", "int8")]
-        yield f"bf16,steps={round(computed)},name=bf16-{round(computed)}-steps"
 
 
 def commit_of(program):

@@ -76,6 +76,33 @@ class Eval(unittest.TestCase):
         self.assertEqual(drawn.returncode, 0, drawn.stderr)
         self.assertEqual(file.read_bytes(), (self.folder / "out/int8-steps3/00001.png").read_bytes())
 
+    def test_fewer_passes_are_held_against_plain_steps(self):
+        candidates = ("fp32,steps=6,cache=0.5,name=half", "fp32,steps=2", "int8,steps=6")
+        done = self.draw("--source", "fp32,steps=6", candidates=candidates)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("15 pictures drawn, 6 traced", done.stderr)  # a fifth variant, which is not traced
+        result = self.report()
+        half, short, int8, plain = result["candidates"]
+        self.assertEqual((plain["name"], plain["text"]), ("fp32-steps3", "fp32,steps=3"))
+        self.assertEqual([one["about"]["passes"] for one in (result["source"], half, short, int8, plain)], [12, 6, 4, 12, 6])
+        self.assertEqual(half["about"]["cache"], "0.5")
+        self.assertEqual([one for one in (short, int8, plain) if "baseline" in one], [])
+        against = half["baseline"]
+        self.assertEqual(against["name"], "fp32-steps3")
+        for key in ("psnr", "ssim", "latents"):
+            self.assertAlmostEqual(against[key]["mean"], half[key]["mean"] - plain[key]["mean"])
+            self.assertEqual(against[key]["count"], 3)
+        self.assertGreater(against["time"]["mean"], 0)
+        page = self.intaglio("eval", "report", "out")
+        self.assertRegex(page.stdout, r"  against fp32-steps3, of as many passes: PSNR -?[0-9.]+ \(")
+        self.assertIn("Fewer passes against plain steps", (self.folder / "out/report.html").read_text())
+        # The folder keeps whose baseline it is.
+        self.assertIn("0 pictures drawn", self.draw("--source", "fp32,steps=6", "--baseline", "off", candidates=candidates).stderr)
+        self.assertIn("baseline", self.report()["candidates"][0])
+        wrong = self.draw("--source", "fp32,steps=6", "--baseline", "presets", candidates=candidates)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn('--baseline: expected steps or off, found "presets"', wrong.stderr)
+
     def test_it_goes_on_where_it_was_stopped(self):
         self.assertEqual(self.draw(candidates=("int8,steps=3",)).returncode, 0)
         self.assertIn("0 pictures drawn, 0 traced", self.draw(candidates=("int8,steps=3",)).stderr)

@@ -10,6 +10,7 @@
 #include "command.h"
 #include "console.h"
 #include "core/files.h"
+#include "eval/baseline.h"
 #include "eval/eval_report.h"
 #include "eval/eval_run.h"
 #include "eval/eval_score.h"
@@ -33,6 +34,7 @@ struct EvalFlags {
   // run
   std::string model = "mini", source = "bf16", prompts, size, seed = "0", shard = "0/1";
   std::vector<std::string> candidates;
+  std::string baseline = "steps";
   int64_t traced = 4;
   std::string device = "auto";
   int threads = 0;
@@ -142,6 +144,13 @@ Expected<EvalChoice> choose(const EvalFlags& flags) {
     choice.plan.width = size.width;
     choice.plan.height = size.height;
   }
+  if (flags.baseline == "steps") {
+    INTAGLIO_TRY(add_baselines(flags.model, choice.plan, choice.variants));
+  } else if (flags.baseline != "off") {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--baseline: expected steps or off, found \"{}\"",
+                      printable(flags.baseline, 60));
+  }
   choice.plan.traced = std::min(flags.traced, static_cast<int64_t>(choice.plan.prompts.size()));
   for (const Variant& variant : choice.variants)
     choice.plan.variants.emplace_back(variant.name, variant.text);
@@ -170,6 +179,15 @@ std::string interval_text(const ordered_json& interval, int digits, double scale
   const auto value = [&](const char* key) { return interval[key].get<double>() * scale; };
   return fmt::format("{:.{}f} ({:.{}f} to {:.{}f})", value("mean"), digits, value("low"), digits,
                      value("high"), digits);
+}
+
+void print_baseline(const ordered_json& baseline) {
+  print(
+      Stream::kOut,
+      "  against {}, of as many passes: PSNR {} dB, SSIM {}, latents {}, takes {} times as long\n",
+      baseline["name"].get<std::string>(), interval_text(baseline["psnr"], 2),
+      interval_text(baseline["ssim"], 4), interval_text(baseline["latents"], 4),
+      interval_text(baseline["time"], 2));
 }
 
 // "name: figures", a line a figure.
@@ -213,6 +231,7 @@ void print_result(const ordered_json& result) {
           one.contains("velocity") ? interval_text(one["velocity"], 4) : "-");
     print(Stream::kOut, "  sampling {} ms, {} times as fast\n", interval_text(one["denoise_ms"], 1),
           interval_text(one["speedup"], 2));
+    if (one.contains("baseline")) print_baseline(one["baseline"]);
     judged(one);
     scored(one);
   }
@@ -267,7 +286,7 @@ void add_run(CLI::App& app, const std::shared_ptr<EvalFlags>& flags) {
   app.add_option("--source", flags->source,
                  "What candidates are compared with: PRECISION or PRECISION,KEY=VALUE,... with the "
                  "keys name, model, transformer, unconditional, text-encoder, vae, tokenizer, "
-                 "keep-bf16, lora, attention, preset, steps, mu, std, guidance (its items "
+                 "keep-bf16, lora, attention, cache, preset, steps, mu, std, guidance (its items "
                  "divided by ;)")
       ->type_name("VARIANT")
       ->capture_default_str();
@@ -275,6 +294,12 @@ void add_run(CLI::App& app, const std::shared_ptr<EvalFlags>& flags) {
       ->type_name("VARIANT")
       ->required()
       ->take_all();
+  app.add_option("--baseline", flags->baseline,
+                 "What a candidate that computes fewer passes than the source (a mask, a preset of "
+                 "fewer steps, guidance in some steps) is held against, too: steps, as many steps "
+                 "of the source's schedule as compute as many passes, drawn beside it; off")
+      ->type_name("steps|off")
+      ->capture_default_str();
   app.add_option("--size", flags->size, "Width and height in pixels; by default the model's own")
       ->type_name("WxH");
   app.add_option("--seed", flags->seed,

@@ -26,8 +26,9 @@ json plan_json(const EvalPlan& plan) {
     prompts.push_back({{"prompt", one.prompt}, {"seed", one.seed}, {"expect", one.expect}});
   for (const auto& [name, text] : plan.variants)
     variants.push_back({{"name", name}, {"text", text}});
-  return {{"format", kFormat},     {"width", plan.width},  {"height", plan.height},
-          {"traced", plan.traced}, {"variants", variants}, {"prompts", prompts}};
+  return {{"format", kFormat},          {"width", plan.width},  {"height", plan.height},
+          {"traced", plan.traced},      {"variants", variants}, {"prompts", prompts},
+          {"baselines", plan.baselines}};
 }
 
 Expected<EvalPlan> read_plan(const fs::path& file) {
@@ -44,6 +45,8 @@ Expected<EvalPlan> read_plan(const fs::path& file) {
                   .variants = {}};
     for (const json& one : value.at("prompts"))
       plan.prompts.push_back({one.at("prompt"), one.at("seed"), one.at("expect")});
+    if (const auto baselines = value.find("baselines"); baselines != value.end())
+      plan.baselines = baselines->get<std::map<std::string, std::string>>();
     for (const json& one : value.at("variants"))
       plan.variants.emplace_back(one.at("name"), one.at("text"));
     if (plan.prompts.empty() || plan.variants.empty())
@@ -161,6 +164,7 @@ Expected<EvalFolder> EvalFolder::make(const fs::path& folder, const EvalPlan& pl
     for (const auto& variant : plan.variants)
       if (std::find(all.variants.begin(), all.variants.end(), variant) == all.variants.end())
         all.variants.push_back(variant);
+    all.baselines.insert(there.baselines.begin(), there.baselines.end());
     all.traced = std::max(plan.traced, there.traced);
   }
   std::error_code error;

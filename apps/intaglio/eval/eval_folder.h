@@ -33,6 +33,8 @@ struct EvalPlan {
   int64_t traced = 0;             // prompts, from the first on
   // Name and text of each; the source is the first.
   std::vector<std::pair<std::string, std::string>> variants;
+  // Of a candidate that computes fewer passes: the variant of plain steps that it is held against.
+  std::map<std::string, std::string> baselines = {};
 };
 
 struct EvalShard {

@@ -36,11 +36,21 @@ std::optional<double> number(const Record& record, const char* key) {
   return found->get<double>();
 }
 
-Values numbers(const RecordsOfVariant& records, const char* key) {
-  Values values;
+std::map<int64_t, double> numbers_by_prompt(const RecordsOfVariant& records, const char* key) {
+  std::map<int64_t, double> numbers;
   for (const auto& [prompt, record] : records)
-    if (const auto value = number(record, key)) values.push_back(*value);
+    if (const auto value = number(record, key)) numbers[prompt] = *value;
+  return numbers;
+}
+
+Values values_of(const std::map<int64_t, double>& by_prompt) {
+  Values values;
+  for (const auto& [prompt, value] : by_prompt) values.push_back(value);
   return values;
+}
+
+Values numbers(const RecordsOfVariant& records, const char* key) {
+  return values_of(numbers_by_prompt(records, key));
 }
 
 // The k-th mean is of the k-th values of all lists.
@@ -145,12 +155,6 @@ Judged judged(const EvalPlan& plan, const std::vector<Record>& findings,
   return result;
 }
 
-Values values_of(const std::map<int64_t, double>& by_prompt) {
-  Values values;
-  for (const auto& [prompt, value] : by_prompt) values.push_back(value);
-  return values;
-}
-
 // A network's score by prompt. Where lines of several weights lie, those of the last line count.
 std::map<int64_t, double> scored(const std::vector<Record>& lines, const std::string& variant) {
   std::map<int64_t, double> scores;
@@ -169,6 +173,15 @@ Values differences(const std::map<int64_t, double>& ours, const std::map<int64_t
   for (const auto& [prompt, value] : ours)
     if (const auto other = base.find(prompt); other != base.end())
       values.push_back(value - other->second);
+  return values;
+}
+
+// Of the same prompts.
+Values ratios(const std::map<int64_t, double>& ours, const std::map<int64_t, double>& base) {
+  Values values;
+  for (const auto& [prompt, value] : ours)
+    if (const auto other = base.find(prompt); other != base.end() && value > 0 && other->second > 0)
+      values.push_back(value / other->second);
   return values;
 }
 
@@ -219,7 +232,7 @@ class Report {
     if (const auto about = about_.find(name); about != about_.end()) {
       json["about"] = ordered_json::object();
       for (const char* const key : {"model", "model_hash", "precision", "schedule", "steps",
-                                    "device", "version", "file_bytes"})
+                                    "passes", "cache", "device", "version", "file_bytes"})
         if (about->second.contains(key)) json["about"][key] = about->second[key];
     }
     json["denoise_ms"] = interval_json(numbers(pictures_[name], "denoise_ms"));
@@ -260,24 +273,44 @@ class Report {
     const RecordsOfVariant& ours = pictures_[name];
     const RecordsOfVariant& base = pictures_[plan_.variants.front().first];
     int64_t equal = 0;
-    Values speedup;
-    for (const auto& [prompt, record] : ours) {
+    for (const auto& [prompt, record] : ours)
       if (const auto same = record.find("equal"); same != record.end() && *same == true) ++equal;
-      const auto other = base.find(prompt);
-      const auto time = number(record, "denoise_ms");
-      if (other == base.end() || !time || *time <= 0) continue;
-      if (const auto before = number(other->second, "denoise_ms"))
-        speedup.push_back(*before / *time);
-    }
     json["equal"] = equal;
     json["psnr"] = interval_json(numbers(ours, "psnr"));
     json["ssim"] = interval_json(numbers(ours, "ssim"));
     json["ms_ssim"] = interval_json(numbers(ours, "ms_ssim"));
     json["latents"] = interval_json(numbers(ours, "latents"));
-    json["speedup"] = interval_json(speedup);
+    json["speedup"] = interval_json(
+        ratios(numbers_by_prompt(base, "denoise_ms"), numbers_by_prompt(ours, "denoise_ms")));
+    add_baseline(name, json);
     add_traces(traces_[name], json);
     json["worst"] = worst(ours);
     return json;
+  }
+
+  // The candidate less the plain steps of as many passes, picture by picture.
+  void add_baseline(const std::string& name, ordered_json& json) {
+    const auto found = plan_.baselines.find(name);
+    if (found == plan_.baselines.end() || pictures_[found->second].empty()) return;
+    const RecordsOfVariant& ours = pictures_[name];
+    const RecordsOfVariant& base = pictures_[found->second];
+    ordered_json& baseline = json["baseline"];
+    baseline["name"] = found->second;
+    for (const char* const key : {"psnr", "ssim", "ms_ssim", "latents"})
+      baseline[key] =
+          interval_json(differences(numbers_by_prompt(ours, key), numbers_by_prompt(base, key)));
+    baseline["time"] = interval_json(
+        ratios(numbers_by_prompt(ours, "denoise_ms"), numbers_by_prompt(base, "denoise_ms")));
+    for (const auto& [judge, findings] : judgements_) {
+      const Judged mine = judged(plan_, findings, name);
+      const Judged plain = judged(plan_, findings, found->second);
+      if (mine.right.empty() || plain.right.empty()) continue;
+      baseline["judged"][judge] = interval_json(differences(mine.right, plain.right));
+    }
+    for (const auto& [score, lines] : scores_) {
+      const Values values = differences(scored(lines, name), scored(lines, found->second));
+      if (!values.empty()) baseline["scored"][score] = interval_json(values);
+    }
   }
 
   // All prompts by PSNR, the lowest first.

@@ -9,11 +9,11 @@
 #include "core/files.h"
 #include "core/philox.h"
 #include "core/relative_error.h"
+#include "eval/eval_picture.h"
 #include "eval/image_metrics.h"
 #include "eval/step_trace.h"
 #include "interrupt.h"
 #include "lora_flags.h"
-#include "models/choose_picture.h"
 #include "options.h"
 #include "pipeline/picture_text.h"
 #include "pipeline/pipeline.h"
@@ -42,21 +42,6 @@ Expected<OpenVariant> open_variant(const Variant& variant, std::optional<int> gp
   }
   INTAGLIO_TRY(open.model->check_keep_bf16(open.options.selection));
   return open;
-}
-
-Expected<ChosenPicture> chosen_picture(const EvalPlan& plan, const Variant& variant,
-                                       const Model& model, int64_t prompt) {
-  const EvalPrompt& asked = plan.prompts[static_cast<size_t>(prompt)];
-  PictureChoices choices{
-      .prompt = asked.prompt, .width = plan.width, .height = plan.height, .seed = asked.seed};
-  INTAGLIO_ASSIGN(choices.schedule, parse_schedule(variant.schedule));
-  std::vector<WrongSetting> wrong;
-  ChosenPicture chosen = choose_picture(model.info(), choices, wrong);
-  if (!wrong.empty())
-    return make_error(wrong.front().error.code, "{}: {}", variant.name,
-                      wrong.front().error.message);
-  if (variant.cache) INTAGLIO_TRY(take_cache(*variant.cache, chosen.request));
-  return chosen;
 }
 
 uint64_t file_bytes(const Model& model) {
@@ -91,7 +76,9 @@ class Drawing {
 
   Expected<EvalCounts> run() {
     for (const Variant& variant : run_.variants) INTAGLIO_TRY(draw_variant(variant));
-    for (size_t i = 1; i < run_.variants.size(); ++i) INTAGLIO_TRY(trace(run_.variants[i]));
+    // Steps of a baseline are none of the source's.
+    for (size_t i = 1; i < run_.variants.size(); ++i)
+      if (!run_.variants[i].is_baseline) INTAGLIO_TRY(trace(run_.variants[i]));
     return counts_;
   }
 
@@ -117,16 +104,18 @@ class Drawing {
   }
 
   // What a later run of the same variant must find alike.
-  Status keep_about(const Variant& variant, const OpenVariant& open, const Schedule& schedule,
+  Status keep_about(const Variant& variant, const OpenVariant& open, const ChosenPicture& first,
                     const std::string& hash, const std::string& device) {
+    INTAGLIO_ASSIGN(const double passes, picture_passes(*open.model, first.request));
     Record about{{"kind", "about"},
                  {"variant", variant.name},
                  {"prompt", run_.shard.number},
                  {"model", open.model->info().name},
                  {"model_hash", hash},
                  {"precision", variant.precision},
-                 {"schedule", schedule.describe()},
-                 {"steps", schedule.steps},
+                 {"schedule", first.schedule.describe()},
+                 {"steps", first.schedule.steps},
+                 {"passes", passes},
                  {"device", device},
                  {"version", INTAGLIO_VERSION},
                  {"file_bytes", file_bytes(*open.model)}};
@@ -153,13 +142,13 @@ class Drawing {
                     Pipeline::open(open.model, open.options));
     INTAGLIO_ASSIGN(const std::string hash, pipeline->model_hash(&interrupted));
     INTAGLIO_ASSIGN(const ChosenPicture first,
-                    chosen_picture(plan_, variant, *open.model, prompts.front()));
-    INTAGLIO_TRY(keep_about(variant, open, first.schedule, hash, device_name(pipeline->context())));
+                    eval_picture(plan_, variant, *open.model, prompts.front()));
+    INTAGLIO_TRY(keep_about(variant, open, first, hash, device_name(pipeline->context())));
     int64_t drawn = 0;
     for (const int64_t prompt : prompts) {
       progress_.step(variant.name, drawn++, static_cast<int64_t>(prompts.size()));
       INTAGLIO_ASSIGN(const ChosenPicture chosen,
-                      chosen_picture(plan_, variant, *open.model, prompt));
+                      eval_picture(plan_, variant, *open.model, prompt));
       INTAGLIO_ASSIGN(const PicturePlan plan, pipeline->plan(chosen.request));
       INTAGLIO_ASSIGN(const Picture picture, pipeline->generate(plan, {}, &interrupted));
       const PngText text = picture_text(chosen.request, chosen.schedule,
@@ -213,7 +202,7 @@ class Drawing {
     INTAGLIO_ASSIGN(traced.open, open_variant(variant, run_.gpu, run_.threads));
     for (const int64_t prompt : prompts) {
       INTAGLIO_ASSIGN(ChosenPicture chosen,
-                      chosen_picture(plan_, variant, *traced.open.model, prompt));
+                      eval_picture(plan_, variant, *traced.open.model, prompt));
       traced.requests.push_back(std::move(chosen.request));
     }
     const PipelineOptions& options = traced.open.options;
@@ -286,7 +275,7 @@ Status check_variants(const EvalPlan& plan, const std::vector<Variant>& variants
   for (const Variant& variant : variants) {
     INTAGLIO_ASSIGN(const OpenVariant open, open_variant(variant, gpu, threads));
     INTAGLIO_TRY(open.options.selection.check_device(device.context));
-    INTAGLIO_ASSIGN(const ChosenPicture first, chosen_picture(plan, variant, *open.model, 0));
+    INTAGLIO_ASSIGN(const ChosenPicture first, eval_picture(plan, variant, *open.model, 0));
   }
   return {};
 }

@@ -21,6 +21,7 @@ struct Variant {
   std::vector<std::string> loras;
   std::optional<std::string> cache;
   std::string attention = "auto";
+  bool is_baseline = false;  // not asked for (eval/baseline.h)
 };
 
 // "int8" or "int8,model=FOLDER,steps=12,name=short": a precision, then keys of generate's flags
