@@ -6,6 +6,7 @@
 
 #include "advice/cost_model.h"
 #include "advice/deployment_map.h"
+#include "models/choose_picture.h"
 #include "pipeline/device.h"
 
 namespace intaglio {
@@ -14,11 +15,31 @@ namespace {
 std::string reason_of(const RankedPrecision& ranked, const std::string& measured,
                       const PicturePlan& plan, double step_ms) {
   std::string reason = fmt::format("{}: the fastest that fits", precision_name(ranked.precision));
+  const std::string mask =
+      plan.sampling.mask ? fmt::format(" in the mean of {}", plan.mask_name()) : "";
   if (ranked.step_ms > 0.0)
-    reason += fmt::format(" ({:.0f} ms a step, {})", step_ms,
+    reason += fmt::format(" ({:.0f} ms a step{}, {})", step_ms, mask,
                           ranked.measured ? measured : "modelled; `intaglio map` measures");
   if (plan.streamed_bytes() > 0) reason += ", with layers that stream";
   return reason;
+}
+
+// A guided step where the request is one that plans refuse.
+Expected<StepShape> passes_of(const Model& model, const PictureRequest& request) {
+  if (request.steps < 1 || request.guidance.size() != static_cast<size_t>(request.steps))
+    return StepShape{};
+  INTAGLIO_ASSIGN(Sampling sampling, model.sampling(request));
+  INTAGLIO_ASSIGN(sampling.mask, choose_mask(model, request, sampling));
+  return step_shape(sampling, model.cached_blocks());
+}
+
+// Milliseconds that a step's copies of streamed layers take, in the mean of all steps: passes that
+// are not computed copy none.
+double copies_ms(const CudaDevice* gpu, const Model& model, const PicturePlan& plan) {
+  if (gpu == nullptr || plan.streamed_bytes() == 0) return 0.0;
+  const StepShape step = step_shape(plan.sampling, model.cached_blocks());
+  const double share = (step.first + step.other) / static_cast<double>(plan.sampling.passes.size());
+  return 1e-6 * share * static_cast<double>(plan.streamed_bytes()) / card_rates(*gpu).host_gb_s;
 }
 
 // The best of `ranked` under `options`; the error of the fastest if none fits.
@@ -41,11 +62,8 @@ Expected<ChosenPrecision> best_of(const std::vector<RankedPrecision>& ranked,
       if (!best && first.message.empty()) first = plan.error();
       continue;
     }
-    const CudaDevice* const gpu = pipeline->context().gpu;
-    const double copies_ms = gpu == nullptr ? 0.0
-                                            : 1e-6 * static_cast<double>(plan->streamed_bytes()) /
-                                                  card_rates(*gpu).host_gb_s;
-    const double step_ms = std::max(candidate.step_ms, copies_ms);
+    const double step_ms =
+        std::max(candidate.step_ms, copies_ms(pipeline->context().gpu, *model, *plan));
     if (best && step_ms >= least_ms) continue;
     least_ms = step_ms;
     best = ChosenPrecision{std::move(pipeline), candidate.precision,
@@ -71,8 +89,10 @@ Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const Model>& m
   INTAGLIO_ASSIGN(auto texts, model->texts(request));
   PictureRequest read = request;
   read.token_ids = std::move(texts.front());
-  const std::vector<RankedPrecision> ranked = rank_precisions(
-      device.context, *model, static_cast<int64_t>(read.token_ids->size()), image_tokens, map);
+  INTAGLIO_ASSIGN(StepShape step, passes_of(*model, read));
+  step.text_tokens = static_cast<int64_t>(read.token_ids->size());
+  step.image_tokens = image_tokens;
+  const std::vector<RankedPrecision> ranked = rank_precisions(device.context, *model, step, map);
   const std::string measured =
       map && !map->model.empty() ? fmt::format("measured of {}", map->model) : "measured";
   Expected<ChosenPrecision> chosen = best_of(ranked, model, measured, options, read);

@@ -30,10 +30,9 @@ std::vector<MapEntry> nearest(const DeploymentMap& map, int64_t tokens) {
   return found;
 }
 
-// A guided step: a pass of the first transformer with the text, one of the last without or with
-// another.
+// Passes of the first transformer with the text, and of the last without or with another.
 double modelled_step_ms(const CudaDevice& gpu, const Model& model, Precision precision,
-                        int64_t text_tokens, int64_t image_tokens) {
+                        const StepShape& step) {
   double sum = 0.0;
   for (const bool first : {true, false}) {
     const int which = first ? 0 : model.transformers() - 1;
@@ -42,11 +41,11 @@ double modelled_step_ms(const CudaDevice& gpu, const Model& model, Precision pre
     const auto pass = modelled_pass(card_rates(gpu),
                                     {.width = transformer->width(),
                                      .linears = transformer->listed_linears(),
-                                     .text_tokens = reads_text ? text_tokens : 0,
-                                     .image_tokens = image_tokens},
+                                     .text_tokens = reads_text ? step.text_tokens : 0,
+                                     .image_tokens = step.image_tokens},
                                     precision);
     if (!pass) return 0.0;
-    sum += pass->total_ms();
+    sum += (first ? step.first : step.other) * pass->total_ms();
   }
   return sum;
 }
@@ -111,8 +110,17 @@ Expected<std::optional<DeploymentMap>> kept_deployment_map(std::string_view devi
   return std::optional(std::move(map));
 }
 
+StepShape step_shape(const Sampling& sampling, std::span<const int64_t> blocks) {
+  StepShape step{.first = 0.0, .other = 0.0};
+  const std::vector<double> computed = computed_passes(sampling, blocks);
+  const auto steps = static_cast<double>(sampling.steps.size());
+  for (size_t pass = 0; pass < computed.size(); ++pass)
+    (pass == 0 ? step.first : step.other) += computed[pass] / steps;
+  return step;
+}
+
 std::vector<RankedPrecision> rank_precisions(const Context& context, const Model& model,
-                                             int64_t text_tokens, int64_t image_tokens,
+                                             const StepShape& step,
                                              const std::optional<DeploymentMap>& map) {
   std::vector<RankedPrecision> ranked;
   if (context.gpu == nullptr) {
@@ -124,13 +132,15 @@ std::vector<RankedPrecision> rank_precisions(const Context& context, const Model
       LayerSelection selection;
       selection.precision = p;
       if (!selection.check_device(context)) continue;
-      const double ms = modelled_step_ms(*context.gpu, model, p, text_tokens, image_tokens);
+      const double ms = modelled_step_ms(*context.gpu, model, p, step);
       if (ms > 0.0) ranked.push_back({p, ms, false});
     }
     if (map) {
-      for (const MapEntry& entry : nearest(*map, text_tokens + image_tokens))
+      for (const MapEntry& entry : nearest(*map, step.text_tokens + step.image_tokens)) {
+        const double ms = step.first * entry.conditional_ms + step.other * entry.unconditional_ms;
         for (RankedPrecision& r : ranked)
-          if (r.precision == entry.precision) r = {entry.precision, entry.step_ms(), true};
+          if (r.precision == entry.precision) r = {entry.precision, ms, true};
+      }
     }
     // Measured and modelled times are not compared: what was not measured comes after.
     std::stable_sort(ranked.begin(), ranked.end(),

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,7 +23,7 @@ struct MapEntry {
   double conditional_ms = 0.0, unconditional_ms = 0.0;
   uint64_t resident_bytes = 0;  // the least that a picture takes if no layer streams
 
-  double step_ms() const { return conditional_ms + unconditional_ms; }
+  double step_ms() const { return conditional_ms + unconditional_ms; }  // guided, all computed
 };
 
 struct DeploymentMap {
@@ -41,16 +42,26 @@ Expected<std::filesystem::path> deployment_map_file(std::string_view device);
 // The kept map; nullopt if there is none. A broken one is an error.
 Expected<std::optional<DeploymentMap>> kept_deployment_map(std::string_view device);
 
+// What the steps of a picture compute.
+struct StepShape {
+  int64_t text_tokens = 0, image_tokens = 0;
+  // Passes a step in the mean of all steps: of the first transformer with the prompt, and of the
+  // others. Less than 1 where a mask or the guidance leaves some out.
+  double first = 1.0, other = 1.0;
+};
+// Of a picture of that sampling, by its mask; `blocks`: Model::cached_blocks.
+StepShape step_shape(const Sampling& sampling, std::span<const int64_t> blocks);
+
 struct RankedPrecision {
   Precision precision = Precision::kInt8;
-  double step_ms = 0.0;   // of a guided step at about this size; 0 on a CPU
+  double step_ms = 0.0;   // of a step at about this size, in the mean; 0 on a CPU
   bool measured = false;  // else by advice/cost_model.h
 };
-// The precisions that the context's device has, the fastest first, for passes of `model` with so
-// many tokens; what was measured of another model ranks alike. fp32, the oracle, comes last. On a
-// CPU int8 is first, as measured on every instruction set (bench/results/cpu_*.json).
+// The precisions that the context's device has, the fastest first, for such steps of `model`; what
+// was measured of another model ranks alike. fp32, the oracle, comes last. On a CPU int8 is first,
+// as measured on every instruction set (bench/results/cpu_*.json).
 std::vector<RankedPrecision> rank_precisions(const Context& context, const Model& model,
-                                             int64_t text_tokens, int64_t image_tokens,
+                                             const StepShape& step,
                                              const std::optional<DeploymentMap>& map);
 
 }  // namespace intaglio

@@ -15,6 +15,7 @@
 #include "core/files.h"
 #include "io/json_config.h"
 #include "map/svg_chart.h"
+#include "models/choose_picture.h"
 #include "models/registry.h"
 
 namespace intaglio::cli {
@@ -78,9 +79,24 @@ double modelled_ms(const CardRates& card, Precision precision, int64_t text_toke
   return pass ? pass->total_ms() : 0.0;
 }
 
-double modelled_step(const CardRates& card, Precision precision, const MapEntry& at) {
+// In the mean of a picture's steps, which compute `step.first` passes with the text.
+double modelled_step(const CardRates& card, Precision precision, const MapEntry& at,
+                     const StepShape& step = {}) {
   const double with_text = modelled_ms(card, precision, at.text_tokens, at.image_tokens);
-  return with_text == 0.0 ? 0.0 : with_text + modelled_ms(card, precision, 0, at.image_tokens);
+  if (with_text == 0.0) return 0.0;
+  return step.first * with_text + step.other * modelled_ms(card, precision, 0, at.image_tokens);
+}
+
+// Steps of the model's own picture of kSteps, by the mask that `generate --cache SHARE` makes.
+StepShape masked_step(double share) {
+  const std::shared_ptr<const Model> model = *synthetic_model("ideogram4");
+  std::vector<WrongSetting> wrong;
+  const PictureChoices choices{.prompt = "a picture", .schedule = {.steps = kSteps}};
+  Expected<Sampling> sampling =
+      model->sampling(choose_picture(model->info(), choices, wrong).request);
+  if (!sampling) return {};
+  sampling->mask = spread_step_mask(*sampling, share);
+  return step_shape(*sampling, model->cached_blocks());
 }
 
 std::string best_of(const std::map<Precision, double>& steps) {
@@ -173,9 +189,11 @@ bool is_measured(const std::vector<DeploymentMap>& maps, const CardRates& card) 
 // One step of cards that were not at hand, and which precision is the fastest that needs no
 // streaming.
 std::string modelled_table(const std::vector<DeploymentMap>& maps) {
-  std::string page = header("card (modelled)", "fastest | of those resident | 48 steps");
-  // Two more columns than header() rules.
-  page.insert(page.rfind('\n'), " --- | --- |");
+  std::string page =
+      header("card (modelled)", "fastest | of those resident | 48 steps | half of their passes");
+  // Three more columns than header() rules.
+  page.insert(page.rfind('\n'), " --- | --- | --- |");
+  const StepShape half = masked_step(0.5);
   const DeploymentMap& sizes = maps.front();
   for (const CardRates& card : known_cards()) {
     if (is_measured(maps, card)) continue;
@@ -190,10 +208,12 @@ std::string modelled_table(const std::vector<DeploymentMap>& maps) {
       if (static_cast<double>(at->resident_bytes) < 0.97e9 * card.memory_gb) resident[p] = ms;
     }
     const std::string best = best_of(steps);
-    const double fastest = steps.at(*precision_from_name(best));
-    page += fmt::format("| {}, {:.0f} GB |{} {} | {} | {:.0f} s |\n", card.name, card.memory_gb,
-                        cells, best, resident.empty() ? "none: stream" : best_of(resident),
-                        1e-3 * kSteps * fastest);
+    const Precision fastest = *precision_from_name(best);
+    const MapEntry& at = *find_entry(sizes, fastest, kSide);
+    page += fmt::format(
+        "| {}, {:.0f} GB |{} {} | {} | {:.0f} s | {:.0f} s |\n", card.name, card.memory_gb, cells,
+        best, resident.empty() ? "none: stream" : best_of(resident),
+        1e-3 * kSteps * steps.at(fastest), 1e-3 * kSteps * modelled_step(card, fastest, at, half));
   }
   return page + "\n";
 }
@@ -316,6 +336,7 @@ std::string make_page(const std::vector<DeploymentMap>& maps) {
       "of those rates that the kernels reached on an H100. fp8 is left out where no product with "
       "row and column scales is known to run. Under \"of those resident\" is the fastest whose "
       "memory fits; int8 with streamed layers often still wins, as copies hide behind the compute. "
+      "The last column is `generate --cache 0.5` ([fewer passes](fewer-passes.md)). "
       "docs/modelled-3090.md has a finer model of that card's int8 linears.\n\n" +
       modelled_table(maps) +
       "B200: this engine has no kernels with its newest instructions (tcgen05), so int8 and "

@@ -73,8 +73,8 @@ TEST(DeploymentMap, RanksByTheNearestMeasuredSize) {
   const CudaDevice gpu = device("Card 1", 86);
   Context context;
   context.gpu = &gpu;
-  const auto small = rank_precisions(context, full_size(), 100, 1100, *map);
-  const auto large = rank_precisions(context, full_size(), 512, 6000, *map);
+  const auto small = rank_precisions(context, full_size(), {100, 1100}, *map);
+  const auto large = rank_precisions(context, full_size(), {512, 6000}, *map);
   ASSERT_GE(small.size(), 3u);
   EXPECT_EQ(small[0].precision, Precision::kBf16);
   EXPECT_EQ(small[0].step_ms, 20.0);
@@ -84,20 +84,44 @@ TEST(DeploymentMap, RanksByTheNearestMeasuredSize) {
   EXPECT_TRUE(large[1].measured);
   EXPECT_FALSE(large[2].measured);
   EXPECT_EQ(large.back().precision, Precision::kFp32);
+  // Half of the passes with the text and a quarter of the others, of 90 and 80 ms.
+  const auto masked =
+      rank_precisions(context, full_size(), {512, 6000, /*first=*/0.5, /*other=*/0.25}, *map);
+  EXPECT_EQ(masked[0].precision, Precision::kInt8);
+  EXPECT_DOUBLE_EQ(masked[0].step_ms, 65.0);
+}
+
+TEST(DeploymentMap, AStepComputesWhatTheMaskLeavesOfIt) {
+  Sampling sampling{.passes = {{.transformer = 0, .text = 0}, {.transformer = 1}}};
+  sampling.steps.assign(4, {.weights = {1.0f, 0.5f}});
+  sampling.steps[3].weights[1] = 0.0f;  // unguided
+  const std::vector<int64_t> blocks{4, 2};
+  const StepShape whole = step_shape(sampling, blocks);
+  EXPECT_EQ(whole.first, 1.0);
+  EXPECT_EQ(whole.other, 0.75);
+  sampling.mask = {.passes = {parse_pass_work("X.rX").value(), parse_pass_work("XrX.").value()}};
+  const StepShape masked = step_shape(sampling, blocks);
+  EXPECT_DOUBLE_EQ(masked.first, (2.0 + 0.25) / 4);
+  EXPECT_DOUBLE_EQ(masked.other, (2.0 + 0.5) / 4);
 }
 
 TEST(DeploymentMap, WithoutAMapTheModelRanks) {
   const CudaDevice gpu = device("NVIDIA GeForce RTX 3090", 86);
   Context context;
   context.gpu = &gpu;
-  const auto ranked = rank_precisions(context, full_size(), 512, 4096, std::nullopt);
+  const auto ranked = rank_precisions(context, full_size(), {512, 4096}, std::nullopt);
   EXPECT_EQ(ranked.front().precision, Precision::kInt8);
   EXPECT_FALSE(ranked.front().measured);
   for (size_t i = 1; i + 1 < ranked.size(); ++i)
     EXPECT_GE(ranked[i].step_ms, ranked[i - 1].step_ms);
   for (const RankedPrecision& r : ranked) EXPECT_NE(r.precision, Precision::kFp8);  // no product
+  // A step is its passes.
+  const auto first = rank_precisions(context, full_size(), {512, 4096, 1.0, 0.0}, std::nullopt);
+  const auto other = rank_precisions(context, full_size(), {512, 4096, 0.0, 1.0}, std::nullopt);
+  EXPECT_GT(first.front().step_ms, other.front().step_ms);  // reads no text
+  EXPECT_DOUBLE_EQ(first.front().step_ms + other.front().step_ms, ranked.front().step_ms);
   context.gpu = nullptr;
-  EXPECT_EQ(rank_precisions(context, full_size(), 512, 4096, std::nullopt).front().precision,
+  EXPECT_EQ(rank_precisions(context, full_size(), {512, 4096}, std::nullopt).front().precision,
             Precision::kInt8);
 }
 
