@@ -95,7 +95,7 @@ def main():
     found = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
     times = {one["name"]: one["denoise_ms"]["mean"] for one in found["candidates"]}
     whole = found["source"]["about"]["steps"]
-    steps = max(1, round(whole * times["row"] / times["bf16"]))
+    steps = max(1, round(whole * times["row"] / times["bf16"])) if {"row", "bf16"} <= set(times) else whole
     if steps < whole:
         run(*draw, "--candidate", f"bf16,steps={steps},name=bf16-{steps}-steps")
     for judge, words in {"tesseract": [sys.executable, "scripts/judges/tesseract.py"], "objects": [sys.executable, "scripts/judges/objects.py"],

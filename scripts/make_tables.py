@@ -591,12 +591,34 @@ def masked_pictures_table():
     return Table(["on", "variant", "pictures", "times as fast as fp32", "latents' error", "PSNR, dB", "SSIM", "words, Tesseract, against fp32, points", "words, PP-OCRv4", "objects"], rows, key=2)
 
 
-def masked_times_table():
+def masked_baselines_table():
+    """Masks less plain steps of as many passes, picture by picture, as `eval report` has them."""
     rows = []
+    for name, r in all_results("mini_masks_*"):
+        machine = name.removeprefix("mini_masks_").removesuffix(".json").upper()
+        for c in r["candidates"]:
+            if "baseline" not in c:
+                continue
+            b = c["baseline"]
+            rows.append([machine, f"`{c['name']}`", str(b["psnr"]["count"]), f"{c['about']['passes']:g} of {r['source']['about']['passes']:g}", f"`{b['name']}`", mean_of(c["psnr"], 1),
+                         mean_of(b["psnr"], 1), mean_of(b["ssim"], 4), mean_of(b["latents"], 3)])
+    return Table(["on", "candidate", "pictures", "passes", "plain steps", "PSNR, dB", "less theirs", "SSIM, less theirs", "latents' error, less theirs"], rows, key=2)
+
+
+def modelled_masks():
+    """Seconds of the steps on an RTX 3090 by mask: the table that tests/unit/ops/cuda/modelled_3090_test.cpp makes."""
+    with open("docs/modelled-3090.md") as file:
+        table = file.read().split("| mask | passes with text |", 1)[1].split("\n\n", 1)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {mask: seconds for mask, _, _, seconds in rows}
+
+
+def masked_times_table():
+    rows, modelled = [], modelled_masks()
     for _, r in all_results("*_step_masks"):
         for one in r["masks"]:
-            rows.append([r["card"], one["mask"], f"{one['share']:.0%}", f"{one['denoise_s']['median']:.2f} s", f"{one['picture_s']['median']:.2f} s"])
-    return Table(["card", "mask", "passes", "steps", "picture"], rows, key=2)
+            rows.append([r["card"], one["mask"], f"{one['share']:.0%}", f"{one['denoise_s']['median']:.2f} s", f"{one['picture_s']['median']:.2f} s", modelled[one["mask"]]])
+    return Table(["card", "mask", "passes", "steps", "picture", "steps on an RTX 3090, modelled"], rows, key=2)
 
 
 def eval_judges_table():
