@@ -10,6 +10,7 @@ import argparse
 import json
 import pathlib
 import random
+import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -44,7 +45,7 @@ def main():
         else:
             place = draw.choice(sections["a word (W) and an object (A)"])
             # The letters of the phrasing, not those of the word.
-            prompt = " ".join({"A": named, "W": word_text(word)}.get(part, part) for part in place.split()) + ground()
+            prompt = re.sub(r"\b[AW]\b", lambda slot: named if slot[0] == "A" else word_text(word), place) + ground()
             expect["text"] = word
         print(json.dumps({"prompt": prompt, "seed": number, "expect": expect}))
 

@@ -57,7 +57,9 @@ class Tokenizer:
             return Tokenizer(json.load(f))
 
     def merge(self, piece):
-        parts = list(to_printable(piece))
+        return self.merge_parts(list(to_printable(piece)))
+
+    def merge_parts(self, parts):
         while len(parts) > 1:
             rank, i = min(
                 (self.ranks.get(p, 1 << 30), i) for i, p in enumerate(zip(parts, parts[1:]))
@@ -87,6 +89,29 @@ class Tokenizer:
         return self.encode(f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n")
 
 
+def merge_whole(live, counts, add):
+    """Merges until each of `live`, word -> its parts, is whole: the commonest pair of symbols first.
+
+    Each word weighs the same but for a little: all of them must become whole in the end.
+    """
+    while True:
+        pairs = Counter()
+        for w, parts in live.items():
+            weight = 1 + min(counts[w], 1000) / 1e6
+            for pair in zip(parts, parts[1:]):
+                pairs[pair] += weight
+        if not pairs:
+            return
+        a, b = max(pairs, key=lambda p: (pairs[p], p))
+        add(a, b)
+        for parts in live.values():
+            i = 0
+            while i + 1 < len(parts):
+                if parts[i] == a and parts[i + 1] == b:
+                    parts[i : i + 2] = [a + b]
+                i += 1
+
+
 def train(captions, max_vocab=2048):
     """Captions -> tokenizer.json layout (a dict)."""
     pattern = regex.compile(kPattern)
@@ -109,25 +134,7 @@ def train(captions, max_vocab=2048):
             merges.append([a, b])
             tokens.append(a + b)
 
-    # First whole words, by the commonest pair of symbols as ever. Each word weighs the same but for
-    # a little: all of them must become whole in the end.
-    live = {w: list(w) for w in words}
-    while True:
-        pairs = Counter()
-        for w, parts in live.items():
-            weight = 1 + min(words[w], 1000) / 1e6
-            for pair in zip(parts, parts[1:]):
-                pairs[pair] += weight
-        if not pairs:
-            break
-        a, b = max(pairs, key=lambda p: (pairs[p], p))
-        add(a, b)
-        for w, parts in live.items():
-            i = 0
-            while i + 1 < len(parts):
-                if parts[i] == a and parts[i + 1] == b:
-                    parts[i : i + 2] = [a + b]
-                i += 1
+    merge_whole({w: list(w) for w in words}, words, add)
     # Then the character before the word, then runs of punctuation (JSON), commonest first.
     for piece, _ in sorted(prefixed.items(), key=lambda p: (-p[1], p[0])):
         add(to_printable(piece[0]), piece[1:])
@@ -143,6 +150,45 @@ def train(captions, max_vocab=2048):
     for t in tokens:
         vocab[t] = len(vocab)
     return layout(vocab, merges)
+
+
+def extend(layout, captions):
+    """The layout with every lower-case word of the captions made one token, too. Old tokens keep their ids.
+
+    Later merges rank below older ones, so text that was whole words before is still cut as it was.
+    """
+    old = Tokenizer(layout)
+    vocab, merges = dict(old.vocab), [list(m) for m in layout["model"]["merges"]]
+    known, size = set(map(tuple, merges)), old.size
+    names = {i: t for t, i in vocab.items()}
+
+    def parts_of(piece):
+        return [names[i] for i in old.merge(piece)]
+
+    def add(a, b):
+        nonlocal size
+        if (a, b) not in known:
+            known.add((a, b))
+            merges.append([a, b])
+        if a + b not in vocab:
+            vocab[a + b] = size
+            size += 1
+
+    pattern = regex.compile(old.layout["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"])
+    pieces = Counter(p for c in captions for p in pattern.findall(c))
+    found = {p: m for p in pieces if (m := regex.fullmatch(r"([^\p{L}\p{N}]?)([a-z]+)", p))}
+    live = {m[2]: parts_of(m[2]) for m in found.values()}
+    merge_whole(live, Counter(), add)
+    extended = Tokenizer({**layout, "model": {**layout["model"], "vocab": vocab, "merges": merges}})
+    names = {i: t for t, i in vocab.items()}
+    for piece in sorted((p for p in found if found[p][1]), key=lambda p: (-pieces[p], p)):
+        parts = [names[i] for i in extended.merge(piece)]
+        while len(parts) > 1:
+            add(parts[0], parts[1])
+            parts[:2] = [parts[0] + parts[1]]
+    whole = json.loads(json.dumps(layout))
+    whole["model"].update(vocab=vocab, merges=merges)
+    return whole
 
 
 def layout(vocab, merges):

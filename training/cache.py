@@ -37,7 +37,7 @@ class Bucket:
         return self.latents[i].float(), self.ids[i], self.length[i]
 
 
-kShares = [0.74, 0.13, 0.13]  # of the cache, by caption length as the final mix has it
+kShares = [0.74, 0.21, 0.05]  # of the cache, by caption length as the final mix has it
 
 
 class Cache:

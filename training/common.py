@@ -14,11 +14,14 @@ import scenes
 
 
 class Clock:
-    """Progress from 0 to 1 by wall time, whatever the speed, so that every run ends well annealed."""
+    """Progress from `done` to `end` by wall time, whatever the speed, so that every run ends well annealed.
 
-    def __init__(self, minutes, done=0.0):
+    A whole run goes from 0 to 1.
+    """
+
+    def __init__(self, minutes, done=0.0, end=1.0):
         self.deadline = time.time() + 60 * minutes
-        self.done = done
+        self.done, self.end = done, end
         self.begin = None
 
     def start(self):
@@ -27,7 +30,10 @@ class Clock:
 
     def progress(self):
         span = max(self.deadline - self.begin, 1.0)
-        return self.done + (1 - self.done) * min((time.time() - self.begin) / span, 1.0)
+        return self.done + (self.end - self.done) * min((time.time() - self.begin) / span, 1.0)
+
+    def over(self):
+        return time.time() >= max(self.deadline, self.begin + 1.0)
 
 
 class Log:

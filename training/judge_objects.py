@@ -51,8 +51,11 @@ def features(p):
     return np.concatenate([p, 0.5 * dy, 0.5 * dx], -1)
 
 
-def distances(picture, sprites):
-    """picture [h, w, 3] uint8; sprites [n, 4, s, s] uint8 premultiplied -> [n]."""
+def distances(picture, sprites, few=None):
+    """picture [h, w, 3] uint8; sprites [n, 4, s, s] uint8 premultiplied -> [n].
+
+    few: only so many, the nearest ones without a shift, are tried with shifts; the others are infinitely far.
+    """
     ground = ground_of(picture)
     mine = features(fit(picture, ground))
     alpha = sprites[:, 3:].astype(np.float32) / 255
@@ -61,10 +64,15 @@ def distances(picture, sprites):
     theirs = features(np.stack([fit(d, ground) for d in drawn]))
     best = np.full(len(sprites), np.inf)
     inner = slice(kShift, kSide - kShift)
+    theirs = theirs[:, inner, inner]
+    chosen = slice(None)
+    if few is not None and few < len(sprites):
+        chosen = np.argsort(np.abs(theirs - mine[inner, inner]).mean((1, 2, 3)))[:few]
+        theirs = theirs[chosen]
     for dy in range(-kShift, kShift + 1):
         for dx in range(-kShift, kShift + 1):
             moved = np.roll(mine, (dy, dx), (0, 1))[inner, inner]
-            best = np.minimum(best, np.abs(theirs[:, inner, inner] - moved).mean((1, 2, 3)))
+            best[chosen] = np.minimum(best[chosen], np.abs(theirs - moved).mean((1, 2, 3)))
     return best
 
 

@@ -5,6 +5,7 @@ Reported: the first reading (one line, --psm 7), and whether any of three readin
 
 import argparse
 import json
+import os
 import subprocess
 from io import BytesIO
 
@@ -15,11 +16,11 @@ from pictures import add_arguments, pictures_for, read_table
 from scenes import kHere
 
 
-def ink(picture):
-    """Dark letters on white, whatever the colours: distance from the ground (the border's median)."""
+def ink(picture, ground=None):
+    """Dark letters on white, whatever the colours: distance from the ground (by default the border's median)."""
     p = picture.astype(np.float32)
     border = np.concatenate([p[:4].reshape(-1, 3), p[-4:].reshape(-1, 3), p[:, :4].reshape(-1, 3)])
-    distance = np.abs(p - np.median(border, 0)).sum(-1)
+    distance = np.abs(p - (np.median(border, 0) if ground is None else ground)).sum(-1)
     level = np.percentile(distance, 99.5)
     grey = 255 - (distance / max(level, 30) * 255).clip(0, 255)
     image = Image.fromarray(grey.astype(np.uint8))
@@ -38,7 +39,7 @@ def read(image, mode):
     image.save(data, "png")
     letters = "tessedit_char_whitelist=ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
     command = ["tesseract", "stdin", "stdout", "--psm", str(mode), "--dpi", "150", "-c", letters]
-    done = subprocess.run(command, input=data.getvalue(), capture_output=True, check=True)
+    done = subprocess.run(command, input=data.getvalue(), capture_output=True, check=True, env={**os.environ, "OMP_THREAD_LIMIT": "1"})
     return "".join(done.stdout.decode().split())
 
 

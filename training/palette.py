@@ -41,6 +41,7 @@ kColors = {
 }
 kStyles = ["noto", "fluent", "twemoji"]
 kStyleWords = [["noto", "noto", "glossy"], ["fluent", "fluent", "flat"], ["twemoji", "twemoji", "simple"]]
+kDefaultStyle = kStyles.index("fluent")  # of captions that name none: flat shapes, one light
 kFonts = ["sans", "serif", "typewriter", "rounded", "condensed"]
 kNoArticle = set(
     "grapes cherries broccoli corn bread cheese fries popcorn spaghetti sushi chocolate candy honey "

@@ -1,5 +1,8 @@
 #!/bin/bash
 # The whole run: run_all.sh RUN_DIR. Stages already finished are skipped; an interrupted stage resumes.
+# PIECES=N: the transformers' training takes N calls of this command, DIT_MINUTES each; call it N times.
+# CARRY=DIR: go on from DIR, a copy of RUN_DIR/back of an earlier call (on another machine, say), where
+#   RUN_DIR holds no state of its own.
 # VAE_MINUTES, DIT_MINUTES, DECODER_MINUTES: wall time of each training, set-up and compilation included.
 #   DECODER_MINUTES (default 0: not done) is a last training of the decoder alone.
 # VAE_FROM=DIR: take over the autoencoder of a checkpoint folder instead of training one.
@@ -12,6 +15,12 @@ mkdir -p "$1/back"
 run="$(cd "$1" && pwd)"
 export PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR="$run/inductor" OMP_NUM_THREADS=4
 python="${PYTHON:-python3}"
+if [ -n "${CARRY:-}" ] && [ ! -f "$run/dit_state.pt" ]; then
+  mkdir -p "$run/carried"
+  cat "$CARRY"/part_a? | tar x -C "$run/carried"
+  cp "$CARRY/progress.json" "$run/"
+  INIT="$run/carried" VAE_FROM="$run/carried"
+fi
 say() { echo "[$(date +%T)] $*"; }
 if [ ! -f "$run/vae.pt" ]; then
   if [ -n "${VAE_FROM:-}" ]; then
@@ -24,9 +33,13 @@ if [ ! -f "$run/vae.pt" ]; then
 fi
 if [ ! -f "$run/dit.done" ]; then
   say "transformers and text encoder"
-  "$python" "$here/train_dit.py" --out "$run" --minutes "${DIT_MINUTES:-16}" ${INIT:+--init "$INIT"} \
-    ${EXTRA:-} ${EXTRA_DIT:-}
-  touch "$run/dit.done"
+  "$python" "$here/train_dit.py" --out "$run" --minutes "${DIT_MINUTES:-16}" --pieces "${PIECES:-1}" \
+    ${INIT:+--init "$INIT"} ${EXTRA:-} ${EXTRA_DIT:-}
+  if [ ! -f "$run/dit.done" ]; then
+    say "a piece is done: $(cat "$run/progress.json"). Call again for the next; $run/back is what a CARRY takes"
+    (cd "$run" && tar cf back/extras.tar ./*.jsonl sheet_*.png)
+    exit 0
+  fi
 fi
 say "export"
 "$python" "$here/export.py" --run "$run" --out "$run/model" --parts "$run/back" ${EXTRA:-}

@@ -1,19 +1,21 @@
 """Draws scene descriptions and their captions: plain Python and numpy, made for worker processes.
 
-A scene is a flat ground, up to three drawings and at most one word, on a 256 x 256 canvas. One
+A scene is a flat ground, up to four drawings and at most one word, on a 256 x 256 canvas. One
 batch is a dict of arrays (see `empty_batch`), which compose.py turns into pictures on the GPU.
 """
 
 import json
 import random
+import re
 from pathlib import Path
 
+import wording
 from bpe import Tokenizer
-from palette import kBackgrounds, kBackgroundWords, kColors, kFonts, kLight, kNoArticle, kStyles, kStyleWords
+from palette import kBackgrounds, kBackgroundWords, kColors, kDefaultStyle, kFonts, kLight, kNoArticle, kStyles, kStyleWords
 
 kHere = Path(__file__).parent
 kCanvas = 256
-kMaxSprites, kMaxLetters, kMaxTokens = 3, 8, 112
+kMaxSprites, kMaxLetters, kMaxTokens = 4, 8, 112
 kBuckets = [32, 64, kMaxTokens]  # captions are padded to the first of these that holds them
 kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 kGlyphLeft, kCapHeight = 8, 46
@@ -23,12 +25,40 @@ kGlyphLeft, kCapHeight = 8, 46
 kSizes = {"whole": 160, "half": 104, "third": 72, "big": 208, "tiny": 56}
 kNear, kMiddle, kFar = 64, 128, 192  # centres of what stands left, in the middle, right; or top to bottom
 kThirds = (48, 128, 208)
+kPlaces = {
+    "left": (kNear, kMiddle), "right": (kFar, kMiddle), "top": (kMiddle, kNear), "bottom": (kMiddle, kFar),
+    "top left": (kNear, kNear), "top right": (kFar, kNear), "bottom left": (kNear, kFar), "bottom right": (kFar, kFar),
+}
+kCountPlaces = {
+    2: [(kNear, kMiddle), (kFar, kMiddle)],
+    3: [(at, kMiddle) for at in kThirds],
+    4: [(x, y) for y in (kNear, kFar) for x in (kNear, kFar)],
+}
 kCaps = (72, 56, 44, 36, 28)  # heights of capitals
 kPenStep, kWordWidth = 4, 236
+
 
 def load_objects():
     lines = (kHere / "objects.tsv").read_text().splitlines()[1:]
     return [line.split("\t")[0] for line in lines]
+
+
+def words_of(value):
+    """Lower-case words of every text in nested lists and dicts, slots left out."""
+    if isinstance(value, str):
+        return set(re.findall(r"[^\W\d_]+", re.sub(r"\{\w+\}", " ", value).lower()))
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    return set().union(*map(words_of, value)) if isinstance(value, (list, tuple, set)) else set()
+
+
+def known_words():
+    """Every word that captions hold outside quotes, but for strange ones."""
+    tables = [value for name, value in vars(wording).items() if re.match("k[A-Z]", name)]
+    names = load_objects()
+    countable = [n for name in names if name not in kNoArticle for n in [name, *wording.kOtherNames.get(name, [])]]
+    palette = [kBackgrounds, kBackgroundWords, kColors, kFonts, kStyleWords]
+    return words_of([tables, names, [wording.plural(n) for n in countable], palette])
 
 
 def luminance(rgb):
@@ -63,8 +93,15 @@ class SceneMaker:
         self.words = words or (kHere / "words.txt").read_text().split()
         self.short_words = [w for w in self.words if len(w) <= 5] or self.words
         self.advances = [[float(a) for a in row] for row in advances]
-        self.rng = random.Random(0)
         self.progress = 1.0
+        self.strange = 0.12  # of captions hold words that mean nothing
+        known = known_words()
+        self.strangers = [w.lower() for w in self.words if w.lower() not in known]
+        self.seed(0)
+
+    def seed(self, seed):
+        self.rng = random.Random(seed)
+        self.wording = wording.Wording(self.rng)
 
     def ramp(self, first, last):
         """From `first` to `last` over the first 60% of a run, then `last`."""
@@ -80,22 +117,15 @@ class SceneMaker:
         return {"object": index, "style": style, "color": color, "name": self.objects[index]}
 
     def phrase(self, t):
-        """'a red apple' with a fitting article, or without one."""
-        r = self.rng
-        words = f"{t['color']} {t['name']}" if t["color"] else t["name"]
-        if t.get("size_word"):
-            words = f"{t['size_word']} {words}"
-        x = r.random()
-        if x < 0.12:
-            return words
-        if x < 0.17:
-            return "the " + words
-        if t["name"] in kNoArticle:
-            return words if x < 0.7 else "some " + words
-        return ("an " if words[0] in "aeiou" else "a ") + words
+        """'a red apple', in one of many ways."""
+        name = self.wording.name(t["name"])
+        mass = name in kNoArticle or name.split()[-1] in kNoArticle
+        return self.wording.noun(name, t["color"], t.get("size_word"), mass)
 
     def word(self):
         r = self.rng
+        if r.random() < 0.015:
+            return "INTAGLIO"
         if r.random() < self.ramp(0.75, 0.0):
             # Short ones first: two to five letters.
             n = r.choice([2, 3, 3, 4, 4, 5])
@@ -111,18 +141,19 @@ class SceneMaker:
         return "".join(r.choice(kLetters[:26]) for _ in range(n))
 
     def background(self):
+        """A ground and its name in the caption; one that is left out is white more often than not."""
         r = self.rng
-        if r.random() < 0.7:
+        if r.random() < 0.6:
             name = r.choice(list(kBackgrounds))
             return name, r.choice(kBackgroundWords.get(name, [name]))
-        return r.choice(kLight), None
+        return ("white" if r.random() < 0.6 else r.choice(kLight)), None
 
     def text(self, ground):
         """The word with a face and a colour that stands out; named or left to the default."""
         r = self.rng
-        font = r.choice(kFonts) if r.random() < 0.6 else None
+        font = r.choice(kFonts) if r.random() < 0.5 else None
         color = None
-        if r.random() < 0.75:
+        if r.random() < 0.6:
             fits = [c for c in kColors if contrast(kColors[c], kBackgrounds[ground]) > 2.2]
             color = r.choice(fits) if fits else None
         shown = color or ("black" if luminance(kBackgrounds[ground]) > 0.22 else "white")
@@ -162,265 +193,188 @@ class SceneMaker:
         t = self.thing(style)
         x = r.random()
         if x < 0.1:
-            t["size_word"], size = r.choice(
-                [("small", "third"), ("tiny", "tiny"), ("big", "big"), ("large", "big")]
-            )
+            t["size_word"], size = r.choice(wording.kSizeNames)
             self.put_sprite(batch, i, 0, t, kMiddle, kMiddle, kSizes[size])
             p = self.phrase(t)
             return p, [("obj", p + r.choice([", centered", ""]))]
         p = self.phrase(t)
-        if x < self.ramp(0.88, 0.72):
+        if x < self.ramp(0.88, 0.74):
             self.put_sprite(batch, i, 0, t, kMiddle, kMiddle, kSizes["whole"])
-            where = r.choice(["", "", "", "", " in the center", " in the middle", " centered"])
-            return p + where, [("obj", p + r.choice([", centered", "", ", in the center"]))]
-        where, cx, cy = r.choice(
-            [
-                ("on the left", kNear, kMiddle),
-                ("on the right", kFar, kMiddle),
-                ("at the top", kMiddle, kNear),
-                ("at the bottom", kMiddle, kFar),
-                ("in the top left corner", kNear, kNear),
-                ("in the top right corner", kFar, kNear),
-                ("in the bottom left corner", kNear, kFar),
-                ("in the bottom right corner", kFar, kFar),
-            ]
-        )
+            sentence = self.wording.choose(wording.kOne["middle"], a=p)
+            return sentence, [("obj", p + r.choice([", centered", "", ", in the center"]))]
+        where, (cx, cy) = r.choice(list(kPlaces.items()))
         self.put_sprite(batch, i, 0, t, cx, cy, kSizes["half"])
-        return f"{p} {where}", [("obj", f"{p}, {where}")]
+        where, form = wording.kOne[where][0].removeprefix("{a} "), self.wording.choose(wording.kOne[where], a=p)
+        return form, [("obj", f"{p}, {where}")]
 
     def pair(self, batch, i, style):
-        r = self.rng
         a, b = self.thing(style), self.thing(style)
         p, q = self.phrase(a), self.phrase(b)
-        size = kSizes["half"]
-        if r.random() < 0.55:
-            self.put_sprite(batch, i, 0, a, kNear, kMiddle, size)
-            self.put_sprite(batch, i, 1, b, kFar, kMiddle, size)
-            sentence = r.choice(
-                [
-                    f"{p} on the left of {q}",
-                    f"{p} to the left of {q}",
-                    f"{q} to the right of {p}",
-                    f"{q} on the right of {p}",
-                    f"{p} on the left and {q} on the right",
-                    f"{p} on the left, {q} on the right",
-                    f"{p} next to {q}",
-                    f"{p} beside {q}",
-                    f"{p} and {q}",
-                    f"{p} left of {q}",
-                ]
-            )
-            return sentence, [("obj", f"{p}, on the left"), ("obj", f"{q}, on the right")]
-        self.put_sprite(batch, i, 0, a, kMiddle, kNear, size)
-        self.put_sprite(batch, i, 1, b, kMiddle, kFar, size)
-        sentence = r.choice(
-            [
-                f"{p} above {q}",
-                f"{q} below {p}",
-                f"{q} under {p}",
-                f"{p} at the top and {q} at the bottom",
-                f"{p} at the top, {q} at the bottom",
-                f"{p} over {q}",
-            ]
-        )
-        return sentence, [("obj", f"{p}, at the top"), ("obj", f"{q}, at the bottom")]
+        across = self.rng.random() < 0.6
+        for slot, (t, at) in enumerate(((a, kNear), (b, kFar))):
+            x, y = (at, kMiddle) if across else (kMiddle, at)
+            self.put_sprite(batch, i, slot, t, x, y, kSizes["half"])
+        sentence = self.wording.choose(wording.kPairAcross if across else wording.kPairDown, a=p, b=q)
+        places = ("on the left", "on the right") if across else ("at the top", "at the bottom")
+        return sentence, [("obj", f"{p}, {places[0]}"), ("obj", f"{q}, {places[1]}")]
 
     def triple(self, batch, i, style):
-        r = self.rng
         ts = [self.thing(style) for _ in range(3)]
-        p, q, s = (self.phrase(t) for t in ts)
-        row = r.random() < 0.6
+        names = [self.phrase(t) for t in ts]
+        row = self.rng.random() < 0.7
         for k, (t, at) in enumerate(zip(ts, kThirds)):
             x, y = (at, kMiddle) if row else (kMiddle, at)
             self.put_sprite(batch, i, k, t, x, y, kSizes["third"])
-        if row:
-            sentence = r.choice(
-                [
-                    f"{p}, {q} and {s}",
-                    f"{p}, {q} and {s} in a row",
-                    f"a row of {p}, {q} and {s}",
-                    f"{p} on the left, {q} in the middle and {s} on the right",
-                    f"{p}, {q} and {s} from left to right",
-                ]
-            )
-            places = ["on the left", "in the middle", "on the right"]
-        else:
-            sentence = r.choice(
-                [
-                    f"{p}, {q} and {s} in a column",
-                    f"{p}, {q} and {s} from top to bottom",
-                    f"{p} at the top, {q} in the middle and {s} at the bottom",
-                    f"a stack of {p}, {q} and {s}",
-                ]
-            )
-            places = ["at the top", "in the middle", "at the bottom"]
-        return sentence, [("obj", f"{a}, {b}") for a, b in zip((p, q, s), places)]
+        sentence = self.wording.choose(wording.kTripleAcross if row else wording.kTripleDown, **dict(zip("abc", names)))
+        places = ["on the left", "in the middle", "on the right"] if row else ["at the top", "in the middle", "at the bottom"]
+        return sentence, [("obj", f"{a}, {b}") for a, b in zip(names, places)]
 
-    def word_phrase(self, t):
-        r = self.rng
-        face = " ".join(x for x in (t["color"], t["font"]) if x)
-        w = f'"{t["word"]}"'
-        if not face:
-            return r.choice(
-                [
-                    f"the word {w}",
-                    f"the text {w}",
-                    f"a sign that says {w}",
-                    f"a sign saying {w}",
-                    f"text that says {w}",
-                    f"a poster that says {w}",
-                    w,
-                ]
-            )
-        letters = r.choice(["letters", "letters", "text", "type", "capitals"])
-        return r.choice(
-            [
-                f"the word {w} in {face} {letters}",
-                f"the text {w} in {face} {letters}",
-                f"{w} in {face} {letters}",
-                f"{w} written in {face} {letters}",
-                f"a sign that says {w} in {face} {letters}",
-                f"{face} {letters} that say {w}",
-                f"{face} {letters} saying {w}",
-            ]
-        )
+    def counted(self, batch, i, style):
+        """Two to four of one kind: two side by side, three in a row, four in a square."""
+        t = self.thing(style)
+        while t["name"] in kNoArticle:
+            t = self.thing(style)
+        count = self.rng.choice([2, 2, 3, 3, 4])
+        for slot, (x, y) in enumerate(kCountPlaces[count]):
+            self.put_sprite(batch, i, slot, t, x, y, kSizes["third" if count == 3 else "half"])
+        p = self.wording.counted(self.wording.name(t["name"]), t["color"], count)
+        return self.wording.choose(wording.kCounted, n=p), [("obj", p)]
 
     def word_desc(self, t, where):
         face = " ".join(x for x in (t["color"], t["font"]) if x)
         return f"{where}, {face} letters" if face else where
 
     def lone_word(self, batch, i, ground):
-        r = self.rng
         t = self.text(ground)
-        p = self.word_phrase(t)
-        x = r.random()
-        if x < 0.8:
-            self.put_word(batch, i, t, kMiddle, 92)
-            return p + r.choice(["", "", "", " in the center"]), [
-                ("text", t["word"], self.word_desc(t, "centered"))
-            ]
-        where, y = r.choice([("at the top", 48), ("at the bottom", 208)])
-        self.put_word(batch, i, t, y, 60)
-        return f"{p} {where}", [("text", t["word"], self.word_desc(t, where.split()[-1]))]
+        p = self.wording.word(t["word"], t["color"], t["font"])
+        where = "middle" if self.rng.random() < 0.8 else self.rng.choice(["top", "bottom"])
+        y, highest = {"middle": (kMiddle, 92), "top": (48, 60), "bottom": (208, 60)}[where]
+        self.put_word(batch, i, t, y, highest)
+        desc = self.word_desc(t, "centered" if where == "middle" else where)
+        return self.wording.choose(wording.kWordAt[where], p=p), [("text", t["word"], desc)]
 
     def word_with_object(self, batch, i, style, ground):
         r = self.rng
         t, o = self.text(ground), self.thing(style)
-        p, q = self.word_phrase(t), self.phrase(o)
-        top = r.random() < 0.5
+        q = self.phrase(o)
+        top = r.random() < 0.4
         self.put_word(batch, i, t, 40 if top else 216, 50)
         self.put_sprite(batch, i, 0, o, kMiddle, 160 if top else 96, kSizes["whole"])
-        # Plain "with": the word stands below.
-        sentences = (
-            [f"{p} above {q}", f"{q} with {p} at the top", f"{q} below {p}", f"{p} over {q}"]
-            if top
-            else [
-                f"{p} below {q}",
-                f"{q} with {p} at the bottom",
-                f"{q} above {p}",
-                f"{q} with {p}",
-                f"{q} and {p}",
-                f"{p} under {q}",
-            ]
-        )
+        if not top and not t["color"] and not t["font"] and r.random() < 0.5:
+            form = r.choice(wording.kObjectSays)
+            sentence = form.format(a=q, w=self.wording.quoted(t["word"], form.endswith("{w}")))
+        else:
+            p = self.wording.word(t["word"], t["color"], t["font"])
+            table = wording.kWordAbove if top else r.choice([wording.kWordBelow, wording.kWordWith])
+            sentence = self.wording.choose(table, a=q, p=p)
         places = ("top", "at the bottom") if top else ("bottom", "at the top")
-        desc = self.word_desc(t, places[0])
-        elements = [("text", t["word"], desc), ("obj", f"{q}, {places[1]}")]
+        elements = [("text", t["word"], self.word_desc(t, places[0])), ("obj", f"{q}, {places[1]}")]
         if r.random() < 0.5:
             elements.reverse()
-        return r.choice(sentences), elements
+        return sentence, elements
 
     # ------------------------------------------------------------ captions
 
     def caption(self, sentence, elements, ground_word, style_word):
         r = self.rng
-        if r.random() < 0.2:
+        if r.random() < 0.15:
             return self.json_caption(sentence, elements, ground_word, style_word)
         s = sentence
-        if r.random() < 0.15:
-            s = r.choice(["a picture of ", "an image of ", "an icon of ", "a drawing of "]) + s
-        back = ""
+        if style_word and r.random() < 0.6:
+            s, style_word = self.wording.choose(wording.kStyled, x=s, s=style_word), None
+        elif r.random() < 0.25:
+            s = self.wording.choose(wording.kFrames, x=s)
         if ground_word:
-            an = "an" if ground_word[0] in "aeiou" else "a"
-            back = r.choice(
-                [
-                    f" on {an} {ground_word} background",
-                    f" on {an} {ground_word} background",
-                    f" on {an} {ground_word} background",
-                    f", {ground_word} background",
-                    f" with {an} {ground_word} background",
-                    f" against {an} {ground_word} background",
-                    f" on {ground_word}",
-                ]
-            )
+            s = self.wording.ground(s, ground_word)
         if style_word:
-            x = r.random()
-            if x < 0.25:
-                s = f"in {style_word} style, {s}{back}"
-            elif x < 0.6:
-                s = f"{s} in {style_word} style{back}"
-            elif x < 0.9:
-                s = f"{s}{back} in {style_word} style"
-            else:
-                s = f"{s}{back}, {style_word} style"
-        else:
-            s += back
-        if r.random() < 0.35:
-            s = s[0].upper() + s[1:]
-        return s + "." if r.random() < 0.25 else s
+            s = self.wording.choose(wording.kStyled, x=s, s=style_word)
+        if r.random() < 0.06:
+            s += r.choice(wording.kTails)
+        if r.random() < self.strange:
+            s = self.with_strange_words(s)
+        return self.wording.finish(s)
+
+    def with_strange_words(self, sentence):
+        """Words that mean nothing here, so that unknown ones are passed over: before, after or between."""
+        r = self.rng
+        words = " ".join(r.choice(self.strangers) for _ in range(r.choice([1, 1, 2, 3])))
+        x = r.random()
+        if x < 0.45:
+            return f"{sentence}, {words}" if x < 0.25 else f"{sentence} {words}"
+        if x < 0.75:
+            return f"{words} {sentence}"
+        # Between words, not inside quotes: letters of the picture must stay together.
+        gaps = [m.start() for m in re.finditer(" ", sentence)]
+        at = r.choice(gaps) if gaps else len(sentence)
+        return f"{sentence[:at]} {words}{sentence[at:]}"
 
     def json_caption(self, sentence, elements, ground_word, style_word):
+        """Ideogram's form; what is said twice may be missing once, and what is not said need not be there."""
         r = self.rng
         parts = []
         for e in elements:
-            if e[0] == "obj":
-                parts.append({"type": "obj", "desc": e[1]})
-            else:
-                parts.append({"type": "text", "text": e[1], "desc": e[2]})
-        high = sentence[0].upper() + sentence[1:]
+            part = {"type": e[0]}
+            if e[0] == "text":
+                part["text"] = e[1]
+            part["desc"] = e[-1]
+            if r.random() < 0.1:
+                del part["type"]
+            parts.append(part)
+        bare = r.random() < 0.3  # no sentence
+        if not bare and len(elements) == 1 and elements[0][0] == "text" and r.random() < 0.4:
+            del parts[0]["desc"]
+        whole = {}
+        if not bare:
+            high = sentence[0].upper() + sentence[1:]
+            if style_word and r.random() < 0.7:
+                high, style_word = self.wording.choose(wording.kStyled[:9], x=high, s=style_word), None
+            whole["high_level_description"] = high + ("." if r.random() < 0.5 else "")
         if style_word:
-            high += f" in {style_word} style"
-        if r.random() < 0.5:
-            high += "."
+            whole["style_description"] = {r.choice(wording.kStyleKeys): style_word}
+        elif r.random() < 0.15:
+            whole["style_description"] = {"medium": r.choice(wording.kMedia)}
         ground = ground_word or ""
         if ground and r.random() < 0.3:
-            ground += " background"
-        parts = {"background": ground, "elements": parts}
-        whole = {"high_level_description": high, "compositional_deconstruction": parts}
-        if not ground:
-            del parts["background"]
+            ground = r.choice(wording.kJsonGrounds).format(g=ground)
+        if not bare and ground and r.random() < 0.15:
+            whole["high_level_description"] = self.wording.ground(high, ground_word)
+            ground = ""
+        if r.random() < 0.2 and not bare and not ground:
+            parts = None  # the sentence says all
+        inner = {**({"background": ground} if ground else {}), **({"elements": parts} if parts else {})}
+        if inner:
+            whole["compositional_deconstruction"] = inner
         # Both common ways of writing JSON.
-        if r.random() < 0.75:
-            return json.dumps(whole, separators=(",", ":"))
-        return json.dumps(whole)
+        return json.dumps(whole, separators=(",", ":") if r.random() < 0.75 else None, ensure_ascii=False)
 
     def fill(self, batch, i):
         """Writes one scene into row i and returns its caption."""
         r = self.rng
         ground, ground_word = self.background()
-        style, style_word = 0, None
-        x = r.random()
-        if x < 0.75:
-            style = r.randrange(3)
+        style, style_word = kDefaultStyle, None
+        if r.random() < 0.45:
+            style = r.randrange(len(kStyles))
             style_word = r.choice(kStyleWords[style])
         batch["background"][i] = [c / 255 for c in kBackgrounds[ground]]
         # One object and one word first; three objects come last.
         # Words are harder: they get half of the scenes, with and without an object.
-        single, pair, triple = self.ramp(0.36, 0.24), self.ramp(0.13, 0.18), self.ramp(0.0, 0.08)
-        word = self.ramp(0.34, 0.27)
+        shares = [
+            (self.ramp(0.36, 0.25), lambda: self.single(batch, i, style)),
+            (self.ramp(0.12, 0.12), lambda: self.pair(batch, i, style)),
+            (self.ramp(0.0, 0.05), lambda: self.triple(batch, i, style)),
+            (self.ramp(0.04, 0.08), lambda: self.counted(batch, i, style)),
+            (self.ramp(0.3, 0.24), lambda: self.lone_word(batch, i, ground)),
+            (1.0, lambda: self.word_with_object(batch, i, style, ground)),
+        ]
         x = r.random()
-        if x < single:
-            made = self.single(batch, i, style)
-        elif x < single + pair:
-            made = self.pair(batch, i, style)
-        elif x < single + pair + triple:
-            made = self.triple(batch, i, style)
-        elif x < single + pair + triple + word:
-            made = self.lone_word(batch, i, ground)
-            style_word = style_word if r.random() < 0.15 else None
-        else:
-            made = self.word_with_object(batch, i, style, ground)
-        return self.caption(*made, ground_word, style_word)
+        for share, make in shares:
+            if x < share:
+                sentence, elements = make()
+                break
+            x -= share
+        if elements[0][0] == "text" and len(elements) == 1 and r.random() < 0.85:
+            style_word = None  # a word has no drawing to be in a style
+        return self.caption(sentence, elements, ground_word, style_word)
 
     def fill_dense(self, batch, i):
         """A crowded picture on any ground, for the autoencoder: every pixel should teach something."""
@@ -455,7 +409,7 @@ def make_scenes(job):
     """
     seed, count, *progress = job
     maker, tokenizer = kWorker["maker"], kWorker["tokenizer"]
-    maker.rng = random.Random(seed)
+    maker.seed(seed)
     maker.progress = progress[0] if progress else 1.0
     import numpy as np
 
@@ -478,7 +432,7 @@ def make_scenes(job):
 def make_dense(job):
     seed, count = job[:2]
     maker = kWorker["maker"]
-    maker.rng = random.Random(seed)
+    maker.seed(seed)
     maker.progress = 1.0
     batch = empty_batch(count)
     for i in range(count):

@@ -1,6 +1,8 @@
 """Trains text encoder, conditional and unconditional transformer together on cached latents."""
 
 import argparse
+import json
+import math
 import os
 import time
 from pathlib import Path
@@ -12,17 +14,18 @@ import config
 import scenes
 from bpe import Tokenizer
 from cache import Cache, kGrid
-from checkpoint import load_weights
 from common import Clock, Log, SceneSource, autocast, fail, raise_compile_limits, rate, setup
 from compose import Composer, save_sheet, to_device
 from export import export
 from model import TextEncoder, Transformer
 from optimizer import FlatOptimizer
+from quoted import capitals_in_quotes
 from sampler import sample, schedule
 from scenes import kBuckets, kHere, make_scenes
 from speed import Recorder, pick_attention, start_again, use_attention
 from train_vae import compiled_norm
 from vae import NormSilu, Vae
+from warm_start import warm_start
 
 def draw_times(n, device, mean, deviation):
     """Model times: noise level logit-normal, one tenth uniform."""
@@ -93,7 +96,7 @@ class Sampler:
     @torch.no_grad()
     def __call__(self, prompts, guidance, steps=24, seed=0):
         text, conditional, unconditional = self.nets
-        ids = [self.tokenizer.encode_prompt(p) for p in prompts]
+        ids = [self.tokenizer.encode_prompt(capitals_in_quotes(p)) for p in prompts]
         n = max(map(len, ids))
         padded = torch.zeros(len(ids), n, dtype=torch.int64)
         for i, row in enumerate(ids):
@@ -123,19 +126,6 @@ def build(vocab, device):
     for net in nets:
         net.init_weights()
     return [net.to(device) for net in nets]
-
-
-kFolders = ["text_encoder", "transformer", "unconditional_transformer"]
-
-
-def warm_start(nets, folder):
-    """Weights of an exported checkpoint; sizes and vocabulary must be the same."""
-    try:
-        for net, name in zip(nets, kFolders):
-            load_weights(net, folder / name)
-            net.train()
-    except (ValueError, RuntimeError, OSError) as error:
-        fail(f"--init {folder}: {error}")
 
 
 def is_hidden(name, parameter):
@@ -236,7 +226,8 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint folder")
-    parser.add_argument("--minutes", type=float, default=16)
+    parser.add_argument("--minutes", type=float, default=16, help="wall time of this call, set-up included")
+    parser.add_argument("--pieces", type=int, default=1, help="calls that the run takes; each goes on to the next of as many equal shares of the schedule")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
     parser.add_argument("--peak", type=float, default=1e-3, help="rate of AdamW")
@@ -261,6 +252,19 @@ def arguments():
     parser.add_argument("--sheet-steps", type=int, default=24)
     parser.add_argument("--tiny", type=int, default=0)
     return parser.parse_args()
+
+
+def position(args, state):
+    """(step, progress) that the run has come to: of its own state, or of weights that were carried here."""
+    if state:
+        return state["step"], state["progress"]
+    file = args.out / "progress.json"
+    if not file.exists():
+        return 0, 0.0
+    if not args.init:
+        fail(f"{file} is of a run that has begun, but {args.out} holds no dit_state.pt; give its weights with --init")
+    kept = json.loads(file.read_text())
+    return kept["step"], kept["progress"]
 
 
 def prepared(args, trainer, recorder, layers, clock, source, log, compiled):
@@ -294,8 +298,9 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     resume = args.out / "dit_state.pt"
     state = torch.load(resume, map_location="cpu") if resume.exists() else None
-    step, done = (state["step"], state["progress"]) if state else (0, 0.0)
-    clock = Clock(args.minutes, done)
+    step, done = position(args, state)
+    end = min((math.floor(done * args.pieces + 0.01) + 1) / args.pieces, 1.0)
+    clock = Clock(args.minutes, done, end)
     log = Log(args.out / "dit_log.jsonl")
     assets = np.load(kHere / ".cache" / "assets.npz")
     source = SceneSource(assets["advances"], args.workers, args.chunk, 10_000_000 * (2 + (step > 0)) + step)
@@ -322,7 +327,9 @@ def main():
     if compiled:
         NormSilu.kernel = staticmethod(compiled_norm(device, log))
     cache = Cache(args, source, composer, vae, device)
-    cache.progress = done
+    # Weights that can draw need no easy scenes first.
+    easiest = 0.35 if args.init else 0.0
+    cache.progress = max(done, easiest)
     begin = time.time()
     while any(b.filled < 0.9 * b.capacity for b in cache.buckets):
         cache.add()
@@ -341,6 +348,8 @@ def main():
     sampler = Sampler(copies, vae, device)
     sheet_prompts = (kHere / "prompts_sheet.txt").read_text().splitlines()
 
+    back = args.parts or args.out / "back"
+
     def save(progress):
         kept = {
             "optimizers": [o.state() for o in trainer.optimizers],
@@ -351,6 +360,10 @@ def main():
         os.replace(str(resume) + ".new", resume)
         torch.save({"nets": trainer.averaged(), "vocab": vocab}, str(args.out / "dit.pt") + ".new")
         os.replace(str(args.out / "dit.pt") + ".new", args.out / "dit.pt")
+        place = json.dumps({"step": step, "progress": progress})
+        for folder in (args.out, back):
+            folder.mkdir(exist_ok=True)
+            (folder / "progress.json").write_text(place + "\n")
 
     def look(name):
         """Held-out losses, the sheet, and an export; trouble here must not end the run."""
@@ -367,7 +380,7 @@ def main():
             NormSilu.kernel = staticmethod(kept)
             use_attention(kernel)
         try:
-            export(args.out, args.out / "model", 4.0, args.parts or args.out / "back")
+            export(args.out, args.out / "model", 4.0, back)
         except Exception as error:
             log(event="no export", why=str(error)[:300])
 
@@ -377,11 +390,13 @@ def main():
         muon=[o.split for o in trainer.optimizers],
         options=" ".join(f"{k}={v}" for k, v in vars(args).items()),
         recorded=recorder.enabled,
+        device=torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
+        batch=args.batch,
         resumed_at=done,
         gib=round(torch.cuda.max_memory_allocated() / 2**30, 1) if device.type == "cuda" else 0,
     )
     clock.start()
-    if not state and args.first_sheet:
+    if not done and args.first_sheet:
         save(0.0)
         look("sheet_000.png")
     last_log, last_sheet, first_step = time.time(), time.time(), step
@@ -389,7 +404,7 @@ def main():
     buckets = cache.buckets
     while True:
         progress = clock.progress()
-        if progress >= 1:
+        if clock.over():
             break
         share = np.array(cache.seen) / sum(cache.seen)
         k = int(chooser.choice(len(buckets), p=share))
@@ -411,7 +426,7 @@ def main():
             trainer.alone()
         step += 1
         if step % args.refresh == 0:
-            cache.progress = progress
+            cache.progress = max(progress, easiest)
             cache.add()
         if step % 20 == 0 and time.time() - last_log > 10:
             sums = trainer.sums.tolist()
@@ -437,9 +452,11 @@ def main():
             log(event="sheet", step=step, seconds=round(time.time() - last_log, 1))
             last_sheet = last_log = time.time()
             trainer.sums.zero_()
-    save(1.0)
-    look("sheet_100.png")
-    log(event="done", step=step, pictures=step * args.batch)
+    save(end)
+    look(f"sheet_{round(100 * end):03d}.png")
+    log(event="done" if end == 1.0 else "piece done", step=step, progress=end, pictures=step * args.batch)
+    if end == 1.0:
+        (args.out / "dit.done").touch()
     source.close()
 
 

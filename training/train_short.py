@@ -22,9 +22,10 @@ from compose import Composer
 from export import export
 from scenes import kBuckets, kHere
 from speed import Recorder, use_attention
-from train_dit import Trainer, build, warm_start
+from train_dit import Trainer, build
 from train_vae import compiled_norm
 from vae import NormSilu, Vae
+from warm_start import warm_start
 
 
 def arguments():
