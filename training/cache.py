@@ -5,7 +5,7 @@ import torch
 
 from common import autocast
 from compose import to_device
-from scenes import kBuckets, make_scenes
+from scenes import kBuckets, kCaptions, make_captioned
 
 kGrid = (16, 16)
 
@@ -64,20 +64,21 @@ class Cache:
     @torch.no_grad()
     def add(self):
         """One job's scenes."""
-        host = self.source.next(make_scenes, self.progress)
-        # Sorted by length, so that bucket sizes are known here and nothing waits for the device.
+        host = self.source.next(make_captioned, self.progress)
+        # Captions sorted by length, so that bucket sizes are known here and nothing waits for the device.
         order = np.argsort(host["length"], kind="stable")
-        host = {k: v[order] for k, v in host.items()}
-        ends = np.searchsorted(host["length"], kBuckets, side="right")
-        batch = to_device(host, self.device)
-        ids, length = batch.pop("ids").long(), batch.pop("length").long()
-        parts = range(0, len(ids), self.size)
+        ends = np.searchsorted(host["length"][order], kBuckets, side="right")
+        batch = to_device({**host, "order": order}, self.device)
+        order = batch.pop("order")
+        ids, length = batch.pop("ids").long()[order], batch.pop("length").long()[order]
+        parts = range(0, len(host["background"]), self.size)
         latents = torch.cat([self.encode({k: v[i : i + self.size] for k, v in batch.items()}) for i in parts])
+        scene = torch.div(order, kCaptions, rounding_mode="floor")
         begin = 0
         for k, (bucket, end) in enumerate(zip(self.buckets, ends)):
             if end > begin:
                 part = slice(begin, int(end))
-                bucket.put(latents[part], ids[part], length[part])
+                bucket.put(latents[scene[part]], ids[part], length[part])
                 self.seen[k] += int(end) - begin
             begin = int(end)
         return len(ids)

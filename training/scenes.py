@@ -99,9 +99,10 @@ class SceneMaker:
         self.strangers = [w.lower() for w in self.words if w.lower() not in known]
         self.seed(0)
 
-    def seed(self, seed):
+    def seed(self, seed, said=0):
+        """The picture follows from `seed` alone; how it is worded from `said`, too."""
         self.rng = random.Random(seed)
-        self.wording = wording.Wording(self.rng)
+        self.wording = wording.Wording(random.Random(f"{seed} {said}"))
 
     def ramp(self, first, last):
         """From `first` to `last` over the first 60% of a run, then `last`."""
@@ -260,23 +261,24 @@ class SceneMaker:
         top = r.random() < 0.4
         self.put_word(batch, i, t, 40 if top else 216, 50)
         self.put_sprite(batch, i, 0, o, kMiddle, 160 if top else 96, kSizes["whole"])
-        if not top and not t["color"] and not t["font"] and r.random() < 0.5:
-            form = r.choice(wording.kObjectSays)
+        w = self.wording.rng
+        if not top and not t["color"] and not t["font"] and w.random() < 0.5:
+            form = w.choice(wording.kObjectSays)
             sentence = form.format(a=q, w=self.wording.quoted(t["word"], form.endswith("{w}")))
         else:
             p = self.wording.word(t["word"], t["color"], t["font"])
-            table = wording.kWordAbove if top else r.choice([wording.kWordBelow, wording.kWordWith])
+            table = wording.kWordAbove if top else w.choice([wording.kWordBelow, wording.kWordWith])
             sentence = self.wording.choose(table, a=q, p=p)
         places = ("top", "at the bottom") if top else ("bottom", "at the top")
         elements = [("text", t["word"], self.word_desc(t, places[0])), ("obj", f"{q}, {places[1]}")]
-        if r.random() < 0.5:
+        if w.random() < 0.5:
             elements.reverse()
         return sentence, elements
 
     # ------------------------------------------------------------ captions
 
     def caption(self, sentence, elements, ground_word, style_word):
-        r = self.rng
+        r = self.wording.rng
         if r.random() < 0.15:
             return self.json_caption(sentence, elements, ground_word, style_word)
         s = sentence
@@ -296,7 +298,7 @@ class SceneMaker:
 
     def with_strange_words(self, sentence):
         """Words that mean nothing here, so that unknown ones are passed over: before, after or between."""
-        r = self.rng
+        r = self.wording.rng
         words = " ".join(r.choice(self.strangers) for _ in range(r.choice([1, 1, 2, 3])))
         x = r.random()
         if x < 0.45:
@@ -310,7 +312,7 @@ class SceneMaker:
 
     def json_caption(self, sentence, elements, ground_word, style_word):
         """Ideogram's form; what is said twice may be missing once, and what is not said need not be there."""
-        r = self.rng
+        r = self.wording.rng
         parts = []
         for e in elements:
             part = {"type": e[0]}
@@ -402,31 +404,38 @@ def start_worker(advances):
     kWorker["tokenizer"] = Tokenizer.load(path) if path.exists() else None
 
 
-def make_scenes(job):
-    """job = (seed, count, progress) -> batch with `ids` [n, 112] int16 (0 beyond `length`), `length`.
+kCaptions = 4  # of one picture: wording varies more than pictures do, and costs nothing on the device
 
-    progress, 0 to 1, is the place in the curriculum; 1, the final mix, when it is left out.
+
+def make_scenes(job, captions=1):
+    """job = (seed, count, progress) -> batch of scenes with `ids` [n * captions, 112] int16 (0 beyond `length`).
+
+    Caption k belongs to scene k // captions. progress, 0 to 1, is the place in the curriculum; 1, the final mix,
+    when it is left out.
     """
-    seed, count, *progress = job
-    maker, tokenizer = kWorker["maker"], kWorker["tokenizer"]
-    maker.seed(seed)
-    maker.progress = progress[0] if progress else 1.0
     import numpy as np
 
+    seed, count, *progress = job
+    maker, tokenizer = kWorker["maker"], kWorker["tokenizer"]
+    maker.progress = progress[0] if progress else 1.0
     batch = empty_batch(count)
-    batch["ids"] = np.zeros((count, kMaxTokens), np.int16)
-    batch["length"] = np.zeros(count, np.int16)
-    for i in range(count):
+    batch["ids"] = np.zeros((count * captions, kMaxTokens), np.int16)
+    batch["length"] = np.zeros(count * captions, np.int16)
+    for k in range(count * captions):
+        i, said = k // captions, 0
         while True:
+            maker.seed(f"{seed} {i}", f"{k} {said}")
             ids = tokenizer.encode_prompt(maker.fill(batch, i))
             if len(ids) <= kMaxTokens:
                 break
-            fresh = empty_batch(1)
-            for key in fresh:
-                batch[key][i] = fresh[key][0]
-        batch["ids"][i, : len(ids)] = ids
-        batch["length"][i] = len(ids)
+            said += 1
+        batch["ids"][k, : len(ids)] = ids
+        batch["length"][k] = len(ids)
     return batch
+
+
+def make_captioned(job):
+    return make_scenes(job, kCaptions)
 
 
 def make_dense(job):

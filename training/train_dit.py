@@ -237,7 +237,7 @@ def arguments():
     parser.add_argument("--noise-mean", type=float, default=1.5, help="first mean of the noise level's logit")
     parser.add_argument("--noise-mean-end", type=float, default=0.5, help="its last mean, approached from 60%% on")
     parser.add_argument("--noise-deviation", type=float, default=1.5)
-    parser.add_argument("--cache", type=int, default=131_072, help="scenes kept on the device")
+    parser.add_argument("--cache", type=int, default=393_216, help="captioned pictures kept on the device, 33 kB each")
     parser.add_argument("--refresh", type=int, default=60, help="steps between fresh jobs of scenes")
     parser.add_argument("--encode-batch", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=1024)
