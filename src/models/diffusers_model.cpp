@@ -14,6 +14,7 @@
 #include "models/parts/unmatched_adapters.h"
 #include "models/qwen3/config_keys.h"
 #include "models/smoothing.h"
+#include "text/quoted_text.h"
 
 namespace intaglio {
 namespace {
@@ -160,6 +161,10 @@ Status DiffusersModel::read_schedules(const ModelPaths& paths, const JsonConfig&
   if (const fs::path masks = paths.folder / kStepMaskFile; fs::exists(masks, ignored)) {
     INTAGLIO_ASSIGN(const JsonConfig file, JsonConfig::open(masks));
     INTAGLIO_ASSIGN(info_.masks, read_step_masks(file));
+  }
+  if (index.contains("intaglio")) {
+    INTAGLIO_ASSIGN(const JsonConfig own, index.object("intaglio"));
+    INTAGLIO_ASSIGN(quoted_capitals_, own.boolean_or("quoted_capitals", false));
   }
   return read_own_defaults(index, info_);
 }
@@ -356,6 +361,8 @@ Expected<std::vector<int32_t>> DiffusersModel::tokenize(std::string_view prompt,
     return make_error(ErrorCode::kInvalidArgument, "max_sequence_length: {} cuts no prompts",
                       info_.name);
   form.most_tokens = most_tokens.value_or(form.most_tokens);
+  if (tokenizer_ && quoted_capitals_)
+    return qwen3::tokenize_prompt(*tokenizer_, form, capitals_in_quotes(prompt));
   if (tokenizer_) return qwen3::tokenize_prompt(*tokenizer_, form, prompt);
   std::vector<int32_t> ids = made_up_ids(prompt);
   INTAGLIO_TRY(qwen3::limit_prompt_tokens(form, ids));

@@ -114,6 +114,9 @@ class DiffusersModel : public Model {
   std::optional<ModelFiles> files_;  // nullopt: random weights
   std::optional<JsonConfig> index_;
   std::optional<Tokenizer> tokenizer_;
+  // "quoted_capitals" of the index's "intaglio": it draws capitals alone, and reads what a prompt
+  // quotes as such.
+  bool quoted_capitals_ = false;
   Rotation rotation_;  // of random weights
   // Of the transformers, for plans: how their linears are stored.
   std::vector<std::shared_ptr<const TensorSource>> sources_;

@@ -234,6 +234,30 @@ expect 0 "inspect unknown keys" inspect m
 stdout_has "attention_softcap"
 stdout_has "_note"
 
+# Words that the model says it does not know.
+fresh
+echo '{"about": "x", "sections": [{"title": "t", "values": ["v"]}], "words": ["cat"]}' >m/vocabulary.json
+expect 0 "known words" "${draw[@]}" --output known.png
+[ "$(grep -c '^warning: ' err.txt)" -eq 0 ]; pass_or_fail $? "no warning"
+printf 'cat\ncat zebu, yak\na zebu cat\n' >words.txt
+expect 0 "unknown words" generate --model m --size 32x32 --steps 2 --prompts words.txt --count 2 --seed 9 --output words/ --json
+[ "$(grep -c '^warning: ' err.txt)" -eq 1 ]; pass_or_fail $? "one line for all prompts"
+stderr_has 'warning: m was never trained on "zebu", "yak"; `intaglio inspect m` lists'
+json_is "[w.split(';')[0] for w in j['warnings']]" "['m was never trained on \"zebu\", \"yak\"']"
+echo '{"about": "x", "sections": [{"title": "t", "values": ["v"]}], "words": 3}' >m/vocabulary.json
+expect 0 "a bad list costs no picture" "${draw[@]}" --output known.png
+stderr_has "vocabulary.json: words: expected a list"
+# A model that draws capitals alone reads what is quoted as such.
+fresh
+edit m/model_index.json "j.setdefault('intaglio', {})['quoted_capitals'] = True"
+for word in '"CAT"' '"Cat"' '“cat”'; do
+  expect 0 "capitals: $word" generate --model m --size 32x32 --steps 2 --prompt "a $word" --seed 9 --output "capitals $word.png"
+done
+same_pixels 'capitals "CAT".png' 'capitals "Cat".png'
+differ 'capitals "CAT".png' 'capitals “cat”.png'
+edit m/model_index.json "j['intaglio']['quoted_capitals'] = 1"
+refused 1 "quoted_capitals" "${draw[@]}"
+
 # Problems are found before a weight is hashed or loaded, and name the file.
 for file in $conditional $unconditional $text $vae; do
   fresh

@@ -5,6 +5,7 @@
 
 #include "fuzz/fuzz_check.h"
 #include "models/qwen3/chat.h"
+#include "text/quoted_text.h"
 #include "text/split.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
@@ -46,11 +47,21 @@ void check_tiles(const intaglio::SplitPattern& pattern, std::string_view text) {
   }
 }
 
+void check_quotes(std::string_view text) {
+  size_t done = 0;
+  for (const intaglio::TextSpan& span : intaglio::quoted_text(text)) {
+    FUZZ_CHECK(span.begin >= done && span.end >= span.begin && span.end <= text.size());
+    done = span.end;
+  }
+  FUZZ_CHECK(intaglio::capitals_in_quotes(text).size() == text.size());
+}
+
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const intaglio::Tokenizer tokenizer = make_tokenizer();
   const std::string_view text(reinterpret_cast<const char*>(data), size);
+  check_quotes(text);
   const bool valid = !intaglio::find_invalid_utf8(text).has_value();
   const auto ids = tokenizer.encode(text);
   FUZZ_CHECK(ids.has_value() == valid);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "argument_values.h"
 #include "cache/cache.h"
@@ -15,6 +16,7 @@
 #include "generate/picture_files.h"
 #include "interrupt.h"
 #include "model_flags.h"
+#include "models/known_words.h"
 #include "models/parts/packed_cache.h"
 #include "options.h"
 #include "pipeline/picture_text.h"
@@ -73,6 +75,7 @@ struct Run {
   Clock::time_point start = Clock::now();
   double open_ms = 0.0, hash_ms = 0.0;
   std::string hash = {};
+  std::vector<std::string> warnings = {};
   ordered_json pictures = ordered_json::array();
 };
 
@@ -200,6 +203,28 @@ Status run_jobs(Run& run) {
   return {};
 }
 
+// What the model says of itself, and a line on words of the prompts that it does not know.
+std::vector<std::string> warnings_of(const GenerateFlags& flags, const GeneratePlan& plan) {
+  std::vector<std::string> warnings = plan.model->info().warnings;
+  const Expected<std::optional<KnownWords>> known = read_known_words(plan.model->info().folder);
+  if (!known) {
+    warnings.push_back(known.error().message);
+    return warnings;
+  }
+  if (!*known) return warnings;
+  std::vector<std::string> unknown;
+  std::set<std::string> seen;
+  const std::string* last = nullptr;  // pictures of one prompt follow each other
+  for (const PictureJob& job : plan.jobs) {
+    if (last != nullptr && *last == job.request.prompt) continue;
+    last = &job.request.prompt;
+    for (const std::string& word : unknown_words(**known, *last))
+      if (seen.insert(word).second) unknown.push_back(word);
+  }
+  if (!unknown.empty()) warnings.push_back(unknown_words_warning(flags.model.model, unknown));
+  return warnings;
+}
+
 // Joins what the run is to `result`, which has its status.
 void add_run_json(Run& run, ordered_json& result) {
   const GeneratePlan& plan = run.plan;
@@ -208,7 +233,7 @@ void add_run_json(Run& run, ordered_json& result) {
   result["model"] = {{"name", model.name}, {"path", model.folder.string()}, {"hash", run.hash}};
   for (const auto& [part, place] : model.other_parts)
     result["model"]["parts"][part] = place.string();
-  if (!model.warnings.empty()) result["warnings"] = model.warnings;
+  if (!run.warnings.empty()) result["warnings"] = run.warnings;
   if (plan.prompts == 1) {
     result.update(settings_json(plan.jobs.front().request));
     result["schedule"] = schedule_json(plan.jobs.front().schedule);
@@ -253,8 +278,8 @@ int run_generate(const GenerateFlags& flags) {
     run.progress.line("precision " + run.plan.precision_reason);
   if (flags.vram_budget && run.plan.pipeline->context().gpu == nullptr)
     run.progress.line("note: --vram-budget: no GPU computes, so nothing is kept within it");
-  for (const std::string& warning : run.plan.model->info().warnings)
-    run.progress.line("warning: " + warning);
+  run.warnings = warnings_of(flags, run.plan);
+  for (const std::string& warning : run.warnings) run.progress.line("warning: " + warning);
   if (run.plan.prompts == 1)
     run.progress.line("schedule: " + run.plan.jobs.front().schedule.describe());
 
