@@ -535,6 +535,37 @@ def quality_table():
     return Table(["what", "goal", "measured"], rows)
 
 
+def mini_model_table():
+    """What the bundled model is and how it was made: training/describe.py."""
+    r = read("mini_model")
+    s = r["sizes"]
+    network = lambda c: f"{c['width']} wide, {c['heads']} x {c['head']} heads, {c['layers']} layers, FFN {c['ffn']}, AdaLN {c['adaln']}"
+    slashed = lambda values: "/".join(map(str, values))
+    text, vae = s["text_encoder"], s["vae"]
+    parts = (f"conditional transformer ({network(s['conditional'])}), unconditional transformer ({network(s['unconditional'])}), text encoder of Qwen3 type ({text['width']} wide, "
+             f"{text['layers']} layers, all tapped), FLUX.2-type VAE ({vae['latent_channels']} latent channels, encoder {slashed(vae['encoder'])}, decoder {slashed(vae['decoder'])}), "
+             f"own byte-level BPE of {text['tokens']:,} tokens")
+    made = "; ".join(f"{m['what']}: {m['minutes']:g} minutes on {m['device']}" + (f", {m['steps']:,} steps of {m['batch']}" if m["steps"] else "") for m in r["made"])
+    rows = [["parts", parts], ["size", f"{s['weight_bytes']:,} bytes of bf16 safetensors"], ["objects", str(s["objects"])],
+            ["defaults", f"{s['size'][0]} x {s['size'][1]}, {s['steps']} steps, guidance {s['guidance']:g}"], ["made by", f"`training/`: {made}"]]
+    return Table(["what", "is"], rows)
+
+
+kJudgedSets = {"words": ("a word alone, exact, Tesseract", 90), "objects": ("one object, nearest of all drawings of its style", 95),
+               "beside": ("a word and an object, both right", 80), "colors": ("an object in a colour", None), "places": ("an object at a place", None),
+               "counts": ("two to four of one kind", None)}
+
+
+def judged_table():
+    """Of training/judge.py: prompts in phrasings that the training never saw."""
+    rows = []
+    for name, one in read("mini_judged")["sets"].items():
+        what, goal = kJudgedSets[name]
+        percent = lambda key: f"{100 * one[key]:.1f}"
+        rows.append([what, f"{goal} %" if goal else "", f"{percent('share')} % ({percent('low')} to {percent('high')})", str(one["of"])])
+    return Table(["free phrasing", "goal", "right", "prompts"], rows)
+
+
 kLinearErrorGoal = 0.009
 
 

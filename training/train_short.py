@@ -35,7 +35,7 @@ def arguments():
     parser.add_argument("--init", type=Path, required=True, help="a checkpoint folder: weights, autoencoder")
     parser.add_argument("--until", type=float, required=True, help="end of training, seconds since 1970")
     parser.add_argument("--scenes-file", type=Path, default=Path("/dev/shm/scenes.pt"))
-    parser.add_argument("--cache", type=int, default=393_216)
+    parser.add_argument("--cache", type=int, default=131_072, help="captioned pictures, 33 kB each, in the scenes file")
     parser.add_argument("--cache-seconds", type=float, default=48)
     parser.add_argument("--encode-batch", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=1024)
