@@ -63,6 +63,11 @@ constexpr auto kAddInPlace = op_list<OpImplementation<AddInPlace>>(
     {{"cpu_add_in_place", takes_all, cpu::add_in_place},
      {"ref_add_in_place", takes_all, ref::add_in_place}});
 
+template <const cpu::FloatRowKernels* kKernels>
+Status gate_rows_of(const Context& context, const GateRows& op) {
+  return cpu::gate_rows_by(*kKernels, context, op);
+}
+
 constexpr auto kScatterTap = op_list<OpImplementation<ScatterTap>>(
     GpuEntry<cuda::op::scatter_tap_refusal, cuda::op::scatter_tap>{"cuda_scatter_tap"},
     {{"cpu_scatter_tap", takes_all, cpu::scatter_tap},
@@ -79,20 +84,33 @@ Status softmax_rows_of(const Context& context, const SoftmaxRows& op) {
 }
 
 #if defined(INTAGLIO_X86)
-Refusal needs_avx512(const SoftmaxRows&, const Context& context) {
+template <typename Op>
+Refusal needs_avx512(const Op&, const Context& context) {
   return context.cpu.isa < CpuIsa::kAvx512Vnni ? "needs AVX-512" : nullptr;
 }
 
-Refusal needs_avx2(const SoftmaxRows&, const Context& context) {
+template <typename Op>
+Refusal needs_avx2(const Op&, const Context& context) {
   return context.cpu.isa < CpuIsa::kAvx2 ? "needs AVX2 and FMA" : nullptr;
 }
 #endif
 
+constexpr auto kGateRows = op_list<OpImplementation<GateRows>>(
+    GpuEntry<cuda::op::gate_rows_refusal, cuda::op::gate_rows>{"cuda_gate_rows"}, {
+#if defined(INTAGLIO_X86)
+      {"avx512_gate_rows", needs_avx512<GateRows>, gate_rows_of<&cpu::kAvx512FloatRows>},
+          {"avx2_gate_rows", needs_avx2<GateRows>, gate_rows_of<&cpu::kAvx2FloatRows>},
+#endif
+          {"cpu_gate_rows", takes_all, gate_rows_of<&cpu::kGenericFloatRows>}, {
+        "ref_gate_rows", takes_all, ref::gate_rows
+      }
+    });
+
 constexpr auto kSoftmaxRows = op_list<OpImplementation<SoftmaxRows>>(
     GpuEntry<cuda::op::softmax_rows_refusal, cuda::op::softmax_rows>{"cuda_softmax_rows"}, {
 #if defined(INTAGLIO_X86)
-      {"avx512_softmax_rows", needs_avx512, softmax_rows_of<&cpu::kAvx512FloatRows>},
-          {"avx2_softmax_rows", needs_avx2, softmax_rows_of<&cpu::kAvx2FloatRows>},
+      {"avx512_softmax_rows", needs_avx512<SoftmaxRows>, softmax_rows_of<&cpu::kAvx512FloatRows>},
+          {"avx2_softmax_rows", needs_avx2<SoftmaxRows>, softmax_rows_of<&cpu::kAvx2FloatRows>},
 #endif
           {"cpu_softmax_rows", takes_all, softmax_rows_of<&cpu::kGenericFloatRows>}, {
         "ref_softmax_rows", takes_all, ref::softmax_rows
@@ -169,6 +187,24 @@ Status add_in_place(const Context& context, const AddInPlace& op) {
   return run_first(OpName{kName, "a sum"}, add_in_place_implementations(), context, op,
                    [](const AddInPlace& o) {
                      return fmt::format("{} F32 and {}", o.count, dtype_name(o.y_dtype));
+                   });
+}
+
+OpList<GateRows> gate_rows_implementations() { return kGateRows; }
+
+Status gate_rows(const Context& context, const GateRows& op) {
+  constexpr std::string_view kName = "gate_rows";
+  INTAGLIO_TRY(check_float(kName, "x", op.dtype));
+  INTAGLIO_TRY(
+      check(kName, {{"rows", op.rows}, {"cols", op.cols}}, {{"x", op.x}, {"gate", op.gate}}));
+  if (op.ld < op.cols) {
+    return make_error(ErrorCode::kInvalidArgument, "{}: ld is {}; expected cols, {}, or more",
+                      kName, op.ld, op.cols);
+  }
+  if (op.rows == 0 || op.cols == 0) return {};
+  return run_first(OpName{kName, "a gate"}, gate_rows_implementations(), context, op,
+                   [](const GateRows& o) {
+                     return fmt::format("[{}, {}] {}", o.rows, o.cols, dtype_name(o.dtype));
                    });
 }
 

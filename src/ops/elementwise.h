@@ -62,6 +62,17 @@ struct AddInPlace {
 OpList<AddInPlace> add_in_place_implementations();
 Status add_in_place(const Context& context, const AddInPlace& op);
 
+// x[r, c] *= sigmoid(gate[r, c]), the sigmoid and the product rounded, then to dtype. Also
+// "avx512_gate_rows" and "avx2_gate_rows".
+struct GateRows {
+  void* x = nullptr;           // [rows, cols] dense
+  const void* gate = nullptr;  // [rows, cols], row stride ld
+  int64_t rows = 0, cols = 0, ld = 0;
+  DType dtype = DType::kF32;  // of x and gate: F32 or BF16
+};
+OpList<GateRows> gate_rows_implementations();
+Status gate_rows(const Context& context, const GateRows& op);
+
 // features[r * ld + c * channel_stride + offset] = h[r, c], F32: one of several hidden states that
 // make a row of features. Interleaved by channel: channel_stride = number of states, offset =
 // which; side by side: channel_stride = 1, offset = which * cols.

@@ -15,6 +15,7 @@ Status place_tile(const Context& context, const PlaceTile& op);
 struct FloatRowKernels;
 Status softmax_rows_by(const FloatRowKernels& kernels, const Context& context,
                        const SoftmaxRows& op);
+Status gate_rows_by(const FloatRowKernels& kernels, const Context& context, const GateRows& op);
 Status epilogue_rows_by(const FloatRowKernels& kernels, const Context& context,
                         const EpilogueRows& op);
 }  // namespace cpu
@@ -23,6 +24,7 @@ namespace ref {
 Status convert_elements(const Context& context, const ConvertElements& op);
 Status activate_in_place(const Context& context, const ActivateInPlace& op);
 Status add_in_place(const Context& context, const AddInPlace& op);
+Status gate_rows(const Context& context, const GateRows& op);
 Status scatter_tap(const Context& context, const ScatterTap& op);
 Status softmax_rows(const Context& context, const SoftmaxRows& op);
 Status epilogue_rows(const Context& context, const EpilogueRows& op);

@@ -179,6 +179,55 @@ TEST(ActivateInPlace, SiluAndTanhKeepTheirBits) {
   }
 }
 
+// Gates over all of the sigmoid's range, out of rows that are wider.
+TEST(GateRows, MatchesTheReference) {
+  struct Size {
+    int64_t rows, cols, ld, first;
+  };
+  for (const Size size :
+       {Size{1, 1, 1, 0}, Size{3, 7, 30, 9}, Size{5, 64, 256, 64}, Size{2, 6144, 15360, 6144}}) {
+    std::vector<float> gates = random_values(size.rows * size.ld, 1, 10.0f);
+    std::vector<float> values = random_values(size.rows * size.cols, 2);
+    if (size.cols > 4) {
+      values[0] = kNan, gates[static_cast<size_t>(size.first) + 1] = kNan;
+      gates[static_cast<size_t>(size.first) + 2] = kInf;
+      gates[static_cast<size_t>(size.first) + 3] = -kInf;
+    }
+    for (const DType dtype : kTypes) {
+      Values gate(dtype, gates), expected(dtype, values);
+      const auto of = [&](void* x, const void* wide) {
+        return GateRows{.x = x,
+                        .gate = static_cast<const std::byte*>(wide) +
+                                static_cast<size_t>(size.first) * dtype_size(dtype),
+                        .rows = size.rows,
+                        .cols = size.cols,
+                        .ld = size.ld,
+                        .dtype = dtype};
+      };
+      ASSERT_TRUE(ref::gate_rows({}, of(expected.data(), gate.data())));
+      each_implementation(gate_rows_implementations(), [&](const auto& op, const Context& context) {
+        Values x(dtype, values);
+        Operands on(context);
+        ASSERT_TRUE(
+            op.run(context, of(on.out(x.data(), x.bytes()), on.in(gate.data(), gate.bytes()))));
+        on.fetch();
+        for (size_t i = 0; i < values.size(); ++i) {
+          if (std::isnan(expected.at(i))) {
+            ASSERT_TRUE(std::isnan(x.at(i))) << i;
+            continue;
+          }
+          // exp is 2e-7 off, one sum, one quotient, one product; bf16 rounds once more. Vector
+          // forms of exp give e^-87 for less.
+          const double e = expected.at(i);
+          ASSERT_NEAR(x.at(i), e,
+                      std::abs(e) * (1e-6 + (dtype == DType::kBF16 ? 0x1p-7 : 0.0)) + 1e-36)
+              << i;
+        }
+      });
+    }
+  }
+}
+
 // Interleaved, side by side, and apart with room between; nothing else is written.
 TEST(ScatterTap, WritesItsChannelsAlone) {
   for (const auto& [rows, cols] :
@@ -332,6 +381,7 @@ TEST(Elementwise, NothingIsDoneForNothing) {
   EXPECT_EQ(problem(add_in_place(context, {})), "");
   EXPECT_EQ(problem(scatter_tap(context, {.h = nullptr, .features = nullptr, .rows = 3})), "");
   EXPECT_EQ(problem(softmax_rows(context, {.scores = nullptr, .out = nullptr, .rows = 3})), "");
+  EXPECT_EQ(problem(gate_rows(context, {.x = nullptr, .gate = nullptr, .rows = 3})), "");
   EXPECT_EQ(problem(place_tile(context, {})), "");
 }
 
@@ -354,6 +404,11 @@ TEST(Elementwise, RefusalsNameTheField) {
             "add_in_place: y is I8; expected F32 or BF16");
   EXPECT_EQ(problem(add_in_place(context, {x, nullptr, DType::kF32, 1})),
             "add_in_place: y is null");
+  EXPECT_EQ(problem(gate_rows(context, {x, x, 1, 2, 1})),
+            "gate_rows: ld is 1; expected cols, 2, or more");
+  EXPECT_EQ(problem(gate_rows(context, {x, nullptr, 1, 2, 2})), "gate_rows: gate is null");
+  EXPECT_EQ(problem(gate_rows(context, {x, x, 1, 2, 2, DType::kI8})),
+            "gate_rows: x is I8; expected F32 or BF16");
   EXPECT_EQ(problem(scatter_tap(context, {x, x, 1, 2, 4, 3, 1})),
             "scatter_tap: 2 channels, 3 apart, from 1 on do not fit into rows of 4");
   EXPECT_EQ(problem(scatter_tap(context, {x, x, 1, 2, 4, 0, 1})),

@@ -109,6 +109,18 @@ Status softmax_rows_by(const FloatRowKernels& kernels, const Context& context,
   });
 }
 
+Status gate_rows_by(const FloatRowKernels& kernels, const Context& context, const GateRows& op) {
+  const auto size = static_cast<int64_t>(dtype_size(op.dtype));
+  return parallel_tasks(context, op.rows, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) {
+      kernels.gate({.x = static_cast<std::byte*>(op.x) + row * op.cols * size,
+                    .gate = static_cast<const std::byte*>(op.gate) + row * op.ld * size,
+                    .bf16 = op.dtype == DType::kBF16,
+                    .cols = op.cols});
+    }
+  });
+}
+
 Status epilogue_rows_by(const FloatRowKernels& kernels, const Context& context,
                         const EpilogueRows& op) {
   const auto* product = static_cast<const float*>(op.product);

@@ -1,5 +1,5 @@
-// Passes over rows of floats around the matrix products: group norm, epilogues, type changes. One
-// set an instruction set.
+// Passes over rows of floats around the matrix products: norms of pictures, epilogues, gates, type
+// changes. One set an instruction set.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,26 @@ struct ScaleShift {
   const float* scale = nullptr;  // [channels]
   const float* shift = nullptr;  // [channels]
   bool silu = false;
+};
+
+// ops/pixel_norm.h over rows.
+struct PixelNormRows {
+  const void* x = nullptr;  // [rows, channels] dense, float or bf16
+  void* y = nullptr;        // the same shape and type; may be x
+  bool bf16 = false;
+  int64_t rows = 0, channels = 0;
+  const float* weight = nullptr;  // [channels]
+  float root = 0.0f;              // of channels
+  float least = 0.0f;             // what a row's norm counts at least
+  bool silu = false;
+};
+
+// x *= sigmoid(gate) over one row.
+struct GateRow {
+  void* x = nullptr;  // [cols], float or bf16
+  const void* gate = nullptr;
+  bool bf16 = false;
+  int64_t cols = 0;
 };
 
 // One row of a product, gated: all gates first; to `outputs` values.
@@ -35,6 +55,8 @@ struct FloatRowKernels {
   // y = act(x * scale[c] + shift[c])
   void (*scale_shift)(const ScaleShift&);
   void (*epilogue)(const EpilogueRow&);
+  void (*pixel_norm)(const PixelNormRows&);
+  void (*gate)(const GateRow&);
   // out = softmax(x * scale) over one row; x is overwritten. out may be x if it is float.
   void (*softmax)(float* x, int64_t count, float scale, void* out, bool bf16_out);
   void (*widen)(const uint16_t* x, int64_t count, float* y);   // bf16 -> float

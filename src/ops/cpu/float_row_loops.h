@@ -127,6 +127,57 @@ void epilogue(const EpilogueRow& e) {
   }
 }
 
+template <typename Io, bool kSilu>
+inline void pixel_norm_of(const PixelNormRows& n) {
+  constexpr int kLanes = 16;
+  for (int64_t r = 0; r < n.rows; ++r) {
+    const auto* x = static_cast<const typename Io::Type*>(n.x) + r * n.channels;
+    auto* y = static_cast<typename Io::Type*>(n.y) + r * n.channels;
+    float lane[kLanes] = {};
+    int64_t c = 0;
+    for (; c + kLanes <= n.channels; c += kLanes) {
+      for (int l = 0; l < kLanes; ++l) {
+        const float v = Io::load(x[c + l]);
+        lane[l] += v * v;
+      }
+    }
+    for (; c < n.channels; ++c) {
+      const float v = Io::load(x[c]);
+      lane[0] += v * v;
+    }
+    float squares = 0.0f;
+    for (const float l : lane) squares += l;
+    const float norm = __builtin_sqrtf(squares);
+    const float factor = n.root / (norm < n.least ? n.least : norm);
+    const float* weight = n.weight;
+    // Element by element, so x and y may be the same row.
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n.channels; ++i) {
+      const float v = Io::load(x[i]) * factor * weight[i];
+      y[i] = Io::store(kSilu ? activate<LoopMath>(Silu{}, v) : v);
+    }
+  }
+}
+
+void pixel_norm(const PixelNormRows& n) {
+  if (n.bf16) {
+    n.silu ? pixel_norm_of<Bf16Io, true>(n) : pixel_norm_of<Bf16Io, false>(n);
+  } else {
+    n.silu ? pixel_norm_of<FloatIo, true>(n) : pixel_norm_of<FloatIo, false>(n);
+  }
+}
+
+template <typename Io>
+inline void gate_of(const GateRow& g) {
+  auto* x = static_cast<typename Io::Type*>(g.x);
+  const auto* gate = static_cast<const typename Io::Type*>(g.gate);
+#pragma GCC ivdep
+  for (int64_t c = 0; c < g.cols; ++c)
+    x[c] = Io::store(Io::load(x[c]) * activate<LoopMath>(Sigmoid{}, Io::load(gate[c])));
+}
+
+void gate(const GateRow& g) { g.bf16 ? gate_of<Bf16Io>(g) : gate_of<FloatIo>(g); }
+
 void softmax(float* x, int64_t count, float scale, void* out, bool bf16_out) {
   constexpr int kLanes = 16;
   float lane[kLanes];
@@ -177,6 +228,8 @@ void dequantize(const int8_t* q, float scale, int64_t count, uint16_t* y) {
 constexpr FloatRowKernels kLoops{.channel_sums = channel_sums,
                                  .scale_shift = scale_shift,
                                  .epilogue = epilogue,
+                                 .pixel_norm = pixel_norm,
+                                 .gate = gate,
                                  .softmax = softmax,
                                  .widen = widen,
                                  .narrow = narrow,

@@ -23,6 +23,10 @@ EpilogueRowsParams params(const EpilogueRows& e) {
           .epilogue = e.epilogue};
 }
 
+GateRowsParams params(const GateRows& g) {
+  return {.x = g.x, .gate = g.gate, .rows = g.rows, .cols = g.cols, .ld = g.ld, .type = g.dtype};
+}
+
 ScatterTapParams params(const ScatterTap& s) {
   return {.h = s.h,
           .features = s.features,
@@ -97,6 +101,14 @@ Refusal add_in_place_refusal(const AddInPlace& op, const Context&) {
 Status add_in_place(const Context& context, const AddInPlace& op) {
   return device_status(cuda::add_in_place(op.h, op.y, op.y_dtype, op.count, stream_of(context)),
                        "a sum");
+}
+
+Refusal gate_rows_refusal(const GateRows& op, const Context&) {
+  return cuda::gate_rows_refusal(params(op));
+}
+
+Status gate_rows(const Context& context, const GateRows& op) {
+  return device_status(cuda::gate_rows(params(op), stream_of(context)), "a gate");
 }
 
 Refusal scatter_tap_refusal(const ScatterTap& op, const Context&) {

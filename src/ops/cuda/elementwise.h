@@ -13,6 +13,8 @@ Refusal epilogue_rows_refusal(const EpilogueRows& op, const Context& context);
 Status epilogue_rows(const Context& context, const EpilogueRows& op);
 Refusal add_in_place_refusal(const AddInPlace& op, const Context& context);
 Status add_in_place(const Context& context, const AddInPlace& op);
+Refusal gate_rows_refusal(const GateRows& op, const Context& context);
+Status gate_rows(const Context& context, const GateRows& op);
 Refusal scatter_tap_refusal(const ScatterTap& op, const Context& context);
 Status scatter_tap(const Context& context, const ScatterTap& op);
 Refusal softmax_rows_refusal(const SoftmaxRows& op, const Context& context);

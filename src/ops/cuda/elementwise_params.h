@@ -48,6 +48,14 @@ struct AddBiasRowsParams {
   DType type = DType::kF32;
 };
 
+// x[r, c] *= sigmoid(gate[r * ld + c]), x dense, both F32 or BF16.
+struct GateRowsParams {
+  void* x = nullptr;                   // [rows, cols]
+  const void* gate = nullptr;          // [rows, ld]
+  int64_t rows = 0, cols = 0, ld = 0;  // ld >= cols
+  DType type = DType::kF32;
+};
+
 // features[r * ld + c * channel_stride + offset] = h[r, c]
 struct ScatterTapParams {
   const float* h = nullptr;   // [rows, cols] dense

@@ -49,6 +49,17 @@ Status add_in_place(const Context&, const AddInPlace& op) {
   return {};
 }
 
+Status gate_rows(const Context&, const GateRows& op) {
+  for (int64_t r = 0; r < op.rows; ++r) {
+    for (int64_t c = 0; c < op.cols; ++c) {
+      const double gate = value_of(Nonlinearity::kSigmoid, load(op.gate, op.dtype, r * op.ld + c));
+      const int64_t at = r * op.cols + c;
+      store(op.x, op.dtype, at, load(op.x, op.dtype, at) * gate);
+    }
+  }
+  return {};
+}
+
 Status scatter_tap(const Context&, const ScatterTap& op) {
   for (int64_t r = 0; r < op.rows; ++r) {
     for (int64_t c = 0; c < op.cols; ++c)

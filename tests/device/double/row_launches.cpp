@@ -11,6 +11,7 @@
 #include "ops/cuda/launch/euler_step.h"
 #include "ops/cuda/launch/group_norm.h"
 #include "ops/cuda/launch/norm_rows.h"
+#include "ops/cuda/launch/pixel_norm.h"
 #include "ops/quantize.h"
 
 namespace intaglio::cuda {
@@ -185,6 +186,18 @@ cudaError_t add_bias_rows(const AddBiasRowsParams& p, cudaStream_t stream) {
   });
 }
 
+const char* gate_rows_refusal(const GateRowsParams&) { return nullptr; }
+cudaError_t gate_rows(const GateRowsParams& p, cudaStream_t stream) {
+  return launch(stream, "gate_rows", [p] {
+    for (int64_t row = 0; row < p.rows; ++row) {
+      for (int64_t c = 0; c < p.cols; ++c) {
+        const float gate = activate<PlainMath>(Sigmoid{}, load(p.gate, p.type, row * p.ld + c));
+        store(p.x, p.type, row * p.cols + c, load(p.x, p.type, row * p.cols + c) * gate);
+      }
+    }
+  });
+}
+
 const char* scatter_tap_refusal(const ScatterTapParams&) { return nullptr; }
 cudaError_t scatter_tap(const ScatterTapParams& p, cudaStream_t stream) {
   return launch(stream, "scatter_tap", [p] {
@@ -220,6 +233,24 @@ cudaError_t place_picture(const PlacePictureParams& p, cudaStream_t stream) {
         for (int64_t c = 0; c < 3; ++c)
           p.picture[(c * p.height + p.first_row + y) * p.width + p.first_column + x] +=
               p.row_share[y] * p.column_share[x] * p.tile[(y * p.tile_width + x) * 3 + c];
+  });
+}
+
+const char* pixel_norm_refusal(const PixelNormParams&) { return nullptr; }
+cudaError_t pixel_norm(const PixelNormParams& p, cudaStream_t stream) {
+  return launch(stream, "pixel_norm", [p] {
+    for (int64_t pixel = 0; pixel < p.pixels; ++pixel) {
+      const int64_t first = pixel * p.channels;
+      double squares = 0.0;
+      for (int64_t i = first; i < first + p.channels; ++i)
+        squares += std::pow(static_cast<double>(load(p.x, p.type, i)), 2);
+      const auto norm = static_cast<float>(std::sqrt(squares));
+      const float factor = p.root / (norm < p.least ? p.least : norm);
+      for (int64_t c = 0; c < p.channels; ++c) {
+        const float y = load(p.x, p.type, first + c) * factor * p.weight[c];
+        store(p.y, p.type, first + c, p.silu ? activate<PlainMath>(Silu{}, y) : y);
+      }
+    }
   });
 }
 

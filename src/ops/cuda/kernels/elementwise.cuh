@@ -1,4 +1,4 @@
-// The small passes over floats: conversion, sums, activations, epilogues, biases,
+// The small passes over floats: conversion, sums, activations, epilogues, biases, gates,
 // embedding rows, taps, softmax, pictures.
 //
 // Formulas and edge cases: ops/cuda/elementwise_params.h. Every architecture from sm_75 runs the
@@ -125,8 +125,8 @@ __device__ __forceinline__ void each_row_piece(int64_t cols, Load&& load, Use&& 
 }
 
 template <class Type>
-struct GateUpPieces {
-  Piece<Type, kRowPiece> gate, up;
+struct GatedPieces {
+  Piece<Type, kRowPiece> gate, value;
 };
 
 __host__ __device__ inline int64_t blocks_of_row(int64_t cols) {
@@ -166,13 +166,13 @@ __global__ void __launch_bounds__(kElementThreads)
     each_row_piece(
         p.cols,
         [&](int64_t column, int64_t left) {
-          return GateUpPieces<X>{load_row_piece<kVector, RowRead::kOnce, X>(x, column, left),
-                                 load_row_piece<kVector, RowRead::kOnce, X>(up, column, left)};
+          return GatedPieces<X>{load_row_piece<kVector, RowRead::kOnce, X>(x, column, left),
+                                load_row_piece<kVector, RowRead::kOnce, X>(up, column, left)};
         },
-        [&](int64_t column, int64_t left, const GateUpPieces<X>& raw) {
+        [&](int64_t column, int64_t left, const GatedPieces<X>& raw) {
           float g[kRowPiece], u[kRowPiece];
           unpack<X>(raw.gate, g);
-          unpack<X>(raw.up, u);
+          unpack<X>(raw.value, u);
 #pragma unroll
           for (int i = 0; i < kRowPiece; ++i)
             u[i] = __fmul_rn(activate<ExactMath>(kFunction, g[i]), u[i]);
@@ -209,6 +209,29 @@ __global__ void __launch_bounds__(kElementThreads)
         load_vector_piece<kVector>(p.bias, 0.0f, column, left, bias);
 #pragma unroll
         for (int i = 0; i < kRowPiece; ++i) v[i] = __fadd_rn(v[i], bias[i]);
+        store_row_piece<kVector, X>(row, column, left, v);
+      });
+}
+
+template <class X, bool kVector>
+__global__ void __launch_bounds__(kElementThreads)
+    gate_rows_kernel(const __grid_constant__ GateRowsParams p) {
+  char* const row = static_cast<char*>(p.x) + int64_t{blockIdx.x} * p.cols * X::kBytes;
+  const char* const gates =
+      static_cast<const char*>(p.gate) + int64_t{blockIdx.x} * p.ld * X::kBytes;
+  each_row_piece(
+      p.cols,
+      [&](int64_t column, int64_t left) {
+        return GatedPieces<X>{load_row_piece<kVector, RowRead::kOnce, X>(gates, column, left),
+                              load_row_piece<kVector, RowRead::kOnce, X>(row, column, left)};
+      },
+      [&](int64_t column, int64_t left, const GatedPieces<X>& raw) {
+        float gate[kRowPiece], v[kRowPiece];
+        unpack<X>(raw.gate, gate);
+        unpack<X>(raw.value, v);
+#pragma unroll
+        for (int i = 0; i < kRowPiece; ++i)
+          v[i] = __fmul_rn(activate<ExactMath>(Sigmoid{}, gate[i]), v[i]);
         store_row_piece<kVector, X>(row, column, left, v);
       });
 }

@@ -81,6 +81,16 @@ void launch_add_bias(const AddBiasRowsParams& p, cudaStream_t stream) {
   }
 }
 
+template <class X>
+void launch_gate(const GateRowsParams& p, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(p.rows);
+  if (p.cols % kRowPiece == 0 && p.ld % kRowPiece == 0 && all_aligned({p.x, p.gate}, 16)) {
+    gate_rows_kernel<X, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  } else {
+    gate_rows_kernel<X, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
+  }
+}
+
 template <class Out, int kChunks>
 void launch_held_softmax(const SoftmaxRowsParams& p, cudaStream_t stream) {
   held_softmax_rows<Out, kChunks>
@@ -224,6 +234,23 @@ cudaError_t add_bias_rows(const AddBiasRowsParams& p, cudaStream_t stream) {
   if (add_bias_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
   if (p.rows == 0 || p.cols == 0) return cudaSuccess;
   p.type == DType::kF32 ? launch_add_bias<F32>(p, stream) : launch_add_bias<BF16>(p, stream);
+  return cudaPeekAtLastError();
+}
+
+const char* gate_rows_refusal(const GateRowsParams& p) {
+  if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (p.ld < p.cols || p.ld > kMostSide) return "ld must be cols to 2^40";
+  if (!is_f32_or_bf16(p.type)) return "x and gate must be f32 or bf16";
+  if (p.rows > 0 && p.cols > 0 && (p.x == nullptr || p.gate == nullptr))
+    return "x and gate must be given";
+  return all_aligned({p.x, p.gate}, bytes_of(p.type)) ? nullptr
+                                                      : "x or gate is not aligned to its type";
+}
+
+cudaError_t gate_rows(const GateRowsParams& p, cudaStream_t stream) {
+  if (gate_rows_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
+  p.type == DType::kF32 ? launch_gate<F32>(p, stream) : launch_gate<BF16>(p, stream);
   return cudaPeekAtLastError();
 }
 

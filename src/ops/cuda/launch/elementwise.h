@@ -28,6 +28,9 @@ cudaError_t epilogue_rows(const EpilogueRowsParams& params, cudaStream_t stream)
 const char* add_bias_rows_refusal(const AddBiasRowsParams& params);
 cudaError_t add_bias_rows(const AddBiasRowsParams& params, cudaStream_t stream);
 
+const char* gate_rows_refusal(const GateRowsParams& params);
+cudaError_t gate_rows(const GateRowsParams& params, cudaStream_t stream);
+
 const char* scatter_tap_refusal(const ScatterTapParams& params);
 cudaError_t scatter_tap(const ScatterTapParams& params, cudaStream_t stream);
 

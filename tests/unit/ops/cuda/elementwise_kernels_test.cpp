@@ -177,6 +177,36 @@ TEST_F(Elementwise, BiasesOfRows) {
   }
 }
 
+// Gates that are some columns of wider rows.
+TEST_F(Elementwise, GatesOfRows) {
+  const auto check = [&]<typename T, class Type>(T, Type, int cols, int shift) {
+    const int rows = 3, ld = 2 * cols;
+    Memory<T> x(int64_t{rows} * cols, shift), gate(int64_t{rows} * ld, shift);
+    fill(x), fill(gate, 4.0f);
+    std::vector<float> before;
+    for (int64_t i = 0; i < x.count(); ++i) before.push_back(as_float(x[i]));
+    const GateRowsParams p{
+        .x = x.data(), .gate = gate.data(), .rows = rows, .cols = cols, .ld = ld};
+    if (cols % 4 == 0 && shift == 0) {
+      run_grid(rows, 128, [=] { gate_rows_kernel<Type, true>(p); });
+    } else {
+      run_grid(rows, 128, [=] { gate_rows_kernel<Type, false>(p); });
+    }
+    for (int64_t i = 0; i < x.count(); ++i) {
+      const double g = as_float(gate[i / cols * ld + i % cols]);
+      const double expected = double{before[static_cast<size_t>(i)]} / (1.0 + std::exp(-g));
+      ASSERT_TRUE(is_near(as_float(x[i]), expected, sizeof(T) == 4 ? 8 : 33000, 1e-30)) << i;
+    }
+    EXPECT_TRUE(x.guards_are_whole() && gate.guards_are_whole());
+  };
+  for (int cols : {1, 4, 30, 512, 3000}) {
+    for (int shift : {0, 2}) {
+      check(BFloat16{}, BF16{}, cols, shift);
+      check(float{}, F32{}, cols, shift);
+    }
+  }
+}
+
 // Interleaved and side by side; what is not of the tap stays as it was.
 TEST_F(Elementwise, TapsLieWhereTheStridesSay) {
   for (int cols : {3, 8, 1028}) {
