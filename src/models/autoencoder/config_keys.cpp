@@ -1,5 +1,6 @@
 #include "models/autoencoder/config_keys.h"
 
+#include "models/autoencoder/decoder.h"
 #include "models/parts/config_notes.h"
 
 namespace intaglio::autoencoder {
@@ -7,7 +8,7 @@ namespace {
 
 using enum KeyRole;
 
-// Of both classes; only the decoder is run.
+// Of both classes of AutoencoderKL; only the decoder is run.
 ConfigTable common_table() {
   return with_notes({{"latent_channels"},
                      {"block_out_channels"},
@@ -61,10 +62,34 @@ const ConfigTable& kl_table() {
   return table;
 }
 
+// What concerns the time axis and the encoder changes no picture.
+const ConfigTable& wan_table() {
+  static const ConfigTable table = with_notes({{"_class_name"},
+                                               {"base_dim"},
+                                               {"z_dim"},
+                                               {"dim_mult"},
+                                               {"num_res_blocks"},
+                                               {"latents_mean"},
+                                               {"latents_std"},
+                                               {"attn_scales", kOnly, "[[]]"},
+                                               {"input_channels", kOnly, "[3]"},
+                                               {"out_channels", kOnly, "[3]"},
+                                               {"is_residual", kOnly, kFalse},
+                                               {"decoder_base_dim", kOnly, kNull},
+                                               {"patch_size", kOnly, kNull},
+                                               {"temperal_downsample", kHarmless},
+                                               {"dropout", kHarmless},
+                                               {"scale_factor_temporal", kHarmless},
+                                               {"scale_factor_spatial", kHarmless},
+                                               {"in_channels", kHarmless}});
+  return table;
+}
+
 }  // namespace
 
 std::vector<KeyedConfig> keyed_config(const JsonConfig& config) {
   const Expected<std::string> name = config.string_or("_class_name", "");
+  if (name && *name == kWanClass) return {{config, wan_table()}};
   return {{config, name && *name == "AutoencoderKL" ? kl_table() : flux2_table()}};
 }
 

@@ -14,6 +14,7 @@
 #include "ops/elementwise.h"
 #include "ops/float_gemm.h"
 #include "ops/group_norm.h"
+#include "ops/pixel_norm.h"
 
 namespace intaglio::autoencoder {
 namespace {
@@ -113,6 +114,18 @@ class Walk {
 
   Status normalize(const DecoderWeights::Norm& norm, int64_t channels, bool silu, size_t x,
                    size_t y) {
+    if (config_.family == DecoderFamily::kWan) {
+      need(y, pixels() * channels, compute_);
+      if (!running_) return {};
+      const ProfileScope part(context_, profile_, ProfilePart::kNorm);
+      return pixel_norm(context_, {.x = slots_[x],
+                                   .weight = norm.weight.as<float>(),
+                                   .y = slots_[y],
+                                   .pixels = pixels(),
+                                   .channels = channels,
+                                   .silu = silu,
+                                   .dtype = compute_});
+    }
     const GroupNormDesc desc{.pixels = pixels(),
                              .channels = channels,
                              .groups = config_.norm_groups,

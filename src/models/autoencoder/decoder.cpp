@@ -1,18 +1,21 @@
 #include "models/autoencoder/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "core/memory.h"
-#include "models/autoencoder/config_keys.h"
+#include "models/autoencoder/decoder_names.h"
 #include "models/autoencoder/decoder_weights.h"
 #include "models/parts/weights.h"
 
 namespace intaglio::autoencoder {
 namespace {
 
-constexpr const char* kFlux2Class = "AutoencoderKLFlux2";
+// Channels behind the upsampler of a block.
+int64_t block_width_behind(const DecoderConfig& config, int64_t width) {
+  return config.family == DecoderFamily::kWan ? width / 2 : width;
+}
 
 // Goes through the weights of the decoder by name. kDeclare lists what is needed, so that all
 // problems are found before the first tensor is prepared; kShapes needs no tensors.
@@ -22,7 +25,12 @@ class Loader {
 
   Loader(const Context& context, const DecoderConfig& config, DType compute, Mode mode,
          TensorSource* source = nullptr)
-      : context_(context), config_(config), compute_(compute), mode_(mode), source_(source) {}
+      : context_(context),
+        config_(config),
+        is_wan_(config.family == DecoderFamily::kWan),
+        compute_(compute),
+        mode_(mode),
+        source_(source) {}
 
   // What kDeclare has gathered.
   const TensorShapes& declared() const { return declared_; }
@@ -58,11 +66,12 @@ class Loader {
         channels = width;
       }
       if (i + 1 < weights.up.size()) {
-        INTAGLIO_TRY(load_conv(name + ".upsamplers.0.conv", width, width, 3, true,
-                               block.upsampler.emplace()));
+        INTAGLIO_TRY(load_upsampler(name + ".upsamplers.0", width, block.upsampler.emplace()));
+        channels = block_width_behind(c, width);
       }
     }
-    INTAGLIO_TRY(load_norm("decoder.conv_norm_out", channels, weights.norm_out));
+    INTAGLIO_TRY(load_norm(is_wan_ ? "decoder.norm_out" : "decoder.conv_norm_out", channels,
+                           weights.norm_out));
     return load_conv("decoder.conv_out", channels, 3, 3, false, weights.conv_out);
   }
 
@@ -77,18 +86,18 @@ class Loader {
     });
   }
 
-  Status fetch_floats(const std::string& name, int64_t count, std::vector<float>& out) {
-    INTAGLIO_ASSIGN(const std::optional<Tensor> tensor, fetch(name, {count}));
+  Status fetch_floats(const std::string& name, const Shape& shape, std::vector<float>& out) {
+    INTAGLIO_ASSIGN(const std::optional<Tensor> tensor, fetch(name, shape));
     if (!tensor) return {};
-    out.resize(static_cast<size_t>(count));
+    out.resize(static_cast<size_t>(shape.count()));
     convert_to_f32(tensor->view.data, tensor->view.dtype, out.data(), out.size());
     return {};
   }
 
   // The same in memory of the device.
-  Status fetch_vector(const std::string& name, int64_t count, AlignedBuffer& out) {
+  Status fetch_vector(const std::string& name, const Shape& shape, AlignedBuffer& out) {
     std::vector<float> values;
-    INTAGLIO_TRY(fetch_floats(name, count, values));
+    INTAGLIO_TRY(fetch_floats(name, shape, values));
     INTAGLIO_ASSIGN(out, upload(context_, values));
     return {};
   }
@@ -96,14 +105,22 @@ class Loader {
   Status load_statistics(DecoderWeights& weights) {
     std::vector<float> variance;
     const int64_t count = 4 * config_.latent_channels;
+    if (is_wan_) {
+      for (int64_t i = 0; i < count; ++i) {
+        const auto plane = static_cast<size_t>(i / 4);  // packed with the channel slowest
+        weights.latent_scale.push_back(config_.latents_std[plane]);
+        weights.latent_shift.push_back(config_.latents_mean[plane]);
+      }
+      return {};
+    }
     if (!config_.batch_norm) {
       const auto values = static_cast<size_t>(count);
       weights.latent_scale.assign(values, static_cast<float>(1.0 / config_.scaling_factor));
       weights.latent_shift.assign(values, static_cast<float>(config_.shift_factor));
       return {};
     }
-    INTAGLIO_TRY(fetch_floats("bn.running_mean", count, weights.latent_shift));
-    INTAGLIO_TRY(fetch_floats("bn.running_var", count, variance));
+    INTAGLIO_TRY(fetch_floats("bn.running_mean", {count}, weights.latent_shift));
+    INTAGLIO_TRY(fetch_floats("bn.running_var", {count}, variance));
     for (size_t i = 0; i < variance.size(); ++i) {
       const double v = static_cast<double>(variance[i]) + config_.batch_norm_eps;
       if (!(v >= 0.0))
@@ -115,19 +132,54 @@ class Loader {
   }
 
   Status load_norm(const std::string& name, int64_t channels, DecoderWeights::Norm& norm) {
-    INTAGLIO_TRY(fetch_vector(name + ".weight", channels, norm.weight));
-    return fetch_vector(name + ".bias", channels, norm.bias);
+    // A norm of a video: [channels, frame, row, column].
+    if (is_wan_) return fetch_vector(name + ".gamma", {channels, 1, 1, 1}, norm.weight);
+    INTAGLIO_TRY(fetch_vector(name + ".weight", {channels}, norm.weight));
+    return fetch_vector(name + ".bias", {channels}, norm.bias);
   }
 
   Status load_conv(const std::string& name, int64_t in, int64_t out, int64_t kernel, bool upsample,
                    Conv2dWeights& conv) {
+    if (is_wan_) return load_conv3d(name, in, out, kernel, conv);
+    return load_conv2d(name, in, out, kernel, upsample, conv);
+  }
+
+  Status load_conv2d(const std::string& name, int64_t in, int64_t out, int64_t kernel,
+                     bool upsample, Conv2dWeights& conv) {
     INTAGLIO_ASSIGN(const std::optional<Tensor> w,
                     fetch(name + ".weight", {out, in, kernel, kernel}));
     INTAGLIO_ASSIGN(const std::optional<Tensor> bias, fetch(name + ".bias", {out}));
-    return prepare_conv(w, bias, upsample, in, out, kernel, conv);
+    return prepare_conv(view_of(w), view_of(bias), upsample, in, out, kernel, conv);
   }
 
-  Status prepare_conv(const std::optional<Tensor>& w, const std::optional<Tensor>& bias,
+  // Of a causal convolution over frames, what meets the only frame: the last slice in time.
+  Status load_conv3d(const std::string& name, int64_t in, int64_t out, int64_t kernel,
+                     Conv2dWeights& conv) {
+    INTAGLIO_ASSIGN(const std::optional<Tensor> w,
+                    fetch(name + ".weight", {out, in, kernel, kernel, kernel}));
+    INTAGLIO_ASSIGN(const std::optional<Tensor> bias, fetch(name + ".bias", {out}));
+    if (!w) return prepare_conv(std::nullopt, std::nullopt, false, in, out, kernel, conv);
+    std::vector<float> all(static_cast<size_t>(w->view.shape.count()));
+    convert_to_f32(w->view.data, w->view.dtype, all.data(), all.size());
+    const auto slice = static_cast<size_t>(kernel * kernel);
+    const auto frames = static_cast<size_t>(kernel);
+    std::vector<float> last(all.size() / frames);
+    for (size_t i = 0; i < static_cast<size_t>(out * in); ++i)
+      std::copy_n(&all[((i + 1) * frames - 1) * slice], slice, &last[i * slice]);
+    const TensorView view{last.data(), DType::kF32, {out, in, kernel, kernel}};
+    return prepare_conv(view, view_of(bias), false, in, out, kernel, conv);
+  }
+
+  Status load_upsampler(const std::string& name, int64_t width, Conv2dWeights& conv) {
+    return load_conv2d(name + (is_wan_ ? ".resample.1" : ".conv"), width,
+                       block_width_behind(config_, width), 3, true, conv);
+  }
+
+  static std::optional<TensorView> view_of(const std::optional<Tensor>& tensor) {
+    return tensor ? std::optional(tensor->view) : std::nullopt;
+  }
+
+  Status prepare_conv(const std::optional<TensorView>& w, const std::optional<TensorView>& bias,
                       bool upsample, int64_t in, int64_t out, int64_t kernel, Conv2dWeights& conv) {
     if (mode_ == Mode::kShapes) {
       conv = {.in_channels = in,
@@ -147,16 +199,40 @@ class Loader {
       INTAGLIO_ASSIGN(conv.implementation, choose_conv2d(desc, context_));
     }
     if (!w || !bias) return {};
-    INTAGLIO_ASSIGN(conv, make_conv2d(context_, compute_, w->view, bias->view, upsample));
+    INTAGLIO_ASSIGN(conv, make_conv2d(context_, compute_, *w, *bias, upsample));
     return {};
   }
 
-  // A linear as a convolution of kernel 1.
-  Status load_linear(const std::string& name, int64_t channels, Conv2dWeights& conv) {
-    INTAGLIO_ASSIGN(std::optional<Tensor> w, fetch(name + ".weight", {channels, channels}));
-    if (w) w->view.shape = {channels, channels, 1, 1};
-    INTAGLIO_ASSIGN(const std::optional<Tensor> bias, fetch(name + ".bias", {channels}));
-    return prepare_conv(w, bias, false, channels, channels, 1, conv);
+  // Weight and bias of a linear over pixels, both or neither.
+  struct PixelLinear {
+    std::optional<Tensor> w, bias;
+
+    // Rows [part * rows, (part + 1) * rows), as a convolution of kernel 1.
+    std::optional<TensorView> rows_of(int64_t part, int64_t rows, int64_t channels) const {
+      if (!w) return std::nullopt;
+      const size_t offset = static_cast<size_t>(part * rows * channels) * dtype_size(w->view.dtype);
+      return TensorView{w->view.as<std::byte>() + offset, w->view.dtype, {rows, channels, 1, 1}};
+    }
+    std::optional<TensorView> bias_of(int64_t part, int64_t rows) const {
+      if (!bias) return std::nullopt;
+      const size_t offset = static_cast<size_t>(part * rows) * dtype_size(bias->view.dtype);
+      return TensorView{bias->view.as<std::byte>() + offset, bias->view.dtype, {rows}};
+    }
+  };
+
+  Expected<PixelLinear> fetch_linear(const std::string& name, int64_t rows, int64_t channels) {
+    const Shape shape = is_wan_ ? Shape{rows, channels, 1, 1} : Shape{rows, channels};
+    PixelLinear linear;
+    INTAGLIO_ASSIGN(linear.w, fetch(name + ".weight", shape));
+    INTAGLIO_ASSIGN(linear.bias, fetch(name + ".bias", {rows}));
+    return linear;
+  }
+
+  // Part `part` of a linear's rows.
+  Status prepare_linear(const PixelLinear& linear, int64_t part, int64_t channels,
+                        Conv2dWeights& conv) {
+    return prepare_conv(linear.rows_of(part, channels, channels), linear.bias_of(part, channels),
+                        false, channels, channels, 1, conv);
   }
 
   Status load_resnet(const std::string& name, int64_t in, int64_t out,
@@ -171,94 +247,54 @@ class Loader {
 
   Status load_attention(const std::string& name, int64_t channels,
                         DecoderWeights::Attention& attention) {
-    INTAGLIO_TRY(load_norm(name + ".group_norm", channels, attention.norm));
-    INTAGLIO_TRY(load_linear(name + ".to_q", channels, attention.q));
-    INTAGLIO_TRY(load_linear(name + ".to_k", channels, attention.k));
-    INTAGLIO_TRY(load_linear(name + ".to_out.0", channels, attention.out));
-    INTAGLIO_TRY(fetch_vector(name + ".to_v.bias", channels, attention.v_bias));
-    INTAGLIO_ASSIGN(const std::optional<Tensor> v,
-                    fetch(name + ".to_v.weight", {channels, channels}));
-    if (v) {
-      const auto count = static_cast<size_t>(channels * channels);
-      std::vector<float> floats(count);
-      convert_to_f32(v->view.data, v->view.dtype, floats.data(), count);
-      const size_t bytes = count * dtype_size(compute_);
-      INTAGLIO_ASSIGN(attention.v, allocate(context_, bytes));
-      const std::vector<BFloat16> rounded(floats.begin(), floats.end());
-      const void* const values =
-          compute_ == DType::kBF16 ? static_cast<const void*>(rounded.data()) : floats.data();
-      INTAGLIO_TRY(copy_in(context_, attention.v.data(), values, bytes));
+    const int64_t c = channels;
+    if (is_wan_) {
+      INTAGLIO_TRY(fetch_vector(name + ".norm.gamma", {c, 1, 1}, attention.norm.weight));
+      INTAGLIO_ASSIGN(const PixelLinear qkv, fetch_linear(name + ".to_qkv", 3 * c, c));
+      INTAGLIO_TRY(prepare_linear(qkv, 0, c, attention.q));
+      INTAGLIO_TRY(prepare_linear(qkv, 1, c, attention.k));
+      INTAGLIO_TRY(prepare_values(qkv.rows_of(2, c, c), qkv.bias_of(2, c), attention));
+      INTAGLIO_ASSIGN(const PixelLinear out, fetch_linear(name + ".proj", c, c));
+      return prepare_linear(out, 0, c, attention.out);
     }
-    return {};
+    INTAGLIO_TRY(load_norm(name + ".group_norm", c, attention.norm));
+    for (const auto& [part, conv] : {std::pair{".to_q", &attention.q},
+                                     {".to_k", &attention.k},
+                                     {".to_out.0", &attention.out}}) {
+      INTAGLIO_ASSIGN(const PixelLinear linear, fetch_linear(name + part, c, c));
+      INTAGLIO_TRY(prepare_linear(linear, 0, c, *conv));
+    }
+    INTAGLIO_ASSIGN(const PixelLinear v, fetch_linear(name + ".to_v", c, c));
+    return prepare_values(v.rows_of(0, c, c), v.bias_of(0, c), attention);
+  }
+
+  // v, which is multiplied from the left: as it is, in the compute type.
+  Status prepare_values(const std::optional<TensorView>& w, const std::optional<TensorView>& bias,
+                        DecoderWeights::Attention& attention) {
+    if (!w || !bias) return {};
+    std::vector<float> values(static_cast<size_t>(bias->shape.count()));
+    convert_to_f32(bias->data, bias->dtype, values.data(), values.size());
+    INTAGLIO_ASSIGN(attention.v_bias, upload(context_, values));
+    std::vector<float> floats(static_cast<size_t>(w->shape.count()));
+    convert_to_f32(w->data, w->dtype, floats.data(), floats.size());
+    const size_t bytes = floats.size() * dtype_size(compute_);
+    INTAGLIO_ASSIGN(attention.v, allocate(context_, bytes));
+    const std::vector<BFloat16> rounded(floats.begin(), floats.end());
+    const void* const rows =
+        compute_ == DType::kBF16 ? static_cast<const void*>(rounded.data()) : floats.data();
+    return copy_in(context_, attention.v.data(), rows, bytes);
   }
 
   const Context& context_;
   const DecoderConfig& config_;
+  bool is_wan_;
   DType compute_;
   Mode mode_;
   TensorSource* source_;
   TensorShapes declared_;
 };
 
-// One up block a width, of resnets and an upsampler.
-Status check_up_blocks(const JsonConfig& json, size_t widths) {
-  if (!json.contains("up_block_types")) return {};
-  const nlohmann::json& types = json.json().at("up_block_types");
-  const auto is_plain = [](const nlohmann::json& type) { return type == "UpDecoderBlock2D"; };
-  if (types.is_array() && types.size() == widths &&
-      std::all_of(types.begin(), types.end(), is_plain))
-    return {};
-  return make_error(ErrorCode::kUnsupported,
-                    "{}up_block_types: supported is one UpDecoderBlock2D for each of the {} widths",
-                    json.where(), widths);
-}
-
 }  // namespace
-
-Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json) {
-  INTAGLIO_TRY(check_config_keys(keyed_config(json)));
-  DecoderConfig config;
-  const bool own_widths = json.contains("decoder_block_out_channels");
-  INTAGLIO_ASSIGN(config.latent_channels, json.integer("latent_channels", 1, 4096));
-  INTAGLIO_ASSIGN(config.widths, json.integers("block_out_channels", 1, 16384, 8));
-  if (own_widths) {
-    // The pipeline counts pixels a latent by the encoder's widths.
-    const size_t levels = config.widths.size();
-    INTAGLIO_ASSIGN(config.widths, json.integers("decoder_block_out_channels", 1, 16384, 8));
-    if (config.widths.size() != levels)
-      return make_error(ErrorCode::kUnsupported,
-                        "{}decoder_block_out_channels has {} widths, block_out_channels has {}; "
-                        "supported is the same number",
-                        json.where(), config.widths.size(), levels);
-  }
-  INTAGLIO_ASSIGN(config.layers_per_block, json.integer("layers_per_block", 1, 64));
-  INTAGLIO_ASSIGN(config.norm_groups, json.integer("norm_num_groups", 1, 16384));
-  INTAGLIO_ASSIGN(const std::string name, json.string_or("_class_name", kFlux2Class));
-  config.batch_norm = name == kFlux2Class;
-  INTAGLIO_ASSIGN(config.batch_norm_eps, json.number_or("batch_norm_eps", 1e-4));
-  INTAGLIO_ASSIGN(config.scaling_factor, json.number_or("scaling_factor", 1.0));
-  INTAGLIO_ASSIGN(config.shift_factor, json.number_or("shift_factor", 0.0));
-  if (!(config.scaling_factor > 0.0))
-    return make_error(ErrorCode::kBadFormat,
-                      "{}scaling_factor: expected a positive number, found {}", json.where(),
-                      config.scaling_factor);
-  INTAGLIO_ASSIGN(config.mid_attention, json.boolean_or("mid_block_add_attention", true));
-  INTAGLIO_ASSIGN(config.post_quant_conv, json.boolean_or("use_post_quant_conv", true));
-  if (config.widths.empty())
-    return make_error(ErrorCode::kBadFormat, "{}block_out_channels: no block widths", json.where());
-  if (!(config.batch_norm_eps >= 0.0))
-    return make_error(ErrorCode::kBadFormat, "{}batch_norm_eps: expected 0 or more, found {}",
-                      json.where(), config.batch_norm_eps);
-  INTAGLIO_TRY(check_up_blocks(json, config.widths.size()));
-  for (const int64_t width : config.widths) {
-    if (width % config.norm_groups != 0) {
-      return make_error(ErrorCode::kBadFormat,
-                        "{}norm_num_groups: a block of {} channels does not divide into {} groups",
-                        json.where(), width, config.norm_groups);
-    }
-  }
-  return config;
-}
 
 Expected<DecoderWeights> describe_decoder(const Context& context, const DecoderConfig& config,
                                           DType compute) {
@@ -276,15 +312,25 @@ DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint) {
 
 namespace {
 
+// `names` is read as long as the source is there.
 Expected<std::shared_ptr<CheckpointSource>> open_source(
-    const std::shared_ptr<const Checkpoint>& checkpoint, const DecoderConfig& said) {
+    const std::shared_ptr<const Checkpoint>& checkpoint, const DecoderConfig& said,
+    const DecoderNames& names) {
   const DecoderConfig config = as_stored(said, *checkpoint);
-  INTAGLIO_ASSIGN(std::shared_ptr<CheckpointSource> source, CheckpointSource::open(checkpoint));
+  INTAGLIO_ASSIGN(std::shared_ptr<CheckpointSource> source,
+                  CheckpointSource::open(checkpoint, names.aliases()));
   const auto blocks = static_cast<int64_t>(config.widths.size());
-  INTAGLIO_TRY(source->refuse_layers_beyond("decoder.up_blocks.", blocks, "block_out_channels"));
+  if (config.family == DecoderFamily::kWan) {
+    INTAGLIO_TRY(source->refuse_layers_beyond("decoder.upsamples.", names.upsamples(),
+                                              "blocks of dim_mult and num_res_blocks"));
+    INTAGLIO_TRY(source->refuse_layers_beyond("decoder.up_blocks.", blocks, "dim_mult"));
+  } else {
+    INTAGLIO_TRY(source->refuse_layers_beyond("decoder.up_blocks.", blocks, "block_out_channels"));
+  }
   for (int64_t i = 0; i < blocks; ++i) {
-    INTAGLIO_TRY(source->refuse_layers_beyond(fmt::format("decoder.up_blocks.{}.resnets.", i),
-                                              config.layers_per_block + 1, "layers_per_block + 1"));
+    INTAGLIO_TRY(source->refuse_layers_beyond(
+        fmt::format("decoder.up_blocks.{}.resnets.", i), config.layers_per_block + 1,
+        config.family == DecoderFamily::kWan ? "num_res_blocks + 1" : "layers_per_block + 1"));
   }
   if (!config.mid_attention)
     INTAGLIO_TRY(source->refuse_layers_beyond("decoder.mid_block.attentions.", 0,
@@ -303,7 +349,8 @@ Expected<std::shared_ptr<CheckpointSource>> open_source(
 
 Status check_decoder_weights(const std::shared_ptr<const Checkpoint>& checkpoint,
                              const DecoderConfig& said) {
-  return open_source(checkpoint, said).map([](const auto&) {});
+  const DecoderNames names(said);
+  return open_source(checkpoint, said, names).map([](const auto&) {});
 }
 
 TensorShapes decoder_tensor_shapes(const DecoderConfig& config) {
@@ -320,7 +367,8 @@ uint64_t decoder_weight_bytes(const DecoderConfig& config, DType compute) {
   int64_t values = 0;
   for (const auto& [name, shape] : decoder_tensor_shapes(config))
     if (shape.rank > 1)
-      values += (shape[0] + kPanel - 1) / kPanel * kPanel * (shape.count() / shape[0]);
+      values += (shape[0] + kPanel - 1) / kPanel * kPanel *
+                (shape.count() / shape[0] / (shape.rank == 5 ? shape[2] : 1));
   // Packed weights are padded to whole tiles, norms and biases are small.
   return static_cast<uint64_t>(values) * dtype_size(compute) * 5 / 4;
 }
@@ -351,8 +399,9 @@ Expected<Decoder> Decoder::load(const Context& context, const PartFiles& files, 
   INTAGLIO_ASSIGN(decoder.config_, parse_decoder_config(json));
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
   decoder.config_ = as_stored(decoder.config_, *checkpoint);
+  const DecoderNames names(decoder.config_);
   INTAGLIO_ASSIGN(const std::shared_ptr<CheckpointSource> source,
-                  open_source(checkpoint, decoder.config_));
+                  open_source(checkpoint, decoder.config_, names));
   INTAGLIO_TRY(decoder.read_weights(context, *source));
   return decoder;
 }
@@ -372,13 +421,15 @@ Status Decoder::denormalize_and_unpack(const float* x, int64_t grid_h, int64_t g
   if (grid_h < 1 || grid_w < 1)
     return make_error(ErrorCode::kInvalidArgument, "VAE: a grid of {} x {} tokens", grid_h, grid_w);
   const int64_t channels = config_.latent_channels;
+  const bool fastest = config_.packing == LatentPacking::kChannelFastest;
   // Planes one after the other: writes are contiguous, and reads stay within a row of tokens.
   for (int64_t plane = 0; plane < channels; ++plane) {
     for (int64_t y = 0; y < 2 * grid_h; ++y) {
       float* const line = latent + (plane * 2 * grid_h + y) * 2 * grid_w;
       for (int64_t column = 0; column < 2 * grid_w; ++column) {
         const int64_t token = y / 2 * grid_w + column / 2;
-        const int64_t i = (y % 2 * 2 + column % 2) * channels + plane;
+        const int64_t corner = y % 2 * 2 + column % 2;
+        const int64_t i = fastest ? corner * channels + plane : plane * 4 + corner;
         line[column] =
             x[token * 4 * channels + i] * weights_->latent_scale[static_cast<size_t>(i)] +
             weights_->latent_shift[static_cast<size_t>(i)];

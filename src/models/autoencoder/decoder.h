@@ -1,5 +1,5 @@
-// The decoder of the AutoencoderKL family (FLUX.1, FLUX.2): latents to pictures. Encoder weights in
-// the checkpoint are not read.
+// The decoders of the AutoencoderKL family (FLUX.1, FLUX.2) and of Wan 2.1's (Qwen-Image, Krea 2):
+// latents to pictures. Encoder weights in the checkpoint are not read.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,23 @@
 
 namespace intaglio::autoencoder {
 
+inline constexpr const char* kWanClass = "AutoencoderKLQwenImage";
+
+// kWan decodes videos; of one frame every 3 x 3 x 3 convolution is a 3 x 3 one. Norms are over the
+// channels of each pixel, and behind an upsampler a block has half of its width.
+enum class DecoderFamily { kKl, kWan };
+
+// Where channel c of the latent (dy, dx) of a token's 2 x 2 stands among the token's channels.
+enum class LatentPacking {
+  kChannelFastest,  // (2 dy + dx) channels + c
+  kChannelSlowest,  // 4 c + 2 dy + dx
+};
+
 struct DecoderConfig {
+  DecoderFamily family = DecoderFamily::kKl;
   int64_t latent_channels = 0;
-  std::vector<int64_t> widths;  // of the decoder's blocks, the full-size one first; each halves the
-                                // size of the one before
+  // Of the decoder's blocks, the full-size one first; each halves the size of the one before.
+  std::vector<int64_t> widths = {};
   int64_t layers_per_block = 0;  // the decoder has one more
   int64_t norm_groups = 0;
   float norm_eps = 1e-6f;
@@ -31,8 +44,10 @@ struct DecoderConfig {
   bool batch_norm = true;
   double batch_norm_eps = 0.0;
   double scaling_factor = 1.0, shift_factor = 0.0;
+  std::vector<float> latents_mean = {}, latents_std = {};  // of kWan's latents, a channel each
   bool mid_attention = true;
   bool post_quant_conv = true;
+  LatentPacking packing = LatentPacking::kChannelFastest;  // of the transformer, no config has it
 
   // Pixels a latent covers in each direction.
   int64_t scale_factor() const { return int64_t{1} << (widths.size() - 1); }

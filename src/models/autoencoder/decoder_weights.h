@@ -13,7 +13,7 @@ namespace intaglio::autoencoder {
 
 struct DecoderWeights {
   struct Norm {
-    AlignedBuffer weight, bias;  // F32 [channels]
+    AlignedBuffer weight, bias;  // F32 [channels]; kWan has no bias
   };
   struct Resnet {
     Norm norm1, norm2;

@@ -1,0 +1,35 @@
+// What other programs call the modules of a decoder.
+#pragma once
+
+#include <deque>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/autoencoder/decoder.h"
+#include "models/parts/weights.h"
+
+namespace intaglio::autoencoder {
+
+// Of a config: the names of Wan 2.1's own files, which count resnets and upsamplers in one list.
+// AutoencoderKL has none.
+class DecoderNames {
+ public:
+  explicit DecoderNames(const DecoderConfig& config);
+  DecoderNames(const DecoderNames&) = delete;
+  DecoderNames& operator=(const DecoderNames&) = delete;
+
+  std::span<const ModuleAlias> aliases() const { return aliases_; }
+  // Entries of the list "decoder.upsamples.".
+  int64_t upsamples() const { return upsamples_; }
+
+ private:
+  void add(std::string module, std::string stored);
+  void add_resnet(const std::string& module, const std::string& stored);
+
+  std::deque<std::string> strings_;  // which the aliases look at
+  std::vector<ModuleAlias> aliases_;
+  int64_t upsamples_ = 0;
+};
+
+}  // namespace intaglio::autoencoder
