@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "text/unicode.h"
 
 namespace intaglio::qwen3 {
@@ -19,8 +21,18 @@ Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer, const
         "the prompt is not UTF-8: the byte 0x{:02x} at offset {} of {} starts no character",
         static_cast<unsigned char>(prompt[*offset]), *offset, prompt.size());
   }
-  INTAGLIO_ASSIGN(std::vector<int32_t> ids, tokenizer.encode(form.around(prompt)));
-  INTAGLIO_TRY(limit_prompt_tokens(form, ids));
+  if (form.end_tokens == 0) {
+    INTAGLIO_ASSIGN(std::vector<int32_t> ids, tokenizer.encode(form.around(prompt)));
+    INTAGLIO_TRY(limit_prompt_tokens(form, ids));
+    return ids;
+  }
+  // The end begins with a token that no text before it joins: its tokens are the same alone.
+  INTAGLIO_ASSIGN(std::vector<int32_t> ids,
+                  tokenizer.encode(fmt::format("{}{}", form.before, prompt)));
+  const auto most = static_cast<size_t>(std::max<int64_t>(form.most_tokens - form.end_tokens, 0));
+  if (ids.size() > most) ids.resize(most);
+  INTAGLIO_ASSIGN(const std::vector<int32_t> end, tokenizer.encode(form.after));
+  ids.insert(ids.end(), end.begin(), end.end());
   return ids;
 }
 

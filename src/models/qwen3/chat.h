@@ -13,12 +13,21 @@ namespace intaglio::qwen3 {
 // The longest prompt of any model, in tokens.
 inline constexpr int64_t kMaxPromptTokens = 2048;
 
+// What Qwen-Image and Krea 2 say before a prompt, and its tokens, of which no features are made.
+inline constexpr std::string_view kPictureTask =
+    "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, "
+    "quantity, "
+    "text, spatial relationships of the objects and background:<|im_end|>\n<|im_start|>user\n";
+inline constexpr int64_t kPictureTaskTokens = 34;
+
 // What stands around a prompt, and what becomes of a long one.
 struct ChatForm {
   std::string_view before = "<|im_start|>user\n";
   std::string_view after = "<|im_end|>\n<|im_start|>assistant\n";
   int64_t most_tokens = kMaxPromptTokens;
   bool cuts = false;  // to `most_tokens`, the form's end among them; else a long prompt is refused
+  // Positive: so many of `most_tokens` are kept for the form's end, which is never cut.
+  int64_t end_tokens = 0;
 
   std::string around(std::string_view prompt) const;
 };

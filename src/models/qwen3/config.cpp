@@ -94,6 +94,24 @@ Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json) {
   return config;
 }
 
+Status set_states(const std::vector<int64_t>& states, const std::string& where,
+                  TextEncoderConfig& config) {
+  if (states.empty())
+    return make_error(ErrorCode::kBadFormat, "{} is empty; expected numbers of states", where);
+  config.taps.clear();
+  for (size_t i = 0; i < states.size(); ++i) {
+    const bool ascends = i == 0 || states[i] > states[i - 1];
+    if (states[i] < 0 || states[i] > config.layers || !ascends)
+      return make_error(ErrorCode::kBadFormat,
+                        "{}[{}] is {}; expected ascending numbers up to num_hidden_layers {}",
+                        where, i, states[i], config.layers);
+    config.taps.push_back(states[i] - 1);
+  }
+  config.side_by_side = true;
+  config.final_norm = states.back() == config.layers;
+  return {};
+}
+
 Status set_taps(std::vector<int64_t> taps, const std::string& where, TextEncoderConfig& config) {
   if (taps.empty())
     return make_error(ErrorCode::kBadFormat, "{} is empty; expected layer numbers", where);

@@ -15,13 +15,22 @@ struct TextEncoderConfig {
   int64_t hidden = 0, intermediate = 0, vocab = 0;
   double rope_theta = 0.0;
   float norm_eps = 0.0f;
-  std::vector<int64_t> taps;  // layers whose outputs make the text features, ascending
+  // Layers whose outputs make the text features, ascending; -1: the embeddings.
+  std::vector<int64_t> taps;
+  // The outputs of a token's taps one after the other; else interleaved by channel.
+  bool side_by_side = false;
+  bool final_norm = false;  // what is tapped of the last layer has passed the model's own norm
 
   int64_t feature_dim() const { return hidden * static_cast<int64_t>(taps.size()); }
 };
 
 // From text_encoder/config.json: its `text_config`, or the file itself. Without taps.
 Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json);
+
+// Taps by the states of published code: 0 the embeddings, i the output of layer i counted from 1,
+// the last one behind the model's norm. kBadFormat, beginning with `where`, unless they ascend.
+Status set_states(const std::vector<int64_t>& states, const std::string& where,
+                  TextEncoderConfig& config);
 
 // kBadFormat, beginning with `where`, unless the taps are ascending numbers of the config's layers.
 Status set_taps(std::vector<int64_t> taps, const std::string& where, TextEncoderConfig& config);

@@ -100,7 +100,13 @@ Status TextEncoder::walk(ModuleVisitor& v) {
   layers_.resize(static_cast<size_t>(active_layers()));
   for (int64_t i = 0; i < active_layers(); ++i)
     INTAGLIO_TRY(walk_layer(v, i, layers_[static_cast<size_t>(i)]));
-  return {};
+  return walk_final_norm(v);
+}
+
+Status TextEncoder::walk_final_norm(ModuleVisitor& v) {
+  if (!config_.final_norm) return {};
+  v.set_prefix(prefix_);
+  return v.vector("norm.weight", Shape{config_.hidden}, final_norm_);
 }
 
 Status TextEncoder::walk_layer(ModuleVisitor& v, int64_t index, Layer& layer) const {
@@ -220,6 +226,7 @@ Status TextEncoder::read_weights(const Context& context, std::shared_ptr<TensorS
     INTAGLIO_TRY(walk_layer(prepare, kept_, layer));
     layers_[static_cast<size_t>(kept_)] = std::move(layer);
   }
+  INTAGLIO_TRY(walk_final_norm(prepare));
   keep_alive_ = prepare.finish(std::move(keep_alive_));
   DescribeModules describe(context, selection_);
   for (int64_t i = kept_; i < active_layers(); ++i)
@@ -252,6 +259,7 @@ size_t TextEncoder::scratch_bytes(const Context& context, int64_t tokens) const 
   }
   const AttentionDesc desc = attention_desc(config_, dtype_, tokens);
   scratch = std::max(scratch, attention_scratch_bytes(context, desc));
+  if (config_.final_norm) scratch = std::max(scratch, arena_bytes<float>(tokens * config_.hidden));
   return block_buffer_bytes(block_sizes(config_, dtype_, tokens)) +
          2 * arena_bytes<float>(tokens * config_.head_dim / 2) + scratch;
 }
@@ -288,8 +296,8 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
                              rows, embedded.data()));
   INTAGLIO_TRY(copy_in(context, b.h, embedded.data(), embedded.size() * sizeof(float)));
 
-  const auto taps = static_cast<int64_t>(config_.taps.size());
   int64_t tap = 0;
+  if (config_.taps.front() < 0) INTAGLIO_TRY(write_tap(context, b.h, tokens, tap++, features));
   Pace pace(context);
   for (int64_t i = 0; i < active_layers(); ++i) {
     INTAGLIO_TRY(pace.next());
@@ -301,16 +309,31 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
       INTAGLIO_TRY(synchronize(context));  // before its weights go
     }
     if (config_.taps[static_cast<size_t>(tap)] != i) continue;
-    INTAGLIO_TRY(scatter_tap(context, {.h = b.h,
-                                       .features = features,
-                                       .rows = tokens,
-                                       .cols = config_.hidden,
-                                       .ld = config_.hidden * taps,
-                                       .channel_stride = taps,
-                                       .offset = tap}));
-    ++tap;
+    INTAGLIO_TRY(write_tap(context, b.h, tokens, tap++, features));
   }
   return check_finite(context, b.h, tokens * config_.hidden);
+}
+
+Status TextEncoder::write_tap(const Context& context, const float* h, int64_t rows, int64_t tap,
+                              float* features) const {
+  const Arena::Scope scope(*context.scratch);
+  const int64_t hidden = config_.hidden;
+  const auto taps = static_cast<int64_t>(config_.taps.size());
+  if (config_.final_norm && tap + 1 == taps) {
+    INTAGLIO_ASSIGN(float* const normed, context.scratch->take<float>(rows * hidden));
+    const Activation out{.data = normed, .rows = rows, .cols = hidden};
+    INTAGLIO_TRY(
+        norm(context, norm_into(NormKind::kRms, config_.norm_eps, out),
+             {.x = h, .weight = final_norm_.as<float>(), .modulation = nullptr, .out = out}));
+    h = normed;
+  }
+  return scatter_tap(context, {.h = h,
+                               .features = features,
+                               .rows = rows,
+                               .cols = hidden,
+                               .ld = hidden * taps,
+                               .channel_stride = config_.side_by_side ? 1 : taps,
+                               .offset = config_.side_by_side ? tap * hidden : tap});
 }
 
 Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_t tokens,

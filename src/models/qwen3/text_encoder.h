@@ -1,5 +1,5 @@
-// The language model of Qwen3-VL as text encoder: causal, plain rope, outputs of chosen layers
-// interleaved into text features.
+// The language model of Qwen3 and Qwen3-VL as text encoder: causal, plain rope, outputs of chosen
+// layers make the text features.
 #pragma once
 
 #include <cstdint>
@@ -64,8 +64,8 @@ class TextEncoder {
   size_t scratch_bytes(const Context& context, int64_t tokens) const;
 
   // ids: token ids (host memory); features: memory of the device, F32 [ids.size(), feature_dim()],
-  // element (t, c * taps + i) = output of tap i, channel c. kInvalidArgument for an id outside the
-  // vocabulary.
+  // element (t, c * taps + i), or (t, i * hidden + c) side by side = output of tap i, channel c.
+  // kInvalidArgument for an id outside the vocabulary.
   Status encode(const Context& context, std::span<const int32_t> ids, float* features) const;
 
  private:
@@ -80,6 +80,10 @@ class TextEncoder {
   // Every module, once: names, shapes and roles stand nowhere else.
   Status walk(ModuleVisitor& visitor);
   Status walk_layer(ModuleVisitor& visitor, int64_t index, Layer& layer) const;
+  Status walk_final_norm(ModuleVisitor& visitor);
+  // Of so many rows of the residual stream, into the features of tap `tap`.
+  Status write_tap(const Context& context, const float* h, int64_t rows, int64_t tap,
+                   float* features) const;
   // Without weights, for walks that need none.
   static TextEncoder sized(const TextEncoderConfig& config, const LayerSelection& selection,
                            std::string prefix);
@@ -99,6 +103,7 @@ class TextEncoder {
   std::shared_ptr<const void> keep_alive_;
   std::string prefix_;         // of the language model's weight names
   std::vector<Layer> layers_;  // from `kept_` on only described
+  AlignedBuffer final_norm_;   // F32 [hidden], or empty
   int64_t kept_ = 0;
 };
 

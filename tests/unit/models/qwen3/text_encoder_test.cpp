@@ -10,6 +10,7 @@
 #include "core/cpu_features.h"
 #include "core/files.h"
 #include "core/memory.h"
+#include "io/checkpoint.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
 #include "support/source_folder.h"
@@ -109,6 +110,64 @@ TEST(TextEncoder, LayersBeyondTheConfigAreSeenUnderEitherName) {
   ASSERT_FALSE(status);
   EXPECT_THAT(status.error().message, HasSubstr("model.gguf: holds blk.2."));
   EXPECT_THAT(status.error().message, HasSubstr("num_hidden_layers"));
+}
+
+// By their numbers in published code: 0 the embeddings, the last one behind the model's norm; one
+// after the other in a row of features.
+TEST(TextEncoder, StatesLieSideBySide) {
+  const std::filesystem::path folder = test::source_path("tests/reference/krea2/tiny/text_encoder");
+  TextEncoderConfig last =
+      parse_text_encoder_config(*JsonConfig::open(folder / "config.json")).value();
+  TextEncoderConfig states = last;
+  ASSERT_TRUE(set_taps({last.layers - 1}, "taps", last));
+  ASSERT_TRUE(set_states({0, 3, states.layers}, "states", states));
+  EXPECT_EQ(states.taps, (std::vector<int64_t>{-1, 2, states.layers - 1}));
+  const std::vector<int32_t> ids{5, 700, 17, 0};
+  const auto encode = [&](const TextEncoderConfig& c) {
+    Context context{.threads = 2, .cpu = host_cpu_features()};
+    const auto encoder = TextEncoder::load(context, folder, c, {.precision = Precision::kFp32});
+    EXPECT_TRUE(encoder) << encoder.error().message;
+    Arena arena(allocate(context, encoder->scratch_bytes(context, 4)).value());
+    context.scratch = &arena;
+    std::vector<float> out(ids.size() * static_cast<size_t>(c.feature_dim()));
+    const Status status = encoder->encode(context, ids, out.data());
+    EXPECT_TRUE(status) << status.error().message;
+    EXPECT_LE(arena.peak(), arena.capacity());
+    return out;
+  };
+  const std::vector<float> found = encode(states), raw = encode(last);
+  const auto checkpoint = Checkpoint::open(folder).value();
+  const auto read = [&](const char* name) { return read_floats(*checkpoint->find(name)).value(); };
+  const std::vector<float> table = read("language_model.embed_tokens.weight");
+  const std::vector<float> weight = read("language_model.norm.weight");
+  const auto width = static_cast<size_t>(states.hidden);
+  for (size_t t = 0; t < ids.size(); ++t) {
+    double squares = 0.0;
+    for (size_t c = 0; c < width; ++c)
+      squares += std::pow(static_cast<double>(raw[t * width + c]), 2);
+    const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(width) + 1e-6);
+    for (size_t c = 0; c < width; ++c) {
+      const float* const row = &found[t * 3 * width];
+      EXPECT_EQ(row[c], table[static_cast<size_t>(ids[t]) * width + c]);
+      const double normed =
+          static_cast<double>(raw[t * width + c]) * inverse * static_cast<double>(weight[c]);
+      EXPECT_NEAR(row[2 * width + c], normed, 1e-5 * (1.0 + std::abs(normed)));
+    }
+  }
+}
+
+TEST(TextEncoder, StatesAscendUpToTheLast) {
+  TextEncoderConfig c;
+  c.layers = 4;
+  for (const std::vector<int64_t>& states : {std::vector<int64_t>{}, {-1}, {5}, {2, 2}, {3, 1}}) {
+    const Status refused = set_states(states, "text_encoder_select_layers", c);
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("text_encoder_select_layers"));
+  }
+  EXPECT_TRUE(set_states({0, 3}, "states", c));
+  EXPECT_FALSE(c.final_norm);
+  EXPECT_TRUE(set_states({4}, "states", c));
+  EXPECT_TRUE(c.final_norm);
 }
 
 }  // namespace
