@@ -59,10 +59,8 @@ void Adapters::find_of(const AdapterUse& use, std::string_view module, int64_t n
                        std::vector<Found>& found) const {
   if (const AdapterModule* const own = use.file->find(part_, module)) found.push_back({&use, own});
   for (const ModuleAlias& alias : aliases_) {
-    if (!ends_with_components(module, alias.module)) continue;
-    const std::string_view begin = module.substr(0, module.size() - alias.module.size());
-    const AdapterModule* const stored =
-        use.file->find(part_, fmt::format("{}{}", begin, alias.stored));
+    const std::optional<std::string> name = with_other_end(module, alias.module, alias.stored);
+    const AdapterModule* const stored = name ? use.file->find(part_, *name) : nullptr;
     if (stored != nullptr) found.push_back({&use, stored, alias.part * n, alias.parts});
   }
 }

@@ -1,5 +1,6 @@
 #include "models/parts/config_values.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace intaglio {
@@ -9,6 +10,19 @@ Expected<float> read_eps(const JsonConfig& json, const char* key, double fallbac
   if (eps >= 0.0 && eps < 1.0) return static_cast<float>(eps);
   return make_error(ErrorCode::kBadFormat, "{}{}: expected a number in [0, 1), found {}",
                     json.where(), key, eps);
+}
+
+Expected<std::array<int64_t, 3>> read_rope_axes(const JsonConfig& json, const char* key,
+                                                int64_t head_dim, const char* what) {
+  INTAGLIO_ASSIGN(const std::vector<int64_t> axes, json.integers(key, 0, 1024, 3));
+  const bool fits =
+      axes.size() == 3 && axes[0] + axes[1] + axes[2] == head_dim &&
+      std::all_of(axes.begin(), axes.end(), [](int64_t channels) { return channels % 2 == 0; });
+  if (fits) return std::array<int64_t, 3>{axes[0], axes[1], axes[2]};
+  return make_error(ErrorCode::kBadFormat,
+                    "{}{}: expected three even numbers that add up to the {} channels of a head "
+                    "({})",
+                    json.where(), key, head_dim, what);
 }
 
 Expected<double> read_theta(const JsonConfig& json) {

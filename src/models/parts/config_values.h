@@ -14,6 +14,11 @@ inline constexpr int64_t kMaxLayers = 4096;
 // A number in [0, 1).
 Expected<float> read_eps(const JsonConfig& json, const char* key, double fallback);
 
+// Channels of a head by axis of a position: three even numbers that add up to `head_dim`. `what`:
+// how the config says the head's size.
+Expected<std::array<int64_t, 3>> read_rope_axes(const JsonConfig& json, const char* key,
+                                                int64_t head_dim, const char* what);
+
 // "rope_theta", positive.
 Expected<double> read_theta(const JsonConfig& json);
 

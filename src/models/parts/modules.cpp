@@ -358,6 +358,15 @@ Status PrepareModules::vector(const std::string& name, const Shape& shape, Align
   return {};
 }
 
+Status PrepareModules::raised_vector(const std::string& name, const Shape& shape,
+                                     AlignedBuffer& raised) {
+  std::vector<float> values;
+  INTAGLIO_TRY(host_vector(name, shape, values));
+  for (float& value : values) value += 1.0f;
+  INTAGLIO_ASSIGN(raised, upload(context_, values));
+  return {};
+}
+
 Status PrepareModules::host_vector(const std::string& name, const Shape& shape,
                                    std::vector<float>& values) {
   INTAGLIO_ASSIGN(Tensor tensor, source_.tensor(prefix_ + name, shape));

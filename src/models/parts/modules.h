@@ -85,6 +85,10 @@ class ModuleVisitor {
   virtual Status linear(const LinearModule& module, LinearWeights& weights) = 0;
   // "<prefix><name>" as floats on the device.
   virtual Status vector(const std::string&, const Shape&, AlignedBuffer&) { return {}; }
+  // The same plus 1 each: of norms whose files hold what differs from 1.
+  virtual Status raised_vector(const std::string& name, const Shape& shape, AlignedBuffer& raised) {
+    return vector(name, shape, raised);
+  }
   // In host memory, while the model is made; zeros where nobody reads it.
   virtual Status host_vector(const std::string&, const Shape& shape, std::vector<float>& values) {
     values.assign(static_cast<size_t>(shape.count()), 0.0f);
@@ -260,6 +264,7 @@ class PrepareModules : public ModuleVisitor {
         adapters_(std::move(adapters)) {}
   Status linear(const LinearModule& module, LinearWeights& weights) override;
   Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status raised_vector(const std::string& name, const Shape& shape, AlignedBuffer& raised) override;
   Status host_vector(const std::string& name, const Shape& shape,
                      std::vector<float>& values) override;
 

@@ -92,6 +92,11 @@ Status PackedModules::vector(const std::string& name, const Shape& shape, Aligne
   return inner().vector(name, shape, vector);
 }
 
+Status PackedModules::raised_vector(const std::string& name, const Shape& shape,
+                                    AlignedBuffer& raised) {
+  return inner().raised_vector(name, shape, raised);
+}
+
 Status PackedModules::host_vector(const std::string& name, const Shape& shape,
                                   std::vector<float>& values) {
   return inner().host_vector(name, shape, values);

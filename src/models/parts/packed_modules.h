@@ -32,6 +32,7 @@ class PackedModules : public ModuleVisitor {
 
   Status linear(const LinearModule& module, LinearWeights& weights) override;
   Status vector(const std::string& name, const Shape& shape, AlignedBuffer& vector) override;
+  Status raised_vector(const std::string& name, const Shape& shape, AlignedBuffer& raised) override;
   Status host_vector(const std::string& name, const Shape& shape,
                      std::vector<float>& values) override;
 

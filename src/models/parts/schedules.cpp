@@ -51,6 +51,11 @@ std::vector<float> flow_match_sigmas(const FlowMatchScheduler& scheduler, int64_
                        static_cast<double>(scheduler.max_tokens - scheduler.base_tokens);
   const double mu =
       scheduler.base_shift + slope * static_cast<double>(image_tokens - scheduler.base_tokens);
+  return flow_match_sigmas_at(scheduler, steps, mu);
+}
+
+std::vector<float> flow_match_sigmas_at(const FlowMatchScheduler& scheduler, int64_t steps,
+                                        double mu) {
   const double m = scheduler.linear ? mu : std::exp(mu);
   std::vector<double> levels;
   for (int64_t i = 0; i < steps; ++i) {

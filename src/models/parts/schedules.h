@@ -31,5 +31,8 @@ Expected<FlowMatchScheduler> read_flow_match_scheduler(const JsonConfig& json);
 // then stretched, s = 1 - (1 - s) (1 - terminal) / (1 - s_last), then a final 0.
 std::vector<float> flow_match_sigmas(const FlowMatchScheduler& scheduler, int64_t steps,
                                      int64_t image_tokens);
+// The same with a mu of the model's own.
+std::vector<float> flow_match_sigmas_at(const FlowMatchScheduler& scheduler, int64_t steps,
+                                        double mu);
 
 }  // namespace intaglio

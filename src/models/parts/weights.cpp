@@ -88,6 +88,9 @@ std::vector<std::string> stored_names(std::string_view name, std::span<const Mod
   }
   static const std::vector<std::string_view> parts = linear_parts();
   std::vector<std::string> names;
+  for (const ModuleAlias& alias : aliases) {
+    if (std::optional<std::string> lone = stored_as(name, alias)) names.push_back(std::move(*lone));
+  }
   for (const std::string& stored : modules) {
     names.push_back(joined(stored, leaf));
     if (leaf != "weight") continue;
@@ -119,6 +122,9 @@ CheckpointSource::Place CheckpointSource::place(std::string_view module,
     const std::optional<std::string> stored = stored_as(module, alias);
     if (stored && is_here(*stored))
       return {joined(*stored, leaf), *stored, alias.part, alias.parts};
+    std::optional<std::string> lone = stored_as(own.name, alias);
+    if (lone && tensors.find(*lone) != nullptr)
+      return {*lone, std::string(split_leaf(*lone).module), alias.part, alias.parts, true};
   }
   return own;
 }
@@ -139,9 +145,9 @@ std::string CheckpointSource::problem(const std::string& name, const Shape& shap
   if (linear != nullptr && linear->holds(expected)) return {};
   const Shape found = linear != nullptr ? Shape{linear->n, linear->k} : entry->shape();
   // GGUF's writers leave out outermost sizes of 1.
-  const bool fits =
-      found == expected || (stored_->tensors().is_gguf() &&
-                            without_leading_ones(found) == without_leading_ones(expected));
+  const bool fits = found == expected || (where.lone && found == Shape{expected.count()}) ||
+                    (stored_->tensors().is_gguf() &&
+                     without_leading_ones(found) == without_leading_ones(expected));
   if (linear == nullptr && fits && is_read_as_floats(*entry)) return {};
   const std::string file = checkpoint_->files().size() > 1
                                ? fmt::format(" in {}", printable(checkpoint_->file_of(*entry)))

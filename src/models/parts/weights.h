@@ -23,7 +23,8 @@ namespace intaglio {
 using TensorShapes = std::vector<std::pair<std::string, Shape>>;
 
 // What a module of a model may be called in checkpoints: the end of its name, whole components, and
-// what stands there instead. A '*' in both is the same component, a layer's number.
+// what stands there instead. A '*' in both is the same component, a layer's number. The two may
+// also be those of a lone tensor, its leaf among them; stored flat, it may be of any shape here.
 struct ModuleAlias {
   std::string_view module;  // "attention.to_k", "layers.*.mlp.up_proj"
   std::string_view stored;  // "attention.qkv", "blk.*.ffn_up"
@@ -100,6 +101,7 @@ class CheckpointSource : public TensorSource {
     std::string name;    // as stored, or as it would be in floats
     std::string module;  // of it
     int part = 0, parts = 1;
+    bool lone = false;  // by the name of the tensor, not of its module
   };
 
   CheckpointSource(std::shared_ptr<const Checkpoint> checkpoint,

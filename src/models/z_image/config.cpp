@@ -10,19 +10,6 @@ namespace {
 
 constexpr float kQkNormEps = 1e-5f;  // whatever norm_eps
 
-// Channels of a head by axis: even numbers that add up to the head.
-Expected<std::array<int64_t, 3>> read_axes(const JsonConfig& json, int64_t head_dim) {
-  INTAGLIO_ASSIGN(const std::vector<int64_t> axes, json.integers("axes_dims", 0, 1024, 3));
-  const bool fits =
-      axes.size() == 3 && axes[0] + axes[1] + axes[2] == head_dim &&
-      std::all_of(axes.begin(), axes.end(), [](int64_t channels) { return channels % 2 == 0; });
-  if (fits) return std::array<int64_t, 3>{axes[0], axes[1], axes[2]};
-  return make_error(ErrorCode::kBadFormat,
-                    "{}axes_dims: expected three even numbers that add up to the {} channels of a "
-                    "head (dim / n_heads)",
-                    json.where(), head_dim);
-}
-
 // "all_patch_size" and "all_f_patch_size" list one size each.
 Status check_patches(const JsonConfig& json) {
   for (const auto& [key, size] : {std::pair{"all_patch_size", 2}, {"all_f_patch_size", 1}}) {
@@ -64,7 +51,8 @@ Expected<TransformerConfig> parse_transformer_config(const JsonConfig& json) {
                       "{}dim {} and n_heads {}: expected heads of an even number of channels",
                       json.where(), config.width, config.heads);
   }
-  INTAGLIO_ASSIGN(config.axes, read_axes(json, config.head_dim()));
+  INTAGLIO_ASSIGN(config.axes,
+                  read_rope_axes(json, "axes_dims", config.head_dim(), "dim / n_heads"));
   return config;
 }
 

@@ -16,26 +16,7 @@ const ConfigTable& model_index_keys() {
   return table;
 }
 
-const ConfigTable& scheduler_keys() {
-  constexpr std::string_view kPlain = "noise levels are those of the shift";
-  static const ConfigTable table =
-      with_notes({{"_class_name", kOnly, R"(["FlowMatchEulerDiscreteScheduler"])"},
-                  {"shift"},
-                  {"use_dynamic_shifting"},
-                  {"base_shift"},
-                  {"max_shift"},
-                  {"base_image_seq_len"},
-                  {"max_image_seq_len"},
-                  {"time_shift_type"},
-                  {"shift_terminal"},
-                  {"invert_sigmas", kOnly, kFalse, kPlain},
-                  {"use_karras_sigmas", kOnly, kFalse, kPlain},
-                  {"use_exponential_sigmas", kOnly, kFalse, kPlain},
-                  {"use_beta_sigmas", kOnly, kFalse, kPlain},
-                  {"stochastic_sampling", kOnly, kFalse, "steps are Euler's"},
-                  {"num_train_timesteps", kHarmless}});
-  return table;
-}
+const ConfigTable& scheduler_keys() { return flow_match_scheduler_keys(); }
 
 // axes_lens bounds positions of tables that the published code makes beforehand.
 const ConfigTable& transformer_keys() {

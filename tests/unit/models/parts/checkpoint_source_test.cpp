@@ -105,6 +105,24 @@ TEST(CheckpointSource, ModulesAreFoundUnderTheirOtherNames) {
       HasSubstr("x.attention.qkv.weight: found F32 [6, 2], expected F32, F16 or BF16 [9, 2]"));
 }
 
+// A tensor with a leaf of another name, and one whose shape is not kept.
+TEST(CheckpointSource, LoneTensorsAreFoundUnderTheirOtherNames) {
+  static constexpr ModuleAlias kLone[] = {{"layers.*.norm.weight", "blk.*.norm.scale"},
+                                          {"layers.*.table", "blk.*.mod.lin"}};
+  Written file;
+  file.tensor("blk.3.norm.scale", DType::kF32, {2}).tensor("blk.3.mod.lin", DType::kBF16, {6});
+  const auto source = file.open(kLone);
+  EXPECT_TRUE(source->check({{"layers.3.norm.weight", {2}}, {"layers.3.table", {3, 2}}}));
+  EXPECT_EQ(values(*source->tensor("layers.3.norm.weight", {2})), (std::vector<float>{0, 1}));
+  EXPECT_EQ(values(*source->tensor("layers.3.table", {3, 2})),
+            (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  EXPECT_THAT(source->check({{"layers.3.table", {3, 3}}}).error().message,
+              HasSubstr("blk.3.mod.lin: found BF16 [6]"));
+  EXPECT_FALSE(source->check({{"layers.3.norm.weight", {2, 2}}}));
+  EXPECT_FALSE(source->check({{"layers.4.table", {3, 2}}}));
+  EXPECT_THAT(stored_names("layers.7.table", kLone), testing::Contains("blk.7.mod.lin"));
+}
+
 // A layer's number goes over to the other name; as many components as the pattern has, whole ones.
 TEST(CheckpointSource, NamesOfLayersMayDifferAroundTheNumber) {
   static constexpr ModuleAlias kLayers[] = {{"layers.*.attn.q", "blk.*.attn_q"},
