@@ -8,6 +8,7 @@
 
 #include "io/printable.h"
 #include "models/ideogram4/model.h"
+#include "models/krea2/model.h"
 #include "models/z_image/model.h"
 
 namespace intaglio {
@@ -37,6 +38,10 @@ std::span<const ModelKind> model_kinds() {
        "ZImageTransformer2DModel",
        {"z-image", "z-image-turbo"},
        make<z_image::Model>},
+      {"Krea2Pipeline",
+       "Krea2Transformer2DModel",
+       {"krea2-raw", "krea2-turbo"},
+       make<krea2::Model>},
   };
   return kinds;
 }

@@ -216,8 +216,13 @@ class Verifier {
       INTAGLIO_ASSIGN(most_tokens, note.integer("max_sequence_length", 1, 1 << 20));
     }
     std::vector<int32_t> ids;
-    INTAGLIO_ASSIGN(const std::vector<float> features,
-                    model->encode_text(prompt, most_tokens, &ids));
+    INTAGLIO_ASSIGN(std::vector<float> features, model->encode_text(prompt, most_tokens, &ids));
+    // Of rows that the transformer does not read, published code makes none.
+    INTAGLIO_ASSIGN(const int64_t dropped,
+                    note.integer_or("dropped", 0, 0, static_cast<int64_t>(ids.size())));
+    const size_t width = ids.empty() ? 0 : features.size() / ids.size();
+    features.erase(features.begin(),
+                   features.begin() + dropped * static_cast<std::ptrdiff_t>(width));
     INTAGLIO_TRY(keep(stem, "features", features));
     const TensorEntry* entry = file->find("ids");
     if (entry != nullptr && entry->view.dtype == DType::kI64) {

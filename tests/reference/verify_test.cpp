@@ -52,7 +52,15 @@ const Set kSets[] = {{"ideogram4",
                        {"schedule", 6},
                        {"transformer", 6},
                        {"vae_decode", 2},
-                       {"pipeline", 8}}}};
+                       {"pipeline", 8}}},
+                     {"krea2",
+                      "tests/reference/krea2",
+                      {{"tokenizer", 1},
+                       {"text_features", 9},
+                       {"schedule", 5},
+                       {"transformer", 6},
+                       {"vae_decode", 2},
+                       {"pipeline", 6}}}};
 
 INSTANTIATE_TEST_SUITE_P(Precisions, Verify,
                          testing::Combine(testing::Values(Precision::kFp32, Precision::kBf16,

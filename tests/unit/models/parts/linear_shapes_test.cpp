@@ -22,7 +22,7 @@ std::vector<ListedLinear> linears_of(std::string_view name) {
 
 std::vector<std::string> tuned_models() {
   std::vector<std::string> names = public_transformer_names();
-  for (const char* name : {"ideogram4", "z-image"}) names.emplace_back(name);
+  for (const char* name : {"ideogram4", "z-image", "krea2-raw"}) names.emplace_back(name);
   return names;
 }
 
@@ -69,6 +69,9 @@ TEST(LinearShapes, ParametersAddUp) {
   const std::vector<ListedLinear> flux = linears_of("flux2");
   EXPECT_NEAR(8 * weights(flux, "double.") + 48 * weights(flux, "single."), 31.4, 0.1);  // of 32 G
   EXPECT_NEAR(30 * weights(linears_of("z-image"), "") / 3, 5.31, 0.1);                   // of 6.2 G
+  const std::vector<ListedLinear> krea = linears_of("krea2-raw");
+  EXPECT_NEAR(28 * (weights(krea, "") - weights(krea, "text_")) + 4 * weights(krea, "text_"), 12.50,
+              0.1);  // of 12.8 G
   EXPECT_NEAR(60 * weights(linears_of("qwen_image"), ""), 13.6,
               0.1);  // of 20.4 G: the rest is modulation
 }
