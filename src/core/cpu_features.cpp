@@ -60,6 +60,12 @@ std::string read_brand() {
   return brand;
 }
 
+// "GenuineIntel" lies in ebx, edx, ecx.
+bool is_intel() {
+  const CpuidRegisters r = cpuid(0, 0);
+  return r.ebx == 0x756e6547 && r.edx == 0x49656e69 && r.ecx == 0x6c65746e;
+}
+
 CpuFeatures detect() {
   CpuFeatures features;
   features.brand = read_brand();
@@ -77,6 +83,7 @@ CpuFeatures detect() {
   if (!avx512 || !bit(leaf7.ecx, 11)) return features;
   features.isa = CpuIsa::kAvx512Vnni;
   features.avx512_bf16 = bit(leaf7_1.eax, 5);
+  features.fast_bf16_dot = features.avx512_bf16 && !is_intel();
   const bool amx = (xcr0 & 0x60000) == 0x60000 && bit(leaf7.edx, 24) && bit(leaf7.edx, 25);
   if (!amx || !features.avx512_bf16 || !request_amx_permission()) return features;
   features.isa = CpuIsa::kAmx;
@@ -107,7 +114,7 @@ const CpuFeatures& host_cpu_features() {
 CpuFeatures limit_cpu_features(const CpuFeatures& features, CpuIsa limit) {
   CpuFeatures limited = features;
   if (limit < limited.isa) limited.isa = limit;
-  if (limited.isa < CpuIsa::kAvx512Vnni) limited.avx512_bf16 = false;
+  if (limited.isa < CpuIsa::kAvx512Vnni) limited.avx512_bf16 = limited.fast_bf16_dot = false;
   if (limited.isa < CpuIsa::kAmx) limited.amx_bf16 = false;
   return limited;
 }

@@ -77,7 +77,8 @@ Refusal amx_can_run(const AttentionDesc& desc, const Context& context) {
 Refusal avx512bf16_can_run(const AttentionDesc& desc, const Context& context) {
   if (desc.scores == AttentionScores::kS8) return kNoS8;
   if (desc.dtype != DType::kBF16) return "the buffers are not BF16";
-  return context.cpu.avx512_bf16 ? nullptr : "no AVX512_BF16";
+  if (!context.cpu.avx512_bf16) return "no AVX512_BF16";
+  return context.cpu.fast_bf16_dot ? nullptr : "slower here than AVX-512 in fp32";
 }
 
 Refusal avx512_can_run(const AttentionDesc& desc, const Context& context) {

@@ -62,6 +62,7 @@ Status run_kernel(const Context& context, const Conv2dDesc& desc, const Conv2dWe
 Refusal can_run_avx512bf16(const Conv2dDesc& desc, const Context& context) {
   if (desc.dtype != DType::kBF16) return "pictures are not BF16";
   if (!context.cpu.avx512_bf16) return "needs AVX-512 BF16";
+  if (!context.cpu.fast_bf16_dot) return "slower here than AVX-512 in fp32";
   return check(desc);
 }
 

@@ -55,6 +55,7 @@ Status run_kernel(const Context& context, const FloatGemmDesc& desc, const Float
 Refusal can_run_avx512bf16(const FloatGemmDesc& desc, const Context& context) {
   if (desc.in_dtype != DType::kBF16) return "operands are not BF16";
   if (!context.cpu.avx512_bf16) return "needs AVX-512 BF16";
+  if (!context.cpu.fast_bf16_dot) return "slower here than AVX-512 in fp32";
   return check(desc);
 }
 

@@ -194,7 +194,7 @@ TEST(Attention, EachLevelChoosesItsOwn) {
       const auto chosen = choose_attention(c.desc, context);
       ASSERT_TRUE(chosen);
       const std::string_view name = (*chosen)->name;
-      const bool wants_bf16 = dtype == DType::kBF16 && context.cpu.avx512_bf16;
+      const bool wants_bf16 = dtype == DType::kBF16 && context.cpu.fast_bf16_dot;
       const std::string_view wanted = cpu.isa == CpuIsa::kRef    ? "ref_attention"
                                       : cpu.isa == CpuIsa::kAvx2 ? "avx2_f32_attention"
                                       : wants_bf16               ? "avx512bf16_attention"

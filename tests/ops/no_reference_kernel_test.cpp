@@ -18,26 +18,29 @@ namespace {
 
 struct Level {
   CpuIsa isa;
-  bool avx512_bf16, amx_bf16;
+  bool avx512_bf16, fast_bf16_dot, amx_bf16;
   // What runs there.
   const char *bf16_conv2d, *bf16_gemm, *s8_gemm;
 };
 
 // Choosing only reads the features, so the choices of processors that are not here are seen too.
 constexpr Level kLevels[] = {
-    {CpuIsa::kAvx2, false, false, "avx2_f32_conv2d", "avx2_f32_gemm", "avx2_s8_gemm"},
-    {CpuIsa::kAvx512Vnni, false, false, "avx512_f32_conv2d", "avx512_f32_gemm",
+    {CpuIsa::kAvx2, false, false, false, "avx2_f32_conv2d", "avx2_f32_gemm", "avx2_s8_gemm"},
+    {CpuIsa::kAvx512Vnni, false, false, false, "avx512_f32_conv2d", "avx512_f32_gemm",
      "avx512vnni_s8_gemm"},
-    {CpuIsa::kAvx512Vnni, true, false, "avx512bf16_conv2d", "avx512bf16_gemm",
+    {CpuIsa::kAvx512Vnni, true, false, false, "avx512_f32_conv2d", "avx512_f32_gemm",
      "avx512vnni_s8_gemm"},
-    {CpuIsa::kAmx, true, false, "avx512bf16_conv2d", "avx512bf16_gemm", "amx_s8_gemm"},
-    {CpuIsa::kAmx, true, true, "amx_bf16_conv2d", "amx_bf16_gemm", "amx_s8_gemm"},
+    {CpuIsa::kAvx512Vnni, true, true, false, "avx512bf16_conv2d", "avx512bf16_gemm",
+     "avx512vnni_s8_gemm"},
+    {CpuIsa::kAmx, true, true, false, "avx512bf16_conv2d", "avx512bf16_gemm", "amx_s8_gemm"},
+    {CpuIsa::kAmx, true, false, true, "amx_bf16_conv2d", "amx_bf16_gemm", "amx_s8_gemm"},
 };
 
 Context context_of(const Level& level) {
   Context context{.threads = 2, .cpu = {}};
   context.cpu.isa = level.isa;
   context.cpu.avx512_bf16 = level.avx512_bf16;
+  context.cpu.fast_bf16_dot = level.fast_bf16_dot;
   context.cpu.amx_bf16 = level.amx_bf16;
   return context;
 }

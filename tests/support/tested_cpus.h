@@ -9,7 +9,7 @@
 namespace intaglio::test {
 
 // Each level up to the host's own, and those whose bf16 instructions make other kernels run also
-// without them.
+// without them, and with those that are not chosen here as they are slower.
 inline std::vector<CpuFeatures> tested_cpus() {
   std::vector<CpuFeatures> list;
   for (const CpuIsa isa : {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
@@ -17,7 +17,11 @@ inline std::vector<CpuFeatures> tested_cpus() {
     CpuFeatures cpu = limit_cpu_features(host_cpu_features(), isa);
     list.push_back(cpu);
     if (!cpu.avx512_bf16 && !cpu.amx_bf16) continue;
-    cpu.avx512_bf16 = cpu.amx_bf16 = false;
+    if (cpu.avx512_bf16 != cpu.fast_bf16_dot) {
+      cpu.fast_bf16_dot = true;
+      list.push_back(cpu);
+    }
+    cpu.avx512_bf16 = cpu.fast_bf16_dot = cpu.amx_bf16 = false;
     list.push_back(cpu);
   }
   return list;

@@ -375,9 +375,9 @@ uint64_t decoder_weight_bytes(const DecoderConfig& config, DType compute) {
 
 DType Decoder::compute_dtype(const Context& context, const LayerSelection& selection) {
   if (selection.precision == Precision::kFp32) return DType::kF32;
-  const bool has_bf16 =
-      context.gpu != nullptr ? context.gpu->compute_capability >= 80 : context.cpu.avx512_bf16;
-  return has_bf16 ? DType::kBF16 : DType::kF32;
+  const bool pays = context.gpu != nullptr ? context.gpu->compute_capability >= 80
+                                           : context.cpu.amx_bf16 || context.cpu.fast_bf16_dot;
+  return pays ? DType::kBF16 : DType::kF32;
 }
 
 Status Decoder::read_weights(const Context& context, TensorSource& source) {

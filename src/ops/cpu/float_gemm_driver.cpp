@@ -150,14 +150,4 @@ Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context,
   return {};
 }
 
-const FloatGemmKernels* select_float_gemm_kernels([[maybe_unused]] const Context& context,
-                                                  [[maybe_unused]] DType in_dtype) {
-#if defined(INTAGLIO_X86)
-  if (in_dtype == DType::kBF16 && context.cpu.avx512_bf16) return &kAvx512Bf16Gemm;
-  if (context.cpu.isa >= CpuIsa::kAvx512Vnni) return &kAvx512FloatGemm;
-  if (context.cpu.isa >= CpuIsa::kAvx2) return &kAvx2FloatGemm;
-#endif
-  return nullptr;
-}
-
 }  // namespace intaglio::cpu

@@ -19,7 +19,4 @@ Status run_float_gemm(const FloatGemmKernels& kernels, const Context& context,
 Status run_float_dot(const FloatGemmKernels& kernels, const Context& context,
                      const FloatGemmDesc& desc, const FloatGemmArgs& args);
 
-// The kernels for this type on this machine, or null below AVX2.
-const FloatGemmKernels* select_float_gemm_kernels(const Context& context, DType in_dtype);
-
 }  // namespace intaglio::cpu

@@ -11,8 +11,11 @@ namespace {
 using testing::HasSubstr;
 
 constexpr CpuIsa kAll[] = {CpuIsa::kRef, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx};
-const CpuFeatures kEverything{
-    .isa = CpuIsa::kAmx, .avx512_bf16 = true, .amx_bf16 = true, .brand = "all"};
+const CpuFeatures kEverything{.isa = CpuIsa::kAmx,
+                              .avx512_bf16 = true,
+                              .fast_bf16_dot = true,
+                              .amx_bf16 = true,
+                              .brand = "all"};
 
 TEST(CpuFeatures, NamesGoThereAndBack) {
   for (const CpuIsa isa : kAll) EXPECT_EQ(cpu_isa_from_name(cpu_isa_name(isa)), isa);
@@ -25,10 +28,11 @@ TEST(CpuFeatures, LimitsTakeAwayWhatBelongsToHigherLevels) {
   const CpuFeatures amx = limit_cpu_features(kEverything, CpuIsa::kAmx);
   EXPECT_TRUE(amx.isa == CpuIsa::kAmx && amx.amx_bf16 && amx.avx512_bf16);
   const CpuFeatures vnni = limit_cpu_features(kEverything, CpuIsa::kAvx512Vnni);
-  EXPECT_TRUE(vnni.isa == CpuIsa::kAvx512Vnni && !vnni.amx_bf16 && vnni.avx512_bf16);
+  EXPECT_TRUE(vnni.isa == CpuIsa::kAvx512Vnni && !vnni.amx_bf16 && vnni.avx512_bf16 &&
+              vnni.fast_bf16_dot);
   for (const CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kRef}) {
     const CpuFeatures low = limit_cpu_features(kEverything, isa);
-    EXPECT_TRUE(low.isa == isa && !low.amx_bf16 && !low.avx512_bf16);
+    EXPECT_TRUE(low.isa == isa && !low.amx_bf16 && !low.avx512_bf16 && !low.fast_bf16_dot);
     EXPECT_EQ(low.brand, "all");
   }
 }
@@ -42,9 +46,11 @@ TEST(CpuFeatures, LimitsNeverRaise) {
 TEST(CpuFeatures, HostIsConsistent) {
   const CpuFeatures& host = host_cpu_features();
   EXPECT_TRUE(!host.avx512_bf16 || host.isa >= CpuIsa::kAvx512Vnni);
+  EXPECT_TRUE(!host.fast_bf16_dot || host.avx512_bf16);
   EXPECT_TRUE(!host.amx_bf16 || host.isa == CpuIsa::kAmx);
 #if defined(__x86_64__) && defined(__GNUC__)
   // The compiler's own run-time detection, which also looks at what the system saves.
+  EXPECT_EQ(host.fast_bf16_dot, host.avx512_bf16 && !__builtin_cpu_is("intel"));
   EXPECT_EQ(host.isa >= CpuIsa::kAvx2,
             __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
   if (host.isa >= CpuIsa::kAvx512Vnni) {
