@@ -609,7 +609,7 @@ def is_masked(candidate):
 
 def masked_pictures_table():
     """Step masks of the bundled model, and fewer steps of as many passes."""
-    rows = []
+    rows, held = [], any("baseline" in c for _, r in mini_evals() for c in r["candidates"])
     for machine, r in mini_evals():
         steps = {c["about"]["steps"] for c in r["candidates"]}
         if not any(map(is_masked, r["candidates"])):
@@ -618,22 +618,10 @@ def masked_pictures_table():
             if not is_masked(c) and c["about"]["steps"] == max(steps) and c["name"] not in ("bf16", "row"):
                 continue
             judged = [mean_of(c["judged"][judge]["right_difference"], 1, 100) if judge in c.get("judged", {}) else "" for judge in ("tesseract", "ppocr", "objects")]
-            rows.append([machine, f"`{c['name']}`", str(c["pictures"]), mean_of(c.get("speedup"), 2), mean_of(c["latents"], 3), mean_of(c["psnr"], 1), mean_of(c["ssim"], 4), *judged])
-    return Table(["on", "variant", "pictures", "times as fast as fp32", "latents' error", "PSNR, dB", "SSIM", "words, Tesseract, against fp32, points", "words, PP-OCRv4", "objects"], rows, key=2)
-
-
-def masked_baselines_table():
-    """Masks less plain steps of as many passes, picture by picture, as `eval report` has them."""
-    rows = []
-    for name, r in all_results("mini_masks_*"):
-        machine = name.removeprefix("mini_masks_").removesuffix(".json").upper()
-        for c in r["candidates"]:
-            if "baseline" not in c:
-                continue
-            b = c["baseline"]
-            rows.append([machine, f"`{c['name']}`", str(b["psnr"]["count"]), f"{c['about']['passes']:g} of {r['source']['about']['passes']:g}", f"`{b['name']}`", mean_of(c["psnr"], 1),
-                         mean_of(b["psnr"], 1), mean_of(b["ssim"], 4), mean_of(b["latents"], 3)])
-    return Table(["on", "candidate", "pictures", "passes", "plain steps", "PSNR, dB", "less theirs", "SSIM, less theirs", "latents' error, less theirs"], rows, key=2)
+            less = [mean_of(c.get("baseline", {}).get("psnr"), 1)] if held else []
+            rows.append([machine, f"`{c['name']}`", str(c["pictures"]), mean_of(c.get("speedup"), 2), mean_of(c["latents"], 3), mean_of(c["psnr"], 1), *less, mean_of(c["ssim"], 4), *judged])
+    return Table(["on", "variant", "pictures", "times as fast as fp32", "latents' error", "PSNR, dB", *(["less plain steps'"] if held else []), "SSIM",
+                  "words, Tesseract, against fp32, points", "words, PP-OCRv4", "objects"], rows, key=2)
 
 
 def modelled_masks():
