@@ -41,22 +41,28 @@ bool same_steps(const ChosenPicture& a, const ChosenPicture& b) {
          a.request.mu == b.request.mu && a.request.std == b.request.std;
 }
 
-// Items of the source's schedule but for its steps.
-std::string schedule_items(const Variant& source, const Schedule& schedule, bool guided) {
-  std::string items;
-  const auto add = [&](const char* key, const std::optional<std::string>& value) {
-    if (value) items += fmt::format(",{}={}", key, *value);
-  };
+// The guidance of so many steps, each that of the step at the same place of `whole`.
+std::vector<float> guidance_of(const std::vector<float>& whole, int64_t steps) {
+  std::vector<float> guidance;
+  for (int64_t i = 0; i < steps; ++i) {
+    const int64_t at = (2 * i + 1) * static_cast<int64_t>(whole.size()) / (2 * steps);
+    guidance.push_back(whole[static_cast<size_t>(at)]);
+  }
+  return guidance;
+}
+
+// ",KEY=VALUE" of all that the source's schedule is made of: presets are of one number of steps.
+std::string schedule_items(const Variant& source, const Schedule& schedule, int64_t steps) {
   const ScheduleFlags& flags = source.schedule;
-  const bool named = !flags.preset && !schedule.preset.empty();
-  add("preset", named ? std::optional(schedule.preset) : flags.preset);
-  add("mu", flags.mu);
-  add("std", flags.std);
-  if (!guided || !flags.guidance) return items;
-  std::string guidance = *flags.guidance;
-  std::replace(guidance.begin(), guidance.end(), ',', ';');
-  add("guidance", guidance);
-  return items;
+  std::string items;
+  if (!schedule.preset.empty() || flags.mu || flags.std || flags.guidance) {
+    if (schedule.mu) items += fmt::format(",mu={}", *schedule.mu);
+    if (schedule.std) items += fmt::format(",std={}", *schedule.std);
+    std::string guidance = guidance_text(guidance_of(schedule.guidance, steps));
+    std::replace(guidance.begin(), guidance.end(), ',', ';');
+    items += ",guidance=" + guidance;
+  }
+  return items + fmt::format(",steps={}", steps);
 }
 
 }  // namespace
@@ -74,24 +80,16 @@ Expected<std::optional<Variant>> steps_baseline(const EvalPlan& plan, const Vari
   const auto steps =
       std::max<int64_t>(1, std::llround(computed * static_cast<double>(whole.request.steps) / all));
   if (steps >= whole.request.steps) return std::nullopt;
-  // A guidance a step is of the source's number of steps; the model's own takes its place.
-  Error refused;
-  for (const bool guided : {true, false}) {
-    const std::string kept = without(candidate.text, kOwn);
-    std::string text =
-        fmt::format("{}{},steps={}", kept, schedule_items(source, whole.schedule, guided), steps);
-    if (kept.empty()) text.erase(0, 1);
-    INTAGLIO_ASSIGN(Variant baseline, parse_variant("--baseline", text, model));
-    const Expected<ChosenPicture> chosen = eval_picture(plan, baseline, *own_model, 0);
-    if (!chosen) {
-      if (guided) refused = chosen.error();
-      continue;
-    }
-    if (!candidate.cache && same_steps(*chosen, own)) return std::nullopt;
-    return baseline;
-  }
-  return make_error(refused.code, "--baseline: {}: {}; expected --baseline off", candidate.name,
-                    refused.message);
+  const std::string kept = without(candidate.text, kOwn);
+  std::string text = kept + schedule_items(source, whole.schedule, steps);
+  if (kept.empty()) text.erase(0, 1);
+  INTAGLIO_ASSIGN(Variant baseline, parse_variant("--baseline", text, model));
+  const Expected<ChosenPicture> chosen = eval_picture(plan, baseline, *own_model, 0);
+  if (!chosen)
+    return make_error(chosen.error().code, "--baseline: of {}: {}; expected --baseline off",
+                      candidate.name, chosen.error().message);
+  if (!candidate.cache && same_steps(*chosen, own)) return std::nullopt;
+  return baseline;
 }
 
 Status add_baselines(const std::string& model, EvalPlan& plan, std::vector<Variant>& variants) {

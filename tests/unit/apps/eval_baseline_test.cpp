@@ -32,9 +32,9 @@ TEST(EvalBaseline, IsPlainStepsOfAsManyPasses) {
   EXPECT_EQ(baseline("fp32,steps=6", "steps=6,cache=0.5", tiny), "steps=3");
   // A guidance of 1 leaves out a pass: 9 of 12 are left.
   EXPECT_EQ(baseline("fp32,steps=6", "int8,steps=6,guidance=4x3;1x3", tiny), "int8,steps=5");
-  EXPECT_EQ(baseline("fp32,steps=6,guidance=4x6", "bf16,steps=6,cache=0.5", tiny), "bf16,steps=3");
-  EXPECT_EQ(baseline("fp32,steps=6,guidance=3", "bf16,steps=6,cache=0.5", tiny),
-            "bf16,guidance=3,steps=3");
+  // What the source's schedule says itself, at the same places.
+  EXPECT_EQ(baseline("fp32,steps=6,guidance=4x4;3x2", "bf16,steps=6,cache=0.5", tiny),
+            "bf16,mu=0,std=1.5,guidance=4x2;3,steps=3");
   // No fewer passes than the source's, and such steps themselves.
   EXPECT_EQ(baseline("fp32,steps=6", "int8,steps=6", tiny), "");
   EXPECT_EQ(baseline("fp32,steps=6", "bf16,steps=6,cache=off", tiny), "");
@@ -44,11 +44,12 @@ TEST(EvalBaseline, IsPlainStepsOfAsManyPasses) {
 }
 
 TEST(EvalBaseline, APresetIsHeldAgainstTheSourcesSchedule) {
-  EXPECT_EQ(baseline("fp32", "int8,preset=TURBO_12", kFull), "int8,preset=QUALITY_48,steps=12");
+  const char* const twelve = "int8,mu=0,std=1.5,guidance=7x11;3,steps=12";
+  EXPECT_EQ(baseline("fp32", "int8,preset=TURBO_12", kFull), twelve);
   EXPECT_EQ(baseline("fp32", "int8,preset=TURBO_12,cache=0.5", kFull),
-            "int8,preset=QUALITY_48,steps=6");
+            "int8,mu=0,std=1.5,guidance=7x6,steps=6");
   // This number alone takes that preset.
-  EXPECT_EQ(baseline("fp32", "int8,steps=12", kFull), "int8,preset=QUALITY_48,steps=12");
+  EXPECT_EQ(baseline("fp32", "int8,steps=12", kFull), twelve);
   EXPECT_EQ(baseline("fp32,preset=TURBO_12", "int8,preset=TURBO_12", kFull), "");
   EXPECT_EQ(baseline("fp32", "int8", kFull), "");
 }
