@@ -80,7 +80,7 @@ class StepMaskPictures : public testing::Test {
   std::shared_ptr<const Model> model;
   std::unique_ptr<Pipeline> pipeline;
   PictureRequest request;
-  const std::vector<int64_t> blocks{2, 2};  // of the tiny model's transformers
+  const std::vector<int64_t> blocks{3, 3};  // of the tiny model's transformers
 };
 
 TEST_F(StepMaskPictures, AMaskOfAllPassesChangesNothing) {
@@ -171,8 +171,8 @@ TEST_F(StepMaskPictures, TheSearchStaysWithinItsBudgetAndBeatsTheRule) {
   EXPECT_THAT(judge.error(mask("X....", "X....")).error().message, HasSubstr("5 steps"));
   // One mask is found by one evaluation.
   EXPECT_EQ(search_step_mask(judge, blocks, {.evaluations = 1}).value().evaluations, 1);
-  EXPECT_THAT(search_step_mask(judge, blocks, {.first_blocks = 2}).error().message,
-              HasSubstr("the first 2 blocks of a reused pass: a pass has 2"));
+  EXPECT_THAT(search_step_mask(judge, blocks, {.first_blocks = 3}).error().message,
+              HasSubstr("the first 3 blocks of a reused pass: a pass has 3"));
   EXPECT_THAT(search_step_mask(judge, blocks, {.budget = 0.1}).error().message,
               HasSubstr("expected at least 4 of them"));
 }
