@@ -5,6 +5,7 @@ data=$(realpath "$2")
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 work=$(mktemp -d)
 . "$here/answers.sh"
+. "$here/pixels.sh"
 trap 'chmod -R u+w "$work"; rm -rf "$work" "$answers"' EXIT
 cd "$work" || exit 1
 unset INTAGLIO_MODELS INTAGLIO_CPU_ISA
@@ -37,19 +38,6 @@ valid_json() {
   fi
 }
 same() { cmp -s "$1" "$2"; pass_or_fail $? "$1 equals $2"; }
-# The pixels of a picture, without its notes.
-pixels() { python3 - "$1" <<'PY'
-import sys, struct, zlib, hashlib
-raw = open(sys.argv[1], "rb").read()
-i, idat = 8, b""
-while i < len(raw):
-    n = struct.unpack(">I", raw[i:i + 4])[0]
-    if raw[i + 4:i + 8] == b"IDAT": idat += raw[i + 8:i + 8 + n]
-    i += n + 12
-print(hashlib.sha256(zlib.decompress(idat)).hexdigest())
-PY
-}
-same_pixels() { [ "$(pixels "$1")" = "$(pixels "$2")" ]; pass_or_fail $? "$1 shows what $2 shows"; }
 absent() { [ ! -e "$1" ]; pass_or_fail $? "$1 is absent"; }
 present() { [ -s "$1" ]; pass_or_fail $? "$1 is there"; }
 empty_folder() { [ -z "$(ls -A "$1")" ]; pass_or_fail $? "$1 is empty: $(ls -A "$1" | head -3 | tr '\n' ' ')"; }
