@@ -1,5 +1,7 @@
 #include "models/choose_picture.h"
 
+#include "models/progressive.h"
+
 namespace intaglio {
 namespace {
 
@@ -11,11 +13,13 @@ void note(std::string setting, Error error, std::vector<WrongSetting>& wrong) {
 
 ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choices,
                              std::vector<WrongSetting>& wrong) {
+  const size_t found_before = wrong.size();
   ChosenPicture chosen;
   PictureRequest& request = chosen.request;
   request.prompt = choices.prompt;
   request.seed = choices.seed;
   request.cache = choices.cache;
+  request.progressive = choices.progressive;
   request.width = choices.width.value_or(model.default_width);
   request.height = choices.height.value_or(model.default_height);
   const int64_t unit = model.pixels_per_token;
@@ -45,6 +49,10 @@ ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choic
                     model.negative_prompt_refusal)
              .value(),
          wrong);
+  // Of a picture of some other size or steps it would tell nothing.
+  if (wrong.size() > found_before) return chosen;
+  if (const auto half_steps = choose_half_steps(request, unit); !half_steps)
+    note("progressive", half_steps.error(), wrong);
   return chosen;
 }
 

@@ -18,7 +18,8 @@ struct PictureChoices {
   std::optional<std::string> negative_prompt = {};
   std::optional<int64_t> width = {}, height = {};  // pixels
   ScheduleRequest schedule = {};
-  std::string cache = {};  // PictureRequest::cache
+  std::string cache = {};        // PictureRequest::cache
+  std::string progressive = {};  // PictureRequest::progressive
   uint64_t seed = 0;
 };
 

@@ -42,6 +42,7 @@ struct PictureRequest {
   // Which passes are computed: a mask, else what choose_step_mask makes of `cache`.
   std::optional<StepMask> mask = {};
   std::string cache = {};
+  std::string progressive = {};  // which first steps run at half size: choose_half_steps
   uint64_t seed = 0;
   std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
   bool decode = true;                       // false: the picture ends with its latents
@@ -56,7 +57,7 @@ struct Pass {
 };
 
 struct SamplingStep {
-  float time = 0.0f;             // of the model: 0 noise .. 1 picture
+  float time = 0.0f;             // of the model: 0 noise .. 1 picture, or Sampling::time_is_noise
   float delta = 0.0f;            // x -= delta * velocity
   std::vector<float> weights{};  // of the passes; 0: the pass is not run
 };
@@ -68,6 +69,14 @@ struct Sampling {
   // Positive: the velocity is scaled down to at most so many times the norm of the first pass's.
   float velocity_limit = 0.0f;
   std::optional<StepMask> mask = {};  // nullopt: every pass of every step is computed
+  int64_t half_steps = 0;             // first steps, which run at half size (models/progressive.h)
+  bool time_is_noise = false;         // SamplingStep::time is 1 noise .. 0 picture
+
+  // Of the latents that a step begins with: 1 noise .. 0 picture.
+  double noise_level(size_t step) const {
+    const double time = steps[step].time;
+    return time_is_noise ? time : 1.0 - time;
+  }
 };
 
 class Model {

@@ -220,6 +220,18 @@ Expected<uint64_t> mask_bytes(const StepMask& mask, size_t pass, const Transform
          kGranule;
 }
 
+// Of a pass: its session, its velocity and what a mask keeps.
+Expected<uint64_t> session_needs(const Transformer& transformer, const PlannedPicture& p,
+                                 size_t pass, const PassSize& size, int64_t steps) {
+  const auto velocity =
+      static_cast<uint64_t>(size.image_tokens() * transformer.channels()) * sizeof(float);
+  const uint64_t bytes =
+      transformer.session_bytes(size, steps) + velocity + (kSessionBlocks + 1) * kGranule;
+  if (p.mask == nullptr) return bytes;
+  INTAGLIO_ASSIGN(const uint64_t of_mask, mask_bytes(*p.mask, pass, transformer, size, velocity));
+  return bytes + of_mask;
+}
+
 // Weights, activations and sessions of the transformers.
 Status add_transformers(const Context& context, const Model& model,
                         const TransformerOptions& options, const PlannedPicture& p,
@@ -249,14 +261,16 @@ Status add_transformers(const Context& context, const Model& model,
                         .grid_w = p.grid_w};
     last_scratch = transformer.scratch_bytes(context, size, p.steps);
     needs.transformer_scratch = std::max(needs.transformer_scratch, last_scratch);
-    const auto velocity = static_cast<uint64_t>(image_tokens * transformer.channels());
-    needs.sessions += transformer.session_bytes(size, p.steps) + velocity * sizeof(float) +
-                      (kSessionBlocks + 1) * kGranule;
-    if (p.mask != nullptr) {
-      INTAGLIO_ASSIGN(const uint64_t of_mask,
-                      mask_bytes(*p.mask, i, transformer, size, velocity * sizeof(float)));
-      needs.sessions += of_mask;
-    }
+    INTAGLIO_ASSIGN(const uint64_t session, session_needs(transformer, p, i, size, p.steps));
+    needs.sessions += session;
+    if (p.half_steps == 0) continue;
+    const PassSize half{
+        .text_tokens = size.text_tokens, .grid_h = p.grid_h / 2, .grid_w = p.grid_w / 2};
+    needs.transformer_scratch = std::max<uint64_t>(
+        needs.transformer_scratch, transformer.scratch_bytes(context, half, p.half_steps));
+    INTAGLIO_ASSIGN(const uint64_t half_session,
+                    session_needs(transformer, p, i, half, p.half_steps));
+    needs.sessions += half_session;
   }
   const int64_t most_text = *std::max_element(p.text_tokens.begin(), p.text_tokens.end());
   if (needs.records && p.passes.size() == 2 && most_text + image_tokens <= kMostTokensBeside)
@@ -289,6 +303,8 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
   // The latents themselves.
   const int64_t latents = p.grid_h * p.grid_w * model.info().latent_channels;
   needs.sessions += static_cast<uint64_t>(latents) * sizeof(float) + kGranule;
+  if (p.half_steps > 0)
+    needs.sessions += static_cast<uint64_t>(latents / 4) * sizeof(float) + kGranule;
   const DType vae_dtype = autoencoder::Decoder::compute_dtype(context, selection);
   const autoencoder::DecoderConfig& vae = model.vae_config();
   const int64_t pixels = model.info().pixels_per_token;

@@ -80,6 +80,7 @@ struct PlannedPicture {
   // Transformers that have their place in the plan though no pass runs them.
   std::vector<bool> kept = {};
   const StepMask* mask = nullptr;  // of the request
+  int64_t half_steps = 0;          // of the steps, at half the grid in each direction
 };
 // Activations as the model's own plans say for the context's device. kOutOfMemory for pictures
 // beyond all measure, kInvalidArgument for a mask that reuses more blocks than a pass has.

@@ -41,11 +41,12 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
   const std::string parameters = fmt::format(
       "{}{}\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: {}, Size: {}x{}, Model hash: {}, "
       "Model: "
-      "{}, Precision: {}, Version: {}{}{}",
+      "{}, Precision: {}, Version: {}{}{}{}",
       request.prompt, negative, request.steps, scale, seed, request.width, request.height,
       origin.model_hash, model, origin.precision, software,
       adapters.empty() ? "" : fmt::format(", LoRA: \"{}\"", adapters),
-      mask.empty() ? "" : fmt::format(", Cache: \"{}\"", mask));
+      mask.empty() ? "" : fmt::format(", Cache: \"{}\"", mask),
+      origin.half_steps == 0 ? "" : fmt::format(", Progressive: {}", origin.half_steps));
   PngText text{{"parameters", parameters},
                {"Description", request.prompt},
                {"seed", seed},
@@ -56,6 +57,7 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
   if (schedule.std) text.emplace_back("std", fmt::format("{}", *schedule.std));
   if (!adapters.empty()) text.emplace_back("lora", adapters);
   if (!mask.empty()) text.emplace_back("cache", mask);
+  if (origin.half_steps > 0) text.emplace_back("progressive", std::to_string(origin.half_steps));
   text.emplace_back("precision", std::string(origin.precision));
   text.emplace_back("model", model);
   text.emplace_back("model_hash", origin.model_hash);

@@ -18,6 +18,7 @@ struct PictureOrigin {
   std::string_view version;                // of this engine
   std::vector<std::string> adapters = {};  // "NAME:STRENGTH"
   std::string mask = {};                   // name of the step mask; empty: none
+  int64_t half_steps = 0;                  // Sampling::half_steps
 };
 
 // For people and pictures: "NAME:STRENGTH" each, the file's name without its folder and extension.

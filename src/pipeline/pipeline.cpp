@@ -3,30 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <numeric>
 
 #include "core/finite.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/memory_info.h"
 #include "core/out_of_memory.h"
-#include "core/philox.h"
 #include "models/choose_picture.h"
+#include "models/progressive.h"
 #include "models/registry.h"
-#include "ops/euler_step.h"
 #include "pipeline/finish_picture.h"
 #include "pipeline/pipeline_impl.h"
 
 namespace intaglio {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double elapsed_ms(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 // Projected text that is worth keeping in host memory; the oldest goes first.
 constexpr size_t kTextCacheBytes = size_t{256} << 20;
@@ -34,25 +25,6 @@ constexpr size_t kTextCacheBytes = size_t{256} << 20;
 // Of a GPU's free memory, left to its driver: kernels and libraries are loaded when they are first
 // used.
 constexpr uint64_t kDriverBytes = uint64_t{256} << 20;
-
-// What of a step holds an Inf or a NaN: a pass's velocity, or the latents that finite ones led to.
-tl::unexpected<Error> not_finite_error(uint32_t bits, const PicturePlan& plan, int64_t step,
-                                       const Model& model, Precision precision) {
-  const PictureRequest& r = plan.request;
-  const std::string where = fmt::format("step {} of {}", step + 1, r.steps);
-  for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
-    if ((bits >> i & 1) == 0) continue;
-    return make_error(
-        ErrorCode::kUnsupported,
-        "{}: the {} computed values that are not finite (an Inf or a NaN); its weights "
-        "may hold one, or its numbers are too large for {}",
-        where, model.transformer_name(plan.sampling.passes[i].transformer),
-        precision_name(precision));
-  }
-  return make_error(ErrorCode::kUnsupported,
-                    "{}: the latents are not finite (an Inf or a NaN) at guidance {}", where,
-                    r.guidance[static_cast<size_t>(step)]);
-}
 
 // Bytes of the device that a pipeline may plan with.
 Expected<uint64_t> memory_limit_of(const Context& context, const PipelineOptions& options) {
@@ -73,6 +45,15 @@ Status check_adapters(const Model& model, std::span<const AdapterUse> adapters) 
 }
 
 }  // namespace
+
+PassSize PicturePlan::pass_size(const Pass& pass, StepSize size) const {
+  const int64_t divisor = size == StepSize::kHalf ? 2 : 1;
+  return {.text_tokens = pass.text == Pass::kNoText
+                             ? 0
+                             : static_cast<int64_t>(texts[static_cast<size_t>(pass.text)].size()),
+          .grid_h = grid_h / divisor,
+          .grid_w = grid_w / divisor};
+}
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pipeline::~Pipeline() = default;
@@ -155,7 +136,8 @@ Expected<MemoryPlan> Pipeline::Impl::plan_memory_of(const PicturePlan& p) const 
                          .grid_h = p.grid_h,
                          .grid_w = p.grid_w,
                          .steps = p.request.steps,
-                         .mask = p.sampling.mask ? &*p.sampling.mask : nullptr};
+                         .mask = p.sampling.mask ? &*p.sampling.mask : nullptr,
+                         .half_steps = p.sampling.half_steps};
   for (const std::vector<int32_t>& ids : p.texts)
     picture.text_tokens.push_back(static_cast<int64_t>(ids.size()));
   const auto make = [&]() -> Expected<MemoryPlan> {
@@ -205,6 +187,8 @@ Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const 
   INTAGLIO_ASSIGN(plan.texts, model->texts(request));
   INTAGLIO_ASSIGN(plan.sampling, model->sampling(request));
   INTAGLIO_ASSIGN(plan.sampling.mask, choose_mask(*model, request, plan.sampling));
+  INTAGLIO_ASSIGN(const int64_t half_steps, choose_half_steps(request, info().pixels_per_token));
+  begin_at_half_size(half_steps, plan.sampling);
   plan.loaded = loaded();
   plan.adapters = options.adapters;
   INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
@@ -259,119 +243,6 @@ Expected<std::vector<float>> Pipeline::encode_text(std::string_view prompt,
     INTAGLIO_ASSIGN(const AlignedBuffer features, impl_->encode(ids));
     return impl_->on_host(features);
   });
-}
-
-// The text features are not needed on the device once this is done.
-Status Pipeline::Impl::prepare_sampler(const PicturePlan& plan, std::vector<Text>& texts,
-                                       Picture& picture) {
-  const PictureRequest& r = plan.request;
-  SamplerInputs inputs{.passes = {},
-                       .grid_h = plan.grid_h,
-                       .grid_w = plan.grid_w,
-                       .times = {},
-                       .velocity_limit = plan.sampling.velocity_limit,
-                       .mask = plan.sampling.mask ? &*plan.sampling.mask : nullptr};
-  std::vector<float> times;
-  for (const SamplingStep& step : plan.sampling.steps) times.push_back(step.time);
-  inputs.times = times;
-  size_t scratch = 0, last_scratch = 0;
-  for (const Pass& pass : plan.sampling.passes) {
-    const Transformer& transformer = *transformers[static_cast<size_t>(pass.transformer)];
-    TextInput text;
-    if (pass.text != Pass::kNoText) {
-      const Text& read = texts[static_cast<size_t>(pass.text)];
-      text = {.tokens = static_cast<int64_t>(read.ids.size()),
-              .features = read.features.as<float>(),
-              .rows = read.rows ? read.rows->data() : nullptr};
-    }
-    last_scratch = transformer.scratch_bytes(
-        context, {.text_tokens = text.tokens, .grid_h = plan.grid_h, .grid_w = plan.grid_w},
-        r.steps);
-    scratch = std::max(scratch, last_scratch);
-    inputs.passes.push_back({.transformer = &transformer, .text = text});
-  }
-  // Layers that stream, of a tighter plan before this one, share their slots.
-  const bool streams = picture.streamed_layers > 0;
-  if (inputs.passes.size() == 2 && !streams && beside_scratch > 0)
-    inputs.beside_bytes = last_scratch;
-  INTAGLIO_TRY(reserve(scratch + inputs.beside_bytes));
-  picture.latents.resize(static_cast<size_t>(plan.image_tokens() * info().latent_channels));
-  if (r.noise) {
-    picture.latents = *r.noise;
-  } else {
-    fill_normal(r.seed, picture.latents.data(), static_cast<int64_t>(picture.latents.size()));
-  }
-  INTAGLIO_TRY(sampler.prepare(context, inputs));
-  for (size_t i = 0; i < inputs.passes.size(); ++i) {
-    const Pass& pass = plan.sampling.passes[i];
-    if (pass.text == Pass::kNoText || inputs.passes[i].text.rows != nullptr) continue;
-    INTAGLIO_TRY(keep_rows(i, pass.transformer, texts[static_cast<size_t>(pass.text)].ids));
-  }
-  INTAGLIO_TRY(sampler.set_latents(context, picture.latents));
-  INTAGLIO_TRY(synchronize(context));
-  texts.clear();
-  return {};
-}
-
-Status Pipeline::Impl::denoise(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture,
-                               const ProgressCallback& progress) {
-  auto start = Clock::now();
-  INTAGLIO_TRY(load_transformers(plan));
-  INTAGLIO_TRY(synchronize(context));
-  picture.phase_ms[static_cast<size_t>(Phase::kLoadTransformers)] = elapsed_ms(start);
-  for (const Pass& pass : plan.sampling.passes) {
-    const Transformer& transformer = *transformers[static_cast<size_t>(pass.transformer)];
-    picture.streamed_layers += static_cast<int64_t>(transformer.streamed_layers());
-    picture.streamed_bytes += transformer.streamed_bytes();
-  }
-  start = Clock::now();
-  INTAGLIO_TRY(prepare_sampler(plan, texts, picture));
-  picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
-
-  start = Clock::now();
-  INTAGLIO_TRY(run_steps(plan, picture, progress));
-  picture.phase_ms[static_cast<size_t>(Phase::kDenoise)] = elapsed_ms(start);
-  return {};
-}
-
-Status Pipeline::Impl::run_step(const PicturePlan& plan, int64_t step) {
-  INTAGLIO_TRY(sampler.step(context, step, plan.sampling.steps[static_cast<size_t>(step)]));
-  INTAGLIO_ASSIGN(const uint32_t not_finite, sampler.finish_step(context));
-  if (not_finite == 0) return {};
-  return not_finite_error(not_finite, plan, step, *model, options.selection.precision);
-}
-
-// The step is x' = x - delta * velocity, the steps after it take the noise away that is left.
-Status Pipeline::Impl::run_estimated_step(const PicturePlan& plan, int64_t step) {
-  const auto values = static_cast<size_t>(plan.image_tokens() * info().latent_channels);
-  std::vector<float> before(values), latents(values);
-  INTAGLIO_TRY(sampler.get_latents(context, before));
-  INTAGLIO_TRY(run_step(plan, step));
-  INTAGLIO_TRY(sampler.get_latents(context, latents));
-  const auto next = plan.sampling.steps.begin() + step + 1;
-  const float left =
-      std::accumulate(next, plan.sampling.steps.end(), 0.0f,
-                      [](float sum, const SamplingStep& s) { return sum + s.delta; });
-  const float scale = left / plan.sampling.steps[static_cast<size_t>(step)].delta;
-  for (size_t i = 0; i < values; ++i) latents[i] -= scale * (before[i] - latents[i]);
-  estimates->take({.step = step + 1, .steps = plan.request.steps, .latents = latents});
-  return {};
-}
-
-Status Pipeline::Impl::run_steps(const PicturePlan& plan, Picture& picture,
-                                 const ProgressCallback& progress) {
-  const int64_t steps = plan.request.steps;
-  for (int64_t i = 0; i < steps; ++i) {
-    const auto step_start = Clock::now();
-    if (progress) progress({Phase::kDenoise, i, steps});
-    const bool estimated = std::find(estimates->after.begin(), estimates->after.end(), i + 1) !=
-                           estimates->after.end();
-    INTAGLIO_TRY(estimated ? run_estimated_step(plan, i) : run_step(plan, i));
-    picture.step_ms.push_back(elapsed_ms(step_start));
-  }
-  INTAGLIO_TRY(sampler.get_latents(context, picture.latents));
-  if (progress) progress({Phase::kDenoise, steps, steps});
-  return {};
 }
 
 Status Pipeline::Impl::decode(const PicturePlan& plan, Picture& picture,
@@ -468,6 +339,7 @@ Expected<Picture> Pipeline::Impl::generate(const PicturePlan& planned,
     INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
   }
   INTAGLIO_TRY(check_pinned(plan.memory));
+  if (plan.sampling.half_steps == 0) half_sampler = Sampler();  // the plan does not count it
   Picture picture;
   picture.text_tokens = plan.text_tokens();
   picture.feature_dim = model->text_config().feature_dim();
@@ -480,7 +352,7 @@ Expected<Picture> Pipeline::Impl::generate(const PicturePlan& planned,
   beside_scratch = plan.memory.beside_scratch;
   if (progress) progress({Phase::kLoadTransformers, 0, 1});
   const Status denoised = denoise(plan, texts, picture, progress);
-  if (plan.memory.kept_scratch == 0) sampler = Sampler();
+  if (plan.memory.kept_scratch == 0) drop_samplers();
   INTAGLIO_TRY(denoised);
   INTAGLIO_TRY(check_cancelled(context));
   if (!plan.request.decode) return picture;

@@ -81,6 +81,9 @@ struct Picture {
   std::vector<double> step_ms;
 };
 
+// Of the picture that a step works on: its own, or half of its width and height.
+enum class StepSize { kHalf, kFull };
+
 // A picture that can be drawn, before it is: what `generate` takes. It may be held, and drawn more
 // than once.
 struct PicturePlan {
@@ -94,6 +97,15 @@ struct PicturePlan {
 
   int64_t text_tokens() const { return static_cast<int64_t>(texts.front().size()); }
   int64_t image_tokens() const { return grid_h * grid_w; }
+  StepSize step_size(int64_t step) const {
+    return step < sampling.half_steps ? StepSize::kHalf : StepSize::kFull;
+  }
+  // Of a pass at a size, and the steps that a sampler of that size knows: the half-size one has no
+  // others.
+  PassSize pass_size(const Pass& pass, StepSize size) const;
+  int64_t step_count(StepSize size) const {
+    return size == StepSize::kHalf ? sampling.half_steps : request.steps;
+  }
   // Of the step mask; empty: every pass is computed.
   std::string mask_name() const { return sampling.mask ? sampling.mask->name : std::string(); }
   // Of the device's memory, weights included.

@@ -1,17 +1,26 @@
 // What a Pipeline holds: its models, its memory and what it keeps from picture to picture.
-// pipeline.cpp makes the picture, pipeline_load.cpp puts weights and activations on the device.
+// pipeline.cpp makes the picture, pipeline_denoise.cpp its latents, pipeline_load.cpp puts weights
+// and activations on the device.
 #pragma once
 
+#include <chrono>
 #include <deque>
 
 #include "core/arena.h"
 #include "models/model.h"
 #include "models/parts/weight_streaming.h"
+#include "pipeline/half_band.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/sampler.h"
 
 namespace intaglio {
+
+using Clock = std::chrono::steady_clock;
+
+inline double elapsed_ms(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 struct Pipeline::Impl {
   // A text of the picture at work, and one of both: what the transformer made of it for an earlier
@@ -33,6 +42,7 @@ struct Pipeline::Impl {
   std::optional<autoencoder::Decoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
   Sampler sampler;
+  Sampler half_sampler;  // of the steps at half size; empty after a picture without any
   const StepEstimates* estimates = nullptr;       // of the picture at work
   uint64_t kept_scratch = 0, beside_scratch = 0;  // of the plan at work: see MemoryPlan
   struct KeptText {
@@ -63,6 +73,7 @@ struct Pipeline::Impl {
   Status check_pinned(const MemoryPlan& plan) const;
   Status check_request(const PictureRequest& request) const;
   Status reserve(size_t bytes);
+  void drop_samplers();
   void drop_activations();
   Status load_text_encoder(int64_t longest, int64_t all);
   bool must_load_transformers(const MemoryPlan& plan) const;
@@ -77,7 +88,19 @@ struct Pipeline::Impl {
   Expected<std::vector<float>> on_host(const AlignedBuffer& features) const;
   Expected<std::vector<Text>> read_texts(const PicturePlan& plan, Picture& picture,
                                          const ProgressCallback& progress);
-  Status prepare_sampler(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture);
+  // Bytes of scratch of one pass, and of the second of two beside it; 0: one after the other.
+  struct RunScratch {
+    size_t pass = 0, beside = 0;
+    size_t all() const { return pass + beside; }
+  };
+  RunScratch run_scratch(const PicturePlan& plan, StepSize size) const;
+  Sampler& sampler_of(StepSize size) { return size == StepSize::kHalf ? half_sampler : sampler; }
+  Status prepare_run(const PicturePlan& plan, std::span<const Text> texts, StepSize size,
+                     std::span<const float> times);
+  Status keep_texts(const PicturePlan& plan, std::vector<Text>& texts);
+  Status prepare_samplers(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture);
+  HalfBand half_band(const PicturePlan& plan) const;
+  Status go_to_full_size(const PicturePlan& plan, std::span<const float> noise);
   Status run_steps(const PicturePlan& plan, Picture& picture, const ProgressCallback& progress);
   Status run_step(const PicturePlan& plan, int64_t step);
   Status run_estimated_step(const PicturePlan& plan, int64_t step);

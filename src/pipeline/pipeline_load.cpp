@@ -47,10 +47,15 @@ Status Pipeline::Impl::load_text_encoder(int64_t longest, int64_t all) {
   return {};
 }
 
+void Pipeline::Impl::drop_samplers() {
+  sampler = Sampler();
+  half_sampler = Sampler();
+}
+
 // A GPU has their memory free for weights.
 void Pipeline::Impl::drop_activations() {
   if (context.gpu == nullptr) return;
-  sampler = Sampler();
+  drop_samplers();
   arena = Arena();
 }
 
@@ -66,7 +71,7 @@ bool Pipeline::Impl::any_transformer() const {
 }
 
 void Pipeline::Impl::drop_transformers() {
-  sampler = Sampler();  // its recordings refer to them
+  drop_samplers();  // its recordings refer to them
   for (std::unique_ptr<Transformer>& transformer : transformers) transformer.reset();
   streamer.reset();
 }
@@ -78,7 +83,7 @@ void Pipeline::Impl::take_adapters(std::vector<AdapterUse> adapters) {
   const TransformerOptions before = transformer_options();
   options.adapters = std::move(adapters);
   kept_texts.clear();
-  sampler = Sampler();
+  drop_samplers();
   const bool keeps = std::all_of(transformers.begin(), transformers.end(), [&](const auto& t) {
     return t == nullptr || t->keeps_weights(options.adapters);
   });

@@ -421,15 +421,13 @@ Status Decoder::denormalize_and_unpack(const float* x, int64_t grid_h, int64_t g
   if (grid_h < 1 || grid_w < 1)
     return make_error(ErrorCode::kInvalidArgument, "VAE: a grid of {} x {} tokens", grid_h, grid_w);
   const int64_t channels = config_.latent_channels;
-  const bool fastest = config_.packing == LatentPacking::kChannelFastest;
   // Planes one after the other: writes are contiguous, and reads stay within a row of tokens.
   for (int64_t plane = 0; plane < channels; ++plane) {
     for (int64_t y = 0; y < 2 * grid_h; ++y) {
       float* const line = latent + (plane * 2 * grid_h + y) * 2 * grid_w;
       for (int64_t column = 0; column < 2 * grid_w; ++column) {
         const int64_t token = y / 2 * grid_w + column / 2;
-        const int64_t corner = y % 2 * 2 + column % 2;
-        const int64_t i = fastest ? corner * channels + plane : plane * 4 + corner;
+        const int64_t i = packed_channel(config_.packing, y, column, plane, channels);
         line[column] =
             x[token * 4 * channels + i] * weights_->latent_scale[static_cast<size_t>(i)] +
             weights_->latent_shift[static_cast<size_t>(i)];

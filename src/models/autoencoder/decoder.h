@@ -59,6 +59,14 @@ Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json);
 // Every tensor that the decoder reads and its shape.
 TensorShapes decoder_tensor_shapes(const DecoderConfig& config);
 
+// Channel, of the 4 x `planes` of a token of 2 x 2 latents, that holds the latent at row y and
+// column x of a plane.
+constexpr int64_t packed_channel(LatentPacking packing, int64_t y, int64_t x, int64_t plane,
+                                 int64_t planes) {
+  const int64_t corner = y % 2 * 2 + x % 2;
+  return packing == LatentPacking::kChannelFastest ? corner * planes + plane : plane * 4 + corner;
+}
+
 // What its weights take, prepared for a device.
 uint64_t decoder_weight_bytes(const DecoderConfig& config, DType compute);
 
@@ -99,8 +107,8 @@ class Decoder {
   static uint64_t planned_bytes(const Context& context, const DecoderConfig& config, DType compute,
                                 int64_t height, int64_t width);
 
-  // x: [grid_h * grid_w, 4 * latent_channels] as the transformer gives them -> latent
-  // [latent_channels, 2 grid_h, 2 grid_w].
+  // x: [grid_h * grid_w, 4 * latent_channels] as the transformer gives them (packed_channel) ->
+  // latent [latent_channels, 2 grid_h, 2 grid_w].
   Status denormalize_and_unpack(const float* x, int64_t grid_h, int64_t grid_w,
                                 float* latent) const;
 

@@ -215,7 +215,7 @@ Expected<Sampling> Model::sampling(const PictureRequest& r) const {
   if (r.cfg_truncation != 1.0)
     return make_error(ErrorCode::kInvalidArgument, "cfg_truncation: {} has none", info_.name);
   const std::vector<float> sigmas = noise_levels(scheduler_, distilled_, r);
-  Sampling sampling{.passes = {{.transformer = 0, .text = 0}}};
+  Sampling sampling{.passes = {{.transformer = 0, .text = 0}}, .time_is_noise = true};
   const bool guided = is_guided(r);
   if (guided) sampling.passes.push_back({.transformer = 0, .text = 1});
   for (size_t i = 0; i < static_cast<size_t>(r.steps); ++i) {
