@@ -170,6 +170,15 @@ void add_cache_flag(CLI::App& command, std::optional<std::string>& cache) {
       ->type_name("off|SHARE|NAME|FILE.json[:NAME]");
 }
 
+void add_progressive_flag(CLI::App& command, std::optional<std::string>& progressive) {
+  command
+      .add_option("--progressive", progressive,
+                  "First steps at half the width and height, on a quarter of the tokens: their "
+                  "number, or a share of all steps such as 0.4; sides must be even in tokens; by "
+                  "default off")
+      ->type_name("off|STEPS|SHARE");
+}
+
 Status take_cache(const std::string& flag, PictureRequest& request) {
   constexpr std::string_view kExtension = ".json";
   const size_t extension = flag.rfind(kExtension);

@@ -50,6 +50,7 @@ struct ScheduleFlags {
 // The flags go to the settings' members of their names.
 void add_schedule_flags(CLI::App& command, PictureSettings& settings);
 void add_cache_flag(CLI::App& command, std::optional<std::string>& cache);
+void add_progressive_flag(CLI::App& command, std::optional<std::string>& progressive);
 // --cache: what PictureRequest::cache takes, or a file of masks, "FILE.json" or "FILE.json:NAME",
 // of which the one of that name for the request's steps is taken, the first without a name.
 Status take_cache(const std::string& flag, PictureRequest& request);

@@ -130,8 +130,8 @@ struct Key {
   std::string name;
   std::optional<std::string> PictureSettings::*target;
 };
-const std::array<Key, 10>& known_keys() {
-  static const std::array<Key, 10> kKeys{{{"negative_prompt", &PictureSettings::negative_prompt},
+const std::array<Key, 11>& known_keys() {
+  static const std::array<Key, 11> kKeys{{{"negative_prompt", &PictureSettings::negative_prompt},
                                           {"seed", &PictureSettings::seed},
                                           {"size", &PictureSettings::size},
                                           {"preset", &PictureSettings::preset},
@@ -140,6 +140,7 @@ const std::array<Key, 10>& known_keys() {
                                           {"std", &PictureSettings::std},
                                           {"guidance", &PictureSettings::guidance},
                                           {"cache", &PictureSettings::cache},
+                                          {"progressive", &PictureSettings::progressive},
                                           {"output", &PictureSettings::output}}};
   return kKeys;
 }

@@ -17,7 +17,7 @@ struct PictureSettings {
   std::string prompt;
   std::optional<std::string> negative_prompt, seed, size, output;
   std::optional<std::string> preset, steps, mu, std, guidance;  // of the schedule
-  std::optional<std::string> cache;
+  std::optional<std::string> cache, progressive;
 };
 
 // The whole text of `path`, "-" being standard input. What is no regular file (a pipe, a terminal)

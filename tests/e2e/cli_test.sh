@@ -36,6 +36,23 @@ grep -q '"prompt"' out.txt; [ $? -ne 0 ]; pass_or_fail $? "no chunk that other t
 stdout_has "Steps: 2, Sampler: Euler, CFG scale: 3, Seed: 5, Size: 64x64, Model hash: "
 stdout_has '"Software": "Intaglio '
 
+# First steps at half size.
+half=(generate "${small[@]}" --prompt 'a "cat", café' --seed 5)
+expect 0 "steps at half size" "${half[@]}" --progressive 0.5 --output half.png --json
+valid_json out.txt
+stdout_has '"half_steps": 1'
+stderr_has "progressive: the first 1 of 2 steps at 32x32"
+stdout_has '"width": 32'
+cmp -s a.png half.png; [ $? -eq 1 ]; pass_or_fail $? "steps at half size give another picture"
+expect 0 "inspect its picture" inspect half.png
+stdout_has ", Progressive: 1"
+expect 0 "none at half size" "${half[@]}" --progressive off --output off.png
+same a.png off.png
+expect_refused 2 "--progressive: 2 steps at half size of a picture of 2" "${half[@]}" --progressive 2 --output refused/x.png
+expect_refused 2 "--progressive: expected off, a number of first steps or a share" "${half[@]}" --progressive most --output refused/x.png
+expect_refused 2 "--progressive: half of 80x64 pixels is not a whole number of tokens" generate "${tiny[@]}" --size 80x64 --steps 2 --prompt cat --progressive 1 --output refused/x.png
+stderr_has "such as 96x64"
+
 # JSON on stdout, everything else on stderr.
 expect 0 "json" generate "${small[@]}" --prompt cat --seed 1 --output j.png --json --guidance 7,3
 valid_json out.txt

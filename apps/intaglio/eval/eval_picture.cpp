@@ -7,8 +7,11 @@ namespace intaglio::cli {
 Expected<ChosenPicture> eval_picture(const EvalPlan& plan, const Variant& variant,
                                      const Model& model, int64_t prompt) {
   const EvalPrompt& asked = plan.prompts[static_cast<size_t>(prompt)];
-  PictureChoices choices{
-      .prompt = asked.prompt, .width = plan.width, .height = plan.height, .seed = asked.seed};
+  PictureChoices choices{.prompt = asked.prompt,
+                         .width = plan.width,
+                         .height = plan.height,
+                         .progressive = variant.progressive.value_or(""),
+                         .seed = asked.seed};
   INTAGLIO_ASSIGN(choices.schedule, parse_schedule(variant.schedule));
   std::vector<WrongSetting> wrong;
   ChosenPicture chosen = choose_picture(model.info(), choices, wrong);

@@ -120,6 +120,7 @@ class Drawing {
                  {"version", INTAGLIO_VERSION},
                  {"file_bytes", file_bytes(*open.model)}};
     if (variant.cache) about["cache"] = *variant.cache;
+    if (variant.progressive) about["progressive"] = *variant.progressive;
     for (int64_t shard = 0; shard < run_.shard.count; ++shard) {
       const auto before = found_.find(record_key("about", variant.name, shard));
       if (before != found_.end() && before->second.value("model_hash", "") != hash)
@@ -157,7 +158,8 @@ class Drawing {
                                          .precision = variant.precision,
                                          .version = INTAGLIO_VERSION,
                                          .adapters = adapter_names(open.options.adapters),
-                                         .mask = plan.mask_name()});
+                                         .mask = plan.mask_name(),
+                                         .half_steps = plan.sampling.half_steps});
       INTAGLIO_TRY(write_png(run_.folder.picture(variant.name, prompt), picture.image, text));
       INTAGLIO_ASSIGN(Record record, measured(variant, prompt, picture));
       record["peak_bytes"] = plan.peak_bytes();

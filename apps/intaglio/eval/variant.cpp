@@ -62,6 +62,7 @@ const std::vector<Key>& keys() {
       {"lora", [](Variant& v, std::string text) { v.loras.push_back(std::move(text)); }},
       {"attention", [](Variant& v, std::string text) { v.attention = std::move(text); }},
       {"cache", [](Variant& v, std::string text) { v.cache = std::move(text); }},
+      {"progressive", [](Variant& v, std::string text) { v.progressive = std::move(text); }},
       {"preset", schedule(&ScheduleFlags::preset)},
       {"steps", schedule(&ScheduleFlags::steps)},
       {"mu", schedule(&ScheduleFlags::mu)},

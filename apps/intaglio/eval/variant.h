@@ -19,15 +19,16 @@ struct Variant {
   std::vector<std::string> keep_bf16;
   ScheduleFlags schedule;
   std::vector<std::string> loras;
-  std::optional<std::string> cache;
+  std::optional<std::string> cache, progressive;
   std::string attention = "auto";
   bool is_baseline = false;  // not asked for (eval/baseline.h)
 };
 
 // "int8" or "int8,model=FOLDER,steps=12,name=short": a precision, then keys of generate's flags
 // (model, transformer, unconditional, text-encoder, vae, tokenizer, keep-bf16, lora, attention,
-// preset, steps, mu, std, guidance with ; between its items, cache) and a name, else the text's
-// letters. `model` is of variants that name none. kInvalidArgument, starting with `flag`.
+// preset, steps, mu, std, guidance with ; between its items, cache, progressive) and a name, else
+// the text's letters. `model` is of variants that name none. kInvalidArgument, starting with
+// `flag`.
 Expected<Variant> parse_variant(std::string_view flag, const std::string& text,
                                 const std::string& model);
 

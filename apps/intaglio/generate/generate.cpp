@@ -114,6 +114,13 @@ ordered_json picture_json(const PictureJob& job, const Picture& picture, double 
                      {"order", mask->order},
                      {"first_blocks", mask->first_blocks}};
   }
+  if (const int64_t steps = job.plan->sampling.half_steps; steps > 0) {
+    json["progressive"] = {
+        {"half_steps", steps},
+        {"width", request.width / 2},
+        {"height", request.height / 2},
+        {"noise_level", job.plan->sampling.noise_level(static_cast<size_t>(steps))}};
+  }
   if (!job.latents.empty()) json["latents"] = job.latents.string();
   if (!job.features.empty()) json["features"] = job.features.string();
   json["text_tokens"] = picture.text_tokens;
@@ -173,7 +180,8 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
                                      .precision = precision_name(run.plan.precision),
                                      .version = INTAGLIO_VERSION,
                                      .adapters = adapter_names(run.plan.adapters),
-                                     .mask = job.plan->mask_name()});
+                                     .mask = job.plan->mask_name(),
+                                     .half_steps = job.plan->sampling.half_steps});
   INTAGLIO_TRY(write_tensors(job, text, picture));
   INTAGLIO_TRY(write_picture(job, picture.image, text));
   const double total_ms = since_ms(start);
@@ -263,6 +271,14 @@ void keep_packed_weights(Run& run) {
   run.progress.clear();
 }
 
+void tell_schedule(const PictureJob& job, Progress& progress) {
+  progress.line("schedule: " + job.schedule.describe());
+  const int64_t half_steps = job.plan->sampling.half_steps;
+  if (half_steps > 0)
+    progress.line(fmt::format("progressive: the first {} of {} steps at {}x{}", half_steps,
+                              job.request.steps, job.request.width / 2, job.request.height / 2));
+}
+
 int run_generate(const GenerateFlags& flags) {
   Run run{.flags = flags,
           .progress = Progress(flags.quiet ? Verbosity::kQuiet : Verbosity::kNormal)};
@@ -280,8 +296,7 @@ int run_generate(const GenerateFlags& flags) {
     run.progress.line("note: --vram-budget: no GPU computes, so nothing is kept within it");
   run.warnings = warnings_of(flags, run.plan);
   for (const std::string& warning : run.warnings) run.progress.line("warning: " + warning);
-  if (run.plan.prompts == 1)
-    run.progress.line("schedule: " + run.plan.jobs.front().schedule.describe());
+  if (run.plan.prompts == 1) tell_schedule(run.plan.jobs.front(), run.progress);
 
   ordered_json result{{"status", "ok"}};
   int exit_code = kExitOk;
@@ -316,7 +331,8 @@ void add_generate(CLI::App& app, Action& action) {
       ->add_option("--prompts", flags->prompts,
                    "Many prompts instead, one a line, or a JSON object a line: \"prompt\" and, of "
                    "its own, \"negative_prompt\", \"seed\", \"size\", \"preset\", \"steps\", "
-                   "\"mu\", \"std\", \"guidance\", \"output\"; - for standard input")
+                   "\"mu\", \"std\", \"guidance\", \"cache\", \"progressive\", \"output\"; - for "
+                   "standard input")
       ->type_name("FILE|-");
   command
       ->add_option("--negative-prompt", flags->settings.negative_prompt,
@@ -328,6 +344,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->type_name("WxH");
   add_schedule_flags(*command, flags->settings);
   add_cache_flag(*command, flags->settings.cache);
+  add_progressive_flag(*command, flags->settings.progressive);
   add_lora_flag(*command, flags->loras);
   command
       ->add_option("--seed", flags->settings.seed,

@@ -42,7 +42,7 @@ PictureSettings joined(const PictureSettings& flags, const PictureSettings& line
        {&PictureSettings::negative_prompt, &PictureSettings::seed, &PictureSettings::size,
         &PictureSettings::output, &PictureSettings::preset, &PictureSettings::steps,
         &PictureSettings::mu, &PictureSettings::std, &PictureSettings::guidance,
-        &PictureSettings::cache}) {
+        &PictureSettings::cache, &PictureSettings::progressive}) {
     if (line.*member) settings.*member = line.*member;
   }
   return settings;
@@ -108,6 +108,7 @@ PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const M
   PictureChoices choices{.prompt = settings.prompt,
                          .negative_prompt = settings.negative_prompt,
                          .schedule = parsed.schedule,
+                         .progressive = settings.progressive.value_or(""),
                          .seed = parsed.seed};
   if (parsed.size) {
     choices.width = parsed.size->width;

@@ -12,12 +12,13 @@ Expected<Variant> parse(const std::string& text) {
 TEST(EvalVariant, IsAPrecisionAndKeys) {
   const auto variant = parse(
       "int8,model=/models/"
-      "smooth,steps=12,guidance=7x11;3,lora=a.safetensors,lora=b.safetensors:0.5");
+      "smooth,steps=12,guidance=7x11;3,progressive=0.4,lora=a.safetensors,lora=b.safetensors:0.5");
   ASSERT_TRUE(variant) << variant.error().message;
   EXPECT_EQ(variant->precision, "int8");
   EXPECT_EQ(variant->model.model, "/models/smooth");
   EXPECT_EQ(variant->schedule.steps, "12");
   EXPECT_EQ(variant->schedule.guidance, "7x11,3");
+  EXPECT_EQ(variant->progressive, "0.4");
   EXPECT_EQ(variant->loras, (std::vector<std::string>{"a.safetensors", "b.safetensors:0.5"}));
 }
 
