@@ -17,8 +17,9 @@ struct JobRequest {
   std::optional<int64_t> width, height;
   std::optional<std::string> preset;
   std::optional<int64_t> steps;
-  std::optional<std::string> guidance;  // "7", "7x45,3x3" (models/presets.h)
-  std::optional<std::string> cache;     // PictureRequest::cache
+  std::optional<std::string> guidance;     // "7", "7x45,3x3" (models/presets.h)
+  std::optional<std::string> cache;        // PictureRequest::cache
+  std::optional<std::string> progressive;  // PictureRequest::progressive
   std::optional<uint64_t> seed;  // of the first picture, the next have the next; none: random
   int64_t count = 1;
   struct Lora {

@@ -225,6 +225,7 @@ Json request_json(const JobRequest& r) {
           {"steps", optional_json(r.steps)},
           {"guidance", optional_json(r.guidance)},
           {"cache", optional_json(r.cache)},
+          {"progressive", optional_json(r.progressive)},
           {"seed", optional_json(r.seed)},
           {"count", r.count},
           {"loras", std::move(loras)},
@@ -285,6 +286,7 @@ Accepted<JobRequest> parse_job_request(std::string_view body) {
   reader.whole("steps", 1, kMost, r.steps);
   reader.guidance("guidance", r.guidance);
   reader.text("cache", r.cache);
+  reader.text("progressive", r.progressive);
   reader.seed("seed", r.seed);
   reader.whole("count", 1, kMost, r.count);
   reader.whole("priority", -kMostPriority, kMostPriority, r.priority);

@@ -25,6 +25,7 @@ Expected<PictureChoices> choices_of(const JobRequest& r) {
                          .height = r.height,
                          .schedule = {.preset = r.preset, .steps = r.steps},
                          .cache = r.cache.value_or(""),
+                         .progressive = r.progressive.value_or(""),
                          .seed = r.seed.value_or(0)};
   if (r.guidance) {
     INTAGLIO_ASSIGN(choices.schedule.guidance, parse_guidance("guidance", *r.guidance));
@@ -275,7 +276,8 @@ Expected<DrawnPicture> PipelineDrawer::draw(const JobRequest& request, int64_t i
                                      .precision = precision_name(known.precision),
                                      .version = INTAGLIO_VERSION,
                                      .adapters = adapter_names(uses_),
-                                     .mask = plan.mask_name()});
+                                     .mask = plan.mask_name(),
+                                     .half_steps = plan.sampling.half_steps});
   DrawnPicture drawn{
       .width = plan.request.width, .height = plan.request.height, .phase_ms = picture.phase_ms};
   INTAGLIO_ASSIGN(drawn.png, encode_png(picture.image, text));

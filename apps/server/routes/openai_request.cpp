@@ -103,8 +103,8 @@ void apply_quality(const std::string& quality, const ServedModel& model, JobRequ
 // The fields that are a job's, by their names there.
 Json own_fields(const Json& body) {
   Json own = Json::object();
-  for (const char* name :
-       {"prompt", "model", "seed", "steps", "guidance", "preset", "cache", "negative_prompt"}) {
+  for (const char* name : {"prompt", "model", "seed", "steps", "guidance", "preset", "cache",
+                           "progressive", "negative_prompt"}) {
     if (const auto found = body.find(name); found != body.end()) own[name] = *found;
   }
   if (const auto n = body.find("n"); n != body.end()) own["count"] = *n;
@@ -116,27 +116,12 @@ Json own_fields(const Json& body) {
 }
 
 Accepted<bool> check_names(const Json& body) {
-  static const std::set<std::string> kNames{"prompt",
-                                            "model",
-                                            "n",
-                                            "size",
-                                            "quality",
-                                            "style",
-                                            "background",
-                                            "moderation",
-                                            "output_format",
-                                            "output_compression",
-                                            "response_format",
-                                            "user",
-                                            "stream",
-                                            "partial_images",
-                                            "seed",
-                                            "steps",
-                                            "guidance",
-                                            "preset",
-                                            "cache",
-                                            "negative_prompt",
-                                            "lora"};
+  static const std::set<std::string> kNames{
+      "prompt",          "model",      "n",          "size",           "quality",
+      "style",           "background", "moderation", "output_format",  "output_compression",
+      "response_format", "user",       "stream",     "partial_images", "seed",
+      "steps",           "guidance",   "preset",     "cache",          "progressive",
+      "negative_prompt", "lora"};
   for (const auto& [name, value] : body.items()) {
     if (!kNames.contains(name)) {
       const std::string field = printable(name, kShown);

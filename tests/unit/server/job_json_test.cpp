@@ -17,8 +17,8 @@ JobRequest parsed(std::string_view body) {
 TEST(JobJson, EveryFieldOfARequestSurvives) {
   const std::string text =
       R"({"prompt":"a \"cat\"","negative_prompt":"dogs","model":"mini","width":128,"height":64,)"
-      R"("preset":null,"steps":20,"guidance":"7x17,3x3","cache":"0.5","seed":18446744073709551615,)"
-      R"("count":2,"loras":[{"name":"x","strength":0.5}],"priority":-3,"deadline_seconds":2.5,"previews":4})";
+      R"("preset":null,"steps":20,"guidance":"7x17,3x3","cache":"0.5","progressive":"8",)"
+      R"("seed":18446744073709551615,"count":2,"loras":[{"name":"x","strength":0.5}],"priority":-3,"deadline_seconds":2.5,"previews":4})";
   EXPECT_EQ(json_text(request_json(parsed(text))), text);
 }
 

@@ -72,6 +72,8 @@ TEST(PipelineDrawer, MakesEveryChoiceAndNamesWhatIsWrong) {
               HasSubstr("guidance|guidance has 2 values for 24 steps"));
   EXPECT_THAT(refusal([](JobRequest& r) { r.cache = "masks.json"; }),
               HasSubstr("cache|cache: expected off, a share of the passes"));
+  EXPECT_THAT(refusal([](JobRequest& r) { r.progressive = "24"; }),
+              HasSubstr("progressive|progressive: 24 steps at half size of a picture of 24"));
   EXPECT_THAT(refusal([](JobRequest& r) { r.negative_prompt = "x"; }),
               HasSubstr("negative_prompt|negative_prompt: mini takes none"));
   EXPECT_THAT(refusal([](JobRequest& r) {
