@@ -2,17 +2,20 @@
 """What each precision and format costs the bundled model: every variant draws the same prompts, judges look, one JSON and one page sum up.
 
 Usage: eval_mini.py PROGRAM FOLDER [--count 200] [--device cpu] [--trace 8] [--only NAME ...] [--json bench/results/mini_eval_cpu.json]
+       eval_mini.py PROGRAM FOLDER --progressive 3 6 [--count 200] [--device cpu] [--json bench/results/mini_progressive_cpu.json]
 
 Prompts are scripts/draw_prompts.py's, with its seed. The source is fp32. Candidates: bf16; int8 by rows as it is made on the fly; files of `intaglio quantize`
 by each scheme, and convrot with the linears protected that are off by more than 0.01; GGUF files of Q8_0 and Q4_0 whose weights are widened to bf16; on a GPU
 fp8 and nf4, too; each step mask of the model (`generate --cache`) in bf16 and int8, which `eval` holds against steps of as many passes; bf16 with as many steps as int8's time buys. Q4_K takes rows of a multiple of 256 values, which the model's 384 are not. Goes on where it was
-stopped. Judges run where what they need is there (scripts/judges/): without, their columns are missing.
+stopped. With --progressive the source is int8, and candidates are int8 with so many first steps at half size and with all steps at full size, as many of them as
+take the same time: what a step at half size takes of one at full size is measured within pictures. Judges run where what they need is there (scripts/judges/): without, their columns are missing.
 """
 import argparse
 import datetime
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 
@@ -55,11 +58,34 @@ def variants(program, folder, device):
 
 def masked_variants():
     """Of each mask for the model's own number of steps."""
-    steps = json.loads((MINI / "model_index.json").read_text())["intaglio"]["default_steps"]
+    steps = default_steps()
     for mask in json.loads((MINI / "step_masks.json").read_text())["masks"]:
         if mask["steps"] != steps:
             continue
         yield from [f"{precision},cache={mask['name']},name={precision}-{mask['name']}" for precision in ("bf16", "int8")]
+
+
+def half_step_share(program, prompts, device):
+    """What a step at half size takes of one at full size: medians of the same pictures, without the first step of each size."""
+    shares = []
+    for prompt in [json.loads(line)["prompt"] for line in prompts.read_text().splitlines()[:6]]:
+        drawn = subprocess.run([program, "generate", "--prompt", prompt, "--steps", "24", "--progressive", "12", "--seed", "1", "--output", prompts.parent / "timed.png", "--device", device, "--json",
+                                "--quiet"], check=True, capture_output=True, text=True)
+        times = json.loads(drawn.stdout)["pictures"][0]["step_ms"]
+        shares.append(statistics.median(times[1:12]) / statistics.median(times[13:]))
+    return statistics.median(shares)
+
+
+def progressive_variants(half_steps, share):
+    """Of each number of first steps at half size, and steps at full size that take as long."""
+    for count in half_steps:
+        yield f"int8,progressive={count},name=half-{count}"
+    for steps in sorted({round(default_steps() - count * (1 - share)) for count in half_steps}, reverse=True):
+        yield f"int8,steps={steps},name=steps-{steps}"
+
+
+def default_steps():
+    return json.loads((MINI / "model_index.json").read_text())["intaglio"]["default_steps"]
 
 
 def commit_of(program):
@@ -80,6 +106,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--trace", type=int, default=8)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the candidates these alone")
+    parser.add_argument("--progressive", type=int, nargs="+", metavar="STEPS", help="first steps at half size, of these numbers, instead")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     program, folder = arguments.program.resolve(), arguments.folder.resolve()
@@ -88,16 +115,20 @@ def main():
     with prompts.open("w") as file:
         run(ROOT / "scripts/draw_prompts.py", arguments.count, stdout=file)
     name = lambda text: next((item.removeprefix("name=") for item in text.split(",") if item.startswith("name=")), text)
-    asked = [word for text in variants(program, folder, arguments.device) if not arguments.only or name(text) in arguments.only for word in ("--candidate", text)]
-    draw = [program, "eval", "run", folder / "eval", "--prompts", prompts, "--source", "fp32", "--device", arguments.device, "--trace", arguments.trace]
+    share = half_step_share(program, prompts, arguments.device) if arguments.progressive else None
+    wanted = progressive_variants(arguments.progressive, share) if arguments.progressive else variants(program, folder, arguments.device)
+    asked = [word for text in wanted if not arguments.only or name(text) in arguments.only for word in ("--candidate", text)]
+    source, traced = ("int8", 0) if arguments.progressive else ("fp32", arguments.trace)
+    draw = [program, "eval", "run", folder / "eval", "--prompts", prompts, "--source", source, "--device", arguments.device, "--trace", traced]
     run(*draw, *asked)
-    # Fewer steps of bf16 in the time that int8 takes.
-    found = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
-    times = {one["name"]: one["denoise_ms"]["mean"] for one in found["candidates"]}
-    whole = found["source"]["about"]["steps"]
-    steps = max(1, round(whole * times["row"] / times["bf16"])) if {"row", "bf16"} <= set(times) else whole
-    if steps < whole:
-        run(*draw, "--candidate", f"bf16,steps={steps},name=bf16-{steps}-steps")
+    if not arguments.progressive:
+        # Fewer steps of bf16 in the time that int8 takes.
+        found = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
+        times = {one["name"]: one["denoise_ms"]["mean"] for one in found["candidates"]}
+        whole = found["source"]["about"]["steps"]
+        steps = max(1, round(whole * times["row"] / times["bf16"])) if {"row", "bf16"} <= set(times) else whole
+        if steps < whole:
+            run(*draw, "--candidate", f"bf16,steps={steps},name=bf16-{steps}-steps")
     for judge, words in {"tesseract": [sys.executable, "scripts/judges/tesseract.py"], "objects": [sys.executable, "scripts/judges/objects.py"],
                          "ppocr": ["node", "scripts/judges/ppocr.mjs"]}.items():
         if subprocess.run([*words, str(folder / "eval")], cwd=ROOT).returncode:
@@ -105,7 +136,8 @@ def main():
     result = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
     for one in result["candidates"]:
         one["worst"] = one["worst"][:3]
-    result = {"date": datetime.date.today().isoformat(), "commit": commit_of(program), "command": "eval_mini.py PROGRAM FOLDER " + " ".join(sys.argv[3:]), "cpu": machine(), **result}
+    result = {"date": datetime.date.today().isoformat(), "commit": commit_of(program), "command": "eval_mini.py PROGRAM FOLDER " + " ".join(sys.argv[3:]), "cpu": machine(),
+              **({"half_step_share": share} if arguments.progressive else {}), **result}
     del result["folder"]
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -632,6 +632,20 @@ def modelled_masks():
     return {mask: seconds for mask, _, _, seconds in rows}
 
 
+def progressive_pictures_table():
+    """First steps of the bundled model at half size, and fewer steps at full size."""
+    rows = []
+    for name, r in all_results("mini_progressive_*"):
+        machine = name.removeprefix("mini_progressive_").removesuffix(".json").upper()
+        for c in r["candidates"]:
+            half = int(c["about"].get("progressive", 0))
+            cost = c["about"]["steps"] - half * (1 - r["half_step_share"])
+            judged = [mean_of(c["judged"][judge]["right_difference"], 1, 100) if judge in c.get("judged", {}) else "" for judge in ("tesseract", "objects")]
+            rows.append([machine, f"{half} of {c['about']['steps']}", f"{cost:.1f}", str(c["pictures"]), mean_of(c["latents"], 3), mean_of(c["psnr"], 1), mean_of(c["ssim"], 4), *judged])
+    head = ["on", "steps at half size", "time, in full-size steps", "pictures", "latents' error", "PSNR, dB", "SSIM", "words, Tesseract, against all steps, points", "objects"]
+    return Table(head, rows, key=2)
+
+
 def masked_times_table():
     rows, modelled = [], modelled_masks()
     for _, r in all_results("*_step_masks"):
