@@ -3,6 +3,7 @@
 #include <array>
 
 #include "ops/attention_implementations.h"
+#include "ops/op_list.h"
 #if defined(INTAGLIO_X86)
 #include "ops/cpu/attention_driver.h"
 #endif
@@ -124,7 +125,8 @@ constexpr std::array kImplementations {
 std::string describe(const AttentionDesc& desc) {
   return fmt::format("{} tokens, {}/{} heads x {}, {}{}", desc.tokens, desc.heads, desc.kv_heads,
                      desc.head_dim, dtype_name(desc.dtype), desc.causal ? ", causal" : "") +
-         (desc.scores == AttentionScores::kS8 ? ", int8 scores" : "");
+         (desc.scores == AttentionScores::kS8 ? ", int8 scores" : "") +
+         (desc.keys != 0 ? fmt::format(", {} keys", desc.keys) : "");
 }
 
 // No real model is near this; below it no size in bytes overflows.
@@ -136,6 +138,17 @@ Status check_attention_desc(const AttentionDesc& desc) {
   if (desc.tokens < 0 || desc.tokens > kMaxExtent) {
     return make_error(ErrorCode::kInvalidArgument, "attention: {} tokens; expected 0 to {}",
                       desc.tokens, kMaxExtent);
+  }
+  if (desc.keys < 0 || desc.keys > kMaxExtent) {
+    return make_error(ErrorCode::kInvalidArgument, "attention: {} keys; expected 0 to {}",
+                      desc.keys, kMaxExtent);
+  }
+  const bool is_square = desc.key_tokens() == desc.tokens;
+  if (!is_square && (desc.causal || desc.scores == AttentionScores::kS8)) {
+    return make_error(ErrorCode::kUnsupported,
+                      "attention: {} tokens over {} keys with {}; expected neither a causal mask "
+                      "nor int8 scores",
+                      desc.tokens, desc.keys, desc.causal ? "a causal mask" : "int8 scores");
   }
   if (desc.heads < 1 || desc.kv_heads < 1 || desc.heads > kMaxExtent ||
       desc.heads % desc.kv_heads != 0) {
@@ -182,8 +195,10 @@ Expected<const AttentionImplementation*> choose_attention(const AttentionDesc& d
 }
 
 size_t attention_scratch_bytes(const Context& context, const AttentionDesc& desc) {
-  const auto chosen = choose_attention(desc, context);
-  return chosen ? (*chosen)->scratch_bytes(desc, context.threads) : 0;
+  if (!check_attention_desc(desc)) return 0;
+  const AttentionImplementation* const taker =
+      first_taker(attention_implementations(), desc, context);
+  return taker == nullptr ? 0 : taker->scratch_bytes(desc, context.threads);
 }
 
 Status attention(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {

@@ -59,19 +59,23 @@ struct QkNormRopeArgs {
 };
 
 struct AttentionDesc {
-  int64_t tokens = 0;
+  int64_t tokens = 0;                             // of q and out
   int64_t heads = 0, kv_heads = 0, head_dim = 0;  // heads % kv_heads == 0
   bool causal = false;
   DType dtype =
       DType::kF32;  // of q, k, v and out: kF32 or kBF16; softmax and sums are fp32 in both
   AttentionScores scores = AttentionScores::kFloat;
+  // Tokens of k and v; 0: as many as of q. Another number is neither causal nor of int8 scores.
+  int64_t keys = 0;
+
+  int64_t key_tokens() const { return keys == 0 ? tokens : keys; }
 };
 
 // out[t, h] = softmax_s(q[t, h] . k[s, h / group] / sqrt(head_dim)) v[s]
 struct AttentionArgs {
   const void* q = nullptr;  // [tokens, heads, head_dim], token stride ldq elements
-  const void* k = nullptr;  // [tokens, kv_heads, head_dim], token stride ldk
-  const void* v = nullptr;  // [tokens, kv_heads, head_dim], token stride ldv
+  const void* k = nullptr;  // [key_tokens, kv_heads, head_dim], token stride ldk
+  const void* v = nullptr;  // [key_tokens, kv_heads, head_dim], token stride ldv
   int64_t ldq = 0, ldk = 0, ldv = 0;
   void* out = nullptr;  // [tokens, heads * head_dim], token stride ldo
   int64_t ldo = 0;      // 0: dense, heads * head_dim

@@ -105,7 +105,7 @@ struct EmulatedTiles {
 
 // The layouts of attention_kernels.h, element by element.
 void pack(const AttentionGeometry& g, const AttentionPackArgs& args, bool is_v) {
-  const int64_t end = args.end == g.tokens ? g.keys_padded : args.end;
+  const int64_t end = args.end == g.keys ? g.keys_padded : args.end;
   const int64_t width_of_row = is_v ? g.cols_padded : g.depth_padded;
   for (int64_t key = args.begin; key < end; ++key) {
     for (int64_t j = 0; j < width_of_row; ++j) {
@@ -115,7 +115,7 @@ void pack(const AttentionGeometry& g, const AttentionPackArgs& args, bool is_v) 
       const int64_t deep_end = is_v ? g.keys_padded : g.depth_padded;
       const int64_t panel = wide / 64 * 64;
       const int64_t width = std::min<int64_t>(64, wide_end - panel);
-      const bool inside = key < g.tokens && j < g.head_dim;
+      const bool inside = key < g.keys && j < g.head_dim;
       static_cast<uint16_t*>(
           args.packed)[panel * deep_end + deep / 2 * width * 2 + (wide - panel) * 2 + deep % 2] =
           inside ? static_cast<const uint16_t*>(args.source)[key * args.ld + j] : uint16_t{0};
@@ -189,7 +189,7 @@ TEST(AmxAttentionBlock, PackedLayout) {
                                          .head_dim = head_dim,
                                          .dtype = DType::kBF16});
       AttentionGeometry g;
-      g.tokens = tokens;
+      g.keys = tokens;
       g.head_dim = head_dim;
       g.keys_padded = (tokens + 31) / 32 * 32;
       g.depth_padded = g.cols_padded = (head_dim + 31) / 32 * 32;

@@ -18,7 +18,7 @@
 namespace intaglio {
 
 // q, k and v of one fused buffer [tokens, heads + 2 kv_heads, head_dim] + padding columns, in float
-// and in the type of the case.
+// and in the type of the case. Of more tokens than keys the last ones have a k and a v of NaN.
 struct AttentionCase {
   AttentionDesc desc;
   int64_t ld = 0;
@@ -67,6 +67,7 @@ struct AttentionCase {
   }
 
   int64_t out_stride() const { return desc.heads * desc.head_dim + out_gap; }
+  int64_t rows() const { return std::max(desc.tokens, desc.key_tokens()); }
   // The last token ends with its heads.
   int64_t out_count() const { return desc.tokens * out_stride() - out_gap; }
 };
@@ -77,12 +78,16 @@ inline AttentionCase make_case(const AttentionDesc& desc, float q_scale = 1.0f, 
   // The last token's row ends with v: a kernel that reads past a row reads past the buffer there,
   // which the address sanitizer sees.
   c.ld = (desc.heads + 2 * desc.kv_heads) * desc.head_dim;
-  c.values.resize(static_cast<size_t>(desc.tokens * c.ld));
+  c.values.resize(static_cast<size_t>(c.rows() * c.ld));
   std::mt19937 generator(seed);
   std::normal_distribution<float> normal;
   for (float& value : c.values) value = normal(generator);
   for (int64_t t = 0; t < desc.tokens; ++t) {
     for (int64_t j = 0; j < desc.heads * desc.head_dim; ++j) c.q(t, 0, j) *= q_scale;
+  }
+  for (int64_t t = desc.key_tokens(); t < desc.tokens; ++t) {
+    for (int64_t j = c.k_offset(); j < c.ld; ++j)
+      c.values[static_cast<size_t>(t * c.ld + j)] = std::numeric_limits<float>::quiet_NaN();
   }
   c.store();
   return c;
@@ -165,8 +170,9 @@ inline double worst_row_error(const AttentionDesc& desc, const std::vector<float
 }
 
 inline std::string to_text(const AttentionDesc& d) {
-  return fmt::format("{} tokens, {}/{} heads x {}, {}{}", d.tokens, d.heads, d.kv_heads, d.head_dim,
-                     dtype_name(d.dtype), d.causal ? ", causal" : "");
+  return fmt::format("{} tokens, {} keys, {}/{} heads x {}, {}{}", d.tokens, d.key_tokens(),
+                     d.heads, d.kv_heads, d.head_dim, dtype_name(d.dtype),
+                     d.causal ? ", causal" : "");
 }
 
 // Token counts around the block sizes (48, 32 rows; 128, 256 keys; panels of 16 and 64), with head
@@ -181,6 +187,12 @@ inline std::vector<AttentionDesc> attention_shapes(DType dtype) {
     for (const int64_t head_dim : {1, 2, 7, 16, 17, 31, 32, 48, 80, 96, 100, 128, 256, 288, 512}) {
       shapes.push_back({67, 2, 1, head_dim, causal, dtype});
       shapes.push_back({261, 1, 1, head_dim, causal, dtype});
+    }
+  }
+  for (const int64_t tokens : {1, 49, 129}) {
+    for (const int64_t keys : {1, 16, 31, 48, 130, 300}) {
+      shapes.push_back({tokens, 4, 2, 64, false, dtype});
+      shapes.back().keys = keys;
     }
   }
   return shapes;

@@ -182,6 +182,10 @@ TEST(Attention, ReferenceByHand) {
   const std::vector<float> causal{8.0f, 8.0f, 12.0f, 14.0f};  // the first token sees only itself
   const std::vector<float> found_causal = run(attention_implementations().back(), c, Context{});
   for (size_t i = 0; i < causal.size(); ++i) EXPECT_FLOAT_EQ(found_causal[i], causal[i]);
+  c.desc.causal = false;
+  c.desc.keys = 1;  // the second token asks, and nobody asks it
+  for (const float value : run(attention_implementations().back(), c, Context{}))
+    EXPECT_FLOAT_EQ(value, 8.0f);
 }
 
 TEST(Attention, EachLevelChoosesItsOwn) {
@@ -392,6 +396,13 @@ TEST(Attention, RefusesBadShapes) {
   desc = c.desc;
   desc.tokens = -1;
   EXPECT_EQ(code_of(desc, c.args(out.data())), ErrorCode::kInvalidArgument);
+  desc = c.desc;
+  desc.keys = -1;
+  EXPECT_EQ(code_of(desc, c.args(out.data())), ErrorCode::kInvalidArgument);
+  desc.keys = 1;
+  EXPECT_TRUE(attention(context, desc, c.args(out.data())));
+  desc.causal = true;
+  EXPECT_EQ(code_of(desc, c.args(out.data())), ErrorCode::kUnsupported);
   AttentionArgs args = c.args(out.data());
   args.ldk = 7;
   EXPECT_EQ(code_of(c.desc, args), ErrorCode::kInvalidArgument);

@@ -39,9 +39,9 @@ struct Plan {
 Plan make_plan(const AttentionKernel& kernel, const AttentionDesc& desc, int threads) {
   Plan plan;
   AttentionGeometry& g = plan.geometry;
-  g.tokens = desc.tokens;
+  g.keys = desc.key_tokens();
   g.head_dim = desc.head_dim;
-  g.keys_padded = round_up(desc.tokens, kernel.key_multiple);
+  g.keys_padded = round_up(g.keys, kernel.key_multiple);
   g.depth_padded = round_up(desc.head_dim, kernel.depth_multiple);
   g.cols_padded = round_up(desc.head_dim, kernel.col_multiple);
   g.scale_log2 =
@@ -97,7 +97,7 @@ Status run_attention_kernel(const AttentionKernel& kernel, const Context& contex
                                            static_cast<int64_t>(plan.total_bytes(threads))));
   const size_t head_bytes = plan.k_bytes + plan.v_bytes;
   std::byte* thread_scratch = scratch + static_cast<size_t>(plan.kv_heads_at_once) * head_bytes;
-  const int64_t pack_chunks = (desc.tokens + kPackTokens - 1) / kPackTokens;
+  const int64_t pack_chunks = (g.keys + kPackTokens - 1) / kPackTokens;
 
   for (int64_t first = 0; first < desc.kv_heads; first += plan.kv_heads_at_once) {
     const int64_t kv_heads = std::min(plan.kv_heads_at_once, desc.kv_heads - first);
@@ -112,7 +112,7 @@ Status run_attention_kernel(const AttentionKernel& kernel, const Context& contex
             pack.source = head_start(is_v ? args.v : args.k, first + head, desc);
             pack.ld = is_v ? args.ldv : args.ldk;
             pack.begin = chunk * kPackTokens;
-            pack.end = std::min(desc.tokens, pack.begin + kPackTokens);
+            pack.end = std::min(g.keys, pack.begin + kPackTokens);
             pack.packed =
                 scratch + static_cast<size_t>(head) * head_bytes + (is_v ? plan.k_bytes : 0);
             (is_v ? kernel.pack_v : kernel.pack_k)(g, pack);

@@ -23,9 +23,9 @@
 namespace intaglio {
 
 struct AttentionGeometry {
-  int64_t tokens = 0;
+  int64_t keys = 0;  // tokens of k and v
   int64_t head_dim = 0;
-  int64_t keys_padded = 0;   // tokens, rounded up
+  int64_t keys_padded = 0;   // keys, rounded up
   int64_t depth_padded = 0;  // head_dim as the depth of q . k, rounded up
   int64_t cols_padded = 0;   // head_dim as the width of v, rounded up
   float scale_log2 = 0.0f;   // log2(e) / sqrt(head_dim): the kernels use exp2

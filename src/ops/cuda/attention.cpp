@@ -21,6 +21,7 @@ Refusal refuse(const AttentionDesc& desc, const Context& context, AttentionScore
   if (desc.scores != scores)
     return scores == AttentionScores::kS8 ? "the scores are float" : "the scores are int8";
   if (desc.dtype != DType::kBF16) return "the buffers are not BF16";
+  if (desc.key_tokens() != desc.tokens) return "as many keys as tokens alone";
   if (!is_fast_head(desc.head_dim)) return "the head size is not 64, 128 or 256";
   return nullptr;
 }
@@ -48,7 +49,8 @@ AttentionParams params(const AttentionDesc& desc, const AttentionArgs& args) {
                     .heads = static_cast<int32_t>(desc.heads),
                     .kv_heads = static_cast<int32_t>(desc.kv_heads),
                     .head_dim = static_cast<int32_t>(desc.head_dim),
-                    .causal = desc.causal ? 1 : 0};
+                    .causal = desc.causal ? 1 : 0,
+                    .keys = static_cast<int32_t>(desc.keys)};
   if (desc.scores == AttentionScores::kS8) {
     p.q = args.s8.q;
     p.k = args.s8.k;

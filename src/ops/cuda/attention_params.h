@@ -28,6 +28,7 @@ struct AttentionParams {
   int64_t ldq = 0, ldk = 0, ldv = 0, ldo = 0;  // elements
   int32_t tokens = 0, heads = 0, kv_heads = 0, head_dim = 0;
   int32_t causal = 0;              // 0 or 1
+  int32_t keys = 0;                // tokens of k and v, not causal: plain_attention; 0: `tokens`
   const float* q_scale = nullptr;  // int8: [heads, tokens]
   const float* k_scale = nullptr;  // int8: [kv_heads, ceil(tokens / kS8KeyBlock)]
 };

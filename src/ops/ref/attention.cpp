@@ -14,7 +14,7 @@ double load(const T* x, int64_t i) {
   return static_cast<double>(static_cast<float>(x[i]));
 }
 
-// One query row of one head. `row`: [tokens] logits, then weights; `sums`: [head_dim].
+// One query row of one head. `row`: [keys] logits, then weights; `sums`: [head_dim].
 template <typename T>
 void attend(const AttentionDesc& desc, const AttentionArgs& args, int64_t token, int64_t head,
             double* row, double* sums) {
@@ -24,7 +24,7 @@ void attend(const AttentionDesc& desc, const AttentionArgs& args, int64_t token,
   const T* k = static_cast<const T*>(args.k) + kv_head * d;
   const T* v = static_cast<const T*>(args.v) + kv_head * d;
   T* out = static_cast<T*>(args.out) + token * output_stride(desc, args) + head * d;
-  const int64_t keys = desc.causal ? token + 1 : desc.tokens;
+  const int64_t keys = desc.causal ? token + 1 : desc.key_tokens();
   const double scale = 1.0 / std::sqrt(static_cast<double>(d));
 
   double largest = -std::numeric_limits<double>::infinity();
@@ -47,18 +47,18 @@ void attend(const AttentionDesc& desc, const AttentionArgs& args, int64_t token,
 }  // namespace
 
 size_t ref_attention_scratch_bytes(const AttentionDesc& desc, int threads) {
-  return arena_bytes<double>(usable_threads(threads) * (desc.tokens + desc.head_dim));
+  return arena_bytes<double>(usable_threads(threads) * (desc.key_tokens() + desc.head_dim));
 }
 
 Status ref_attention(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
   Arena::Scope scope(*context.scratch);
-  const int64_t stride = desc.tokens + desc.head_dim;
+  const int64_t stride = desc.key_tokens() + desc.head_dim;
   INTAGLIO_ASSIGN(double* scratch,
                   context.scratch->take<double>(usable_threads(context.threads) * stride));
   INTAGLIO_TRY(parallel_tasks(
       context, desc.tokens * desc.heads, 1, [&](int64_t begin, int64_t end, int thread) {
         double* row = scratch + thread * stride;
-        double* sums = row + desc.tokens;
+        double* sums = row + desc.key_tokens();
         for (int64_t i = begin; i < end; ++i) {
           if (desc.dtype == DType::kBF16) {
             attend<BFloat16>(desc, args, i / desc.heads, i % desc.heads, row, sums);

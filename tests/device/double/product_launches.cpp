@@ -39,12 +39,13 @@ void use(void* workspace, size_t bytes) {
 // softmax(q k^T / sqrt(head_dim)) v for every head; `score` gives q . k of head h, tokens t and s.
 template <class Score>
 void attend(const AttentionParams& p, DType type, Score&& score) {
-  std::vector<double> e(static_cast<size_t>(p.tokens));
+  const int64_t all_keys = p.keys == 0 ? p.tokens : p.keys;
+  std::vector<double> e(static_cast<size_t>(all_keys));
   const double scale = 1.0 / std::sqrt(static_cast<double>(p.head_dim));
   for (int64_t h = 0; h < p.heads; ++h) {
     const int64_t kv = h / (p.heads / p.kv_heads);
     for (int64_t t = 0; t < p.tokens; ++t) {
-      const int64_t keys = p.causal ? t + 1 : p.tokens;
+      const int64_t keys = p.causal ? t + 1 : all_keys;
       double most = -1e300, sum = 0.0;
       for (int64_t s = 0; s < keys; ++s)
         most = std::max(most, e[static_cast<size_t>(s)] = scale * score(h, kv, t, s));

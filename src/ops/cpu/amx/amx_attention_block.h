@@ -85,7 +85,7 @@ inline void multiply_square(const SquareArgs& s) {
 
 template <typename Tiles>
 void amx_attention_block(const AttentionGeometry& g, const AttentionBlockArgs& args) {
-  const int64_t seen = g.causal ? args.row + args.rows : g.tokens;
+  const int64_t seen = g.causal ? args.row + args.rows : g.keys;
   const uint16_t* q = static_cast<const uint16_t*>(args.q_block);
   const uint16_t* k = static_cast<const uint16_t*>(args.k_packed);
   const uint16_t* v = static_cast<const uint16_t*>(args.v_packed);

@@ -225,7 +225,7 @@ inline void transpose_8x8(__m256 r[8]) {
 
 void avx2_f32_attention_block(const AttentionGeometry& g, const AttentionBlockArgs& args) {
   const int64_t padded_rows = (args.rows + kTileRows - 1) / kTileRows * kTileRows;
-  const int64_t seen = g.causal ? args.row + args.rows : g.tokens;
+  const int64_t seen = g.causal ? args.row + args.rows : g.keys;
   load_queries(g, args, padded_rows);
   for (int64_t r = 0; r < padded_rows; ++r) {
     args.row_state[r] = -__builtin_inff();
@@ -262,7 +262,7 @@ void avx2_f32_attention_block(const AttentionGeometry& g, const AttentionBlockAr
 
 void avx2_f32_attention_pack_k(const AttentionGeometry& g, const AttentionPackArgs& args) {
   float* packed = static_cast<float*>(args.packed);
-  const int64_t end = args.end == g.tokens ? g.keys_padded : args.end;
+  const int64_t end = args.end == g.keys ? g.keys_padded : args.end;
   for (int64_t key = args.begin; key < end; key += kLanes) {
     const int64_t panel = key / kPanel * kPanel;
     float* target = packed + panel * g.depth_padded + (key - panel);
@@ -270,9 +270,9 @@ void avx2_f32_attention_pack_k(const AttentionGeometry& g, const AttentionPackAr
       __m256 rows[kLanes];
       for (int64_t i = 0; i < kLanes; ++i) {
         const char* source = static_cast<const char*>(args.source) +
-                             smaller(key + i, g.tokens - 1) * args.ld * (g.bf16 ? 2 : 4);
-        rows[i] = key + i < g.tokens ? load_floats(source, g.bf16, p, g.head_dim - p)
-                                     : _mm256_setzero_ps();
+                             smaller(key + i, g.keys - 1) * args.ld * (g.bf16 ? 2 : 4);
+        rows[i] =
+            key + i < g.keys ? load_floats(source, g.bf16, p, g.head_dim - p) : _mm256_setzero_ps();
       }
       transpose_8x8(rows);
       const int64_t depths = smaller(kLanes, g.head_dim - p);
@@ -283,12 +283,12 @@ void avx2_f32_attention_pack_k(const AttentionGeometry& g, const AttentionPackAr
 
 void avx2_f32_attention_pack_v(const AttentionGeometry& g, const AttentionPackArgs& args) {
   float* packed = static_cast<float*>(args.packed);
-  const int64_t end = args.end == g.tokens ? g.keys_padded : args.end;
+  const int64_t end = args.end == g.keys ? g.keys_padded : args.end;
   for (int64_t key = args.begin; key < end; ++key) {
     const char* source = static_cast<const char*>(args.source) +
-                         smaller(key, g.tokens - 1) * args.ld * (g.bf16 ? 2 : 4);
+                         smaller(key, g.keys - 1) * args.ld * (g.bf16 ? 2 : 4);
     for (int64_t col = 0; col < g.cols_padded; col += kLanes) {
-      const int64_t count = key < g.tokens ? g.head_dim - col : 0;
+      const int64_t count = key < g.keys ? g.head_dim - col : 0;
       const int64_t panel = col / kPanel * kPanel;
       _mm256_storeu_ps(packed + panel * g.keys_padded + key * kPanel + (col - panel),
                        count > 0 ? load_floats(source, g.bf16, col, count) : _mm256_setzero_ps());

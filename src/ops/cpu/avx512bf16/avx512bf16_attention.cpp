@@ -88,7 +88,7 @@ void multiply_tile(int64_t vectors, const TileArgs& t) {
 
 void avx512bf16_attention_block(const AttentionGeometry& g, const AttentionBlockArgs& args) {
   const int64_t padded_rows = (args.rows + kTileRows - 1) / kTileRows * kTileRows;
-  const int64_t seen = g.causal ? args.row + args.rows : g.tokens;
+  const int64_t seen = g.causal ? args.row + args.rows : g.keys;
   load_bf16_queries(g, args, padded_rows);
   for (int64_t r = 0; r < padded_rows; ++r) {
     args.row_state[r] = -__builtin_inff();

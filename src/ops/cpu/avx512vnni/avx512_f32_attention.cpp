@@ -113,7 +113,7 @@ void load_queries(const AttentionGeometry& g, const AttentionBlockArgs& args, in
 
 void avx512_f32_attention_block(const AttentionGeometry& g, const AttentionBlockArgs& args) {
   const int64_t padded_rows = (args.rows + kTileRows - 1) / kTileRows * kTileRows;
-  const int64_t seen = g.causal ? args.row + args.rows : g.tokens;
+  const int64_t seen = g.causal ? args.row + args.rows : g.keys;
   load_queries(g, args, padded_rows);
   for (int64_t r = 0; r < padded_rows; ++r) {
     args.row_state[r] = -__builtin_inff();
@@ -167,9 +167,8 @@ void avx512_f32_attention_pack_k(const AttentionGeometry& g, const AttentionPack
       __m512i rows[kLanes];
       for (int64_t i = 0; i < kLanes; ++i) {
         const char* source = static_cast<const char*>(args.source) +
-                             smaller(key + i, g.tokens - 1) * args.ld * element;
-        rows[i] =
-            _mm512_castps_si512(load_floats(source, g.bf16, p, key + i < g.tokens ? mask : 0));
+                             smaller(key + i, g.keys - 1) * args.ld * element;
+        rows[i] = _mm512_castps_si512(load_floats(source, g.bf16, p, key + i < g.keys ? mask : 0));
       }
       transpose_16x16(rows);
       const int64_t depths = smaller(kLanes, g.head_dim - p);
@@ -180,15 +179,15 @@ void avx512_f32_attention_pack_k(const AttentionGeometry& g, const AttentionPack
 
 void avx512_f32_attention_pack_v(const AttentionGeometry& g, const AttentionPackArgs& args) {
   float* packed = static_cast<float*>(args.packed);
-  const int64_t end = args.end == g.tokens ? g.keys_padded : args.end;
+  const int64_t end = args.end == g.keys ? g.keys_padded : args.end;
   for (int64_t key = args.begin; key < end; ++key) {
     const char* source = static_cast<const char*>(args.source) +
-                         smaller(key, g.tokens - 1) * args.ld * (g.bf16 ? 2 : 4);
+                         smaller(key, g.keys - 1) * args.ld * (g.bf16 ? 2 : 4);
     for (int64_t col = 0; col < g.cols_padded; col += kLanes) {
       const int64_t panel = col / kPanel * kPanel;
       const int64_t width = smaller(kPanel, g.cols_padded - panel);
       const __mmask16 mask =
-          key < g.tokens ? first_lanes(g.head_dim - col) : static_cast<__mmask16>(0);
+          key < g.keys ? first_lanes(g.head_dim - col) : static_cast<__mmask16>(0);
       _mm512_storeu_ps(packed + panel * g.keys_padded + key * width + (col - panel),
                        load_floats(source, g.bf16, col, mask));
     }

@@ -9,6 +9,8 @@
 // kPlainKeys keys at a time: products in the lanes, sums over the warp by shuffles, then the online
 // softmax, the same in all lanes:
 //
+// There may be other tokens of k and v than of q, args.keys, without a causal mask.
+//
 // Of head sizes and rows that are no whole fours (Any*Elements) the same columns are read and
 // written one by one; above 512 a warp has one query.
 //
@@ -43,6 +45,7 @@ struct PlainAttentionArgs {
   AttentionParams p;
   float scale;  // 1 / sqrt(head_dim)
   int32_t tiles_q;
+  int32_t keys;  // p.keys, or p.tokens
 };
 
 // Blocks an SM: what the registers of queries and outputs leave room for.
@@ -141,7 +144,7 @@ __global__ void __launch_bounds__(32 * kPlainWarps, plain_blocks(kPieces))
     // Rows past the last one repeat it and are not stored.
     const int row = min(row0 + r, p.tokens - 1);
     load_head_row<Elements>(q + row * p.ldq, p.head_dim, lane, query[r]);
-    end[r] = p.causal != 0 ? row + 1 : p.tokens;
+    end[r] = p.causal != 0 ? row + 1 : args.keys;
     m[r] =
         -0x1.fffffep127f;  // finite: a difference with it is never NaN for finite and -Inf logits
     sum[r] = 0.0f;
@@ -161,7 +164,7 @@ __global__ void __launch_bounds__(32 * kPlainWarps, plain_blocks(kPieces))
 #pragma unroll
     for (int j = 0; j < kPlainKeys; ++j) {
       float key[kPieces][4];
-      const int64_t token = min(key0 + j, p.tokens - 1);
+      const int64_t token = min(key0 + j, args.keys - 1);
       load_head_row<Elements>(k + token * p.ldk, p.head_dim, lane, key);
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {

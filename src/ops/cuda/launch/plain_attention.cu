@@ -47,6 +47,9 @@ const char* plain_attention_refusal(const AttentionParams& p, AttentionType type
   if (type != AttentionType::kF32 && type != AttentionType::kBF16) return "unknown type";
   if (p.tokens < 1 || p.heads < 1 || p.kv_heads < 1 || p.heads % p.kv_heads != 0)
     return "tokens, heads and kv_heads must be >= 1 and heads a multiple of kv_heads";
+  if (p.keys < 0 || p.keys > (1 << 30)) return "keys must be 0 to 2^30";
+  if (p.keys != 0 && p.keys != p.tokens && p.causal != 0)
+    return "a causal mask takes as many keys as tokens";
   if (p.head_dim < 1 || p.head_dim > kPlainMostHead) return "the head size must be 1 to 1024";
   if (p.q == nullptr || p.k == nullptr || p.v == nullptr || p.out == nullptr)
     return "q, k, v and out must be given";
@@ -67,6 +70,7 @@ cudaError_t plain_attention(const AttentionParams& p, AttentionType type, cudaSt
   if (plain_attention_refusal(p, type) != nullptr) return cudaErrorInvalidValue;
   PlainAttentionArgs args{};
   args.p = p;
+  args.keys = p.keys == 0 ? p.tokens : p.keys;
   args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(p.head_dim)));
   const bool whole = is_whole(p, type);
   return type == AttentionType::kF32

@@ -357,6 +357,7 @@ template <class Elements, int kPieces>
 void run_plain(const Problem& z) {
   PlainAttentionArgs args{};
   args.p = z.p;
+  args.keys = z.p.keys == 0 ? z.p.tokens : z.p.keys;
   args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(z.shape.head_dim)));
   constexpr int kTileQ = kPlainWarps * plain_rows(kPieces);
   args.tiles_q = (z.shape.tokens + kTileQ - 1) / kTileQ;
@@ -407,6 +408,41 @@ TEST(PlainAttentionTest, AnyHeadSizeIsRight) {
                       : run_plain<AnyBF16Elements, 8>(z);
       }
       expect_right(z, expected(z), "plain_attention");
+    }
+  }
+}
+
+// The first of them are all that the tokens ask: as with a NaN in the others, which shows nowhere.
+TEST(PlainAttentionTest, FewerKeysThanTokens) {
+  for (const int keys : {1, 4, 7, 19}) {
+    const int heads = 2, head_dim = 64;
+    Problem few = make_problem(Kind::kF32, {keys, heads, 1, head_dim, false}, 1.0, 9);
+    Problem z = make_problem(Kind::kF32, {20, heads, 1, head_dim, false}, 1.0, 9);
+    z.p.keys = keys;
+    for (int t = 0; t < 20; ++t) {
+      const auto take = [&](std::vector<uint4>& to, const std::vector<uint4>& from, int64_t ld_to,
+                            int64_t ld_from, int columns) {
+        for (int i = 0; i < columns; ++i)
+          reinterpret_cast<float*>(to.data())[t * ld_to + i] =
+              t < keys ? reinterpret_cast<const float*>(from.data())[t * ld_from + i]
+                       : std::nanf("");
+      };
+      take(z.k_bytes, few.k_bytes, z.p.ldk, few.p.ldk, head_dim);
+      take(z.v_bytes, few.v_bytes, z.p.ldv, few.p.ldv, head_dim);
+    }
+    for (int t = 0; t < keys; ++t) {
+      for (int i = 0; i < heads * head_dim; ++i)
+        reinterpret_cast<float*>(z.q_bytes.data())[t * z.p.ldq + i] =
+            reinterpret_cast<const float*>(few.q_bytes.data())[t * few.p.ldq + i];
+    }
+    run_plain<F32Elements, 1>(few);
+    run_plain<F32Elements, 1>(z);
+    for (int t = 0; t < 20; ++t) {
+      for (int i = 0; i < heads * head_dim; ++i) {
+        const double y = output(z, t * z.p.ldo + i);
+        ASSERT_TRUE(std::isfinite(y)) << t;
+        ASSERT_EQ(y, t < keys ? output(few, t * few.p.ldo + i) : y) << t;
+      }
     }
   }
 }
