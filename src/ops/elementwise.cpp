@@ -122,27 +122,23 @@ Status epilogue_rows_of(const Context& context, const EpilogueRows& op) {
   return cpu::epilogue_rows_by(*kKernels, context, op);
 }
 
-Refusal needs_f32(const EpilogueRows& op, const Context&) {
-  return op.product_dtype == DType::kF32 ? nullptr : "the product is not F32";
-}
-
 #if defined(INTAGLIO_X86)
-Refusal needs_f32_and_avx512(const EpilogueRows& op, const Context& context) {
-  return context.cpu.isa < CpuIsa::kAvx512Vnni ? "needs AVX-512" : needs_f32(op, context);
+Refusal epilogue_needs_avx512(const EpilogueRows&, const Context& context) {
+  return context.cpu.isa < CpuIsa::kAvx512Vnni ? "needs AVX-512" : nullptr;
 }
 
-Refusal needs_f32_and_avx2(const EpilogueRows& op, const Context& context) {
-  return context.cpu.isa < CpuIsa::kAvx2 ? "needs AVX2 and FMA" : needs_f32(op, context);
+Refusal epilogue_needs_avx2(const EpilogueRows&, const Context& context) {
+  return context.cpu.isa < CpuIsa::kAvx2 ? "needs AVX2 and FMA" : nullptr;
 }
 #endif
 
 constexpr auto kEpilogueRows = op_list<OpImplementation<EpilogueRows>>(
     GpuEntry<cuda::op::epilogue_rows_refusal, cuda::op::epilogue_rows>{"cuda_epilogue_rows"}, {
 #if defined(INTAGLIO_X86)
-      {"avx512_epilogue_rows", needs_f32_and_avx512, epilogue_rows_of<&cpu::kAvx512FloatRows>},
-          {"avx2_epilogue_rows", needs_f32_and_avx2, epilogue_rows_of<&cpu::kAvx2FloatRows>},
+      {"avx512_epilogue_rows", epilogue_needs_avx512, epilogue_rows_of<&cpu::kAvx512FloatRows>},
+          {"avx2_epilogue_rows", epilogue_needs_avx2, epilogue_rows_of<&cpu::kAvx2FloatRows>},
 #endif
-          {"cpu_epilogue_rows", needs_f32, epilogue_rows_of<&cpu::kGenericFloatRows>}, {
+          {"cpu_epilogue_rows", takes_all, epilogue_rows_of<&cpu::kGenericFloatRows>}, {
         "ref_epilogue_rows", takes_all, ref::epilogue_rows
       }
     });
@@ -260,6 +256,11 @@ Status epilogue_rows(const Context& context, const EpilogueRows& op) {
   if (op.ldo < op.cols) {
     return make_error(ErrorCode::kInvalidArgument, "{}: ldo is {}; expected cols, {}, or more",
                       kName, op.ldo, op.cols);
+  }
+  if (op.product_stride() < op.product_cols()) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}: ld is {}; expected 0 (dense) or the product's columns, {}, or more",
+                      kName, op.ld, op.product_cols());
   }
   if (op.rows == 0 || op.cols == 0) return {};
   if (const auto* chosen = first_taker(epilogue_rows_implementations(), op, context))

@@ -37,17 +37,21 @@ struct ActivateInPlace {
 OpList<ActivateInPlace> activate_in_place_implementations();
 Status activate_in_place(const Context& context, const ActivateInPlace& op);
 
-// out = epilogue(product), for products that have none of their own. All but the reference want a
-// GPU's output dense, and on a CPU an F32 product. Also "avx512_epilogue_rows" and
-// "avx2_epilogue_rows". It is part of a product, whose line in the trace names the epilogue: it has
-// none itself.
+// out = epilogue(product), for products that have none of their own, or in some of their columns
+// alone. Also "avx512_epilogue_rows" and "avx2_epilogue_rows". It is part of a product, whose line
+// in the trace names the epilogue: it has none itself.
 struct EpilogueRows {
   GemmEpilogue epilogue = GemmEpilogue::kSwiglu;
-  const void* product = nullptr;      // [rows, n] dense; gated: [rows, 2 * cols], all gates first
+  // [rows, cols], gated: [rows, 2 * cols], all gates first; row stride ld
+  const void* product = nullptr;
   DType product_dtype = DType::kF32;  // F32 or BF16
   void* out = nullptr;                // [rows, cols], row stride ldo
   DType out_dtype = DType::kF32;      // F32 or BF16
   int64_t rows = 0, cols = 0, ldo = 0;
+  int64_t ld = 0;  // 0: dense
+
+  int64_t product_cols() const { return cols * columns_per_output(epilogue); }
+  int64_t product_stride() const { return ld == 0 ? product_cols() : ld; }
 };
 OpList<EpilogueRows> epilogue_rows_implementations();
 Status epilogue_rows(const Context& context, const EpilogueRows& op);

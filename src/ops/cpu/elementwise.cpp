@@ -123,13 +123,13 @@ Status gate_rows_by(const FloatRowKernels& kernels, const Context& context, cons
 
 Status epilogue_rows_by(const FloatRowKernels& kernels, const Context& context,
                         const EpilogueRows& op) {
-  const auto* product = static_cast<const float*>(op.product);
-  const int64_t n = op.cols * columns_per_output(op.epilogue);
+  const int64_t stride = op.product_stride() * static_cast<int64_t>(dtype_size(op.product_dtype));
   const auto size = static_cast<int64_t>(dtype_size(op.out_dtype));
   return parallel_tasks(context, op.rows, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       kernels.epilogue({.epilogue = op.epilogue,
-                        .product = product + row * n,
+                        .product = static_cast<const std::byte*>(op.product) + row * stride,
+                        .bf16_product = op.product_dtype == DType::kBF16,
                         .outputs = op.cols,
                         .out = static_cast<std::byte*>(op.out) + row * op.ldo * size,
                         .bf16_out = op.out_dtype == DType::kBF16});

@@ -41,7 +41,8 @@ struct GateRow {
 // One row of a product, gated: all gates first; to `outputs` values.
 struct EpilogueRow {
   GemmEpilogue epilogue = GemmEpilogue::kSwiglu;
-  const float* product = nullptr;
+  const void* product = nullptr;  // float or bf16
+  bool bf16_product = false;
   int64_t outputs = 0;
   void* out = nullptr;  // float or bf16
   bool bf16_out = false;

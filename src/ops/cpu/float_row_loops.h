@@ -104,26 +104,30 @@ void scale_shift(const ScaleShift& g) {
   }
 }
 
-template <typename Io>
+template <typename In, typename Out>
 inline void epilogue_of(const EpilogueRow& e) {
-  auto* y = static_cast<typename Io::Type*>(e.out);
+  auto* y = static_cast<typename Out::Type*>(e.out);
   visit_epilogue(e.epilogue, [&](auto epilogue) {
     using Epilogue = decltype(epilogue);
-    const float* x = e.product;
-    const float* up = x + e.outputs;
+    const auto* x = static_cast<const typename In::Type*>(e.product);
+    const auto* up = x + e.outputs;
 #pragma GCC ivdep
     for (int64_t c = 0; c < e.outputs; ++c) {
-      const float v = activate<LoopMath>(typename Epilogue::Function{}, x[c]);
-      y[c] = Io::store(Epilogue::kGated ? v * up[c] : v);
+      const float v = activate<LoopMath>(typename Epilogue::Function{}, In::load(x[c]));
+      if constexpr (Epilogue::kGated) {
+        y[c] = Out::store(v * In::load(up[c]));
+      } else {
+        y[c] = Out::store(v);
+      }
     }
   });
 }
 
 void epilogue(const EpilogueRow& e) {
-  if (e.bf16_out) {
-    epilogue_of<Bf16Io>(e);
+  if (e.bf16_product) {
+    e.bf16_out ? epilogue_of<Bf16Io, Bf16Io>(e) : epilogue_of<Bf16Io, FloatIo>(e);
   } else {
-    epilogue_of<FloatIo>(e);
+    e.bf16_out ? epilogue_of<FloatIo, Bf16Io>(e) : epilogue_of<FloatIo, FloatIo>(e);
   }
 }
 

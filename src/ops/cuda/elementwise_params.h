@@ -30,11 +30,12 @@ struct ActivateRowsParams {
 };
 
 // The epilogue of a product: out[r, c] = f(x[r, c]), x [rows, cols]; gated, f(x[r, c]) * x[r, cols
-// + c], x [rows, 2 * cols]. out [rows, cols]; dense, F32 or BF16 each.
+// + c], x [rows, 2 * cols]. out [rows, cols]; F32 or BF16 each.
 struct EpilogueRowsParams {
   const void* x = nullptr;
   void* out = nullptr;
   int64_t rows = 0, cols = 0;
+  int64_t ldx = 0, ldo = 0;  // row strides in elements
   DType x_type = DType::kBF16, out_type = DType::kBF16;
   GemmEpilogue epilogue = GemmEpilogue::kSwiglu;
 };

@@ -87,12 +87,11 @@ Status softmax_rows(const Context&, const SoftmaxRows& op) {
 }
 
 Status epilogue_rows(const Context&, const EpilogueRows& op) {
-  const int64_t n = op.cols * columns_per_output(op.epilogue);
   visit_epilogue(op.epilogue, [&](auto epilogue) {
     using Epilogue = decltype(epilogue);
     for (int64_t r = 0; r < op.rows; ++r) {
       for (int64_t c = 0; c < op.cols; ++c) {
-        const int64_t at = n * r + c;
+        const int64_t at = op.product_stride() * r + c;
         double y = activate<ReferenceMath>(typename Epilogue::Function{},
                                            load(op.product, op.product_dtype, at));
         if (Epilogue::kGated) y *= load(op.product, op.product_dtype, at + op.cols);

@@ -165,13 +165,12 @@ cudaError_t epilogue_rows(const EpilogueRowsParams& p, cudaStream_t stream) {
   return launch(stream, "epilogue_rows", [p] {
     visit_epilogue(p.epilogue, [&](auto epilogue) {
       using Epilogue = decltype(epilogue);
-      const int64_t n = p.cols * columns_per_output(p.epilogue);
       for (int64_t row = 0; row < p.rows; ++row) {
         for (int64_t c = 0; c < p.cols; ++c) {
-          const float x = load(p.x, p.x_type, row * n + c);
+          const float x = load(p.x, p.x_type, row * p.ldx + c);
           float y = activate<PlainMath>(typename Epilogue::Function{}, x);
-          if (Epilogue::kGated) y *= load(p.x, p.x_type, row * n + p.cols + c);
-          store(p.out, p.out_type, row * p.cols + c, y);
+          if (Epilogue::kGated) y *= load(p.x, p.x_type, row * p.ldx + p.cols + c);
+          store(p.out, p.out_type, row * p.ldo + c, y);
         }
       }
     });

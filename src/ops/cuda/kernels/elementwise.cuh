@@ -159,8 +159,7 @@ __global__ void __launch_bounds__(kElementThreads)
     epilogue_rows_kernel(const __grid_constant__ EpilogueRowsParams p) {
   constexpr typename Epilogue::Function kFunction;
   const int64_t row = blockIdx.x;
-  const char* const x =
-      static_cast<const char*>(p.x) + row * (Epilogue::kGated ? 2 : 1) * p.cols * X::kBytes;
+  const char* const x = static_cast<const char*>(p.x) + row * p.ldx * X::kBytes;
   if constexpr (Epilogue::kGated) {
     const char* const up = x + p.cols * X::kBytes;
     each_row_piece(
@@ -176,7 +175,7 @@ __global__ void __launch_bounds__(kElementThreads)
 #pragma unroll
           for (int i = 0; i < kRowPiece; ++i)
             u[i] = __fmul_rn(activate<ExactMath>(kFunction, g[i]), u[i]);
-          store_row_piece<kVector, Out>(p.out, row * p.cols + column, left, u);
+          store_row_piece<kVector, Out>(p.out, row * p.ldo + column, left, u);
         });
   } else {
     each_row_piece(
@@ -189,7 +188,7 @@ __global__ void __launch_bounds__(kElementThreads)
           unpack<X>(raw, v);
 #pragma unroll
           for (float& value : v) value = activate<ExactMath>(kFunction, value);
-          store_row_piece<kVector, Out>(p.out, row * p.cols + column, left, v);
+          store_row_piece<kVector, Out>(p.out, row * p.ldo + column, left, v);
         });
   }
 }

@@ -64,7 +64,9 @@ void launch_activate(const ActivateRowsParams& p, cudaStream_t stream) {
 template <class Epilogue, class X, class Out>
 void launch_epilogue(const EpilogueRowsParams& p, cudaStream_t stream) {
   const auto rows = static_cast<unsigned>(p.rows);
-  if (p.cols % kRowPiece == 0 && all_aligned({p.x, p.out}, 16)) {
+  const bool in_pieces =
+      p.cols % kRowPiece == 0 && p.ldx % kRowPiece == 0 && p.ldo % kRowPiece == 0;
+  if (in_pieces && all_aligned({p.x, p.out}, 16)) {
     epilogue_rows_kernel<Epilogue, X, Out, true><<<rows, threads_for(p.cols), 0, stream>>>(p);
   } else {
     epilogue_rows_kernel<Epilogue, X, Out, false><<<rows, threads_for(p.cols), 0, stream>>>(p);
@@ -193,6 +195,9 @@ cudaError_t activate_rows(const ActivateRowsParams& p, cudaStream_t stream) {
 const char* epilogue_rows_refusal(const EpilogueRowsParams& p) {
   if (!needs_pass(p.epilogue)) return "there is nothing to do";
   if (const char* reason = refuse_rows(p.rows, p.cols)) return reason;
+  if (p.ldx < p.cols * columns_per_output(p.epilogue) || p.ldo < p.cols || p.ldx > kMostSide ||
+      p.ldo > kMostSide)
+    return "ldx and ldo must hold a row and be at most 2^40";
   if (!is_f32_or_bf16(p.x_type) || !is_f32_or_bf16(p.out_type))
     return "x and out must be f32 or bf16";
   if (p.rows > 0 && p.cols > 0 && (p.x == nullptr || p.out == nullptr))

@@ -112,22 +112,29 @@ TEST_F(Elementwise, ActivationsOfABlockOfColumns) {
 
 TEST_F(Elementwise, EpiloguesOfProducts) {
   const auto check = [&]<class Epilogue, typename X, typename Out, class XType, class OutType>(
-                         Epilogue, X, Out, XType, OutType, int cols, int shift) {
+                         Epilogue, X, Out, XType, OutType, int cols, int shift, int gap = 0) {
     const int rows = 3, parts = Epilogue::kGated ? 2 : 1;
-    Memory<X> x(int64_t{rows} * parts * cols, shift);
-    Memory<Out> out(int64_t{rows} * cols, shift);
+    const int ldx = parts * cols + gap, ldo = cols + 2 * gap;
+    Memory<X> x(int64_t{rows} * ldx, shift);
+    Memory<Out> out(int64_t{rows} * ldo, shift);
     fill(x, 3.0f);
-    const EpilogueRowsParams p{.x = x.data(), .out = out.data(), .rows = rows, .cols = cols};
-    if (cols % 4 == 0 && shift == 0) {
+    for (int64_t i = 0; i < out.count(); ++i) out[i] = Out(-7.0f);
+    const EpilogueRowsParams p{
+        .x = x.data(), .out = out.data(), .rows = rows, .cols = cols, .ldx = ldx, .ldo = ldo};
+    if (cols % 4 == 0 && gap % 4 == 0 && shift == 0) {
       run_grid(rows, 128, [=] { epilogue_rows_kernel<Epilogue, XType, OutType, true>(p); });
     } else {
       run_grid(rows, 128, [=] { epilogue_rows_kernel<Epilogue, XType, OutType, false>(p); });
     }
     for (int64_t i = 0; i < out.count(); ++i) {
-      const int64_t row = i / cols, column = i % cols;
-      const double z = as_float(x[row * parts * cols + column]);
+      const int64_t row = i / ldo, column = i % ldo;
+      if (column >= cols) {
+        ASSERT_EQ(as_float(out[i]), -7.0f) << i;
+        continue;
+      }
+      const double z = as_float(x[row * ldx + column]);
       double expected = activate<ReferenceMath>(typename Epilogue::Function{}, z);
-      if (Epilogue::kGated) expected *= as_float(x[row * parts * cols + cols + column]);
+      if (Epilogue::kGated) expected *= as_float(x[row * ldx + cols + column]);
       // GELU's argument has a few roundings, a relative error of exp as large as it is.
       const bool gelu = std::is_same_v<typename Epilogue::Function, GeluTanh>;
       const double steps = sizeof(Out) != 4 ? 33000 : gelu ? 8 + 8 * std::fabs(z * z * z) : 8;
@@ -145,6 +152,8 @@ TEST_F(Elementwise, EpiloguesOfProducts) {
           check(type, BFloat16{}, float{}, BF16{}, F32{}, cols, shift);
           check(type, float{}, BFloat16{}, F32{}, BF16{}, cols, shift);
           check(type, float{}, float{}, F32{}, F32{}, cols, shift);
+          check(type, BFloat16{}, BFloat16{}, BF16{}, BF16{}, cols, shift, 8);
+          check(type, BFloat16{}, float{}, BF16{}, F32{}, cols, shift, 3);
         }
       }
     });
