@@ -44,9 +44,10 @@ Status check_prompt_tokens(const ChatForm& form, const std::vector<int32_t>& ids
 }
 
 Status limit_prompt_tokens(const ChatForm& form, std::vector<int32_t>& ids) {
-  if (!form.cuts) return check_prompt_tokens(form, ids);
-  if (static_cast<int64_t>(ids.size()) > form.most_tokens)
-    ids.resize(static_cast<size_t>(form.most_tokens));
+  if (!form.cuts) INTAGLIO_TRY(check_prompt_tokens(form, ids));
+  const auto most = static_cast<size_t>(form.most_tokens);
+  if (ids.size() > most) ids.resize(most);
+  if (form.padding >= 0) ids.resize(most, form.padding);
   return {};
 }
 

@@ -28,13 +28,16 @@ struct ChatForm {
   bool cuts = false;  // to `most_tokens`, the form's end among them; else a long prompt is refused
   // Positive: so many of `most_tokens` are kept for the form's end, which is never cut.
   int64_t end_tokens = 0;
+  // Fills short prompts up to `most_tokens`; -1: they stay short. A prompt that is cut behind this
+  // very token loses it.
+  int32_t padding = -1;
 
   std::string around(std::string_view prompt) const;
 };
 
 // kInvalidArgument for more than form.most_tokens, naming both numbers.
 Status check_prompt_tokens(const ChatForm& form, const std::vector<int32_t>& ids);
-// Cuts, or refuses as above.
+// Cuts, or refuses as above; fills up.
 Status limit_prompt_tokens(const ChatForm& form, std::vector<int32_t>& ids);
 
 // Ids of the prompt in chat form.

@@ -53,6 +53,27 @@ Status check_full_attention(const JsonConfig& text) {
 
 }  // namespace
 
+TextEncoderConfig qwen3_4b() {
+  TextEncoderConfig config;
+  config.layers = 36;
+  config.heads = 32;
+  config.kv_heads = 8;
+  config.head_dim = 128;
+  config.hidden = 2560;
+  config.intermediate = 9728;
+  config.vocab = 151936;
+  config.rope_theta = 1e6;
+  config.norm_eps = 1e-6f;
+  return config;
+}
+
+TextEncoderConfig qwen3_8b() {
+  TextEncoderConfig config = qwen3_4b();
+  config.hidden = 4096;
+  config.intermediate = 12288;
+  return config;
+}
+
 Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const std::vector<KeyedConfig> keyed, keyed_text_config(json));
   INTAGLIO_TRY(check_config_keys(keyed));

@@ -20,9 +20,16 @@ struct TextEncoderConfig {
   // The outputs of a token's taps one after the other; else interleaved by channel.
   bool side_by_side = false;
   bool final_norm = false;  // what is tapped of the last layer has passed the model's own norm
+  // Tokens of this id at the end of a text are padding: each attends to the tokens before all of
+  // them alone, not even to itself. -1: none is.
+  int32_t padding = -1;
 
   int64_t feature_dim() const { return hidden * static_cast<int64_t>(taps.size()); }
 };
+
+// The language models of Qwen3-4B and of Qwen3-8B, without taps.
+TextEncoderConfig qwen3_4b();
+TextEncoderConfig qwen3_8b();
 
 // From text_encoder/config.json: its `text_config`, or the file itself. Without taps.
 Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json);

@@ -35,6 +35,19 @@ AttentionDesc attention_desc(const TextEncoderConfig& c, DType dtype, int64_t to
           .dtype = dtype};
 }
 
+// Of the padding behind `real` tokens.
+AttentionDesc padding_desc(const TextEncoderConfig& c, DType dtype, int64_t real, int64_t tokens) {
+  AttentionDesc desc = attention_desc(c, dtype, tokens - real);
+  desc.causal = false;
+  desc.keys = real;
+  return desc;
+}
+
+int64_t count_real(const TextEncoderConfig& c, std::span<const int32_t> ids) {
+  while (c.padding >= 0 && !ids.empty() && ids.back() == c.padding) ids = ids.first(ids.size() - 1);
+  return static_cast<int64_t>(ids.size());
+}
+
 // Of llama.cpp's layers.
 constexpr const char* kBlocks = "blk.";
 
@@ -257,17 +270,28 @@ size_t TextEncoder::scratch_bytes(const Context& context, int64_t tokens) const 
       scratch = std::max(scratch, linear_scratch_bytes(context, *w, tokens, dtype_));
     }
   }
-  const AttentionDesc desc = attention_desc(config_, dtype_, tokens);
-  scratch = std::max(scratch, attention_scratch_bytes(context, desc));
+  scratch = std::max(scratch, attention_bytes(context, tokens));
   if (config_.final_norm) scratch = std::max(scratch, arena_bytes<float>(tokens * config_.hidden));
   return block_buffer_bytes(block_sizes(config_, dtype_, tokens)) +
          2 * arena_bytes<float>(tokens * config_.head_dim / 2) + scratch;
 }
 
+// Of a text of so many tokens, wherever its padding begins.
+size_t TextEncoder::attention_bytes(const Context& context, int64_t tokens) const {
+  size_t most = attention_scratch_bytes(context, attention_desc(config_, dtype_, tokens));
+  for (int64_t real = 1; config_.padding >= 0 && real < tokens; ++real) {
+    most =
+        std::max({most, attention_scratch_bytes(context, attention_desc(config_, dtype_, real)),
+                  attention_scratch_bytes(context, padding_desc(config_, dtype_, real, tokens))});
+  }
+  return most;
+}
+
 Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
                            float* features) const {
   const auto tokens = static_cast<int64_t>(ids.size());
-  if (tokens == 0)
+  const int64_t real = count_real(config_, ids);
+  if (real == 0)
     return make_error(ErrorCode::kInvalidArgument, "text encoder: no tokens to encode");
   const Arena::Scope scope(*context.scratch);
   const int64_t rope_count = tokens * config_.head_dim / 2;
@@ -302,10 +326,10 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
   for (int64_t i = 0; i < active_layers(); ++i) {
     INTAGLIO_TRY(pace.next());
     if (i < kept_) {
-      INTAGLIO_TRY(run_layer(context, layers_[static_cast<size_t>(i)], tokens, cos, sin, b));
+      INTAGLIO_TRY(run_layer(context, layers_[static_cast<size_t>(i)], real, {cos, sin}, b));
     } else {
       INTAGLIO_ASSIGN(const Layer layer, read_layer(context, i));
-      INTAGLIO_TRY(run_layer(context, layer, tokens, cos, sin, b));
+      INTAGLIO_TRY(run_layer(context, layer, real, {cos, sin}, b));
       INTAGLIO_TRY(synchronize(context));  // before its weights go
     }
     if (config_.taps[static_cast<size_t>(tap)] != i) continue;
@@ -336,9 +360,34 @@ Status TextEncoder::write_tap(const Context& context, const float* h, int64_t ro
                                .offset = config_.side_by_side ? tap * hidden : tap});
 }
 
-Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_t tokens,
-                              const float* cos, const float* sin, BlockBuffers& b) const {
+// Of q | k | v in b.wide, to b.input: the attended rows may be wider than the residual stream, and
+// `input` is sized for them.
+Status TextEncoder::attend(const Context& context, int64_t real, const BlockBuffers& b) const {
   const TextEncoderConfig& c = config_;
+  const int64_t q = c.heads * c.head_dim;
+  const int64_t kv = c.kv_heads * c.head_dim;
+  const int64_t row = q + 2 * kv;
+  const auto at = [&](void* base, int64_t offset) {
+    return static_cast<std::byte*>(base) + static_cast<size_t>(offset) * dtype_size(b.dtype);
+  };
+  AttentionArgs args{.q = b.wide,
+                     .k = at(b.wide, q),
+                     .v = at(b.wide, q + kv),
+                     .ldq = row,
+                     .ldk = row,
+                     .ldv = row,
+                     .out = b.input};
+  INTAGLIO_TRY(attention(context, attention_desc(c, b.dtype, real), args));
+  if (real == b.tokens) return {};
+  args.q = at(b.wide, real * row);
+  args.out = at(b.input, real * q);
+  return attention(context, padding_desc(c, b.dtype, real, b.tokens), args);
+}
+
+Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_t real,
+                              const RopeTable& rope, BlockBuffers& b) const {
+  const TextEncoderConfig& c = config_;
+  const int64_t tokens = b.tokens;
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
   const int64_t row = q + 2 * kv;
@@ -365,18 +414,10 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
                              .ld = row,
                              .q_weight = layer.norm_q.as<float>(),
                              .k_weight = layer.norm_k.as<float>(),
-                             .rope = {cos, sin},
+                             .rope = rope,
                              .eps = c.norm_eps}));
-  // The attended rows may be wider than the residual stream, so they go to `input`, which is sized
-  // for them; quantized ones are read out of it row by row into `wide`, free by then.
-  INTAGLIO_TRY(attention(context, desc,
-                         {.q = column(0),
-                          .k = column(q),
-                          .v = column(q + kv),
-                          .ldq = row,
-                          .ldk = row,
-                          .ldv = row,
-                          .out = b.input}));
+  INTAGLIO_TRY(attend(context, real, b));
+  // Quantized rows are read out of `input` one by one into `wide`, free by now.
   INTAGLIO_ASSIGN(const Activation attended, as_linear_input(context, layer.out, b.input, b.dtype,
                                                              tokens, b.wide, b.scale_row));
   INTAGLIO_TRY(linear(context, layer.out, attended, b.narrow, b.dtype, c.hidden));

@@ -14,6 +14,7 @@
 #include "models/parts/modules.h"
 #include "models/parts/weights.h"
 #include "models/qwen3/config.h"
+#include "ops/attention.h"
 
 namespace intaglio {
 struct BlockBuffers;
@@ -65,7 +66,7 @@ class TextEncoder {
 
   // ids: token ids (host memory); features: memory of the device, F32 [ids.size(), feature_dim()],
   // element (t, c * taps + i), or (t, i * hidden + c) side by side = output of tap i, channel c.
-  // kInvalidArgument for an id outside the vocabulary.
+  // kInvalidArgument for an id outside the vocabulary, and for a text of nothing but padding.
   Status encode(const Context& context, std::span<const int32_t> ids, float* features) const;
 
  private:
@@ -91,8 +92,11 @@ class TextEncoder {
                                                  const std::string& prefix);
   friend ModelWeights text_encoder_weights(const TextEncoderConfig& config,
                                            const LayerSelection& selection);
-  Status run_layer(const Context& context, const Layer& layer, int64_t tokens, const float* cos,
-                   const float* sin, BlockBuffers& b) const;
+  // `real`: the first tokens, which are no padding.
+  Status run_layer(const Context& context, const Layer& layer, int64_t real, const RopeTable& rope,
+                   BlockBuffers& b) const;
+  Status attend(const Context& context, int64_t real, const BlockBuffers& b) const;
+  size_t attention_bytes(const Context& context, int64_t tokens) const;
   // Layers that must run: those up to the last tap.
   int64_t active_layers() const { return config_.taps.back() + 1; }
 

@@ -21,25 +21,30 @@ namespace {
 
 using testing::HasSubstr;
 
-TextEncoderConfig config() {
+TextEncoderConfig tiny_config() {
   const std::filesystem::path folder = test::source_path("tests/reference/data/tiny");
   TextEncoderConfig config =
       parse_text_encoder_config(*JsonConfig::open(folder / "text_encoder/config.json")).value();
-  // Of the tiny model's layers the file has the first three.
-  config.layers = 3;
   EXPECT_TRUE(set_taps({0, 2}, "taps", config));
   return config;
 }
 
-std::vector<float> features(const std::filesystem::path& weights, Precision precision) {
-  const TextEncoderConfig c = config();
+// Of the tiny model's layers the other programs' file has the first three.
+TextEncoderConfig config() {
+  TextEncoderConfig config = tiny_config();
+  config.layers = 3;
+  return config;
+}
+
+std::vector<float> features(const std::filesystem::path& weights, Precision precision,
+                            const TextEncoderConfig& c = config(),
+                            const std::vector<int32_t>& ids = {5, 1000, 17, 1204, 0, 17}) {
   Context context{.threads = 2, .cpu = host_cpu_features()};
   const auto encoder = TextEncoder::load(context, weights, c, {.precision = precision});
   if (!encoder) {
     ADD_FAILURE() << encoder.error().message;
     return {};
   }
-  const std::vector<int32_t> ids{5, 1000, 17, 1204, 0, 17};
   Arena arena(
       allocate(context, encoder->scratch_bytes(context, static_cast<int64_t>(ids.size()))).value());
   context.scratch = &arena;
@@ -56,6 +61,70 @@ double relative_difference(const std::vector<float>& got, const std::vector<floa
     norm += std::pow(static_cast<double>(expected[i]), 2);
   }
   return std::sqrt(error / norm);
+}
+
+const char* const kTiny = "tests/reference/data/tiny/text_encoder";
+
+// A token's rows of features.
+std::vector<float> rows_of(const std::vector<float>& all, size_t first, size_t count) {
+  const auto width = static_cast<ptrdiff_t>(tiny_config().feature_dim());
+  const auto begin = all.begin() + static_cast<ptrdiff_t>(first) * width;
+  return {begin, begin + static_cast<ptrdiff_t>(count) * width};
+}
+
+TEST(TextEncoder, StatesMayLieSideBySide) {
+  TextEncoderConfig apart = tiny_config();
+  apart.side_by_side = true;
+  const std::vector<float> mixed =
+      features(test::source_path(kTiny), Precision::kFp32, tiny_config());
+  const std::vector<float> found = features(test::source_path(kTiny), Precision::kFp32, apart);
+  const auto hidden = static_cast<size_t>(apart.hidden), taps = apart.taps.size();
+  ASSERT_EQ(found.size(), mixed.size());
+  for (size_t i = 0; i < mixed.size(); ++i) {
+    const size_t token = i / (hidden * taps), c = i / taps % hidden, tap = i % taps;
+    ASSERT_EQ(found[(token * taps + tap) * hidden + c], mixed[i]) << i;
+  }
+}
+
+// It sees the text, at its own place, and neither itself nor other padding; the text does not see
+// it. Sums of attention run over other numbers of rows at a time.
+TEST(TextEncoder, PaddingAttendsToTheTextAlone) {
+  constexpr int32_t kPadding = 7;
+  const std::filesystem::path weights = test::source_path(kTiny);
+  TextEncoderConfig padded = tiny_config();
+  padded.padding = kPadding;
+  const std::vector<int32_t> text{5, kPadding, 17, 1204};
+  std::vector<int32_t> ids = text;
+  ids.insert(ids.end(), 5, kPadding);
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+    const double tolerance = precision == Precision::kFp32 ? 1e-6 : 1e-2;
+    const std::vector<float> all = features(weights, precision, padded, ids);
+    const std::vector<float> alone = features(weights, precision, tiny_config(), text);
+    EXPECT_LE(relative_difference(rows_of(all, 0, 4), alone), tolerance);
+    for (size_t pads = 1; pads < 5; ++pads) {
+      const std::vector<float> fewer =
+          features(weights, precision, padded, {ids.begin(), ids.begin() + 4 + ptrdiff_t(pads)});
+      EXPECT_LE(relative_difference(fewer, rows_of(all, 0, 4 + pads)), tolerance) << pads;
+    }
+    // Without a word on padding the same ids are text, which sees itself.
+    EXPECT_GT(relative_difference(features(weights, precision, tiny_config(), ids), all), 1e-2);
+  }
+}
+
+TEST(TextEncoder, NothingButPaddingIsNoText) {
+  TextEncoderConfig padded = tiny_config();
+  padded.padding = 7;
+  Context context{.threads = 2, .cpu = host_cpu_features()};
+  const auto encoder =
+      TextEncoder::load(context, test::source_path(kTiny), padded, {.precision = Precision::kFp32});
+  ASSERT_TRUE(encoder);
+  Arena arena(allocate(context, encoder->scratch_bytes(context, 2)).value());
+  context.scratch = &arena;
+  std::vector<float> out(2 * static_cast<size_t>(padded.feature_dim()));
+  const std::vector<int32_t> ids{7, 7};
+  const Status status = encoder->encode(context, ids, out.data());
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("no tokens to encode"));
 }
 
 const char* const kGguf = "tests/formats/gguf_text_encoder/model.gguf";
