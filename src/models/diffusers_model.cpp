@@ -10,6 +10,7 @@
 #include "io/checkpoint.h"
 #include "io/printable.h"
 #include "models/autoencoder/config_keys.h"
+#include "models/autoencoder/decoder_names.h"
 #include "models/hash_cache.h"
 #include "models/parts/unmatched_adapters.h"
 #include "models/qwen3/config_keys.h"
@@ -42,18 +43,6 @@ class Problems {
   std::vector<std::string> messages_;
 };
 
-// Both ends of the chat form must be tokens, or every prompt would be read as another text.
-Status check_chat_tokens(const Tokenizer& tokenizer, const fs::path& file) {
-  for (const char* token : {"<|im_start|>", "<|im_end|>"}) {
-    INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenizer.encode(token));
-    if (ids.size() != 1)
-      return make_error(ErrorCode::kBadFormat,
-                        "{}: \"{}\" is no token of its own; the chat form of prompts needs it",
-                        file.string(), token);
-  }
-  return {};
-}
-
 template <typename Check>
 Status check_weights(const PartFiles& part, Check check) {
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(part.weights));
@@ -69,7 +58,9 @@ Status DiffusersModel::open(const ModelPaths& paths, JsonConfig index) {
   INTAGLIO_TRY(read_configs(paths));
   Problems problems;
   problems.note(join_parts(paths.folder.string()));
-  problems.note(check_chat_tokens(*tokenizer_, files_->tokenizer));
+  // Both ends of the chat form must be tokens, or every prompt would be read as another text.
+  for (const char* token : {"<|im_start|>", "<|im_end|>"})
+    problems.note(token_id(token).map([](int32_t) {}));
   problems.note(check_weights(files_->text_encoder, [&](auto checkpoint) {
     return qwen3::check_text_encoder_weights(std::move(checkpoint), text_);
   }));
@@ -135,7 +126,8 @@ std::optional<std::set<std::string>> DiffusersModel::needed_tensors(std::string_
   } else if (part == "vae") {
     const auto decoder = autoencoder::parse_decoder_config(config);
     if (!decoder) return std::nullopt;
-    add(autoencoder::decoder_tensor_shapes(*decoder));
+    const autoencoder::DecoderNames names(*decoder);
+    add(autoencoder::decoder_tensor_shapes(*decoder), names.aliases());
   } else {
     return std::nullopt;
   }
@@ -152,6 +144,7 @@ Expected<ModelInfo> DiffusersModel::read_info(const ModelPaths& paths, const Jso
 Status DiffusersModel::read_schedules(const ModelPaths& paths, const JsonConfig& index) {
   INTAGLIO_TRY(check_known_keys(ConfigKind::kModelIndex, index));
   INTAGLIO_TRY(describe_schedules(files_->unconditional.has_value()));
+  INTAGLIO_TRY(read_index(index));
   INTAGLIO_ASSIGN(info_.name, model_name(paths.folder));
   info_.folder = paths.folder;
   INTAGLIO_ASSIGN(const JsonConfig scheduler, JsonConfig::open(files_->scheduler));
@@ -354,6 +347,33 @@ Expected<std::vector<std::string>> DiffusersModel::check_adapters(
   return unmatched_adapters(adapters, matched, info_.name);
 }
 
+Status DiffusersModel::join_latents(const std::string& where, int64_t channels, LatentKind kind) {
+  const bool normed = kind == LatentKind::kNormed;
+  if (vae_.batch_norm != normed) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the VAE is an {}, the transformer's latents are those of an {}", where,
+                      normed ? "AutoencoderKL" : "AutoencoderKLFlux2",
+                      normed ? "AutoencoderKLFlux2" : "AutoencoderKL");
+  }
+  if (vae_.latent_channels * 4 != channels) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
+                      where, channels, vae_.latent_channels * 4, vae_.latent_channels);
+  }
+  info_.pixels_per_token = 2 * vae_.scale_factor();
+  info_.latent_channels = channels;
+  return {};
+}
+
+Expected<int32_t> DiffusersModel::token_id(const char* token) const {
+  if (!tokenizer_) return static_cast<int32_t>(text_.vocab - 1);
+  INTAGLIO_ASSIGN(const std::vector<int32_t> ids, tokenizer_->encode(token));
+  if (ids.size() == 1) return ids.front();
+  return make_error(ErrorCode::kBadFormat,
+                    "{}: \"{}\" is no token of its own; the chat form of prompts needs it",
+                    files_->tokenizer.string(), token);
+}
+
 Expected<std::vector<int32_t>> DiffusersModel::tokenize(std::string_view prompt,
                                                         std::optional<int64_t> most_tokens) const {
   qwen3::ChatForm form = chat_form();
@@ -412,6 +432,7 @@ Expected<std::vector<std::vector<int32_t>>> DiffusersModel::texts(
     if (ids.empty()) return make_error(ErrorCode::kInvalidArgument, "no text tokens were given");
     INTAGLIO_TRY(qwen3::check_prompt_tokens(chat_form(), ids));
     INTAGLIO_TRY(check_ids(ids, true));
+    INTAGLIO_TRY(qwen3::limit_prompt_tokens(chat_form(), ids));
   } else {
     INTAGLIO_ASSIGN(ids, read_text(request.prompt, request.max_sequence_length));
   }
@@ -451,7 +472,10 @@ Expected<std::unique_ptr<Transformer>> DiffusersModel::load_transformer(
 Expected<autoencoder::Decoder> DiffusersModel::load_vae(const Context& context,
                                                         DType compute) const {
   if (!files_) return autoencoder::Decoder::synthetic(context, vae_, compute, kVaeSeed);
-  return autoencoder::Decoder::load(context, files_->vae, compute);
+  INTAGLIO_ASSIGN(autoencoder::Decoder decoder,
+                  autoencoder::Decoder::load(context, files_->vae, compute));
+  decoder.set_packing(vae_.packing);
+  return decoder;
 }
 
 }  // namespace intaglio

@@ -78,6 +78,8 @@ class DiffusersModel : public Model {
 
   // Sets what `info_` says of schedules, before the model's own defaults.
   virtual Status describe_schedules(bool has_unconditional) = 0;
+  // What model_index.json says of schedules, before its makers' own defaults.
+  virtual Status read_index(const JsonConfig&) { return {}; }
   virtual Status read_scheduler(const JsonConfig& config) = 0;
   virtual Status read_transformer(int which, const JsonConfig& config) = 0;
   virtual Status read_text_encoder(const JsonConfig& config, const JsonConfig& index) = 0;
@@ -89,7 +91,14 @@ class DiffusersModel : public Model {
   virtual std::unique_ptr<Transformer> make_transformer(int which,
                                                         TransformerOptions options) const = 0;
 
+  // What the transformer's latents are those of: an AutoencoderKLFlux2, or an AutoencoderKL.
+  enum class LatentKind { kNormed, kScaled };
+  // For join_parts: kBadFormat unless the VAE is of that kind and packs so many channels a token;
+  // sets what `info_` says of both.
+  Status join_latents(const std::string& where, int64_t channels, LatentKind kind);
   bool is_synthetic() const { return !files_; }
+  // Of the tokenizer, kBadFormat unless `token` is a token of its own; some id of random weights.
+  Expected<int32_t> token_id(const char* token) const;
   // Ids of a text in chat form, all of them in the text encoder's vocabulary.
   Expected<std::vector<int32_t>> read_text(std::string_view text,
                                            std::optional<int64_t> most_tokens) const;

@@ -190,9 +190,8 @@ class Transformer {
                                int64_t steps) const = 0;
   size_t session_bytes(const PassSize& size, int64_t steps) const;
 
-  // times (host memory): model time of each step, 0 noise .. 1 picture. The memory of `session` is
-  // used again where its size is right. A session that this fails on is good for nothing but
-  // another call.
+  // times (host memory): of each step, as SamplingStep::time. The memory of `session` is used again
+  // where its size is right. A session that this fails on is good for nothing but another call.
   Status prepare(const Context& context, const TextInput& text, int64_t grid_h, int64_t grid_w,
                  std::span<const float> times, TransformerSession& session) const;
   // The embedded text of a session, as TextInput::rows takes it.

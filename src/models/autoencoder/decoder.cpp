@@ -325,12 +325,15 @@ Expected<std::shared_ptr<CheckpointSource>> open_source(
                                               "blocks of dim_mult and num_res_blocks"));
     INTAGLIO_TRY(source->refuse_layers_beyond("decoder.up_blocks.", blocks, "dim_mult"));
   } else {
-    INTAGLIO_TRY(source->refuse_layers_beyond("decoder.up_blocks.", blocks, "block_out_channels"));
+    for (const char* const up : {"decoder.up_blocks.", "decoder.up."})
+      INTAGLIO_TRY(source->refuse_layers_beyond(up, blocks, "block_out_channels"));
   }
   for (int64_t i = 0; i < blocks; ++i) {
-    INTAGLIO_TRY(source->refuse_layers_beyond(
-        fmt::format("decoder.up_blocks.{}.resnets.", i), config.layers_per_block + 1,
-        config.family == DecoderFamily::kWan ? "num_res_blocks + 1" : "layers_per_block + 1"));
+    for (const std::string& resnets :
+         {fmt::format("decoder.up_blocks.{}.resnets.", i), fmt::format("decoder.up.{}.block.", i)})
+      INTAGLIO_TRY(source->refuse_layers_beyond(
+          resnets, config.layers_per_block + 1,
+          config.family == DecoderFamily::kWan ? "num_res_blocks + 1" : "layers_per_block + 1"));
   }
   if (!config.mid_attention)
     INTAGLIO_TRY(source->refuse_layers_beyond("decoder.mid_block.attentions.", 0,

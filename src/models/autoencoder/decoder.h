@@ -53,6 +53,9 @@ struct DecoderConfig {
   int64_t scale_factor() const { return int64_t{1} << (widths.size() - 1); }
 };
 
+// Of FLUX.2's, as published.
+DecoderConfig flux2_config();
+
 // Of `vae/config.json`.
 Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json);
 
@@ -100,6 +103,7 @@ class Decoder {
 
   const DecoderConfig& config() const { return config_; }
   void set_tile(int64_t latents) { tile_ = latents; }
+  void set_packing(LatentPacking packing) { config_.packing = packing; }
 
   // Bytes `decode` takes from context.scratch for latents [latent_channels, h, w].
   size_t scratch_bytes(const Context& context, int64_t h, int64_t w) const;

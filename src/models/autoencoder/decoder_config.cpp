@@ -106,6 +106,16 @@ Expected<DecoderConfig> parse_wan_config(const JsonConfig& json) {
 
 }  // namespace
 
+DecoderConfig flux2_config() {
+  DecoderConfig config;
+  config.latent_channels = 32;
+  config.widths = {128, 256, 512, 512};
+  config.layers_per_block = 2;
+  config.norm_groups = 32;
+  config.batch_norm_eps = 1e-4;
+  return config;
+}
+
 Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json) {
   INTAGLIO_TRY(check_config_keys(keyed_config(json)));
   INTAGLIO_ASSIGN(const std::string name, json.string_or("_class_name", kFlux2Class));

@@ -4,10 +4,16 @@
 
 #include <utility>
 
+#include "models/autoencoder/original_names.h"
+
 namespace intaglio::autoencoder {
 
 DecoderNames::DecoderNames(const DecoderConfig& config) {
-  if (config.family != DecoderFamily::kWan) return;
+  if (config.family == DecoderFamily::kKl) {
+    const std::span<const ModuleAlias> original = original_names(config.widths.size());
+    aliases_.assign(original.begin(), original.end());
+    return;
+  }
   add("post_quant_conv", "conv2");
   add("decoder.conv_in", "decoder.conv1");
   add("decoder.norm_out", "decoder.head.0");

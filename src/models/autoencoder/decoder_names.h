@@ -11,8 +11,8 @@
 
 namespace intaglio::autoencoder {
 
-// Of a config: the names of Wan 2.1's own files, which count resnets and upsamplers in one list.
-// AutoencoderKL has none.
+// Of a config: the names of Wan 2.1's own files, which count resnets and upsamplers in one list, or
+// those of AutoencoderKL's (original_names.h).
 class DecoderNames {
  public:
   explicit DecoderNames(const DecoderConfig& config);

@@ -113,25 +113,13 @@ Status Model::join_parts(const std::string& where) {
                       where, text_.feature_dim(), text_.hidden, text_.taps.size(),
                       conditional_.text_dim);
   }
-  if (!vae_.batch_norm) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the VAE is an AutoencoderKL, the transformer's latents are those of an "
-                      "AutoencoderKLFlux2",
-                      where);
-  }
-  if (vae_.latent_channels * 4 != conditional_.channels) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
-                      where, conditional_.channels, vae_.latent_channels * 4, vae_.latent_channels);
-  }
+  INTAGLIO_TRY(join_latents(where, conditional_.channels, LatentKind::kNormed));
   if (unconditional_ && unconditional_->channels != conditional_.channels) {
     return make_error(ErrorCode::kBadFormat,
                       "{}: the transformer has {} channels a token, the unconditional one {} "
                       "(in_channels)",
                       where, conditional_.channels, unconditional_->channels);
   }
-  info_.pixels_per_token = 2 * vae_.scale_factor();
-  info_.latent_channels = conditional_.channels;
   return {};
 }
 

@@ -7,7 +7,7 @@ ModelSizes ideogram4_sizes() {
   return {.conditional = transformer_config(),
           .unconditional = transformer_config(),
           .text = text_config(),
-          .vae = vae_config(),
+          .vae = autoencoder::flux2_config(),
           .default_side = 1024,
           .default_steps = 48};
 }
@@ -70,27 +70,9 @@ TransformerConfig transformer_config() {
 }
 
 qwen3::TextEncoderConfig text_config() {
-  qwen3::TextEncoderConfig config;
-  config.layers = 36;
-  config.heads = 32;
-  config.kv_heads = 8;
-  config.head_dim = 128;
-  config.hidden = 4096;
-  config.intermediate = 12288;
-  config.vocab = 151936;
+  qwen3::TextEncoderConfig config = qwen3::qwen3_8b();
   config.rope_theta = 5e6;
-  config.norm_eps = 1e-6f;
   config.taps = published_taps();
-  return config;
-}
-
-autoencoder::DecoderConfig vae_config() {
-  autoencoder::DecoderConfig config;
-  config.latent_channels = 32;
-  config.widths = {128, 256, 512, 512};
-  config.layers_per_block = 2;
-  config.norm_groups = 32;
-  config.batch_norm_eps = 1e-4;
   return config;
 }
 

@@ -13,7 +13,6 @@ namespace intaglio::ideogram4 {
 
 TransformerConfig transformer_config();  // conditional and unconditional
 qwen3::TextEncoderConfig text_config();  // the language model of Qwen3-VL-8B
-autoencoder::DecoderConfig vae_config();
 
 inline constexpr int64_t kPixelsPerToken = 16;
 

@@ -53,27 +53,6 @@ ConfigTable with_notes(ConfigTable table) {
   return table;
 }
 
-const ConfigTable& flow_match_scheduler_keys() {
-  constexpr std::string_view kPlain = "noise levels are those of the shift";
-  static const ConfigTable table =
-      with_notes({{"_class_name", kOnly, R"(["FlowMatchEulerDiscreteScheduler"])"},
-                  {"shift"},
-                  {"use_dynamic_shifting"},
-                  {"base_shift"},
-                  {"max_shift"},
-                  {"base_image_seq_len"},
-                  {"max_image_seq_len"},
-                  {"time_shift_type"},
-                  {"shift_terminal"},
-                  {"invert_sigmas", kOnly, kFalse, kPlain},
-                  {"use_karras_sigmas", kOnly, kFalse, kPlain},
-                  {"use_exponential_sigmas", kOnly, kFalse, kPlain},
-                  {"use_beta_sigmas", kOnly, kFalse, kPlain},
-                  {"stochastic_sampling", kOnly, kFalse, "steps are Euler's"},
-                  {"num_train_timesteps", kHarmless}});
-  return table;
-}
-
 Status check_quantization(const JsonConfig& config) {
   constexpr std::string_view kKey = "quantization_config";
   if (!config.contains(kKey)) return {};

@@ -21,10 +21,6 @@ inline constexpr std::string_view kSilu = R"(["silu", "swish"])";
 // `table` and what writers of configs note down beside the settings.
 ConfigTable with_notes(ConfigTable table);
 
-// Every key of scheduler_config.json of diffusers' FlowMatchEulerDiscreteScheduler, which
-// read_flow_match_scheduler reads.
-const ConfigTable& flow_match_scheduler_keys();
-
 // kUnsupported if the config says that its weights were quantized by a program whose checkpoints
 // are not read.
 Status check_quantization(const JsonConfig& config);

@@ -15,6 +15,28 @@ std::vector<float> shifted_sigmas(const std::vector<float>& sigmas, double shift
   return result;
 }
 
+const ConfigTable& flow_match_scheduler_keys() {
+  using enum KeyRole;
+  constexpr std::string_view kPlain = "noise levels are those of the shift";
+  static const ConfigTable table =
+      with_notes({{"_class_name", kOnly, R"(["FlowMatchEulerDiscreteScheduler"])"},
+                  {"shift"},
+                  {"use_dynamic_shifting"},
+                  {"base_shift"},
+                  {"max_shift"},
+                  {"base_image_seq_len"},
+                  {"max_image_seq_len"},
+                  {"time_shift_type"},
+                  {"shift_terminal"},
+                  {"invert_sigmas", kOnly, kFalse, kPlain},
+                  {"use_karras_sigmas", kOnly, kFalse, kPlain},
+                  {"use_exponential_sigmas", kOnly, kFalse, kPlain},
+                  {"use_beta_sigmas", kOnly, kFalse, kPlain},
+                  {"stochastic_sampling", kOnly, kFalse, "steps are Euler's"},
+                  {"num_train_timesteps", kHarmless}});
+  return table;
+}
+
 Expected<FlowMatchScheduler> read_flow_match_scheduler(const JsonConfig& json) {
   constexpr int64_t kMostTokens = int64_t{1} << 30;
   FlowMatchScheduler s;

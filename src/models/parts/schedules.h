@@ -6,6 +6,7 @@
 
 #include "core/status.h"
 #include "io/json_config.h"
+#include "models/parts/config_notes.h"
 
 namespace intaglio {
 
@@ -24,6 +25,8 @@ struct FlowMatchScheduler {
   double terminal = 0.0;  // the last level is stretched to this; 0: not
 };
 Expected<FlowMatchScheduler> read_flow_match_scheduler(const JsonConfig& json);
+// Every key of that file, and what it means here.
+const ConfigTable& flow_match_scheduler_keys();
 
 // u = 1, 1 - 1 / steps, .., 1 / steps, as float32, each shifted:
 //   static   shift u / (1 + (shift - 1) u)
@@ -31,7 +34,7 @@ Expected<FlowMatchScheduler> read_flow_match_scheduler(const JsonConfig& json);
 // then stretched, s = 1 - (1 - s) (1 - terminal) / (1 - s_last), then a final 0.
 std::vector<float> flow_match_sigmas(const FlowMatchScheduler& scheduler, int64_t steps,
                                      int64_t image_tokens);
-// The same with a mu of the model's own.
+// The same with a mu that the model has of its own.
 std::vector<float> flow_match_sigmas_at(const FlowMatchScheduler& scheduler, int64_t steps,
                                         double mu);
 

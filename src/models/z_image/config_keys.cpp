@@ -16,8 +16,6 @@ const ConfigTable& model_index_keys() {
   return table;
 }
 
-const ConfigTable& scheduler_keys() { return flow_match_scheduler_keys(); }
-
 // axes_lens bounds positions of tables that the published code makes beforehand.
 const ConfigTable& transformer_keys() {
   static const ConfigTable table =

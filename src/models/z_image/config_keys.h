@@ -6,7 +6,6 @@
 namespace intaglio::z_image {
 
 const ConfigTable& model_index_keys();
-const ConfigTable& scheduler_keys();
 const ConfigTable& transformer_keys();
 
 }  // namespace intaglio::z_image

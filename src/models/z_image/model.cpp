@@ -18,22 +18,6 @@ bool is_guided(const PictureRequest& request) {
                      [](float g) { return g > 0.0f; });
 }
 
-// The language model of Qwen3-4B.
-qwen3::TextEncoderConfig published_text() {
-  qwen3::TextEncoderConfig config;
-  config.layers = 36;
-  config.heads = 32;
-  config.kv_heads = 8;
-  config.head_dim = 128;
-  config.hidden = 2560;
-  config.intermediate = 9728;
-  config.vocab = 151936;
-  config.rope_theta = 1e6;
-  config.norm_eps = 1e-6f;
-  config.taps = {34};
-  return config;
-}
-
 // That of FLUX.1.
 autoencoder::DecoderConfig published_vae() {
   autoencoder::DecoderConfig config;
@@ -51,7 +35,7 @@ autoencoder::DecoderConfig published_vae() {
 }  // namespace
 
 Model::ConfigTables Model::config_tables() const {
-  return {model_index_keys(), scheduler_keys(), transformer_keys()};
+  return {model_index_keys(), flow_match_scheduler_keys(), transformer_keys()};
 }
 
 std::vector<Model::PartClasses> Model::part_classes() const {
@@ -101,7 +85,8 @@ Status Model::read_text_encoder(const JsonConfig& config, const JsonConfig&) {
 
 Status Model::set_sizes(std::string_view name) {
   transformer_ = published_config();
-  text_ = published_text();
+  text_ = qwen3::qwen3_4b();
+  text_.taps = {text_.layers - 2};
   vae_ = published_vae();
   scheduler_.shift = name == "z-image-turbo" ? kTurboShift : kBaseShift;
   set_defaults();
@@ -115,20 +100,7 @@ Status Model::join_parts(const std::string& where) {
                       "(cap_feat_dim)",
                       where, text_.feature_dim(), transformer_.text_dim);
   }
-  if (vae_.batch_norm) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the VAE is an AutoencoderKLFlux2, the transformer's latents are those "
-                      "of an AutoencoderKL",
-                      where);
-  }
-  if (vae_.latent_channels * 4 != transformer_.channels) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
-                      where, transformer_.channels, vae_.latent_channels * 4, vae_.latent_channels);
-  }
-  info_.pixels_per_token = 2 * vae_.scale_factor();
-  info_.latent_channels = transformer_.channels;
-  return {};
+  return join_latents(where, transformer_.channels, LatentKind::kScaled);
 }
 
 std::unique_ptr<intaglio::Transformer> Model::make_transformer(int,

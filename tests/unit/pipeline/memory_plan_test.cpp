@@ -38,7 +38,7 @@ MemoryNeeds full_size(Precision precision) {
   n.text = qwen3::text_encoder_weights(ideogram4::text_config(), selection);
   n.transformers = {transformer_weights(ideogram4::transformer_config(), selection, true),
                     transformer_weights(ideogram4::transformer_config(), selection, false)};
-  n.vae_weights = autoencoder::decoder_weight_bytes(ideogram4::vae_config(), DType::kBF16);
+  n.vae_weights = autoencoder::decoder_weight_bytes(autoencoder::flux2_config(), DType::kBF16);
   n.text_scratch = 160 * kMiB;
   n.transformer_scratch = (precision == Precision::kInt8 ? 512 : 768) * kMiB;
   n.beside_scratch = n.transformer_scratch - 64 * kMiB;
@@ -70,9 +70,9 @@ TEST(MemoryPlan, WeightsOfIdeogram4) {
   EXPECT_NEAR(static_cast<double>(n.text.all_layers()), 13.9e9, 0.1e9);  // bf16
   EXPECT_NEAR(static_cast<double>(conditional(full_size(Precision::kBf16)).all_layers()), 17.3e9,
               0.3e9);
-  EXPECT_NEAR(
-      static_cast<double>(autoencoder::decoder_weight_bytes(ideogram4::vae_config(), DType::kBF16)),
-      0.12e9, 0.02e9);
+  EXPECT_NEAR(static_cast<double>(
+                  autoencoder::decoder_weight_bytes(autoencoder::flux2_config(), DType::kBF16)),
+              0.12e9, 0.02e9);
 }
 
 TEST(MemoryPlan, OnALargeCardEverythingStays) {
@@ -270,7 +270,7 @@ class SizedModel : public ideogram4::Model {
     set_sizes({.conditional = conditional,
                .unconditional = unconditional,
                .text = ideogram4::text_config(),
-               .vae = ideogram4::vae_config()});
+               .vae = autoencoder::flux2_config()});
     info_.latent_channels = conditional.channels;
   }
 };

@@ -141,7 +141,7 @@ TEST(decoder, stops_on_request) {
 
 TEST(decoder, denormalizes_and_unpacks_by_the_formula) {
   const Context context{.threads = 1, .cpu = host_cpu_features()};
-  const auto vae = autoencoder::Decoder::load(context, PartFiles::in(kVae), DType::kF32);
+  auto vae = autoencoder::Decoder::load(context, PartFiles::in(kVae), DType::kF32);
   ASSERT_TRUE(vae);
   const auto checkpoint = Checkpoint::open(kVae);
   ASSERT_TRUE(checkpoint);
@@ -151,23 +151,20 @@ TEST(decoder, denormalizes_and_unpacks_by_the_formula) {
   std::vector<float> x;
   for (int i = 0; i < kH * kW * 4 * kC; ++i) x.push_back(static_cast<float>(i) * 0.25f - 7.0f);
   std::vector<float> latent(x.size());
-  ASSERT_TRUE(vae->denormalize_and_unpack(x.data(), kH, kW, latent.data()));
-  for (int64_t h = 0; h < kH; ++h) {
-    for (int64_t w = 0; w < kW; ++w) {
-      for (int64_t dy = 0; dy < 2; ++dy) {
-        for (int64_t dx = 0; dx < 2; ++dx) {
-          for (int64_t c = 0; c < kC; ++c) {
-            const auto i = static_cast<size_t>((dy * 2 + dx) * kC + c);
-            const double expected =
-                static_cast<double>(x[static_cast<size_t>(h * kW + w) * 16 + i]) *
-                    std::sqrt(static_cast<double>(variance[i]) + 1e-4) +
-                static_cast<double>(mean[i]);
-            EXPECT_NEAR(
-                latent[static_cast<size_t>((c * 2 * kH + 2 * h + dy) * 2 * kW + 2 * w + dx)],
-                expected, 1e-5);
-          }
-        }
-      }
+  for (const auto packing :
+       {autoencoder::LatentPacking::kChannelFastest, autoencoder::LatentPacking::kChannelSlowest}) {
+    vae->set_packing(packing);
+    ASSERT_TRUE(vae->denormalize_and_unpack(x.data(), kH, kW, latent.data()));
+    const bool fastest = packing == autoencoder::LatentPacking::kChannelFastest;
+    for (int64_t place = 0; place < kH * kW * 4 * kC; ++place) {
+      const int64_t c = place % kC, dx = place / kC % 2, dy = place / kC / 2 % 2;
+      const int64_t w = place / kC / 4 % kW, h = place / kC / 4 / kW;
+      const auto i = static_cast<size_t>(fastest ? (dy * 2 + dx) * kC + c : c * 4 + dy * 2 + dx);
+      const double expected = static_cast<double>(x[static_cast<size_t>(h * kW + w) * 16 + i]) *
+                                  std::sqrt(static_cast<double>(variance[i]) + 1e-4) +
+                              static_cast<double>(mean[i]);
+      EXPECT_NEAR(latent[static_cast<size_t>((c * 2 * kH + 2 * h + dy) * 2 * kW + 2 * w + dx)],
+                  expected, 1e-5);
     }
   }
 }
