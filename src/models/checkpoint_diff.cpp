@@ -40,6 +40,7 @@ using Pieces = std::map<std::string, Piece>;
 struct OwnName {
   std::string module;
   int part = 0, parts = 1;
+  std::string_view leaf = {};  // ModuleAlias::leaf
 };
 
 // The module whose stored name under the alias is `stored`; nullopt: none.
@@ -66,7 +67,7 @@ std::vector<OwnName> own_names(std::string_view module, std::span<const ModuleAl
   std::vector<OwnName> names;
   for (const ModuleAlias& alias : aliases)
     if (std::optional<std::string> name = own_name(module, alias))
-      names.push_back({std::move(*name), alias.part, alias.parts});
+      names.push_back({std::move(*name), alias.part, alias.parts, alias.leaf});
   if (!names.empty()) return names;
   // A text encoder's names begin in more than one way.
   for (const std::string_view prefix : qwen3::kWeightPrefixes) {
@@ -109,7 +110,8 @@ void add_pieces(std::string_view module, std::string_view leaf, int64_t rows, co
     }
     piece.part = own.part;
     piece.parts = own.parts;
-    pieces.emplace(own.module + std::string(leaf), std::move(piece));
+    const bool renamed = !own.leaf.empty() && leaf.substr(leaf.empty() ? 0 : 1) == own.leaf;
+    pieces.emplace(own.module + (renamed ? ".weight" : std::string(leaf)), std::move(piece));
   }
 }
 

@@ -54,7 +54,7 @@ std::vector<CheckpointQuantizer::Canonical> CheckpointQuantizer::canonical(
   for (const ModuleAlias& alias : modules_.aliases) {
     // The stored end of one model may be the whole of another's own name.
     std::optional<std::string> name = with_other_end(module, alias.stored, alias.module);
-    if (name) found.push_back({std::move(*name), alias.part, alias.parts});
+    if (name) found.push_back({std::move(*name), alias.part, alias.parts, std::string(alias.leaf)});
   }
   if (found.empty()) found.push_back({std::string(module)});
   return found;
@@ -67,10 +67,10 @@ CheckpointQuantizer::Canonical CheckpointQuantizer::target(const std::string& mo
     return {layout_ == CheckpointLayout::kComfy && name.starts_with(kText) ? "model." + name
                                                                            : name};
   }
-  if (layout_ == CheckpointLayout::kDiffusers) return {module};
   for (const ModuleAlias& alias : modules_.aliases) {
+    if (layout_ == CheckpointLayout::kDiffusers && !alias.published) continue;
     std::optional<std::string> name = with_other_end(module, alias.module, alias.stored);
-    if (name) return {std::move(*name), alias.part, alias.parts};
+    if (name) return {std::move(*name), alias.part, alias.parts, std::string(alias.leaf)};
   }
   return {module};
 }
@@ -272,10 +272,12 @@ Status CheckpointQuantizer::plan_others() {
                           stored_->tensors().path(), printable(name), type_and_shape(*entry));
       }
       const Canonical to = target(own.module);
-      Target& one = targets[to.module + leaf];
+      const std::string own_leaf = leaf == "." + own.leaf ? std::string(kWeight) : leaf;
+      const bool renamed = own_leaf == kWeight && !to.leaf.empty();
+      Target& one = targets[to.module + (renamed ? "." + to.leaf : own_leaf)];
       one.count = to.parts;
       const int64_t count = own.parts > 1 || to.parts > 1 ? rows / own.parts : 0;
-      one.parts[to.part] = {entry, own.part * count, count, own.module + leaf};
+      one.parts[to.part] = {entry, own.part * count, count, own.module + own_leaf};
     }
   }
   for (auto& [name, one] : targets) {

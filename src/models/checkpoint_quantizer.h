@@ -139,6 +139,7 @@ class CheckpointQuantizer {
   struct Canonical {
     std::string module;
     int part = 0, parts = 1;
+    std::string leaf = {};  // ModuleAlias::leaf
   };
   // Memory is kept for the next linear.
   struct Numbers {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "io/printable.h"
 #include "models/registry.h"
@@ -29,6 +30,18 @@ bool has_all(const std::set<std::string>& found, const TensorNames& needed) {
     return std::any_of(names.begin(), names.end(),
                        [&](const std::string& name) { return found.contains(name); });
   });
+}
+
+// How many tensors have their size in a model: what tells models of the same names.
+size_t count_same(const TensorSet& tensors, const TensorShapes& shapes,
+                  std::span<const ModuleAlias> aliases) {
+  return static_cast<size_t>(std::count_if(shapes.begin(), shapes.end(), [&](const auto& one) {
+    const std::vector<std::string> names = stored_names(one.first, aliases);
+    return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      const TensorEntry* const entry = tensors.find(name);
+      return entry != nullptr && entry->shape() == one.second;
+    });
+  }));
 }
 
 void take_sizes(const TensorShapes& shapes, PartModules& part) {
@@ -65,45 +78,80 @@ std::string without_numbers(std::string_view name) {
   return result;
 }
 
+namespace {
+
+// The one of those offered that has most in common with a checkpoint, the first of equals.
+class BestPart {
+ public:
+  void offer(PartModules part, size_t same) {
+    if (part_ && same <= most_) return;
+    part_ = std::move(part);
+    most_ = same;
+  }
+  std::optional<PartModules>& part() { return part_; }
+
+ private:
+  std::optional<PartModules> part_;
+  size_t most_ = 0;
+};
+
+// What of `model` the tensors, whose names without numbers are `found`, may be.
+void offer_transformers(const TensorSet& tensors, const std::set<std::string>& found,
+                        std::string_view name, const Model& model, BestPart& best) {
+  for (int which = 0; which < model.transformers(); ++which) {
+    const std::unique_ptr<Transformer> transformer = model.transformer(which, {});
+    const TensorShapes shapes = transformer->tensor_shapes();
+    TensorNames needed;
+    add_names(shapes, transformer->aliases(), needed);
+    if (!has_all(found, needed)) continue;
+    PartModules part{.part = "transformer",
+                     .model = std::string(name),
+                     .quantized = {},
+                     .sizes = {},
+                     .aliases = transformer->aliases()};
+    take_sizes(shapes, part);
+    for (const std::string& linear : transformer->quantized_linears())
+      part.quantized.insert(without_numbers(linear));
+    best.offer(std::move(part), count_same(tensors, shapes, transformer->aliases()));
+  }
+}
+
+void offer_text_encoders(const TensorSet& tensors, const std::set<std::string>& found,
+                         std::string_view name, const Model& model, BestPart& best) {
+  for (const char* const prefix : qwen3::kWeightPrefixes) {
+    const TensorShapes shapes = qwen3::text_encoder_tensor_shapes(model.text_config(), prefix);
+    TensorNames published, needed;
+    add_names(shapes, {}, published);
+    add_names(shapes, qwen3::weight_aliases(), needed);
+    if (!has_all(found, needed)) continue;
+    PartModules part{.part = "text_encoder",
+                     .model = std::string(name),
+                     .quantized = {},
+                     .sizes = {},
+                     .aliases = {}};
+    if (!has_all(found, published)) {
+      part.aliases = qwen3::weight_aliases();
+      part.prefix = llama_cpp_prefix(tensors);
+    }
+    take_sizes(shapes, part);
+    take_text_linears(shapes, part);
+    best.offer(std::move(part), count_same(tensors, shapes, qwen3::weight_aliases()));
+  }
+}
+
+}  // namespace
+
 Expected<PartModules> find_part_modules(const TensorSet& tensors) {
   std::set<std::string> found;
   for (const auto& [name, entry] : tensors.tensors()) found.insert(without_numbers(name));
-  for (const std::string_view name : synthetic_model_names()) {
-    INTAGLIO_ASSIGN(const std::shared_ptr<const Model> model, synthetic_model(name));
-    for (int which = 0; which < model->transformers(); ++which) {
-      const std::unique_ptr<Transformer> transformer = model->transformer(which, {});
-      TensorNames needed;
-      add_names(transformer->tensor_shapes(), transformer->aliases(), needed);
-      if (!has_all(found, needed)) continue;
-      PartModules part{.part = "transformer",
-                       .model = std::string(name),
-                       .quantized = {},
-                       .sizes = {},
-                       .aliases = transformer->aliases()};
-      take_sizes(transformer->tensor_shapes(), part);
-      for (const std::string& linear : transformer->quantized_linears())
-        part.quantized.insert(without_numbers(linear));
-      return part;
+  for (const ModelKind& kind : model_kinds()) {
+    BestPart best;
+    for (const std::string_view name : kind.sizes) {
+      INTAGLIO_ASSIGN(const std::shared_ptr<const Model> model, synthetic_model(name));
+      offer_transformers(tensors, found, name, *model, best);
+      offer_text_encoders(tensors, found, name, *model, best);
     }
-    for (const char* const prefix : qwen3::kWeightPrefixes) {
-      const TensorShapes shapes = qwen3::text_encoder_tensor_shapes(model->text_config(), prefix);
-      TensorNames published, needed;
-      add_names(shapes, {}, published);
-      add_names(shapes, qwen3::weight_aliases(), needed);
-      if (!has_all(found, needed)) continue;
-      PartModules part{.part = "text_encoder",
-                       .model = std::string(name),
-                       .quantized = {},
-                       .sizes = {},
-                       .aliases = {}};
-      if (!has_all(found, published)) {
-        part.aliases = qwen3::weight_aliases();
-        part.prefix = llama_cpp_prefix(tensors);
-      }
-      take_sizes(shapes, part);
-      take_text_linears(shapes, part);
-      return part;
-    }
+    if (best.part()) return std::move(*best.part());
   }
   std::string some;
   int shown = 0;

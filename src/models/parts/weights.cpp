@@ -39,12 +39,24 @@ std::optional<std::string> stored_as(std::string_view module, const ModuleAlias&
   return with_other_end(module, alias.module, alias.stored);
 }
 
+// The leaf of the stored tensor that is "<module>.<leaf>" under the alias.
+std::string_view stored_leaf(const ModuleAlias& alias, std::string_view leaf) {
+  return leaf == "weight" && !alias.leaf.empty() ? alias.leaf : leaf;
+}
+
 Shape without_leading_ones(const Shape& shape) {
   Shape result;
   for (int i = 0; i < shape.rank; ++i)
     if (result.rank > 0 || shape[i] != 1)
       result.dims[static_cast<size_t>(result.rank++)] = shape[i];
   return result;
+}
+
+// A linear that is stored as a convolution of one pixel.
+Shape without_trailing_ones(Shape shape) {
+  while (shape.rank > 2 && shape[shape.rank - 1] == 1)
+    shape.dims[static_cast<size_t>(--shape.rank)] = 0;
+  return shape;
 }
 
 Shape all_parts(Shape shape, int parts) {
@@ -81,20 +93,20 @@ std::optional<std::string> with_other_end(std::string_view name, std::string_vie
 
 std::vector<std::string> stored_names(std::string_view name, std::span<const ModuleAlias> aliases) {
   const auto [module, leaf] = split_leaf(name);
-  std::vector<std::string> modules{std::string(module)};
-  for (const ModuleAlias& alias : aliases) {
-    if (std::optional<std::string> stored = stored_as(module, alias))
-      modules.push_back(std::move(*stored));
-  }
   static const std::vector<std::string_view> parts = linear_parts();
   std::vector<std::string> names;
   for (const ModuleAlias& alias : aliases) {
     if (std::optional<std::string> lone = stored_as(name, alias)) names.push_back(std::move(*lone));
   }
-  for (const std::string& stored : modules) {
-    names.push_back(joined(stored, leaf));
-    if (leaf != "weight") continue;
+  const auto add = [&](std::string_view stored, std::string_view end) {
+    names.push_back(joined(stored, end));
+    if (end != "weight") return;
     for (const std::string_view part : parts) names.push_back(joined(stored, part));
+  };
+  add(module, leaf);
+  for (const ModuleAlias& alias : aliases) {
+    if (const std::optional<std::string> stored = stored_as(module, alias))
+      add(*stored, stored_leaf(alias, leaf));
   }
   return names;
 }
@@ -112,21 +124,26 @@ CheckpointSource::Place CheckpointSource::place(std::string_view module,
                                                 std::string_view leaf) const {
   const TensorSet& tensors = stored_->tensors();
   // A quantized weight may lie under another name than its own.
-  const auto is_here = [&](std::string_view stored) {
-    return tensors.find(joined(stored, leaf)) != nullptr ||
-           (leaf == "weight" && stored_->find_linear(stored) != nullptr);
+  const auto is_here = [&](std::string_view stored, std::string_view end) {
+    return tensors.find(joined(stored, end)) != nullptr ||
+           (end == "weight" && stored_->find_linear(stored) != nullptr);
   };
-  Place own{joined(module, leaf), std::string(module)};
-  if (is_here(module)) return own;
+  const std::string own = joined(module, leaf);
+  Place missing{own, std::string(module)};
+  if (is_here(module, leaf)) return missing;
   for (const ModuleAlias& alias : aliases_) {
     const std::optional<std::string> stored = stored_as(module, alias);
-    if (stored && is_here(*stored))
-      return {joined(*stored, leaf), *stored, alias.part, alias.parts};
-    std::optional<std::string> lone = stored_as(own.name, alias);
+    if (stored) {
+      const std::string_view end = stored_leaf(alias, leaf);
+      Place found{joined(*stored, end), *stored, alias.part, alias.parts};
+      if (is_here(*stored, end)) return found;
+      if (alias.published) missing = std::move(found);
+    }
+    std::optional<std::string> lone = stored_as(own, alias);
     if (lone && tensors.find(*lone) != nullptr)
       return {*lone, std::string(split_leaf(*lone).module), alias.part, alias.parts, true};
   }
-  return own;
+  return missing;
 }
 
 const LinearEntry* CheckpointSource::linear_at(const Place& place) const {
@@ -139,13 +156,14 @@ std::string CheckpointSource::problem(const std::string& name, const Shape& shap
   const LinearEntry* const linear = linear_at(where);
   const TensorEntry* const entry =
       linear != nullptr ? linear->values : stored_->tensors().find(where.name);
-  if (entry == nullptr)
-    return fmt::format("{}: missing, expected {}", printable(name), to_string(shape));
   const Shape expected = all_parts(shape, where.parts);
+  if (entry == nullptr)
+    return fmt::format("{}: missing, expected {}", printable(where.name), to_string(expected));
   if (linear != nullptr && linear->holds(expected)) return {};
   const Shape found = linear != nullptr ? Shape{linear->n, linear->k} : entry->shape();
   // GGUF's writers leave out outermost sizes of 1.
   const bool fits = found == expected || (where.lone && found == Shape{expected.count()}) ||
+                    without_trailing_ones(found) == without_trailing_ones(expected) ||
                     (stored_->tensors().is_gguf() &&
                      without_leading_ones(found) == without_leading_ones(expected));
   if (linear == nullptr && fits && is_read_as_floats(*entry)) return {};
@@ -168,7 +186,9 @@ Status CheckpointSource::check(const TensorShapes& shapes) {
   std::vector<std::string> problems;
   for (const auto& [name, shape] : shapes) {
     std::string found = problem(name, shape);
-    if (!found.empty()) problems.push_back(std::move(found));
+    // Parts of one tensor have one problem.
+    if (!found.empty() && (problems.empty() || problems.back() != found))
+      problems.push_back(std::move(found));
   }
   if (problems.empty()) return {};
   return make_error(ErrorCode::kShapeMismatch, "{}: {} tensor{} not as the model needs:\n  {}",
@@ -192,7 +212,10 @@ Expected<Tensor> CheckpointSource::tensor(const std::string& name, const Shape& 
   if (!found.empty())
     return make_error(ErrorCode::kShapeMismatch, "{}: {}", checkpoint_->path().string(), found);
   const auto [module, leaf] = split_leaf(name);
-  return part_of(place(module, leaf));
+  return part_of(place(module, leaf)).map([&](Tensor&& tensor) {
+    tensor.view.shape = shape;
+    return std::move(tensor);
+  });
 }
 
 Expected<LoadedLinear> CheckpointSource::linear(const Context& context, const std::string& name,

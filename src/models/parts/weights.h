@@ -30,6 +30,10 @@ struct ModuleAlias {
   std::string_view stored;  // "attention.qkv", "blk.*.ffn_up"
   // The module is this one of so many equal runs of the stored one's rows.
   int part = 0, parts = 1;
+  // Whether this is what the model's own publishers call it, who have no name for the part.
+  bool published = false;
+  // Of the stored tensor in place of "weight"; empty: the same. Of vectors.
+  std::string_view leaf = {};
 };
 
 // Whether `end` is the end of `name`, from the begin of a component on.
@@ -98,7 +102,7 @@ class CheckpointSource : public TensorSource {
  private:
   // A tensor, or some of its rows.
   struct Place {
-    std::string name;    // as stored, or as it would be in floats
+    std::string name;    // as stored, or as the publishers would have it in floats
     std::string module;  // of it
     int part = 0, parts = 1;
     bool lone = false;  // by the name of the tensor, not of its module
@@ -108,7 +112,7 @@ class CheckpointSource : public TensorSource {
                    std::shared_ptr<const StoredWeights> stored,
                    std::span<const ModuleAlias> aliases)
       : checkpoint_(std::move(checkpoint)), stored_(std::move(stored)), aliases_(aliases) {}
-  // Of the tensor "<module>.<leaf>"; its own name where there is none.
+  // Of the tensor "<module>.<leaf>"; its published name where there is none.
   Place place(std::string_view module, std::string_view leaf) const;
   // The linear whose weight the place is; nullptr: none.
   const LinearEntry* linear_at(const Place& place) const;
