@@ -42,7 +42,7 @@ bool uses_wgmma(const CardRates& card) { return card.compute_capability == kWgmm
 
 double gop(double rate_tops, double operations) { return 1e-9 * operations / rate_tops; }  // ms
 
-// A pass in numbers. Linears of the text alone run once a picture and are none of its.
+// A pass in numbers.
 struct Sizes {
   double width = 0.0, linear_operations = 0.0, weights = 0.0;
   double plane = 0.0;      // values of the residual stream, of all layers
@@ -59,17 +59,19 @@ double rows_of(const PassShape& shape, LinearRows rows) {
 Sizes sizes_of(const PassShape& shape) {
   Sizes s{.width = static_cast<double>(shape.width)};
   for (const ListedLinear& linear : shape.linears) {
-    if (linear.rows == LinearRows::kText) continue;
+    if (linear.once) continue;
     const double rows = rows_of(shape, linear.rows);
     const double values = static_cast<double>(linear.n * linear.k * linear.count);
     const auto count = static_cast<double>(linear.count);
     s.linear_operations += 2.0 * rows * values;
     s.weights += values;
-    if (is_gated(linear.epilogue)) {
-      // One feed-forward a layer, and one attention.
-      s.hidden += count * rows * static_cast<double>(linear.n) / 2.0;
+    if (linear.work.hidden > 0) {
+      s.hidden += count * rows * static_cast<double>(linear.work.hidden);
       s.plane += count * rows * s.width;
-      s.attention += count * 2.0 * rows * rows * s.width;
+    }
+    if (linear.work.attends) {
+      const double attended = rows_of(shape, *linear.work.attends);
+      s.attention += count * 2.0 * attended * attended * s.width;
     }
   }
   return s;

@@ -183,11 +183,18 @@ Status ListModules::linear(const LinearModule& module, LinearWeights& weights) {
     ++known.count;
     return {};
   }
-  linears_.push_back({.name = module.label,
-                      .n = weights.n,
-                      .k = weights.k,
-                      .epilogue = module.epilogue,
-                      .rows = module.tokens});
+  const BlockWork of_block = is_gated(module.epilogue)
+                                 ? BlockWork{.hidden = weights.out_cols(), .attends = module.tokens}
+                                 : BlockWork{};
+  linears_.push_back(
+      {.name = module.label,
+       .n = weights.n,
+       .k = weights.k,
+       .epilogue = module.epilogue,
+       .rows = module.tokens,
+       .work = module.work.value_or(of_block),
+       // Text that no layer of a pass goes on with.
+       .once = module.tokens == LinearRows::kText && module.residence != Residence::kLayer});
   return {};
 }
 

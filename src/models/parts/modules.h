@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,6 +40,12 @@ struct InputScale {
   std::string name = {};  // without the prefix of its module
 };
 
+// What of a block the cost model counts beside its products, each once, with one of them.
+struct BlockWork {
+  int64_t hidden = 0;                   // inner columns of a feed-forward over the product's rows
+  std::optional<LinearRows> attends{};  // rows that attention runs over; nullopt: it runs not
+};
+
 // Linears of the same input laid side by side. Weights are "<prefix><name>.weight" [rows, k].
 struct LinearModule {
   std::vector<std::string> names;
@@ -55,6 +62,8 @@ struct LinearModule {
   const char* label = "";
   LinearRows tokens = LinearRows::kSequence;
   InputScale input_scale = {};
+  // Of one with a label; nullopt: of a gated product that of a whole block over its rows.
+  std::optional<BlockWork> work = {};
 };
 
 // A linear that is quantized, under full names, and where the model keeps it.
@@ -73,6 +82,8 @@ struct ListedLinear {
   GemmEpilogue epilogue = GemmEpilogue::kNone;
   LinearRows rows = LinearRows::kSequence;
   int64_t count = 1;
+  BlockWork work = {};
+  bool once = false;  // a picture, not a pass
 };
 
 // A visitor sees the modules in the order of the walk. `weights` and `vector` are the model's own
