@@ -4,7 +4,7 @@ set(CPACK_PACKAGE_NAME intaglio)
 set(CPACK_PACKAGE_VENDOR "Intaglio")
 set(CPACK_PACKAGE_CONTACT "Intaglio maintainers <maintainers@intaglio.invalid>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "pictures from text with diffusion transformers in INT8")
-set(CPACK_PACKAGE_DESCRIPTION "Runs large picture models (Ideogram 4, Z-Image) as one native program without
+set(CPACK_PACKAGE_DESCRIPTION "Runs large picture models (Ideogram 4, Z-Image, FLUX.2 klein) as one native program without
 Python, computing in 8-bit whole numbers. A small model is part of the package.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)

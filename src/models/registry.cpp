@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/printable.h"
+#include "models/flux2_klein/model.h"
 #include "models/ideogram4/model.h"
 #include "models/krea2/model.h"
 #include "models/z_image/model.h"
@@ -38,6 +39,10 @@ std::span<const ModelKind> model_kinds() {
        "ZImageTransformer2DModel",
        {"z-image", "z-image-turbo"},
        make<z_image::Model>},
+      {"Flux2KleinPipeline",
+       "Flux2Transformer2DModel",
+       {"flux2-klein-4b", "flux2-klein-base-4b", "flux2-klein-9b", "flux2-klein-base-9b"},
+       make<flux2_klein::Model>},
       {"Krea2Pipeline",
        "Krea2Transformer2DModel",
        {"krea2-raw", "krea2-turbo"},

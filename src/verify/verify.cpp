@@ -381,6 +381,10 @@ class Verifier {
   }
 
   Expected<std::vector<float>> read_guidance(const JsonConfig& note, int64_t steps) {
+    INTAGLIO_ASSIGN(const Model* const model, this->model());
+    const ModelInfo& info = model->info();
+    // Published pipelines pass over the guidance of a model that has none.
+    if (!info.unguided_reason.empty()) return guidance_schedule({info.no_guidance}, steps);
     std::vector<float> guidance;
     if (note.contains("guidance_schedule") && note.json()["guidance_schedule"].is_array()) {
       for (const nlohmann::json& g : note.json()["guidance_schedule"])
@@ -389,8 +393,7 @@ class Verifier {
       INTAGLIO_ASSIGN(const double g, note.number("guidance_scale"));
       guidance.push_back(static_cast<float>(g));
     } else {
-      INTAGLIO_ASSIGN(const Model* const model, this->model());
-      guidance = model->info().default_guidance.of_steps(steps);
+      guidance = info.default_guidance.of_steps(steps);
     }
     return guidance_schedule(guidance, steps);
   }

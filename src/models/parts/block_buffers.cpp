@@ -4,13 +4,18 @@
 #include "ops/quantize.h"
 
 namespace intaglio {
+namespace {
+
+int64_t narrow_of(const BlockSizes& s) { return s.narrow_cols == 0 ? s.width : s.narrow_cols; }
+
+}  // namespace
 
 size_t block_buffer_bytes(const BlockSizes& s) {
   const auto element = static_cast<int64_t>(dtype_size(s.dtype));
   return arena_bytes<float>(s.tokens * s.width) +
          arena_bytes<std::byte>(s.tokens * s.input_cols * element) + arena_bytes<float>(s.tokens) +
          arena_bytes<std::byte>(s.tokens * s.wide_cols * element) +
-         arena_bytes<std::byte>(s.tokens * s.width * element);
+         arena_bytes<std::byte>(s.tokens * narrow_of(s) * element);
 }
 
 Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& s) {
@@ -22,7 +27,21 @@ Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& s) {
   INTAGLIO_ASSIGN(b.input, arena.take<std::byte>(s.tokens * s.input_cols * element));
   INTAGLIO_ASSIGN(b.scale_row, arena.take<float>(s.tokens));
   INTAGLIO_ASSIGN(b.wide, arena.take<std::byte>(s.tokens * s.wide_cols * element));
-  INTAGLIO_ASSIGN(b.narrow, arena.take<std::byte>(s.tokens * s.width * element));
+  INTAGLIO_ASSIGN(b.narrow, arena.take<std::byte>(s.tokens * narrow_of(s) * element));
+  return b;
+}
+
+BlockBuffers rows_of(const BlockBuffers& all, const BlockSizes& s, int64_t first, int64_t count) {
+  const auto from = [&](void* base, int64_t cols) {
+    return static_cast<std::byte*>(base) + static_cast<size_t>(first * cols) * dtype_size(s.dtype);
+  };
+  BlockBuffers b = all;
+  b.tokens = count;
+  b.h += first * s.width;
+  b.input = from(all.input, s.input_cols);
+  b.scale_row += first;
+  b.wide = from(all.wide, s.wide_cols);
+  b.narrow = from(all.narrow, narrow_of(s));
   return b;
 }
 

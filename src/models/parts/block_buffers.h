@@ -9,8 +9,8 @@
 namespace intaglio {
 
 // Lifetimes inside a block allow four buffers: `wide` holds q|k|v, then the feed-forward's hidden
-// rows; `narrow` a linear's output on its way to the residual; `input` whatever the next linear
-// reads (normed or quantized rows).
+// rows; `narrow` a linear's output on its way to the residual, or attended rows on their way to a
+// linear; `input` whatever the next linear reads (normed or quantized rows).
 struct BlockBuffers {
   int64_t tokens = 0;
   DType dtype = DType::kF32;   // of wide and narrow
@@ -18,7 +18,7 @@ struct BlockBuffers {
   void* input = nullptr;       // [tokens, max input columns]
   float* scale_row = nullptr;  // [tokens]
   void* wide = nullptr;        // [tokens, wide columns]
-  void* narrow = nullptr;      // [tokens, width]
+  void* narrow = nullptr;      // [tokens, narrow columns]
 
   // What `weights` reads behind a norm, in `input`.
   Activation input_for(const LinearWeights& weights) const {
@@ -41,10 +41,15 @@ struct BlockSizes {
   int64_t input_cols = 0;  // widest input of a linear
   int64_t wide_cols = 0;
   DType dtype = DType::kF32;
+  int64_t narrow_cols = 0;  // 0: width
 };
 
 size_t block_buffer_bytes(const BlockSizes& sizes);
 Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& sizes);
+// Of rows [first, first + count) of the sequence, which have linears of their own: each buffer's
+// part of that of all rows, which was taken with `sizes`.
+BlockBuffers rows_of(const BlockBuffers& all, const BlockSizes& sizes, int64_t first,
+                     int64_t count);
 
 // Makes what `weights` reads of what a norm left in `b.norm_output(weights)`.
 Status quantize_normed(const Context& context, const LinearWeights& weights, const BlockBuffers& b,

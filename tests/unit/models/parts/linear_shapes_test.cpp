@@ -22,7 +22,8 @@ std::vector<ListedLinear> linears_of(std::string_view name) {
 
 std::vector<std::string> tuned_models() {
   std::vector<std::string> names = public_transformer_names();
-  for (const char* name : {"ideogram4", "z-image", "krea2-raw"}) names.emplace_back(name);
+  for (const char* name : {"ideogram4", "z-image", "flux2-klein-4b", "flux2-klein-9b", "krea2-raw"})
+    names.emplace_back(name);
   return names;
 }
 
@@ -69,6 +70,13 @@ TEST(LinearShapes, ParametersAddUp) {
   const std::vector<ListedLinear> flux = linears_of("flux2");
   EXPECT_NEAR(8 * weights(flux, "double.") + 48 * weights(flux, "single."), 31.4, 0.1);  // of 32 G
   EXPECT_NEAR(30 * weights(linears_of("z-image"), "") / 3, 5.31, 0.1);                   // of 6.2 G
+  const auto klein = [&](const char* name, int doubles, int singles) {
+    const std::vector<ListedLinear> all = linears_of(name);
+    return doubles * (weights(all, "") - weights(all, "single.")) +
+           singles * weights(all, "single.");
+  };
+  EXPECT_NEAR(klein("flux2-klein-4b", 5, 20), 3.68, 0.01);  // of 3.88 G
+  EXPECT_NEAR(klein("flux2-klein-9b", 8, 24), 8.72, 0.01);  // of 9.08 G
   const std::vector<ListedLinear> krea = linears_of("krea2-raw");
   EXPECT_NEAR(28 * (weights(krea, "") - weights(krea, "text_")) + 4 * weights(krea, "text_"), 12.50,
               0.1);  // of 12.8 G
