@@ -231,8 +231,9 @@ class Report {
     ordered_json json{{"name", name}, {"text", text}, {"pictures", pictures_[name].size()}};
     if (const auto about = about_.find(name); about != about_.end()) {
       json["about"] = ordered_json::object();
-      for (const char* const key : {"model", "model_hash", "precision", "schedule", "steps",
-                                    "passes", "cache", "device", "version", "file_bytes"})
+      for (const char* const key :
+           {"model", "model_hash", "precision", "schedule", "steps", "passes", "cache",
+            "progressive", "device", "version", "file_bytes"})
         if (about->second.contains(key)) json["about"][key] = about->second[key];
     }
     json["denoise_ms"] = interval_json(numbers(pictures_[name], "denoise_ms"));
