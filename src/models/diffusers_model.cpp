@@ -347,19 +347,9 @@ Expected<std::vector<std::string>> DiffusersModel::check_adapters(
   return unmatched_adapters(adapters, matched, info_.name);
 }
 
-Status DiffusersModel::join_latents(const std::string& where, int64_t channels, LatentKind kind) {
-  const bool normed = kind == LatentKind::kNormed;
-  if (vae_.batch_norm != normed) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the VAE is an {}, the transformer's latents are those of an {}", where,
-                      normed ? "AutoencoderKL" : "AutoencoderKLFlux2",
-                      normed ? "AutoencoderKLFlux2" : "AutoencoderKL");
-  }
-  if (vae_.latent_channels * 4 != channels) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
-                      where, channels, vae_.latent_channels * 4, vae_.latent_channels);
-  }
+Status DiffusersModel::join_latents(const std::string& where, std::string_view vae_class,
+                                    int64_t channels) {
+  INTAGLIO_TRY(autoencoder::check_latents(vae_, vae_class, channels, where));
   info_.pixels_per_token = 2 * vae_.scale_factor();
   info_.latent_channels = channels;
   return {};

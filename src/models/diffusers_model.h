@@ -91,11 +91,8 @@ class DiffusersModel : public Model {
   virtual std::unique_ptr<Transformer> make_transformer(int which,
                                                         TransformerOptions options) const = 0;
 
-  // What the transformer's latents are those of: an AutoencoderKLFlux2, or an AutoencoderKL.
-  enum class LatentKind { kNormed, kScaled };
-  // For join_parts: kBadFormat unless the VAE is of that kind and packs so many channels a token;
-  // sets what `info_` says of both.
-  Status join_latents(const std::string& where, int64_t channels, LatentKind kind);
+  // For join_parts: autoencoder::check_latents, then what `info_` says of both parts.
+  Status join_latents(const std::string& where, std::string_view vae_class, int64_t channels);
   bool is_synthetic() const { return !files_; }
   // Of the tokenizer, kBadFormat unless `token` is a token of its own; some id of random weights.
   Expected<int32_t> token_id(const char* token) const;

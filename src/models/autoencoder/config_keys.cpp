@@ -90,7 +90,7 @@ const ConfigTable& wan_table() {
 std::vector<KeyedConfig> keyed_config(const JsonConfig& config) {
   const Expected<std::string> name = config.string_or("_class_name", "");
   if (name && *name == kWanClass) return {{config, wan_table()}};
-  return {{config, name && *name == "AutoencoderKL" ? kl_table() : flux2_table()}};
+  return {{config, name && *name == kKlClass ? kl_table() : flux2_table()}};
 }
 
 }  // namespace intaglio::autoencoder

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/context.h"
@@ -19,6 +21,8 @@
 
 namespace intaglio::autoencoder {
 
+inline constexpr const char* kKlClass = "AutoencoderKL";
+inline constexpr const char* kFlux2Class = "AutoencoderKLFlux2";
 inline constexpr const char* kWanClass = "AutoencoderKLQwenImage";
 
 // kWan decodes videos; of one frame every 3 x 3 x 3 convolution is a 3 x 3 one. Norms are over the
@@ -49,6 +53,11 @@ struct DecoderConfig {
   bool post_quant_conv = true;
   LatentPacking packing = LatentPacking::kChannelFastest;  // of the transformer, no config has it
 
+  // Of the config that says so.
+  const char* class_name() const {
+    if (family == DecoderFamily::kWan) return kWanClass;
+    return batch_norm ? kFlux2Class : kKlClass;
+  }
   // Pixels a latent covers in each direction.
   int64_t scale_factor() const { return int64_t{1} << (widths.size() - 1); }
 };
@@ -58,6 +67,11 @@ DecoderConfig flux2_config();
 
 // Of `vae/config.json`.
 Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json);
+
+// kBadFormat, beginning with `where`, unless it is of the class and a token of 2 x 2 of its latents
+// has as many channels as the transformer's.
+Status check_latents(const DecoderConfig& config, std::string_view class_name, int64_t channels,
+                     const std::string& where);
 
 // Every tensor that the decoder reads and its shape.
 TensorShapes decoder_tensor_shapes(const DecoderConfig& config);

@@ -7,8 +7,6 @@
 namespace intaglio::autoencoder {
 namespace {
 
-constexpr const char* kFlux2Class = "AutoencoderKLFlux2";
-
 // One up block a width, of resnets and an upsampler.
 Status check_up_blocks(const JsonConfig& json, size_t widths) {
   if (!json.contains("up_block_types")) return {};
@@ -29,13 +27,14 @@ Expected<DecoderConfig> parse_kl_config(const JsonConfig& json, const std::strin
   INTAGLIO_ASSIGN(config.widths, json.integers("block_out_channels", 1, 16384, 8));
   if (own_widths) {
     // The pipeline counts pixels a latent by the encoder's widths.
-    const size_t levels = config.widths.size();
-    INTAGLIO_ASSIGN(config.widths, json.integers("decoder_block_out_channels", 1, 16384, 8));
-    if (config.widths.size() != levels)
+    INTAGLIO_ASSIGN(const std::vector<int64_t> own,
+                    json.integers("decoder_block_out_channels", 1, 16384, 8));
+    if (own.size() != config.widths.size())
       return make_error(ErrorCode::kUnsupported,
                         "{}decoder_block_out_channels has {} widths, block_out_channels has {}; "
                         "supported is the same number",
-                        json.where(), config.widths.size(), levels);
+                        json.where(), own.size(), config.widths.size());
+    config.widths = own;
   }
   INTAGLIO_ASSIGN(config.layers_per_block, json.integer("layers_per_block", 1, 64));
   INTAGLIO_ASSIGN(config.norm_groups, json.integer("norm_num_groups", 1, 16384));
@@ -114,6 +113,21 @@ DecoderConfig flux2_config() {
   config.norm_groups = 32;
   config.batch_norm_eps = 1e-4;
   return config;
+}
+
+Status check_latents(const DecoderConfig& config, std::string_view class_name, int64_t channels,
+                     const std::string& where) {
+  if (config.class_name() != class_name) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the VAE is an {}, the transformer's latents are those of an {}", where,
+                      config.class_name(), class_name);
+  }
+  if (config.latent_channels * 4 != channels) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
+                      where, channels, config.latent_channels * 4, config.latent_channels);
+  }
+  return {};
 }
 
 Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json) {

@@ -134,7 +134,7 @@ Status Model::join_parts(const std::string& where) {
   }
   vae_.packing = autoencoder::LatentPacking::kChannelSlowest;
   INTAGLIO_ASSIGN(text_.padding, token_id(kPadding));
-  return join_latents(where, transformer_.channels, LatentKind::kNormed);
+  return join_latents(where, autoencoder::kFlux2Class, transformer_.channels);
 }
 
 std::unique_ptr<intaglio::Transformer> Model::make_transformer(int,

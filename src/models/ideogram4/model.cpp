@@ -113,7 +113,7 @@ Status Model::join_parts(const std::string& where) {
                       where, text_.feature_dim(), text_.hidden, text_.taps.size(),
                       conditional_.text_dim);
   }
-  INTAGLIO_TRY(join_latents(where, conditional_.channels, LatentKind::kNormed));
+  INTAGLIO_TRY(join_latents(where, autoencoder::kFlux2Class, conditional_.channels));
   if (unconditional_ && unconditional_->channels != conditional_.channels) {
     return make_error(ErrorCode::kBadFormat,
                       "{}: the transformer has {} channels a token, the unconditional one {} "

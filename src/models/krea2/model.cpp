@@ -147,20 +147,7 @@ Status Model::join_parts(const std::string& where) {
                       where, text_.taps.size(), text_.hidden, transformer_.taps,
                       transformer_.text_block.width());
   }
-  if (vae_.family != autoencoder::DecoderFamily::kWan) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the VAE is an AutoencoderKL, the transformer's latents are those of an "
-                      "{}",
-                      where, autoencoder::kWanClass);
-  }
-  if (vae_.latent_channels * 4 != transformer_.channels) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: the transformer has {} channels a token, the VAE packs {} (2 x 2 x {})",
-                      where, transformer_.channels, vae_.latent_channels * 4, vae_.latent_channels);
-  }
-  info_.pixels_per_token = 2 * vae_.scale_factor();
-  info_.latent_channels = transformer_.channels;
-  return {};
+  return join_latents(where, autoencoder::kWanClass, transformer_.channels);
 }
 
 std::unique_ptr<intaglio::Transformer> Model::make_transformer(int,

@@ -100,7 +100,7 @@ Status Model::join_parts(const std::string& where) {
                       "(cap_feat_dim)",
                       where, text_.feature_dim(), transformer_.text_dim);
   }
-  return join_latents(where, transformer_.channels, LatentKind::kScaled);
+  return join_latents(where, autoencoder::kKlClass, transformer_.channels);
 }
 
 std::unique_ptr<intaglio::Transformer> Model::make_transformer(int,

@@ -134,6 +134,21 @@ TEST(Krea2, TheTasksRowsAreNotInTheSequence) {
   EXPECT_EQ(transformer->sequence({.text_tokens = 20, .grid_h = 1, .grid_w = 1}).text, 0);
 }
 
+// Both are autoencoders of 4 channels: their latents are not the same.
+TEST(Krea2, PartsOfAnotherModelAreRefused) {
+  const std::string z_image = test::source_path("tests/reference/z_image/tiny");
+  const auto problem = [](const ModelPaths& paths) {
+    const auto model = open_model(paths);
+    return model ? std::string() : model.error().message;
+  };
+  EXPECT_THAT(problem({.folder = kFolder, .vae = z_image}),
+              HasSubstr("the VAE is an AutoencoderKL, the transformer's latents are those of an "
+                        "AutoencoderKLQwenImage"));
+  EXPECT_THAT(problem({.folder = z_image, .vae = kFolder}),
+              HasSubstr("the VAE is an AutoencoderKLQwenImage, the transformer's latents are those "
+                        "of an AutoencoderKL"));
+}
+
 TEST(Krea2, ConfigsThatMeanAnotherModelAreRefused) {
   const nlohmann::json good = JsonConfig::open(kFolder + "/transformer/config.json")->json();
   const auto parse = [&](const char* key, const nlohmann::json& value) {
