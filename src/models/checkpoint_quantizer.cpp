@@ -252,16 +252,48 @@ bool CheckpointQuantizer::is_output_of_linear(std::string_view name) const {
   return false;
 }
 
+// One that is flat in a file has the first dimension of the sizes that the model is known in.
+std::optional<CheckpointQuantizer::Lone> CheckpointQuantizer::lone(const std::string& name,
+                                                                   const TensorEntry& entry) const {
+  for (const ModuleAlias& alias : modules_.aliases) {
+    const std::optional<std::string> own = with_other_end(name, alias.stored, alias.module);
+    const std::optional<std::string> stored = with_other_end(name, alias.module, alias.stored);
+    if (!own && !stored) continue;
+    const std::string& of_model = own ? *own : name;
+    const int64_t count = entry.view.shape.count();
+    Lone lone{of_model,
+              layout_ == CheckpointLayout::kDiffusers ? of_model
+              : own                                   ? name
+                                                      : *stored,
+              entry.view.shape};
+    const auto known = modules_.sizes.find(without_numbers(of_model));
+    if (!alias.flat || known == modules_.sizes.end()) return lone;
+    const int64_t rows = known->second[0];
+    lone.shape = layout_ == CheckpointLayout::kDiffusers && count % rows == 0
+                     ? Shape{rows, count / rows}
+                     : Shape{count};
+    return lone;
+  }
+  return std::nullopt;
+}
+
 Status CheckpointQuantizer::plan_others() {
   struct Target {
     std::map<int, Other::Part> parts;
     int count = 1;
+    std::optional<Shape> shape = {};  // another than the tensor's
   };
   std::map<std::string, Target> targets;
   const std::vector<std::string_view> markers = checkpoint_markers();
   for (const auto& [name, entry] : stored_->tensors().tensors()) {
     const bool is_marker = std::find(markers.begin(), markers.end(), name) != markers.end();
     if (is_marker || !entry->foreign.empty() || is_output_of_linear(name)) continue;
+    if (const std::optional<Lone> alone = lone(name, *entry)) {
+      Target& one = targets[alone->target];
+      one.parts[0] = {entry, 0, 0, alone->own};
+      one.shape = alone->shape;
+      continue;
+    }
     const size_t dot = name.rfind('.');
     const std::string module = dot == std::string::npos ? name : name.substr(0, dot);
     const std::string leaf = dot == std::string::npos ? "" : name.substr(dot);
@@ -301,6 +333,7 @@ Status CheckpointQuantizer::plan_others() {
     const bool is_fp8 = is_read_as_floats(first) && !is_weight_float(first);
     other.dtype = is_fp8 ? DType::kF32 : first.view.dtype;
     other.shape = rows > 0 ? with_rows(first.view.shape, rows) : first.view.shape;
+    if (one.shape) other.shape = *one.shape;
     others_.push_back(std::move(other));
   }
   return {};

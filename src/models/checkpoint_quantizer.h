@@ -141,6 +141,12 @@ class CheckpointQuantizer {
     int part = 0, parts = 1;
     std::string leaf = {};  // ModuleAlias::leaf
   };
+  // A tensor that is renamed with its leaf: its own name, that in the new file, and the shape
+  // there.
+  struct Lone {
+    std::string own, target;
+    Shape shape;
+  };
   // Memory is kept for the next linear.
   struct Numbers {
     AlignedBuffer values;
@@ -163,6 +169,7 @@ class CheckpointQuantizer {
   Status check_keep(const QuantizeOptions& options) const;
   bool is_output_of_linear(std::string_view name) const;
   void add_output(Role role, size_t index, TensorEntry entry);
+  std::optional<Lone> lone(const std::string& name, const TensorEntry& entry) const;
   void list_outputs();
   Status match_adapters(const QuantizeOptions& options);
   static Shape vector_shape(const Other& other, const Other::Part& part);

@@ -22,8 +22,10 @@ constexpr std::pair<std::string_view, std::string_view> kOutside[] = {
     {"text_fusion.projector", "txtfusion.projector"},
     {"final_layer.linear", "last.linear"},
     {"final_layer.norm.weight", "last.norm.scale"},
-    {"final_layer.scale_shift_table", "last.modulation.lin"},
-    {"transformer_blocks.*.scale_shift_table", "blocks.*.mod.lin"}};
+    {"final_layer.scale_shift_table", "last.modulation.lin"}};
+
+constexpr ModuleAlias kTables{
+    .module = "transformer_blocks.*.scale_shift_table", .stored = "blocks.*.mod.lin", .flat = true};
 
 constexpr std::pair<std::string_view, std::string_view> kStacks[] = {
     {"transformer_blocks.*.", "blocks.*."},
@@ -54,6 +56,7 @@ std::span<const ModuleAlias> original_names() {
     };
     auto* const all = new Names;  // never freed: looked at until the program ends
     for (const auto& [ours, theirs] : kOutside) all->aliases.push_back({ours, theirs});
+    all->aliases.push_back(kTables);
     const auto keep = [&](std::string_view a, std::string_view b) -> std::string_view {
       return all->strings.emplace_back(fmt::format("{}{}", a, b));
     };

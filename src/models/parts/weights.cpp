@@ -141,7 +141,7 @@ CheckpointSource::Place CheckpointSource::place(std::string_view module,
     }
     std::optional<std::string> lone = stored_as(own, alias);
     if (lone && tensors.find(*lone) != nullptr)
-      return {*lone, std::string(split_leaf(*lone).module), alias.part, alias.parts, true};
+      return {*lone, std::string(split_leaf(*lone).module), alias.part, alias.parts, alias.flat};
   }
   return missing;
 }
@@ -162,7 +162,7 @@ std::string CheckpointSource::problem(const std::string& name, const Shape& shap
   if (linear != nullptr && linear->holds(expected)) return {};
   const Shape found = linear != nullptr ? Shape{linear->n, linear->k} : entry->shape();
   // GGUF's writers leave out outermost sizes of 1.
-  const bool fits = found == expected || (where.lone && found == Shape{expected.count()}) ||
+  const bool fits = found == expected || (where.flat && found == Shape{expected.count()}) ||
                     without_trailing_ones(found) == without_trailing_ones(expected) ||
                     (stored_->tensors().is_gguf() &&
                      without_leading_ones(found) == without_leading_ones(expected));

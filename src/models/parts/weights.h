@@ -24,7 +24,7 @@ using TensorShapes = std::vector<std::pair<std::string, Shape>>;
 
 // What a module of a model may be called in checkpoints: the end of its name, whole components, and
 // what stands there instead. A '*' in both is the same component, a layer's number. The two may
-// also be those of a lone tensor, its leaf among them; stored flat, it may be of any shape here.
+// also be those of a lone tensor, its leaf among them.
 struct ModuleAlias {
   std::string_view module;  // "attention.to_k", "layers.*.mlp.up_proj"
   std::string_view stored;  // "attention.qkv", "blk.*.ffn_up"
@@ -34,6 +34,7 @@ struct ModuleAlias {
   bool published = false;
   // Of the stored tensor in place of "weight"; empty: the same. Of vectors.
   std::string_view leaf = {};
+  bool flat = false;  // of a lone tensor: stored with one dimension
 };
 
 // Whether `end` is the end of `name`, from the begin of a component on.
@@ -105,7 +106,7 @@ class CheckpointSource : public TensorSource {
     std::string name;    // as stored, or as the publishers would have it in floats
     std::string module;  // of it
     int part = 0, parts = 1;
-    bool lone = false;  // by the name of the tensor, not of its module
+    bool flat = false;  // stored with one dimension
   };
 
   CheckpointSource(std::shared_ptr<const Checkpoint> checkpoint,

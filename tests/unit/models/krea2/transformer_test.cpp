@@ -15,6 +15,7 @@
 #include "io/checkpoint.h"
 #include "io/formats/lora.h"
 #include "io/safetensors.h"
+#include "models/checkpoint_quantizer.h"
 #include "support/source_folder.h"
 #include "support/temp_folder.h"
 
@@ -221,6 +222,42 @@ TEST(Krea2Transformer, AdaptersOfEveryName) {
         << name;
   }
   EXPECT_GT(relative_error(*expected, plain.velocity(features)), 1e-3);
+}
+
+// Whatever names a checkpoint has, a written one has those of one program, and the same numbers.
+TEST(Krea2Transformer, WrittenFilesHaveTheNamesOfOneProgram) {
+  const OriginalFile file("model.diffusion_model.");
+  std::optional<std::vector<float>> expected;
+  for (const std::filesystem::path& source : {std::filesystem::path(kFolder), file.path}) {
+    for (const CheckpointLayout layout : {CheckpointLayout::kComfy, CheckpointLayout::kDiffusers}) {
+      const TempFolder folder;
+      const std::filesystem::path path = folder / "written.safetensors";
+      const auto quantizer =
+          CheckpointQuantizer::plan(Checkpoint::open(source).value(), {.layout = layout});
+      ASSERT_TRUE(quantizer) << quantizer.error().message;
+      const Context context{.threads = 2, .cpu = host_cpu_features()};
+      ASSERT_TRUE(quantizer->write(context, path, [](int64_t, int64_t) {}));
+      if (const std::string config = quantizer->quantization_config(); !config.empty())
+        folder.write("quantization_config.json", config);
+      const auto written = SafetensorsFile::open(path).value();
+      const bool comfy = layout == CheckpointLayout::kComfy;
+      for (const TensorEntry& entry : written->tensors()) {
+        if (comfy) EXPECT_EQ(original_name(entry.name), entry.name);
+        if (!comfy) EXPECT_NE(original_name(entry.name), entry.name);
+      }
+      const TensorEntry* const table =
+          written->find(comfy ? "blocks.0.mod.lin" : "transformer_blocks.0.scale_shift_table");
+      ASSERT_NE(table, nullptr);
+      const int64_t width = config().width();
+      EXPECT_EQ(table->view.shape, comfy ? Shape{6 * width} : (Shape{6, width}));
+
+      Passes run(path, {.precision = Precision::kInt8});
+      const std::vector<float> velocity =
+          run.velocity(random_values(7 * run.transformer.text_dim(), 3));
+      if (!expected) expected = velocity;
+      EXPECT_EQ(velocity, *expected);
+    }
+  }
 }
 
 // A file with a layer more than the config says, under either name.

@@ -107,8 +107,9 @@ TEST(CheckpointSource, ModulesAreFoundUnderTheirOtherNames) {
 
 // A tensor with a leaf of another name, and one whose shape is not kept.
 TEST(CheckpointSource, LoneTensorsAreFoundUnderTheirOtherNames) {
-  static constexpr ModuleAlias kLone[] = {{"layers.*.norm.weight", "blk.*.norm.scale"},
-                                          {"layers.*.table", "blk.*.mod.lin"}};
+  static constexpr ModuleAlias kLone[] = {
+      {"layers.*.norm.weight", "blk.*.norm.scale"},
+      {.module = "layers.*.table", .stored = "blk.*.mod.lin", .flat = true}};
   Written file;
   file.tensor("blk.3.norm.scale", DType::kF32, {2}).tensor("blk.3.mod.lin", DType::kBF16, {6});
   const auto source = file.open(kLone);
