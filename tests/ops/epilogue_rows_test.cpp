@@ -89,7 +89,7 @@ TEST(EpilogueRows, MatchesTheReference) {
               // ends, at 88, less than 1e-36 is left of silu. Of bf16 the two may be neighbours.
               const double size = std::abs(static_cast<double>(expected[i]));
               const double step =
-                  dtype == DType::kBF16 ? 0x1p-7 : ref::epilogue_error(epilogue, size, 5e-7);
+                  op.out_dtype == DType::kBF16 ? 0x1p-7 : ref::epilogue_error(epilogue, size, 5e-7);
               ASSERT_NEAR(out[i], expected[i], size * step + 1e-30) << i;
             }
           }

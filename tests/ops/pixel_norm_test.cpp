@@ -64,8 +64,9 @@ double expected_of(const std::vector<float>& x, const std::vector<float>& weight
 }
 
 TEST(PixelNorm, GivesTheFormula) {
-  for (const auto& [pixels, channels] :
+  for (const auto& size :
        {std::pair<int64_t, int64_t>{1, 1}, {3, 4}, {5, 13}, {70, 96}, {9, 384}, {5, 1028}}) {
+    const int64_t pixels = size.first, channels = size.second;
     const std::vector<float> values = values_of(pixels, channels);
     std::vector<float> weight = weights_of(channels);
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
