@@ -7,6 +7,7 @@
 
 #include "argument_values.h"
 #include "core/files.h"
+#include "support/temp_folder.h"
 
 namespace intaglio::cli {
 namespace {
@@ -20,8 +21,6 @@ class Settings : public ::testing::Test {
     command_.add_option("--config", config_);
   }
   ~Settings() override {
-    std::error_code ignored;
-    std::filesystem::remove(file_, ignored);
     for (const char* name : {"T_HOST", "T_MAX_QUEUE", "T_CONFIG"}) ::unsetenv(name);
   }
   Status apply(const std::string& text, std::vector<std::string> words = {}) {
@@ -31,7 +30,8 @@ class Settings : public ::testing::Test {
     return apply_settings(command_, "T", file_);
   }
 
-  const std::filesystem::path file_ = ::testing::TempDir() + "/serve_settings_test.toml";
+  const TempFolder folder_;
+  const std::filesystem::path file_ = folder_ / "serve_settings_test.toml";
   CLI::App command_;
   std::string host_ = "default", config_;
   int queue_ = 10;

@@ -11,6 +11,7 @@
 #include "io/safetensors.h"
 #include "models/autoencoder/decoder.h"
 #include "support/source_folder.h"
+#include "support/temp_folder.h"
 #include "unit/models/autoencoder/decode_case.h"
 
 namespace intaglio {
@@ -61,9 +62,7 @@ class Renamed {
  public:
   template <typename Rename>
   explicit Renamed(Rename&& rename) {
-    fs::create_directories(folder);
-    fs::copy_file(kVae / "config.json", folder / "config.json",
-                  fs::copy_options::overwrite_existing);
+    fs::copy_file(kVae / "config.json", folder / "config.json");
     const auto checkpoint = Checkpoint::open(kVae).value();
     std::vector<TensorEntry> entries;
     for (const auto& file : checkpoint->files())
@@ -74,11 +73,8 @@ class Renamed {
       }
     EXPECT_TRUE(write_safetensors(folder / "diffusion_pytorch_model.safetensors", entries));
   }
-  ~Renamed() { fs::remove_all(folder); }
-  Renamed(const Renamed&) = delete;
-  Renamed& operator=(const Renamed&) = delete;
 
-  fs::path folder = fs::path(testing::TempDir()) / "wan_decoder";
+  const TempFolder folder;
 
  private:
   std::vector<Tensor> tensors_;
@@ -98,7 +94,8 @@ TEST(WanDecoder, ReadsTheNamesOfWan) {
   EXPECT_EQ(wan_name("decoder.up_blocks.2.upsamplers.0.resample.1.weight"),
             "decoder.upsamples.8.resample.1.weight");
   const Renamed other(wan_name);
-  const auto vae = autoencoder::Decoder::load(context, PartFiles::in(other.folder), DType::kF32);
+  const auto vae =
+      autoencoder::Decoder::load(context, PartFiles::in(other.folder.path()), DType::kF32);
   ASSERT_TRUE(vae) << vae.error().message;
   EXPECT_EQ(test::decode(*vae, context, c.latent, c.h, c.w),
             test::decode(*published, context, c.latent, c.h, c.w));
@@ -111,7 +108,7 @@ TEST(WanDecoder, ListsEveryMissingTensor) {
                : name;
   });
   const auto vae = autoencoder::Decoder::load({.cpu = host_cpu_features()},
-                                              PartFiles::in(other.folder), DType::kF32);
+                                              PartFiles::in(other.folder.path()), DType::kF32);
   ASSERT_FALSE(vae);
   EXPECT_THAT(vae.error().message, HasSubstr("decoder.norm_out.gamma: missing"));
   EXPECT_THAT(vae.error().message,
@@ -128,7 +125,7 @@ TEST(WanDecoder, RefusesBlocksBeyondItsConfig) {
       return with_replaced(name, from, to);
     });
     const auto vae = autoencoder::Decoder::load({.cpu = host_cpu_features()},
-                                                PartFiles::in(other.folder), DType::kF32);
+                                                PartFiles::in(other.folder.path()), DType::kF32);
     ASSERT_FALSE(vae) << to;
     EXPECT_THAT(vae.error().message, HasSubstr("beyond the")) << to;
   }
