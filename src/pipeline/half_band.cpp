@@ -77,47 +77,40 @@ HalfBand::Matrix HalfBand::half_band(int64_t size) {
 
 HalfBand::HalfBand(int64_t grid_h, int64_t grid_w, int64_t channels,
                    autoencoder::LatentPacking packing, int threads)
-    : grid_h_(grid_h), grid_w_(grid_w), channels_(channels), packing_(packing), threads_(threads) {
+    : channels_(channels), packing_(packing), threads_(threads) {
   down_ = half_band(2 * grid_h);
   across_ = grid_w == grid_h ? down_ : half_band(2 * grid_w);
 }
 
-std::vector<float> HalfBand::low(std::span<const float> latents) const {
-  const Places full{packing_, grid_w_, channels_ / 4}, half{packing_, grid_w_ / 2, channels_ / 4};
-  std::vector<float> out(latents.size() / 4);
+// In every plane, rows x plane x columns: `rows` and the transpose of `columns` are row-major.
+std::vector<float> HalfBand::change(std::span<const float> latents, const Side& from,
+                                    const Side& to, const std::vector<float>& rows,
+                                    const std::vector<float>& columns) const {
+  const Places read{packing_, from.width / 2, channels_ / 4},
+      written{packing_, to.width / 2, channels_ / 4};
+  std::vector<float> out(static_cast<size_t>(to.height * to.width * channels_ / 4));
   parallel_for(threads_, channels_ / 4, 1, [&](int64_t first, int64_t end, int) {
-    std::vector<float> plane(static_cast<size_t>(down_.columns * across_.columns)), rows, small;
+    std::vector<float> plane(static_cast<size_t>(from.height * from.width)), half_way, changed;
     for (int64_t p = first; p < end; ++p) {
-      for (int64_t y = 0; y < down_.columns; ++y)
-        for (int64_t x = 0; x < across_.columns; ++x)
-          plane[static_cast<size_t>(y * across_.columns + x)] = latents[full.index(p, y, x)];
-      multiply(down_.values, plane, down_.columns, across_.columns, rows);
-      multiply(rows, across_.transposed, across_.columns, across_.rows, small);
-      for (int64_t y = 0; y < down_.rows; ++y)
-        for (int64_t x = 0; x < across_.rows; ++x)
-          out[half.index(p, y, x)] = small[static_cast<size_t>(y * across_.rows + x)];
+      for (int64_t y = 0; y < from.height; ++y)
+        for (int64_t x = 0; x < from.width; ++x)
+          plane[static_cast<size_t>(y * from.width + x)] = latents[read.index(p, y, x)];
+      multiply(rows, plane, from.height, from.width, half_way);
+      multiply(half_way, columns, from.width, to.width, changed);
+      for (int64_t y = 0; y < to.height; ++y)
+        for (int64_t x = 0; x < to.width; ++x)
+          out[written.index(p, y, x)] = changed[static_cast<size_t>(y * to.width + x)];
     }
   });
   return out;
 }
 
+std::vector<float> HalfBand::low(std::span<const float> latents) const {
+  return change(latents, full(), half(), down_.values, across_.transposed);
+}
+
 std::vector<float> HalfBand::raised(std::span<const float> latents) const {
-  const Places full{packing_, grid_w_, channels_ / 4}, half{packing_, grid_w_ / 2, channels_ / 4};
-  std::vector<float> out(latents.size() * 4);
-  parallel_for(threads_, channels_ / 4, 1, [&](int64_t first, int64_t end, int) {
-    std::vector<float> plane(static_cast<size_t>(down_.rows * across_.rows)), rows, large;
-    for (int64_t p = first; p < end; ++p) {
-      for (int64_t y = 0; y < down_.rows; ++y)
-        for (int64_t x = 0; x < across_.rows; ++x)
-          plane[static_cast<size_t>(y * across_.rows + x)] = latents[half.index(p, y, x)];
-      multiply(down_.transposed, plane, down_.rows, across_.rows, rows);
-      multiply(rows, across_.values, across_.rows, across_.columns, large);
-      for (int64_t y = 0; y < down_.columns; ++y)
-        for (int64_t x = 0; x < across_.columns; ++x)
-          out[full.index(p, y, x)] = large[static_cast<size_t>(y * across_.columns + x)];
-    }
-  });
-  return out;
+  return change(latents, half(), full(), down_.transposed, across_.values);
 }
 
 // low^T is linear: one way up for the state and for what the noise has below.

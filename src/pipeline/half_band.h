@@ -38,8 +38,17 @@ class HalfBand {
     std::vector<float> values, transposed;
   };
   static Matrix half_band(int64_t size);
+  // Of a plane.
+  struct Side {
+    int64_t height = 0, width = 0;
+  };
+  Side full() const { return {down_.columns, across_.columns}; }
+  Side half() const { return {down_.rows, across_.rows}; }
+  std::vector<float> change(std::span<const float> latents, const Side& from, const Side& to,
+                            const std::vector<float>& rows,
+                            const std::vector<float>& columns) const;
 
-  int64_t grid_h_, grid_w_, channels_;
+  int64_t channels_;
   autoencoder::LatentPacking packing_;
   int threads_;
   Matrix down_, across_;  // M(H), M(W)
