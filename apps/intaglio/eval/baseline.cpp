@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::array<std::string_view, 1> kName{"name"};
 constexpr std::array<std::string_view, 5> kSchedule{"preset", "steps", "mu", "std", "guidance"};
-constexpr std::array<std::string_view, 7> kOwn{"name", "cache", "preset",  "steps",
-                                               "mu",   "std",   "guidance"};
+constexpr std::array<std::string_view, 8> kOwn{"name",  "cache", "progressive", "preset",
+                                               "steps", "mu",    "std",         "guidance"};
 
 // A variant's text without the items of these keys.
 std::string without(std::string_view text, std::span<const std::string_view> keys) {

@@ -30,6 +30,8 @@ TEST(EvalBaseline, IsPlainStepsOfAsManyPasses) {
   const std::string tiny = test::source_path("tests/reference/data/tiny");
   EXPECT_EQ(baseline("fp32,steps=6", "bf16,steps=6,cache=0.5,name=half", tiny), "bf16,steps=3");
   EXPECT_EQ(baseline("fp32,steps=6", "steps=6,cache=0.5", tiny), "steps=3");
+  // Plain: at full size.
+  EXPECT_EQ(baseline("fp32,steps=6", "bf16,steps=6,cache=0.5,progressive=2", tiny), "bf16,steps=3");
   // A guidance of 1 leaves out a pass: 9 of 12 are left.
   EXPECT_EQ(baseline("fp32,steps=6", "int8,steps=6,guidance=4x3;1x3", tiny), "int8,steps=5");
   // What the source's schedule says itself, at the same places.
