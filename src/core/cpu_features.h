@@ -19,8 +19,8 @@ std::optional<CpuIsa> cpu_isa_from_name(std::string_view name);
 struct CpuFeatures {
   CpuIsa isa = CpuIsa::kRef;  // the highest level usable
   bool avx512_bf16 = false;   // vdpbf16ps; only with isa >= kAvx512Vnni
-  // vdpbf16ps multiplies more a cycle than fp32 multiply-adds of widened operands: AMD's does
-  // twice as much, Intel's two thirds. Only with avx512_bf16.
+  // vdpbf16ps multiplies more a cycle than fp32 multiply-adds of widened operands: not Intel's,
+  // which was measured to do two thirds; AMD's is taken to. Only with avx512_bf16.
   bool fast_bf16_dot = false;
   bool amx_bf16 = false;  // tdpbf16ps; only with isa == kAmx
   std::string brand;      // e.g. "AMD EPYC 9V74 80-Core Processor"
