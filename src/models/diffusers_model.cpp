@@ -217,8 +217,13 @@ void DiffusersModel::note_other_parts(const ModelPaths& paths) {
 }
 
 Status DiffusersModel::check_part_classes(const JsonConfig& index) const {
+  std::vector<PartClasses> parts = part_classes();
+  parts.push_back({"scheduler", {"FlowMatchEulerDiscreteScheduler"}});
+  parts.push_back(
+      {"tokenizer",
+       {"TokenizersBackend", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast"}});
   std::vector<std::string> problems;
-  for (const PartClasses& part : part_classes()) {
+  for (const PartClasses& part : parts) {
     if (!index.contains(std::string(part.part))) continue;
     const nlohmann::json& value = index.json().at(std::string(part.part));
     const bool is_pair = value.is_array() && value.size() == 2;
@@ -353,6 +358,28 @@ Status DiffusersModel::join_latents(const std::string& where, std::string_view v
   info_.pixels_per_token = 2 * vae_.scale_factor();
   info_.latent_channels = channels;
   return {};
+}
+
+bool DiffusersModel::is_guided(const PictureRequest& request) const {
+  return std::any_of(request.guidance.begin(), request.guidance.end(),
+                     [&](float g) { return g > info_.no_guidance; });
+}
+
+Status DiffusersModel::check_guidance(const PictureRequest& request) const {
+  const auto wrong = std::find_if(request.guidance.begin(), request.guidance.end(),
+                                  [](float g) { return g < 0.0f; });
+  if (wrong == request.guidance.end()) return {};
+  return make_error(ErrorCode::kInvalidArgument, "guidance {}: {} takes 0, which is none, and more",
+                    *wrong, info_.name);
+}
+
+Expected<std::vector<std::vector<int32_t>>> DiffusersModel::guided_texts(
+    const PictureRequest& request, std::string_view other) const {
+  INTAGLIO_ASSIGN(auto texts, DiffusersModel::texts(request));
+  if (!is_guided(request)) return texts;
+  INTAGLIO_ASSIGN(std::vector<int32_t> ids, read_text(other, request.max_sequence_length));
+  texts.push_back(std::move(ids));
+  return texts;
 }
 
 Expected<int32_t> DiffusersModel::token_id(const char* token) const {

@@ -62,7 +62,8 @@ class DiffusersModel : public Model {
   Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const override;
 
  protected:
-  // Classes of the parts of a pipeline, by what they compute.
+  // Classes of the parts of a pipeline, by what they compute; those of schedulers and tokenizers
+  // are the same for all.
   struct PartClasses {
     std::string_view part;
     std::vector<std::string_view> classes;
@@ -96,6 +97,13 @@ class DiffusersModel : public Model {
   bool is_synthetic() const { return !files_; }
   // Of the tokenizer, kBadFormat unless `token` is a token of its own; some id of random weights.
   Expected<int32_t> token_id(const char* token) const;
+  // Whether a step's guidance is more than none.
+  bool is_guided(const PictureRequest& request) const;
+  // kInvalidArgument for a guidance below 0, of models whose 0 is none.
+  Status check_guidance(const PictureRequest& request) const;
+  // The prompt, and `other`, what guidance steers away from, if any step is guided.
+  Expected<std::vector<std::vector<int32_t>>> guided_texts(const PictureRequest& request,
+                                                           std::string_view other) const;
   // Ids of a text in chat form, all of them in the text encoder's vocabulary.
   Expected<std::vector<int32_t>> read_text(std::string_view text,
                                            std::optional<int64_t> most_tokens) const;

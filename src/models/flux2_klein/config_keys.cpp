@@ -5,15 +5,7 @@ namespace intaglio::flux2_klein {
 using enum KeyRole;
 
 const ConfigTable& model_index_keys() {
-  static const ConfigTable table = with_notes({{"_class_name", kOnly, R"(["Flux2KleinPipeline"])"},
-                                               {"is_distilled"},
-                                               {"transformer"},
-                                               {"text_encoder"},
-                                               {"tokenizer"},
-                                               {"vae"},
-                                               {"scheduler"},
-                                               {"intaglio"},
-                                               {"presets"}});
+  static const ConfigTable table = pipeline_keys(R"(["Flux2KleinPipeline"])", {{"is_distilled"}});
   return table;
 }
 

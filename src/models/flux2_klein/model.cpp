@@ -47,13 +47,9 @@ Model::ConfigTables Model::config_tables() const {
 }
 
 std::vector<Model::PartClasses> Model::part_classes() const {
-  return {
-      {"transformer", {"Flux2Transformer2DModel"}},
-      {"text_encoder", {"Qwen3Model", "Qwen3ForCausalLM"}},
-      {"vae", {"AutoencoderKLFlux2"}},
-      {"scheduler", {"FlowMatchEulerDiscreteScheduler"}},
-      {"tokenizer",
-       {"TokenizersBackend", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast"}}};
+  return {{"transformer", {"Flux2Transformer2DModel"}},
+          {"text_encoder", {"Qwen3Model", "Qwen3ForCausalLM"}},
+          {"vae", {"AutoencoderKLFlux2"}}};
 }
 
 // Padding is encoded and attended to, so every text has the same number of tokens.
@@ -148,18 +144,8 @@ Expected<std::unique_ptr<intaglio::Transformer>> Model::transformer_of(
   return std::make_unique<Transformer>(read, std::move(options));
 }
 
-// Guidance g: velocity = v_empty + g (v - v_empty) where g > 1.
-bool Model::is_guided(const PictureRequest& request) const {
-  return std::any_of(request.guidance.begin(), request.guidance.end(),
-                     [&](float g) { return g > info_.no_guidance; });
-}
-
 Expected<std::vector<std::vector<int32_t>>> Model::texts(const PictureRequest& request) const {
-  INTAGLIO_ASSIGN(auto texts, DiffusersModel::texts(request));
-  if (!is_guided(request)) return texts;
-  INTAGLIO_ASSIGN(std::vector<int32_t> empty, read_text("", request.max_sequence_length));
-  texts.push_back(std::move(empty));
-  return texts;
+  return guided_texts(request, "");
 }
 
 std::vector<float> Model::levels_of(const FlowMatchScheduler& scheduler,
@@ -169,6 +155,7 @@ std::vector<float> Model::levels_of(const FlowMatchScheduler& scheduler,
   return flow_match_sigmas_at(scheduler, r.steps, shift_exponent(tokens, r.steps));
 }
 
+// Guidance g: velocity = v_empty + g (v - v_empty) where g > 1.
 Expected<Sampling> Model::sampling(const PictureRequest& r) const {
   const std::vector<float> sigmas = levels_of(scheduler_, r);
   Sampling sampling{.passes = {{.transformer = 0, .text = 0}}, .time_is_noise = true};

@@ -42,7 +42,6 @@ class Model : public DiffusersModel {
 
  private:
   void set_defaults(bool distilled);
-  bool is_guided(const PictureRequest& request) const;
   // Noise levels of a picture, with the final 0.
   std::vector<float> levels_of(const FlowMatchScheduler& scheduler,
                                const PictureRequest& request) const;

@@ -5,22 +5,15 @@ namespace intaglio::ideogram4 {
 using enum KeyRole;
 
 const ConfigTable& model_index_keys() {
-  static const ConfigTable table = with_notes({{"_class_name", kOnly, R"(["Ideogram4Pipeline"])"},
-                                               {"transformer"},
-                                               {"unconditional_transformer"},
-                                               {"text_encoder"},
-                                               {"tokenizer"},
-                                               {"vae"},
-                                               {"scheduler"},
-                                               {"text_activation_layers"},
-                                               {"intaglio"},
-                                               {"presets"},
-                                               {"prompt_enhancer_head", kHarmless},
-                                               {"processor", kHarmless},
-                                               {"image_processor", kHarmless},
-                                               {"safety_checker", kHarmless},
-                                               {"feature_extractor", kHarmless},
-                                               {"requires_safety_checker", kHarmless}});
+  static const ConfigTable table =
+      pipeline_keys(R"(["Ideogram4Pipeline"])", {{"unconditional_transformer"},
+                                                 {"text_activation_layers"},
+                                                 {"prompt_enhancer_head", kHarmless},
+                                                 {"processor", kHarmless},
+                                                 {"image_processor", kHarmless},
+                                                 {"safety_checker", kHarmless},
+                                                 {"feature_extractor", kHarmless},
+                                                 {"requires_safety_checker", kHarmless}});
   return table;
 }
 

@@ -35,16 +35,12 @@ Model::ConfigTables Model::config_tables() const {
 }
 
 std::vector<Model::PartClasses> Model::part_classes() const {
-  return {
-      {"transformer", {"Ideogram4Transformer2DModel"}},
-      {"unconditional_transformer", {"Ideogram4Transformer2DModel"}},
-      {"text_encoder",
-       {"Qwen3VLModel", "Qwen3VLForConditionalGeneration", "Qwen3VLTextModel", "Qwen3Model",
-        "Qwen3ForCausalLM"}},
-      {"vae", {"AutoencoderKLFlux2"}},
-      {"scheduler", {"FlowMatchEulerDiscreteScheduler"}},
-      {"tokenizer",
-       {"TokenizersBackend", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast"}}};
+  return {{"transformer", {"Ideogram4Transformer2DModel"}},
+          {"unconditional_transformer", {"Ideogram4Transformer2DModel"}},
+          {"text_encoder",
+           {"Qwen3VLModel", "Qwen3VLForConditionalGeneration", "Qwen3VLTextModel", "Qwen3Model",
+            "Qwen3ForCausalLM"}},
+          {"vae", {"AutoencoderKLFlux2"}}};
 }
 
 Status Model::describe_schedules(bool has_unconditional) {

@@ -5,17 +5,9 @@ namespace intaglio::krea2 {
 using enum KeyRole;
 
 const ConfigTable& model_index_keys() {
-  static const ConfigTable table = with_notes({{"_class_name", kOnly, R"(["Krea2Pipeline"])"},
-                                               {"is_distilled"},
-                                               {"patch_size", kOnly, "[2]"},
-                                               {"text_encoder_select_layers"},
-                                               {"transformer"},
-                                               {"text_encoder"},
-                                               {"tokenizer"},
-                                               {"vae"},
-                                               {"scheduler"},
-                                               {"intaglio"},
-                                               {"presets"}});
+  static const ConfigTable table = pipeline_keys(
+      R"(["Krea2Pipeline"])",
+      {{"is_distilled"}, {"patch_size", kOnly, "[2]"}, {"text_encoder_select_layers"}});
   return table;
 }
 

@@ -15,12 +15,6 @@ constexpr int64_t kUnread = qwen3::kPictureTaskTokens;
 constexpr int64_t kMostTokens = 512;  // beside the task's
 constexpr const char* kDistilledKey = "is_distilled";
 
-// Guidance g: velocity = v + g (v - v_negative) where g > 0.
-bool is_guided(const PictureRequest& request) {
-  return std::any_of(request.guidance.begin(), request.guidance.end(),
-                     [](float g) { return g > 0.0f; });
-}
-
 // States of the published models: every third of 36.
 std::vector<int64_t> published_states() {
   std::vector<int64_t> states;
@@ -30,16 +24,8 @@ std::vector<int64_t> published_states() {
 
 // The language model of Qwen3-VL-4B, without its taps.
 qwen3::TextEncoderConfig published_text() {
-  qwen3::TextEncoderConfig config;
-  config.layers = 36;
-  config.heads = 32;
-  config.kv_heads = 8;
-  config.head_dim = 128;
-  config.hidden = 2560;
-  config.intermediate = 9728;
-  config.vocab = 151936;
+  qwen3::TextEncoderConfig config = qwen3::qwen3_4b();
   config.rope_theta = 5e6;
-  config.norm_eps = 1e-6f;
   return config;
 }
 
@@ -71,13 +57,9 @@ Model::ConfigTables Model::config_tables() const {
 }
 
 std::vector<Model::PartClasses> Model::part_classes() const {
-  return {
-      {"transformer", {"Krea2Transformer2DModel"}},
-      {"text_encoder", {"Qwen3VLModel", "Qwen3VLForConditionalGeneration"}},
-      {"vae", {autoencoder::kWanClass}},
-      {"scheduler", {"FlowMatchEulerDiscreteScheduler"}},
-      {"tokenizer",
-       {"TokenizersBackend", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast"}}};
+  return {{"transformer", {"Krea2Transformer2DModel"}},
+          {"text_encoder", {"Qwen3VLModel", "Qwen3VLForConditionalGeneration"}},
+          {"vae", {autoencoder::kWanClass}}};
 }
 
 qwen3::ChatForm Model::chat_form() const {
@@ -100,17 +82,19 @@ Status Model::describe_schedules(bool has_unconditional) {
 // The published variants' own numbers.
 void Model::set_defaults(bool distilled) {
   distilled_ = distilled;
-  info_.shift = scheduler_.shift;
   info_.default_steps = distilled ? kTurboSteps : kRawSteps;
   info_.default_guidance = {.scale = distilled ? 0.0f : kRawGuidance};
 }
 
-// Which variant it is stands in the index, not in the scheduler's config.
-Status Model::read_scheduler(const JsonConfig& config) {
-  INTAGLIO_ASSIGN(scheduler_, read_flow_match_scheduler(config));
-  INTAGLIO_ASSIGN(const JsonConfig index, JsonConfig::open(info_.folder / "model_index.json"));
+Status Model::read_index(const JsonConfig& index) {
   INTAGLIO_ASSIGN(const bool distilled, index.boolean_or(kDistilledKey, false));
   set_defaults(distilled);
+  return {};
+}
+
+Status Model::read_scheduler(const JsonConfig& config) {
+  INTAGLIO_ASSIGN(scheduler_, read_flow_match_scheduler(config));
+  info_.shift = scheduler_.shift;
   return {};
 }
 
@@ -134,6 +118,7 @@ Status Model::set_sizes(std::string_view name) {
   text_ = published_text();
   vae_ = published_vae();
   scheduler_ = published_scheduler();
+  info_.shift = scheduler_.shift;
   set_defaults(name == "krea2-turbo");
   return qwen3::set_states(published_states(), info_.name, text_);
 }
@@ -168,12 +153,7 @@ Expected<std::vector<int32_t>> Model::tokenize(std::string_view prompt,
 }
 
 Expected<std::vector<std::vector<int32_t>>> Model::texts(const PictureRequest& request) const {
-  INTAGLIO_ASSIGN(auto texts, DiffusersModel::texts(request));
-  if (is_guided(request)) {
-    INTAGLIO_ASSIGN(std::vector<int32_t> negative,
-                    read_text(request.negative_prompt.value_or(""), request.max_sequence_length));
-    texts.push_back(std::move(negative));
-  }
+  INTAGLIO_ASSIGN(auto texts, guided_texts(request, request.negative_prompt.value_or("")));
   for (const std::vector<int32_t>& text : texts) {
     if (static_cast<int64_t>(text.size()) > kUnread) continue;
     return make_error(ErrorCode::kInvalidArgument,
@@ -191,12 +171,9 @@ std::vector<float> Model::noise_levels(const FlowMatchScheduler& scheduler, bool
                    : flow_match_sigmas(scheduler, r.steps, r.width / pixels * (r.height / pixels));
 }
 
+// Guidance g: velocity = v + g (v - v_negative) where g > 0.
 Expected<Sampling> Model::sampling(const PictureRequest& r) const {
-  const auto wrong =
-      std::find_if(r.guidance.begin(), r.guidance.end(), [](float g) { return g < 0.0f; });
-  if (wrong != r.guidance.end())
-    return make_error(ErrorCode::kInvalidArgument,
-                      "guidance {}: {} takes 0, which is none, and more", *wrong, info_.name);
+  INTAGLIO_TRY(check_guidance(r));
   if (r.cfg_normalization != 0.0)
     return make_error(ErrorCode::kInvalidArgument, "cfg_normalization: {} has none", info_.name);
   if (r.cfg_truncation != 1.0)

@@ -35,6 +35,7 @@ class Model : public DiffusersModel {
   ConfigTables config_tables() const override;
   qwen3::ChatForm chat_form() const override;
   Status describe_schedules(bool has_unconditional) override;
+  Status read_index(const JsonConfig& index) override;
   Status read_scheduler(const JsonConfig& config) override;
   Status read_transformer(int which, const JsonConfig& config) override;
   std::unique_ptr<intaglio::Transformer> make_transformer(

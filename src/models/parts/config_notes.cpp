@@ -53,6 +53,19 @@ ConfigTable with_notes(ConfigTable table) {
   return table;
 }
 
+ConfigTable pipeline_keys(std::string_view classes, const ConfigTable& own) {
+  ConfigTable table = with_notes({{"_class_name", kOnly, classes},
+                                  {"transformer"},
+                                  {"text_encoder"},
+                                  {"tokenizer"},
+                                  {"vae"},
+                                  {"scheduler"},
+                                  {"intaglio"},
+                                  {"presets"}});
+  table.insert(table.end(), own.begin(), own.end());
+  return table;
+}
+
 Status check_quantization(const JsonConfig& config) {
   constexpr std::string_view kKey = "quantization_config";
   if (!config.contains(kKey)) return {};

@@ -21,6 +21,9 @@ inline constexpr std::string_view kSilu = R"(["silu", "swish"])";
 // `table` and what writers of configs note down beside the settings.
 ConfigTable with_notes(ConfigTable table);
 
+// Keys of a model_index.json of a model: `classes` of the pipeline, as JSON, and `own`.
+ConfigTable pipeline_keys(std::string_view classes, const ConfigTable& own = {});
+
 // kUnsupported if the config says that its weights were quantized by a program whose checkpoints
 // are not read.
 Status check_quantization(const JsonConfig& config);

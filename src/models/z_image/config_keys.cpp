@@ -5,14 +5,7 @@ namespace intaglio::z_image {
 using enum KeyRole;
 
 const ConfigTable& model_index_keys() {
-  static const ConfigTable table = with_notes({{"_class_name", kOnly, R"(["ZImagePipeline"])"},
-                                               {"transformer"},
-                                               {"text_encoder"},
-                                               {"tokenizer"},
-                                               {"vae"},
-                                               {"scheduler"},
-                                               {"intaglio"},
-                                               {"presets"}});
+  static const ConfigTable table = pipeline_keys(R"(["ZImagePipeline"])");
   return table;
 }
 

@@ -12,12 +12,6 @@ constexpr double kTurboShift = 3.0, kBaseShift = 6.0;
 constexpr int64_t kTurboSteps = 8, kBaseSteps = 50;
 constexpr float kBaseGuidance = 4.0f;
 
-// Guidance g: velocity = v + g (v - v_negative) where g > 0.
-bool is_guided(const PictureRequest& request) {
-  return std::any_of(request.guidance.begin(), request.guidance.end(),
-                     [](float g) { return g > 0.0f; });
-}
-
 // That of FLUX.1.
 autoencoder::DecoderConfig published_vae() {
   autoencoder::DecoderConfig config;
@@ -39,13 +33,9 @@ Model::ConfigTables Model::config_tables() const {
 }
 
 std::vector<Model::PartClasses> Model::part_classes() const {
-  return {
-      {"transformer", {"ZImageTransformer2DModel"}},
-      {"text_encoder", {"Qwen3Model", "Qwen3ForCausalLM"}},
-      {"vae", {"AutoencoderKL"}},
-      {"scheduler", {"FlowMatchEulerDiscreteScheduler"}},
-      {"tokenizer",
-       {"TokenizersBackend", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast"}}};
+  return {{"transformer", {"ZImageTransformer2DModel"}},
+          {"text_encoder", {"Qwen3Model", "Qwen3ForCausalLM"}},
+          {"vae", {"AutoencoderKL"}}};
 }
 
 Status Model::describe_schedules(bool has_unconditional) {
@@ -115,20 +105,12 @@ Expected<std::unique_ptr<intaglio::Transformer>> Model::transformer_of(
 }
 
 Expected<std::vector<std::vector<int32_t>>> Model::texts(const PictureRequest& request) const {
-  INTAGLIO_ASSIGN(auto texts, DiffusersModel::texts(request));
-  if (!is_guided(request)) return texts;
-  INTAGLIO_ASSIGN(std::vector<int32_t> negative,
-                  read_text(request.negative_prompt.value_or(""), request.max_sequence_length));
-  texts.push_back(std::move(negative));
-  return texts;
+  return guided_texts(request, request.negative_prompt.value_or(""));
 }
 
+// Guidance g: velocity = v + g (v - v_negative) where g > 0.
 Expected<Sampling> Model::sampling(const PictureRequest& r) const {
-  const auto wrong =
-      std::find_if(r.guidance.begin(), r.guidance.end(), [](float g) { return g < 0.0f; });
-  if (wrong != r.guidance.end())
-    return make_error(ErrorCode::kInvalidArgument,
-                      "guidance {}: {} takes 0, which is none, and more", *wrong, info_.name);
+  INTAGLIO_TRY(check_guidance(r));
   if (!(r.cfg_normalization >= 0.0))
     return make_error(ErrorCode::kInvalidArgument,
                       "cfg_normalization: expected 0 or more, found {}", r.cfg_normalization);

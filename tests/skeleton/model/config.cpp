@@ -7,14 +7,7 @@ namespace intaglio::skeleton_model {
 using enum KeyRole;
 
 const ConfigTable& model_index_keys() {
-  static const ConfigTable table = with_notes({{"_class_name", kOnly, R"(["SkeletonPipeline"])"},
-                                               {"transformer"},
-                                               {"text_encoder"},
-                                               {"tokenizer"},
-                                               {"vae"},
-                                               {"scheduler"},
-                                               {"intaglio"},
-                                               {"presets"}});
+  static const ConfigTable table = pipeline_keys(R"(["SkeletonPipeline"])");
   return table;
 }
 

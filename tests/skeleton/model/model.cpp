@@ -7,9 +7,7 @@ namespace intaglio::skeleton_model {
 std::vector<Model::PartClasses> Model::part_classes() const {
   return {{"transformer", {"SkeletonTransformer2DModel"}},
           {"text_encoder", {"Qwen3Model"}},
-          {"vae", {"AutoencoderKL"}},
-          {"scheduler", {"FlowMatchEulerDiscreteScheduler"}},
-          {"tokenizer", {"Qwen2Tokenizer", "Qwen2TokenizerFast"}}};
+          {"vae", {"AutoencoderKL"}}};
 }
 
 Model::ConfigTables Model::config_tables() const {
