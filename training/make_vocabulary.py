@@ -2,13 +2,15 @@
 
 The file lies beside the weights (export.py writes it with them): `intaglio inspect` prints its sections, `generate`
 warns of words that its list does not have. `--check` fails if that of models/mini is stale; while those weights are
-older than the captions here, which their tokenizer tells, there is nothing to compare. Needs no package but `regex`.
+older than the captions here, which their tokenizer tells, if it lists a word that is no token of theirs. Needs no
+package but `regex`.
 """
 
 import argparse
 import json
 import sys
 
+import bpe
 import wording
 from palette import kBackgrounds, kBackgroundWords, kColors, kFonts, kStyleWords
 from scenes import kHere, known_words, load_objects
@@ -70,14 +72,24 @@ def text():
     return json.dumps(vocabulary(), ensure_ascii=False, indent=1) + "\n"
 
 
+def check():
+    own = kMini / "tokenizer" / "tokenizer.json"
+    if own.read_bytes() == (kHere / "tokenizer" / "tokenizer.json").read_bytes():
+        if not kOut.exists() or kOut.read_text() != text():
+            sys.exit(f"{kOut} is stale; run python3 training/make_vocabulary.py")
+        return
+    tokenizer = bpe.Tokenizer.load(own)
+    strange = [w for w in json.loads(kOut.read_text())["words"] if 1 not in (len(tokenizer.encode(w)), len(tokenizer.encode(" " + w)))]
+    if strange:
+        sys.exit(f"{kOut} lists words that are no tokens of {own}: {', '.join(strange)}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     if args.check:
-        same = (kMini / "tokenizer/tokenizer.json").read_bytes() == (kHere / "tokenizer/tokenizer.json").read_bytes()
-        if same and (not kOut.exists() or kOut.read_text() != text()):
-            sys.exit(f"{kOut} is stale; run python3 training/make_vocabulary.py")
+        check()
         return
     kOut.write_text(text())
 
