@@ -23,9 +23,10 @@ Job JobMirror::seen(const RedisJob& job) const {
   return copy;
 }
 
-bool JobMirror::knows(const std::string& id) const {
+bool JobMirror::is_going_on(const std::string& id) const {
   const std::lock_guard lock(mutex_);
-  return jobs_.contains(id);
+  const auto known = jobs_.find(id);
+  return known != jobs_.end() && !is_ended(known->second.job.state);
 }
 
 void JobMirror::hear(const RedisEvent& event) {

@@ -31,7 +31,8 @@ class JobMirror {
 
   // `job` with what is known of its progress.
   Job seen(const RedisJob& job) const;
-  bool knows(const std::string& id) const;
+  // It is known and has not ended. One that has may be gone already, by a word still on its way.
+  bool is_going_on(const std::string& id) const;
   // `id` empty: all jobs. 0: it knows no such job.
   uint64_t listen(const std::string& id, JobListener listener);
   // Of a job that has ended long ago: tells it and keeps the listener.

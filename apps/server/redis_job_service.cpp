@@ -164,7 +164,7 @@ std::filesystem::path RedisJobService::picture(const std::string& id, int64_t in
 uint64_t RedisJobService::listen(const std::string& id, JobListener listener) {
   if (id.empty()) return mirror_.listen(id, std::move(listener));
   if (!is_job_id(id)) return 0;
-  if (mirror_.knows(id))
+  if (mirror_.is_going_on(id))
     if (const uint64_t number = mirror_.listen(id, listener)) return number;
   const auto job = had(jobs_.get(id));
   return job && *job ? mirror_.listen_to(**job, std::move(listener)) : 0;

@@ -74,8 +74,21 @@ TEST(JobMirror, KeepsTheLastThatEnded) {
   JobMirror mirror;
   for (size_t i = 0; i <= JobMirror::kMostEnded; ++i)
     mirror.hear(state(JobState::kDone, 1, 1, std::to_string(i)));
-  EXPECT_FALSE(mirror.knows("0"));
-  EXPECT_TRUE(mirror.knows("1"));
+  EventLog log;
+  EXPECT_EQ(mirror.listen("0", log.listener()), 0U);
+  EXPECT_NE(mirror.listen("1", log.listener()), 0U);
+}
+
+// What has ended may be removed by another, and the word of it still be on its way.
+TEST(JobMirror, SaysWhatGoesOn) {
+  JobMirror mirror;
+  EXPECT_FALSE(mirror.is_going_on(kId));
+  mirror.hear(state(JobState::kQueued, 1, 0));
+  EXPECT_TRUE(mirror.is_going_on(kId));
+  mirror.hear(state(JobState::kRunning, 2, 1));
+  EXPECT_TRUE(mirror.is_going_on(kId));
+  mirror.hear(state(JobState::kDone, 3, 1));
+  EXPECT_FALSE(mirror.is_going_on(kId));
 }
 
 }  // namespace
