@@ -16,6 +16,7 @@
 #include "core/status.h"
 #include "io/json_config.h"
 #include "models/autoencoder/decoder.h"
+#include "models/init_picture.h"
 #include "models/model_info.h"
 #include "models/parts/adapters.h"
 #include "models/parts/selection.h"
@@ -43,6 +44,7 @@ struct PictureRequest {
   std::optional<StepMask> mask = {};
   std::string cache = {};
   std::string progressive = {};  // which first steps run at half size: choose_half_steps
+  std::optional<InitPicture> init = {};  // what it begins from; refused without an encoder
   uint64_t seed = 0;
   std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
   bool decode = true;                       // false: the picture ends with its latents
