@@ -6,6 +6,12 @@
 namespace intaglio {
 namespace {
 
+Status check_reference(std::string_view op, int reference, size_t passes) {
+  if (reference >= 0 && reference < static_cast<int>(passes)) return {};
+  return make_error(ErrorCode::kInvalidArgument, "{}: reference pass {} of {} passes", op,
+                    reference, passes);
+}
+
 Status check_passes(std::string_view op, std::span<const WeightedVelocity> passes, int64_t count) {
   if (passes.empty() || passes.size() > kMaxPasses) {
     return make_error(ErrorCode::kInvalidArgument, "{}: {} passes; expected 1 to {}", op,
@@ -36,6 +42,11 @@ constexpr auto kLimitVelocityNorm = op_list<OpImplementation<LimitVelocityNorm>>
     {{"cpu_limit_velocity_norm", takes_all, cpu::limit_velocity_norm},
      {"ref_limit_velocity_norm", takes_all, ref::limit_velocity_norm}});
 
+constexpr auto kMatchRowNorms = op_list<OpImplementation<MatchRowNorms>>(
+    GpuEntry<cuda::op::match_row_norms_refusal, cuda::op::match_row_norms>{"cuda_match_row_norms"},
+    {{"cpu_match_row_norms", takes_all, cpu::match_row_norms},
+     {"ref_match_row_norms", takes_all, ref::match_row_norms}});
+
 }  // namespace
 
 OpList<EulerStep> euler_step_implementations() { return kEulerStep; }
@@ -44,6 +55,9 @@ Status euler_step(const Context& context, const EulerStep& step) {
   INTAGLIO_TRY(check_passes("euler_step", step.passes, step.count));
   if (step.count > 0 && step.x == nullptr)
     return make_error(ErrorCode::kInvalidArgument, "euler_step: x is null");
+  if (step.factor_cols < 0)
+    return make_error(ErrorCode::kInvalidArgument, "euler_step: factor_cols {}; expected 0 or more",
+                      step.factor_cols);
   return run_first(OpName{"euler_step", "a sampling step"}, euler_step_implementations(), context,
                    step, [](const EulerStep& s) { return describe_passes(s.passes, s.count); });
 }
@@ -52,11 +66,7 @@ OpList<LimitVelocityNorm> limit_velocity_norm_implementations() { return kLimitV
 
 Status limit_velocity_norm(const Context& context, const LimitVelocityNorm& limit) {
   INTAGLIO_TRY(check_passes("limit_velocity_norm", limit.passes, limit.count));
-  if (limit.reference < 0 || limit.reference >= static_cast<int>(limit.passes.size())) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "limit_velocity_norm: reference pass {} of {} passes", limit.reference,
-                      limit.passes.size());
-  }
+  INTAGLIO_TRY(check_reference("limit_velocity_norm", limit.reference, limit.passes.size()));
   if (!(limit.limit >= 0.0f)) {
     return make_error(ErrorCode::kInvalidArgument,
                       "limit_velocity_norm: limit {}; expected 0 or more", limit.limit);
@@ -66,6 +76,23 @@ Status limit_velocity_norm(const Context& context, const LimitVelocityNorm& limi
   return run_first(OpName{"limit_velocity_norm", "a limit on the norm of a velocity"},
                    limit_velocity_norm_implementations(), context, limit,
                    [](const LimitVelocityNorm& l) { return describe_passes(l.passes, l.count); });
+}
+
+OpList<MatchRowNorms> match_row_norms_implementations() { return kMatchRowNorms; }
+
+Status match_row_norms(const Context& context, const MatchRowNorms& match) {
+  if (match.rows < 0 || match.cols < 1)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "match_row_norms: {} rows of {} values; expected 0 or more of 1 or more",
+                      match.rows, match.cols);
+  INTAGLIO_TRY(check_passes("match_row_norms", match.passes, match.rows * match.cols));
+  INTAGLIO_TRY(check_reference("match_row_norms", match.reference, match.passes.size()));
+  if (match.rows > 0 && match.factor == nullptr)
+    return make_error(ErrorCode::kInvalidArgument, "match_row_norms: factor is null");
+  return run_first(OpName{"match_row_norms", "the norms of a velocity's rows"},
+                   match_row_norms_implementations(), context, match, [](const MatchRowNorms& m) {
+                     return describe_passes(m.passes, m.rows * m.cols);
+                   });
 }
 
 }  // namespace intaglio

@@ -26,14 +26,15 @@ struct WeightedVelocity {
 constexpr uint32_t pass_not_finite(int pass) { return uint32_t{1} << pass; }
 inline constexpr uint32_t kLatentsNotFinite = uint32_t{1} << 31;
 
-// x[i] -= delta * (factor * v[i]), F32. Guidance g over a and b is {a, g}, {b, 1 - g}.
+// x[i] -= delta * (factor[i / factor_cols] * v[i]), F32. Guidance g over a and b is {a, g}, {b, 1 - g}.
 // An Inf or a NaN in a velocity, whatever its weight, makes the latent there not finite.
 struct EulerStep {
   float* x = nullptr;  // [count]
   int64_t count = 0;
   std::span<const WeightedVelocity> passes;  // 1 to kMaxPasses
   float delta = 0.0f;                        // sigma of the next step minus that of this one
-  const float* factor = nullptr;             // one value, or nullptr: 1
+  const float* factor = nullptr;             // nullptr: 1
+  int64_t factor_cols = 0;                   // values that share a factor; 0: all
   // One word, or nullptr: bits are added for velocities and for new latents that hold an Inf or a
   // NaN. It is not written where all is well.
   uint32_t* not_finite = nullptr;
@@ -54,5 +55,17 @@ struct LimitVelocityNorm {
 OpList<LimitVelocityNorm>
 limit_velocity_norm_implementations();  // "cuda_", "cpu_", "ref_limit_velocity_norm"
 Status limit_velocity_norm(const Context& context, const LimitVelocityNorm& limit);
+
+// factor[r] = |row r of passes[reference]| / |row r of v|, 1 where the latter is 0: with it every
+// row of v is as long as that of the reference. Euclidean, squares are summed in F64. An Inf or a
+// NaN in a row of a velocity gives 0, Inf or NaN: a step by it finds the pass.
+struct MatchRowNorms {
+  std::span<const WeightedVelocity> passes;  // 1 to kMaxPasses, [rows, cols] dense
+  int64_t rows = 0, cols = 0;
+  int reference = 0;
+  float* factor = nullptr;  // [rows]
+};
+OpList<MatchRowNorms> match_row_norms_implementations();  // "cuda_", "cpu_", "ref_match_row_norms"
+Status match_row_norms(const Context& context, const MatchRowNorms& match);
 
 }  // namespace intaglio

@@ -31,6 +31,10 @@ std::vector<float> random_values(int64_t count, unsigned seed, float size = 1.0f
   return values;
 }
 
+struct Size {
+  int64_t rows, cols;
+};
+
 struct Velocities {
   explicit Velocities(int64_t count) {
     for (unsigned i = 0; i < kMaxPasses; ++i) values.push_back(random_values(count, i + 1));
@@ -58,6 +62,8 @@ alignas(64) float some_value = 0.0f;
 const WeightedVelocity kSomePass[] = {{&some_value, 1.0f}};
 const EulerStep kSomeStep{.x = &some_value, .count = 1, .passes = kSomePass};
 const LimitVelocityNorm kSomeLimit{.passes = kSomePass, .count = 1, .factor = &some_value};
+const MatchRowNorms kSomeMatch{
+    .passes = kSomePass, .rows = 1, .cols = 1, .reference = 0, .factor = &some_value};
 
 // What guidance and plain steps have always given, bit for bit.
 TEST(EulerStep, OneAndTwoPassesAreThePlainAndTheGuidedStep) {
@@ -123,6 +129,42 @@ TEST(EulerStep, AnyPassesAndAFactorMatchTheReference) {
             });
       }
     }
+  }
+}
+
+// As the same step of each row alone.
+TEST(EulerStep, RowsHaveFactorsOfTheirOwn) {
+  for (const Size& size : {Size{1, 1}, {5, 3}, {700, 64}}) {
+    const int64_t rows = size.rows, cols = size.cols, count = rows * cols;
+    Velocities v(count);
+    const std::vector<float> before = random_values(count, 9), factors = random_values(rows, 10);
+    const float delta = -0.37f;
+    each_implementation(
+        euler_step_implementations(), kSomeStep, [&](const auto& step, const Context& context) {
+          const auto run = [&](const EulerStep& of, const float* factor, int64_t of_rows) {
+            std::vector<float> x(before.begin(), before.begin() + of.count);
+            Operands on(context);
+            const auto passes = passes_in(on, of.passes, of.count);
+            EulerStep there = of;
+            there.x = on.out(x.data(), x.size());
+            there.passes = passes;
+            there.factor = on.in(factor, static_cast<size_t>(of_rows));
+            EXPECT_TRUE(step.run(context, there));
+            on.fetch();
+            return x;
+          };
+          const auto passes = v.passes({7.3f, -4.1f});
+          const std::vector<float> found =
+              run({.count = count, .passes = passes, .delta = delta, .factor_cols = cols},
+                  factors.data(), rows);
+          for (int64_t row = 0; row < rows; ++row) {
+            const auto own = run({.count = count, .passes = passes, .delta = delta},
+                                 &factors[static_cast<size_t>(row)], 1);
+            for (int64_t i = row * cols; i < (row + 1) * cols; ++i)
+              ASSERT_EQ(found[static_cast<size_t>(i)], own[static_cast<size_t>(i)]) << i;
+            row += rows / 7;  // not each of many
+          }
+        });
   }
 }
 
@@ -280,6 +322,68 @@ TEST(LimitVelocityNorm, NothingToLimitGivesOneAndWhatIsNotFiniteDoesNot) {
   EXPECT_EQ(factor, 1.0f);
 }
 
+TEST(MatchRowNorms, MatchesTheReference) {
+  for (const Size& size : {Size{1, 1}, {3, 5}, {9, 31}, {17, 64}, {700, 64}, {2, 2000}}) {
+    const int64_t rows = size.rows, cols = size.cols;
+    Velocities v(rows * cols);
+    for (const std::vector<float>& weights :
+         {std::vector<float>{2.0f}, {4.0f, -3.0f}, {7.0f, -3.0f, -2.0f, -1.0f}}) {
+      const auto passes = v.passes(weights);
+      for (int reference = 0; reference < static_cast<int>(weights.size()); ++reference) {
+        std::vector<float> expected(static_cast<size_t>(rows));
+        ASSERT_TRUE(ref::match_row_norms({}, {.passes = passes,
+                                              .rows = rows,
+                                              .cols = cols,
+                                              .reference = reference,
+                                              .factor = expected.data()}));
+        each_implementation(
+            match_row_norms_implementations(), kSomeMatch,
+            [&](const auto& op, const Context& context) {
+              std::vector<float> factor(expected.size(), -1.0f);
+              Operands on(context);
+              const auto there = passes_in(on, passes, rows * cols);
+              ASSERT_TRUE(op.run(context, {.passes = there,
+                                           .rows = rows,
+                                           .cols = cols,
+                                           .reference = reference,
+                                           .factor = on.out(factor.data(), factor.size())}));
+              on.fetch();
+              // Roundings of a sum of passes whose terms may cancel: few values average nothing.
+              for (size_t i = 0; i < factor.size(); ++i)
+                ASSERT_NEAR(factor[i], expected[i], expected[i] * (cols > 5 ? 3e-6 : 1e-4)) << i;
+            });
+      }
+    }
+  }
+}
+
+// Lengths known without arithmetic: of the rows of the first pass 5 and 2, of the sum 10 and 0.
+TEST(MatchRowNorms, IsTheRatioOfEachRow) {
+  const float a[] = {3.0f, 0.0f, 4.0f, 0.0f, 2.0f, 0.0f};
+  const float b[] = {0.0f, 10.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+  const WeightedVelocity passes[] = {{a, 0.0f}, {b, 1.0f}};
+  each_implementation(match_row_norms_implementations(), kSomeMatch,
+                      [&](const auto& op, const Context& context) {
+                        const auto factors = [&](std::span<const WeightedVelocity> of) {
+                          std::vector<float> factor(2, -1.0f);
+                          Operands on(context);
+                          const auto there = passes_in(on, of, 6);
+                          EXPECT_TRUE(op.run(context, {.passes = there,
+                                                       .rows = 2,
+                                                       .cols = 3,
+                                                       .reference = 0,
+                                                       .factor = on.out(factor.data(), 2)}));
+                          on.fetch();
+                          return factor;
+                        };
+                        EXPECT_EQ(factors(passes), (std::vector<float>{0.5f, 1.0f}));
+                        const float bad[] = {0.0f, 0.0f, 0.0f, kInf, 0.0f, 1.0f};
+                        const std::vector<float> found = factors({{{a, 1.0f}, {bad, 1.0f}}});
+                        EXPECT_EQ(found[0], 1.0f);
+                        EXPECT_FALSE(found[1] > 0.0f);
+                      });
+}
+
 std::string problem(const Status& status) { return status ? "" : status.error().message; }
 
 TEST(EulerStep, RefusesWhatItCannotRead) {
@@ -310,6 +414,22 @@ TEST(EulerStep, RefusesWhatItCannotRead) {
   EXPECT_EQ(limited(0, -1.0f, &x), "limit_velocity_norm: limit -1; expected 0 or more");
   EXPECT_EQ(limited(0, std::nanf(""), &x), "limit_velocity_norm: limit nan; expected 0 or more");
   EXPECT_EQ(limited(0, 1.0f, nullptr), "limit_velocity_norm: factor is null");
+  EXPECT_EQ(problem(euler_step(
+                {}, {.x = &x, .count = 1, .passes = first(1), .delta = 1.0f, .factor_cols = -1})),
+            "euler_step: factor_cols -1; expected 0 or more");
+  const auto matched = [&](int64_t rows, int64_t cols, int reference, float* factor) {
+    return problem(match_row_norms({}, {.passes = first(2),
+                                        .rows = rows,
+                                        .cols = cols,
+                                        .reference = reference,
+                                        .factor = factor}));
+  };
+  EXPECT_EQ(matched(1, 1, 0, &x), "");
+  EXPECT_EQ(matched(0, 1, 0, nullptr), "");
+  EXPECT_EQ(matched(1, 0, 0, &x),
+            "match_row_norms: 1 rows of 0 values; expected 0 or more of 1 or more");
+  EXPECT_EQ(matched(1, 1, 2, &x), "match_row_norms: reference pass 2 of 2 passes");
+  EXPECT_EQ(matched(1, 1, 0, nullptr), "match_row_norms: factor is null");
 }
 
 }  // namespace

@@ -35,6 +35,28 @@ void each_velocity_block(std::span<const WeightedVelocity> passes, int64_t begin
   }
 }
 
+// Sums of squares over a stretch of values, of a reference and of the velocity.
+struct SquareSums {
+  double of_reference = 0.0, of_velocity = 0.0;
+
+  double ratio() const { return std::sqrt(of_reference / of_velocity); }
+};
+
+SquareSums sum_squares(std::span<const WeightedVelocity> passes, int reference, int64_t begin,
+                       int64_t end) {
+  const float* const of_pass = passes[static_cast<size_t>(reference)].velocity;
+  SquareSums sums;
+  each_velocity_block(passes, begin, end, [&](int64_t first, int64_t count, const float* v) {
+    for (int64_t j = 0; j < count; ++j) {
+      const auto r = static_cast<double>(of_pass[first + j]);
+      const auto s = static_cast<double>(v[j]);
+      sums.of_reference += r * r;
+      sums.of_velocity += s * s;
+    }
+  });
+  return sums;
+}
+
 bool are_finite(const float* values, int64_t begin, int64_t end) {
   return all_finite({values + begin, static_cast<size_t>(end - begin)});
 }
@@ -42,12 +64,15 @@ bool are_finite(const float* values, int64_t begin, int64_t end) {
 }  // namespace
 
 Status euler_step(const Context& context, const EulerStep& step) {
+  const bool by_row = step.factor != nullptr && step.factor_cols > 0;
   const float factor = step.factor == nullptr ? 1.0f : *step.factor;
   std::atomic<uint32_t> found = 0;
   parallel_for(context.threads, step.count, kGrain, [&](int64_t begin, int64_t end, int) {
     each_velocity_block(step.passes, begin, end, [&](int64_t first, int64_t count, const float* v) {
       float* const x = step.x + first;
-      for (int64_t j = 0; j < count; ++j) x[j] -= step.delta * (factor * v[j]);
+      for (int64_t j = 0; !by_row && j < count; ++j) x[j] -= step.delta * (factor * v[j]);
+      for (int64_t j = 0; by_row && j < count; ++j)
+        x[j] -= step.delta * (step.factor[(first + j) / step.factor_cols] * v[j]);
     });
     // Whatever is wrong with a velocity is wrong with the new latents too, so only they are looked
     // at where all is well.
@@ -65,19 +90,21 @@ Status euler_step(const Context& context, const EulerStep& step) {
 
 // By one thread: two additions a value, less than a millisecond for the latents of a picture.
 Status limit_velocity_norm(const Context&, const LimitVelocityNorm& limit) {
-  const float* const reference = limit.passes[static_cast<size_t>(limit.reference)].velocity;
-  double of_reference = 0.0, of_sum = 0.0;
-  each_velocity_block(limit.passes, 0, limit.count,
-                      [&](int64_t first, int64_t count, const float* v) {
-                        for (int64_t j = 0; j < count; ++j) {
-                          const auto r = static_cast<double>(reference[first + j]);
-                          const auto s = static_cast<double>(v[j]);
-                          of_reference += r * r;
-                          of_sum += s * s;
-                        }
-                      });
-  const double ratio = static_cast<double>(limit.limit) * std::sqrt(of_reference / of_sum);
-  *limit.factor = of_sum == 0.0 || ratio >= 1.0 ? 1.0f : static_cast<float>(ratio);
+  const SquareSums sums = sum_squares(limit.passes, limit.reference, 0, limit.count);
+  const double ratio = static_cast<double>(limit.limit) * sums.ratio();
+  *limit.factor = sums.of_velocity == 0.0 || ratio >= 1.0 ? 1.0f : static_cast<float>(ratio);
+  return {};
+}
+
+Status match_row_norms(const Context& context, const MatchRowNorms& match) {
+  const int64_t grain = std::max<int64_t>(kGrain / match.cols, 1);
+  parallel_for(context.threads, match.rows, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) {
+      const SquareSums sums =
+          sum_squares(match.passes, match.reference, row * match.cols, (row + 1) * match.cols);
+      match.factor[row] = sums.of_velocity == 0.0 ? 1.0f : static_cast<float>(sums.ratio());
+    }
+  });
   return {};
 }
 

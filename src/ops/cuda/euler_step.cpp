@@ -25,7 +25,8 @@ EulerStepParams params(const EulerStep& s) {
           .x = s.x,
           .delta = s.delta,
           .factor = s.factor,
-          .not_finite = s.not_finite};
+          .not_finite = s.not_finite,
+          .factor_cols = s.factor_cols};
 }
 
 LimitVelocityNormParams params(const LimitVelocityNorm& l) {
@@ -33,6 +34,14 @@ LimitVelocityNormParams params(const LimitVelocityNorm& l) {
           .reference = l.reference,
           .limit = l.limit,
           .factor = l.factor};
+}
+
+MatchRowNormsParams params(const MatchRowNorms& m) {
+  return {.v = passes_params(m.passes, m.rows * m.cols),
+          .rows = m.rows,
+          .cols = m.cols,
+          .reference = m.reference,
+          .factor = m.factor};
 }
 
 }  // namespace
@@ -52,6 +61,15 @@ Refusal limit_velocity_norm_refusal(const LimitVelocityNorm& limit, const Contex
 Status limit_velocity_norm(const Context& context, const LimitVelocityNorm& limit) {
   return device_status(cuda::limit_velocity_norm(params(limit), stream_of(context)),
                        "a limit on the norm of a velocity");
+}
+
+Refusal match_row_norms_refusal(const MatchRowNorms& match, const Context&) {
+  return cuda::match_row_norms_refusal(params(match));
+}
+
+Status match_row_norms(const Context& context, const MatchRowNorms& match) {
+  return device_status(cuda::match_row_norms(params(match), stream_of(context)),
+                       "the norms of a velocity's rows");
 }
 
 }  // namespace intaglio::cuda::op

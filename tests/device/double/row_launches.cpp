@@ -125,7 +125,8 @@ const char* euler_step_refusal(const EulerStepParams&) { return nullptr; }
 cudaError_t euler_step(const EulerStepParams& p, cudaStream_t stream) {
   return launch(stream, "euler_step", [p] {
     for (int64_t i = 0; i < p.v.count; ++i) {
-      p.x[i] -= p.delta * ((p.factor ? *p.factor : 1.0f) * velocity_at(p.v, i));
+      const int64_t row = p.factor_cols == 0 ? 0 : i / p.factor_cols;
+      p.x[i] -= p.delta * ((p.factor ? p.factor[row] : 1.0f) * velocity_at(p.v, i));
       if (p.not_finite == nullptr) continue;
       for (int pass = 0; pass < p.v.passes; ++pass)
         if (!std::isfinite(p.v.velocity[pass][i])) *p.not_finite |= 1u << pass;
@@ -144,6 +145,21 @@ cudaError_t limit_velocity_norm(const LimitVelocityNormParams& p, cudaStream_t s
     }
     const double ratio = p.limit * std::sqrt(of_reference / of_sum);
     *p.factor = of_sum == 0.0 || ratio >= 1.0 ? 1.0f : static_cast<float>(ratio);
+  });
+}
+
+const char* match_row_norms_refusal(const MatchRowNormsParams&) { return nullptr; }
+cudaError_t match_row_norms(const MatchRowNormsParams& p, cudaStream_t stream) {
+  return launch(stream, "match_row_norms", [p] {
+    for (int64_t row = 0; row < p.rows; ++row) {
+      double of_reference = 0.0, of_sum = 0.0;
+      for (int64_t i = row * p.cols; i < (row + 1) * p.cols; ++i) {
+        of_reference += std::pow(static_cast<double>(p.v.velocity[p.reference][i]), 2);
+        of_sum += std::pow(static_cast<double>(velocity_at(p.v, i)), 2);
+      }
+      const double ratio = std::sqrt(of_reference / of_sum);
+      p.factor[row] = of_sum == 0.0 ? 1.0f : static_cast<float>(ratio);
+    }
   });
 }
 

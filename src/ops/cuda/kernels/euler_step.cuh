@@ -44,7 +44,8 @@ __device__ __forceinline__ void euler_block(const EulerStepParams& p, int64_t fi
 #pragma unroll
   for (int pass = 0; pass < kPasses; ++pass)
     load_operand<kWhole>(raw_v[pass], p.v.velocity[pass], first, p.v.count);
-  const float factor = p.factor != nullptr ? __ldg(p.factor) : 1.0f;
+  const bool by_row = p.factor != nullptr && p.factor_cols > 0;
+  const float shared_factor = p.factor != nullptr && !by_row ? __ldg(p.factor) : 1.0f;
   uint32_t found = 0;
 #pragma unroll
   for (int u = 0; u < kElementUnroll; ++u) {
@@ -58,8 +59,11 @@ __device__ __forceinline__ void euler_block(const EulerStepParams& p, int64_t fi
       float v[kPasses];
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) v[pass] = pieces[pass][i];
+      const bool there = kWhole || at + i < p.v.count;
+      const float factor =
+          by_row && there ? __ldg(p.factor + (at + i) / p.factor_cols) : shared_factor;
       x[i] = __fsub_rn(x[i], __fmul_rn(p.delta, __fmul_rn(factor, velocity<kPasses>(p.v, v))));
-      if (kWhole || at + i < p.v.count) found |= not_finite_bits<kPasses>(x[i], v);
+      if (there) found |= not_finite_bits<kPasses>(x[i], v);
     }
     store_row_piece<kWhole, F32>(p.x, at, kWhole ? kRowPiece : p.v.count - at, x);
   }
@@ -134,6 +138,36 @@ __global__ void __launch_bounds__(kLimitThreads)
   if (thread != 0) return;
   const double ratio = double{p.limit} * sqrt(of_reference[0] / of_sum[0]);
   *p.factor = of_sum[0] == 0.0 || ratio >= 1.0 ? 1.0f : static_cast<float>(ratio);
+}
+
+inline constexpr int kMatchRows = 8, kMatchThreads = 32 * kMatchRows;  // of a block
+
+// A warp a row: rows are a token's channels, few, and the loads of a warp lie side by side.
+template <int kPasses>
+__global__ void __launch_bounds__(kMatchThreads)
+    match_row_norms_kernel(const __grid_constant__ MatchRowNormsParams p) {
+  const int lane = threadIdx.x % 32;
+  const int64_t row = int64_t{blockIdx.x} * kMatchRows + threadIdx.x / 32;
+  if (row >= p.rows) return;
+  double reference = 0.0, sum = 0.0;
+  for (int64_t col = lane; col < p.cols; col += 32) {
+    const int64_t at = row * p.cols + col;
+    float v[kPasses], r = 0.0f;
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      v[pass] = __ldg(p.v.velocity[pass] + at);
+      if (pass == p.reference) r = v[pass];
+    }
+    const float s = velocity<kPasses>(p.v, v);
+    reference += double{r} * double{r};
+    sum += double{s} * double{s};
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    reference += __shfl_xor_sync(0xffffffffu, reference, step);
+    sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  }
+  if (lane == 0) p.factor[row] = sum == 0.0 ? 1.0f : static_cast<float>(sqrt(reference / sum));
 }
 
 }  // namespace intaglio::cuda

@@ -43,6 +43,7 @@ void with_passes(const PassesParams& p, Launch&& launch) {
 const char* euler_step_refusal(const EulerStepParams& p) {
   if (const char* reason = refuse_passes(p.v)) return reason;
   if (p.v.count > 0 && p.x == nullptr) return "x must be given";
+  if (p.factor_cols < 0) return "factor_cols must be 0 or more";
   return all_aligned({p.x, p.factor, p.not_finite}, 4) ? nullptr
                                                        : "a pointer is not aligned to its type";
 }
@@ -77,6 +78,26 @@ cudaError_t limit_velocity_norm(const LimitVelocityNormParams& p, cudaStream_t s
     } else {
       limit_velocity_norm_kernel<passes(), false><<<1, kLimitThreads, 0, stream>>>(p);
     }
+  });
+  return cudaPeekAtLastError();
+}
+
+const char* match_row_norms_refusal(const MatchRowNormsParams& p) {
+  if (const char* reason = refuse_passes(p.v)) return reason;
+  if (p.cols < 1 || p.rows < 0 || p.rows > int64_t{0x7fffffff} * kMatchRows)
+    return "there must be 1 column or more, and 0 to 2^34 rows";
+  if (p.v.count != p.rows * p.cols) return "count must be that of the rows";
+  if (p.reference < 0 || p.reference >= p.v.passes) return "reference must be one of the passes";
+  if (p.rows > 0 && p.factor == nullptr) return "factor must be given";
+  return all_aligned({p.factor}, 4) ? nullptr : "a pointer is not aligned to its type";
+}
+
+cudaError_t match_row_norms(const MatchRowNormsParams& p, cudaStream_t stream) {
+  if (match_row_norms_refusal(p) != nullptr) return cudaErrorInvalidValue;
+  if (p.rows == 0) return cudaSuccess;
+  const auto blocks = static_cast<unsigned>((p.rows + kMatchRows - 1) / kMatchRows);
+  with_passes(p.v, [&](auto passes) {
+    match_row_norms_kernel<passes()><<<blocks, kMatchThreads, 0, stream>>>(p);
   });
   return cudaPeekAtLastError();
 }

@@ -16,4 +16,7 @@ cudaError_t euler_step(const EulerStepParams& params, cudaStream_t stream);
 const char* limit_velocity_norm_refusal(const LimitVelocityNormParams& params);
 cudaError_t limit_velocity_norm(const LimitVelocityNormParams& params, cudaStream_t stream);
 
+const char* match_row_norms_refusal(const MatchRowNormsParams& params);
+cudaError_t match_row_norms(const MatchRowNormsParams& params, cudaStream_t stream);
+
 }  // namespace intaglio::cuda

@@ -9,6 +9,7 @@ namespace {
 
 class EulerStep : public EmulatedElements {};
 class LimitVelocityNorm : public EmulatedElements {};
+class MatchRowNorms : public EmulatedElements {};
 
 // Velocities of four passes, aligned as `shift` says.
 struct Velocities {
@@ -88,6 +89,31 @@ TEST_F(EulerStep, AddsItsPassesInOrder) {
     run_euler(p, shift == 0);
     for (int64_t i = 0; i < count; ++i)
       expect_bits(x[i], before[static_cast<size_t>(i)] - p.delta * v.values[0][i], i);
+    EXPECT_TRUE(x.guards_are_whole() && factor.guards_are_whole());
+  });
+}
+
+TEST_F(EulerStep, RowsHaveFactorsOfTheirOwn) {
+  each_count([&](int64_t count, int shift) {
+    Memory<float> x(count, shift), factor(count);
+    Velocities v(count, shift);
+    fill(x);
+    fill(factor);
+    for (Memory<float>& values : v.values) fill(values);
+    const std::vector<float> before(x.data(), x.data() + count);
+    for (const int64_t cols : {1, 3, 64}) {
+      EulerStepParams p{.v = v.params({4.5f, -3.5f}),
+                        .x = x.data(),
+                        .delta = -0.037f,
+                        .factor = factor.data(),
+                        .not_finite = nullptr,
+                        .factor_cols = cols};
+      std::copy(before.begin(), before.end(), x.data());
+      run_euler(p, shift == 0);
+      for (int64_t i = 0; i < count; ++i)
+        expect_bits(
+            x[i], before[static_cast<size_t>(i)] - p.delta * (factor[i / cols] * v.sum(p.v, i)), i);
+    }
     EXPECT_TRUE(x.guards_are_whole() && factor.guards_are_whole());
   });
 }
@@ -202,6 +228,46 @@ TEST_F(LimitVelocityNorm, IsTheRatioOfTheNorms) {
       for (Memory<float>& values : v.values)
         for (int64_t i = 0; i < count; ++i) values[i] = 0.0f;
       EXPECT_EQ(factor_of({v.params({4.5f, -3.5f}), 0, 0.5f, nullptr}, aligned), 1.0f);
+    }
+  }
+}
+
+TEST_F(MatchRowNorms, IsTheRatioOfEachRow) {
+  struct Size {
+    int64_t rows, cols;
+  };
+  for (const Size& size : {Size{1, 1}, {7, 16}, {8, 31}, {9, 33}, {33, 64}}) {
+    const int64_t rows = size.rows, cols = size.cols;
+    for (const int shift : {0, 1}) {
+      SCOPED_TRACE(testing::Message() << rows << " x " << cols << " shifted by " << shift);
+      Velocities v(rows * cols, shift);
+      for (Memory<float>& values : v.values)
+        for (int64_t i = 0; i < rows * cols; ++i) values[i] = normal_value(random_);
+      for (int64_t i = 0; i < cols; ++i)  // a row of a sum of nothing
+        for (Memory<float>& values : v.values) values[i] = 0.0f;
+      for (const std::vector<float>& weights :
+           {std::vector<float>{2.0f}, {4.0f, -3.0f}, {0.5f, 0.25f, -2.0f}, {7, -3, -2, -1}}) {
+        const PassesParams passes = v.params(weights);
+        for (int reference = 0; reference < passes.passes; ++reference) {
+          Memory<float> factor(rows);
+          const MatchRowNormsParams p{passes, rows, cols, reference, factor.data()};
+          with_passes(passes.passes, [&](auto count) {
+            run_grid(static_cast<int>((rows + kMatchRows - 1) / kMatchRows), kMatchThreads,
+                     [=] { match_row_norms_kernel<count()>(p); });
+          });
+          EXPECT_TRUE(factor.guards_are_whole());
+          EXPECT_EQ(factor[0], 1.0f);
+          for (int64_t row = 1; row < rows; ++row) {
+            double of_reference = 0.0, of_sum = 0.0;
+            for (int64_t i = row * cols; i < (row + 1) * cols; ++i) {
+              const double r = v.values[static_cast<size_t>(reference)][i], s = v.sum(passes, i);
+              of_reference += r * r;
+              of_sum += s * s;
+            }
+            ASSERT_TRUE(is_near(factor[row], std::sqrt(of_reference / of_sum), 1, 0.0)) << row;
+          }
+        }
+      }
     }
   }
 }

@@ -197,6 +197,13 @@ inline uint32_t __shfl_sync(uint32_t, uint32_t value, int source) {
 inline uint32_t __shfl_xor_sync(uint32_t, uint32_t value, int mask) {
   return emulation::exchange_word(value, emulation::lane_index() ^ mask);
 }
+inline double __shfl_xor_sync(uint32_t, double value, int mask) {
+  const auto bits = std::bit_cast<uint64_t>(value);
+  const int source = emulation::lane_index() ^ mask;
+  const uint64_t low = emulation::exchange_word(static_cast<uint32_t>(bits), source);
+  const uint64_t high = emulation::exchange_word(static_cast<uint32_t>(bits >> 32), source);
+  return std::bit_cast<double>(high << 32 | low);
+}
 template <typename T>
 T __ldg(const T* from) {
   return *from;
