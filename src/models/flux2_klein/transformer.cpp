@@ -5,21 +5,14 @@
 #include <algorithm>
 #include <array>
 
-#include "core/memory.h"
-#include "core/pace.h"
 #include "models/parts/rope.h"
-#include "models/parts/time_embedding.h"
-#include "ops/elementwise.h"
-#include "ops/norm.h"
 
 namespace intaglio::flux2_klein {
 namespace {
 
-constexpr double kTimeScale = 1000.0;
-
 // Rows of the table of a step's modulations, each as wide as the model: six of the image's stream,
-// six of the text's, three of the single blocks; of the output's, two.
-constexpr int64_t kImageRow = 0, kTextRow = 6, kSingleRow = 12, kBlockRows = 15, kLastRows = 2;
+// six of the text's, three of the single blocks.
+constexpr int64_t kImageRow = 0, kTextRow = 6, kSingleRow = 12, kBlockRows = 15;
 
 constexpr bool kPublished = true;
 
@@ -28,7 +21,26 @@ constexpr ModuleAlias scaled(std::string_view module, std::string_view stored) {
   return {.module = module, .stored = stored, .leaf = "scale"};
 }
 
+TwoStreamNames names() {
+  return {.image_in = "x_embedder",
+          .text_in = "context_embedder",
+          .time_in = "time_guidance_embed.timestep_embedder.linear_1",
+          .time_out = "time_guidance_embed.timestep_embedder.linear_2",
+          .out = "proj_out",
+          .out_modulation = {"norm_out.linear.scale", "norm_out.linear.shift"}};
+}
+
 }  // namespace
+
+Transformer::Transformer(const TransformerConfig& config, TransformerOptions options)
+    : TwoStreamTransformer({.channels = config.channels,
+                            .text_dim = config.text_dim,
+                            .time_frequencies = config.time_frequencies,
+                            .layers = config.layers,
+                            .block = config.double_block()},
+                           names(), std::move(options)),
+      config_(config),
+      single_sizes_(config.single_block()) {}
 
 // Of the original files and ComfyUI's; and what diffusers fuses.
 std::span<const ModuleAlias> Transformer::aliases() const {
@@ -73,54 +85,33 @@ std::span<const ModuleAlias> Transformer::aliases() const {
   return kAliases;
 }
 
-// Text features have outliers that rows of int8 would drown in, and run through their linear once a
-// picture: it stays in floats, as all edges do.
 Status Transformer::walk(ModuleVisitor& v) {
-  const TransformerConfig& c = config_;
-  const int64_t d = width();
-  const auto single = [&](const char* name, int64_t n, int64_t k, LinearWeights& weights) {
-    return v.linear({.names = {name}, .rows = {n}, .k = k}, weights);
-  };
-  INTAGLIO_TRY(single("x_embedder", d, c.channels, image_in_));
-  INTAGLIO_TRY(single("context_embedder", d, c.text_dim, text_in_));
-  INTAGLIO_TRY(
-      single("time_guidance_embed.timestep_embedder.linear_1", d, c.time_frequencies, time_in_));
-  INTAGLIO_TRY(single("time_guidance_embed.timestep_embedder.linear_2", d, d, time_out_));
-  INTAGLIO_TRY(single("proj_out", c.channels, d, final_linear_));
+  INTAGLIO_TRY(walk_ends(v));
   INTAGLIO_TRY(walk_modulations(v));
-  doubles_.resize(static_cast<size_t>(c.layers));
-  for (int64_t i = 0; i < c.layers; ++i) {
-    v.begin_layer(i, fmt::format("transformer_blocks.{}.", i));
-    INTAGLIO_TRY(walk_double_block(v, double_sizes_, doubles_[static_cast<size_t>(i)]));
-  }
-  singles_.resize(static_cast<size_t>(c.single_layers));
-  for (int64_t i = 0; i < c.single_layers; ++i) {
-    v.begin_layer(c.layers + i, fmt::format("single_transformer_blocks.{}.", i));
+  INTAGLIO_TRY(walk_doubles(v));
+  singles_.resize(static_cast<size_t>(config_.single_layers));
+  for (int64_t i = 0; i < config_.single_layers; ++i) {
+    v.begin_layer(config_.layers + i, fmt::format("single_transformer_blocks.{}.", i));
     INTAGLIO_TRY(walk_single_block(v, single_sizes_, singles_[static_cast<size_t>(i)]));
   }
   return {};
 }
 
-// Read once a picture, one after the other.
 Status Transformer::walk_modulations(ModuleVisitor& v) {
-  const int64_t d = width();
-  struct Once {
-    std::vector<std::string> names;
-    std::vector<int64_t> rows;
-    LinearWeights& weights;
+  struct Part {
+    const char* name;
+    int64_t first, end;
   };
-  const Once all[] = {
-      {{"double_stream_modulation_img.linear"}, {(kTextRow - kImageRow) * d}, image_modulation_},
-      {{"double_stream_modulation_txt.linear"}, {(kSingleRow - kTextRow) * d}, text_modulation_},
-      {{"single_stream_modulation.linear"}, {(kBlockRows - kSingleRow) * d}, single_modulation_},
-      {{"norm_out.linear.scale", "norm_out.linear.shift"}, {d, d}, final_modulation_}};
-  for (size_t i = 0; i < std::size(all); ++i) {
-    v.begin_layer(static_cast<int64_t>(i), "");
-    INTAGLIO_TRY(v.linear(
-        {.names = all[i].names, .rows = all[i].rows, .k = d, .residence = Residence::kOnce},
-        all[i].weights));
+  constexpr Part kParts[] = {{"double_stream_modulation_img.linear", kImageRow, kTextRow},
+                             {"double_stream_modulation_txt.linear", kTextRow, kSingleRow},
+                             {"single_stream_modulation.linear", kSingleRow, kBlockRows}};
+  modulations_.resize(std::size(kParts));
+  for (size_t i = 0; i < std::size(kParts); ++i) {
+    const Part& part = kParts[i];
+    modulations_[i].first = part.first;
+    INTAGLIO_TRY(walk_modulation(v, "", {part.name}, part.end - part.first, modulations_[i]));
   }
-  return {};
+  return walk_out_modulation(v);
 }
 
 // In the published names, and in those of the original files.
@@ -139,15 +130,6 @@ SessionTables Transformer::session_tables() const {
           .last = kLastRows * width()};
 }
 
-AttentionDesc Transformer::attention_desc(const Context& context, int64_t rows) const {
-  return with_scores(context, {.tokens = rows,
-                               .heads = config_.heads,
-                               .kv_heads = config_.heads,
-                               .head_dim = config_.head_dim,
-                               .causal = false,
-                               .dtype = selection().activation_dtype()});
-}
-
 // Text row i is at (0, 0, 0, i), image token (y, x) at (0, y, x, 0).
 void Transformer::fill_rope(const TransformerSession& session, float* cos, float* sin) const {
   const RopeFrequencies rope = split_rope(config_.rope_theta, config_.axes);
@@ -162,206 +144,45 @@ void Transformer::fill_rope(const TransformerSession& session, float* cos, float
     for (int64_t x = 0; x < size.grid_w; ++x) write(y, x, 0);
 }
 
-DoubleModulation Transformer::double_modulation(const TransformerSession& session) const {
-  const float* const table = session.block_modulation(0);
-  return {.text = table + kTextRow * width(), .image = table + kImageRow * width()};
-}
-
-Modulation Transformer::single_modulation(const TransformerSession& session) const {
-  return Modulation::at(session.block_modulation(0) + kSingleRow * width(), width(), 0);
+DoubleModulation Transformer::double_modulation(const TransformerSession& session, size_t) const {
+  return {.text = modulation_row(session, 0, kTextRow),
+          .image = modulation_row(session, 0, kImageRow)};
 }
 
 BlockSizes Transformer::buffer_sizes(int64_t rows) const {
-  const DType dtype = selection().activation_dtype();
-  BlockSizes sizes = double_block_buffers(double_sizes_, dtype, rows, config_.channels);
+  BlockSizes sizes = TwoStreamTransformer::buffer_sizes(rows);
   const bool quantizes = std::any_of(singles_.begin(), singles_.end(), [&](const auto& block) {
-    return quantizes_joined(block, dtype);
+    return quantizes_joined(block, selection().activation_dtype());
   });
   widen_buffers(single_sizes_, quantizes, sizes);
   return sizes;
 }
 
-size_t Transformer::forward_bytes(const Context& context, const PassSize& size) const {
-  const SequenceRows rows = sequence(size);
-  const AttentionDesc desc = attention_desc(context, rows.all());
-  size_t scratch = std::max(linear_scratch_bytes(context, image_in_, rows.image, DType::kF32),
-                            linear_scratch_bytes(context, final_linear_, rows.image, DType::kF32));
-  for (const DoubleBlock& block : doubles_)
-    scratch = std::max(scratch, double_block_scratch(context, block, desc, rows.text));
+size_t Transformer::block_scratch(const Context& context, const AttentionDesc& attention,
+                                  int64_t text_rows) const {
+  size_t scratch = TwoStreamTransformer::block_scratch(context, attention, text_rows);
   for (const SingleBlock& block : singles_)
-    scratch = std::max(scratch, single_block_scratch(context, block, desc));
-  return block_buffer_bytes(buffer_sizes(rows.all())) + scratch;
+    scratch = std::max(scratch, single_block_scratch(context, block, attention));
+  return scratch;
 }
 
-size_t Transformer::prepare_bytes(const Context& context, const PassSize& size,
-                                  int64_t steps) const {
-  size_t scratch = 0;
-  for (const LinearWeights* w : {&time_in_, &time_out_, &image_modulation_, &text_modulation_,
-                                 &single_modulation_, &final_modulation_})
-    scratch = std::max(scratch, linear_scratch_bytes(context, *w, steps, DType::kF32));
-  const int64_t cols = std::max(width(), config_.time_frequencies);
-  const size_t time_bytes = 3 * arena_bytes<float>(steps * cols) + scratch;
-  const size_t text_bytes = arena_bytes<float>(size.text_tokens * config_.text_dim) +
-                            linear_scratch_bytes(context, text_in_, size.text_tokens, DType::kF32);
-  return std::max(time_bytes, text_bytes);
-}
-
-size_t Transformer::scratch_bytes(const Context& context, const PassSize& size,
-                                  int64_t steps) const {
-  return std::max(forward_bytes(context, size), prepare_bytes(context, size, steps));
-}
-
-// None of these linears is quantized, so their inputs have no scales.
-Status Transformer::embed_times(const Context& context, std::span<const float> times,
-                                TransformerSession& session) const {
-  const Arena::Scope scope(*context.scratch);
-  const int64_t d = width();
-  const int64_t steps = session.steps();
-  const int64_t frequencies = config_.time_frequencies;
-  const int64_t values = steps * std::max(d, frequencies);
-  INTAGLIO_ASSIGN(float* const x, context.scratch->take<float>(values));
-  INTAGLIO_ASSIGN(float* const y, context.scratch->take<float>(values));
-  INTAGLIO_ASSIGN(float* const storage, context.scratch->take<float>(values));
-  const auto apply = [&](const LinearWeights& weights, const float* in, float* out,
-                         int64_t ldo) -> Status {
-    INTAGLIO_ASSIGN(const Activation input,
-                    as_linear_input(context, weights, in, DType::kF32, steps, storage, nullptr));
-    return linear(context, weights, input, out, DType::kF32, ldo);
-  };
-  const auto silu = [&](float* rows) {
-    return activate_in_place(
-        context, {.x = rows, .rows = steps, .cols = d, .ld = d, .function = Nonlinearity::kSilu});
-  };
-  std::vector<float> embedding(static_cast<size_t>(steps * frequencies));
-  for (size_t s = 0; s < times.size(); ++s) {
-    const auto cols = static_cast<size_t>(frequencies);
-    fill_time_embedding(kTimeScale * static_cast<double>(times[s]),
-                        std::span(embedding).subspan(s * cols, cols));
-  }
-  INTAGLIO_TRY(copy_in(context, x, embedding.data(), embedding.size() * sizeof(float)));
-  INTAGLIO_TRY(apply(time_in_, x, y, d));
-  INTAGLIO_TRY(silu(y));
-  INTAGLIO_TRY(apply(time_out_, y, x, d));
-  INTAGLIO_TRY(silu(x));
-
-  float* const table = session.block_modulations(0);
-  struct Target {
-    const LinearWeights& weights;
-    float* out;
-    int64_t ldo;
-  };
-  // In the order of the walk.
-  const Target targets[] = {{image_modulation_, table + kImageRow * d, kBlockRows * d},
-                            {text_modulation_, table + kTextRow * d, kBlockRows * d},
-                            {single_modulation_, table + kSingleRow * d, kBlockRows * d},
-                            {final_modulation_, session.last_modulations(), kLastRows * d}};
-  const bool streams = !once().empty();
-  StreamPass stream = once_pass(context, once());
-  INTAGLIO_TRY(stream.begin());
-  for (const Target& target : targets) {
-    if (streams) INTAGLIO_TRY(stream.acquire());
-    INTAGLIO_TRY(apply(target.weights, x, target.out, target.ldo));
-    if (streams) INTAGLIO_TRY(stream.release());
-  }
-  return stream.end();
-}
-
-Status Transformer::embed_text(const Context& context, const TextInput& text,
-                               TransformerSession& session) const {
-  const Arena::Scope scope(*context.scratch);
-  INTAGLIO_ASSIGN(float* const storage,
-                  context.scratch->take<float>(text.tokens * config_.text_dim));
-  INTAGLIO_ASSIGN(const Activation input,
-                  as_linear_input(context, text_in_, text.features, DType::kF32, text.tokens,
-                                  storage, nullptr));
-  return linear(context, text_in_, input, session.text(), DType::kF32, width());
-}
-
-// The rows of b.all.h.
-Status Transformer::embed_sequence(const Context& context, const TransformerSession& session,
-                                   const float* latents, const DoubleBuffers& b,
-                                   Profile* profile) const {
-  INTAGLIO_TRY(copy_inside(context, b.all.h, session.text(),
-                           static_cast<size_t>(b.text_rows * width()) * sizeof(float)));
-  const BlockBuffers image = b.image();
-  INTAGLIO_ASSIGN(const Activation input,
-                  as_linear_input(context, image_in_, latents, DType::kF32, image.tokens,
-                                  image.input, image.scale_row));
-  const ProfileScope part(context, profile, ProfilePart::kLinear, "input");
-  return linear(context, image_in_, input, image.h, DType::kF32, width());
-}
-
-// Block `index` of those of two streams and those of one, of which `count` run.
 Status Transformer::run_block(const Context& context, const TransformerSession& session,
                               size_t index, size_t count, DoubleBuffers& b,
                               Profile* profile) const {
-  const AttentionDesc attention = attention_desc(context, b.all.tokens);
-  if (index < doubles_.size()) {
-    const DoubleModulation modulation = double_modulation(session);
-    const bool goes_on = index + 1 < std::min(count, doubles_.size());
-    return run_double_block(context, double_sizes_, doubles_[index],
-                            {.attention = attention,
-                             .rope = session.rope(),
-                             .modulation = modulation,
-                             .next = goes_on ? &doubles_[index + 1] : nullptr,
-                             .next_modulation = modulation},
-                            b, profile);
-  }
+  if (index < doubles_.size())
+    return TwoStreamTransformer::run_block(context, session, index, count, b, profile);
   const size_t single = index - doubles_.size();
-  const Modulation modulation = single_modulation(session);
+  const Modulation modulation = Modulation::at(modulation_row(session, 0, kSingleRow), width(), 0);
   if (single == 0) {
     INTAGLIO_TRY(
         begin_single_blocks(context, single_sizes_, singles_.front(), modulation, b.all, profile));
   }
   return run_single_block(context, single_sizes_, singles_[single],
-                          {.attention = attention,
+                          {.attention = attention_desc(context, b.all.tokens),
                            .rope = session.rope(),
                            .modulation = modulation,
                            .next = index + 1 < count ? &singles_[single + 1] : nullptr},
                           b.all, profile);
-}
-
-// Scale first, then shift.
-Status Transformer::run_output(const Context& context, const TransformerSession& session,
-                               BlockBuffers image, float* velocity, Profile* profile) const {
-  const float* const scale = session.last_modulation();
-  const ModulatedNorm last(image, config_.eps, {.shift = scale + width(), .scale = scale},
-                           final_linear_);
-  INTAGLIO_TRY(run_norm(context, last, image, profile));
-  const ProfileScope part(context, profile, ProfilePart::kLinear, "output");
-  return linear(context, final_linear_, image.input_for(final_linear_), velocity, DType::kF32,
-                config_.channels);
-}
-
-Status Transformer::forward(const Context& context, const TransformerSession& session,
-                            const float* latents, float* velocity, Profile* profile,
-                            const BlockCache& cache) const {
-  const Arena::Scope scope(*context.scratch);
-  const size_t count = cache.last_of(doubles_.size() + singles_.size());
-  StreamPass stream = layer_pass(context, count);
-  INTAGLIO_TRY(stream.begin());
-  const SequenceRows& rows = session.rows();
-  DoubleBuffers b{.all = {}, .sizes = buffer_sizes(rows.all()), .text_rows = rows.text};
-  INTAGLIO_ASSIGN(b.all, take_block_buffers(*context.scratch, b.sizes));
-  INTAGLIO_TRY(embed_sequence(context, session, latents, b, profile));
-  INTAGLIO_TRY(begin_double_blocks(context, double_sizes_, doubles_.front(),
-                                   double_modulation(session), b, profile));
-  const BlockBuffers image = b.image();
-  const int64_t image_values = image.tokens * width();
-  Pace pace(context);
-  for (size_t i = 0; i < count; ++i) {
-    INTAGLIO_TRY(pace.next());
-    INTAGLIO_TRY(cache.before_block(context, i, image.h, image_values));
-    if (streams(i)) {
-      const ProfileScope part(context, profile, ProfilePart::kOther, "wait for weights");
-      INTAGLIO_TRY(stream.acquire());
-    }
-    INTAGLIO_TRY(run_block(context, session, i, count, b, profile));
-    if (streams(i)) INTAGLIO_TRY(stream.release());
-  }
-  INTAGLIO_TRY(stream.end());
-  INTAGLIO_TRY(cache.finish(context, image.h, image_values));
-  return run_output(context, session, image, velocity, profile);
 }
 
 }  // namespace intaglio::flux2_klein

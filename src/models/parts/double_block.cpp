@@ -1,6 +1,7 @@
 #include "models/parts/double_block.h"
 
 #include <algorithm>
+#include <span>
 
 #include "core/memory.h"
 #include "models/parts/modulated_norm.h"
@@ -262,11 +263,12 @@ Status run_double_block(const Context& context, const DoubleBlockSizes& sizes,
   void* const attended = as_it_lies ? all.input : all.narrow;
   INTAGLIO_TRY(attend(context, sizes, in, all, attended, profile));
   // Both before a feed-forward, whose inner rows are wider than the attended ones.
-  for (StreamPart& part : parts) {
+  const std::span<StreamPart> read = std::span(parts).subspan(in.text_is_read ? 0 : 1);
+  for (StreamPart& part : read) {
     INTAGLIO_TRY(project_out(context, sizes, part, all,
                              at(attended, part.first * sizes.width(), all.dtype), profile));
   }
-  for (StreamPart& part : parts) INTAGLIO_TRY(feed_forward(context, sizes, part, profile));
+  for (StreamPart& part : read) INTAGLIO_TRY(feed_forward(context, sizes, part, profile));
   return {};
 }
 

@@ -72,6 +72,7 @@ struct DoubleBlockInputs {
   // The block that follows, whose normed input this one leaves in the buffers; nullptr: none.
   const DoubleBlock* next = nullptr;
   DoubleModulation next_modulation{};
+  bool text_is_read = true;  // behind the block; else its rows are left as they are
 };
 
 // A sequence in buffers taken with `sizes`, text first.
