@@ -197,12 +197,22 @@ AttentionDesc Transformer::with_scores(const Context& context, AttentionDesc des
   return desc;
 }
 
-size_t Transformer::session_bytes(const PassSize& size, int64_t steps) const {
+void TransformerSession::share_steps(TransformerSession* leader) {
+  if (leader != nullptr) {
+    if (leader->steps_tables_ == nullptr) leader->steps_tables_ = std::make_shared<StepsTables>();
+    steps_tables_ = leader->steps_tables_;
+  } else if (follows_) {
+    steps_tables_.reset();
+  }
+  follows_ = leader != nullptr;
+}
+
+size_t Transformer::session_bytes(const PassSize& size, int64_t steps, bool shares_steps) const {
   const SessionTables tables = session_tables();
   const SequenceRows rows = sequence(size);
   const int64_t text = text_capacity(rows.text);
   const int64_t floats = text * tables.text_width + (text + rows.image) * 2 * tables.angles +
-                         tables.modulation() * (steps + 1);
+                         tables.modulation() * (shares_steps ? 1 : steps + 1);
   return static_cast<size_t>(floats) * sizeof(float);
 }
 
@@ -225,11 +235,9 @@ Status Transformer::prepare(const Context& context, const TextInput& text, int64
   session.tables_ = session_tables();
   session.steps_ = static_cast<int64_t>(times.size());
   const SessionTables& tables = session.tables_;
-  INTAGLIO_TRY(
-      hold_floats(context, tables.blocks * session.steps_ * tables.block, session.modulation_));
-  INTAGLIO_TRY(hold_floats(context, session.steps_ * tables.last, session.last_));
+  if (!session.follows_) INTAGLIO_TRY(hold_steps(context, session));
   if (!same) INTAGLIO_TRY(place_session(context, session));
-  INTAGLIO_TRY(embed_times(context, times, session));
+  if (!session.follows_) INTAGLIO_TRY(embed_times(context, times, session));
   if (text.tokens == 0) return {};
   if (text.rows == nullptr) return embed_text(context, text, session);
   return copy_in(context, session.text_.data(), text.rows,
@@ -241,6 +249,16 @@ Expected<std::vector<float>> Transformer::text_rows(const Context& context,
   std::vector<float> rows(static_cast<size_t>(session.rows_.text * session.tables_.text_width));
   INTAGLIO_TRY(copy_out(context, rows.data(), session.text_.data(), rows.size() * sizeof(float)));
   return rows;
+}
+
+// Memory for the modulations of all steps.
+Status Transformer::hold_steps(const Context& context, TransformerSession& session) {
+  using StepsTables = TransformerSession::StepsTables;
+  if (session.steps_tables_ == nullptr) session.steps_tables_ = std::make_shared<StepsTables>();
+  StepsTables& held = *session.steps_tables_;
+  const SessionTables& tables = session.tables_;
+  INTAGLIO_TRY(hold_floats(context, tables.blocks * session.steps_ * tables.block, held.blocks));
+  return hold_floats(context, session.steps_ * tables.last, held.last);
 }
 
 // Memory for what `forward` reads, and the rope tables, which depend on the sizes alone.
@@ -273,10 +291,10 @@ Status Transformer::select_step(const Context& context, TransformerSession& sess
   const SessionTables& tables = session.tables_;
   const size_t row = static_cast<size_t>(tables.block) * sizeof(float);
   INTAGLIO_TRY(copy_inside(
-      context, session.now_.data(), session.modulation_.as<float>() + step * tables.block,
+      context, session.now_.data(), session.block_modulations(0) + step * tables.block,
       {row, static_cast<size_t>(tables.blocks), row, row * static_cast<size_t>(session.steps_)}));
   return copy_inside(context, session.now_.as<float>() + tables.blocks * tables.block,
-                     session.last_.as<float>() + step * tables.last,
+                     session.last_modulations() + step * tables.last,
                      static_cast<size_t>(tables.last) * sizeof(float));
 }
 

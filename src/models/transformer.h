@@ -64,6 +64,9 @@ class TransformerSession {
   const SequenceRows& rows() const { return rows_; }
   int64_t image_tokens() const { return size_.image_tokens(); }
   int64_t steps() const { return steps_; }
+  // From the next `prepare` on it reads the modulations of `leader`, a session of the same
+  // transformer that is prepared first, for the same times; nullptr: its own.
+  void share_steps(TransformerSession* leader);
   // Another number whenever sizes, or the places of what `forward` reads, are others than before: a
   // recorded pass is good as long as it stays the same.
   uint64_t placement() const { return placement_; }
@@ -77,9 +80,9 @@ class TransformerSession {
   }
   // Of all steps: F32 [steps, block], of the output F32 [steps, last].
   float* block_modulations(int64_t block) const {
-    return modulation_.as<float>() + block * steps_ * tables_.block;
+    return steps_tables_->blocks.as<float>() + block * steps_ * tables_.block;
   }
-  float* last_modulations() const { return last_.as<float>(); }
+  float* last_modulations() const { return steps_tables_->last.as<float>(); }
   // Of the selected step: F32 [block], of the output F32 [last].
   const float* block_modulation(int64_t block) const {
     return now_.as<float>() + block * tables_.block;
@@ -88,17 +91,22 @@ class TransformerSession {
 
  private:
   friend class Transformer;
+  // Of all steps.
+  struct StepsTables {
+    AlignedBuffer blocks;  // F32 [blocks, steps, block]
+    AlignedBuffer last;    // F32 [steps, last]
+  };
   PassSize size_;
   SequenceRows rows_;
   SessionTables tables_;
   int64_t steps_ = 0;
   uint64_t placement_ = 0;
-  AlignedBuffer text_;        // F32 [text rows, text_width]
-  AlignedBuffer rope_cos_;    // F32 [rows, angles]
-  AlignedBuffer rope_sin_;    // F32 [rows, angles]
-  AlignedBuffer modulation_;  // F32 [blocks, steps, block]
-  AlignedBuffer last_;        // F32 [steps, last]
-  AlignedBuffer now_;         // F32 [blocks, block] and [last]: of the step in work
+  std::shared_ptr<StepsTables> steps_tables_;
+  bool follows_ = false;    // steps_tables_ are those of another session
+  AlignedBuffer text_;      // F32 [text rows, text_width]
+  AlignedBuffer rope_cos_;  // F32 [rows, angles]
+  AlignedBuffer rope_sin_;  // F32 [rows, angles]
+  AlignedBuffer now_;       // F32 [blocks, block] and [last]: of the step in work
 };
 
 struct TransformerOptions {
@@ -188,7 +196,8 @@ class Transformer {
   // Bytes `prepare` and `forward` take from context.scratch; bytes a session owns.
   virtual size_t scratch_bytes(const Context& context, const PassSize& size,
                                int64_t steps) const = 0;
-  size_t session_bytes(const PassSize& size, int64_t steps) const;
+  // `shares_steps`: with modulations of another session.
+  size_t session_bytes(const PassSize& size, int64_t steps, bool shares_steps = false) const;
 
   // times (host memory): of each step, as SamplingStep::time. The memory of `session` is used again
   // where its size is right. A session that this fails on is good for nothing but another call.
@@ -249,6 +258,7 @@ class Transformer {
  private:
   Adapters adapters() const { return {options_.adapters, options_.part, aliases()}; }
   Status check_input(const TextInput& text, const PassSize& size, size_t steps) const;
+  static Status hold_steps(const Context& context, TransformerSession& session);
   Status place_session(const Context& context, TransformerSession& session) const;
   Status choose_streamed_layers(const Context& context);
   Status stream_prepared(const Context& context, Residence residence, int64_t layer,

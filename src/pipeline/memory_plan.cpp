@@ -223,10 +223,14 @@ Expected<uint64_t> mask_bytes(const StepMask& mask, size_t pass, const Transform
 // Of a pass: its session, its velocity and what a mask keeps.
 Expected<uint64_t> session_needs(const Transformer& transformer, const PlannedPicture& p,
                                  size_t pass, const PassSize& size, int64_t steps) {
+  // The first pass of a transformer keeps the modulations that the others read (Sampler).
+  const bool shares_steps = std::any_of(
+      p.passes.begin(), p.passes.begin() + static_cast<std::ptrdiff_t>(pass),
+      [&](const Pass& earlier) { return earlier.transformer == p.passes[pass].transformer; });
   const auto velocity =
       static_cast<uint64_t>(size.image_tokens() * transformer.channels()) * sizeof(float);
-  const uint64_t bytes =
-      transformer.session_bytes(size, steps) + velocity + (kSessionBlocks + 1) * kGranule;
+  const uint64_t bytes = transformer.session_bytes(size, steps, shares_steps) + velocity +
+                         (kSessionBlocks + 1) * kGranule;
   if (p.mask == nullptr) return bytes;
   INTAGLIO_ASSIGN(const uint64_t of_mask, mask_bytes(*p.mask, pass, transformer, size, velocity));
   return bytes + of_mask;

@@ -63,6 +63,17 @@ Status Sampler::hold_estimates(const Context& context, const SamplerInputs& in, 
   return hold(context, reuses, static_cast<size_t>(residual) * sizeof(float), p.residual);
 }
 
+// Modulations depend on the transformer and on the steps alone.
+void Sampler::share_steps(const SamplerInputs& in) {
+  std::vector<PassState>& passes = state_->passes;
+  for (size_t i = 0; i < passes.size(); ++i) {
+    size_t leader = i;
+    for (size_t j = 0; j < i && i < in.passes.size() && leader == i; ++j)
+      if (in.passes[j].transformer == in.passes[i].transformer) leader = j;
+    passes[i].session.share_steps(leader == i ? nullptr : &passes[leader].session);
+  }
+}
+
 Sampler::Places Sampler::places_of(const Context& context) const {
   const State& s = *state_;
   Places places{.passes = {},
@@ -83,6 +94,7 @@ Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
   INTAGLIO_TRY(hold_latents(context, in));
   s.inputs = in;
   s.first_blocks = in.mask == nullptr ? 0 : in.mask->first_blocks;
+  share_steps(in);
   for (size_t i = 0; i < in.passes.size(); ++i) {
     const SamplerPass& pass = in.passes[i];
     INTAGLIO_TRY(pass.transformer->prepare(context, pass.text, in.grid_h, in.grid_w, in.times,

@@ -100,6 +100,7 @@ class Sampler {
 
   Status hold_latents(const Context& context, const SamplerInputs& inputs);
   Status hold_estimates(const Context& context, const SamplerInputs& inputs, size_t pass);
+  void share_steps(const SamplerInputs& inputs);
   Places places_of(const Context& context) const;
   Recording& recording_of(const Context& context, uint32_t works);
   Expected<Work> begin_pass(const Context& context, size_t pass, int64_t step);
