@@ -43,6 +43,14 @@ Status check_prompt_tokens(const ChatForm& form, const std::vector<int32_t>& ids
                     form.most_tokens);
 }
 
+Status check_behind_task(std::string_view model, const std::vector<int32_t>& ids) {
+  if (static_cast<int64_t>(ids.size()) > kPictureTaskTokens) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{} text tokens; {} reads none of the first {}, which say the task, and "
+                    "needs more",
+                    ids.size(), model, kPictureTaskTokens);
+}
+
 Status limit_prompt_tokens(const ChatForm& form, std::vector<int32_t>& ids) {
   if (!form.cuts) INTAGLIO_TRY(check_prompt_tokens(form, ids));
   const auto most = static_cast<size_t>(form.most_tokens);

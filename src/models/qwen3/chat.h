@@ -1,4 +1,4 @@
-// The chat forms in which Qwen3 and Qwen3-VL read a prompt.
+// The chat forms in which Qwen3, Qwen3-VL and Qwen2.5-VL read a prompt.
 #pragma once
 
 #include <string>
@@ -39,6 +39,10 @@ struct ChatForm {
 Status check_prompt_tokens(const ChatForm& form, const std::vector<int32_t>& ids);
 // Cuts, or refuses as above; fills up.
 Status limit_prompt_tokens(const ChatForm& form, std::vector<int32_t>& ids);
+
+// kInvalidArgument unless there is more than the tokens of kPictureTask, which `model` does not
+// read.
+Status check_behind_task(std::string_view model, const std::vector<int32_t>& ids);
 
 // Ids of the prompt in chat form.
 Expected<std::vector<int32_t>> tokenize_prompt(const Tokenizer& tokenizer, const ChatForm& form,

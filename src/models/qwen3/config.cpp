@@ -32,6 +32,20 @@ Expected<double> rope_theta_of(const JsonConfig& text) {
   return text.number("rope_theta");  // which names what is missing
 }
 
+// Qwen2.5's, by what the config or the one around it calls itself.
+bool is_qwen2_5(const JsonConfig& config) {
+  constexpr std::string_view kType = "qwen2_5_vl", kClass = "Qwen2_5_VL";
+  const auto begins = [](const nlohmann::json& name, std::string_view with) {
+    return name.is_string() && name.get_ref<const std::string&>().starts_with(with);
+  };
+  const nlohmann::json& json = config.json();
+  if (json.contains("model_type") && begins(json.at("model_type"), kType)) return true;
+  if (!json.contains("architectures")) return false;
+  const nlohmann::json& classes = json.at("architectures");
+  return std::any_of(classes.begin(), classes.end(),
+                     [&](const nlohmann::json& name) { return begins(name, kClass); });
+}
+
 // Every layer attends to all tokens before it; a window would have to be wider than any prompt.
 Status check_full_attention(const JsonConfig& text) {
   if (text.contains("layer_types")) {
@@ -74,6 +88,22 @@ TextEncoderConfig qwen3_8b() {
   return config;
 }
 
+TextEncoderConfig qwen2_5_7b() {
+  TextEncoderConfig config;
+  config.layers = 28;
+  config.heads = 28;
+  config.kv_heads = 4;
+  config.head_dim = 128;
+  config.hidden = 3584;
+  config.intermediate = 18944;
+  config.vocab = 152064;
+  config.rope_theta = 1e6;
+  config.norm_eps = 1e-6f;
+  config.qk_norm = false;
+  config.qkv_bias = true;
+  return config;
+}
+
 Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json) {
   INTAGLIO_ASSIGN(const std::vector<KeyedConfig> keyed, keyed_text_config(json));
   INTAGLIO_TRY(check_config_keys(keyed));
@@ -84,6 +114,8 @@ Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json) {
     INTAGLIO_TRY(check_quantization(text));
   }
   TextEncoderConfig config;
+  config.qkv_bias = is_qwen2_5(json) || is_qwen2_5(text);
+  config.qk_norm = !config.qkv_bias;
   INTAGLIO_ASSIGN(config.layers, text.integer("num_hidden_layers", 1, kMaxLayers));
   INTAGLIO_ASSIGN(config.heads, text.integer("num_attention_heads", 1, kMaxWidth));
   INTAGLIO_ASSIGN(config.kv_heads,
@@ -109,7 +141,8 @@ Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json) {
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     if (!text.contains(key)) continue;
     INTAGLIO_ASSIGN(const JsonConfig rope, text.object(key));
-    if (!rope.contains("mrope_section")) continue;
+    // Qwen2.5's are stretches of a head: of text, which has one position, they say nothing.
+    if (!rope.contains("mrope_section") || config.qkv_bias) continue;
     INTAGLIO_TRY(read_sections(rope, config.head_dim, "head_dim"));
   }
   return config;

@@ -1,4 +1,4 @@
-// Sizes of a Qwen3 language model that encodes text.
+// Sizes of a language model of Qwen2.5-VL or Qwen3 that encodes text.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,8 @@ struct TextEncoderConfig {
   int64_t hidden = 0, intermediate = 0, vocab = 0;
   double rope_theta = 0.0;
   float norm_eps = 0.0f;
+  bool qk_norm = true;    // Qwen3: heads of q and k are normed
+  bool qkv_bias = false;  // Qwen2.5
   // Layers whose outputs make the text features, ascending; -1: the embeddings.
   std::vector<int64_t> taps;
   // The outputs of a token's taps one after the other; else interleaved by channel.
@@ -30,6 +32,8 @@ struct TextEncoderConfig {
 // The language models of Qwen3-4B and of Qwen3-8B, without taps.
 TextEncoderConfig qwen3_4b();
 TextEncoderConfig qwen3_8b();
+// That of Qwen2.5-VL-7B.
+TextEncoderConfig qwen2_5_7b();
 
 // From text_encoder/config.json: its `text_config`, or the file itself. Without taps.
 Expected<TextEncoderConfig> parse_text_encoder_config(const JsonConfig& json);

@@ -81,10 +81,12 @@ const ConfigTable& generation_keys() {
   return table;
 }
 
-// Without pictures in the prompt Qwen3-VL's language model computes what Qwen3 does.
+// Without pictures in the prompt Qwen3-VL's language model computes what Qwen3 does, and
+// Qwen2.5-VL's what Qwen2.5 does.
 constexpr std::string_view kTextClasses =
-    R"([["Qwen3VLModel"], ["Qwen3VLForConditionalGeneration"], ["Qwen3VLTextModel"], ["Qwen3Model"], ["Qwen3ForCausalLM"]])";
-constexpr std::string_view kTextTypes = R"(["qwen3_vl", "qwen3_vl_text", "qwen3"])";
+    R"([["Qwen3VLModel"], ["Qwen3VLForConditionalGeneration"], ["Qwen3VLTextModel"], ["Qwen3Model"], ["Qwen3ForCausalLM"], ["Qwen2_5_VLForConditionalGeneration"], ["Qwen2_5_VLModel"], ["Qwen2_5_VLTextModel"]])";
+constexpr std::string_view kTextTypes =
+    R"(["qwen3_vl", "qwen3_vl_text", "qwen3", "qwen2_5_vl", "qwen2_5_vl_text"])";
 
 // Qwen3-VL's language model. Its head is not run, so whether that is tied to the embeddings is the
 // same.

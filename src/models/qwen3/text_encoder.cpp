@@ -130,6 +130,7 @@ Status TextEncoder::walk_layer(ModuleVisitor& v, int64_t index, Layer& layer) co
   INTAGLIO_TRY(v.linear({.names = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
                          .rows = {q, kv, kv},
                          .k = c.hidden,
+                         .bias = c.qkv_bias,
                          .residence = Residence::kLayer},
                         layer.qkv));
   INTAGLIO_TRY(v.linear(
@@ -149,6 +150,7 @@ Status TextEncoder::walk_layer(ModuleVisitor& v, int64_t index, Layer& layer) co
                         layer.down));
   INTAGLIO_TRY(v.vector("input_layernorm.weight", Shape{c.hidden}, layer.input_norm));
   INTAGLIO_TRY(v.vector("post_attention_layernorm.weight", Shape{c.hidden}, layer.post_norm));
+  if (!c.qk_norm) return {};
   INTAGLIO_TRY(v.vector("self_attn.q_norm.weight", Shape{c.head_dim}, layer.norm_q));
   return v.vector("self_attn.k_norm.weight", Shape{c.head_dim}, layer.norm_k);
 }
@@ -412,8 +414,8 @@ Status TextEncoder::run_layer(const Context& context, const Layer& layer, int64_
                             {.q = column(0),
                              .k = column(q),
                              .ld = row,
-                             .q_weight = layer.norm_q.as<float>(),
-                             .k_weight = layer.norm_k.as<float>(),
+                             .q_weight = c.qk_norm ? layer.norm_q.as<float>() : nullptr,
+                             .k_weight = c.qk_norm ? layer.norm_k.as<float>() : nullptr,
                              .rope = rope,
                              .eps = c.norm_eps}));
   INTAGLIO_TRY(attend(context, real, b));

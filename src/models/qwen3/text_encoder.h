@@ -1,5 +1,5 @@
-// The language model of Qwen3 and Qwen3-VL as text encoder: causal, plain rope, outputs of chosen
-// layers make the text features.
+// The language model of Qwen3, Qwen3-VL and Qwen2.5-VL as text encoder: causal, plain rope, outputs
+// of chosen layers make the text features.
 #pragma once
 
 #include <cstdint>
@@ -72,7 +72,7 @@ class TextEncoder {
  private:
   struct Layer {
     LinearWeights qkv, out, gate_up, down;
-    AlignedBuffer input_norm, post_norm, norm_q, norm_k;  // F32
+    AlignedBuffer input_norm, post_norm, norm_q, norm_k;  // F32; Qwen2.5 has no last two
   };
 
   Status read_weights(const Context& context, std::shared_ptr<TensorSource> source,

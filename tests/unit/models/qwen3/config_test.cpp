@@ -75,6 +75,29 @@ TEST(TextEncoderConfig, SettingsOfOtherArithmeticAreRefused) {
     EXPECT_TRUE(parse_text_with(key, value)) << key << " = " << value;
 }
 
+// Which has biases and no norms of heads, says its config by a name alone, within or around. Its
+// sections are stretches of a head, of which text needs to know nothing.
+TEST(TextEncoderConfig, Qwen2_5IsToldByItsName) {
+  const auto parse = [](const nlohmann::json& json) {
+    return parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json")).value();
+  };
+  EXPECT_TRUE(parse(nlohmann::json::parse(kText)).qk_norm);
+  EXPECT_FALSE(parse(nlohmann::json::parse(kText)).qkv_bias);
+  for (const char* const type : {"qwen3_vl_text", "qwen2_5_vl_text"}) {
+    for (const bool around : {true, false}) {
+      nlohmann::json json = nlohmann::json::parse(kText);
+      (around ? json : json["text_config"])["model_type"] = type;
+      const bool is_qwen2_5 = std::string(type).starts_with("qwen2_5");
+      EXPECT_EQ(parse(json).qkv_bias, is_qwen2_5) << type;
+      EXPECT_EQ(parse(json).qk_norm, !is_qwen2_5) << type;
+    }
+  }
+  nlohmann::json json = nlohmann::json::parse(kText);
+  json["architectures"] = {"Qwen2_5_VLForConditionalGeneration"};
+  json["text_config"]["rope_parameters"]["mrope_section"] = {2, 3, 3};  // 8 frequencies
+  EXPECT_TRUE(parse(json).qkv_bias);
+}
+
 // A window that is switched off is none.
 TEST(TextEncoderConfig, AWindowMayBeSwitchedOff) {
   nlohmann::json json = nlohmann::json::parse(kText);
@@ -88,7 +111,7 @@ TEST(TextEncoderConfig, SettingsAroundTheTextAreNotTheOnesThatCount) {
   json["hidden_act"] = "gelu";
   json["vision_config"] = {{"hidden_act", "gelu"}, {"softcap", 3}};
   EXPECT_TRUE(parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json")));
-  json["architectures"] = {"Qwen2_5_VLModel"};
+  json["architectures"] = {"Qwen2VLModel"};
   const auto other = parse_text_encoder_config(*JsonConfig::parse(json.dump(), "config.json"));
   ASSERT_FALSE(other);
   EXPECT_NE(other.error().message.find("architectures"), std::string::npos);
