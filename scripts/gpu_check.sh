@@ -43,7 +43,7 @@ intaglio=$build/bin/intaglio
 if wanted verify && [ -x "$intaglio" ]; then
   for precision in fp32 bf16 int8 int8-dequant fp8 nf4; do
     step "verify_$precision" 60 "$intaglio" verify tests/reference/data --device cuda --precision $precision
-    for model in z_image flux2_klein krea2; do
+    for model in z_image flux2_klein krea2 qwen_image; do
       step "verify_${model}_$precision" 60 "$intaglio" verify "tests/reference/$model" --device cuda --precision $precision
     done
     # Models of other shapes, against the float32 oracle.

@@ -373,6 +373,14 @@ Status DiffusersModel::check_guidance(const PictureRequest& request) const {
                     *wrong, info_.name);
 }
 
+Status DiffusersModel::check_no_guidance_limits(const PictureRequest& request) const {
+  if (request.cfg_normalization != 0.0)
+    return make_error(ErrorCode::kInvalidArgument, "cfg_normalization: {} has none", info_.name);
+  if (request.cfg_truncation != 1.0)
+    return make_error(ErrorCode::kInvalidArgument, "cfg_truncation: {} has none", info_.name);
+  return {};
+}
+
 Expected<std::vector<std::vector<int32_t>>> DiffusersModel::guided_texts(
     const PictureRequest& request, std::string_view other) const {
   INTAGLIO_ASSIGN(auto texts, DiffusersModel::texts(request));

@@ -101,6 +101,8 @@ class DiffusersModel : public Model {
   bool is_guided(const PictureRequest& request) const;
   // kInvalidArgument for a guidance below 0, of models whose 0 is none.
   Status check_guidance(const PictureRequest& request) const;
+  // kInvalidArgument for limits of guided velocities, of models that have none.
+  Status check_no_guidance_limits(const PictureRequest& request) const;
   // The prompt, and `other`, what guidance steers away from, if any step is guided.
   Expected<std::vector<std::vector<int32_t>>> guided_texts(const PictureRequest& request,
                                                            std::string_view other) const;

@@ -43,7 +43,7 @@ struct PictureRequest {
   // Which passes are computed: a mask, else what choose_step_mask makes of `cache`.
   std::optional<StepMask> mask = {};
   std::string cache = {};
-  std::string progressive = {};  // which first steps run at half size: choose_half_steps
+  std::string progressive = {};          // which first steps run at half size: choose_half_steps
   std::optional<InitPicture> init = {};  // what it begins from; refused without an encoder
   uint64_t seed = 0;
   std::optional<std::vector<float>> noise;  // [tokens, channels]; overrides the seed
@@ -70,6 +70,7 @@ struct Sampling {
   std::vector<SamplingStep> steps{};
   // Positive: the velocity is scaled down to at most so many times the norm of the first pass's.
   float velocity_limit = 0.0f;
+  bool matches_norms = false;  // else: each token's velocity is made as long as the first pass's
   std::optional<StepMask> mask = {};  // nullopt: every pass of every step is computed
   int64_t half_steps = 0;             // first steps, which run at half size (models/progressive.h)
   bool time_is_noise = false;         // SamplingStep::time is 1 noise .. 0 picture

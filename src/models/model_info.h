@@ -43,6 +43,9 @@ struct ModelInfo {
   std::string unguided_reason;
   // Why it takes no negative prompt; empty: it takes one.
   std::string negative_prompt_refusal;
+  // Whether published code guides where no negative prompt is given; else that draws as without
+  // guidance, and this engine with one of its own.
+  bool guides_unasked = true;
   // Whether noise levels are those of a normal distribution of log-SNR, with a mean and a
   // deviation.
   bool schedule_is_normal = false;

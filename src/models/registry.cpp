@@ -10,6 +10,7 @@
 #include "models/flux2_klein/model.h"
 #include "models/ideogram4/model.h"
 #include "models/krea2/model.h"
+#include "models/qwen_image/model.h"
 #include "models/z_image/model.h"
 
 namespace intaglio {
@@ -47,6 +48,7 @@ std::span<const ModelKind> model_kinds() {
        "Krea2Transformer2DModel",
        {"krea2-raw", "krea2-turbo"},
        make<krea2::Model>},
+      {"QwenImagePipeline", "QwenImageTransformer2DModel", {"qwen-image"}, make<qwen_image::Model>},
   };
   return kinds;
 }

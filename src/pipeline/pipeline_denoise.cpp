@@ -66,6 +66,7 @@ Status Pipeline::Impl::prepare_run(const PicturePlan& plan, std::span<const Text
                        .grid_w = plan.pass_size({}, size).grid_w,
                        .times = times,
                        .velocity_limit = plan.sampling.velocity_limit,
+                       .matches_norms = plan.sampling.matches_norms,
                        .mask = plan.sampling.mask ? &*plan.sampling.mask : nullptr,
                        .beside_bytes = run_scratch(plan, size).beside};
   for (const Pass& pass : plan.sampling.passes) {

@@ -46,7 +46,9 @@ Status Sampler::hold_latents(const Context& context, const SamplerInputs& in) {
     INTAGLIO_TRY(hold(context, i < in.passes.size(), bytes, s.passes[i].velocity));
   values_ = values;
   INTAGLIO_TRY(hold(context, true, sizeof(uint32_t), s.not_finite));
-  return hold(context, in.velocity_limit > 0.0f, sizeof(float), s.factor);
+  const auto rows = static_cast<size_t>(in.matches_norms ? in.grid_h * in.grid_w : 1);
+  return hold(context, in.velocity_limit > 0.0f || in.matches_norms, rows * sizeof(float),
+              s.factor);
 }
 
 // Memory that a pass takes because of the mask.
@@ -224,6 +226,25 @@ Status Sampler::get_latents(const Context& context, std::span<float> latents) co
   return copy_out(context, latents.data(), state_->x.data(), latents.size_bytes());
 }
 
+// What guided velocities are multiplied with; nullptr: nothing.
+Expected<const float*> Sampler::scale_velocity(const Context& context,
+                                               std::span<const WeightedVelocity> velocities) const {
+  const State& s = *state_;
+  float* const factor = s.factor.as<float>();
+  if (velocities.size() < 2 || factor == nullptr) return nullptr;
+  if (s.inputs.matches_norms) {
+    const int64_t rows = s.inputs.grid_h * s.inputs.grid_w;
+    INTAGLIO_TRY(match_row_norms(
+        context, {.passes = velocities, .rows = rows, .cols = values_ / rows, .factor = factor}));
+  } else {
+    INTAGLIO_TRY(limit_velocity_norm(context, {.passes = velocities,
+                                               .count = values_,
+                                               .limit = s.inputs.velocity_limit,
+                                               .factor = factor}));
+  }
+  return factor;
+}
+
 Status Sampler::step(const Context& context, int64_t step, const SamplingStep& settings) {
   State& s = *state_;
   if (settings.weights.size() != s.inputs.passes.size())
@@ -243,19 +264,17 @@ Status Sampler::step(const Context& context, int64_t step, const SamplingStep& s
         {(computed ? pass.velocity : pass.estimate).as<float>(), settings.weights[i]});
   }
   if (works != 0) INTAGLIO_TRY(recording_of(context, works).run(context));
-  const bool limited = s.inputs.velocity_limit > 0.0f && velocities.size() > 1;
-  if (limited)
-    INTAGLIO_TRY(limit_velocity_norm(context, {.passes = velocities,
-                                               .count = values_,
-                                               .limit = s.inputs.velocity_limit,
-                                               .factor = s.factor.as<float>()}));
+  INTAGLIO_ASSIGN(const float* const factor, scale_velocity(context, velocities));
   INTAGLIO_TRY(fill_zero(context, s.not_finite.data(), sizeof(uint32_t)));
-  return euler_step(context, {.x = s.x.as<float>(),
-                              .count = values_,
-                              .passes = velocities,
-                              .delta = settings.delta,
-                              .factor = limited ? s.factor.as<float>() : nullptr,
-                              .not_finite = s.not_finite.as<uint32_t>()});
+  return euler_step(
+      context,
+      {.x = s.x.as<float>(),
+       .count = values_,
+       .passes = velocities,
+       .delta = settings.delta,
+       .factor = factor,
+       .factor_cols = s.inputs.matches_norms ? s.inputs.passes.front().transformer->channels() : 0,
+       .not_finite = s.not_finite.as<uint32_t>()});
 }
 
 Expected<uint32_t> Sampler::finish_step(const Context& context) const {

@@ -16,6 +16,7 @@
 #include "core/status.h"
 #include "models/model.h"
 #include "models/step_mask.h"
+#include "ops/euler_step.h"
 
 namespace intaglio {
 
@@ -29,6 +30,7 @@ struct SamplerInputs {
   int64_t grid_h = 0, grid_w = 0;
   std::span<const float> times;    // model time of every step
   float velocity_limit = 0.0f;     // of Sampling
+  bool matches_norms = false;      // of Sampling
   const StepMask* mask = nullptr;  // nullptr: every pass is computed; outlives the picture
   // Bytes of context.scratch, beside what a pass takes, in which the second of two passes runs at
   // the same time as the first, on a stream of its own. 0, and on a CPU: one after the other.
@@ -80,7 +82,7 @@ class Sampler {
     std::vector<PassState> passes;
     AlignedBuffer x;           // F32 [image_tokens, channels]
     AlignedBuffer not_finite;  // a word, EulerStep::not_finite of the step at work
-    AlignedBuffer factor;      // F32, of the velocity, if it is limited
+    AlignedBuffer factor;      // F32, of the velocity or of each of its rows, if it is scaled
     std::unique_ptr<SideStream> side;
   };
   // Where a recording found what it refers to.
@@ -94,6 +96,8 @@ class Sampler {
   // What a recorded pass does, a number of two bits for each.
   enum Work : uint32_t { kNothing, kForward, kForwardAndKeep, kFirstBlocks };
   static constexpr uint32_t kWorkBits = 2;
+  Expected<const float*> scale_velocity(const Context& context,
+                                        std::span<const WeightedVelocity> velocities) const;
   static Work work_of(uint32_t works, size_t pass) {
     return static_cast<Work>(works >> (kWorkBits * pass) & 3U);
   }

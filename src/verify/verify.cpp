@@ -217,12 +217,13 @@ class Verifier {
     }
     std::vector<int32_t> ids;
     INTAGLIO_ASSIGN(std::vector<float> features, model->encode_text(prompt, most_tokens, &ids));
-    // Of rows that the transformer does not read, published code makes none.
+    // Of rows that the transformer does not read, at either end, published code makes none.
     INTAGLIO_ASSIGN(const int64_t dropped,
                     note.integer_or("dropped", 0, 0, static_cast<int64_t>(ids.size())));
     const size_t width = ids.empty() ? 0 : features.size() / ids.size();
     features.erase(features.begin(),
                    features.begin() + dropped * static_cast<std::ptrdiff_t>(width));
+    if (dropped > 0) features.resize(std::min(features.size(), expected.size()));
     INTAGLIO_TRY(keep(stem, "features", features));
     const TensorEntry* entry = file->find("ids");
     if (entry != nullptr && entry->view.dtype == DType::kI64) {
@@ -383,8 +384,11 @@ class Verifier {
   Expected<std::vector<float>> read_guidance(const JsonConfig& note, int64_t steps) {
     INTAGLIO_ASSIGN(const Model* const model, this->model());
     const ModelInfo& info = model->info();
-    // Published pipelines pass over the guidance of a model that has none.
-    if (!info.unguided_reason.empty()) return guidance_schedule({info.no_guidance}, steps);
+    // Published pipelines pass over the guidance of a model that has none, and of some where no
+    // negative prompt is given.
+    const bool unasked = !note.contains("negative_prompt") && !info.guides_unasked;
+    if (!info.unguided_reason.empty() || unasked)
+      return guidance_schedule({info.no_guidance}, steps);
     std::vector<float> guidance;
     if (note.contains("guidance_schedule") && note.json()["guidance_schedule"].is_array()) {
       for (const nlohmann::json& g : note.json()["guidance_schedule"])

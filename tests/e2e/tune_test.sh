@@ -38,10 +38,10 @@ table() {  # card, config of its only entry
 }
 
 # No such GPU, whether or not this build has CUDA.
-for model in ideogram4 flux2 z-image flux2-klein-4b flux2-klein-9b krea2-raw qwen_image "$source/models/mini"; do
+for model in ideogram4 flux2 z-image flux2-klein-4b flux2-klein-9b krea2-raw qwen-image "$source/models/mini"; do
   expect 1 "cuda:99" --model "$model" --device cuda:99
 done
-for shapes in ideogram4 flux2 z-image flux2-klein-4b flux2-klein-9b krea2-raw qwen_image; do
+for shapes in ideogram4 flux2 z-image flux2-klein-4b flux2-klein-9b krea2-raw qwen-image; do
   expect 1 "cuda:99" --shapes "$source/bench/shapes/$shapes.txt" --device cuda:99
 done
 expect 1 '"code"' --model flux2 --device cuda:99 --json

@@ -64,6 +64,9 @@ struct DecoderConfig {
 
 // Of FLUX.2's, as published.
 DecoderConfig flux2_config();
+// Of Qwen-Image's, as published, but for the statistics of latents, which are those of random
+// weights' (0 and 1).
+DecoderConfig qwen_image_config();
 
 // Of `vae/config.json`.
 Expected<DecoderConfig> parse_decoder_config(const JsonConfig& json);

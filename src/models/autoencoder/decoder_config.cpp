@@ -115,6 +115,19 @@ DecoderConfig flux2_config() {
   return config;
 }
 
+DecoderConfig qwen_image_config() {
+  DecoderConfig config;
+  config.family = DecoderFamily::kWan;
+  config.latent_channels = 16;
+  config.widths = {96, 192, 384, 384};
+  config.layers_per_block = 2;
+  config.batch_norm = false;
+  config.latents_mean.assign(16, 0.0f);
+  config.latents_std.assign(16, 1.0f);
+  config.packing = LatentPacking::kChannelSlowest;
+  return config;
+}
+
 Status check_latents(const DecoderConfig& config, std::string_view class_name, int64_t channels,
                      const std::string& where) {
   if (config.class_name() != class_name) {

@@ -29,20 +29,6 @@ qwen3::TextEncoderConfig published_text() {
   return config;
 }
 
-// That of Qwen-Image. The statistics of random weights' latents: 0 and 1.
-autoencoder::DecoderConfig published_vae() {
-  autoencoder::DecoderConfig config;
-  config.family = autoencoder::DecoderFamily::kWan;
-  config.latent_channels = 16;
-  config.widths = {96, 192, 384, 384};
-  config.layers_per_block = 2;
-  config.batch_norm = false;
-  config.latents_mean.assign(16, 0.0f);
-  config.latents_std.assign(16, 1.0f);
-  config.packing = autoencoder::LatentPacking::kChannelSlowest;
-  return config;
-}
-
 FlowMatchScheduler published_scheduler() {
   FlowMatchScheduler scheduler;
   scheduler.dynamic = true;
@@ -116,7 +102,7 @@ Status Model::read_text_encoder(const JsonConfig& config, const JsonConfig& inde
 Status Model::set_sizes(std::string_view name) {
   transformer_ = published_config();
   text_ = published_text();
-  vae_ = published_vae();
+  vae_ = autoencoder::qwen_image_config();
   scheduler_ = published_scheduler();
   info_.shift = scheduler_.shift;
   set_defaults(name == "krea2-turbo");
@@ -154,13 +140,8 @@ Expected<std::vector<int32_t>> Model::tokenize(std::string_view prompt,
 
 Expected<std::vector<std::vector<int32_t>>> Model::texts(const PictureRequest& request) const {
   INTAGLIO_ASSIGN(auto texts, guided_texts(request, request.negative_prompt.value_or("")));
-  for (const std::vector<int32_t>& text : texts) {
-    if (static_cast<int64_t>(text.size()) > kUnread) continue;
-    return make_error(ErrorCode::kInvalidArgument,
-                      "{} text tokens; {} reads none of the first {}, which say the task, and "
-                      "needs more",
-                      text.size(), info_.name, kUnread);
-  }
+  for (const std::vector<int32_t>& text : texts)
+    INTAGLIO_TRY(qwen3::check_behind_task(info_.name, text));
   return texts;
 }
 
@@ -174,10 +155,7 @@ std::vector<float> Model::noise_levels(const FlowMatchScheduler& scheduler, bool
 // Guidance g: velocity = v + g (v - v_negative) where g > 0.
 Expected<Sampling> Model::sampling(const PictureRequest& r) const {
   INTAGLIO_TRY(check_guidance(r));
-  if (r.cfg_normalization != 0.0)
-    return make_error(ErrorCode::kInvalidArgument, "cfg_normalization: {} has none", info_.name);
-  if (r.cfg_truncation != 1.0)
-    return make_error(ErrorCode::kInvalidArgument, "cfg_truncation: {} has none", info_.name);
+  INTAGLIO_TRY(check_no_guidance_limits(r));
   const std::vector<float> sigmas = noise_levels(scheduler_, distilled_, r);
   Sampling sampling{.passes = {{.transformer = 0, .text = 0}}, .time_is_noise = true};
   const bool guided = is_guided(r);

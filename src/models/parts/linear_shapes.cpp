@@ -14,15 +14,12 @@ constexpr int64_t kMaxWidth = 1 << 20;
 constexpr int64_t kMaxHeads = 4096;
 constexpr int64_t kSwigluUnit = 16;  // gate and up rows alternate in groups of 16
 
-// Sizes from the model cards' transformer/config.json on huggingface.co
-// (black-forest-labs/FLUX.2-dev, Qwen/Qwen-Image); of each only what is read here.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kPublicConfigs{{
+// Sizes from the model card's transformer/config.json on huggingface.co
+// (black-forest-labs/FLUX.2-dev); only what is read here.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 1> kPublicConfigs{{
     {"flux2",
      R"({"_class_name": "Flux2Transformer2DModel", "num_attention_heads": 48,
          "attention_head_dim": 128, "joint_attention_dim": 15360, "mlp_ratio": 3.0})"},
-    {"qwen_image",
-     R"({"_class_name": "QwenImageTransformer2DModel", "num_attention_heads": 24,
-         "attention_head_dim": 128, "joint_attention_dim": 3584})"},
 }};
 
 int64_t padded_gate(int64_t width) { return (width + kSwigluUnit - 1) / kSwigluUnit * kSwigluUnit; }
@@ -32,19 +29,14 @@ int64_t padded_gate(int64_t width) { return (width + kSwigluUnit - 1) / kSwigluU
 struct Stream {
   std::string prefix;
   int64_t width = 0, hidden = 0;
-  bool gated = true;
   LinearRows rows = LinearRows::kSequence;
 };
 
 void add_stream(std::vector<ListedLinear>& all, const Stream& s) {
-  const int64_t hidden = s.gated ? padded_gate(s.hidden) : s.hidden;
+  const int64_t hidden = padded_gate(s.hidden);
   all.push_back({s.prefix + "qkv", 3 * s.width, s.width, GemmEpilogue::kNone, s.rows});
   all.push_back({s.prefix + "out", s.width, s.width, GemmEpilogue::kNone, s.rows});
-  if (s.gated) {
-    all.push_back({s.prefix + "ffn_in", 2 * hidden, s.width, GemmEpilogue::kSwiglu, s.rows});
-  } else {
-    all.push_back({s.prefix + "ffn_in", hidden, s.width, GemmEpilogue::kNone, s.rows});
-  }
+  all.push_back({s.prefix + "ffn_in", 2 * hidden, s.width, GemmEpilogue::kSwiglu, s.rows});
   all.push_back({s.prefix + "ffn_out", s.width, hidden, GemmEpilogue::kNone, s.rows});
 }
 
@@ -68,22 +60,11 @@ Expected<std::vector<ListedLinear>> flux2_linears(const JsonConfig& json) {
   const auto hidden = static_cast<int64_t>(static_cast<double>(width) * ratio);
   const int64_t gate = padded_gate(hidden);
   std::vector<ListedLinear> all;
-  add_stream(all, {"double.image.", width, hidden, true, LinearRows::kImage});
-  add_stream(all, {"double.text.", width, hidden, true, LinearRows::kText});
+  add_stream(all, {"double.image.", width, hidden, LinearRows::kImage});
+  add_stream(all, {"double.text.", width, hidden, LinearRows::kText});
   all.push_back({"single.qkv", 3 * width, width, GemmEpilogue::kNone, LinearRows::kSequence});
   all.push_back({"single.ffn_in", 2 * gate, width, GemmEpilogue::kSwiglu, LinearRows::kSequence});
   all.push_back({"single.out", width, width + gate, GemmEpilogue::kNone, LinearRows::kSequence});
-  all.push_back({"text_in", width, text, GemmEpilogue::kNone, LinearRows::kText});
-  return all;
-}
-
-// Two streams all the way; the feed-forward has GELU, no gate.
-Expected<std::vector<ListedLinear>> qwen_image_linears(const JsonConfig& json) {
-  INTAGLIO_ASSIGN(const int64_t width, width_of_heads(json));
-  INTAGLIO_ASSIGN(const int64_t text, json.integer("joint_attention_dim", 1, kMaxWidth));
-  std::vector<ListedLinear> all;
-  add_stream(all, {"image.", width, 4 * width, false, LinearRows::kImage});
-  add_stream(all, {"text.", width, 4 * width, false, LinearRows::kText});
   all.push_back({"text_in", width, text, GemmEpilogue::kNone, LinearRows::kText});
   return all;
 }
@@ -93,7 +74,6 @@ Expected<std::vector<ListedLinear>> qwen_image_linears(const JsonConfig& json) {
 Expected<std::vector<ListedLinear>> transformer_linears(const JsonConfig& config) {
   INTAGLIO_ASSIGN(const std::string name, config.string_or("_class_name", ""));
   if (name == "Flux2Transformer2DModel") return flux2_linears(config);
-  if (name == "QwenImageTransformer2DModel") return qwen_image_linears(config);
   return make_error(ErrorCode::kUnsupported,
                     "_class_name: the linears of \"{}\" are not known; give their shapes in a file",
                     printable(name, 60));

@@ -24,7 +24,8 @@ constexpr PageModel kModels[] = {{"Ideogram 4", "ideogram4"},
                                  {"Z-Image", "z-image"},
                                  {"FLUX.2 klein 4B", "flux2-klein-4b"},
                                  {"FLUX.2 klein 9B", "flux2-klein-9b"},
-                                 {"Krea 2", "krea2-raw"}};
+                                 {"Krea 2", "krea2-raw"},
+                                 {"Qwen-Image", "qwen-image"}};
 
 uint64_t bytes_of(const ModelWeights& weights) {
   uint64_t once = 0;

@@ -22,7 +22,8 @@ std::vector<ListedLinear> linears_of(std::string_view name) {
 
 std::vector<std::string> tuned_models() {
   std::vector<std::string> names = public_transformer_names();
-  for (const char* name : {"ideogram4", "z-image", "flux2-klein-4b", "flux2-klein-9b", "krea2-raw"})
+  for (const char* name :
+       {"ideogram4", "z-image", "flux2-klein-4b", "flux2-klein-9b", "krea2-raw", "qwen-image"})
     names.emplace_back(name);
   return names;
 }
@@ -32,8 +33,9 @@ std::string line_of(const ListedLinear& l) {
   const int64_t m = l.rows == LinearRows::kSequence ? 4608
                     : l.rows == LinearRows::kImage  ? 4096
                                                     : 512;
-  return fmt::format("{} {} {} {}{}", l.name, m, l.n, l.k,
-                     l.epilogue == GemmEpilogue::kSwiglu ? " swiglu" : "");
+  const std::string fused =
+      l.epilogue == GemmEpilogue::kNone ? "" : fmt::format(" {}", epilogue_name(l.epilogue));
+  return fmt::format("{} {} {} {}{}", l.name, m, l.n, l.k, fused);
 }
 
 // The files that benchmarks read are those of the models' configs.
@@ -80,7 +82,7 @@ TEST(LinearShapes, ParametersAddUp) {
   const std::vector<ListedLinear> krea = linears_of("krea2-raw");
   EXPECT_NEAR(28 * (weights(krea, "") - weights(krea, "text_")) + 4 * weights(krea, "text_"), 12.50,
               0.1);  // of 12.8 G
-  EXPECT_NEAR(60 * weights(linears_of("qwen_image"), ""), 13.6,
+  EXPECT_NEAR(60 * weights(linears_of("qwen-image"), ""), 13.6,
               0.1);  // of 20.4 G: the rest is modulation
 }
 
