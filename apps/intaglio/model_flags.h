@@ -20,7 +20,7 @@ namespace intaglio::cli {
 
 struct ModelFlags {
   std::string model = "mini";
-  std::optional<std::string> transformer, unconditional, text_encoder, vae, tokenizer;
+  std::optional<std::string> transformer{}, unconditional{}, text_encoder{}, vae{}, tokenizer{};
 };
 // --model and, in place of its parts, --transformer and so on.
 void add_model_flags(CLI::App& command, ModelFlags& flags);

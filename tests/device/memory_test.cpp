@@ -252,7 +252,9 @@ TEST_P(DeviceMemory, SmallerCardsStreamWhatDoesNotFit) {
     ASSERT_TRUE(last) << last.error().message;
     EXPECT_LE(last->streamed_layers, streamed);  // more memory, no more layers
     streamed = last->streamed_layers;
-    if (i == 0) EXPECT_EQ(streamed, 3 + 5);
+    if (i == 0) {
+      EXPECT_EQ(streamed, 3 + 5);
+    }
     EXPECT_EQ(streamed > 0, plan.streams);
   }
   EXPECT_EQ(streamed, 0);
