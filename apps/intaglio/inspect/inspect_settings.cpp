@@ -33,7 +33,7 @@ std::optional<ConfigKind> kind_of(const JsonConfig& config, const ModelKind& mod
   if (name == model.transformer_class) return ConfigKind::kTransformer;
   if (name == "FlowMatchEulerDiscreteScheduler") return ConfigKind::kScheduler;
   if (name.starts_with("AutoencoderKL")) return ConfigKind::kVae;
-  if (text_at(config, "model_type").starts_with("qwen3")) return ConfigKind::kTextEncoder;
+  if (text_at(config, "model_type").starts_with("qwen")) return ConfigKind::kTextEncoder;
   return std::nullopt;
 }
 
