@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "core/cpu_features.h"
 #include "core/files.h"
@@ -223,6 +224,43 @@ TEST(TextEncoder, StatesLieSideBySide) {
       EXPECT_NEAR(row[2 * width + c], normed, 1e-5 * (1.0 + std::abs(normed)));
     }
   }
+}
+
+// Qwen2.5's biases have llama.cpp's names too.
+TEST(TextEncoder, Qwen2_5UnderLlamaCppsNames) {
+  const std::filesystem::path folder =
+      test::source_path("tests/reference/qwen_image/tiny/text_encoder");
+  TextEncoderConfig c =
+      parse_text_encoder_config(*JsonConfig::open(folder / "config.json")).value();
+  ASSERT_TRUE(set_states({c.layers}, "states", c));
+  const auto checkpoint = Checkpoint::open(folder).value();
+  std::vector<Tensor> tensors;
+  std::vector<TensorEntry> entries;
+  size_t biases = 0;
+  for (const auto& file : checkpoint->files()) {
+    for (const TensorEntry& entry : file->tensors()) {
+      std::string name = entry.name;
+      for (const auto& [from, to] : {std::pair{"^model\\.embed_tokens", "token_embd"},
+                                     {"^model\\.norm", "output_norm"},
+                                     {"^model\\.layers", "blk"},
+                                     {"self_attn\\.([qkv])_proj", "attn_$1"},
+                                     {"self_attn\\.o_proj", "attn_output"},
+                                     {"mlp\\.(gate|up|down)_proj", "ffn_$1"},
+                                     {"input_layernorm", "attn_norm"},
+                                     {"post_attention_layernorm", "ffn_norm"}})
+        name = std::regex_replace(name, std::regex(from), to);
+      if (name == entry.name) continue;  // what sees, and the head
+      biases += name.ends_with("attn_q.bias") ? 1 : 0;
+      tensors.push_back(read_tensor(entry).value());
+      entries.push_back({name, tensors.back().view});
+    }
+  }
+  EXPECT_EQ(biases, static_cast<size_t>(c.layers));
+  const TempFolder written;
+  ASSERT_TRUE(write_safetensors(written / "model.safetensors", entries));
+  const std::vector<int32_t> ids{5, 700, 17, 0};
+  EXPECT_EQ(features(written / "model.safetensors", Precision::kFp32, c, ids),
+            features(folder, Precision::kFp32, c, ids));
 }
 
 TEST(TextEncoder, StatesAscendUpToTheLast) {
