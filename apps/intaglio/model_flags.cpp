@@ -138,7 +138,7 @@ void add_schedule_flags(CLI::App& command, PictureSettings& flags) {
   command
       .add_option("--preset", flags.preset,
                   "A schedule of the model by its name (`intaglio inspect MODEL` lists them): "
-                  "steps, mu, std and guidance; other flags replace what they say")
+                  "steps, where noise levels lie, and guidance; other flags replace what they say")
       ->type_name("NAME");
   command
       .add_option("--steps", flags.steps,
@@ -151,6 +151,11 @@ void add_schedule_flags(CLI::App& command, PictureSettings& flags) {
       ->type_name("NUMBER");
   command
       .add_option("--std", flags.std, "How wide noise levels spread; by default the model's own")
+      ->type_name("NUMBER");
+  command
+      .add_option("--shift", flags.shift,
+                  "Where noise levels lie, of models without mu and std: more is noisier; by "
+                  "default what the model's scheduler says")
       ->type_name("NUMBER");
   command
       .add_option("--guidance", flags.guidance,
@@ -218,6 +223,9 @@ Expected<ScheduleRequest> parse_schedule(const ScheduleFlags& flags) {
   }
   if (flags.std) {
     INTAGLIO_ASSIGN(request.std, parse_real("--std", *flags.std, true));
+  }
+  if (flags.shift) {
+    INTAGLIO_ASSIGN(request.shift, parse_real("--shift", *flags.shift, true));
   }
   if (flags.guidance) {
     INTAGLIO_ASSIGN(request.guidance, parse_guidance("--guidance", *flags.guidance));

@@ -45,7 +45,7 @@ Expected<std::shared_ptr<const Model>> open_model(const ModelFlags& flags);
 Expected<std::shared_ptr<const Model>> open_model(const std::string& argument);
 
 struct ScheduleFlags {
-  std::optional<std::string> preset = {}, steps = {}, mu = {}, std = {}, guidance = {};
+  std::optional<std::string> preset = {}, steps = {}, mu = {}, std = {}, shift = {}, guidance = {};
 };
 // The flags go to the settings' members of their names.
 void add_schedule_flags(CLI::App& command, PictureSettings& settings);

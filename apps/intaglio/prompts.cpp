@@ -130,14 +130,15 @@ struct Key {
   std::string name;
   std::optional<std::string> PictureSettings::*target;
 };
-const std::array<Key, 11>& known_keys() {
-  static const std::array<Key, 11> kKeys{{{"negative_prompt", &PictureSettings::negative_prompt},
+const std::array<Key, 12>& known_keys() {
+  static const std::array<Key, 12> kKeys{{{"negative_prompt", &PictureSettings::negative_prompt},
                                           {"seed", &PictureSettings::seed},
                                           {"size", &PictureSettings::size},
                                           {"preset", &PictureSettings::preset},
                                           {"steps", &PictureSettings::steps},
                                           {"mu", &PictureSettings::mu},
                                           {"std", &PictureSettings::std},
+                                          {"shift", &PictureSettings::shift},
                                           {"guidance", &PictureSettings::guidance},
                                           {"cache", &PictureSettings::cache},
                                           {"progressive", &PictureSettings::progressive},

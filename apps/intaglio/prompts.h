@@ -16,7 +16,7 @@ namespace intaglio::cli {
 struct PictureSettings {
   std::string prompt;
   std::optional<std::string> negative_prompt, seed, size, output;
-  std::optional<std::string> preset, steps, mu, std, guidance;  // of the schedule
+  std::optional<std::string> preset, steps, mu, std, shift, guidance;  // of the schedule
   std::optional<std::string> cache, progressive;
 };
 

@@ -195,6 +195,7 @@ Expected<PictureChoice> choose_picture(const intaglio_picture_options& o, const 
   request.steps = choice.schedule.steps;
   request.mu = choice.schedule.mu.value_or(request.mu);
   request.std = choice.schedule.std.value_or(request.std);
+  request.shift = choice.schedule.shift;
   request.guidance = choice.schedule.guidance;
   if (o.cache != nullptr) request.cache = o.cache;
   request.seed = (o.flags & INTAGLIO_RANDOM_SEED) != 0 ? std::random_device{}() : o.seed;

@@ -41,6 +41,7 @@ ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choic
   request.steps = chosen.schedule.steps;
   request.mu = chosen.schedule.mu.value_or(request.mu);
   request.std = chosen.schedule.std.value_or(request.std);
+  request.shift = chosen.schedule.shift;
   request.guidance = chosen.schedule.guidance;
   request.negative_prompt = choices.negative_prompt;
   if (choices.negative_prompt && !model.negative_prompt_refusal.empty())

@@ -35,6 +35,8 @@ struct PictureRequest {
   int64_t width = 0, height = 0, steps = 0;
   std::vector<float> guidance;  // one a step
   double mu = 0.0, std = 1.5;   // of models whose schedule has them (ModelInfo::schedule_is_normal)
+  // Of the others: where noise levels lie, in place of what their scheduler says.
+  std::optional<double> shift = {};
   // Of models that have them. cfg_normalization > 0: a guided velocity is scaled down to at most so
   // many times the norm of the first pass's; cfg_truncation: guidance ends once the model's time is
   // beyond it; nullopt, 0 and 1: not used.

@@ -46,7 +46,8 @@ Status read_own_defaults(const JsonConfig& index, ModelInfo& info) {
     INTAGLIO_ASSIGN(const JsonConfig own, index.object("intaglio"));
     INTAGLIO_TRY(read_defaults(own, info));
     // A model with a schedule of its own is not the published one, whatever the number of steps.
-    info.presets_by_steps = !own.contains("default_steps") && !own.contains("default_guidance");
+    if (own.contains("default_steps") || own.contains("default_guidance"))
+      info.presets_by_steps = false;
   }
   if (!info.unguided_reason.empty()) info.default_guidance = {.scale = info.no_guidance};
   if (!index.contains("presets")) return {};

@@ -42,7 +42,7 @@ Expected<const Preset*> find_preset(const ModelInfo& model, std::string_view nam
 
 // The preset that steps alone ask for.
 const Preset* preset_by_steps(const ModelInfo& model, const ScheduleRequest& r) {
-  if (!r.steps || r.mu || r.std || r.guidance || !model.presets_by_steps) return nullptr;
+  if (!r.steps || r.mu || r.std || r.shift || r.guidance || !model.presets_by_steps) return nullptr;
   for (const Preset& preset : model.presets) {
     const bool runs = check_guidance(model, preset.guidance).has_value();
     if (preset.steps == *r.steps && runs) return &preset;
@@ -56,6 +56,9 @@ Status check_numbers(const Schedule& s) {
   if (s.std && (!std::isfinite(*s.std) || *s.std <= 0.0))
     return make_error(ErrorCode::kInvalidArgument, "std: expected a positive number, found {}",
                       *s.std);
+  if (s.shift && (!std::isfinite(*s.shift) || *s.shift <= 0.0))
+    return make_error(ErrorCode::kInvalidArgument, "shift: expected a positive number, found {}",
+                      *s.shift);
   return {};
 }
 
@@ -63,14 +66,19 @@ Status check_numbers(const Schedule& s) {
 Status choose_levels(const ModelInfo& model, const ScheduleRequest& r, const Preset* base,
                      Schedule& schedule) {
   if (model.schedule_is_normal) {
+    if (r.shift)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "shift: {} has none; mu and std say where noise levels lie", model.name);
     schedule.mu = r.mu.value_or(base != nullptr ? base->mu : model.default_mu);
     schedule.std = r.std.value_or(base != nullptr ? base->std : model.default_std);
     return check_numbers(schedule);
   }
-  if (!r.mu && !r.std) return {};
-  return make_error(ErrorCode::kInvalidArgument,
-                    "{}: {} has none; the shift of its scheduler says where noise levels lie",
-                    r.mu ? "mu" : "std", model.name);
+  if (r.mu || r.std)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}: {} has none; the shift of its scheduler says where noise levels lie",
+                      r.mu ? "mu" : "std", model.name);
+  schedule.shift = r.shift || base == nullptr ? r.shift : base->shift;
+  return check_numbers(schedule);
 }
 
 }  // namespace
@@ -121,6 +129,12 @@ Expected<std::vector<Preset>> read_presets(const JsonConfig& table) {
     INTAGLIO_ASSIGN(preset.steps, entry.integer("steps", 1, kMaxSteps));
     INTAGLIO_ASSIGN(preset.mu, entry.number_or("mu", preset.mu));
     INTAGLIO_ASSIGN(preset.std, entry.number_or("std", preset.std));
+    if (entry.contains("shift")) {
+      INTAGLIO_ASSIGN(preset.shift, entry.number("shift"));
+      if (*preset.shift <= 0.0)
+        return make_error(ErrorCode::kBadFormat, "{}shift: expected a positive number, found {}",
+                          entry.where(), *preset.shift);
+    }
     const auto same_name = [&name = name](const Preset& other) {
       return same_letters(other.name, name);
     };
@@ -170,7 +184,9 @@ Expected<std::vector<float>> guidance_schedule(const std::vector<float>& values,
 }
 
 std::string Schedule::describe() const {
-  const std::string levels = mu && std ? fmt::format("mu {}, std {}, ", *mu, *std) : "";
+  const std::string levels = mu && std ? fmt::format("mu {}, std {}, ", *mu, *std)
+                             : shift   ? fmt::format("shift {}, ", *shift)
+                                       : "";
   return fmt::format("{} step{}{}{}: {}guidance {}", steps, steps == 1 ? "" : "s",
                      preset.empty() ? "" : ", ", preset, levels, guidance_text(guidance));
 }
@@ -204,11 +220,18 @@ Expected<Schedule> choose_schedule(const ModelInfo& model, const ScheduleRequest
   INTAGLIO_TRY(check_guidance(model, schedule.guidance));
   // The name of what runs, however it came about.
   for (const Preset& preset : model.presets) {
-    if (preset.steps == schedule.steps && preset.mu == schedule.mu && preset.std == schedule.std &&
-        preset.guidance == schedule.guidance)
+    const bool same_levels = model.schedule_is_normal
+                                 ? preset.mu == schedule.mu && preset.std == schedule.std
+                                 : preset.shift == schedule.shift;
+    if (preset.steps == schedule.steps && same_levels && preset.guidance == schedule.guidance)
       schedule.preset = preset.name;
   }
   return schedule;
+}
+
+std::string describe_preset(const ModelInfo& model, const Preset& preset) {
+  const Expected<Schedule> schedule = choose_schedule(model, {.preset = preset.name});
+  return schedule ? schedule->describe() : schedule.error().message;
 }
 
 }  // namespace intaglio

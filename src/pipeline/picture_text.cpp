@@ -55,6 +55,7 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
   if (request.negative_prompt) text.emplace_back("negative_prompt", *request.negative_prompt);
   if (schedule.mu) text.emplace_back("mu", fmt::format("{}", *schedule.mu));
   if (schedule.std) text.emplace_back("std", fmt::format("{}", *schedule.std));
+  if (schedule.shift) text.emplace_back("shift", fmt::format("{}", *schedule.shift));
   if (!adapters.empty()) text.emplace_back("lora", adapters);
   if (!mask.empty()) text.emplace_back("cache", mask);
   if (origin.half_steps > 0) text.emplace_back("progressive", std::to_string(origin.half_steps));

@@ -13,7 +13,8 @@ namespace intaglio::cli {
 namespace {
 
 constexpr std::array<std::string_view, 1> kName{"name"};
-constexpr std::array<std::string_view, 5> kSchedule{"preset", "steps", "mu", "std", "guidance"};
+constexpr std::array<std::string_view, 6> kSchedule{"preset", "steps", "mu",
+                                                    "std",    "shift", "guidance"};
 constexpr std::array<std::string_view, 8> kOwn{"name",  "cache", "progressive", "preset",
                                                "steps", "mu",    "std",         "guidance"};
 
@@ -38,7 +39,8 @@ bool asks_for_passes(const Variant& variant) {
 
 bool same_steps(const ChosenPicture& a, const ChosenPicture& b) {
   return a.request.steps == b.request.steps && a.request.guidance == b.request.guidance &&
-         a.request.mu == b.request.mu && a.request.std == b.request.std;
+         a.request.mu == b.request.mu && a.request.std == b.request.std &&
+         a.request.shift == b.request.shift;
 }
 
 // The guidance of so many steps, each that of the step at the same place of `whole`.
@@ -55,9 +57,10 @@ std::vector<float> guidance_of(const std::vector<float>& whole, int64_t steps) {
 std::string schedule_items(const Variant& source, const Schedule& schedule, int64_t steps) {
   const ScheduleFlags& flags = source.schedule;
   std::string items;
-  if (!schedule.preset.empty() || flags.mu || flags.std || flags.guidance) {
+  if (!schedule.preset.empty() || flags.mu || flags.std || flags.shift || flags.guidance) {
     if (schedule.mu) items += fmt::format(",mu={}", *schedule.mu);
     if (schedule.std) items += fmt::format(",std={}", *schedule.std);
+    if (schedule.shift) items += fmt::format(",shift={}", *schedule.shift);
     std::string guidance = guidance_text(guidance_of(schedule.guidance, steps));
     std::replace(guidance.begin(), guidance.end(), ',', ';');
     items += ",guidance=" + guidance;

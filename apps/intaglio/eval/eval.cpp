@@ -86,7 +86,7 @@ Expected<EvalPrompt> parse_eval_prompt(std::string_view line, const std::string&
     INTAGLIO_ASSIGN(prompt.seed, parse_seed(*settings.seed));
   }
   if (settings.size || settings.preset || settings.steps || settings.mu || settings.std ||
-      settings.guidance || settings.output || settings.negative_prompt)
+      settings.shift || settings.guidance || settings.output || settings.negative_prompt)
     return make_error(ErrorCode::kInvalidArgument,
                       "{}: only \"prompt\", \"seed\" and \"expect\" are of a line here; schedules "
                       "belong to --source and --candidate",
@@ -283,11 +283,12 @@ void add_run(CLI::App& app, const std::shared_ptr<EvalFlags>& flags) {
       ->required();
   app.add_option("--model", flags->model, "Of every variant that names none, as generate has it")
       ->capture_default_str();
-  app.add_option("--source", flags->source,
-                 "What candidates are compared with: PRECISION or PRECISION,KEY=VALUE,... with the "
-                 "keys name, model, transformer, unconditional, text-encoder, vae, tokenizer, "
-                 "keep-bf16, lora, attention, cache, preset, steps, mu, std, guidance (its items "
-                 "divided by ;)")
+  app.add_option(
+         "--source", flags->source,
+         "What candidates are compared with: PRECISION or PRECISION,KEY=VALUE,... with the "
+         "keys name, model, transformer, unconditional, text-encoder, vae, tokenizer, "
+         "keep-bf16, lora, attention, cache, preset, steps, mu, std, shift, guidance (its items "
+         "divided by ;)")
       ->type_name("VARIANT")
       ->capture_default_str();
   app.add_option("--candidate", flags->candidates, "What is judged; repeatable")

@@ -67,6 +67,7 @@ const std::vector<Key>& keys() {
       {"steps", schedule(&ScheduleFlags::steps)},
       {"mu", schedule(&ScheduleFlags::mu)},
       {"std", schedule(&ScheduleFlags::std)},
+      {"shift", schedule(&ScheduleFlags::shift)},
       {"guidance",
        [](Variant& v, std::string text) {
          std::replace(text.begin(), text.end(), ';', ',');

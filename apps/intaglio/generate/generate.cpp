@@ -95,6 +95,7 @@ ordered_json schedule_json(const Schedule& schedule) {
   json["steps"] = schedule.steps;
   if (schedule.mu) json["mu"] = *schedule.mu;
   if (schedule.std) json["std"] = *schedule.std;
+  if (schedule.shift) json["shift"] = *schedule.shift;
   json["guidance"] = guidance_text(schedule.guidance);
   return json;
 }
@@ -328,11 +329,12 @@ void add_generate(CLI::App& app, Action& action) {
                    "input; @@ writes an @ at the beginning")
       ->type_name("TEXT|@FILE|-");
   command
-      ->add_option("--prompts", flags->prompts,
-                   "Many prompts instead, one a line, or a JSON object a line: \"prompt\" and, of "
-                   "its own, \"negative_prompt\", \"seed\", \"size\", \"preset\", \"steps\", "
-                   "\"mu\", \"std\", \"guidance\", \"cache\", \"progressive\", \"output\"; - for "
-                   "standard input")
+      ->add_option(
+          "--prompts", flags->prompts,
+          "Many prompts instead, one a line, or a JSON object a line: \"prompt\" and, of "
+          "its own, \"negative_prompt\", \"seed\", \"size\", \"preset\", \"steps\", "
+          "\"mu\", \"std\", \"shift\", \"guidance\", \"cache\", \"progressive\", \"output\"; - for "
+          "standard input")
       ->type_name("FILE|-");
   command
       ->add_option("--negative-prompt", flags->settings.negative_prompt,

@@ -41,8 +41,8 @@ PictureSettings joined(const PictureSettings& flags, const PictureSettings& line
   for (const auto member :
        {&PictureSettings::negative_prompt, &PictureSettings::seed, &PictureSettings::size,
         &PictureSettings::output, &PictureSettings::preset, &PictureSettings::steps,
-        &PictureSettings::mu, &PictureSettings::std, &PictureSettings::guidance,
-        &PictureSettings::cache, &PictureSettings::progressive}) {
+        &PictureSettings::mu, &PictureSettings::std, &PictureSettings::shift,
+        &PictureSettings::guidance, &PictureSettings::cache, &PictureSettings::progressive}) {
     if (line.*member) settings.*member = line.*member;
   }
   return settings;
@@ -97,6 +97,7 @@ Parsed parse_settings(const PictureSettings& settings, uint64_t random_seed, int
                        .steps = settings.steps,
                        .mu = settings.mu,
                        .std = settings.std,
+                       .shift = settings.shift,
                        .guidance = settings.guidance}),
        parsed.schedule, errors);
   return parsed;

@@ -133,10 +133,7 @@ Status add_transformer(const std::shared_ptr<const Checkpoint>& checkpoint,
   INTAGLIO_ASSIGN(const std::shared_ptr<const Model> model, synthetic_model(modules.model));
   ordered_json presets = ordered_json::object();
   for (const Preset& preset : model->info().presets)
-    presets[preset.name] =
-        Schedule{
-            .steps = preset.steps, .mu = preset.mu, .std = preset.std, .guidance = preset.guidance}
-            .describe();
+    presets[preset.name] = describe_preset(model->info(), preset);
   if (!presets.empty()) facts["presets"] = std::move(presets);
   const MakeTransformer make = [&](const TransformerOptions& options) {
     if (config) return model->transformer_of(0, *config, options);

@@ -70,11 +70,7 @@ std::optional<PartReport> schedules_report(const ModelPaths& paths, const JsonCo
   if (const auto schedule = choose_schedule(*info, {}))
     report.facts["default"] = schedule->describe();
   ordered_json presets = ordered_json::object();
-  for (const Preset& preset : info->presets) {
-    const Schedule schedule{
-        .steps = preset.steps, .mu = preset.mu, .std = preset.std, .guidance = preset.guidance};
-    presets[preset.name] = schedule.describe();
-  }
+  for (const Preset& preset : info->presets) presets[preset.name] = describe_preset(*info, preset);
   report.facts["presets"] = std::move(presets);
   ordered_json masks = ordered_json::object();
   for (const StepMask& mask : info->masks)

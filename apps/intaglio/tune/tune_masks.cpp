@@ -77,6 +77,7 @@ Expected<TuningPictures> pictures_of(const MaskFlags& flags, const Model& model,
                                                     .steps = flags.settings.steps,
                                                     .mu = flags.settings.mu,
                                                     .std = flags.settings.std,
+                                                    .shift = flags.settings.shift,
                                                     .guidance = flags.settings.guidance}));
   INTAGLIO_ASSIGN(const std::vector<std::string> prompts, prompts_of(flags));
   for (int64_t i = 0; i < 2 * flags.pictures; ++i) {

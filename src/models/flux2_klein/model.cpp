@@ -158,7 +158,7 @@ std::vector<float> Model::levels_of(const FlowMatchScheduler& scheduler,
 // Guidance g: velocity = v_empty + g (v - v_empty) where g > 1.
 Expected<Sampling> Model::sampling(const PictureRequest& r) const {
   INTAGLIO_TRY(check_no_guidance_limits(r));
-  const std::vector<float> sigmas = levels_of(scheduler_, r);
+  const std::vector<float> sigmas = levels_of(with_shift(scheduler_, r.shift), r);
   Sampling sampling{.passes = {{.transformer = 0, .text = 0}}, .time_is_noise = true};
   const bool guided = is_guided(r);
   if (guided) sampling.passes.push_back({.transformer = 0, .text = 1});

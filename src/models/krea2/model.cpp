@@ -156,7 +156,7 @@ std::vector<float> Model::noise_levels(const FlowMatchScheduler& scheduler, bool
 Expected<Sampling> Model::sampling(const PictureRequest& r) const {
   INTAGLIO_TRY(check_guidance(r));
   INTAGLIO_TRY(check_no_guidance_limits(r));
-  const std::vector<float> sigmas = noise_levels(scheduler_, distilled_, r);
+  const std::vector<float> sigmas = noise_levels(with_shift(scheduler_, r.shift), distilled_, r);
   Sampling sampling{.passes = {{.transformer = 0, .text = 0}}, .time_is_noise = true};
   const bool guided = is_guided(r);
   if (guided) sampling.passes.push_back({.transformer = 0, .text = 1});

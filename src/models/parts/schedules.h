@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/status.h"
@@ -24,6 +25,11 @@ struct FlowMatchScheduler {
   bool linear = false;    // mu itself shifts, else exp(mu)
   double terminal = 0.0;  // the last level is stretched to this; 0: not
 };
+// `scheduler`, or one of a fixed `shift`.
+inline FlowMatchScheduler with_shift(const FlowMatchScheduler& scheduler,
+                                     std::optional<double> shift) {
+  return shift ? FlowMatchScheduler{.shift = *shift} : scheduler;
+}
 Expected<FlowMatchScheduler> read_flow_match_scheduler(const JsonConfig& json);
 // Every key of that file, and what it means here.
 const ConfigTable& flow_match_scheduler_keys();

@@ -1,5 +1,7 @@
 #include "models/qwen_image/model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "models/qwen_image/config_keys.h"
@@ -17,6 +19,15 @@ constexpr int64_t kUnread = qwen3::kPictureTaskTokens;
 // Beside the task's: what the text encoder reads, and what the transformer reads unless asked for
 // more.
 constexpr int64_t kMostEncoded = 1024, kMostRead = 512;
+
+// Of the Lightning adapters: noise levels of a fixed shift, no guidance.
+Preset lightning(int64_t steps) {
+  constexpr double kShift = 3.0;
+  return {.name = fmt::format("LIGHTNING_{}", steps),
+          .steps = steps,
+          .shift = kShift,
+          .guidance = std::vector<float>(static_cast<size_t>(steps), 1.0f)};
+}
 
 FlowMatchScheduler published_scheduler() {
   FlowMatchScheduler scheduler;
@@ -50,6 +61,8 @@ Status Model::describe_schedules(bool has_unconditional) {
                       "text");
   info_.branches = "one transformer, guided by a second text";
   info_.guides_unasked = false;
+  info_.presets = {lightning(8), lightning(4)};
+  info_.presets_by_steps = false;  // without the adapter they draw blurs
   info_.default_steps = kSteps;
   info_.default_guidance = {.scale = kGuidance};
   info_.default_width = kSide;
@@ -135,7 +148,7 @@ std::vector<float> Model::noise_levels(const FlowMatchScheduler& scheduler,
 // Guidance g: velocity = v_negative + g (v - v_negative) where g > 1.
 Expected<Sampling> Model::sampling(const PictureRequest& r) const {
   INTAGLIO_TRY(check_no_guidance_limits(r));
-  const std::vector<float> sigmas = noise_levels(scheduler_, r);
+  const std::vector<float> sigmas = noise_levels(with_shift(scheduler_, r.shift), r);
   Sampling sampling{
       .passes = {{.transformer = 0, .text = 0}}, .matches_norms = true, .time_is_noise = true};
   const bool guided = is_guided(r);

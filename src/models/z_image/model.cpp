@@ -115,8 +115,8 @@ Expected<Sampling> Model::sampling(const PictureRequest& r) const {
     return make_error(ErrorCode::kInvalidArgument,
                       "cfg_normalization: expected 0 or more, found {}", r.cfg_normalization);
   const int64_t pixels = info_.pixels_per_token;
-  const std::vector<float> sigmas =
-      flow_match_sigmas(scheduler_, r.steps, r.width / pixels * (r.height / pixels));
+  const std::vector<float> sigmas = flow_match_sigmas(with_shift(scheduler_, r.shift), r.steps,
+                                                      r.width / pixels * (r.height / pixels));
   Sampling sampling{.passes = {{.transformer = 0, .text = 0}}};
   const bool guided = is_guided(r);
   if (guided) sampling.passes.push_back({.transformer = 0, .text = 1});

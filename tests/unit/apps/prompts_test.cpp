@@ -56,7 +56,7 @@ TEST(parse_prompts, tells_what_is_wrong_and_where) {
   EXPECT_EQ(wrong("{\"seed\": 1}"), "list:1: no \"prompt\" in the object");
   EXPECT_EQ(wrong("{\"prompt\": \"a\", \"sede\": 1}"),
             "list:1: unknown key \"sede\", expected prompt, negative_prompt, seed, size, preset, "
-            "steps, mu, std, guidance, cache, progressive, output, nearest: seed");
+            "steps, mu, std, shift, guidance, cache, progressive, output, nearest: seed");
   EXPECT_EQ(wrong("{\"prompt\": \"a\", \"steps\": null}"),
             "list:1: \"steps\": expected what --steps takes, found null");
   EXPECT_EQ(wrong("{\"prompt\": \"a\", \"size\": \"\"}"),

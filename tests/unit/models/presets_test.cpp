@@ -163,6 +163,33 @@ TEST(Schedule, AModelWithoutMuAndStdRefusesThem) {
   }
 }
 
+// It takes a shift in their place, from a flag or a preset; one with mu and std takes none.
+TEST(Schedule, AShiftIsOfModelsWithoutMuAndStd) {
+  ModelInfo info;
+  info.name = "other";
+  info.default_steps = 8;
+  info.default_guidance = {};
+  info.presets =
+      read_presets(*JsonConfig::parse(R"({"FAST": {"steps": 4, "shift": 3, "guidance": 1}})", "p"))
+          .value();
+  info.presets_by_steps = false;
+  EXPECT_EQ(choose_schedule(info, {.shift = 2.5})->describe(), "8 steps: shift 2.5, guidance 1x8");
+  EXPECT_EQ(choose_schedule(info, {.preset = "fast"})->describe(),
+            "4 steps, FAST: shift 3, guidance 1x4");
+  EXPECT_EQ(describe_preset(info, info.presets[0]), "4 steps, FAST: shift 3, guidance 1x4");
+  const Schedule other = choose_schedule(info, {.preset = "FAST", .shift = 2.0}).value();
+  EXPECT_EQ(other.shift, 2.0);
+  EXPECT_EQ(other.preset, "");
+  EXPECT_EQ(choose_schedule(info, {.steps = 4})->shift, std::nullopt);
+  EXPECT_EQ(choose_schedule(info, {.steps = 4, .shift = 3.0})->preset, "FAST");
+  for (const double wrong : {0.0, -1.0, std::numeric_limits<double>::infinity()})
+    EXPECT_THAT(choose_schedule(info, {.shift = wrong}).error().message, HasSubstr("shift"));
+  EXPECT_THAT(choose_schedule(published(), {.shift = 3.0}).error().message,
+              HasSubstr("shift: ideogram-4 has none"));
+  EXPECT_FALSE(
+      read_presets(*JsonConfig::parse(R"({"A": {"steps": 4, "shift": 0, "guidance": 1}})", "p")));
+}
+
 TEST(Guidance, OneValueOrOneAStep) {
   EXPECT_EQ(*guidance_schedule({4.0f}, 3), (std::vector<float>{4, 4, 4}));
   EXPECT_EQ(*guidance_schedule({1, 2, 3}, 3), (std::vector<float>{1, 2, 3}));

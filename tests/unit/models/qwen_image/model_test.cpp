@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -74,6 +75,26 @@ TEST(QwenImage, GuidanceIsASecondPassOfTheSameLength) {
   EXPECT_EQ(model->texts(request)->at(1), model->tokenize(" ").value());
   request.negative_prompt = "blurred";
   EXPECT_EQ(model->texts(request)->at(1), model->tokenize("blurred").value());
+}
+
+// Of the adapters' own scheduler: base_shift and max_shift ln 3, no terminal.
+TEST(QwenImage, LightningPresetsAreOfAFixedShift) {
+  const auto model = synthetic_model("qwen-image").value();
+  for (const int64_t steps : {4, 8}) {
+    const Schedule schedule =
+        choose_schedule(model->info(), {.preset = fmt::format("lightning_{}", steps)}).value();
+    PictureRequest request = request_of(schedule.guidance);
+    request.shift = schedule.shift;
+    const Sampling sampling = model->sampling(request).value();
+    ASSERT_EQ(sampling.steps.size(), static_cast<size_t>(steps));
+    EXPECT_EQ(sampling.passes.size(), 1u);
+    FlowMatchScheduler published{.dynamic = true, .base_shift = std::log(3.0)};
+    published.max_shift = published.base_shift;
+    const std::vector<float> levels = flow_match_sigmas(published, steps, 6889);
+    for (size_t i = 0; i < sampling.steps.size(); ++i)
+      EXPECT_NEAR(sampling.steps[i].time, levels[i], 1e-6) << i;
+  }
+  EXPECT_EQ(choose_schedule(model->info(), {.steps = 8})->preset, "");
 }
 
 // The language model reads 1024 tokens of a prompt, the transformer 512 unless more are asked for.
