@@ -14,5 +14,8 @@ namespace intaglio {
 // transparent lies on white. Errors begin with `name`: kBadFormat for anything else, and for a file
 // that is cut off.
 Expected<RgbImage> decode_picture(std::span<const uint8_t> bytes, std::string_view name);
+// The same with what is transparent in it.
+Expected<RgbaImage> decode_rgba_picture(std::span<const uint8_t> bytes, std::string_view name);
+RgbImage on_white(const RgbaImage& image);
 
 }  // namespace intaglio

@@ -143,7 +143,7 @@ void append_bytes(png_structp png, png_bytep data, png_size_t size) {
 }
 
 struct Source {
-  const char* data;
+  const uint8_t* data;
   size_t left;
 };
 
@@ -171,17 +171,21 @@ bool run_encode(png_structp png, png_infop info, const RgbImage& image, png_text
   return true;
 }
 
-// Reads the header and sets the conversions to 8-bit RGB.
-bool run_read_header(png_structp png, png_infop info) {
+// Reads the header and sets the conversions to 8-bit RGB, or RGBA of 4 channels.
+bool run_read_header(png_structp png, png_infop info, size_t channels) {
   if (setjmp(png_jmpbuf(png))) return false;
   png_read_info(png, info);
   png_set_expand(png);
   png_set_scale_16(png);
-  png_set_strip_alpha(png);
   png_set_gray_to_rgb(png);
+  if (channels == 3) {
+    png_set_strip_alpha(png);
+  } else {
+    png_set_add_alpha(png, 0xff, PNG_FILLER_AFTER);
+  }
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
-  if (png_get_rowbytes(png, info) != size_t{3} * png_get_image_width(png, info))
+  if (png_get_rowbytes(png, info) != channels * png_get_image_width(png, info))
     png_error(png, "not an RGB picture");
   return true;
 }
@@ -215,6 +219,58 @@ void append_text(png_structp png, png_infop info, PngText& result) {
     result.emplace_back(utf8_from_latin1(text[i].key),
                         international ? std::string(body) : utf8_from_latin1(body));
   }
+}
+
+struct ReadPicture {
+  int64_t width = 0, height = 0;
+  std::vector<uint8_t> pixels;  // [height, width, channels]
+  PngText text;
+};
+
+Expected<ReadPicture> read_picture(std::span<const uint8_t> bytes, std::string_view name,
+                                   size_t channels, int64_t most_pixels) {
+  if (!is_png(bytes)) return make_error(ErrorCode::kBadFormat, "{}: not a PNG file", name);
+  PngError error;
+  Source source{bytes.data(), bytes.size()};
+  ReadStruct reader;
+  reader.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &error, on_error, on_warning, &error,
+                                        take_memory, drop_memory);
+  if (reader.png != nullptr) {
+    reader.info = png_create_info_struct(reader.png);
+    reader.end_info = png_create_info_struct(reader.png);
+  }
+  if (reader.info == nullptr || reader.end_info == nullptr)
+    return make_error(ErrorCode::kOutOfMemory, "{}: out of memory for the decoder", name);
+  png_set_read_fn(reader.png, &source, take_bytes);
+  png_set_user_limits(reader.png, static_cast<png_uint_32>(kMaxPixels),
+                      static_cast<png_uint_32>(kMaxPixels));
+  const auto failure = [&]() -> tl::unexpected<Error> {
+    if (error.out_of_memory)
+      return make_error(ErrorCode::kOutOfMemory, "{}: out of memory for the decoder", name);
+    return make_error(ErrorCode::kBadFormat, "{}: {}", name, printable(error.message));
+  };
+  if (!run_read_header(reader.png, reader.info, channels)) return failure();
+
+  ReadPicture picture{.width = png_get_image_width(reader.png, reader.info),
+                      .height = png_get_image_height(reader.png, reader.info),
+                      .pixels = {},
+                      .text = {}};
+  // At least one bit a pixel goes through deflate.
+  if (picture.width > most_pixels / picture.height ||
+      static_cast<uint64_t>(picture.width * picture.height) / 8 > bytes.size() * kMaxDeflateRatio) {
+    return make_error(ErrorCode::kBadFormat,
+                      "{}: {}x{} pixels in {} bytes, at most {} pixels expected", name,
+                      picture.width, picture.height, bytes.size(), most_pixels);
+  }
+  const size_t row_bytes = static_cast<size_t>(picture.width) * channels;
+  picture.pixels.resize(static_cast<size_t>(picture.height) * row_bytes);
+  std::vector<png_bytep> rows(static_cast<size_t>(picture.height));
+  for (size_t y = 0; y < rows.size(); ++y) rows[y] = picture.pixels.data() + y * row_bytes;
+  if (!run_read_pixels(reader.png, reader.end_info, rows.data()) || error.out_of_memory)
+    return failure();
+  append_text(reader.png, reader.info, picture.text);
+  append_text(reader.png, reader.end_info, picture.text);
+  return picture;
 }
 
 }  // namespace
@@ -269,55 +325,23 @@ Status write_png(const std::filesystem::path& path, const RgbImage& image, const
   });
 }
 
+bool is_png(std::span<const uint8_t> bytes) {
+  return bytes.size() >= 8 && png_sig_cmp(bytes.data(), 0, 8) == 0;
+}
+
+Expected<RgbaImage> decode_png(std::span<const uint8_t> bytes, std::string_view name,
+                               int64_t most_pixels) {
+  INTAGLIO_ASSIGN(ReadPicture picture, read_picture(bytes, name, 4, most_pixels));
+  return RgbaImage{picture.width, picture.height, std::move(picture.pixels)};
+}
+
 Expected<std::pair<RgbImage, PngText>> read_png(const std::filesystem::path& path) {
   INTAGLIO_ASSIGN(const std::string bytes, read_file(path, kMaxPngBytes));
-  if (bytes.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, 8) != 0) {
-    return make_error(ErrorCode::kBadFormat, "{}: not a PNG file", path.string());
-  }
-  PngError error;
-  Source source{bytes.data(), bytes.size()};
-  ReadStruct reader;
-  reader.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &error, on_error, on_warning, &error,
-                                        take_memory, drop_memory);
-  if (reader.png != nullptr) {
-    reader.info = png_create_info_struct(reader.png);
-    reader.end_info = png_create_info_struct(reader.png);
-  }
-  if (reader.info == nullptr || reader.end_info == nullptr) {
-    return make_error(ErrorCode::kOutOfMemory, "{}: out of memory for the decoder", path.string());
-  }
-  png_set_read_fn(reader.png, &source, take_bytes);
-  png_set_user_limits(reader.png, static_cast<png_uint_32>(kMaxPixels),
-                      static_cast<png_uint_32>(kMaxPixels));
-  const auto failure = [&]() -> tl::unexpected<Error> {
-    if (error.out_of_memory) {
-      return make_error(ErrorCode::kOutOfMemory, "{}: out of memory for the decoder",
-                        path.string());
-    }
-    return make_error(ErrorCode::kBadFormat, "{}: {}", path.string(), printable(error.message));
-  };
-  if (!run_read_header(reader.png, reader.info)) return failure();
-
-  RgbImage image{.width = png_get_image_width(reader.png, reader.info),
-                 .height = png_get_image_height(reader.png, reader.info),
-                 .pixels = {}};
-  // At least one bit a pixel goes through deflate.
-  if (image.width > kMaxPixels / image.height ||
-      static_cast<uint64_t>(image.width * image.height) / 8 > bytes.size() * kMaxDeflateRatio) {
-    return make_error(ErrorCode::kBadFormat,
-                      "{}: {}x{} pixels in {} bytes, at most {} pixels expected", path.string(),
-                      image.width, image.height, bytes.size(), kMaxPixels);
-  }
-  image.pixels.resize(static_cast<size_t>(image.width * image.height * 3));
-  std::vector<png_bytep> rows(static_cast<size_t>(image.height));
-  for (size_t y = 0; y < rows.size(); ++y)
-    rows[y] = image.pixels.data() + y * static_cast<size_t>(image.width) * 3;
-  if (!run_read_pixels(reader.png, reader.end_info, rows.data()) || error.out_of_memory)
-    return failure();
-  PngText text;
-  append_text(reader.png, reader.info, text);
-  append_text(reader.png, reader.end_info, text);
-  return std::pair(std::move(image), std::move(text));
+  INTAGLIO_ASSIGN(ReadPicture picture,
+                  read_picture({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()},
+                               path.string(), 3, kMaxPixels));
+  return std::pair(RgbImage{picture.width, picture.height, std::move(picture.pixels)},
+                   std::move(picture.text));
 }
 
 }  // namespace intaglio
