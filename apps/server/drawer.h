@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "models/init_picture.h"
 #include "pipeline/pipeline.h"
 #include "server/job.h"
 #include "server/job_queue.h"
@@ -28,6 +29,7 @@ struct DrawHooks {
   // A PNG after so many steps; empty where nobody wants them.
   std::function<void(int64_t step, std::shared_ptr<const std::string> png)> preview;
   const std::atomic<bool>* cancel = nullptr;  // once set, draw() returns kCancelled soon
+  const InitPicture* init = nullptr;          // of a request that begins from one
 };
 
 class Drawer {

@@ -32,6 +32,11 @@ void Exchange::respond(Response response) {
   if (std::exchange(suspended_, false)) resume_();
 }
 
+void Exchange::drop_body() {
+  request_.body = std::string();
+  room_.give_back();
+}
+
 void Exchange::on_gone(std::function<void()> callback) {
   std::unique_lock lock(mutex_);
   if (answered_) return;
@@ -116,6 +121,8 @@ struct Transfer {
   Connection* connection = nullptr;
   Clock::time_point start = Clock::now();
   bool too_large = false, handled = false;
+  bool no_room = false;   // for its body, beside those of others
+  size_t most_bytes = 0;  // of the body
   size_t discarded = 0;
   int status = 0;
   uint64_t bytes = 0;
@@ -171,6 +178,8 @@ class HttpTransport : public HttpServer {
   Connections connections_;
   ListenSocket socket_;
   MHD_Daemon* daemon_ = nullptr;
+  // Bytes of bodies beyond HttpLimits::body_bytes.
+  const std::shared_ptr<std::atomic<size_t>> uploads_ = std::make_shared<std::atomic<size_t>>(0);
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::condition_variable end_;
@@ -256,7 +265,7 @@ MHD_Result HttpTransport::begin(MHD_Connection* connection, const char* url, con
   auto* const transfer = new Transfer;
   *state = transfer;
   transfer->connection = known;
-  transfer->exchange = std::make_shared<Exchange>(std::move(request));
+  transfer->exchange = std::make_shared<Exchange>(std::move(request), uploads_);
   const Request& held = transfer->exchange->request();
   const HttpLimits& limits = options_.limits;
 
@@ -272,14 +281,16 @@ MHD_Result HttpTransport::begin(MHD_Connection* connection, const char* url, con
     return answer(connection, *transfer, handlers_.refuse(held, 503, "the server is stopping"));
   if (std::optional<Response> refusal = handlers_.check(held, transfer->exchange->route))
     return answer(connection, *transfer, std::move(*refusal));
+  const bool uploads = handlers_.takes_uploads && handlers_.takes_uploads(held);
+  transfer->most_bytes = uploads ? limits.upload_bytes : limits.body_bytes;
   const std::string_view length = held.header("content-length");
   uint64_t announced = 0;
   std::from_chars(length.data(), length.data() + length.size(), announced);
-  if (announced > limits.body_bytes) {
+  if (announced > transfer->most_bytes) {
     return answer(connection, *transfer,
                   handlers_.refuse(held, 413,
                                    fmt::format("body: at most {} bytes, found {}",
-                                               limits.body_bytes, announced)));
+                                               transfer->most_bytes, announced)));
   }
   connections_.enter(known, Connection::State::kBody);
   return MHD_YES;
@@ -289,8 +300,12 @@ MHD_Result HttpTransport::go_on(MHD_Connection* connection, Transfer& transfer, 
                                 size_t* size) {
   if (*size > 0) {
     std::string& body = transfer.exchange->request_.body;
-    transfer.too_large |= body.size() + *size > options_.limits.body_bytes;
-    if (transfer.too_large) {
+    transfer.too_large |= body.size() + *size > transfer.most_bytes;
+    if (!transfer.too_large && body.size() + *size > options_.limits.body_bytes) {
+      const size_t used = transfer.exchange->room_.take(*size);
+      transfer.no_room |= used > options_.limits.uploads_bytes;
+    }
+    if (transfer.too_large || transfer.no_room) {
       // Read on for a while, so that the client is there for the answer.
       body.clear();
       transfer.discarded += *size;
@@ -302,10 +317,17 @@ MHD_Result HttpTransport::go_on(MHD_Connection* connection, Transfer& transfer, 
     return MHD_YES;
   }
   if (transfer.too_large) {
-    return answer(connection, transfer,
-                  handlers_.refuse(transfer.exchange->request(), 413,
-                                   fmt::format("body: at most {} bytes, found more",
-                                               options_.limits.body_bytes)));
+    return answer(
+        connection, transfer,
+        handlers_.refuse(transfer.exchange->request(), 413,
+                         fmt::format("body: at most {} bytes, found more", transfer.most_bytes)));
+  }
+  if (transfer.no_room) {
+    Response response =
+        handlers_.refuse(transfer.exchange->request(), 503,
+                         "others send pictures, too, and there is no room for more; try again");
+    response.set("Retry-After", "1");
+    return answer(connection, transfer, std::move(response));
   }
   return handle(connection, transfer);
 }

@@ -1,6 +1,7 @@
 // HTTP/1.1 on GNU libmicrohttpd: limits of size and time, answers that come later, streams.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/status.h"
 #include "server/event_stream.h"
@@ -21,6 +23,8 @@ namespace intaglio::server {
 struct HttpLimits {
   size_t header_bytes = 16 << 10;
   size_t body_bytes = 1 << 20;
+  // Of routes that take pictures, and of all such bodies together that are above body_bytes.
+  size_t upload_bytes = 32 << 20, uploads_bytes = 512 << 20;
   // From the connection, or the last answer, to the end of the headers; of the body; of the answer,
   // unless it is a stream of events. In all, however lively the connection is.
   std::chrono::milliseconds first_headers{20'000}, next_headers{75'000}, body{30'000},
@@ -38,12 +42,40 @@ struct HttpOptions {
   HttpLimits limits = {};
 };
 
+// Room for a large body, given back with it.
+class UploadRoom {
+ public:
+  explicit UploadRoom(std::shared_ptr<std::atomic<size_t>> used) : used_(std::move(used)) {}
+  UploadRoom(UploadRoom&& other) noexcept
+      : used_(std::move(other.used_)), bytes_(std::exchange(other.bytes_, 0)) {}
+  UploadRoom& operator=(UploadRoom&&) = delete;
+  ~UploadRoom() { give_back(); }
+
+  // Of all rooms together, with so many more in this one.
+  size_t take(size_t bytes) {
+    bytes_ += bytes;
+    return used_->fetch_add(bytes) + bytes;
+  }
+  void give_back() {
+    if (bytes_ > 0) used_->fetch_sub(std::exchange(bytes_, 0));
+  }
+
+ private:
+  std::shared_ptr<std::atomic<size_t>> used_;
+  size_t bytes_ = 0;
+};
+
 // A request on its way to its answer. Thread-safe.
 class Exchange {
  public:
-  explicit Exchange(Request request) : request_(std::move(request)) {}
+  explicit Exchange(Request request, std::shared_ptr<std::atomic<size_t>> uploads =
+                                         std::make_shared<std::atomic<size_t>>(0))
+      : request_(std::move(request)), room_(std::move(uploads)) {}
 
   const Request& request() const { return request_; }
+  // For the handler alone, which has read it: others may need its room while the answer is waited
+  // for.
+  void drop_body();
   // The first answer counts.
   void respond(Response response);
   // `callback` runs if the client goes away before the answer, at once if it has gone; once, from a
@@ -58,6 +90,7 @@ class Exchange {
   void client_gone();
 
   Request request_;
+  UploadRoom room_;
   std::mutex mutex_;
   std::optional<Response> response_;
   bool answered_ = false, gone_ = false, suspended_ = false;
@@ -67,6 +100,8 @@ class Exchange {
 struct HttpHandlers {
   // Looks at a request whose body has not been read: an answer refuses it. From a socket's thread.
   std::function<std::optional<Response>(const Request&, std::string& route)> check;
+  // Whether the request may bring pictures; empty: none may.
+  std::function<bool(const Request&)> takes_uploads = nullptr;
   // From a socket's thread: answers at once, or has another thread do it.
   std::function<void(const std::shared_ptr<Exchange>&)> handle;
   // What the transport itself has to refuse.

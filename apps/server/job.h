@@ -2,12 +2,28 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "io/png.h"
+
 namespace intaglio::server {
+
+// A picture that a request begins from, or its mask, as the server keeps it: a PNG of the size that
+// is drawn.
+struct KeptPicture {
+  std::string id;  // 64 hexadecimal digits, of what is in it
+  int64_t width = 0, height = 0;
+};
+
+// The same as a client has sent them, before they are kept.
+struct SentPictures {
+  std::optional<RgbImage> image, mask;  // white of a mask is drawn anew, black is kept
+  double mask_blur = 0;                 // pixels of the size that is drawn
+};
 
 // What a client asks for. nullopt and empty: the model's own choice, or the server's.
 struct JobRequest {
@@ -21,6 +37,9 @@ struct JobRequest {
   std::optional<std::string> cache;        // PictureRequest::cache
   std::optional<std::string> progressive;  // PictureRequest::progressive
   std::optional<uint64_t> seed;  // of the first picture, the next have the next; none: random
+  std::shared_ptr<const SentPictures> sent;     // nullptr where all is kept
+  std::optional<KeptPicture> init_image, mask;  // ids alone where a client names them
+  std::optional<double> strength;               // InitPicture::strength
   int64_t count = 1;
   struct Lora {
     std::string name;  // of a file in the server's folder of adapters
@@ -30,6 +49,7 @@ struct JobRequest {
   int priority = 0;                        // higher ones first
   std::optional<double> deadline_seconds;  // from acceptance on; later it fails instead
   int previews = 0;                        // pictures of steps on the way, at most so many
+  std::vector<std::string> warnings;       // what the server says of it; of no client
 };
 
 enum class JobState { kQueued, kRunning, kDone, kFailed, kCancelled };

@@ -51,8 +51,9 @@ void QueuedJobService::release(const std::string& client) {
 }
 
 Accepted<Job> QueuedJobService::submit(const JobRequest& request, const std::string& client) {
-  Accepted<JobRequest> complete = checked_request(request, parts_.limits, *parts_.drawer);
-  if (!complete) return tl::unexpected<Refusal>(std::move(complete.error()));
+  Accepted<CheckedRequest> checked = checked_request(
+      request, parts_.limits, *parts_.drawer, [this](const std::string& id) { return input(id); });
+  if (!checked) return tl::unexpected<Refusal>(std::move(checked.error()));
   Accepted<std::string> id = reserve(client);
   if (!id) return tl::unexpected<Refusal>(std::move(id.error()));
   Live live;
@@ -60,9 +61,9 @@ Accepted<Job> QueuedJobService::submit(const JobRequest& request, const std::str
   job.id = std::move(*id);
   job.client = client;
   job.created = parts_.clock->utc();
-  job.request = std::move(*complete);
+  job.request = std::move(checked->request);
   live.deadline = deadline_of(job);
-  const Status stored = store_->add(live.stored);
+  const Status stored = store_->add(live.stored, checked->inputs);
   const Lock lock(mutex_);
   release(client);
   if (!stored) {

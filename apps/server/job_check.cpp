@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "core/utf8.h"
@@ -42,14 +43,43 @@ Accepted<void> within(const JobRequest& r, const JobLimits& limits) {
   return {};
 }
 
+Accepted<void> check_init_picture(const JobRequest& r, const ModelInfo* model) {
+  const bool has_image = r.init_image || (r.sent && r.sent->image);
+  const bool has_mask = r.mask || (r.sent && r.sent->mask);
+  if (has_mask && !has_image)
+    return invalid("mask", "mask: expected an init_image whose white parts it has drawn anew");
+  if (r.strength && !has_image)
+    return invalid("strength", "strength: expected an init_image that it goes with");
+  if (!has_image || model == nullptr || model->takes_init_picture) return {};
+  return invalid("init_image",
+                 fmt::format("init_image: the files of {} have no encoder, so that it begins from "
+                             "no picture",
+                             model->name));
+}
+
+// nullptr: the drawer says that there is none.
+const ServedModel* model_of(const JobRequest& request, const std::vector<ServedModel>& models) {
+  const auto found = std::find_if(models.begin(), models.end(), [&](const ServedModel& model) {
+    return request.model.empty() || model.name == request.model;
+  });
+  return found == models.end() ? nullptr : &*found;
+}
+
 }  // namespace
 
-Accepted<JobRequest> checked_request(const JobRequest& request, const JobLimits& limits,
-                                     const Drawer& drawer) {
+Accepted<CheckedRequest> checked_request(const JobRequest& wanted, const JobLimits& limits,
+                                         const Drawer& drawer, const InputFile& kept) {
+  JobRequest request = wanted;
+  const std::vector<ServedModel> models = drawer.models();
+  const ServedModel* const model = model_of(request, models);
+  const ModelInfo* const info = model == nullptr ? nullptr : &model->info;
+  if (const Accepted<void> good = check_init_picture(request, info); !good)
+    return tl::unexpected<Refusal>(good.error());
+  if (info != nullptr) choose_size_of_init(*info, request);
   if (const Accepted<void> good = within(request, limits); !good)
     return tl::unexpected<Refusal>(good.error());
   Accepted<JobRequest> complete = drawer.complete(request);
-  if (!complete) return complete;
+  if (!complete) return tl::unexpected<Refusal>(std::move(complete.error()));
   // What the model and its presets have chosen.
   if (const Accepted<void> good = within(*complete, limits); !good)
     return tl::unexpected<Refusal>(good.error());
@@ -60,8 +90,13 @@ Accepted<JobRequest> checked_request(const JobRequest& request, const JobLimits&
   }
   if (*complete->seed > std::numeric_limits<uint64_t>::max() - static_cast<uint64_t>(request.count))
     return invalid("seed", "seed: too large for so many pictures");
+  Accepted<std::vector<InputPicture>> inputs = fit_input_pictures(*complete, kept);
+  if (!inputs) return tl::unexpected<Refusal>(std::move(inputs.error()));
+  if (complete->init_image && !complete->strength) complete->strength = InitPicture{}.strength;
   // As whoever keeps it will read it.
-  return parse_job_request(json_text(request_json(*complete)));
+  Accepted<JobRequest> read = read_stored_request(stored_request_text(*complete));
+  if (!read) return tl::unexpected<Refusal>(std::move(read.error()));
+  return CheckedRequest{.request = std::move(*read), .inputs = std::move(*inputs)};
 }
 
 }  // namespace intaglio::server

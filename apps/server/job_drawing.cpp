@@ -61,20 +61,28 @@ void QueuedJobService::return_to_queue(Live& live) {
 
 std::optional<JobError> QueuedJobService::draw_pictures(Lock& lock, Live& live) {
   const Job& job = live.stored.job;
+  lock.unlock();
+  const auto init = guard_memory("reading the picture to begin from", [&] {
+    return read_init_picture(job.request, [this](const std::string& id) { return input(id); });
+  });
+  lock.lock();
+  if (!init) return job_error(init.error());
   for (int64_t index = 0; index < job.request.count; ++index) {
     const bool there = std::any_of(job.pictures.begin(), job.pictures.end(),
                                    [&](const JobPicture& p) { return p.index == index; });
     if (there) continue;
     if (running_->cancel) return job_error({ErrorCode::kCancelled, "cancelled"});
-    if (auto error = draw_picture(lock, live, index)) return error;
+    if (auto error = draw_picture(lock, live, *init ? &**init : nullptr, index)) return error;
   }
   return std::nullopt;
 }
 
-std::optional<JobError> QueuedJobService::draw_picture(Lock& lock, Live& live, int64_t index) {
+std::optional<JobError> QueuedJobService::draw_picture(Lock& lock, Live& live,
+                                                       const InitPicture* init, int64_t index) {
   Job& job = live.stored.job;
   DrawHooks hooks;
   hooks.cancel = &running_->cancel;
+  hooks.init = init;
   hooks.progress = [&](const PictureProgress& progress) { report(job.id, index, progress); };
   if (job.request.previews > 0)
     hooks.preview = [&](int64_t step, std::shared_ptr<const std::string> png) {

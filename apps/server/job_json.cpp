@@ -12,6 +12,7 @@
 
 #include "io/json_config.h"
 #include "io/printable.h"
+#include "server/input_pictures.h"
 #include "server/refusal.h"
 
 namespace intaglio::server {
@@ -20,13 +21,29 @@ namespace {
 constexpr int kMostPriority = 1000;
 constexpr int kMostPreviews = 1000;
 constexpr int kMostDepth = 32;
+constexpr size_t kMostStructure = 1 << 20;  // bytes outside of strings
 constexpr double kMostSeconds = 1e9;
 constexpr float kMostStrength = 1000.0f;
+constexpr const char* kInitImage = "init_image";
+constexpr const char* kMask = "mask";
+constexpr const char* kWarnings = "warnings";
 
-std::string kind_of(const Json& value) {
-  if (value.is_string()) return fmt::format("\"{}\"", printable(value.get<std::string>(), 60));
-  if (value.is_number() || value.is_boolean() || value.is_null()) return value.dump();
-  return value.is_array() ? "an array" : "an object";
+// Values take many times the memory of their text, but strings, of which a picture is one.
+bool has_too_much_structure(std::string_view text) {
+  size_t bytes = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string && c == '\\') {
+      ++i;
+    } else if (c == '"') {
+      in_string = !in_string;
+      ++bytes;
+    } else if (!in_string) {
+      ++bytes;
+    }
+  }
+  return bytes > kMostStructure;
 }
 
 // Reads the members of one object; the first that is wrong is kept.
@@ -99,6 +116,44 @@ class Reader {
     width = w;
     height = h;
   }
+  // In (0, most].
+  void share(const char* name, double most, std::optional<double>& target) {
+    const Json* value = find(name);
+    if (value == nullptr) return;
+    if (!value->is_number() || !(value->get<double>() > 0 && value->get<double>() <= most))
+      return wrong(name, fmt::format("a number above 0 and up to {}", most), *value);
+    target = value->get<double>();
+  }
+  // As base64 into `sent`, or by its id into `kept`.
+  void picture(const char* name, std::optional<RgbImage>& sent, std::optional<KeptPicture>& kept) {
+    const Json* value = find(name);
+    if (value == nullptr || refusal_) return;
+    if (value->is_string()) {
+      Accepted<RgbImage> image = decode_sent_base64(name, value->get_ref<const std::string&>());
+      if (!image) {
+        refusal_ = std::move(image.error());
+      } else {
+        sent = std::move(*image);
+      }
+      return;
+    }
+    if (!value->is_object()) return wrong(name, "a picture in base64", *value);
+    KeptPicture picture;
+    Reader reader(*value, std::string(name) + ".");
+    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+    reader.required("id");
+    reader.text("id", picture.id);
+    reader.whole("width", 1, kMost, picture.width);
+    reader.whole("height", 1, kMost, picture.height);
+    reader.no_others();
+    if (reader.refusal_) {
+      refusal_ = std::move(reader.refusal_);
+    } else if (!is_input_id(picture.id)) {
+      fail(name, fmt::format("{}.id: expected the id of a job's {}", name, name));
+    } else {
+      kept = std::move(picture);
+    }
+  }
   const Json* array(const char* name) {
     const Json* value = find(name);
     if (value == nullptr || value->is_array()) return value;
@@ -135,7 +190,8 @@ class Reader {
     return found == object_.end() || found->is_null() ? nullptr : &*found;
   }
   void wrong(const char* name, std::string_view expected, const Json& value) {
-    fail(name, fmt::format("{}{}: expected {}, found {}", place_, name, expected, kind_of(value)));
+    fail(name,
+         fmt::format("{}{}: expected {}, found {}", place_, name, expected, shown_json(value)));
   }
   void fail_at(std::string field, std::string message) {
     if (!refusal_) refusal_ = invalid(std::move(field), std::move(message)).value();
@@ -150,7 +206,7 @@ class Reader {
 Accepted<JobRequest::Lora> read_lora(const Json& json, size_t index) {
   const std::string place = fmt::format("loras[{}]", index);
   if (!json.is_object())
-    return invalid(place, fmt::format("{}: expected an object, found {}", place, kind_of(json)));
+    return invalid(place, fmt::format("{}: expected an object, found {}", place, shown_json(json)));
   JobRequest::Lora lora;
   Reader reader(json, place + ".");
   reader.required("name");
@@ -166,6 +222,9 @@ Accepted<Json> read_object(std::string_view body) {
   std::vector<std::set<std::string>> names;
   std::string twice;
   if (json_depth(body) > kMostDepth) return invalid("", "the body: nested too deep");
+  if (has_too_much_structure(body))
+    return invalid(
+        "", fmt::format("the body: more than {} bytes of JSON outside of strings", kMostStructure));
   const auto watch = [&](int, Json::parse_event_t event, Json& value) {
     if (event == Json::parse_event_t::object_start) names.emplace_back();
     if (event == Json::parse_event_t::object_end) names.pop_back();
@@ -179,10 +238,15 @@ Accepted<Json> read_object(std::string_view body) {
   if (json.is_discarded())
     return invalid("", "the body is no JSON (in UTF-8); expected an object with \"prompt\"");
   if (!json.is_object())
-    return invalid(
-        "", fmt::format("the body: expected an object with \"prompt\", found {}", kind_of(json)));
+    return invalid("", fmt::format("the body: expected an object with \"prompt\", found {}",
+                                   shown_json(json)));
   if (!twice.empty()) return invalid(twice, fmt::format("{}: is there twice", twice));
   return json;
+}
+
+Json kept_picture_json(const std::optional<KeptPicture>& picture) {
+  if (!picture) return nullptr;
+  return {{"id", picture->id}, {"width", picture->width}, {"height", picture->height}};
 }
 
 template <typename T>
@@ -199,7 +263,8 @@ Json bare_progress_json(const JobProgress& p) {
 }  // namespace
 
 Json parse_request_json(std::string_view text) {
-  if (json_depth(text) > kMostDepth || text.find('\0') != std::string_view::npos)
+  if (json_depth(text) > kMostDepth || has_too_much_structure(text) ||
+      text.find('\0') != std::string_view::npos)
     return Json(Json::value_t::discarded);
   return Json::parse(text, nullptr, false);
 }
@@ -227,6 +292,9 @@ Json request_json(const JobRequest& r) {
           {"cache", optional_json(r.cache)},
           {"progressive", optional_json(r.progressive)},
           {"seed", optional_json(r.seed)},
+          {kInitImage, kept_picture_json(r.init_image)},
+          {kMask, kept_picture_json(r.mask)},
+          {"strength", optional_json(r.strength)},
           {"count", r.count},
           {"loras", std::move(loras)},
           {"priority", r.priority},
@@ -262,6 +330,7 @@ Json job_json(const Job& job) {
           {"request", request_json(job.request)},
           {"progress", bare_progress_json(job.progress)},
           {"pictures", std::move(pictures)},
+          {kWarnings, job.request.warnings},
           {"error", std::move(error)}};
 }
 
@@ -269,7 +338,37 @@ std::string json_text(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Accepted<JobRequest> parse_job_request(std::string_view body) {
+std::string shown_json(const Json& value) {
+  constexpr size_t kShown = 60;
+  if (value.is_string())
+    return fmt::format("\"{}\"", printable(value.get_ref<const std::string&>(), kShown));
+  if (value.is_number() || value.is_boolean() || value.is_null()) return value.dump();
+  return value.is_array() ? "an array" : "an object";
+}
+
+std::string stored_request_text(const JobRequest& request) {
+  Json json = request_json(request);
+  json[kWarnings] = request.warnings;
+  return json_text(json);
+}
+
+Accepted<JobRequest> read_stored_request(std::string_view text) {
+  Json json = parse_request_json(text);
+  std::vector<std::string> warnings;
+  if (json.is_object() && json.contains(kWarnings)) {
+    if (json[kWarnings].is_array()) {
+      for (const Json& warning : json[kWarnings])
+        if (warning.is_string()) warnings.push_back(warning.get<std::string>());
+    }
+    json.erase(kWarnings);
+  }
+  Accepted<JobRequest> request = parse_job_request(json_text(json));
+  if (request) request->warnings = std::move(warnings);
+  return request;
+}
+
+Accepted<JobRequest> parse_job_request(std::string_view body,
+                                       const std::shared_ptr<const SentPictures>& sent) {
   const Accepted<Json> json = read_object(body);
   if (!json) return tl::unexpected<Refusal>(json.error());
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
@@ -288,6 +387,7 @@ Accepted<JobRequest> parse_job_request(std::string_view body) {
   reader.text("cache", r.cache);
   reader.text("progressive", r.progressive);
   reader.seed("seed", r.seed);
+  reader.share("strength", 1, r.strength);
   reader.whole("count", 1, kMost, r.count);
   reader.whole("priority", -kMostPriority, kMostPriority, r.priority);
   reader.number("deadline_seconds", 0, kMostSeconds, r.deadline_seconds);
@@ -299,8 +399,16 @@ Accepted<JobRequest> parse_job_request(std::string_view body) {
       r.loras.push_back(std::move(*lora));
     }
   }
+  SentPictures own;
+  reader.picture(kInitImage, own.image, r.init_image);
+  reader.picture(kMask, own.mask, r.mask);
   reader.no_others();
   if (reader.refusal()) return tl::unexpected<Refusal>(*reader.refusal());
+  r.sent = sent;
+  if (!own.image && !own.mask) return r;
+  if (sent && !own.image) own.image = sent->image;
+  if (sent && !own.mask) own.mask = sent->mask;
+  r.sent = std::make_shared<const SentPictures>(std::move(own));
   return r;
 }
 

@@ -133,6 +133,8 @@ class JobService {
   virtual bool remove(const std::string& id) = 0;
   // The file of a picture; empty: none.
   virtual std::filesystem::path picture(const std::string& id, int64_t index) const = 0;
+  // The file of a KeptPicture; kNotFound: there is none.
+  virtual Expected<std::filesystem::path> input(const std::string& id) const = 0;
 
   // Called from any thread, in order for one job, until unlisten() returns. `id` empty: all jobs.
   virtual uint64_t listen(const std::string& id, JobListener listener) = 0;

@@ -45,6 +45,14 @@ constexpr const char* kMigrations[] = {R"sql(
     bytes INTEGER NOT NULL,
     PRIMARY KEY(job, place)) WITHOUT ROWID;
   CREATE VIRTUAL TABLE prompts USING fts5(prompt, tokenize = 'unicode61 remove_diacritics 2');
+)sql",
+                                       R"sql(
+  CREATE TABLE inputs(
+    job INTEGER NOT NULL REFERENCES jobs(number) ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY(job, id)) WITHOUT ROWID;
+  CREATE INDEX inputs_by_id ON inputs(id);
 )sql"};
 constexpr int64_t kVersion = std::size(kMigrations);
 
@@ -124,9 +132,13 @@ struct JobStore::State {
     if (lock >= 0) ::close(lock);
   }
   fs::path pictures() const { return folder / "pictures"; }
+  fs::path inputs() const { return folder / "inputs"; }
   Expected<StoredJob> read(const Statement& row);
   Expected<std::vector<StoredJob>> read_all(Statement& rows);
   Status remove_orphans();
+  // Those of them that no job has.
+  Status remove_inputs(std::span<const std::string> ids);
+  Status add_row(const StoredJob& stored, std::span<const InputPicture> inputs);
 };
 
 JobStore::JobStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -136,8 +148,10 @@ Expected<std::unique_ptr<JobStore>> JobStore::open(const fs::path& folder) {
   auto state = std::make_unique<State>();
   state->folder = folder;
   std::error_code error;
-  fs::create_directories(state->pictures(), error);
-  if (error) return system_error(state->pictures(), "cannot make the folder", error.value());
+  for (const fs::path& made : {state->pictures(), state->inputs()}) {
+    fs::create_directories(made, error);
+    if (error) return system_error(made, "cannot make the folder", error.value());
+  }
   INTAGLIO_ASSIGN(state->lock, lock_folder(folder));
   const fs::path file = folder / "jobs.sqlite";
   INTAGLIO_ASSIGN(state->database, Database::open(file));
@@ -162,6 +176,19 @@ Status JobStore::State::remove_orphans() {
     if (!known) orphans.push_back(it->path());
   }
   for (const fs::path& orphan : orphans) fs::remove_all(orphan, error);
+  std::vector<std::string> found;
+  for (fs::directory_iterator it(inputs(), error), end; !error && it != end; it.increment(error))
+    if (is_input_id(it->path().stem().string())) found.push_back(it->path().stem().string());
+  return remove_inputs(found);
+}
+
+Status JobStore::State::remove_inputs(std::span<const std::string> ids) {
+  std::error_code ignored;
+  for (const std::string& id : ids) {
+    INTAGLIO_ASSIGN(Statement row, database.prepare("SELECT 1 FROM inputs WHERE id = ?"));
+    INTAGLIO_ASSIGN(const bool is_used, row.bind(id).step());
+    if (!is_used) fs::remove(folder / input_name(id), ignored);
+  }
   return {};
 }
 
@@ -175,7 +202,7 @@ Expected<StoredJob> JobStore::State::read(const Statement& row) {
   job.started = row.real(5);
   job.finished = row.real(6);
   stored.attempts = static_cast<int>(row.integer(7));
-  Accepted<JobRequest> request = parse_job_request(row.text(8));
+  Accepted<JobRequest> request = read_stored_request(row.text(8));
   if (!request)
     return make_error(ErrorCode::kBadFormat, "the database of jobs: the request of {}: {}", job.id,
                       request.error().message);
@@ -211,9 +238,22 @@ Status JobStore::probe() {
   return state_->database.execute(fmt::format("PRAGMA user_version = {}", kVersion));
 }
 
-Status JobStore::add(const StoredJob& stored) {
+Status JobStore::add(const StoredJob& stored, std::span<const InputPicture> inputs) {
+  // Held over the files, too: another job's removal would take them for nobody's.
   const std::lock_guard lock(state_->mutex);
-  Database& database = state_->database;
+  std::vector<std::string> ids;
+  Status added;
+  for (const InputPicture& input : inputs) {
+    ids.push_back(input.id);
+    added = write_file_atomic(input_file(input.id), input.png);
+    if (!added) break;
+  }
+  if (added) added = state_->add_row(stored, inputs);
+  if (!added) static_cast<void>(state_->remove_inputs(ids));
+  return added;
+}
+
+Status JobStore::State::add_row(const StoredJob& stored, std::span<const InputPicture> inputs) {
   const Job& job = stored.job;
   return database.transaction([&]() -> Status {
     INTAGLIO_ASSIGN(
@@ -227,9 +267,15 @@ Status JobStore::add(const StoredJob& stored) {
                      .bind(job.started)
                      .bind(job.finished)
                      .bind(int64_t{stored.attempts})
-                     .bind(json_text(request_json(job.request)))
+                     .bind(stored_request_text(job.request))
                      .run());
     const int64_t number = database.last_row();
+    for (const InputPicture& input : inputs) {
+      INTAGLIO_ASSIGN(Statement kept,
+                      database.prepare("INSERT INTO inputs(job, id, bytes) VALUES(?, ?, ?)"));
+      INTAGLIO_TRY(
+          kept.bind(number).bind(input.id).bind(static_cast<int64_t>(input.png.size())).run());
+    }
     INTAGLIO_ASSIGN(Statement prompt,
                     database.prepare("INSERT INTO prompts(rowid, prompt) VALUES(?, ?)"));
     return prompt.bind(number).bind(job.request.prompt).run();
@@ -281,8 +327,18 @@ Status JobStore::remove(std::span<const std::string> ids) {
   {
     const std::lock_guard lock(state_->mutex);
     Database& database = state_->database;
+    std::vector<std::string> inputs;
     INTAGLIO_TRY(database.transaction([&]() -> Status {
       for (const std::string& id : ids) {
+        INTAGLIO_ASSIGN(Statement input,
+                        database.prepare("SELECT inputs.id FROM inputs JOIN jobs ON job = number "
+                                         "WHERE jobs.id = ?"));
+        input.bind(id);
+        for (;;) {
+          INTAGLIO_ASSIGN(const bool more, input.step());
+          if (!more) break;
+          inputs.push_back(input.text(0));
+        }
         INTAGLIO_ASSIGN(Statement prompt,
                         database.prepare("DELETE FROM prompts WHERE rowid = (SELECT number FROM "
                                          "jobs WHERE id = ?)"));
@@ -292,6 +348,7 @@ Status JobStore::remove(std::span<const std::string> ids) {
       }
       return {};
     }));
+    INTAGLIO_TRY(state_->remove_inputs(inputs));
   }
   // What cannot be removed now is, when the folder is opened the next time.
   std::error_code ignored;
@@ -349,7 +406,8 @@ Expected<std::vector<std::string>> JobStore::expired(double before, uint64_t byt
       Statement rows,
       state_->database.prepare(
           "SELECT id FROM (SELECT number, id, finished, sum((SELECT total(bytes) FROM pictures "
-          "WHERE job = number)) OVER (ORDER BY finished DESC, number DESC) AS kept FROM jobs WHERE "
+          "WHERE job = number) + (SELECT total(bytes) FROM inputs WHERE job = number)) OVER (ORDER "
+          "BY finished DESC, number DESC) AS kept FROM jobs WHERE "
           "finished > 0) WHERE finished < ? OR (? > 0 AND kept > ?) ORDER BY finished, number "
           "LIMIT ?"));
   const auto most = static_cast<int64_t>(bytes);
@@ -364,6 +422,10 @@ Expected<std::vector<std::string>> JobStore::expired(double before, uint64_t byt
 
 fs::path JobStore::picture_file(const std::string& id, int64_t index) const {
   return state_->pictures() / id / fmt::format("{}.png", index);
+}
+
+fs::path JobStore::input_file(const std::string& input) const {
+  return state_->folder / input_name(input);
 }
 
 }  // namespace intaglio::server

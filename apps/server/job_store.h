@@ -3,6 +3,7 @@
 //   lock                      held by the process that works on the folder
 //   jobs.sqlite (-wal, -shm)  every job that was accepted and is not forgotten
 //   pictures/ID/INDEX.png     appears whole, before the database knows of it
+//   inputs/HASH.png           what requests bring along; so does it, and goes with its last job
 //
 // What a call has returned from has reached the disk: the log of the database is flushed at each
 // commit (WAL, synchronous = FULL), so are a picture and its folder.
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "server/input_pictures.h"
 #include "server/job.h"
 #include "server/job_service.h"
 
@@ -37,7 +39,7 @@ class JobStore {
 
   // Whether it takes anything.
   Status probe();
-  Status add(const StoredJob& stored);
+  Status add(const StoredJob& stored, std::span<const InputPicture> inputs = {});
   // State, times, attempts and error of a job that is there.
   Status update(const StoredJob& stored);
   // Writes the file, then what the database says of it. The picture's `bytes` are set.
@@ -52,11 +54,13 @@ class JobStore {
   // The greatest there is; empty: none.
   Expected<std::string> last_id() const;
   // Ended jobs to forget: those that ended before `before`, and the oldest beyond `bytes` (0: no
-  // bound) of pictures; at most `limit`, the oldest first.
+  // bound) of pictures, those that requests bring along with each of their jobs; at most `limit`,
+  // the oldest first.
   Expected<std::vector<std::string>> expired(double before, uint64_t bytes, int64_t limit) const;
 
   // Whether or not it is there.
   std::filesystem::path picture_file(const std::string& id, int64_t index) const;
+  std::filesystem::path input_file(const std::string& input) const;
 
  private:
   struct State;

@@ -80,6 +80,11 @@ Status PipelineDrawer::know(const std::string& argument, const std::string& prec
   Known known;
   INTAGLIO_ASSIGN(known.model, open_named_model("--model", argument));
   known.name = known.model->info().name;
+  if (auto words = read_known_words(known.model->info().folder)) {
+    known.words = std::move(*words);
+  } else {
+    log(LogLevel::kWarning, "{}", OwnLines{words.error().message});
+  }
   for (const std::string& warning : known.model->info().warnings)
     log(LogLevel::kWarning, "{}", OwnLines{warning});
   if (find(known.name) >= 0)
@@ -136,7 +141,8 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
     refusal.value().parameter = "model";
     return refusal;
   }
-  const Model& model = *known_[static_cast<size_t>(place)].model;
+  const Known& known = known_[static_cast<size_t>(place)];
+  const Model& model = *known.model;
   const Expected<PictureChoices> choices = choices_of(request);
   if (!choices) return invalid("guidance", choices.error().message);
   std::vector<WrongSetting> wrong;
@@ -160,6 +166,11 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
   complete.height = chosen.request.height;
   complete.steps = chosen.request.steps;
   complete.guidance = guidance_text(chosen.request.guidance);
+  complete.warnings.clear();
+  if (known.words) {
+    const std::vector<std::string> unknown = unknown_words(*known.words, request.prompt);
+    if (!unknown.empty()) complete.warnings.push_back(unknown_words_warning(name, unknown));
+  }
   // A preset that something replaces parts of is none by name, but says what the rest is.
   if (!complete.preset && !chosen.schedule.preset.empty()) complete.preset = chosen.schedule.preset;
   return complete;
@@ -199,7 +210,8 @@ Status PipelineDrawer::load(int model, const JobRequest& request, const DrawHook
   return {};
 }
 
-Status PipelineDrawer::plan(const Known& known, const JobRequest& request) {
+Status PipelineDrawer::plan(const Known& known, const JobRequest& request,
+                            const InitPicture* init) {
   std::string text = json_text(request_json(request));
   if (planned_ && planned_->request == text) return {};
   planned_.reset();
@@ -208,6 +220,7 @@ Status PipelineDrawer::plan(const Known& known, const JobRequest& request) {
   ChosenPicture chosen = choose_picture(known.model->info(), choices, wrong);
   // Of a job that an earlier process accepted, of a model that was another then.
   if (!wrong.empty()) return tl::unexpected<Error>(wrong.front().error);
+  if (init != nullptr) chosen.request.init = *init;
   INTAGLIO_ASSIGN(PicturePlan plan, pipeline_->plan(chosen.request));
   planned_ = Planned{std::move(text), std::move(plan), std::move(chosen.schedule)};
   if (pipeline_->context().gpu != nullptr) device_bytes_ = planned_->plan.peak_bytes();
@@ -262,7 +275,7 @@ Expected<DrawnPicture> PipelineDrawer::draw(const JobRequest& request, int64_t i
   Known& known = known_[static_cast<size_t>(place)];
   const bool previews = hooks.preview && request.previews > 0;
   if (previews) INTAGLIO_TRY(learn_previews(known, hooks.cancel));
-  INTAGLIO_TRY(plan(known, request));
+  INTAGLIO_TRY(plan(known, request, hooks.init));
   PicturePlan& plan = planned_->plan;
   plan.request.seed = request.seed.value_or(0) + static_cast<uint64_t>(index);
   INTAGLIO_ASSIGN(

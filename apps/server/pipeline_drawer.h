@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/choose_picture.h"
+#include "models/known_words.h"
 #include "pipeline/latent_preview.h"
 #include "pipeline/pipeline.h"
 #include "server/drawer.h"
@@ -37,6 +38,7 @@ class PipelineDrawer final : public Drawer {
     std::string name;
     std::shared_ptr<const Model> model;
     Precision precision = Precision::kInt8;
+    std::optional<KnownWords> words = {};
     std::vector<ServedMask> masks = {};
     std::string hash;  // empty: not made yet
     LatentPreview preview = {};
@@ -57,7 +59,7 @@ class PipelineDrawer final : public Drawer {
   int find(const std::string& model) const;
   Expected<std::vector<AdapterUse>> adapters(const JobRequest& request) const;
   Status load(int model, const JobRequest& request, const DrawHooks& hooks);
-  Status plan(const Known& known, const JobRequest& request);
+  Status plan(const Known& known, const JobRequest& request, const InitPicture* init);
   Status learn_previews(Known& known, const std::atomic<bool>* cancel);
   StepEstimates estimates(const Known& known, const JobRequest& request,
                           const DrawHooks& hooks) const;

@@ -100,6 +100,14 @@ std::filesystem::path QueuedJobService::picture(const std::string& id, int64_t i
   return std::filesystem::is_regular_file(file, ignored) ? file : std::filesystem::path();
 }
 
+Expected<std::filesystem::path> QueuedJobService::input(const std::string& id) const {
+  const std::filesystem::path file = store_->input_file(id);
+  std::error_code ignored;
+  if (!is_input_id(id) || !std::filesystem::is_regular_file(file, ignored))
+    return make_error(ErrorCode::kNotFound, "{}: it is not there", file.string());
+  return file;
+}
+
 uint64_t QueuedJobService::listen(const std::string& id, JobListener listener) {
   std::optional<Job> stored;
   if (!id.empty()) {

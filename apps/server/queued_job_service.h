@@ -54,6 +54,7 @@ class QueuedJobService final : public JobService {
   bool cancel(const std::string& id) override;
   bool remove(const std::string& id) override;
   std::filesystem::path picture(const std::string& id, int64_t index) const override;
+  Expected<std::filesystem::path> input(const std::string& id) const override;
   uint64_t listen(const std::string& id, JobListener listener) override;
   void unlisten(uint64_t listener) override;
   ServiceStats stats() const override;
@@ -96,7 +97,8 @@ class QueuedJobService final : public JobService {
   void draw_jobs();
   void draw_job(Lock& lock, Live& live);
   std::optional<JobError> draw_pictures(Lock& lock, Live& live);
-  std::optional<JobError> draw_picture(Lock& lock, Live& live, int64_t index);
+  std::optional<JobError> draw_picture(Lock& lock, Live& live, const InitPicture* init,
+                                       int64_t index);
   void end_drawn(Lock& lock, Live& live, std::optional<JobError> error);
   void wait_for_store(Lock& lock, Live& live);
   void return_to_queue(Live& live);

@@ -76,7 +76,7 @@ Expected<RedisJob> read_job(const Json& object) {
   j.id = text_of(object, "id");
   j.client = text_of(object, "client");
   const std::optional<JobState> state = state_of(text_of(object, "state"));
-  const Accepted<JobRequest> request = parse_job_request(text_of(object, "request"));
+  const Accepted<JobRequest> request = read_stored_request(text_of(object, "request"));
   if (!state || !request)
     return make_error(ErrorCode::kBadFormat, "the queue has what is no job: \"{}\"{}", j.id,
                       request ? "" : ": " + request.error().message);

@@ -18,6 +18,7 @@ namespace {
 constexpr double kLookSeconds = 1;       // between looks at workers, leases and deadlines
 constexpr double kRetentionSeconds = 5;  // and at what is old
 constexpr int64_t kForgetAtOnce = 100;
+constexpr double kRetrySeconds = 1;                             // where pictures cannot be kept
 constexpr double kFailureSeconds = 2;                           // for which a failure is told
 constexpr int64_t kSearchAtOnce = 200, kMostSearched = 10'000;  // jobs
 
@@ -85,16 +86,21 @@ std::string RedisJobService::device() const {
 }
 
 Accepted<Job> RedisJobService::submit(const JobRequest& request, const std::string& client) {
-  Accepted<JobRequest> complete = checked_request(request, parts_.limits, *parts_.drawer);
-  if (!complete) return tl::unexpected<Refusal>(std::move(complete.error()));
+  const Accepted<CheckedRequest> checked = checked_request(
+      request, parts_.limits, *parts_.drawer, [this](const std::string& id) { return input(id); });
+  if (!checked) return tl::unexpected<Refusal>(checked.error());
   double hands = 1;  // that share the work
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return refused(Refusal::Reason::kStopping, "the server is stopping");
     hands = std::max(hands, static_cast<double>(workers_.size()));
   }
-  const Accepted<RedisJob> job = jobs_.submit(*complete, client, parts_.drawer->key(*complete).load,
-                                              parts_.limits, mirror_.seconds_per_job() / hands);
+  if (const Accepted<void> kept = keep_inputs(checked->inputs); !kept)
+    return tl::unexpected<Refusal>(kept.error());
+  const JobRequest& complete = checked->request;
+  const Accepted<RedisJob> job =
+      jobs_.submit(complete, checked->inputs, client, parts_.drawer->key(complete).load,
+                   parts_.limits, mirror_.seconds_per_job() / hands);
   if (!job) {
     if (job.error().reason == Refusal::Reason::kUnavailable)
       log(LogLevel::kError, "{}", OwnLines{job.error().message});
@@ -102,6 +108,19 @@ Accepted<Job> RedisJobService::submit(const JobRequest& request, const std::stri
   }
   mirror_.learn(*job);
   return mirror_.seen(*job);
+}
+
+// Until a job names them they stay for a while.
+Accepted<void> RedisJobService::keep_inputs(const std::vector<InputPicture>& inputs) const {
+  for (const InputPicture& input : inputs) {
+    Status kept = jobs_.hold_input(input.id);
+    if (kept) kept = parts_.pictures->put(input_name(input.id), input.png);
+    if (kept) continue;
+    log(LogLevel::kError, "{}", OwnLines{kept.error().message});
+    return refused(Refusal::Reason::kUnavailable,
+                   "the picture cannot be kept now: " + kept.error().message, kRetrySeconds);
+  }
+  return {};
 }
 
 std::optional<Job> RedisJobService::get(const std::string& id) const {
@@ -159,6 +178,11 @@ std::filesystem::path RedisJobService::picture(const std::string& id, int64_t in
     return had(parts_.pictures->file(picture_name(id, index, (*job)->drawn_by[i]))).value_or("");
   }
   return {};
+}
+
+Expected<std::filesystem::path> RedisJobService::input(const std::string& id) const {
+  if (!is_input_id(id)) return make_error(ErrorCode::kNotFound, "there is no such picture");
+  return parts_.pictures->file(input_name(id));
 }
 
 uint64_t RedisJobService::listen(const std::string& id, JobListener listener) {
@@ -246,6 +270,16 @@ void RedisJobService::forget_old() {
   }
 }
 
+void RedisJobService::forget_inputs() {
+  const auto ids = had(jobs_.take_unused_inputs(kForgetAtOnce));
+  if (!ids || ids->empty()) return;
+  std::vector<std::string> names;
+  for (const std::string& id : *ids) names.push_back(input_name(id));
+  if (const Status gone = parts_.pictures->remove(names); !gone)
+    log(LogLevel::kError, "{}", OwnLines{gone.error().message});
+  static_cast<void>(had(jobs_.forget_inputs(*ids)));
+}
+
 void RedisJobService::keep() {
   double next_retention = 0;
   std::unique_lock lock(mutex_);
@@ -254,6 +288,7 @@ void RedisJobService::keep() {
     look_after();
     if (steady() >= next_retention) {
       forget_old();
+      forget_inputs();
       next_retention = steady() + kRetentionSeconds;
     }
     lock.lock();

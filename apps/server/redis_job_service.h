@@ -42,6 +42,7 @@ class RedisJobService final : public JobService {
   bool cancel(const std::string& id) override;
   bool remove(const std::string& id) override;
   std::filesystem::path picture(const std::string& id, int64_t index) const override;
+  Expected<std::filesystem::path> input(const std::string& id) const override;
   uint64_t listen(const std::string& id, JobListener listener) override;
   void unlisten(uint64_t listener) override;
   ServiceStats stats() const override;
@@ -57,6 +58,8 @@ class RedisJobService final : public JobService {
   void keep();
   void look_after();
   void forget_old();
+  void forget_inputs();
+  Accepted<void> keep_inputs(const std::vector<InputPicture>& inputs) const;
   bool remove_job(const std::string& id) const;
   std::vector<WorkerState> workers() const;
 

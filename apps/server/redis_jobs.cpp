@@ -15,7 +15,8 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kLeastRetry = 1, kMostRetry = 3600;  // seconds
-constexpr size_t kRandomDigits = 11;                  // of a job's id
+constexpr const char* kDropping = "the same picture is being removed just now; try again";
+constexpr size_t kRandomDigits = 11;  // of a job's id
 
 std::string prefixed(std::string_view name) {
   return std::string(kRedisPrefix) + std::string(name);
@@ -53,20 +54,31 @@ Expected<std::string> RedisJobs::offer_mark(const std::string& mark) const {
   return this->mark();
 }
 
-Accepted<RedisJob> RedisJobs::submit(const JobRequest& request, const std::string& client,
-                                     const std::string& load, const JobLimits& limits,
-                                     double seconds_per_job) const {
+Accepted<RedisJob> RedisJobs::submit(const JobRequest& request,
+                                     const std::vector<InputPicture>& inputs,
+                                     const std::string& client, const std::string& load,
+                                     const JobLimits& limits, double seconds_per_job) const {
   const Expected<std::string> id = next_job_id("", 0);
   if (!id) return refused(Refusal::Reason::kInternal, id.error().message);
-  const auto answer = client_->run(
-      "submit", {id->substr(kJobIdLength - kRandomDigits), client, std::to_string(request.priority),
-                 request.model, load, json_text(request_json(request)),
-                 request.deadline_seconds ? fmt::format("{}", *request.deadline_seconds) : "",
-                 std::to_string(limits.queued), std::to_string(limits.queued_of_client)});
+  size_t bytes = 0;
+  for (const InputPicture& input : inputs) bytes += input.png.size();
+  RedisWords words{id->substr(kJobIdLength - kRandomDigits),
+                   client,
+                   std::to_string(request.priority),
+                   request.model,
+                   load,
+                   stored_request_text(request),
+                   request.deadline_seconds ? fmt::format("{}", *request.deadline_seconds) : "",
+                   std::to_string(limits.queued),
+                   std::to_string(limits.queued_of_client),
+                   std::to_string(bytes)};
+  for (const InputPicture& input : inputs) words.push_back(input.id);
+  const auto answer = client_->run("submit", words);
   if (!answer)
     return refused(Refusal::Reason::kUnavailable,
                    "the queue takes no job now: " + answer.error().message, kLeastRetry);
   const std::string& outcome = answer->items.front().text;
+  if (outcome == "dropping") return refused(Refusal::Reason::kUnavailable, kDropping, kLeastRetry);
   const int64_t jobs = answer->items[1].integer;
   if (outcome == "client_full")
     return refused(Refusal::Reason::kClientFull,
@@ -121,6 +133,26 @@ Expected<std::vector<std::string>> RedisJobs::expired(double before, uint64_t by
   std::vector<std::string> ids;
   for (const RedisValue& item : answer.items) ids.push_back(item.text);
   return ids;
+}
+
+Status RedisJobs::hold_input(const std::string& id) const {
+  INTAGLIO_ASSIGN(const RedisValue answer, client_->run("hold_input", {id}));
+  if (answer.integer == 1) return {};
+  return make_error(ErrorCode::kIo, kDropping);
+}
+
+Expected<std::vector<std::string>> RedisJobs::take_unused_inputs(int64_t limit) const {
+  INTAGLIO_ASSIGN(
+      const RedisValue answer,
+      client_->run("unused_inputs", {std::to_string(kUnusedSeconds), std::to_string(limit)}));
+  std::vector<std::string> ids;
+  for (const RedisValue& item : answer.items) ids.push_back(item.text);
+  return ids;
+}
+
+Expected<bool> RedisJobs::forget_inputs(const std::vector<std::string>& ids) const {
+  INTAGLIO_TRY(client_->run("forget_inputs", ids));
+  return true;
 }
 
 Expected<double> RedisJobs::now() const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/drawer.h"
+#include "server/input_pictures.h"
 #include "server/job.h"
 #include "server/job_service.h"
 #include "server/redis_client.h"
@@ -66,9 +67,9 @@ class RedisJobs {
 
   // Of a request that is complete. Unlike the other calls: a Refusal where Redis is away.
   // `seconds_per_job`: for when to try again.
-  Accepted<RedisJob> submit(const JobRequest& request, const std::string& client,
-                            const std::string& load, const JobLimits& limits,
-                            double seconds_per_job) const;
+  Accepted<RedisJob> submit(const JobRequest& request, const std::vector<InputPicture>& inputs,
+                            const std::string& client, const std::string& load,
+                            const JobLimits& limits, double seconds_per_job) const;
   Expected<std::optional<RedisJob>> get(const std::string& id) const;
   // Without regard to query.text.
   Expected<std::vector<RedisJob>> list(const JobQuery& query) const;
@@ -78,6 +79,14 @@ class RedisJobs {
   Expected<std::optional<RedisJob>> remove(const std::string& id) const;
   Expected<std::vector<std::string>> expired(double before, uint64_t bytes, int64_t limit) const;
   Expected<double> now() const;  // seconds since 1970, by its clock
+
+  // An input picture is counted by the jobs that name it. One that is held, or that its last job
+  // has left, stays for kUnusedSeconds; then one server takes it and removes its file.
+  static constexpr int kUnusedSeconds = 600;
+  // Before its file is written. kIo while a server removes it.
+  Status hold_input(const std::string& id) const;
+  Expected<std::vector<std::string>> take_unused_inputs(int64_t limit) const;
+  Expected<bool> forget_inputs(const std::vector<std::string>& ids) const;  // whose files are gone
 
   // Those past their deadline; with a lease, those whose workers said nothing for so long. Returns
   // the seconds until the next deadline; infinity: none.

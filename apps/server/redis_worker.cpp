@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/out_of_memory.h"
 #include "server/clock.h"
+#include "server/input_pictures.h"
 #include "server/job_id.h"
 
 namespace intaglio::server {
@@ -114,22 +115,32 @@ bool RedisWorker::draw_next() {
 
 std::optional<JobError> RedisWorker::draw_pictures(Lock& lock) {
   const Job& job = running_->job.job;
+  lock.unlock();
+  const auto init = guard_memory("reading the picture to begin from", [&] {
+    return read_init_picture(job.request, [this](const std::string& id) {
+      return parts_.pictures->file(input_name(id));
+    });
+  });
+  lock.lock();
+  if (!init) return job_error(init.error());
   for (int64_t index = 0; index < job.request.count; ++index) {
     const bool there = std::any_of(job.pictures.begin(), job.pictures.end(),
                                    [&](const JobPicture& p) { return p.index == index; });
     if (there) continue;
     if (running_->cancel) return job_error({ErrorCode::kCancelled, "cancelled"});
-    if (auto error = draw_picture(lock, index)) return error;
+    if (auto error = draw_picture(lock, *init ? &**init : nullptr, index)) return error;
   }
   return std::nullopt;
 }
 
-std::optional<JobError> RedisWorker::draw_picture(Lock& lock, int64_t index) {
+std::optional<JobError> RedisWorker::draw_picture(Lock& lock, const InitPicture* init,
+                                                  int64_t index) {
   // Only this thread changes what is not under the lock here.
   const RedisJob& taken = running_->job;
   const JobRequest& request = taken.job.request;
   DrawHooks hooks;
   hooks.cancel = &running_->cancel;
+  hooks.init = init;
   hooks.progress = [&](const PictureProgress& progress) { report(index, progress); };
   if (request.previews > 0)
     hooks.preview = [&](int64_t step, std::shared_ptr<const std::string> png) {

@@ -64,7 +64,7 @@ class RedisWorker {
   void draw_jobs();
   bool draw_next();
   std::optional<JobError> draw_pictures(Lock& lock);
-  std::optional<JobError> draw_picture(Lock& lock, int64_t index);
+  std::optional<JobError> draw_picture(Lock& lock, const InitPicture* init, int64_t index);
   void report(int64_t index, const PictureProgress& progress);
   void preview(int64_t index, int64_t step, std::shared_ptr<const std::string> png);
   void end_drawn(Lock& lock, const std::optional<JobError>& error);

@@ -22,4 +22,12 @@ inline tl::unexpected<Refusal> invalid(std::string parameter, std::string messag
   return refusal;
 }
 
+// The same of an API that calls the parameter `from` by another name.
+inline Refusal renamed(Refusal refusal, const std::string& from, const std::string& to) {
+  if (refusal.parameter != from) return refusal;
+  if (refusal.message.starts_with(from)) refusal.message.replace(0, from.size(), to);
+  refusal.parameter = to;
+  return refusal;
+}
+
 }  // namespace intaglio::server

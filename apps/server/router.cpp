@@ -91,13 +91,14 @@ void add_safe_headers(Response& response) {
 }
 
 void Router::add(std::string method, std::string_view pattern, Access access, Where where,
-                 RouteHandler handler) {
+                 RouteHandler handler, Uploads uploads) {
   Route route{.method = std::move(method),
               .pattern = std::string(pattern),
               .parts = path_parts(pattern).value_or(Parts()),
               .access = access,
               .where = where,
-              .handler = std::move(handler)};
+              .handler = std::move(handler),
+              .uploads = uploads};
   routes_.push_back(std::move(route));
 }
 
@@ -141,6 +142,12 @@ std::optional<Response> Router::check(const Request& request, std::string& route
   if (const auto refusal = check_origin(request))
     return refuse(path, refusal->status, refusal->message);
   return std::nullopt;
+}
+
+bool Router::takes_uploads(const Request& request) const {
+  const std::optional<Parts> parts = path_parts(request.path);
+  const Route* const route = parts ? find(request, *parts, nullptr) : nullptr;
+  return route != nullptr && route->uploads == Uploads::kPictures;
 }
 
 void Router::handle(const std::shared_ptr<Exchange>& exchange) const {

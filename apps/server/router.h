@@ -17,6 +17,8 @@ namespace intaglio::server {
 enum class Access { kOpen, kToken, kTokenOrKey };  // kTokenOrKey: or ?key= (address_key)
 // Where a handler runs: on the socket's thread, which it must not keep, or on one of the pool.
 enum class Where { kSocket, kPool };
+// Whether its requests may bring pictures: their bodies may be larger.
+enum class Uploads { kNone, kPictures };
 
 using Parts = std::vector<std::string>;  // what stands in place of {...}, decoded
 using RouteHandler = std::function<void(const std::shared_ptr<Exchange>&, const Parts&)>;
@@ -27,10 +29,11 @@ class Router {
 
   // `pattern`: "/api/jobs/{id}". GET answers HEAD too.
   void add(std::string method, std::string_view pattern, Access access, Where where,
-           RouteHandler handler);
+           RouteHandler handler, Uploads uploads = Uploads::kNone);
 
   // Of HttpHandlers: an answer refuses. `route` becomes the pattern.
   std::optional<Response> check(const Request& request, std::string& route) const;
+  bool takes_uploads(const Request& request) const;
   void handle(const std::shared_ptr<Exchange>& exchange) const;
 
   const AccessRules& rules() const { return rules_; }
@@ -44,6 +47,7 @@ class Router {
     Access access;
     Where where;
     RouteHandler handler;
+    Uploads uploads;
   };
   const Route* find(const Request& request, const Parts& parts, std::string* allowed) const;
 

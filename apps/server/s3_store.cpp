@@ -3,16 +3,15 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
-#include <gnutls/crypto.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <mutex>
 #include <optional>
 #include <thread>
 
 #include "core/files.h"
+#include "server/sha256.h"
 
 namespace intaglio::server {
 namespace {
@@ -49,12 +48,6 @@ std::string first_of(std::initializer_list<const char*> values) {
 size_t take(char* data, size_t size, size_t count, void* target) {
   static_cast<std::string*>(target)->append(data, size * count);
   return size * count;
-}
-
-std::string sha256(std::string_view bytes) {
-  std::array<unsigned char, 32> digest{};
-  gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes.data(), bytes.size(), digest.data());
-  return fmt::format("{:02x}", fmt::join(digest, ""));
 }
 
 bool is_name(std::string_view text, std::string_view more) {

@@ -41,6 +41,8 @@ struct ModelInfo {
   std::string branches;
   // Why it cannot be guided at all; empty: it can.
   std::string unguided_reason;
+  // Whether its files have what encodes a picture, for one to begin from.
+  bool takes_init_picture = false;
   // Why it takes no negative prompt; empty: it takes one.
   std::string negative_prompt_refusal;
   // Whether published code guides where no negative prompt is given; else that draws as without

@@ -9,6 +9,7 @@ system's, anything but a refusal without the right token. --json adds its counts
 """
 
 import argparse
+import base64
 import collections
 import json
 import random
@@ -23,15 +24,21 @@ from pathlib import Path
 from redis_server import RedisServer
 from server_process import Process, ServerProcess
 
+kPictures = sorted((Path(__file__).resolve().parents[1] / "fuzz/corpus/picture").iterdir())
+kBoundary = "b"
+kPicture = base64.b64encode((kPictures[0].parent / "palette.png").read_bytes()).decode()
 kToken = "0123456789abcdef0123456789abcdef"
 kOpen = ("/", "/healthz", "/readyz", "/openapi.json", "/favicon.svg")  # without a token
 kBodies = {
     "/api/jobs": {"prompt": "an owl", "negative_prompt": None, "model": "mini", "width": 64, "height": 64, "preset": None, "steps": 1, "guidance": "3",
-                  "seed": 7, "count": 1, "loras": [], "priority": 0, "deadline_seconds": None, "previews": 1},
+                  "seed": 7, "count": 1, "loras": [], "priority": 0, "deadline_seconds": None, "previews": 1, "init_image": None, "mask": None, "strength": None},
     "/v1/images/generations": {"prompt": "an owl", "n": 1, "size": "64x64", "steps": 1, "seed": 7, "output_format": "webp", "output_compression": 50,
                                "response_format": "b64_json", "stream": True, "partial_images": 1, "quality": "auto"},
     "/sdapi/v1/txt2img": {"prompt": "an owl", "negative_prompt": "", "width": 64, "height": 64, "steps": 1, "cfg_scale": 3, "seed": 7,
                           "batch_size": 1, "n_iter": 1, "override_settings": {"sd_model_checkpoint": "mini"}},
+    "/v1/images/edits": {"prompt": "an owl", "n": 1, "size": "64x64", "steps": 1, "strength": 0.5, "stream": True},
+    "/sdapi/v1/img2img": {"prompt": "an owl", "width": 64, "height": 64, "steps": 1, "init_images": [kPicture], "mask": kPicture, "denoising_strength": 0.5,
+                          "mask_blur": 4, "inpainting_mask_invert": 1, "include_init_images": True},
     "/sdapi/v1/options": {"sd_model_checkpoint": "mini"},
     "/sdapi/v1/png-info": {"image": "data:image/png;base64,iVBORw0KGgoAAAAQdEVYdHBhcmFtZXRlcnMAYSBjYXQAAAAA"},
     "/sdapi/v1/interrupt": {},
@@ -43,7 +50,7 @@ kClimbs = ["/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/assets/..%2
            "/api/jobs/%00", "/%ff%fe", "/%", "/%zz", "/a/./b/../c", "/assets/....//....//etc/passwd", "http://evil.example/etc/passwd", "*", "", "?", "/\u00e9".encode().decode("latin-1")]
 kMethods = ["GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "G\0T", "GET" * 2000, "", "\xff"]
 kLengths = ["-1", "0", "1", "99999999999999999999999", "18446744073709551615", "9223372036854775807", "1048577", "0x10", "1e3", " 5", "5, 5", "", "\0"]
-kValues = [None, True, 0, -1, 1.5, 1e308, -1e308, 2**63, -2**63, 2**64, "", "\0", "\ud800", "x" * 70000, "7x" * 5000, "x:1", "<lora:x:0.5>", [{"name": "x", "strength": 1}], [], {}, [[]], "\u202e", "../../etc/passwd", "-1", "64x64x64", "999999x999999"]
+kValues = [kPicture, None, True, 0, -1, 1.5, 1e308, -1e308, 2**63, -2**63, 2**64, "", "\0", "\ud800", "x" * 70000, "7x" * 5000, "x:1", "<lora:x:0.5>", [{"name": "x", "strength": 1}], [], {}, [[]], "\u202e", "../../etc/passwd", "-1", "64x64x64", "999999x999999"]
 
 
 class Maker:
@@ -72,12 +79,26 @@ class Maker:
             opening, closing = self.one_of([("[", "]"), ('{"a":', "}")])
             text = f'{{"{self.one_of(list(document) or ["x"])}": {opening * deep}0{closing * deep}}}'
         data = bytearray(text.encode("utf-8", "surrogatepass"))
+        is_form = path == "/v1/images/edits" or (path == "/api/jobs" and self.chance(0.3))
+        if is_form:
+            data = bytearray(self.form(document))
         if self.chance(0.3):
             for _ in range(self.random.randrange(1, 8)):
                 at = self.random.randrange(len(data) + 1)
                 self.one_of([lambda: data.insert(at, self.random.randrange(256)), lambda: data.__delitem__(slice(at, at + self.random.randrange(9))),
                              lambda: data.extend(data[at:at + 100]), lambda: data.__setitem__(slice(at, at + 1), b"\0")])()
         return bytes(data)
+
+    def form(self, document):
+        """multipart/form-data of the fields, and some pictures."""
+        parts = [(name, value if isinstance(value, str) else json.dumps(value), None) for name, value in document.items()]
+        for _ in range(self.random.randrange(3)):
+            parts.append((self.one_of(["image", "image[]", "mask", "init_image", "prompt", "\0"]), self.one_of(kPictures).read_bytes(), self.one_of(["a.png", "", '"', "../x"])))
+        body = b""
+        for name, data, file in parts:
+            body += f'--{kBoundary}\r\nContent-Disposition: form-data; name="{name}"'.encode("utf-8", "surrogatepass") + (b"" if file is None else f'; filename="{file}"'.encode())
+            body += b"\r\n\r\n" + (data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data) + b"\r\n"
+        return body + f"--{kBoundary}--".encode()
 
     def headers(self, path, body):
         right = self.chance(0.8)
@@ -94,7 +115,8 @@ class Maker:
         if self.chance(0.03):
             lines.append(self.one_of(["", ":", "X", "X :y", " folded", "\0: \0", "X: " + "y" * 40000, "\r", "X:\ty\x0b", "Expect: 100-continue", "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings"]))
         if self.chance(0.5):
-            lines.append("Content-Type: application/json")
+            is_form = body.startswith(f"--{kBoundary}".encode())
+            lines.append("Content-Type: " + (f"multipart/form-data; boundary={self.one_of([kBoundary] * 9 + ['', 'x' * 71])}" if is_form else "application/json"))
         lines.append("Connection: " + self.one_of(["close", "close", "keep-alive", "x", "close, keep-alive"]))
         return lines, right
 

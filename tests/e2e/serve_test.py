@@ -178,6 +178,54 @@ def a1111(server):
     check(server.json("POST", "/sdapi/v1/interrupt")[0] == 200, "AUTOMATIC1111: interrupt")
 
 
+def form(parts):
+    """A body of multipart/form-data and its header; a file's name stands behind '@'."""
+    body = b""
+    for name, data in parts.items():
+        name, _, file = name.partition("@")
+        body += f'--b\r\nContent-Disposition: form-data; name="{name}"'.encode() + (f'; filename="{file}"'.encode() if file else b"")
+        body += b"\r\n\r\n" + (data if isinstance(data, bytes) else str(data).encode()) + b"\r\n"
+    return body + b"--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+def pictures_to_begin_from(server):
+    """img2img and inpainting by every API, or their refusals where the bundled model has no encoder."""
+    able = server.json("GET", "/api/info")[1]["models"][0]["init_image"]
+    jpeg = (kTree / "tests/fuzz/corpus/picture/baseline.jpg").read_bytes()
+    alpha = (kTree / "tests/fuzz/corpus/picture/rgba.png").read_bytes()
+    begun = {**kFew, "seed": 5, "strength": 0.5, "init_image": base64.b64encode(jpeg).decode()}
+    status, job = server.json("POST", "/api/jobs", begun)
+    a1111 = {**kFew, "seed": 5, "init_images": [begun["init_image"]], "denoising_strength": 0.5, "mask": base64.b64encode(alpha).decode()}
+    body, headers = form({"image@a.jpg": jpeg, "mask@b.png": alpha, "prompt": kFew["prompt"], "size": "64x64", "steps": 2})
+    if not able:
+        check(status == 400 and job["error"]["param"] == "init_image", f"no encoder: {job['error']['message'][:60]}")
+        check(server.json("POST", "/sdapi/v1/img2img", a1111)[0] == 400, "AUTOMATIC1111: no encoder")
+        check(server.json("POST", "/v1/images/edits", body, headers)[1]["error"]["param"] == "image", "OpenAI: no encoder")
+    else:
+        path = f"/api/jobs/{job['id']}"
+        check(status == 201 and job["request"]["init_image"]["width"] == 64, "a job that begins from a picture is accepted")
+        check(wait_for_job(server, job["id"]), "it is drawn")
+        check(server.ask("GET", path + "/init_image.png")[2][1:4] == b"PNG" and server.json("GET", path + "/mask.png")[0] == 404, "what it began from is there")
+        again = {**kFew, "init_image": job["request"]["init_image"]}
+        check(server.json("POST", "/api/jobs", again)[0] == 201, "another names it by its id")
+        files, kind = form({"prompt": kFew["prompt"], "width": 64, "height": 64, "steps": 2, "strength": 1, "init_image@a.jpg": jpeg, "mask@b.png": alpha})
+        status, masked = server.json("POST", "/api/jobs", files, kind)
+        check(status == 201 and masked["request"]["mask"] is not None, "as a form, with a mask")
+        status, answer = server.json("POST", "/sdapi/v1/img2img", a1111)
+        check(status == 200 and base64.b64decode(answer["images"][0])[1:4] == b"PNG", "AUTOMATIC1111: img2img with a mask")
+        status, answer = server.json("POST", "/v1/images/edits", body, headers)
+        check(status == 200 and base64.b64decode(answer["data"][0]["b64_json"])[1:4] == b"PNG", "OpenAI: an edit")
+    for wrong, field in (({"strength": 0}, "strength"), ({"init_image": "?"}, "init_image"), ({"init_image": "aGVsbG8="}, "init_image"), ({"mask": begun["init_image"], "init_image": None, "strength": None}, "mask")):
+        status, error = server.json("POST", "/api/jobs", {**begun, **wrong})
+        check(status == 400 and error["error"]["param"] == field, f"{field}: refused by name, {error['error']['message'][:60]}")
+    status, error = server.json("POST", "/sdapi/v1/img2img", {**a1111, "init_images": []})
+    check(status == 400 and error["detail"].startswith("init_images"), "AUTOMATIC1111: no picture")
+    status, error = server.json("POST", "/v1/images/edits", *form({"image[]@a": jpeg, "image[]@b": jpeg, "prompt": "x"}))
+    check(status == 400 and error["error"]["param"] == "image", "OpenAI: several pictures are refused")
+    status, job = server.json("POST", "/api/jobs", {**kFew, "prompt": "a zyxomma"})
+    check(status == 201 and "zyxomma" in job["warnings"][0], "words that the model was never trained on are told")
+
+
 def clients_that_leave(server):
     long = {"prompt": "a cat", "size": "128x128", "steps": 200, "n": 4}
     for more in ({}, {"stream": True}):
@@ -196,9 +244,11 @@ def abuse(server):
     for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/assets/..%2f..%2fetc%2fpasswd", "/api/jobs/..%2f..%2fx", "/api/jobs/%00", "//etc/passwd"):
         answer = server.raw(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         check(b" 404 " in answer.split(b"\r\n")[0] and b"root:" not in answer, f"traversal: {path}")
-    check(b" 413 " in server.raw(b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n").split(b"\r\n")[0], "a body of 2 MB is refused before it comes")
+    for route, length in ((b"/v1/images/generations", 2_000_000), (b"/api/jobs", 40_000_000)):
+        announced = b"POST " + route + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % length
+        check(b" 413 " in server.raw(announced).split(b"\r\n")[0], f"a body of {length} bytes is refused before it comes")
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    head = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     check(b" 413 " in server.raw(head + chunk * 20 + b"0\r\n\r\n").split(b"\r\n")[0], "a chunked one when it has come")
     status, error = server.json("POST", "/api/jobs", {**kFew, "prompt": "x" * 1_000_000})
     check(status == 400 and error["error"]["param"] == "prompt", "a prompt of 1 MB")
@@ -303,7 +353,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         server = Server(folder)
         check(server.address.startswith("http://127.0.0.1:"), f"it prints its address: {server.address}")
-        for part in (own_api, openai, a1111, openai_package, clients_that_leave, abuse):
+        for part in (own_api, openai, a1111, pictures_to_begin_from, openai_package, clients_that_leave, abuse):
             print(f"-- {part.__name__}")
             part(server)
         check(server.stop() == 0, "it ends with 0")

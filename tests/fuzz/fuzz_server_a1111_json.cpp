@@ -1,4 +1,4 @@
-// Bodies of POST /sdapi/v1/txt2img.
+// Bodies of POST /sdapi/v1/txt2img and img2img.
 #include <string_view>
 
 #include "core/utf8.h"
@@ -22,6 +22,11 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const auto& side : {request->width, request->height})
       FUZZ_CHECK(!side || (*side > 0 && *side % 16 == 0));
     if (request->model == "plain") FUZZ_CHECK(!request->negative_prompt && !request->guidance);
+    const auto img2img = parse_a1111_img2img(body, served_models(), chosen);
+    if (!img2img) FUZZ_CHECK(intaglio::is_utf8(img2img.error().message));
+    if (img2img)
+      FUZZ_CHECK(*img2img->job.strength > 0 && *img2img->job.strength <= 1 &&
+                 img2img->job.sent->image);
   }
   return 0;
 }

@@ -11,6 +11,7 @@ inline const std::vector<ServedModel>& served_models() {
   static const std::vector<ServedModel> models = [] {
     ServedModel mini{.name = "mini", .info = {}, .precision = "int8", .loaded = true};
     mini.info.name = "mini";
+    mini.info.takes_init_picture = true;
     mini.info.presets = {{.name = "FAST", .steps = 4}, {.name = "BEST", .steps = 40}};
     ServedModel plain{.name = "plain", .info = {}, .precision = "int8", .loaded = false};
     plain.info.name = "plain";

@@ -9,6 +9,9 @@
 --   deadlines        ids of those that have one, by its time
 --   ended            ids of those that ended, by that time; bytes: of their pictures in all
 --   workers, worker:NAME   who draws: gone where the second is
+--   inputs           hash: how many jobs name an input picture; a job's field `inputs` has their ids
+--   unused           ids of those that none names, by the time since which
+--   dropping:ID      one whose file is being removed: gone after a while
 --   clock            about the latest time that there was
 --   events           channel: {"kind", "job"} and what workers tell of pictures at work
 local function key(name) return KEYS[1] .. name end
@@ -100,6 +103,12 @@ local function finish(job, state, code, message)
   move(job, state)
   save(job, {state = state, finished = seconds(time), error_code = code or '', error_message = message or ''})
   publish('state', job)
+end
+
+local DROP_SECONDS = 60 -- in which a server removes a file, or another may
+
+local function each_input(job, visit)
+  for id in string.gmatch(job.inputs or '', '%x+') do visit(id) end
 end
 
 local LATE = 'it was not drawn within its deadline'

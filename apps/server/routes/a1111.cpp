@@ -3,6 +3,7 @@
 
 #include "core/base64.h"
 #include "server/job_json.h"
+#include "server/refusal.h"
 #include "server/routes/a1111_request.h"
 #include "server/routes/job_watch.h"
 #include "server/routes/site.h"
@@ -60,30 +61,36 @@ Json pictures_json(Site& site, const Job& job) {
                   {"batch_size", job.pictures.size()},
                   {"sd_model_name", request.model},
                   {"infotexts", std::move(texts)}};
+  Json parameters = request_json(request);
+  if (!request.warnings.empty()) parameters["warnings"] = request.warnings;
   return {{"images", std::move(images)},
-          {"parameters", request_json(request)},
+          {"parameters", std::move(parameters)},
           {"info", json_text(info)}};
 }
 
-void draw(Site& site, State& state, const ExchangePtr& exchange) {
+std::string chosen_model(State& state) {
+  std::lock_guard lock(state.mutex);
+  return state.model;
+}
+
+Refusal as_a1111(const Refusal& refusal) {
+  return renamed(renamed(refusal, "init_image", "init_images"), "strength", "denoising_strength");
+}
+
+// `more`: of the answer's parameters.
+void draw(Site& site, State& state, const ExchangePtr& exchange, JobRequest wanted,
+          const Json& more) {
   const Request& request = exchange->request();
-  std::string model;
-  {
-    std::lock_guard lock(state.mutex);
-    model = state.model;
-  }
-  Accepted<JobRequest> wanted = parse_a1111_request(request.body, site.jobs.models(), model);
-  if (!wanted) return exchange->respond(refuse(request.path, wanted.error()));
-  wanted->previews = kPreviews;
-  const Accepted<Job> job = site.jobs.submit(*wanted, request.peer);
-  if (!job) return exchange->respond(refuse(request.path, job.error()));
+  wanted.previews = kPreviews;
+  const Accepted<Job> job = site.jobs.submit(wanted, request.peer);
+  if (!job) return exchange->respond(refuse(request.path, as_a1111(job.error())));
   {
     std::lock_guard lock(state.mutex);
     state.job = job->id;
     state.image = nullptr;
   }
   cancel_if_gone(site, *exchange, job->id);
-  const auto done = [&site, &state, exchange](const std::optional<Job>& ended) {
+  const auto done = [&site, &state, exchange, more](const std::optional<Job>& ended) {
     if (ended) {
       std::lock_guard lock(state.mutex);
       if (state.job == ended->id) {
@@ -93,13 +100,35 @@ void draw(Site& site, State& state, const ExchangePtr& exchange) {
     }
     if (!ended || ended->state != JobState::kDone)
       return exchange->respond(failure(exchange->request().path, ended));
-    exchange->respond(json_response(200, pictures_json(site, *ended)));
+    Json answer = pictures_json(site, *ended);
+    answer["parameters"].update(more);
+    exchange->respond(json_response(200, answer));
   };
   await_job(site, job->id, done,
             [&state](const Job& drawn, const std::shared_ptr<const std::string>& png) {
               std::lock_guard lock(state.mutex);
               if (state.job == drawn.id) state.image = png;
             });
+}
+
+void draw_from_text(Site& site, State& state, const ExchangePtr& exchange) {
+  const Request& request = exchange->request();
+  Accepted<JobRequest> wanted =
+      parse_a1111_request(request.body, site.jobs.models(), chosen_model(state));
+  if (!wanted) return exchange->respond(refuse(request.path, wanted.error()));
+  draw(site, state, exchange, std::move(*wanted), Json::object());
+}
+
+void draw_from_picture(Site& site, State& state, const ExchangePtr& exchange) {
+  const Request& request = exchange->request();
+  Accepted<A1111Img2Img> wanted =
+      parse_a1111_img2img(request.body, site.jobs.models(), chosen_model(state));
+  if (!wanted) return exchange->respond(refuse(request.path, wanted.error()));
+  const Json more{{"init_images", std::move(wanted->init_images)},
+                  {"mask", std::move(wanted->mask)},
+                  {"denoising_strength", wanted->job.strength.value_or(0)}};
+  exchange->drop_body();
+  draw(site, state, exchange, std::move(wanted->job), more);
 }
 
 std::optional<Job> job_under_way(Site& site, State& state) {
@@ -208,24 +237,29 @@ void read_info(const ExchangePtr& exchange) {
 
 void add_a1111_routes(Site& site) {
   const auto state = std::make_shared<State>();
-  const auto add = [&site, state](const char* method, const char* pattern, auto handler) {
+  const auto add = [&site, state](const char* method, const char* pattern, auto handler,
+                                  Uploads uploads = Uploads::kNone) {
     site.router.add(
         method, pattern, Access::kToken, Where::kPool,
-        [&site, state, handler](const ExchangePtr& e, const Parts&) { handler(site, *state, e); });
+        [&site, state, handler](const ExchangePtr& e, const Parts&) { handler(site, *state, e); },
+        uploads);
   };
   const auto add_json = [&add](const char* pattern, auto make) {
     add("GET", pattern, [make](Site& s, State& st, const ExchangePtr& e) {
       e->respond(json_response(200, make(s, st)));
     });
   };
-  add("POST", "/sdapi/v1/txt2img", draw);
+  add("POST", "/sdapi/v1/txt2img", draw_from_text);
+  add("POST", "/sdapi/v1/img2img", draw_from_picture, Uploads::kPictures);
   add("GET", "/sdapi/v1/progress", progress);
   add("POST", "/sdapi/v1/interrupt", [](Site& s, State& st, const ExchangePtr& e) {
     if (const std::optional<Job> job = job_under_way(s, st)) s.jobs.cancel(job->id);
     e->respond(json_response(200, Json::object()));
   });
   add("POST", "/sdapi/v1/options", set_options);
-  add("POST", "/sdapi/v1/png-info", [](Site&, State&, const ExchangePtr& e) { read_info(e); });
+  add(
+      "POST", "/sdapi/v1/png-info", [](Site&, State&, const ExchangePtr& e) { read_info(e); },
+      Uploads::kPictures);
   add_json("/sdapi/v1/options", [](Site& s, State& st) { return options_json(s, st); });
   add_json("/sdapi/v1/sd-models", [](Site& s, State&) { return models_json(s); });
   add_json("/sdapi/v1/loras", [](Site& s, State&) { return loras_json(s); });

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/utf8.h"
+#include "server/input_pictures.h"
 #include "server/job_json.h"
 #include "server/refusal.h"
 
@@ -11,6 +12,8 @@ namespace intaglio::server {
 namespace {
 
 constexpr std::string_view kLoraTag = "<lora:";
+constexpr double kDefaultMaskBlur = 4, kMostMaskBlur = 64;  // pixels
+constexpr double kDefaultDenoising = 0.75;
 
 // Takes the tags out of `prompt`.
 Json take_loras(std::string& prompt) {
@@ -40,6 +43,54 @@ int64_t side_of(const Json& value, int64_t unit) {
 const Json* find(const Json& body, const char* name) {
   const auto found = body.find(name);
   return found == body.end() || found->is_null() ? nullptr : &*found;
+}
+
+Accepted<double> number_of(const Json& body, const char* name, double least, double most,
+                           double fallback) {
+  const Json* const value = find(body, name);
+  if (value == nullptr) return fallback;
+  if (!value->is_number() || !(value->get<double>() >= least && value->get<double>() <= most))
+    return invalid(name, fmt::format("{}: expected a number from {} to {}, found {}", name, least,
+                                     most, shown_json(*value)));
+  return value->get<double>();
+}
+
+// As a flag or as 0 and 1.
+bool is_on(const Json& body, const char* name) {
+  const Json* const value = find(body, name);
+  return value != nullptr && (*value == Json(true) || *value == Json(1));
+}
+
+Accepted<RgbImage> picture_of(const std::string& name, const Json& value) {
+  if (!value.is_string())
+    return invalid(
+        name, fmt::format("{}: expected a picture in base64, found {}", name, shown_json(value)));
+  return decode_sent_base64(name, value.get_ref<const std::string&>());
+}
+
+Accepted<SentPictures> pictures_of(const Json& body) {
+  const Json* const images = find(body, "init_images");
+  if (images == nullptr || !images->is_array() || images->size() != 1)
+    return invalid("init_images",
+                   fmt::format("init_images: expected an array of one picture in base64{}",
+                               images != nullptr && images->is_array()
+                                   ? fmt::format(", found {}", images->size())
+                                   : ""));
+  SentPictures sent;
+  Accepted<RgbImage> image = picture_of("init_images", images->front());
+  if (!image) return tl::unexpected<Refusal>(std::move(image.error()));
+  sent.image = std::move(*image);
+  const Json* const mask_json = find(body, "mask");
+  if (mask_json == nullptr || *mask_json == Json("")) return sent;
+  Accepted<RgbImage> mask = picture_of("mask", *mask_json);
+  if (!mask) return tl::unexpected<Refusal>(std::move(mask.error()));
+  if (is_on(body, "inpainting_mask_invert"))
+    for (uint8_t& value : mask->pixels) value = static_cast<uint8_t>(255 - value);
+  sent.mask = std::move(*mask);
+  const Accepted<double> blur = number_of(body, "mask_blur", 0, kMostMaskBlur, kDefaultMaskBlur);
+  if (!blur) return tl::unexpected<Refusal>(blur.error());
+  sent.mask_blur = *blur;
+  return sent;
 }
 
 uint32_t big_endian(std::string_view bytes) {
@@ -89,10 +140,10 @@ std::optional<std::string> a1111_model(std::string_view title,
   return std::nullopt;
 }
 
-Accepted<JobRequest> parse_a1111_request(std::string_view text,
-                                         const std::vector<ServedModel>& models,
-                                         const std::string& chosen) {
-  const Json body = parse_request_json(text);
+namespace {
+
+Accepted<JobRequest> read_a1111_body(const Json& body, const std::vector<ServedModel>& models,
+                                     const std::string& chosen) {
   if (!body.is_object())
     return invalid("", "the body: expected a JSON object with \"prompt\", in UTF-8");
   if (models.empty()) return invalid("", "this server has no model");
@@ -147,6 +198,36 @@ Accepted<JobRequest> parse_a1111_request(std::string_view text,
   }
   own["count"] = count;
   return parse_job_request(json_text(own));
+}
+
+}  // namespace
+
+Accepted<A1111Img2Img> parse_a1111_img2img(std::string_view text,
+                                           const std::vector<ServedModel>& models,
+                                           const std::string& chosen) {
+  const Json body = parse_request_json(text);
+  Accepted<JobRequest> job = read_a1111_body(body, models, chosen);
+  if (!job) return tl::unexpected<Refusal>(std::move(job.error()));
+  const Accepted<double> denoising = number_of(body, "denoising_strength", 0, 1, kDefaultDenoising);
+  if (!denoising) return tl::unexpected<Refusal>(denoising.error());
+  if (*denoising == 0)
+    return invalid("denoising_strength",
+                   "denoising_strength: expected more than 0, which changes nothing");
+  Accepted<SentPictures> sent = pictures_of(body);
+  if (!sent) return tl::unexpected<Refusal>(std::move(sent.error()));
+  job->strength = *denoising;
+  job->sent = std::make_shared<const SentPictures>(std::move(*sent));
+  A1111Img2Img wanted{.job = std::move(*job), .init_images = nullptr, .mask = nullptr};
+  if (!is_on(body, "include_init_images")) return wanted;
+  wanted.init_images = body["init_images"];
+  if (const Json* const mask = find(body, "mask")) wanted.mask = *mask;
+  return wanted;
+}
+
+Accepted<JobRequest> parse_a1111_request(std::string_view text,
+                                         const std::vector<ServedModel>& models,
+                                         const std::string& chosen) {
+  return read_a1111_body(parse_request_json(text), models, chosen);
 }
 
 std::vector<std::pair<std::string, std::string>> png_texts(std::string_view png) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/job.h"
+#include "server/job_json.h"
 #include "server/job_service.h"
 
 namespace intaglio::server {
@@ -18,6 +19,16 @@ namespace intaglio::server {
 Accepted<JobRequest> parse_a1111_request(std::string_view body,
                                          const std::vector<ServedModel>& models,
                                          const std::string& chosen);
+
+struct A1111Img2Img {
+  JobRequest job;
+  Json init_images, mask;  // as they came, where the answer is to have them; else null
+};
+// The body of POST /sdapi/v1/img2img, which has the same fields and the pictures. White of a mask
+// is drawn anew, or black with "inpainting_mask_invert".
+Accepted<A1111Img2Img> parse_a1111_img2img(std::string_view body,
+                                           const std::vector<ServedModel>& models,
+                                           const std::string& chosen);
 
 // "mini", "mini [a1b2c3]" or "mini.safetensors" -> "mini"; nullopt: there is no such model.
 std::optional<std::string> a1111_model(std::string_view title,

@@ -2,8 +2,12 @@
 #include <algorithm>
 #include <charconv>
 
+#include "io/printable.h"
+#include "server/input_pictures.h"
 #include "server/job_id.h"
 #include "server/job_json.h"
+#include "server/multipart.h"
+#include "server/refusal.h"
 #include "server/routes/job_watch.h"
 #include "server/routes/site.h"
 
@@ -30,6 +34,8 @@ Json model_json(const ServedModel& model, bool is_default) {
           {"masks", std::move(masks)},
           {"negative_prompt", model.info.negative_prompt_refusal.empty()},
           {"guidance", model.info.unguided_reason.empty()},
+          {"progressive", true},
+          {"init_image", model.info.takes_init_picture},
           {"loaded", model.loaded}};
 }
 
@@ -45,17 +51,46 @@ Json info_json(const Site& site) {
            {{"count", limits.count},
             {"prompt_bytes", limits.prompt_bytes},
             {"pixels", limits.pixels},
-            {"steps", limits.steps}}},
+            {"steps", limits.steps},
+            {"upload_bytes", HttpLimits{}.upload_bytes}}},
           {"models", std::move(list)},
           {"loras", site.jobs.loras()}};
+}
+
+// Fields as of the JSON object, pictures as files.
+Accepted<JobRequest> read_form(const Request& request, const std::string& boundary) {
+  const Accepted<std::vector<FormPart>> parts = parse_form(request.body, boundary);
+  if (!parts) return tl::unexpected<Refusal>(parts.error());
+  const Accepted<Json> fields = form_fields(*parts);
+  if (!fields) return tl::unexpected<Refusal>(fields.error());
+  SentPictures sent;
+  for (const FormPart& part : *parts) {
+    if (!part.is_file) continue;
+    const bool is_mask = part.name == "mask";
+    std::optional<RgbImage>& target = is_mask ? sent.mask : sent.image;
+    const std::string name = printable(part.name);
+    if (!is_mask && part.name != "init_image")
+      return invalid(name, name + ": expected no file of that name, but init_image and mask");
+    if (target || fields->contains(part.name)) return invalid(name, name + ": is there twice");
+    Accepted<RgbImage> image = decode_sent_picture(name, part.data);
+    if (!image) return tl::unexpected<Refusal>(std::move(image.error()));
+    target = std::move(*image);
+  }
+  const bool has_files = sent.image || sent.mask;
+  return parse_job_request(
+      json_text(*fields),
+      has_files ? std::make_shared<const SentPictures>(std::move(sent)) : nullptr);
 }
 
 void create(Site& site, const ExchangePtr& exchange) {
   const Request& request = exchange->request();
   const std::string_view type = request.header("content-type");
-  if (!type.empty() && !type.starts_with("application/json"))
-    return exchange->respond(refuse(request.path, 415, "Content-Type: expected application/json"));
-  const Accepted<JobRequest> wanted = parse_job_request(request.body);
+  const std::optional<std::string> boundary = form_boundary(type);
+  if (!boundary && !type.empty() && !type.starts_with("application/json"))
+    return exchange->respond(refuse(
+        request.path, 415, "Content-Type: expected application/json or multipart/form-data"));
+  const Accepted<JobRequest> wanted =
+      boundary ? read_form(request, *boundary) : parse_job_request(request.body);
   if (!wanted) return exchange->respond(refuse(request.path, wanted.error()));
   const Accepted<Job> job = site.jobs.submit(*wanted, request.peer);
   if (!job) return exchange->respond(refuse(request.path, job.error()));
@@ -159,6 +194,23 @@ void picture(Site& site, const ExchangePtr& exchange, const std::string& id,
   exchange->respond(std::move(response));
 }
 
+// What a job begins from, or its mask.
+void input(Site& site, const ExchangePtr& exchange, const std::string& id,
+           std::optional<KeptPicture> JobRequest::*which) {
+  const std::optional<Job> job = find_job(site, exchange, id);
+  if (!job) return;
+  const std::optional<KeptPicture>& picture = job->request.*which;
+  Expected<std::filesystem::path> file = make_error(ErrorCode::kNotFound, "the job has none");
+  if (picture) file = site.jobs.input(picture->id);
+  if (!file)
+    return exchange->respond(
+        refuse_missing(site, exchange->request().path, "there is no such picture"));
+  Response response{.body = FileBody{*file}};
+  response.set("Content-Type", "image/png");
+  response.set("Cache-Control", "private, max-age=31536000, immutable");
+  exchange->respond(std::move(response));
+}
+
 void events(Site& site, const ExchangePtr& exchange, const std::string& id) {
   std::shared_ptr<EventStream> stream;
   if (id.empty() || is_job_id(id)) stream = watch_jobs(site, id);
@@ -191,7 +243,9 @@ void add_job_routes(Site& site) {
   add("GET", "/api/info", [](Site& s, const ExchangePtr& e, const Parts&) {
     e->respond(json_response(200, info_json(s)));
   });
-  add("POST", "/api/jobs", [](Site& s, const ExchangePtr& e, const Parts&) { create(s, e); });
+  site.router.add(
+      "POST", "/api/jobs", Access::kToken, Where::kPool,
+      [&site](const ExchangePtr& e, const Parts&) { create(site, e); }, Uploads::kPictures);
   add("GET", "/api/jobs", [](Site& s, const ExchangePtr& e, const Parts&) { list(s, e); });
   add("GET", "/api/jobs/{id}", [](Site& s, const ExchangePtr& e, const Parts& p) {
     if (const std::optional<Job> job = find_job(s, e, p[0]))
@@ -206,6 +260,14 @@ void add_job_routes(Site& site) {
   add("GET", "/api/events", [](Site& s, const ExchangePtr& e, const Parts&) { events(s, e, ""); });
   site.router.add("GET", "/api/jobs/{id}/pictures/{file}", Access::kTokenOrKey, Where::kPool,
                   [&site](const ExchangePtr& e, const Parts& p) { picture(site, e, p[0], p[1]); });
+  const auto add_input = [&site](const char* pattern,
+                                 std::optional<KeptPicture> JobRequest::*which) {
+    site.router.add(
+        "GET", pattern, Access::kTokenOrKey, Where::kPool,
+        [&site, which](const ExchangePtr& e, const Parts& p) { input(site, e, p[0], which); });
+  };
+  add_input("/api/jobs/{id}/init_image.png", &JobRequest::init_image);
+  add_input("/api/jobs/{id}/mask.png", &JobRequest::mask);
 }
 
 }  // namespace intaglio::server

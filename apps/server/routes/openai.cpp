@@ -3,6 +3,7 @@
 
 #include "core/base64.h"
 #include "server/job_json.h"
+#include "server/multipart.h"
 #include "server/routes/job_watch.h"
 #include "server/routes/openai_request.h"
 #include "server/routes/site.h"
@@ -17,6 +18,7 @@ struct Generation {
   Site& site;
   OpenAiRequest request;
   Job job;
+  std::string_view events = "image_generation";  // what their names begin with
   std::time_t created = std::time(nullptr);
   int partials = 0;  // that were sent
 };
@@ -93,11 +95,14 @@ Response all_pictures(Generation& generation, const Request& request) {
   Json body{{"created", generation.created}};
   body.update(picture_fields(generation));
   body["usage"] = usage_of(generation, static_cast<int64_t>(data.size()));
+  if (!generation.job.request.warnings.empty()) body["warnings"] = generation.job.request.warnings;
   body["data"] = std::move(data);
   return json_response(200, body);
 }
 
-void send(EventStream& stream, const std::string& type, const Generation& generation, Json event) {
+void send(EventStream& stream, std::string_view what, const Generation& generation,
+          const Json& event) {
+  const std::string type = fmt::format("{}.{}", generation.events, what);
   Json whole{{"type", type}, {"created_at", generation.created}};
   whole.update(picture_fields(generation));
   whole.update(event);
@@ -109,7 +114,7 @@ void send_partial(Generation& generation, EventStream& stream, const std::string
   const Expected<std::string> bytes =
       encode_picture(png, generation.request.format, generation.request.quality);
   if (!bytes) return;
-  send(stream, "image_generation.partial_image", generation,
+  send(stream, "partial_image", generation,
        {{"b64_json", base64(*bytes)}, {"partial_image_index", generation.partials++}});
 }
 
@@ -129,7 +134,7 @@ void send_end(Generation& generation, EventStream& stream, const std::optional<J
         fail(refuse("/v1/", 500, text.error().message));
         break;
       }
-      send(stream, "image_generation.completed", generation,
+      send(stream, "completed", generation,
            {{"b64_json", std::move(*text)},
             {"seed", picture.seed},
             {"usage", usage_of(generation, 1)}});
@@ -157,18 +162,21 @@ void answer_as_stream(Site& site, const ExchangePtr& exchange,
       });
 }
 
-void generate(Site& site, const ExchangePtr& exchange) {
+void draw(Site& site, const ExchangePtr& exchange, Accepted<OpenAiRequest> wanted,
+          std::string_view events) {
   const Request& request = exchange->request();
-  Accepted<OpenAiRequest> wanted = parse_openai_request(request.body, site.jobs.models());
   if (!wanted) {
     const bool no_model = wanted.error().reason == Refusal::Reason::kNotFound;
     return exchange->respond(
         no_model ? refuse(request.path, 404, wanted.error().message, "model", "model_not_found")
                  : refuse(request.path, wanted.error()));
   }
+  exchange->drop_body();
   const Accepted<Job> job = site.jobs.submit(wanted->job, request.peer);
-  if (!job) return exchange->respond(refuse(request.path, job.error()));
-  const auto generation = std::make_shared<Generation>(Generation{site, std::move(*wanted), *job});
+  if (!job) return exchange->respond(refuse(request.path, as_openai(job.error())));
+  wanted->job.sent.reset();
+  const auto generation =
+      std::make_shared<Generation>(Generation{site, std::move(*wanted), *job, events});
   if (generation->request.stream) return answer_as_stream(site, exchange, generation);
   cancel_if_gone(site, *exchange, job->id);
   await_job(site, job->id, [generation, exchange](const std::optional<Job>& ended) {
@@ -179,6 +187,21 @@ void generate(Site& site, const ExchangePtr& exchange) {
     response.set("X-Job-Id", ended->id);
     exchange->respond(std::move(response));
   });
+}
+
+void generate(Site& site, const ExchangePtr& exchange) {
+  draw(site, exchange, parse_openai_request(exchange->request().body, site.jobs.models()),
+       "image_generation");
+}
+
+void edit(Site& site, const ExchangePtr& exchange) {
+  const Request& request = exchange->request();
+  const std::optional<std::string> boundary = form_boundary(request.header("content-type"));
+  if (!boundary)
+    return exchange->respond(
+        refuse(request.path, 415, "Content-Type: expected multipart/form-data"));
+  draw(site, exchange, parse_openai_edit(request.body, *boundary, site.jobs.models()),
+       "image_edit");
 }
 
 Json model_json(const ServedModel& model) {
@@ -205,6 +228,9 @@ void add_openai_routes(Site& site) {
   Router& router = site.router;
   router.add("POST", "/v1/images/generations", Access::kToken, Where::kPool,
              [&site](const ExchangePtr& e, const Parts&) { generate(site, e); });
+  router.add(
+      "POST", "/v1/images/edits", Access::kToken, Where::kPool,
+      [&site](const ExchangePtr& e, const Parts&) { edit(site, e); }, Uploads::kPictures);
   router.add("GET", "/v1/models", Access::kToken, Where::kPool,
              [&site](const ExchangePtr& e, const Parts&) { list_models(site, e); });
   router.add("GET", "/v1/models/{id}", Access::kToken, Where::kPool,

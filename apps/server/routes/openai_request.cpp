@@ -7,7 +7,9 @@
 #include <set>
 
 #include "io/printable.h"
+#include "server/input_pictures.h"
 #include "server/job_json.h"
+#include "server/multipart.h"
 #include "server/refusal.h"
 
 namespace intaglio::server {
@@ -79,6 +81,7 @@ Json loras_of(const Json& value) {
 // What the own API calls otherwise.
 std::string openai_name(const std::string& name) {
   if (name == "count") return "n";
+  if (name == "init_image") return "image";
   if (name.starts_with("loras")) return "lora" + name.substr(5);
   return name;
 }
@@ -104,7 +107,7 @@ void apply_quality(const std::string& quality, const ServedModel& model, JobRequ
 Json own_fields(const Json& body) {
   Json own = Json::object();
   for (const char* name : {"prompt", "model", "seed", "steps", "guidance", "preset", "cache",
-                           "progressive", "negative_prompt"}) {
+                           "progressive", "negative_prompt", "strength"}) {
     if (const auto found = body.find(name); found != body.end()) own[name] = *found;
   }
   if (const auto n = body.find("n"); n != body.end()) own["count"] = *n;
@@ -115,7 +118,7 @@ Json own_fields(const Json& body) {
   return own;
 }
 
-Accepted<bool> check_names(const Json& body) {
+Accepted<bool> check_names(const Json& body, bool is_edit) {
   static const std::set<std::string> kNames{
       "prompt",          "model",      "n",          "size",           "quality",
       "style",           "background", "moderation", "output_format",  "output_compression",
@@ -123,7 +126,8 @@ Accepted<bool> check_names(const Json& body) {
       "steps",           "guidance",   "preset",     "cache",          "progressive",
       "negative_prompt", "lora"};
   for (const auto& [name, value] : body.items()) {
-    if (!kNames.contains(name)) {
+    const bool of_edits = is_edit && (name == "strength" || name == "input_fidelity");
+    if (!kNames.contains(name) && !of_edits) {
       const std::string field = printable(name, kShown);
       return invalid(field, fmt::format("{}: unknown field", field));
     }
@@ -133,20 +137,24 @@ Accepted<bool> check_names(const Json& body) {
 
 }  // namespace
 
+Refusal as_openai(const Refusal& refusal) {
+  return renamed(refusal, refusal.parameter, openai_name(refusal.parameter));
+}
+
 bool is_openai_model(std::string_view name) {
   return name.starts_with("dall-e-") || name.starts_with("gpt-image-") ||
          name == "chatgpt-image-latest";
 }
 
-Accepted<OpenAiRequest> parse_openai_request(std::string_view text,
-                                             const std::vector<ServedModel>& models) {
-  const Json body = parse_request_json(text);
-  if (!body.is_object())
-    return invalid("", "the body: expected a JSON object with \"prompt\", in UTF-8");
+namespace {
+
+// `sent`: of an edit; nullptr: of a generation.
+Accepted<OpenAiRequest> read_body(const Json& body, const std::vector<ServedModel>& models,
+                                  const std::shared_ptr<const SentPictures>& sent) {
   OpenAiRequest request;
   std::string format = "png", form = "b64_json", ignored;
   int64_t compression = 100, partials = 0;
-  Accepted<bool> taken = check_names(body);
+  Accepted<bool> taken = check_names(body, sent != nullptr);
   const auto also = [&taken](auto&& read) {
     if (taken) taken = read();
   };
@@ -159,6 +167,7 @@ Accepted<OpenAiRequest> parse_openai_request(std::string_view text,
   also([&] { return choose(body, "background", {"auto", "opaque"}, ignored); });
   also([&] { return choose(body, "moderation", {"auto", "low"}, ignored); });
   also([&] { return choose(body, "style", {"vivid", "natural"}, ignored); });
+  also([&] { return choose(body, "input_fidelity", {"high", "low"}, ignored); });
   also([&] { return whole(body, "output_compression", 100, compression); });
   also([&] { return whole(body, "partial_images", kMostPartials, partials); });
   also([&] { return flag(body, "stream", request.stream); });
@@ -168,14 +177,9 @@ Accepted<OpenAiRequest> parse_openai_request(std::string_view text,
   if (form == "url" && request.stream)
     return invalid("response_format", "response_format: url does not go with stream");
 
-  Accepted<JobRequest> job = parse_job_request(json_text(own_fields(body)));
+  Accepted<JobRequest> job = parse_job_request(json_text(own_fields(body)), sent);
   if (!job) {
-    Refusal refusal = job.error();
-    const std::string name = openai_name(refusal.parameter);
-    if (name != refusal.parameter && refusal.message.starts_with(refusal.parameter))
-      refusal.message.replace(0, refusal.parameter.size(), name);
-    refusal.parameter = name;
-    return tl::unexpected(refusal);
+    return tl::unexpected(as_openai(job.error()));
   }
   if (job->count > kMostPictures)
     return invalid("n", fmt::format("n: at most {} pictures, found {}", kMostPictures, job->count));
@@ -197,6 +201,55 @@ Accepted<OpenAiRequest> parse_openai_request(std::string_view text,
   request.format = *picture_format(format);
   request.quality = static_cast<int>(compression);
   request.as_address = form == "url";
+  return request;
+}
+
+Accepted<SentPictures> pictures_of(const std::vector<FormPart>& parts) {
+  SentPictures sent;
+  for (const FormPart& part : parts) {
+    if (!part.is_file) continue;
+    const bool is_image = part.name == "image" || part.name == "image[]";
+    const std::string name = printable(part.name, kShown);
+    if (!is_image && part.name != "mask")
+      return invalid(name, name + ": expected no file of that name, but image and mask");
+    if (is_image && sent.image)
+      return invalid("image", "image: found several, and a picture here begins from one");
+    if (!is_image && sent.mask) return invalid("mask", "mask: is there twice");
+    Accepted<RgbImage> image = is_image ? decode_sent_picture("image", part.data)
+                                        : decode_sent_transparency("mask", part.data);
+    if (!image) return tl::unexpected<Refusal>(std::move(image.error()));
+    (is_image ? sent.image : sent.mask) = std::move(*image);
+  }
+  if (!sent.image) return invalid("image", "image: missing, expected a file of it in the form");
+  if (sent.mask && std::all_of(sent.mask->pixels.begin(), sent.mask->pixels.end(),
+                               [](uint8_t value) { return value == 0; }))
+    return invalid("mask",
+                   "mask: nothing in it is transparent; expected that of what is drawn anew");
+  return sent;
+}
+
+}  // namespace
+
+Accepted<OpenAiRequest> parse_openai_request(std::string_view text,
+                                             const std::vector<ServedModel>& models) {
+  const Json body = parse_request_json(text);
+  if (!body.is_object())
+    return invalid("", "the body: expected a JSON object with \"prompt\", in UTF-8");
+  return read_body(body, models, nullptr);
+}
+
+Accepted<OpenAiRequest> parse_openai_edit(std::string_view body, std::string_view boundary,
+                                          const std::vector<ServedModel>& models) {
+  const Accepted<std::vector<FormPart>> parts = parse_form(body, boundary);
+  if (!parts) return tl::unexpected<Refusal>(parts.error());
+  const Accepted<Json> fields = form_fields(*parts);
+  if (!fields) return tl::unexpected<Refusal>(fields.error());
+  Accepted<SentPictures> sent = pictures_of(*parts);
+  if (!sent) return tl::unexpected<Refusal>(std::move(sent.error()));
+  const bool has_mask = sent->mask.has_value();
+  Accepted<OpenAiRequest> request =
+      read_body(*fields, models, std::make_shared<const SentPictures>(std::move(*sent)));
+  if (request && has_mask && !request->job.strength) request->job.strength = 1;
   return request;
 }
 

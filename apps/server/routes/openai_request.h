@@ -26,6 +26,14 @@ struct OpenAiRequest {
 Accepted<OpenAiRequest> parse_openai_request(std::string_view body,
                                              const std::vector<ServedModel>& models);
 
+// The same fields out of a form, POST /v1/images/edits: "image", of which exactly one may come,
+// "mask", whose transparent parts are drawn anew, and "strength"; without it 1 with a mask.
+Accepted<OpenAiRequest> parse_openai_edit(std::string_view body, std::string_view boundary,
+                                          const std::vector<ServedModel>& models);
+
+// A refusal of a job with the names that these clients know.
+Refusal as_openai(const Refusal& refusal);
+
 // Whether `name` is one of OpenAI's picture models.
 bool is_openai_model(std::string_view name);
 

@@ -20,6 +20,8 @@ HttpHandlers handlers_of(Site& site, decltype(HttpHandlers::done) log) {
   };
   return {.check = [&site](const Request& request,
                            std::string& route) { return site.router.check(request, route); },
+          .takes_uploads =
+              [&site](const Request& request) { return site.router.takes_uploads(request); },
           .handle = [&site](const std::shared_ptr<Exchange>& e) { site.router.handle(e); },
           .refuse = [](const Request& request, int status,
                        std::string_view message) { return refuse(request.path, status, message); },

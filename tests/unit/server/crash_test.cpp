@@ -11,6 +11,7 @@
 
 #include "core/files.h"
 #include "unit/server/made_up.h"
+#include "unit/server/sent_picture.h"
 
 namespace intaglio::server::test {
 namespace {
@@ -70,7 +71,7 @@ std::unique_ptr<JobService> open(const std::filesystem::path& folder,
 }
 
 // Accepts jobs and draws them until it is killed.
-void serve(const std::filesystem::path& folder, int pipe) {
+void serve(const std::filesystem::path& folder, uint8_t grey, int pipe) {
   const auto service = open(folder, std::make_shared<Studio>());
   if (service == nullptr) return;
   service->listen("", [pipe](const JobEvent& event) {
@@ -78,7 +79,9 @@ void serve(const std::filesystem::path& folder, int pipe) {
       say(pipe, "ended", event.job.id);
   });
   for (;;) {
-    const Accepted<Job> job = service->submit(asking_for("x", kPictures), "c");
+    JobRequest request = beginning_from("x", grey, true);
+    request.count = kPictures;
+    const Accepted<Job> job = service->submit(request, "c");
     if (job) say(pipe, "accepted", job->id);
   }
 }
@@ -89,7 +92,7 @@ TEST(Crash, EveryAcceptedJobEndsOnceWhereverTheProcessIsKilled) {
   std::set<std::string> accepted;
   std::multiset<std::string> ended;
   for (int round = 0; round < 25; ++round) {
-    Child child([&](int pipe) { serve(folder.path(), pipe); });
+    Child child([&](int pipe) { serve(folder.path(), static_cast<uint8_t>(round), pipe); });
     const auto last_line = std::uniform_int_distribution<int>(0, 30)(random);
     for (int i = 0;; ++i) {
       if (i == last_line) child.kill();
@@ -124,6 +127,8 @@ TEST(Crash, EveryAcceptedJobEndsOnceWhereverTheProcessIsKilled) {
     for (int64_t i = 0; i < kPictures; ++i) {
       EXPECT_EQ(read_file(service->picture(id, i)).value(), made_up_png(job.request, i));
     }
+    for (const std::string& input : input_ids(job.request))
+      EXPECT_TRUE(service->input(input).has_value()) << id;
   }
 }
 

@@ -17,11 +17,13 @@ class FakeJobs : public JobService {
     ServedModel model{.name = "mini", .info = {}, .precision = "int8", .loaded = true};
     model.info.name = "mini";
     model.info.default_width = model.info.default_height = 128;
+    model.info.takes_init_picture = true;
     model.info.presets = {{.name = "FAST", .steps = 4}, {.name = "BEST", .steps = 40}};
     model.masks = {{.name = "half", .steps = 4, .share = 0.5}};
     models_.push_back(model);
     model.name = model.info.name = "plain";
     model.info.presets.clear();
+    model.info.takes_init_picture = false;
     model.masks.clear();
     model.info.negative_prompt_refusal = "it reads none";
     model.info.unguided_reason = "it was distilled";
@@ -87,6 +89,10 @@ class FakeJobs : public JobService {
                        index < static_cast<int64_t>(found->second.pictures.size());
     return there ? picture_file : "";
   }
+  Expected<std::filesystem::path> input(const std::string& id) const override {
+    if (id == known_input) return picture_file;
+    return make_error(ErrorCode::kNotFound, "it is not there");
+  }
   uint64_t listen(const std::string& id, JobListener listener) override {
     std::lock_guard lock(mutex_);
     if (!id.empty()) {
@@ -148,6 +154,7 @@ class FakeJobs : public JobService {
 
   std::optional<Refusal> refusal;
   std::filesystem::path picture_file;
+  std::string known_input;
   bool is_ready = true;
 
  private:

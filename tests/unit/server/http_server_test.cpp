@@ -27,6 +27,7 @@ class HttpServerTest : public ::testing::Test {
     ASSERT_TRUE(socket) << socket.error().message;
     HttpHandlers handlers{
         .check = [this](const Request& request, std::string&) { return check_(request); },
+        .takes_uploads = [](const Request& request) { return request.path == "/pictures"; },
         .handle = [this](const std::shared_ptr<Exchange>& exchange) { handle_(exchange); },
         .refuse = [](const Request&, int status,
                      std::string_view message) { return error_response(status, "x", message); },
@@ -139,6 +140,58 @@ TEST_F(HttpServerTest, RefusesAChunkedBodyThatGrowsTooLarge) {
   };
   EXPECT_EQ(status_of(chunked("5\r\nabcde\r\n5\r\nfghij\r\n0\r\n\r\n")), 200);
   EXPECT_EQ(status_of(chunked("5\r\nabcde\r\n6\r\nfghijk\r\n0\r\n\r\n")), 413);
+}
+
+TEST_F(HttpServerTest, PicturesMayBeLarger) {
+  start({.body_bytes = 10, .upload_bytes = 20});
+  const auto status = [&](std::string_view line, size_t bytes) {
+    return status_of(exchange_with(server_->port(), http_request(line, std::string(bytes, 'x'))));
+  };
+  EXPECT_EQ(status("POST /", 11), 413);
+  EXPECT_EQ(status("POST /pictures", 20), 200);
+  EXPECT_EQ(status("POST /pictures", 21), 413);
+}
+
+TEST_F(HttpServerTest, PicturesOfAllTogetherAreBounded) {
+  start({.body_bytes = 10, .upload_bytes = 2000, .uploads_bytes = 1500});
+  HttpClient slow(server_->port());
+  slow.send("POST /pictures HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" +
+            std::string(999, 'x'));
+  const auto ask = [&] {
+    return exchange_with(server_->port(), http_request("POST /pictures", std::string(800, 'x')));
+  };
+  EXPECT_TRUE(eventually([&] { return status_of(ask()) == 503; }));
+  EXPECT_NE(ask().find("Retry-After: 1"), std::string::npos);
+  EXPECT_EQ(status_of(exchange_with(server_->port(), http_request("POST /", "x"))), 200);
+  slow.send("x");
+  EXPECT_EQ(status_of(slow.read_until("xxxx")), 200);
+  slow.close();
+  EXPECT_TRUE(eventually([&] { return status_of(ask()) == 200; }));
+}
+
+TEST_F(HttpServerTest, ABodyThatWasReadMakesRoom) {
+  std::shared_ptr<Exchange> waiting;
+  handle_ = [&](const std::shared_ptr<Exchange>& exchange) {
+    exchange->drop_body();
+    std::lock_guard lock(mutex_);
+    if (!waiting) {
+      waiting = exchange;
+    } else {
+      exchange->respond(text_response(200, "text/plain", exchange->request().body));
+    }
+  };
+  start({.body_bytes = 10, .upload_bytes = 1000, .uploads_bytes = 1000});
+  HttpClient first(server_->port());
+  first.send(http_request("POST /pictures", std::string(900, 'x')));
+  ASSERT_TRUE(eventually([&] {
+    std::lock_guard lock(mutex_);
+    return waiting != nullptr;
+  }));
+  EXPECT_EQ(status_of(exchange_with(server_->port(),
+                                    http_request("POST /pictures", std::string(900, 'x')))),
+            200);
+  waiting->respond(text_response(200, "text/plain", ""));
+  EXPECT_EQ(status_of(first.read_all()), 200);
 }
 
 TEST_F(HttpServerTest, RefusesHeadersThatAreTooLarge) {

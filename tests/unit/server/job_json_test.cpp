@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "unit/server/sent_picture.h"
+
 namespace intaglio::server {
 namespace {
 
@@ -18,8 +20,35 @@ TEST(JobJson, EveryFieldOfARequestSurvives) {
   const std::string text =
       R"({"prompt":"a \"cat\"","negative_prompt":"dogs","model":"mini","width":128,"height":64,)"
       R"("preset":null,"steps":20,"guidance":"7x17,3x3","cache":"0.5","progressive":"8",)"
-      R"("seed":18446744073709551615,"count":2,"loras":[{"name":"x","strength":0.5}],"priority":-3,"deadline_seconds":2.5,"previews":4})";
+      R"("seed":18446744073709551615,)"
+      R"("init_image":{"id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","width":128,"height":64},)"
+      R"("mask":{"id":"fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210","width":128,"height":64},)"
+      R"("strength":0.5,"count":2,"loras":[{"name":"x","strength":0.5}],"priority":-3,"deadline_seconds":2.5,"previews":4})";
   EXPECT_EQ(json_text(request_json(parsed(text))), text);
+}
+
+TEST(JobJson, PicturesComeInBase64) {
+  const JobRequest request =
+      parsed(R"({"prompt":"x","init_image":")" + test::base64_png(3, 2, 9) +
+             R"(","mask":"data:image/png;base64,)" + test::base64_png(3, 2, 255) + "\"}");
+  ASSERT_NE(request.sent, nullptr);
+  EXPECT_EQ(request.sent->image->pixels, test::plain_image(3, 2, 9).pixels);
+  EXPECT_EQ(request.sent->mask->pixels, test::plain_image(3, 2, 255).pixels);
+  EXPECT_FALSE(request.init_image.has_value());
+  EXPECT_EQ(parsed(R"({"prompt":"x","init_image":null})").sent, nullptr);
+}
+
+TEST(JobJson, WarningsAreKeptAndNoClients) {
+  JobRequest request = parsed(R"({"prompt":"x"})");
+  request.warnings = {"it was never trained on \"x\""};
+  const auto stored = read_stored_request(stored_request_text(request));
+  ASSERT_TRUE(stored);
+  EXPECT_EQ(stored->warnings, request.warnings);
+  EXPECT_FALSE(parse_job_request(R"({"prompt":"x","warnings":[]})"));
+  Job job;
+  job.request = request;
+  EXPECT_EQ(job_json(job)["warnings"][0], request.warnings[0]);
+  EXPECT_FALSE(job_json(job)["request"].contains("warnings"));
 }
 
 TEST(JobJson, OtherSpellings) {
@@ -59,6 +88,13 @@ TEST(JobJson, WhatIsWrongIsNamed) {
            {R"({"prompt":"x","guidance":[7]})", "guidance", "found an array"},
            {R"({"prompt":"x","priority":1001})", "priority", "-1000 to 1000"},
            {R"({"prompt":"x","deadline_seconds":-1})", "deadline_seconds", "a number from 0"},
+           {R"({"prompt":"x","strength":0})", "strength", "a number above 0 and up to 1, found 0"},
+           {R"({"prompt":"x","strength":1.01})", "strength", "found 1.01"},
+           {R"({"prompt":"x","init_image":3})", "init_image", "a picture in base64, found 3"},
+           {R"({"prompt":"x","init_image":"?"})", "init_image", "a picture in base64"},
+           {R"({"prompt":"x","init_image":"aGVsbG8="})", "init_image", "a PNG, JPEG or WebP"},
+           {R"({"prompt":"x","mask":{"id":"../x"}})", "mask", "mask.id: expected the id"},
+           {R"({"prompt":"x","mask":{}})", "mask.id", "missing"},
            {R"({"prompt":"x","loras":{}})", "loras", "loras: expected an array"},
            {R"({"prompt":"x","loras":["y"]})", "loras[0]", "expected an object, found \"y\""},
            {R"({"prompt":"x","loras":[{"strength":1}]})", "loras[0].name", "missing"},
@@ -78,6 +114,16 @@ TEST(JobJson, DeepNestingIsRefusedWithoutHarm) {
   EXPECT_THAT(parse_job_request(deep).error().message, HasSubstr("nested too deep"));
   const std::string prompt = std::string(100, '[') + "\\\"" + std::string(100, '{');
   EXPECT_EQ(parsed("{\"prompt\":\"" + prompt + "\"}").prompt.size(), 201u);
+}
+
+TEST(JobJson, StructureIsBoundedAndStringsAreNot) {
+  const std::string long_text(3 << 20, '[');
+  EXPECT_EQ(parsed("{\"prompt\":\"" + long_text + "\\\"\"}").prompt.size(), long_text.size() + 1);
+  std::string many = R"({"prompt":"x","loras":[1)";
+  for (int i = 0; i < 1 << 19; ++i) many += ",1";
+  EXPECT_THAT(parse_job_request(many + "]}").error().message,
+              HasSubstr("more than 1048576 bytes of JSON outside of strings"));
+  EXPECT_TRUE(parse_request_json(many + "]}").is_discarded());
 }
 
 TEST(JobJson, AJob) {

@@ -44,6 +44,15 @@ class JobStoreTest : public testing::Test {
     EXPECT_TRUE(store->add_picture(id, picture, std::vector<uint8_t>(bytes, 'x')));
     EXPECT_EQ(picture.bytes, bytes);
   }
+  std::string add_with(const std::vector<InputPicture>& inputs, double finished = 0) {
+    StoredJob stored;
+    last = stored.job.id = next_job_id(last, 1.8e9).value();
+    stored.job.request.prompt = "x";
+    stored.job.finished = finished;
+    if (finished > 0) stored.job.state = JobState::kDone;
+    EXPECT_TRUE(store->add(stored, inputs));
+    return last;
+  }
   std::vector<std::string> listed(const JobQuery& query) {
     std::vector<std::string> prompts;
     const std::vector<Job> jobs = store->list(query).value();
@@ -151,6 +160,52 @@ TEST_F(JobStoreTest, RemovesPicturesThatNoJobHas) {
   EXPECT_FALSE(std::filesystem::exists(folder / ("pictures/" + gone)));
   EXPECT_TRUE(std::filesystem::exists(folder / "pictures/notes.txt"));
   EXPECT_TRUE(std::filesystem::exists(store->picture_file(kept, 0)));
+}
+
+TEST_F(JobStoreTest, InputsStayForTheirLastJob) {
+  const InputPicture shared{.id = std::string(64, 'a'), .png = "shared"};
+  const InputPicture own{.id = std::string(64, 'b'), .png = "own"};
+  const std::string first = add_with({shared, own}), second = add_with({shared});
+  reopen();
+  EXPECT_EQ(read_file(store->input_file(shared.id)).value(), "shared");
+  EXPECT_EQ(read_file(store->input_file(own.id)).value(), "own");
+  ASSERT_TRUE(store->remove(std::span(&first, 1)));
+  EXPECT_TRUE(std::filesystem::exists(store->input_file(shared.id)));
+  EXPECT_FALSE(std::filesystem::exists(store->input_file(own.id)));
+  ASSERT_TRUE(store->remove(std::span(&second, 1)));
+  EXPECT_FALSE(std::filesystem::exists(store->input_file(shared.id)));
+}
+
+TEST_F(JobStoreTest, InputsOfJobsThatAreNotThereAreRemoved) {
+  const std::string left = std::string(64, 'c');
+  folder.write("inputs/" + left + ".png", "of a process that ended before it had stored the job");
+  folder.write("inputs/notes.txt", "of the user");
+  StoredJob stored;
+  stored.job.id = add("x");  // taken
+  EXPECT_FALSE(store->add(stored, std::vector<InputPicture>{{std::string(64, 'd'), "x"}}));
+  EXPECT_FALSE(std::filesystem::exists(store->input_file(std::string(64, 'd'))));
+  reopen();
+  EXPECT_FALSE(std::filesystem::exists(store->input_file(left)));
+  EXPECT_TRUE(std::filesystem::exists(folder / "inputs/notes.txt"));
+}
+
+TEST_F(JobStoreTest, InputsCountAsPicturesDo) {
+  const std::string old = add_with({{std::string(64, 'a'), std::string(10, 'x')}}, 100);
+  const std::string newer = add_with({{std::string(64, 'b'), std::string(10, 'x')}}, 200);
+  EXPECT_THAT(store->expired(0, 20, 9).value(), IsEmpty());
+  EXPECT_THAT(store->expired(0, 19, 9).value(), ElementsAre(old));
+}
+
+TEST_F(JobStoreTest, TakesADatabaseOfTheFirstVersion) {
+  const std::string id = add("x");
+  store.reset();
+  {
+    Database database = Database::open(folder / "jobs.sqlite").value();
+    ASSERT_TRUE(database.execute("DROP TABLE inputs; PRAGMA user_version = 1"));
+  }
+  reopen();
+  EXPECT_EQ(store->get(id).value()->request.prompt, "x");
+  EXPECT_TRUE(store->remove(std::span(&id, 1)));
 }
 
 TEST_F(JobStoreTest, RefusesADatabaseOfANewerProgram) {

@@ -184,7 +184,12 @@ class MadeUpDrawer final : public Drawer {
     std::vector<ServedModel> models(2);
     models[0].name = "a";
     models[1].name = "b";
-    for (ServedModel& model : models) model.precision = "int8";
+    for (ServedModel& model : models) {
+      model.precision = "int8";
+      model.info.name = model.name;
+      model.info.default_width = model.info.default_height = 64;
+    }
+    models[0].info.takes_init_picture = true;
     return models;
   }
   std::vector<std::string> loras() const override { return {}; }

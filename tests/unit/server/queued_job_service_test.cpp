@@ -1,10 +1,12 @@
 #include "server/queued_job_service.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/files.h"
 #include "unit/server/made_up.h"
+#include "unit/server/sent_picture.h"
 
 namespace intaglio::server::test {
 namespace {
@@ -310,6 +312,98 @@ TEST(JobService, ReportsProgressAndPreviews) {
     }
   }
   EXPECT_THAT(previews, ElementsAre("PNG of 0", "PNG of 1"));
+}
+
+// Notes what each picture began from.
+void note_inits(Bench& bench, std::vector<std::string>& inits) {
+  bench.studio->draw = [&](const JobRequest& request, int64_t index,
+                           const DrawHooks& hooks) -> Expected<DrawnPicture> {
+    bench.gate.pass(hooks.cancel);
+    if (*hooks.cancel) return make_error(ErrorCode::kCancelled, "cancelled");
+    inits.push_back(hooks.init == nullptr
+                        ? "noise"
+                        : fmt::format("{} of {}, {} masked, {}", hooks.init->image.pixels[0],
+                                      hooks.init->image.width, hooks.init->mask.size(),
+                                      hooks.init->strength));
+    return MadeUpDrawer::picture(request, index);
+  };
+}
+
+TEST(JobService, APictureToBeginFromSurvivesTheProcess) {
+  Bench bench;
+  std::vector<std::string> inits;
+  note_inits(bench, inits);
+  ASSERT_TRUE(bench.open());
+  JobRequest request = beginning_from("x", 77, true);
+  request.count = 2;
+  request.strength = 0.5;
+  const std::string id = bench.submit(request);
+  const std::string other = bench.submit(beginning_from("y", 77));
+  const std::string plain = bench.submit(asking_for("z"));
+  const Job job = bench.service->get(id).value();
+  EXPECT_EQ(job.request.sent, nullptr);
+  EXPECT_EQ(job.request.init_image->width, 16);
+  EXPECT_EQ(bench.service->get(other)->request.init_image->id, job.request.init_image->id);
+  EXPECT_EQ(bench.service->get(other)->request.strength, InitPicture{}.strength);
+  bench.gate.wait_for(1);
+  std::thread stopping([&] { bench.service->stop(std::chrono::milliseconds(0)); });
+  while (bench.service->get(id)->state == kRunning) bench.gate.look();
+  stopping.join();
+  bench.service.reset();
+
+  bench.gate.open();
+  ASSERT_TRUE(bench.open());
+  EXPECT_EQ(bench.end_of(plain).state, kDone);
+  EXPECT_EQ(bench.service->get(id)->state, kDone);
+  EXPECT_THAT(inits, ElementsAre("77 of 16, 256 masked, 0.5", "77 of 16, 256 masked, 0.5",
+                                 "77 of 16, 0 masked, 0.6", "noise"));
+  EXPECT_TRUE(bench.service->input(job.request.mask->id).has_value());
+  EXPECT_TRUE(bench.service->remove(id));
+  EXPECT_FALSE(bench.service->input(job.request.mask->id).has_value());
+  EXPECT_TRUE(bench.service->input(job.request.init_image->id).has_value());
+  EXPECT_TRUE(bench.service->remove(other));
+  EXPECT_FALSE(bench.service->input(job.request.init_image->id).has_value());
+  EXPECT_FALSE(bench.service->input("../jobs.sqlite").has_value());
+}
+
+TEST(JobService, APictureThatIsGoneFailsItsJobAlone) {
+  Bench bench;
+  bench.use_gate();
+  ASSERT_TRUE(bench.open());
+  bench.submit(asking_for("at work"));
+  bench.gate.wait_for(1);
+  const std::string id = bench.submit(beginning_from("x", 77));
+  const std::string next = bench.submit(asking_for("y"));
+  std::filesystem::remove(
+      bench.service->input(bench.service->get(id)->request.init_image->id).value());
+  bench.gate.open();
+  EXPECT_EQ(bench.end_of(next).state, kDone);
+  const Job job = bench.service->get(id).value();
+  EXPECT_EQ(job.state, kFailed);
+  EXPECT_EQ(job.error->code, "not_found");
+}
+
+TEST(JobService, RefusesPicturesThatCannotBeBegunFrom) {
+  Bench bench;
+  ASSERT_TRUE(bench.open());
+  const auto refusal = [&](const JobRequest& request) {
+    const Accepted<Job> job = bench.service->submit(request, "c");
+    return job ? Refusal{} : job.error();
+  };
+  JobRequest request = beginning_from("x", 1);
+  request.model = "b";
+  EXPECT_EQ(refusal(request).parameter, "init_image");
+  EXPECT_THAT(refusal(request).message, HasSubstr("the files of b have no encoder"));
+  request = asking_for("x");
+  request.strength = 0.5;
+  EXPECT_EQ(refusal(request).parameter, "strength");
+  request = beginning_from("x", 1, true);
+  request.sent = std::make_shared<const SentPictures>(
+      SentPictures{.image = {}, .mask = request.sent->mask, .mask_blur = 0});
+  EXPECT_EQ(refusal(request).parameter, "mask");
+  request = asking_for("x");
+  request.init_image = KeptPicture{.id = std::string(64, '0')};
+  EXPECT_THAT(refusal(request).message, HasSubstr("there is no picture 0000"));
 }
 
 TEST(JobService, ASecondServerOnAFolderIsRefused) {

@@ -6,6 +6,7 @@
 
 #include "core/files.h"
 #include "unit/server/redis_bench.h"
+#include "unit/server/sent_picture.h"
 
 namespace intaglio::server::test {
 namespace {
@@ -184,6 +185,39 @@ TEST_F(RedisJobServiceTest, RemovesEndedJobsWithTheirPictures) {
   EXPECT_FALSE(service->get(id).has_value());
   EXPECT_FALSE(std::filesystem::exists(file.parent_path()));
   EXPECT_EQ(service->listen(id, [](const JobEvent&) {}), 0U);
+}
+
+TEST_F(RedisJobServiceTest, PicturesToBeginFromReachOtherMachines) {
+  const auto service = server(), other = server();
+  Worker worker;
+  std::vector<int> inits;
+  worker.studio->draw = [&](const JobRequest& request, int64_t index,
+                            const DrawHooks& hooks) -> Expected<DrawnPicture> {
+    inits.push_back(hooks.init == nullptr ? -1 : hooks.init->image.pixels[0]);
+    return MadeUpDrawer::picture(request, index);
+  };
+  const std::string first = submit(*service, beginning_from("x", 77));
+  const std::string second = submit(*other, beginning_from("y", 77, true));
+  start(worker);
+  EXPECT_EQ(end_of(*service, first).state, JobState::kDone);
+  EXPECT_EQ(end_of(*service, second).state, JobState::kDone);
+  EXPECT_THAT(inits, ElementsAre(77, 77));
+  const std::string image = service->get(first)->request.init_image->id;
+  const std::string mask = other->get(second)->request.mask->id;
+  EXPECT_EQ(other->get(second)->request.init_image->id, image);
+  EXPECT_TRUE(other->input(mask).has_value());
+  EXPECT_TRUE(service->remove(first));
+  EXPECT_TRUE(service->remove(second));
+  // They stay for a while after their last job: another may name them just now.
+  EXPECT_TRUE(service->input(image).has_value());
+  const std::string third = submit(*service, beginning_from("z", 77));
+  EXPECT_EQ(end_of(*service, third).state, JobState::kDone);
+  redis->set_clock(RedisJobs::kUnusedSeconds + 1);
+  while (service->input(mask)) ::usleep(10'000);
+  EXPECT_TRUE(service->input(image).has_value());
+  EXPECT_TRUE(service->remove(third));
+  redis->set_clock(2 * RedisJobs::kUnusedSeconds + 10);
+  while (service->input(image)) ::usleep(10'000);
 }
 
 TEST_F(RedisJobServiceTest, ForgetsTheOldestBeyondABound) {

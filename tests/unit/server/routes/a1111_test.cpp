@@ -2,6 +2,7 @@
 #include "core/base64.h"
 #include "server/routes/a1111_request.h"
 #include "unit/server/routes/site_fixture.h"
+#include "unit/server/sent_picture.h"
 
 namespace intaglio::server {
 namespace {
@@ -59,6 +60,56 @@ TEST(A1111Request, RefusesWhatCannotBe) {
   }
 }
 
+Json img2img(const Json& more = Json::object()) {
+  Json body{{"prompt", "a cat"},
+            {"init_images", {"data:image/png;base64," + test::base64_png(4, 4, 9)}}};
+  body.update(more);
+  return body;
+}
+
+Accepted<A1111Img2Img> parse_img2img(const Json& body) {
+  return parse_a1111_img2img(body.dump(), FakeJobs().models(), "");
+}
+
+TEST(A1111Img2Img, TakesPicturesAndTheirSettings) {
+  const auto plain = parse_img2img(img2img({{"resize_mode", 1}, {"inpainting_fill", 1}}));
+  ASSERT_TRUE(plain) << plain.error().message;
+  EXPECT_EQ(plain->job.strength, 0.75);
+  EXPECT_EQ(plain->job.sent->image->pixels, test::plain_image(4, 4, 9).pixels);
+  EXPECT_FALSE(plain->job.sent->mask);
+  EXPECT_TRUE(plain->init_images.is_null());
+  const auto masked = parse_img2img(img2img({{"denoising_strength", 0.3},
+                                             {"mask", test::base64_png(4, 4, 10)},
+                                             {"inpainting_mask_invert", 1},
+                                             {"include_init_images", true}}));
+  ASSERT_TRUE(masked) << masked.error().message;
+  EXPECT_EQ(masked->job.strength, 0.3);
+  EXPECT_EQ(masked->job.sent->mask->pixels[0], 245);
+  EXPECT_EQ(masked->job.sent->mask_blur, 4);
+  EXPECT_EQ(masked->init_images.size(), 1u);
+  EXPECT_TRUE(masked->mask.is_string());
+  EXPECT_EQ(parse_img2img(img2img({{"mask", test::base64_png(4, 4, 10)}, {"mask_blur", 0}}))
+                ->job.sent->mask_blur,
+            0);
+}
+
+TEST(A1111Img2Img, RefusalsNameTheField) {
+  for (const auto& [name, value] :
+       std::vector<std::pair<std::string, Json>>{{"init_images", Json::array()},
+                                                 {"init_images", {"x", "y"}},
+                                                 {"init_images", {3}},
+                                                 {"init_images", {"aGVsbG8="}},
+                                                 {"mask", "?"},
+                                                 {"denoising_strength", 0},
+                                                 {"denoising_strength", 1.5},
+                                                 {"denoising_strength", "0.5"}}) {
+    const auto request = parse_img2img(img2img({{name, value}}));
+    ASSERT_FALSE(request) << name << value;
+    EXPECT_EQ(request.error().parameter, name);
+    EXPECT_TRUE(request.error().message.starts_with(name)) << request.error().message;
+  }
+}
+
 TEST(PngTexts, StaysWithinItsBytes) {
   const std::string head("\x89PNG\r\n\x1a\n", 8);
   const std::string chunk("\0\0\0\x07tEXtkey\0abcCRC!", 19);
@@ -97,6 +148,27 @@ TEST_F(A1111Routes, AClientsSequence) {
   const std::string read =
       ask("POST /sdapi/v1/png-info", Json{{"image", body["images"][0]}}.dump());
   EXPECT_EQ(json_of(read)["info"], "a cat\nSteps: 4");
+}
+
+TEST_F(A1111Routes, DrawsFromAPicture) {
+  start();
+  const std::string answer =
+      ask_and("POST /sdapi/v1/img2img", img2img({{"include_init_images", true}}).dump(),
+              [&](const std::string& id) {
+                EXPECT_EQ(jobs_.get(id)->request.strength, 0.75);
+                jobs_.finish(id);
+              });
+  EXPECT_EQ(status_of(answer), 200);
+  const Json body = json_of(answer);
+  EXPECT_TRUE(body["images"][0].get<std::string>().starts_with("iVBORw0KGgo"));
+  EXPECT_EQ(body["parameters"]["denoising_strength"], 0.75);
+  EXPECT_EQ(body["parameters"]["init_images"], img2img()["init_images"]);
+  EXPECT_EQ(status_of(ask("POST /sdapi/v1/img2img", R"({"prompt": "x"})")), 400);
+  jobs_.refusal = Refusal{.reason = Refusal::Reason::kInvalid,
+                          .parameter = "init_image",
+                          .message = "init_image: it has no encoder"};
+  EXPECT_EQ(json_of(ask("POST /sdapi/v1/img2img", img2img().dump()))["detail"],
+            "init_images: it has no encoder");
 }
 
 TEST_F(A1111Routes, ProgressHasTheLastPreview) {

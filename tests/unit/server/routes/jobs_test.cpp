@@ -1,5 +1,6 @@
 // The own API, and what every route shares, over real sockets.
 #include "unit/server/routes/site_fixture.h"
+#include "unit/server/sent_picture.h"
 
 namespace intaglio::server {
 namespace {
@@ -46,6 +47,65 @@ TEST_F(JobRoutes, ListsByPages) {
   for (const char* query :
        {"limit=0", "limit=501", "limit=x", "before=../x", "status=asleep", "x=1"})
     EXPECT_EQ(status_of(ask(std::string("GET /api/jobs?") + query)), 400) << query;
+}
+
+TEST_F(JobRoutes, BeginsFromPicturesInJsonAndInForms) {
+  start();
+  const Json body{{"prompt", "a cat"},
+                  {"strength", 0.5},
+                  {"init_image", test::base64_png(600, 600, 9)},
+                  {"mask", test::base64_png(6, 6, 255)}};
+  EXPECT_EQ(status_of(ask("POST /api/jobs", body.dump())), 201);
+  const std::string form =
+      test::form_of({{"prompt", "a cat"},
+                     {"strength", "0.5"},
+                     {"init_image@a.png", test::png_of(test::plain_image(600, 600, 9))},
+                     {"mask@b.png", test::png_of(test::plain_image(6, 6, 255))}});
+  EXPECT_EQ(status_of(ask("POST /api/jobs", form, test::kFormType)), 201);
+  for (const int number : {0, 1}) {
+    const JobRequest request = jobs_.get(id_of(number))->request;
+    EXPECT_EQ(request.strength, 0.5);
+    EXPECT_EQ(request.sent->image->width, 600);
+    EXPECT_EQ(request.sent->mask->width, 6);
+  }
+  EXPECT_EQ(json_of(ask("GET /api/info"))["models"][0]["init_image"], true);
+  EXPECT_EQ(json_of(ask("GET /api/info"))["models"][1]["init_image"], false);
+}
+
+TEST_F(JobRoutes, WrongPicturesAreNamed) {
+  start();
+  struct Case {
+    std::string body, headers, parameter;
+  };
+  const std::string png = test::png_of(test::plain_image(2, 2, 9));
+  for (const Case& c : std::vector<Case>{
+           {R"({"prompt": "x", "init_image": "?"})", "", "init_image"},
+           {R"({"prompt": "x", "strength": 2})", "", "strength"},
+           {test::form_of({{"prompt", "x"}, {"init_image@a", "no picture"}}), test::kFormType,
+            "init_image"},
+           {test::form_of({{"prompt", "x"}, {"photo@a", png}}), test::kFormType, "photo"},
+           {test::form_of({{"prompt", "x"}, {"mask@a", png}, {"mask@b", png}}), test::kFormType,
+            "mask"},
+           {test::form_of({{"prompt", "x"}, {"count", "two"}}), test::kFormType, "count"}}) {
+    const std::string answer = ask("POST /api/jobs", c.body, c.headers);
+    EXPECT_EQ(status_of(answer), 400) << c.parameter;
+    EXPECT_EQ(json_of(answer)["error"]["param"], c.parameter);
+  }
+  EXPECT_EQ(status_of(ask("POST /api/jobs", "x", test::kFormType)), 400);
+  EXPECT_EQ(status_of(ask("POST /api/jobs", "x", "Content-Type: multipart/form-data\r\n")), 400);
+}
+
+TEST_F(JobRoutes, APictureToBeginFromCanBeFetched) {
+  start();
+  jobs_.known_input = std::string(64, 'a');
+  ask("POST /api/jobs", R"({"prompt": "x", "init_image": {"id": ")" + jobs_.known_input + "\"}}");
+  const std::string path = "GET /api/jobs/" + id_of(0);
+  EXPECT_EQ(json_of(ask(path))["request"]["init_image"]["id"], jobs_.known_input);
+  const std::string picture = ask(path + "/init_image.png");
+  EXPECT_EQ(status_of(picture), 200);
+  EXPECT_TRUE(body_of(picture).starts_with("\x89PNG"));
+  EXPECT_EQ(status_of(ask(path + "/mask.png")), 404);
+  EXPECT_EQ(status_of(ask("GET /api/jobs/" + id_of(7) + "/init_image.png")), 404);
 }
 
 TEST_F(JobRoutes, ARefusalHasItsStatusAndItsField) {

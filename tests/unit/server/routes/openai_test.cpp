@@ -1,6 +1,7 @@
 // Pictures as OpenAI's clients ask for them.
 #include "server/routes/openai_request.h"
 #include "unit/server/routes/site_fixture.h"
+#include "unit/server/sent_picture.h"
 
 namespace intaglio::server {
 namespace {
@@ -139,7 +140,98 @@ TEST(OpenAiRequest, AnUnknownModelIsNotFound) {
   EXPECT_EQ(request.error().reason, Refusal::Reason::kNotFound);
 }
 
+using Parts = std::vector<std::pair<std::string, std::string>>;
+
+std::string grey_png() { return test::png_of(test::plain_image(4, 4, 9)); }
+
+// Its left half is transparent.
+std::string alpha_png() {
+  return decoded_base64(
+             "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAYAAAD0In+KAAAAEUlEQVR4nGNgYGBg4OTk/A8AAVkBGwqG"
+             "QcMAAAAASUVORK5CYII=")
+      .value();
+}
+
+Accepted<OpenAiRequest> parse_edit(Parts more) {
+  more.emplace_back("prompt", "a cat");
+  return parse_openai_edit(test::form_of(more), "x", FakeJobs().models());
+}
+
+TEST(OpenAiEdit, TakesAPictureAndTheFieldsOfAGeneration) {
+  const auto request = parse_edit({{"image[]@a.png", grey_png()},
+                                   {"n", "2"},
+                                   {"size", "auto"},
+                                   {"seed", "7"},
+                                   {"strength", "0.25"},
+                                   {"input_fidelity", "high"},
+                                   {"output_format", "webp"}});
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->job.count, 2);
+  EXPECT_EQ(request->job.seed, 7u);
+  EXPECT_EQ(request->job.strength, 0.25);
+  EXPECT_EQ(request->job.sent->image->pixels, test::plain_image(4, 4, 9).pixels);
+  EXPECT_FALSE(request->job.sent->mask);
+  EXPECT_FALSE(parse_edit({{"image@a.png", grey_png()}})->job.strength);
+}
+
+TEST(OpenAiEdit, WhatIsTransparentInTheMaskIsDrawnAnew) {
+  const auto request = parse_edit({{"image@a.png", grey_png()}, {"mask@b.png", alpha_png()}});
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->job.sent->mask->pixels, (std::vector<uint8_t>{255, 255, 255, 0, 0, 0}));
+  EXPECT_EQ(request->job.strength, 1);
+}
+
+TEST(OpenAiEdit, RefusalsNameTheField) {
+  for (const auto& [parts, parameter] : std::vector<std::pair<Parts, std::string>>{
+           {{}, "image"},
+           {{{"image@a", "no picture"}}, "image"},
+           {{{"image[]@a", grey_png()}, {"image[]@b", grey_png()}}, "image"},
+           {{{"image@a", grey_png()}, {"mask@b", grey_png()}}, "mask"},
+           {{{"image@a", grey_png()}, {"photo@b", grey_png()}}, "photo"},
+           {{{"image@a", grey_png()}, {"strength", "0"}}, "strength"},
+           {{{"image@a", grey_png()}, {"n", "0"}}, "n"},
+           {{{"image@a", grey_png()}, {"colour", "red"}}, "colour"}}) {
+    const auto request = parse_edit(parts);
+    ASSERT_FALSE(request) << parameter;
+    EXPECT_EQ(request.error().parameter, parameter) << request.error().message;
+  }
+  EXPECT_FALSE(parse(with("strength", 0.5)));  // a generation has none
+}
+
 class OpenAiRoutes : public SiteTest {};
+
+TEST_F(OpenAiRoutes, EditsAPicture) {
+  start();
+  const std::string form = test::form_of({{"image@a.png", grey_png()}, {"prompt", "a cat"}});
+  HttpClient client(server_->port());
+  client.send(http_request("POST /v1/images/edits", form, test::kFormType));
+  ASSERT_TRUE(eventually([&] { return jobs_.count() == 1; }));
+  jobs_.finish(id_of(0));
+  const std::string answer = client.read_all();
+  EXPECT_EQ(status_of(answer), 200);
+  EXPECT_TRUE(json_of(answer)["data"][0]["b64_json"].get<std::string>().starts_with("iVBORw0KGgo"));
+  EXPECT_EQ(status_of(ask("POST /v1/images/edits", R"({"prompt": "x"})")), 415);
+  jobs_.refusal = Refusal{.reason = Refusal::Reason::kInvalid,
+                          .parameter = "init_image",
+                          .message = "init_image: it has no encoder"};
+  const Json refused = json_of(ask("POST /v1/images/edits", form, test::kFormType));
+  EXPECT_EQ(refused["error"]["param"], "image");
+  EXPECT_EQ(refused["error"]["message"], "image: it has no encoder");
+}
+
+TEST_F(OpenAiRoutes, StreamsAnEdit) {
+  start();
+  HttpClient client(server_->port());
+  client.send(http_request(
+      "POST /v1/images/edits",
+      test::form_of({{"image@a.png", grey_png()}, {"prompt", "a cat"}, {"stream", "true"}}),
+      test::kFormType));
+  ASSERT_TRUE(eventually([&] { return jobs_.listeners() == 1; }));
+  jobs_.finish(id_of(0));
+  EXPECT_NE(client.read_all().find("event: image_edit.completed\ndata: "
+                                   "{\"type\":\"image_edit.completed\""),
+            std::string::npos);
+}
 
 TEST_F(OpenAiRoutes, DrawsAndAnswersInBase64) {
   start();
