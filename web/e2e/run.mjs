@@ -4,12 +4,13 @@ import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { launch, visit } from "./browser.mjs";
 import { access } from "./scenarios/access.mjs";
+import { begin } from "./scenarios/begin.mjs";
 import { drawing } from "./scenarios/drawing.mjs";
 import { faults } from "./scenarios/faults.mjs";
 import { gallery } from "./scenarios/gallery.mjs";
 import { layout } from "./scenarios/layout.mjs";
 
-const scenarios = { ...drawing, ...layout, ...gallery, ...faults, ...access };
+const scenarios = { ...drawing, ...begin, ...layout, ...gallery, ...faults, ...access };
 const wanted = process.argv.slice(2);
 const shots = fileURLToPath(new URL("./shots/", import.meta.url));
 mkdirSync(shots, { recursive: true });

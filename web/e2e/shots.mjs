@@ -9,6 +9,21 @@ const kCaption = JSON.stringify({
   compositional_deconstruction: { background: "yellow", elements: [{ type: "obj", bbox: [60, 200, 640, 800], desc: "a red apple" }, { type: "text", bbox: [690, 220, 920, 780], text: "CAT", desc: "red serif letters" }] },
 });
 
+// From the first picture of the history.
+async function begin(page) {
+  const picture = await page.evaluate(async () => [...new Uint8Array(await (await fetch(document.querySelector(".print img").src)).arrayBuffer())]);
+  await page.locator(".begin input[type=file]").setInputFiles({ name: "a.png", mimeType: "image/png", buffer: Buffer.from(picture) });
+  await page.waitForSelector(".begin-plate img");
+}
+
+async function paint(page) {
+  const box = await page.locator(".mask-canvas").boundingBox();
+  await page.mouse.move(box.x + 0.3 * box.width, box.y + 0.4 * box.height);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 0.7 * box.width, box.y + 0.6 * box.height, { steps: 6 });
+  await page.mouse.up();
+}
+
 const views = {
   studio: async () => {},
   blank: async (page) => {
@@ -46,6 +61,38 @@ const views = {
     await page.click(".press");
     await page.locator(".strip-item").first().waitFor();
     await page.click(".gauge");
+  },
+  begin: async (page) => {
+    await begin(page);
+    await page.locator(".begin").evaluate((field) => field.scrollIntoView({ block: "start" }));
+  },
+  unable: async (page) => {
+    await begin(page);
+    await page.selectOption("#model", { index: 1 });
+    await page.fill("#prompt", "a fox");
+    await page.click(".press");
+    await page.locator(".begin").evaluate((field) => field.scrollIntoView({ block: "start" }));
+  },
+  mask: async (page) => {
+    await begin(page);
+    await page.click('button:has-text("Paint a mask")');
+    await paint(page);
+  },
+  began: async (page) => {
+    await begin(page);
+    await page.click('button:has-text("Paint a mask")');
+    await paint(page);
+    await page.click('.mask-dialog button:has-text("Use it")');
+    await page.fill("#prompt", "a fox that is a zyxomma");
+    await page.click(".press");
+    await page.locator(".stage a").first().waitFor();
+    await page.click(".stage a");
+    await page.waitForSelector(".began img");
+  },
+  warned: async (page) => {
+    await page.fill("#prompt", "a fox that is a zyxomma");
+    await page.click(".press");
+    await page.locator(".stage .warning").scrollIntoViewIfNeeded();
   },
   archive: (page) => page.click("text=Archive"),
   jobs: async (page) => {

@@ -1,6 +1,9 @@
 // Jobs of the mock: one after the other, steps by a timer.
 import { draw } from "./pictures.mjs";
 
+const warningsOf = (prompt) =>
+  /\bzyx\w*/.test(prompt) ? [`mini was never trained on "${/\bzyx\w*/.exec(prompt)[0]}"; \`intaglio inspect mini\` lists what it draws, and letters to show stand in double quotes`] : [];
+
 export class Queue {
   jobs = new Map();
   files = new Map(); // "id/index" -> PNG
@@ -21,7 +24,7 @@ export class Queue {
     const id = "j" + String(this.next++).padStart(8, "0");
     const job = {
       id, status: "queued", created_at: at.toISOString(), started_at: null, finished_at: null, position: 0, priority: 0,
-      request, progress: null, pictures: [], error: null,
+      request, progress: null, pictures: [], warnings: warningsOf(request.prompt), error: null,
     };
     this.jobs.set(id, job);
     this.number();

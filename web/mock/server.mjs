@@ -1,5 +1,6 @@
 // The server's routes without its engine, to work on the page: node mock/server.mjs [PORT], 0: a free one
 // STEP_MS: time of a step; TOKEN: asks for it; EMPTY=1: no history.
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
@@ -12,12 +13,12 @@ const kDist = fileURLToPath(new URL("../dist", import.meta.url));
 const kTypes = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2", ".txt": "text/plain; charset=utf-8" };
 const kPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const models = [
-  { name: "mini", default: true, default_width: 256, default_height: 256, multiple_of: 16, default_steps: 24, presets: [], masks: [{ name: "share-0.5", steps: 24, share: 0.5 }, { name: "share-0.34", steps: 24, share: 0.3333 }], negative_prompt: false, guidance: true, loaded: true },
-  { name: "ideogram-ai/ideogram-v4", default: false, default_width: 1024, default_height: 1024, multiple_of: 16, default_steps: 48, presets: [{ name: "QUALITY_48", steps: 48 }, { name: "DEFAULT_20", steps: 20 }, { name: "TURBO_12", steps: 12 }], masks: [], negative_prompt: false, guidance: true, loaded: false },
-  { name: "Tongyi-MAI/Z-Image", default: false, default_width: 1024, default_height: 1024, multiple_of: 16, default_steps: 50, presets: [], masks: [], negative_prompt: true, guidance: true, loaded: false },
+  { name: "mini", default: true, default_width: 256, default_height: 256, multiple_of: 16, default_steps: 24, presets: [], masks: [{ name: "share-0.5", steps: 24, share: 0.5 }, { name: "share-0.34", steps: 24, share: 0.3333 }], negative_prompt: false, guidance: true, progressive: true, init_image: true, loaded: true },
+  { name: "ideogram-ai/ideogram-v4", default: false, default_width: 1024, default_height: 1024, multiple_of: 16, default_steps: 48, presets: [{ name: "QUALITY_48", steps: 48 }, { name: "DEFAULT_20", steps: 20 }, { name: "TURBO_12", steps: 12 }], masks: [], negative_prompt: false, guidance: true, progressive: true, init_image: false, loaded: false },
+  { name: "Tongyi-MAI/Z-Image", default: false, default_width: 1024, default_height: 1024, multiple_of: 16, default_steps: 50, presets: [], masks: [], negative_prompt: true, guidance: true, progressive: true, init_image: false, loaded: false },
 ];
-const info = { version: "0.0.0", device: "AMD EPYC, 2 threads", precision: "int8", limits: { count: 16, prompt_bytes: 65536, pixels: 2048 * 2048, steps: 200 }, models, loras: ["engraving", "letterpress", "watercolour"] };
-const kFields = ["prompt", "negative_prompt", "model", "width", "height", "size", "preset", "steps", "guidance", "cache", "seed", "count", "loras", "previews", "priority", "deadline_seconds"];
+const info = { version: "0.0.0", device: "AMD EPYC, 2 threads", precision: "int8", limits: { count: 16, prompt_bytes: 65536, pixels: 2048 * 2048, steps: 200, upload_bytes: 32 * 2 ** 20 }, models, loras: ["engraving", "letterpress", "watercolour"] };
+const kFields = ["prompt", "negative_prompt", "model", "width", "height", "size", "preset", "steps", "guidance", "cache", "progressive", "seed", "init_image", "mask", "strength", "count", "loras", "previews", "priority", "deadline_seconds"];
 const queue = new Queue(Number(process.env.STEP_MS ?? 120));
 const sse = new Set();
 queue.listeners.add((event, data) => {
@@ -31,6 +32,17 @@ class Refusal extends Error {
   }
 }
 
+// Pictures that jobs begin from, by their ids.
+const inputs = new Map();
+function keep(file, width, height) {
+  if (!file) return null;
+  if (!Buffer.isBuffer(file) && inputs.has(file.id)) return file;
+  if (!Buffer.isBuffer(file)) throw new Refusal(400, "invalid_argument", "init_image: there is no such picture here any more", "init_image");
+  const id = createHash("sha256").update(file).digest("hex");
+  inputs.set(id, file);
+  return { id, width, height };
+}
+
 function requestOf(body) {
   for (const field of Object.keys(body)) if (!kFields.includes(field)) throw new Refusal(400, "invalid_argument", `There is no field ${field}.`, field);
   const model = models.find((m) => m.name === (body.model ?? "mini"));
@@ -42,9 +54,11 @@ function requestOf(body) {
   const width = body.width ?? model.default_width;
   const height = body.height ?? model.default_height;
   if (width % model.multiple_of || height % model.multiple_of) throw new Refusal(400, "invalid_argument", `Width and height must be multiples of ${model.multiple_of}.`, "size");
+  if (body.init_image && !model.init_image) throw new Refusal(400, "invalid_argument", `init_image: the files of ${model.name} have no encoder`, "init_image");
   return {
     prompt: body.prompt, negative_prompt: body.negative_prompt ?? null, model: model.name, width, height, preset: body.preset ?? null,
-    steps: body.steps ?? preset?.steps ?? model.default_steps, guidance: body.guidance ?? "4", cache: body.cache ?? null,
+    steps: body.steps ?? preset?.steps ?? model.default_steps, guidance: body.guidance ?? "4", cache: body.cache ?? null, progressive: body.progressive ?? null,
+    init_image: keep(body.init_image, width, height), mask: keep(body.mask, width, height), strength: body.init_image ? (body.strength ?? 0.6) : null,
     seed: body.seed ?? Math.floor(Math.random() * 2 ** 32), count: body.count ?? 1, loras: body.loras ?? [], deadline_seconds: null, previews: body.previews ?? 0,
   };
 }
@@ -70,7 +84,24 @@ function metrics() {
 async function read(request) {
   const parts = [];
   for await (const part of request) parts.push(part);
-  return JSON.parse(Buffer.concat(parts).toString());
+  const body = Buffer.concat(parts);
+  const type = request.headers["content-type"] ?? "";
+  if (!type.startsWith("multipart/form-data")) return JSON.parse(body.toString());
+  const form = await new Response(body, { headers: { "Content-Type": type } }).formData();
+  const fields = {};
+  for (const [name, value] of form) {
+    if (typeof value !== "string") fields[name] = Buffer.from(await value.arrayBuffer());
+    else fields[name] = ["prompt", "model"].includes(name) ? value : parsed(value);
+  }
+  return fields;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 async function file(path, response) {
@@ -104,6 +135,11 @@ async function answer(request, response) {
     const png = queue.files.get(`${id}/${parseInt(name, 10)}`);
     if (!png) throw new Refusal(404, "not_found", "There is no such picture.");
     return response.writeHead(200, { "Content-Type": "image/png", "Cache-Control": "private, max-age=31536000, immutable" }).end(png);
+  }
+  if (what === "init_image.png" || what === "mask.png") {
+    const kept = job.request[what.replace(".png", "")];
+    if (!kept) throw new Refusal(404, "not_found", "There is no such picture.");
+    return response.writeHead(200, { "Content-Type": "image/png" }).end(inputs.get(kept.id));
   }
   if (what === "cancel" && request.method === "POST") {
     if (ended) throw new Refusal(409, "failed_precondition", "That job has already ended.");

@@ -4,6 +4,7 @@ import "./styles/base.css";
 import "./styles/controls.css";
 import "./styles/shell.css";
 import "./styles/composer.css";
+import "./styles/begin.css";
 import "./styles/layout.css";
 import "./styles/stage.css";
 import "./styles/gallery.css";

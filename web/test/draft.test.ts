@@ -4,10 +4,10 @@ import { checkDraft, draftOf, emptyDraft, newJobOf, placesOf, problemsOf, type D
 
 const model = (name: string, part: Partial<Model> = {}): Model => ({
   name, default: false, default_width: 256, default_height: 256, multiple_of: 16, default_steps: 24, presets: [{ name: "TURBO_12", steps: 12 }],
-  masks: [{ name: "half", steps: 24, share: 0.5 }, { name: "third", steps: 12, share: 0.33 }], negative_prompt: false, guidance: true, loaded: false, ...part,
+  masks: [{ name: "half", steps: 24, share: 0.5 }, { name: "third", steps: 12, share: 0.33 }], negative_prompt: false, guidance: true, progressive: true, init_image: true, loaded: false, ...part,
 });
 const info: Info = {
-  version: "1", device: "cpu", precision: "int8", limits: { count: 4, prompt_bytes: 100, pixels: 512 * 512, steps: 50 },
+  version: "1", device: "cpu", precision: "int8", limits: { count: 4, prompt_bytes: 100, pixels: 512 * 512, steps: 50, upload_bytes: 1000 },
   models: [model("other", { negative_prompt: true }), model("mini", { default: true })], loras: ["ink"],
 };
 const draft = (part: Partial<Draft>): Draft => ({ ...emptyDraft(), prompt: "a fox", ...part });
@@ -36,6 +36,14 @@ describe("a draft", () => {
     expect(sent({ cache: "0.4" })).toBe("0.4");
     expect(sent({ cache: "1" })).toBeUndefined();
   });
+  it("begins small where the model can and the sides are even in tokens", () => {
+    expect(newJobOf(draft({ progressive: "0.4" }), info).progressive).toBe("0.4");
+    expect(problemsOf(draft({ progressive: "0.4" }), info)).toEqual({});
+    expect(problemsOf(draft({ progressive: "0.4", width: 272, height: 256 }), info).progressive).toMatch(/multiples of 32/);
+    const without = { ...info, models: [model("mini", { progressive: false })] };
+    expect(newJobOf(draft({ progressive: "0.4" }), without)).not.toHaveProperty("progressive");
+    expect(problemsOf(draft({ progressive: "0.4", width: 272, height: 256 }), without)).toEqual({});
+  });
   it("is checked field by field", () => {
     expect(problemsOf(draft({}), info)).toEqual({});
     expect(problemsOf(draft({ prompt: "  " }), info).prompt).toMatch(/Write/);
@@ -56,7 +64,7 @@ describe("a draft", () => {
     expect(checkDraft("x")).toBeNull();
   });
   it("asks for the same again", () => {
-    const request: JobRequest = { prompt: "a fox", negative_prompt: null, model: "other", width: 256, height: 320, preset: null, steps: 9, guidance: "4", cache: "off", seed: 1, count: 3, loras: [] };
+    const request: JobRequest = { prompt: "a fox", negative_prompt: null, model: "other", width: 256, height: 320, preset: null, steps: 9, guidance: "4", cache: "off", progressive: null, init_image: null, mask: null, strength: null, seed: 1, count: 3, loras: [] };
     expect(newJobOf(draftOf(request, 3), info)).toMatchObject({ prompt: "a fox", model: "other", width: 256, height: 320, steps: 9, guidance: "4", seed: 3, count: 1 });
     expect(draftOf(request, 3).cache).toBe("");
     expect(draftOf({ ...request, cache: "third" }, 3).cache).toBe("third");

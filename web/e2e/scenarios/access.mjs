@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { drawOne, open } from "../steps.mjs";
+import { choose } from "./begin.mjs";
 
 const kAxe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -27,6 +28,15 @@ async function auditAll(page, url, scheme) {
   await page.click(".gauge");
   await page.click(".press");
   await audit(page, `${scheme} problem`);
+  if (await page.locator(".begin input[type=file]").count()) {
+    await choose(page);
+    await audit(page, `${scheme} begin`);
+    await page.click('button:has-text("Paint a mask")');
+    await page.locator(".mask-canvas").focus();
+    await page.keyboard.press(" ");
+    await audit(page, `${scheme} mask`);
+    await page.keyboard.press("Escape");
+  }
   await page.fill("#prompt", '{"compositional_deconstruction":{"elements":[{"type":"text","text":"HI","bbox":[100,100,400,600]}]}}');
   await page.click('label:has-text("Layout")');
   await page.click("summary");

@@ -49,8 +49,24 @@ export const getInfo = (): Promise<Info> => json("/api/info");
 export const getJob = (id: string): Promise<Job> => json(one(id));
 export const listJobs = (query: Query, signal?: AbortSignal): Promise<JobPage> =>
   json(`/api/jobs${queryString(query)}`, signal ? { signal } : {});
-export const createJob = (job: NewJob): Promise<Job> =>
-  json("/api/jobs", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(job) });
+
+// What is sent beside the fields of a job.
+export interface Files {
+  init_image?: Blob;
+  mask?: Blob;
+}
+
+function formOf(job: NewJob, files: Files): FormData {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(job)) form.append(name, typeof value === "string" ? value : JSON.stringify(value));
+  for (const [name, file] of Object.entries(files)) form.append(name, file, name);
+  return form;
+}
+
+export function createJob(job: NewJob, files: Files = {}): Promise<Job> {
+  if (Object.keys(files).length > 0) return json("/api/jobs", { method: "POST", body: formOf(job, files) });
+  return json("/api/jobs", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(job) });
+}
 export const cancelJob = (id: string): Promise<Job> => json(`${one(id)}/cancel`, { method: "POST" });
 export const removeJob = async (id: string): Promise<void> => void (await request(one(id), { method: "DELETE" }));
 export const getMetrics = async (): Promise<string> => (await request("/metrics")).text();

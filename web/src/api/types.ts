@@ -7,6 +7,13 @@ export interface Lora {
   strength: number;
 }
 
+// What a job begins from, or its mask, as the server keeps it: of the job's size.
+export interface KeptPicture {
+  id: string;
+  width: number;
+  height: number;
+}
+
 // Of a job: every choice is made, but fields that a model does not know are null.
 export interface JobRequest {
   prompt: string;
@@ -18,7 +25,11 @@ export interface JobRequest {
   steps: number | null;
   guidance: string | null;
   cache: string | null; // null and "off": every pass of a step is computed
+  progressive: string | null; // null and "off": every step runs at full size
   seed: number | null;
+  init_image: KeptPicture | null;
+  mask: KeptPicture | null;
+  strength: number | null; // the share of the steps that run from init_image on
   count: number;
   loras: Lora[];
 }
@@ -54,6 +65,7 @@ export interface Job {
   request: JobRequest;
   progress: Progress | null;
   pictures: Picture[];
+  warnings: string[];
   error: { code: string; message: string } | null;
 }
 
@@ -75,6 +87,8 @@ export interface Model {
   masks: Mask[];
   negative_prompt: boolean;
   guidance: boolean;
+  progressive: boolean;
+  init_image: boolean; // whether its pictures can begin from another
   loaded: boolean;
 }
 
@@ -82,7 +96,7 @@ export interface Info {
   version: string;
   device: string;
   precision: string;
-  limits: { count: number; prompt_bytes: number; pixels: number; steps: number };
+  limits: { count: number; prompt_bytes: number; pixels: number; steps: number; upload_bytes: number };
   models: Model[];
   loras: string[];
 }

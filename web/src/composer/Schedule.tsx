@@ -3,6 +3,7 @@ import { draft, edit, problems } from "../state/app";
 import { useStore } from "../state/store";
 import { NumberField, TextField } from "../ui/Field";
 import { PassesField } from "./PassesField";
+import { SmallField } from "./SmallField";
 
 // The model, and how many steps it takes: its own number, a preset's, or yours.
 export function Schedule({ info, model }: { info: Info; model: Model }) {
@@ -51,6 +52,7 @@ export function Schedule({ info, model }: { info: Info; model: Model }) {
         <NumberField id="steps" label="Number of steps" value={steps} min={1} max={info.limits.steps} stepper problem={wrong.steps} onChange={(n) => edit({ steps: n })} />
       )}
       <PassesField model={model} />
+      <SmallField model={model} />
       {model.guidance && (
         <TextField id="guidance" label="Guidance" value={guidance} placeholder="standard, or 7x45,3x3" problem={wrong.guidance} onChange={(text) => edit({ guidance: text })} />
       )}

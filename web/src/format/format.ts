@@ -40,6 +40,7 @@ const kPhases: Record<string, string> = {
   load_text: "Loading the text encoder",
   text: "Reading the prompt",
   load_transformers: "Loading the model",
+  encode: "Reading the picture",
   prepare: "Preparing",
   denoise: "Drawing",
   load_vae: "Loading the decoder",

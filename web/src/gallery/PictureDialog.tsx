@@ -4,13 +4,15 @@ import { getJob } from "../api/client";
 import { parseCaption } from "../captions/caption";
 import { PictureSheet } from "../stage/Sheet";
 import { reuseSettings } from "../composer/draw";
-import { addJobs, jobs, remove, report } from "../state/app";
+import { beginFromUrl } from "../begin/begin";
+import { addJobs, edit, info, jobs, notify, remove, report } from "../state/app";
 import { allJobs, prints } from "../state/jobs";
 import { go, pictureFragment, type Route } from "../state/route";
 import { useStore } from "../state/store";
 import { Dialog } from "../ui/Dialog";
 import { Icon } from "../ui/Icon";
 import { download } from "../ui/picture";
+import { BeganFrom } from "./BeganFrom";
 import { chosen, same, toggle } from "./chosen";
 import { factsOf, fileName } from "./facts";
 
@@ -21,6 +23,7 @@ export function PictureDialog({ id, index, from }: Props) {
   const now = useStore(jobs, (j) => j);
   const [sure, setSure] = useState(false);
   const [gone, setGone] = useState(false);
+  const able = useStore(info, (i) => i?.models.some((m) => m.init_image) ?? false);
   const list = prints(allJobs(now));
   const at = list.findIndex((p) => p.job.id === id && p.picture.index === index);
   const print = list[at];
@@ -74,6 +77,12 @@ export function PictureDialog({ id, index, from }: Props) {
         <h2 class="unseen">About this picture</h2>
         <p class="viewer-prompt">{caption?.summary || job.request.prompt}</p>
         {caption && <pre class="json" tabIndex={0} aria-label="Caption">{job.request.prompt}</pre>}
+        {job.warnings.map((text) => (
+          <p key={text} class="warning">
+            {text}
+          </p>
+        ))}
+        {job.request.init_image && <BeganFrom job={job} />}
         <dl class="facts">
           {factsOf(print).map(([name, value]) => (
             <div key={name}>
@@ -86,6 +95,21 @@ export function PictureDialog({ id, index, from }: Props) {
           <button type="button" class="quiet strong" onClick={() => reuseSettings(job, picture.seed)}>
             <Icon name="reuse" /> Reuse settings
           </button>
+          {able && (
+            <button
+              type="button"
+              class="quiet"
+              onClick={() =>
+                void beginFromUrl(picture.url).then((from) => {
+                  edit({ width: from.width, height: from.height });
+                  go("studio");
+                  notify("info", "The next picture begins from this one.");
+                }, report)
+              }
+            >
+              <Icon name="picture" /> Begin from this
+            </button>
+          )}
           <button type="button" class="quiet" onClick={() => void download(picture.url, fileName(print)).catch(report)}>
             <Icon name="download" /> Download
           </button>

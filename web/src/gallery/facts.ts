@@ -2,7 +2,11 @@
 import { between, bytes, duration } from "../format/format";
 import { sizeText } from "../sizes/sizes";
 import { promptTitle } from "../captions/caption";
+import { kStrength } from "../state/draft";
 import type { Print } from "../state/jobs";
+
+const smallWords = (value: string | null): string | null =>
+  value === null ? null : Number(value) < 1 ? `${Math.round(100 * Number(value))} % of the steps` : `${value} steps`;
 
 export function factsOf({ job, picture }: Print): [string, string][] {
   const asked = job.request;
@@ -15,6 +19,8 @@ export function factsOf({ job, picture }: Print): [string, string][] {
     ["Steps", asked.steps === null ? null : String(asked.steps)],
     ["Guidance", asked.guidance],
     ["Fewer passes", asked.cache === "off" ? null : asked.cache],
+    ["Began small", asked.progressive === "off" ? null : smallWords(asked.progressive)],
+    ["Began from", asked.init_image ? `a picture, strength ${asked.strength ?? kStrength}${asked.mask ? ", with a mask" : ""}` : null],
     ["Seed", String(picture.seed)],
     ["Adapters", asked.loras.map((lora) => `${lora.name} × ${lora.strength}`).join(", ") || null],
     ["Drawn", new Date(job.finished_at ?? job.created_at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })],
@@ -24,7 +30,7 @@ export function factsOf({ job, picture }: Print): [string, string][] {
   return facts.filter((fact): fact is [string, string] => fact[1] !== null && fact[1] !== "");
 }
 
-const kSettings = ["Prompt", "Negative prompt", "Model", "Size", "Preset", "Steps", "Guidance", "Fewer passes", "Seed", "Adapters"];
+const kSettings = ["Prompt", "Negative prompt", "Model", "Size", "Preset", "Steps", "Guidance", "Fewer passes", "Began small", "Began from", "Seed", "Adapters"];
 
 // Settings that two pictures do not share: name, left, right.
 export function differences(left: Print, right: Print): [string, string, string][] {

@@ -69,6 +69,11 @@ function JobStage({ job }: { job: Job }) {
           )}
         </div>
       )}
+      {job.warnings.map((text) => (
+        <p key={text} class="warning">
+          {text}
+        </p>
+      ))}
       <div class="stage-foot">
         {!ended ? (
           <>

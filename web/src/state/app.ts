@@ -4,6 +4,7 @@ import { ApiError, wordsOf } from "../api/errors";
 import { EventStream, type Link } from "../api/stream";
 import { isEnded, type Info, type Job } from "../api/types";
 import { promptTitle } from "../captions/caption";
+import { addBegin, beginAsJob, beginProblems } from "../begin/begin";
 import { checkDraft, draftOf, emptyDraft, newJobOf, problemsOf, type Draft, type Problems } from "./draft";
 import { actionOf, allJobs, jobsReducer, noJobs, type Jobs, type JobsAction } from "./jobs";
 import { noMachine, withMetrics, type Machine } from "./machine";
@@ -160,7 +161,7 @@ export async function loadOlder(): Promise<void> {
 export async function generate(): Promise<boolean> {
   const known = info.get();
   if (!known || sending.get()) return false;
-  const wrong = problemsOf(draft.get(), known);
+  const wrong = { ...problemsOf(draft.get(), known), ...beginProblems(draft.get(), known) };
   problems.set(wrong);
   const first = Object.values(wrong)[0];
   if (first !== undefined) {
@@ -169,13 +170,14 @@ export async function generate(): Promise<boolean> {
   }
   sending.set(true);
   try {
-    const job = await api.createJob(newJobOf(draft.get(), known));
+    const wanted = newJobOf(draft.get(), known);
+    const job = await api.createJob(wanted, await addBegin(wanted, draft.get()));
     apply({ kind: "job", job });
     onStage.set(job.id);
     say(job.position > 1 ? `Accepted, number ${job.position} in the queue.` : "Accepted. Drawing begins.");
     return true;
   } catch (error) {
-    const field = error instanceof ApiError ? ({ width: "size", height: "size", negative_prompt: "negative" }[error.param ?? ""] ?? error.param) : null;
+    const field = error instanceof ApiError ? ({ width: "size", height: "size", negative_prompt: "negative", mask: "init_image", strength: "init_image" }[error.param ?? ""] ?? error.param) : null;
     if (field) problems.set({ [field]: wordsOf(error) });
     report(error);
     return false;
@@ -213,6 +215,7 @@ export async function remove(job: Job): Promise<boolean> {
 export function reuse(job: Job, seed: number | null): void {
   draft.set(draftOf(job.request, seed));
   problems.set({});
+  void beginAsJob(job).catch(report);
   notify("info", "Settings are in the composer.");
 }
 

@@ -1,4 +1,4 @@
-// What stands in the composer: kept in the browser, so that a reload loses nothing.
+// What stands in the composer: kept in the browser, so that a reload loses nothing but the picture to begin from.
 import type { Info, JobRequest, Lora, Mask, Model, NewJob } from "../api/types";
 import { captionProblem, captionText, emptyCaption, parseCaption, type Caption, type Places } from "../captions/caption";
 import { plural, bytes } from "../format/format";
@@ -16,6 +16,8 @@ export interface Draft {
   steps: number | null;
   guidance: string; // empty: the schedule's
   cache: string; // a mask of the model by its name, or a share; empty: off
+  progressive: string; // steps, or a share of them, that run at half size; empty: off
+  strength: number; // of a picture to begin from
   width: number | null; // null: the model's
   height: number | null;
   seedFixed: boolean;
@@ -24,9 +26,11 @@ export interface Draft {
   loras: Lora[];
 }
 
+export const kStrength = 0.6; // the server's own choice
+
 export const emptyDraft = (): Draft => ({
   mode: "plain", prompt: "", caption: emptyCaption(), places: null, negative: "", model: null, schedule: "own", preset: "",
-  steps: null, guidance: "", cache: "", width: null, height: null, seedFixed: false, seed: 0, count: 1, loras: [],
+  steps: null, guidance: "", cache: "", progressive: "", strength: kStrength, width: null, height: null, seedFixed: false, seed: 0, count: 1, loras: [],
 });
 
 // A draft of an earlier visit; what is missing or of another kind is as in an empty one.
@@ -71,7 +75,10 @@ export function cacheOf(draft: Draft, model: Model): string {
   return fits ? draft.cache : "";
 }
 
-export type Field = "prompt" | "size" | "steps" | "seed" | "count" | "loras" | "preset" | "model" | "guidance" | "negative";
+// Sides at half size are whole numbers of tokens, too.
+export const progressiveOf = (draft: Draft, model: Model): string => (model.progressive ? draft.progressive : "");
+
+export type Field = "prompt" | "size" | "steps" | "seed" | "count" | "loras" | "preset" | "model" | "guidance" | "negative" | "init_image" | "progressive";
 export type Problems = Partial<Record<Field, string>>;
 
 const whole = (value: number | null, low: number, high: number) =>
@@ -91,6 +98,9 @@ export function problemsOf(draft: Draft, info: Info): Problems {
   if (model) {
     const wrong = sizeProblem({ width: draft.width ?? model.default_width, height: draft.height ?? model.default_height }, model.multiple_of, limits.pixels);
     if (wrong) problems.size = wrong;
+    const even = 2 * model.multiple_of;
+    const odd = [draft.width ?? model.default_width, draft.height ?? model.default_height].some((side) => side % even !== 0);
+    if (progressiveOf(draft, model) && odd) problems.progressive = `To begin small, width and height must be multiples of ${even}.`;
   }
   if (draft.schedule === "steps" && !whole(draft.steps, 1, limits.steps)) problems.steps = `Steps must be a whole number from 1 to ${limits.steps}.`;
   if (draft.guidance.trim() && !/^\d*\.?\d+(x\d+)?(,\s*\d*\.?\d+(x\d+)?)*$/.test(draft.guidance.trim())) {
@@ -118,6 +128,8 @@ export function newJobOf(draft: Draft, info: Info): NewJob {
   if (model?.guidance && draft.guidance.trim()) job.guidance = draft.guidance.replace(/\s+/g, "");
   const cache = model ? cacheOf(draft, model) : "";
   if (cache) job.cache = cache;
+  const progressive = model ? progressiveOf(draft, model) : "";
+  if (progressive) job.progressive = progressive;
   if (draft.seedFixed) job.seed = draft.seed;
   if (draft.loras.length > 0) job.loras = draft.loras;
   return job;
@@ -139,6 +151,8 @@ export function draftOf(request: JobRequest, seed: number | null): Draft {
     steps: request.steps,
     guidance: preset ? "" : (request.guidance ?? ""),
     cache: request.cache && request.cache !== "off" ? request.cache : "",
+    progressive: request.progressive && request.progressive !== "off" ? request.progressive : "",
+    strength: request.strength ?? kStrength,
     width: request.width,
     height: request.height,
     seedFixed: seed !== null,
