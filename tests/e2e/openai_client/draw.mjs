@@ -1,4 +1,4 @@
-// The official client draws, streams, lists models, and understands errors.
+// The official client draws, edits, streams, lists models, and understands errors.
 //   node draw.mjs http://127.0.0.1:7860 [TOKEN]
 import assert from "node:assert/strict";
 import OpenAI from "openai";
@@ -48,6 +48,21 @@ for (const [index, event] of events.slice(0, -1).entries()) {
 }
 assert.ok(events.length <= 3);
 console.log(`ok: stream, ${events.length - 1} partial pictures`);
+
+// Where the model's files have no encoder, the field at fault is the picture's.
+const image = await OpenAI.toFile(bytes(drawn.data[0]), "owl.png", { type: "image/png" });
+const edit = { prompt: "an owl at night", image, strength: 0.5, ...few };
+const edited = await client.images.edit(edit).catch((error) => error);
+if (edited instanceof OpenAI.APIError) {
+  assert.equal(edited.param, "image");
+} else {
+  assert.ok(isPng(bytes(edited.data[0])));
+  const kinds = [];
+  for await (const event of await client.images.edit({ ...edit, stream: true })) kinds.push(event.type);
+  assert.equal(kinds.at(-1), "image_edit.completed");
+}
+await assert.rejects(client.images.edit({ ...edit, image: [image, image] }), (error) => error instanceof OpenAI.BadRequestError && error.param === "image");
+console.log(`ok: edits${edited instanceof OpenAI.APIError ? " are refused, there is no encoder" : ""}`);
 
 await assert.rejects(client.images.generate({ prompt: "an owl", preset: "x", steps: 3 }), (error) => error instanceof OpenAI.BadRequestError && error.param === "preset");
 await assert.rejects(client.images.generate({ model: "nothing", prompt: "an owl" }), (error) => error instanceof OpenAI.NotFoundError && error.code === "model_not_found");
