@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/utf8.h"
+#include "io/printable.h"
 #include "server/job_id.h"
 #include "server/job_json.h"
 #include "server/refusal.h"
@@ -50,6 +51,12 @@ Accepted<void> check_init_picture(const JobRequest& r, const ModelInfo* model) {
     return invalid("mask", "mask: expected an init_image whose white parts it has drawn anew");
   if (r.strength && !has_image)
     return invalid("strength", "strength: expected an init_image that it goes with");
+  const std::string small = r.progressive.value_or("off");
+  if (has_image && !small.empty() && small != "off" && small != "0")
+    return invalid("progressive",
+                   fmt::format("progressive: a picture that begins from another has no first steps "
+                               "at half size; expected off, found \"{}\"",
+                               printable(small)));
   if (!has_image || model == nullptr || model->takes_init_picture) return {};
   return invalid("init_image",
                  fmt::format("init_image: the files of {} have no encoder, so that it begins from "

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import type { Info, KeptPicture, NewJob } from "../src/api/types";
-import { addBegin, begin, beginProblems } from "../src/begin/begin";
+import { addBegin, askedFor, begin, beginProblems } from "../src/begin/begin";
 import { brightnessToOpacity, isPainted, painted } from "../src/begin/mask";
 import { emptyDraft } from "../src/state/draft";
 
@@ -27,6 +27,11 @@ describe("a picture to begin from", () => {
     const other: NewJob = { prompt: "a fox" };
     expect(await addBegin(other, emptyDraft())).toEqual({ init_image: file });
     expect(other).toEqual({ prompt: "a fox", strength: 0.6 });
+  });
+  it("has no first steps at half size", () => {
+    expect(askedFor({ ...emptyDraft(), progressive: "0.4" }).progressive).toBe("0.4");
+    from(new Blob(["x"]));
+    expect(askedFor({ ...emptyDraft(), progressive: "0.4" }).progressive).toBe("");
   });
   it("needs a model that takes one, and a file that is not too large", () => {
     expect(beginProblems(emptyDraft(), info(false))).toEqual({});

@@ -394,6 +394,11 @@ TEST(JobService, RefusesPicturesThatCannotBeBegunFrom) {
   request.model = "b";
   EXPECT_EQ(refusal(request).parameter, "init_image");
   EXPECT_THAT(refusal(request).message, HasSubstr("the files of b have no encoder"));
+  request = beginning_from("x", 1);
+  request.progressive = "0.4";
+  EXPECT_EQ(refusal(request).parameter, "progressive");
+  request.progressive = "off";
+  EXPECT_EQ(refusal(request).message, "");
   request = asking_for("x");
   request.strength = 0.5;
   EXPECT_EQ(refusal(request).parameter, "strength");

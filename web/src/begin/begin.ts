@@ -85,6 +85,9 @@ export async function addBegin(job: NewJob, draft: Draft): Promise<Files> {
   return files;
 }
 
+// A picture that begins from another has no first steps at half size.
+export const askedFor = (draft: Draft): Draft => (begin.get() ? { ...draft, progressive: "" } : draft);
+
 export function beginProblems(draft: Draft, info: Info): Problems {
   const from = begin.get();
   if (!from) return {};

@@ -1,4 +1,5 @@
 import type { Model } from "../api/types";
+import { begin } from "../begin/begin";
 import { draft, edit, problems } from "../state/app";
 import { progressiveOf } from "../state/draft";
 import { useStore } from "../state/store";
@@ -9,8 +10,10 @@ const wordsOf = (value: string): string => (Number(value) < 1 ? `First ${Math.ro
 
 // How many of the first steps run at half the width and height.
 export function SmallField({ model }: { model: Model }) {
-  const value = useStore(draft, (d) => progressiveOf(d, model));
+  const from = useStore(begin, (b) => b !== null);
+  const chosen = useStore(draft, (d) => progressiveOf(d, model));
   const problem = useStore(problems, (p) => p.progressive);
+  const value = from ? "" : chosen;
   if (!model.progressive) return null;
   const choices = [...new Set([...kShares.map(String), value])].filter(Boolean);
   return (
@@ -22,6 +25,7 @@ export function SmallField({ model }: { model: Model }) {
         id="progressive"
         class="input select"
         value={value}
+        disabled={from}
         aria-invalid={problem ? true : undefined}
         aria-describedby={problem ? "progressive-problem" : "progressive-hint"}
         onChange={(event) => edit({ progressive: event.currentTarget.value })}
@@ -34,7 +38,7 @@ export function SmallField({ model }: { model: Model }) {
         ))}
       </select>
       <p class="hint" id="progressive-hint">
-        Quicker: those steps run at half the width and height.
+        {from ? "Not where a picture begins from another." : "Quicker: those steps run at half the width and height."}
       </p>
       <Problem id="progressive-problem" text={problem} />
     </div>

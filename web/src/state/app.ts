@@ -4,7 +4,7 @@ import { ApiError, wordsOf } from "../api/errors";
 import { EventStream, type Link } from "../api/stream";
 import { isEnded, type Info, type Job } from "../api/types";
 import { promptTitle } from "../captions/caption";
-import { addBegin, beginAsJob, beginProblems } from "../begin/begin";
+import { addBegin, askedFor, beginAsJob, beginProblems } from "../begin/begin";
 import { checkDraft, draftOf, emptyDraft, newJobOf, problemsOf, type Draft, type Problems } from "./draft";
 import { actionOf, allJobs, jobsReducer, noJobs, type Jobs, type JobsAction } from "./jobs";
 import { noMachine, withMetrics, type Machine } from "./machine";
@@ -161,7 +161,8 @@ export async function loadOlder(): Promise<void> {
 export async function generate(): Promise<boolean> {
   const known = info.get();
   if (!known || sending.get()) return false;
-  const wrong = { ...problemsOf(draft.get(), known), ...beginProblems(draft.get(), known) };
+  const asked = askedFor(draft.get());
+  const wrong = { ...problemsOf(asked, known), ...beginProblems(asked, known) };
   problems.set(wrong);
   const first = Object.values(wrong)[0];
   if (first !== undefined) {
@@ -170,8 +171,8 @@ export async function generate(): Promise<boolean> {
   }
   sending.set(true);
   try {
-    const wanted = newJobOf(draft.get(), known);
-    const job = await api.createJob(wanted, await addBegin(wanted, draft.get()));
+    const wanted = newJobOf(asked, known);
+    const job = await api.createJob(wanted, await addBegin(wanted, asked));
     apply({ kind: "job", job });
     onStage.set(job.id);
     say(job.position > 1 ? `Accepted, number ${job.position} in the queue.` : "Accepted. Drawing begins.");
