@@ -10,9 +10,10 @@
 #include "io/checkpoint.h"
 #include "io/printable.h"
 #include "models/autoencoder/config_keys.h"
-#include "models/autoencoder/decoder_names.h"
+#include "models/autoencoder/module_names.h"
 #include "models/hash_cache.h"
 #include "models/parts/unmatched_adapters.h"
+#include "models/problems.h"
 #include "models/qwen3/config_keys.h"
 #include "models/smoothing.h"
 #include "text/quoted_text.h"
@@ -25,28 +26,20 @@ namespace fs = std::filesystem;
 // Seeds of the parts of a model of random weights.
 constexpr uint64_t kTextSeed = 1, kTransformerSeed = 2, kVaeSeed = 4;
 
-// The errors of several checks, which are all made.
-class Problems {
- public:
-  void note(const Status& status) {
-    if (status) return;
-    if (messages_.empty()) code_ = status.error().code;
-    messages_.push_back(status.error().message);
-  }
-  Status status() const {
-    if (messages_.empty()) return {};
-    return make_error(code_, "{}", OwnLines{fmt::format("{}", fmt::join(messages_, "\n  "))});
-  }
-
- private:
-  ErrorCode code_ = ErrorCode::kBadFormat;
-  std::vector<std::string> messages_;
-};
-
 template <typename Check>
 Status check_weights(const PartFiles& part, Check check) {
   INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(part.weights));
   return check(std::move(checkpoint));
+}
+
+// A half of an autoencoder.
+template <typename Half>
+Expected<Half> load_half(const Context& context, const std::optional<ModelFiles>& files,
+                         const autoencoder::DecoderConfig& config, DType compute) {
+  if (!files) return Half::synthetic(context, config, compute, kVaeSeed);
+  INTAGLIO_ASSIGN(Half half, Half::load(context, files->vae, compute));
+  half.set_packing(config.packing);
+  return half;
 }
 
 }  // namespace
@@ -126,8 +119,9 @@ std::optional<std::set<std::string>> DiffusersModel::needed_tensors(std::string_
   } else if (part == "vae") {
     const auto decoder = autoencoder::parse_decoder_config(config);
     if (!decoder) return std::nullopt;
-    const autoencoder::DecoderNames names(*decoder);
+    const autoencoder::ModuleNames names(*decoder);
     add(autoencoder::decoder_tensor_shapes(*decoder), names.aliases());
+    add(autoencoder::encoder_tensor_shapes(*decoder), names.aliases());
   } else {
     return std::nullopt;
   }
@@ -496,11 +490,19 @@ Expected<std::unique_ptr<Transformer>> DiffusersModel::load_transformer(
 
 Expected<autoencoder::Decoder> DiffusersModel::load_vae(const Context& context,
                                                         DType compute) const {
-  if (!files_) return autoencoder::Decoder::synthetic(context, vae_, compute, kVaeSeed);
-  INTAGLIO_ASSIGN(autoencoder::Decoder decoder,
-                  autoencoder::Decoder::load(context, files_->vae, compute));
-  decoder.set_packing(vae_.packing);
-  return decoder;
+  return load_half<autoencoder::Decoder>(context, files_, vae_, compute);
+}
+
+Status DiffusersModel::check_encoder() const {
+  if (!files_) return {};
+  return check_weights(files_->vae, [&](auto checkpoint) {
+    return autoencoder::check_encoder_weights(checkpoint, vae_);
+  });
+}
+
+Expected<autoencoder::Encoder> DiffusersModel::load_encoder(const Context& context,
+                                                            DType compute) const {
+  return load_half<autoencoder::Encoder>(context, files_, vae_, compute);
 }
 
 }  // namespace intaglio

@@ -60,6 +60,8 @@ class DiffusersModel : public Model {
   Expected<std::unique_ptr<Transformer>> load_transformer(
       const Context& context, int which, TransformerOptions options) const override;
   Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const override;
+  Status check_encoder() const override;
+  Expected<autoencoder::Encoder> load_encoder(const Context& context, DType compute) const override;
 
  protected:
   // Classes of the parts of a pipeline, by what they compute; those of schedulers and tokenizers

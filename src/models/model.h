@@ -16,6 +16,7 @@
 #include "core/status.h"
 #include "io/json_config.h"
 #include "models/autoencoder/decoder.h"
+#include "models/autoencoder/encoder.h"
 #include "models/init_picture.h"
 #include "models/model_info.h"
 #include "models/parts/adapters.h"
@@ -75,6 +76,7 @@ struct Sampling {
   bool matches_norms = false;  // else: each token's velocity is made as long as the first pass's
   std::optional<StepMask> mask = {};  // nullopt: every pass of every step is computed
   int64_t half_steps = 0;             // first steps, which run at half size (models/progressive.h)
+  int64_t skipped_steps = 0;          // of the schedule, before `steps` (models/init_picture.h)
   bool time_is_noise = false;         // SamplingStep::time is 1 noise .. 0 picture
 
   // Of the latents that a step begins with: 1 noise .. 0 picture.
@@ -138,6 +140,10 @@ class Model {
   virtual Expected<std::unique_ptr<Transformer>> load_transformer(
       const Context& context, int which, TransformerOptions options) const = 0;
   virtual Expected<autoencoder::Decoder> load_vae(const Context& context, DType compute) const = 0;
+  // kUnsupported if the VAE has no encoder, so that no picture can begin from another.
+  virtual Status check_encoder() const = 0;
+  virtual Expected<autoencoder::Encoder> load_encoder(const Context& context,
+                                                      DType compute) const = 0;
 
  protected:
   ModelInfo info_;

@@ -60,9 +60,10 @@ TEST(no_reference_kernel, one_preparation_of_the_decoder_serves_every_size) {
       for (const DType compute : {DType::kF32, DType::kBF16}) {
         const auto weights = autoencoder::describe_decoder(context, config, compute);
         ASSERT_TRUE(weights) << weights.error().message;
-        std::vector<const Conv2dWeights*> convolutions{
-            &weights->conv_in, &weights->conv_out, &*weights->post_quant, &weights->attention->q};
-        for (const auto& resnet : weights->mid) convolutions.push_back(&resnet.conv1);
+        std::vector<const Conv2dWeights*> convolutions{&weights->conv_in, &weights->conv_out,
+                                                       &*weights->post_quant,
+                                                       &weights->mid.attention->q};
+        for (const auto& resnet : weights->mid.resnets) convolutions.push_back(&resnet.conv1);
         for (const auto& block : weights->up) {
           for (const auto& resnet : block.resnets) {
             convolutions.insert(convolutions.end(), {&resnet.conv1, &resnet.conv2});

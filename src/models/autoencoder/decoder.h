@@ -1,5 +1,5 @@
 // The decoders of the AutoencoderKL family (FLUX.1, FLUX.2) and of Wan 2.1's (Qwen-Image, Krea 2):
-// latents to pictures. Encoder weights in the checkpoint are not read.
+// latents to pictures. encoder.h is their other half.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,7 @@ struct DecoderConfig {
   int64_t latent_channels = 0;
   // Of the decoder's blocks, the full-size one first; each halves the size of the one before.
   std::vector<int64_t> widths = {};
-  int64_t layers_per_block = 0;  // the decoder has one more
+  int64_t layers_per_block = 0;  // of the encoder; the decoder has one more
   int64_t norm_groups = 0;
   float norm_eps = 1e-6f;
   // Latents are scaled and shifted by the statistics of a batch norm among the weights
@@ -51,12 +51,24 @@ struct DecoderConfig {
   std::vector<float> latents_mean = {}, latents_std = {};  // of kWan's latents, a channel each
   bool mid_attention = true;
   bool post_quant_conv = true;
+  // Of the encoder where they are not the decoder's: of its blocks, the full-size one first, and
+  // behind its first convolution.
+  std::vector<int64_t> own_encoder_widths = {};
+  int64_t own_encoder_width_in = 0;
+  bool quant_conv = true;
+  std::string encoder_refusal = {};  // why it is none that is known; empty: it is
   LatentPacking packing = LatentPacking::kChannelFastest;  // of the transformer, no config has it
 
   // Of the config that says so.
   const char* class_name() const {
     if (family == DecoderFamily::kWan) return kWanClass;
     return batch_norm ? kFlux2Class : kKlClass;
+  }
+  const std::vector<int64_t>& encoder_widths() const {
+    return own_encoder_widths.empty() ? widths : own_encoder_widths;
+  }
+  int64_t encoder_width_in() const {
+    return own_encoder_width_in > 0 ? own_encoder_width_in : encoder_widths().front();
   }
   // Pixels a latent covers in each direction.
   int64_t scale_factor() const { return int64_t{1} << (widths.size() - 1); }

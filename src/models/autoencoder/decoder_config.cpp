@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "models/autoencoder/config_keys.h"
 #include "models/autoencoder/decoder.h"
@@ -20,11 +21,20 @@ Status check_up_blocks(const JsonConfig& json, size_t widths) {
                     json.where(), widths);
 }
 
+std::string refusal_of_down_blocks(const JsonConfig& json) {
+  if (!json.contains("down_block_types")) return {};
+  const nlohmann::json& types = json.json().at("down_block_types");
+  const auto is_plain = [](const nlohmann::json& type) { return type == "DownEncoderBlock2D"; };
+  if (types.is_array() && std::all_of(types.begin(), types.end(), is_plain)) return {};
+  return json.where() + "down_block_types: supported is DownEncoderBlock2D alone";
+}
+
 Expected<DecoderConfig> parse_kl_config(const JsonConfig& json, const std::string& name) {
   DecoderConfig config;
   const bool own_widths = json.contains("decoder_block_out_channels");
   INTAGLIO_ASSIGN(config.latent_channels, json.integer("latent_channels", 1, 4096));
   INTAGLIO_ASSIGN(config.widths, json.integers("block_out_channels", 1, 16384, 8));
+  config.encoder_refusal = refusal_of_down_blocks(json);
   if (own_widths) {
     // The pipeline counts pixels a latent by the encoder's widths.
     INTAGLIO_ASSIGN(const std::vector<int64_t> own,
@@ -34,7 +44,7 @@ Expected<DecoderConfig> parse_kl_config(const JsonConfig& json, const std::strin
                         "{}decoder_block_out_channels has {} widths, block_out_channels has {}; "
                         "supported is the same number",
                         json.where(), own.size(), config.widths.size());
-    config.widths = own;
+    config.own_encoder_widths = std::exchange(config.widths, own);
   }
   INTAGLIO_ASSIGN(config.layers_per_block, json.integer("layers_per_block", 1, 64));
   INTAGLIO_ASSIGN(config.norm_groups, json.integer("norm_num_groups", 1, 16384));
@@ -48,12 +58,19 @@ Expected<DecoderConfig> parse_kl_config(const JsonConfig& json, const std::strin
                       config.scaling_factor);
   INTAGLIO_ASSIGN(config.mid_attention, json.boolean_or("mid_block_add_attention", true));
   INTAGLIO_ASSIGN(config.post_quant_conv, json.boolean_or("use_post_quant_conv", true));
+  INTAGLIO_ASSIGN(config.quant_conv, json.boolean_or("use_quant_conv", true));
   if (config.widths.empty())
     return make_error(ErrorCode::kBadFormat, "{}block_out_channels: no block widths", json.where());
   if (!(config.batch_norm_eps >= 0.0))
     return make_error(ErrorCode::kBadFormat, "{}batch_norm_eps: expected 0 or more, found {}",
                       json.where(), config.batch_norm_eps);
   INTAGLIO_TRY(check_up_blocks(json, config.widths.size()));
+  for (const int64_t width : config.encoder_widths()) {
+    if (width % config.norm_groups != 0 && config.encoder_refusal.empty())
+      config.encoder_refusal =
+          fmt::format("{}norm_num_groups: a block of {} channels does not divide into {} groups",
+                      json.where(), width, config.norm_groups);
+  }
   for (const int64_t width : config.widths) {
     if (width % config.norm_groups != 0) {
       return make_error(ErrorCode::kBadFormat,
@@ -97,6 +114,7 @@ Expected<DecoderConfig> parse_wan_config(const JsonConfig& json) {
     }
     config.widths.push_back(width);
   }
+  config.own_encoder_width_in = base;
   INTAGLIO_ASSIGN(config.latents_mean,
                   read_statistics(json, "latents_mean", config.latent_channels));
   INTAGLIO_ASSIGN(config.latents_std, read_statistics(json, "latents_std", config.latent_channels));

@@ -18,28 +18,42 @@ struct Names {
     const std::string& own = texts.emplace_back(std::move(module));
     aliases.push_back({own, texts.emplace_back(std::move(stored))});
   }
+  void add_resnets(const std::string& modules, const std::string& stored) {
+    for (const char* const same : {"norm1", "conv1", "norm2", "conv2"})
+      add(modules + same, stored + same);
+    add(modules + "conv_shortcut", stored + "nin_shortcut");
+  }
+  // What an encoder and a decoder have alike.
+  void add_half(const std::string& half) {
+    for (int i = 0; i < 2; ++i)
+      add(fmt::format("{}.mid_block.resnets.{}.*", half, i),
+          fmt::format("{}.mid.block_{}.*", half, i + 1));
+    const std::string attention = half + ".mid_block.attentions.0.";
+    const std::string stored = half + ".mid.attn_1.";
+    add(attention + "group_norm", stored + "norm");
+    add(attention + "to_q", stored + "q");
+    add(attention + "to_k", stored + "k");
+    add(attention + "to_v", stored + "v");
+    add(attention + "to_out.0", stored + "proj_out");
+    add(half + ".conv_norm_out", half + ".norm_out");
+  }
 };
 
 Names names_of(size_t widths) {
   Names names;
-  for (int i = 0; i < 2; ++i)
-    names.add(fmt::format("decoder.mid_block.resnets.{}.*", i),
-              fmt::format("decoder.mid.block_{}.*", i + 1));
-  const std::string attention = "decoder.mid_block.attentions.0.", stored = "decoder.mid.attn_1.";
-  names.add(attention + "group_norm", stored + "norm");
-  names.add(attention + "to_q", stored + "q");
-  names.add(attention + "to_k", stored + "k");
-  names.add(attention + "to_v", stored + "v");
-  names.add(attention + "to_out.0", stored + "proj_out");
+  for (const std::string half : {"decoder", "encoder"}) names.add_half(half);
+  names.add("post_quant_conv", "decoder.post_quant_conv");
+  names.add("quant_conv", "encoder.quant_conv");
   for (size_t i = 0; i < widths; ++i) {
-    const std::string block = fmt::format("decoder.up_blocks.{}.", i);
-    const std::string up = fmt::format("decoder.up.{}.", widths - 1 - i);
-    for (const char* const same : {"norm1", "conv1", "norm2", "conv2"})
-      names.add(block + "resnets.*." + same, up + "block.*." + same);
-    names.add(block + "resnets.*.conv_shortcut", up + "block.*.nin_shortcut");
-    names.add(block + "upsamplers.0.conv", up + "upsample.conv");
+    const std::string up = fmt::format("decoder.up_blocks.{}.", i);
+    const std::string stored_up = fmt::format("decoder.up.{}.", widths - 1 - i);
+    names.add_resnets(up + "resnets.*.", stored_up + "block.*.");
+    names.add(up + "upsamplers.0.conv", stored_up + "upsample.conv");
+    const std::string down = fmt::format("encoder.down_blocks.{}.", i);
+    const std::string stored_down = fmt::format("encoder.down.{}.", i);
+    names.add_resnets(down + "resnets.*.", stored_down + "block.*.");
+    names.add(down + "downsamplers.0.conv", stored_down + "downsample.conv");
   }
-  names.add("decoder.conv_norm_out", "decoder.norm_out");
   return names;
 }
 

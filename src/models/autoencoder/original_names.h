@@ -1,5 +1,5 @@
-// What the original files of the AutoencoderKL family call a decoder's modules (ae.safetensors,
-// flux2-vae.safetensors).
+// What the original files of the AutoencoderKL family call an autoencoder's modules
+// (ae.safetensors, flux2-vae.safetensors).
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace intaglio::autoencoder {
 
-// Of a decoder of so many widths, at most kMostWidths: its up blocks are counted from the other
-// end. For good.
+// Of an autoencoder of so many widths, at most kMostWidths: a decoder's up blocks are counted from
+// the other end. For good.
 inline constexpr size_t kMostWidths = 8;
 std::span<const ModuleAlias> original_names(size_t widths);
 

@@ -1,5 +1,5 @@
-// What the tests of decoders share: pictures of the published code, and a decoding that holds the
-// plan to be exact.
+// What the tests of autoencoders share: pictures of the published code, and decoding and encoding
+// that hold the plan to be exact.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,6 +11,7 @@
 #include "core/relative_error.h"
 #include "io/safetensors.h"
 #include "models/autoencoder/decoder.h"
+#include "models/autoencoder/encoder.h"
 #include "support/tested_cpus.h"
 
 namespace intaglio::test {
@@ -56,6 +57,20 @@ inline std::vector<float> decode(const autoencoder::Decoder& vae, Context contex
   EXPECT_EQ(arena->used(), 0u);
   EXPECT_EQ(arena->peak(), arena->capacity()) << "the plan is not exact";
   return image;
+}
+
+inline std::vector<float> encode(const autoencoder::Encoder& vae, Context context,
+                                 const std::vector<float>& image, int64_t h, int64_t w,
+                                 const autoencoder::Encoder::Progress& progress = {}) {
+  std::vector<float> latent(static_cast<size_t>(vae.config().latent_channels * h * w), 9.0f);
+  auto arena = Arena::with_capacity(vae.scratch_bytes(context, h, w));
+  if (!arena) return {};
+  context.scratch = &*arena;
+  const Status status = vae.encode(context, image.data(), h, w, latent.data(), progress);
+  EXPECT_TRUE(status) << status.error().message;
+  EXPECT_EQ(arena->used(), 0u);
+  EXPECT_EQ(arena->peak(), arena->capacity()) << "the plan is not exact";
+  return latent;
 }
 
 // Every level and type; most_f32 and most_bf16: the largest relative errors.

@@ -28,14 +28,18 @@ std::string with_replaced(std::string text, const std::string& from, const std::
   return at == std::string::npos ? text : text.replace(at, from.size(), to);
 }
 
-// What Wan 2.1's own files call the decoder's tensors: of three blocks with two resnets and an
-// upsampler each, and a fourth without.
+// What Wan 2.1's own files call the tensors: of the decoder three blocks with two resnets and an
+// upsampler each, and a fourth without. The encoder's blocks are one list here, too.
 std::string wan_name(const std::string& name) {
   for (const auto& [ours, theirs] :
        {std::pair<std::string, std::string>{"post_quant_conv.", "conv2."},
         {"decoder.conv_in.", "decoder.conv1."},
         {"decoder.norm_out.", "decoder.head.0."},
-        {"decoder.conv_out.", "decoder.head.2."}})
+        {"decoder.conv_out.", "decoder.head.2."},
+        {"quant_conv.", "conv1."},
+        {"encoder.conv_in.", "encoder.conv1."},
+        {"encoder.norm_out.", "encoder.head.0."},
+        {"encoder.conv_out.", "encoder.head.2."}})
     if (name.starts_with(ours)) return theirs + name.substr(ours.size());
   std::string renamed = name;
   for (const auto& [ours, theirs] : {std::pair{"mid_block.resnets.0.", "middle.0."},
@@ -45,7 +49,8 @@ std::string wan_name(const std::string& name) {
                                      {"conv1.", "residual.2."},
                                      {"norm2.", "residual.3."},
                                      {"conv2.", "residual.6."},
-                                     {"conv_shortcut.", "shortcut."}})
+                                     {"conv_shortcut.", "shortcut."},
+                                     {"encoder.down_blocks.", "encoder.downsamples."}})
     renamed = with_replaced(renamed, ours, theirs);
   for (int block = 0; block < 4; ++block) {
     for (int j = 0; j < 2; ++j)
@@ -99,6 +104,17 @@ TEST(WanDecoder, ReadsTheNamesOfWan) {
   ASSERT_TRUE(vae) << vae.error().message;
   EXPECT_EQ(test::decode(*vae, context, c.latent, c.h, c.w),
             test::decode(*published, context, c.latent, c.h, c.w));
+
+  EXPECT_EQ(wan_name("encoder.down_blocks.4.norm2.gamma"),
+            "encoder.downsamples.4.residual.3.gamma");
+  const auto encoder =
+      autoencoder::Encoder::load(context, PartFiles::in(other.folder.path()), DType::kF32);
+  const auto published_encoder =
+      autoencoder::Encoder::load(context, PartFiles::in(kVae), DType::kF32);
+  ASSERT_TRUE(encoder) << encoder.error().message;
+  ASSERT_TRUE(published_encoder) << published_encoder.error().message;
+  EXPECT_EQ(test::encode(*encoder, context, c.image, c.h, c.w),
+            test::encode(*published_encoder, context, c.image, c.h, c.w));
 }
 
 TEST(WanDecoder, ListsEveryMissingTensor) {

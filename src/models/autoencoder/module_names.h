@@ -1,4 +1,4 @@
-// What other programs call the modules of a decoder.
+// What other programs call the modules of an autoencoder.
 #pragma once
 
 #include <deque>
@@ -13,11 +13,11 @@ namespace intaglio::autoencoder {
 
 // Of a config: the names of Wan 2.1's own files, which count resnets and upsamplers in one list, or
 // those of AutoencoderKL's (original_names.h).
-class DecoderNames {
+class ModuleNames {
  public:
-  explicit DecoderNames(const DecoderConfig& config);
-  DecoderNames(const DecoderNames&) = delete;
-  DecoderNames& operator=(const DecoderNames&) = delete;
+  explicit ModuleNames(const DecoderConfig& config);
+  ModuleNames(const ModuleNames&) = delete;
+  ModuleNames& operator=(const ModuleNames&) = delete;
 
   std::span<const ModuleAlias> aliases() const { return aliases_; }
   // Entries of the list "decoder.upsamples.".
@@ -26,6 +26,7 @@ class DecoderNames {
  private:
   void add(std::string module, std::string stored);
   void add_resnet(const std::string& module, const std::string& stored);
+  void add_mid_block(const std::string& half);
 
   std::deque<std::string> strings_;  // which the aliases look at
   std::vector<ModuleAlias> aliases_;
