@@ -252,7 +252,7 @@ StepEstimates PipelineDrawer::estimates(const Known& known, const JobRequest& re
                                         const DrawHooks& hooks) const {
   StepEstimates estimates;
   const PicturePlan& plan = planned_->plan;
-  const int64_t steps = plan.request.steps;
+  const int64_t steps = plan.steps();
   const int64_t count = std::min<int64_t>(request.previews, steps - 1);
   for (int64_t i = 1; i <= count; ++i) estimates.after.push_back(i * steps / (count + 1));
   estimates.take = [&](const StepEstimate& estimate) {

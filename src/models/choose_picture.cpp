@@ -20,6 +20,7 @@ ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choic
   request.seed = choices.seed;
   request.cache = choices.cache;
   request.progressive = choices.progressive;
+  request.init = choices.init;
   request.width = choices.width.value_or(model.default_width);
   request.height = choices.height.value_or(model.default_height);
   const int64_t unit = model.pixels_per_token;

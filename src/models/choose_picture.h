@@ -20,6 +20,7 @@ struct PictureChoices {
   ScheduleRequest schedule = {};
   std::string cache = {};        // PictureRequest::cache
   std::string progressive = {};  // PictureRequest::progressive
+  std::optional<InitPicture> init = {};
   uint64_t seed = 0;
 };
 

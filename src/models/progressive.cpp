@@ -44,6 +44,11 @@ Expected<int64_t> parse_half_steps(std::string_view text, int64_t steps) {
 
 Expected<int64_t> choose_half_steps(const PictureRequest& r, int64_t pixels_per_token) {
   INTAGLIO_ASSIGN(const int64_t half_steps, parse_half_steps(r.progressive, r.steps));
+  if (half_steps > 0 && r.init)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "progressive: a picture that begins from another has no first steps at half "
+                      "size; expected off, found \"{}\"",
+                      printable(r.progressive, 60));
   const int64_t unit = 2 * pixels_per_token;
   if (half_steps == 0 || (r.width % unit == 0 && r.height % unit == 0)) return half_steps;
   const auto nearest = [&](int64_t side) {

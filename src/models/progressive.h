@@ -37,7 +37,8 @@ constexpr double half_size_level(double level) { return level / (2.0 - level); }
 // How many first steps of a picture run at half size, from PictureRequest::progressive: "off", "0"
 // or nothing; a number of steps below the picture's; a share of them below 1, such as 0.4, rounded
 // to at least one step. kInvalidArgument starting with "progressive", also where a side of the
-// picture is not even in tokens of `pixels_per_token`.
+// picture is not even in tokens of `pixels_per_token`, and for one that begins from another
+// picture.
 Expected<int64_t> choose_half_steps(const PictureRequest& request, int64_t pixels_per_token);
 
 // Gives the first steps the times and deltas of the half-size picture. Weights stay those of the

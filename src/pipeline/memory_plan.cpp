@@ -46,8 +46,9 @@ struct AllTransformers {
 // What the transformers find taken in the phase that leaves them least.
 uint64_t beside_transformers(const MemoryNeeds& n, uint64_t staging) {
   const uint64_t load = n.features + staging;
+  const uint64_t encode = n.features + n.encoder_weights + n.encoder_scratch;
   const uint64_t prepare = n.features + n.sessions + n.transformer_scratch;
-  return n.vae_weights + std::max({load, prepare, n.vae_scratch});
+  return n.vae_weights + std::max({load, encode, prepare, n.vae_scratch});
 }
 
 tl::unexpected<Error> refuse(uint64_t needed, const MemoryLimits& limits) {
@@ -120,15 +121,15 @@ Status place_text(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& 
   if (budget != 0 || plan.streams) return {};
   // Later prompts are read while everything is loaded.
   const uint64_t later = plan.transformer_bytes + n.vae_weights + beside;
-  const uint64_t phases =
-      std::max({later, plan.load_phase, plan.prepare_phase, plan.denoise_phase, plan.decode_phase});
+  const uint64_t phases = std::max({later, plan.load_phase, plan.encode_phase, plan.prepare_phase,
+                                    plan.denoise_phase, plan.decode_phase});
   if (all + phases > limits.bytes) return {};
   plan.keep_text = true;
   plan.text_phase = std::max(plan.text_phase, all + later);
   for (uint64_t* phase :
-       {&plan.load_phase, &plan.prepare_phase, &plan.denoise_phase, &plan.decode_phase}) {
+       {&plan.load_phase, &plan.prepare_phase, &plan.denoise_phase, &plan.decode_phase})
     *phase += all;
-  }
+  if (plan.encode_phase > 0) plan.encode_phase += all;
   return {};
 }
 
@@ -136,17 +137,20 @@ Status place_text(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& 
 // goes when a text encoder that was dropped comes back.
 void place_sessions(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& plan) {
   const uint64_t text = plan.keep_text ? n.text.fixed_bytes + n.text.all_layers() : 0;
-  const uint64_t one_stream =
-      std::max({plan.keep_text ? n.text_scratch : 0, n.transformer_scratch, n.vae_scratch});
+  const uint64_t one_stream = std::max({plan.keep_text ? n.text_scratch : 0, n.encoder_scratch,
+                                        n.transformer_scratch, n.vae_scratch});
   const uint64_t two_streams = std::max(one_stream, n.transformer_scratch + n.beside_scratch);
   const uint64_t others = plan.transformer_bytes + n.vae_weights + text + n.sessions + n.features;
-  if (!n.records || plan.streams || others + one_stream > limits.bytes) return;
-  const bool two = n.beside_scratch > 0 && others + two_streams <= limits.bytes;
+  // The encoder comes while an earlier picture's sessions are kept.
+  const uint64_t most = others + n.encoder_weights;
+  if (!n.records || plan.streams || most + one_stream > limits.bytes) return;
+  const bool two = n.beside_scratch > 0 && most + two_streams <= limits.bytes;
   const uint64_t scratch = two ? two_streams : one_stream;
   const uint64_t kept = others - n.features + scratch;
   if (two) plan.beside_scratch = n.beside_scratch;
   plan.kept_scratch = scratch;
   plan.prepare_phase = kept + n.features;
+  if (n.encoder_scratch > 0) plan.encode_phase = plan.prepare_phase + n.encoder_weights;
   plan.denoise_phase = plan.decode_phase = kept;
   if (plan.keep_text) plan.text_phase = std::max(plan.text_phase, kept + n.features);
 }
@@ -154,7 +158,8 @@ void place_sessions(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan
 }  // namespace
 
 uint64_t MemoryPlan::peak_bytes() const {
-  return std::max({text_phase, load_phase, prepare_phase, denoise_phase, decode_phase});
+  return std::max(
+      {text_phase, load_phase, encode_phase, prepare_phase, denoise_phase, decode_phase});
 }
 
 Expected<MemoryPlan> plan_memory(const MemoryNeeds& n, const MemoryLimits& limits) {
@@ -162,6 +167,8 @@ Expected<MemoryPlan> plan_memory(const MemoryNeeds& n, const MemoryLimits& limit
   INTAGLIO_TRY(place_transformers(n, limits, plan));
   const uint64_t weights = plan.transformer_bytes + n.vae_weights;
   plan.load_phase = weights + n.features + AllTransformers(n).staging_of(plan.streams);
+  if (n.encoder_scratch > 0)
+    plan.encode_phase = weights + n.features + n.encoder_weights + n.encoder_scratch;
   plan.prepare_phase = weights + n.features + n.sessions + n.transformer_scratch;
   plan.denoise_phase = weights + n.sessions + n.transformer_scratch;
   plan.decode_phase = weights + n.vae_scratch;
@@ -315,10 +322,16 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
   needs.vae_weights = autoencoder::decoder_weight_bytes(vae, vae_dtype);
   needs.vae_scratch = autoencoder::Decoder::planned_bytes(context, vae, vae_dtype,
                                                           p.grid_h * pixels, p.grid_w * pixels);
+  if (p.encodes) {
+    needs.encoder_weights = autoencoder::encoder_weight_bytes(vae, vae_dtype);
+    needs.encoder_scratch = autoencoder::Encoder::planned_bytes(
+        context, vae, vae_dtype, p.grid_h * pixels, p.grid_w * pixels);
+  }
   // On a CPU the arena never shrinks: fresh pages cost more than they save.
   if (context.gpu == nullptr) {
-    const uint64_t most =
-        std::max({needs.text_scratch, needs.transformer_scratch, needs.vae_scratch});
+    const uint64_t most = std::max(
+        {needs.text_scratch, needs.encoder_scratch, needs.transformer_scratch, needs.vae_scratch});
+    if (p.encodes) needs.encoder_scratch = most;
     needs.text_scratch = needs.transformer_scratch = needs.vae_scratch = most;
   }
   return needs;

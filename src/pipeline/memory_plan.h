@@ -3,6 +3,7 @@
 //
 //   text      the text encoder, its activations, the features it makes (the transformers too, once they are loaded)
 //   load      the transformers, one tensor on its way to them
+//   encode    the transformers, features, the VAE's encoder, its activations: of a picture that begins from another
 //   prepare   the transformers, features, sessions, activations
 //   denoise   the transformers, sessions, activations
 //   decode    the transformers, the VAE, its activations
@@ -27,6 +28,7 @@ struct MemoryNeeds {
   // By their number; nullopt: the picture has no pass of it.
   std::vector<std::optional<ModelWeights>> transformers;
   uint64_t vae_weights = 0;
+  uint64_t encoder_weights = 0, encoder_scratch = 0;  // 0: the picture begins from noise alone
   uint64_t text_scratch = 0, transformer_scratch = 0, vae_scratch = 0;
   // Of the second of two passes, if it runs at the same time as the first.
   uint64_t beside_scratch = 0;
@@ -54,7 +56,8 @@ struct MemoryPlan {
   uint64_t kept_scratch = 0;    // bytes of the one arena if sessions are kept; 0: they are not
   uint64_t beside_scratch = 0;  // of it, for a pass beside another; 0: one after the other
 
-  uint64_t text_phase = 0, load_phase = 0, prepare_phase = 0, denoise_phase = 0, decode_phase = 0;
+  uint64_t text_phase = 0, load_phase = 0, encode_phase = 0, prepare_phase = 0, denoise_phase = 0,
+           decode_phase = 0;
   uint64_t peak_bytes() const;
 };
 
@@ -81,6 +84,7 @@ struct PlannedPicture {
   std::vector<bool> kept = {};
   const StepMask* mask = nullptr;  // of the request
   int64_t half_steps = 0;          // of the steps, at half the grid in each direction
+  bool encodes = false;            // whether it begins from another picture
 };
 // Activations as the model's own plans say for the context's device. kOutOfMemory for pictures
 // beyond all measure, kInvalidArgument for a mask that reuses more blocks than a pass has.

@@ -127,7 +127,9 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
   }
   if (r.noise && !all_finite(*r.noise))
     return make_error(ErrorCode::kInvalidArgument, "the noise holds a NaN or an Inf");
-  return {};
+  if (!r.init) return {};
+  INTAGLIO_TRY(check_init_picture(*r.init, r.width, r.height));
+  return model->check_encoder();
 }
 
 Expected<MemoryPlan> Pipeline::Impl::plan_memory_of(const PicturePlan& p) const {
@@ -135,9 +137,10 @@ Expected<MemoryPlan> Pipeline::Impl::plan_memory_of(const PicturePlan& p) const 
                          .text_tokens = {},
                          .grid_h = p.grid_h,
                          .grid_w = p.grid_w,
-                         .steps = p.request.steps,
+                         .steps = p.steps(),
                          .mask = p.sampling.mask ? &*p.sampling.mask : nullptr,
-                         .half_steps = p.sampling.half_steps};
+                         .half_steps = p.sampling.half_steps,
+                         .encodes = p.request.init.has_value()};
   for (const std::vector<int32_t>& ids : p.texts)
     picture.text_tokens.push_back(static_cast<int64_t>(ids.size()));
   const auto make = [&]() -> Expected<MemoryPlan> {
@@ -189,6 +192,7 @@ Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const 
   INTAGLIO_ASSIGN(plan.sampling.mask, choose_mask(*model, request, plan.sampling));
   INTAGLIO_ASSIGN(const int64_t half_steps, choose_half_steps(request, info().pixels_per_token));
   begin_at_half_size(half_steps, plan.sampling);
+  if (request.init) skip_steps(skipped_steps(request.init->strength, request.steps), plan.sampling);
   plan.loaded = loaded();
   plan.adapters = options.adapters;
   INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
@@ -267,6 +271,7 @@ Status Pipeline::Impl::decode(const PicturePlan& plan, Picture& picture,
   picture.phase_ms[static_cast<size_t>(Phase::kDecode)] = elapsed_ms(start);
   start = Clock::now();
   INTAGLIO_ASSIGN(picture.image, finish_picture(context, r.width, r.height, picture.planar));
+  if (r.init) keep_given_pixels(*r.init, picture.image, picture.planar);
   picture.phase_ms[static_cast<size_t>(Phase::kFinish)] = elapsed_ms(start);
   return {};
 }

@@ -37,19 +37,22 @@ struct PipelineOptions {
   std::vector<AdapterUse> adapters{};
 };
 
-// kFinish: the decoder's floats become 8-bit pixels.
+// kEncode: the picture that this one begins from becomes latents. kFinish: the decoder's floats
+// become 8-bit pixels.
 enum class Phase {
   kLoadText,
   kText,
   kLoadTransformers,
+  kEncode,
   kPrepare,
   kDenoise,
   kLoadVae,
   kDecode,
   kFinish
 };
-inline constexpr std::array<std::string_view, 8> kPhaseNames{
-    "load_text", "text", "load_transformers", "prepare", "denoise", "load_vae", "decode", "finish"};
+inline constexpr std::array<std::string_view, 9> kPhaseNames{
+    "load_text", "text",  "load_transformers", "encode", "prepare", "denoise", "load_vae",
+    "decode",    "finish"};
 
 struct PictureProgress {
   Phase phase = Phase::kLoadText;
@@ -97,6 +100,12 @@ struct PicturePlan {
 
   int64_t text_tokens() const { return static_cast<int64_t>(texts.front().size()); }
   int64_t image_tokens() const { return grid_h * grid_w; }
+  // That run: less than the request's where the picture begins from another.
+  int64_t steps() const { return static_cast<int64_t>(sampling.steps.size()); }
+  // Of the latents that a step leads to: 1 noise .. 0 picture.
+  double noise_level_behind(int64_t step) const {
+    return step + 1 < steps() ? sampling.noise_level(static_cast<size_t>(step + 1)) : 0.0;
+  }
   StepSize step_size(int64_t step) const {
     return step < sampling.half_steps ? StepSize::kHalf : StepSize::kFull;
   }
@@ -104,7 +113,7 @@ struct PicturePlan {
   // others.
   PassSize pass_size(const Pass& pass, StepSize size) const;
   int64_t step_count(StepSize size) const {
-    return size == StepSize::kHalf ? sampling.half_steps : request.steps;
+    return size == StepSize::kHalf ? sampling.half_steps : steps();
   }
   // Of the step mask; empty: every pass is computed.
   std::string mask_name() const { return sampling.mask ? sampling.mask->name : std::string(); }

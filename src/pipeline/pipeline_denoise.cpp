@@ -19,7 +19,7 @@ namespace {
 tl::unexpected<Error> not_finite_error(uint32_t bits, const PicturePlan& plan, int64_t step,
                                        const Model& model, Precision precision) {
   const PictureRequest& r = plan.request;
-  const std::string where = fmt::format("step {} of {}", step + 1, r.steps);
+  const std::string where = fmt::format("step {} of {}", step + 1, plan.steps());
   for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
     if ((bits >> i & 1) == 0) continue;
     return make_error(
@@ -31,7 +31,7 @@ tl::unexpected<Error> not_finite_error(uint32_t bits, const PicturePlan& plan, i
   }
   return make_error(ErrorCode::kUnsupported,
                     "{}: the latents are not finite (an Inf or a NaN) at guidance {}", where,
-                    r.guidance[static_cast<size_t>(step)]);
+                    r.guidance[static_cast<size_t>(plan.sampling.skipped_steps + step)]);
 }
 
 }  // namespace
@@ -96,9 +96,10 @@ Status Pipeline::Impl::keep_texts(const PicturePlan& plan, std::vector<Text>& te
   return {};
 }
 
-// The text features are not needed on the device once this is done.
+// The text features are not needed on the device once this is done. `clean`: the latents of the
+// picture that it begins from.
 Status Pipeline::Impl::prepare_samplers(const PicturePlan& plan, std::vector<Text>& texts,
-                                        Picture& picture) {
+                                        Picture& picture, std::vector<float> clean) {
   const PictureRequest& r = plan.request;
   const int64_t half_steps = plan.sampling.half_steps;
   std::vector<float> times;
@@ -112,6 +113,7 @@ Status Pipeline::Impl::prepare_samplers(const PicturePlan& plan, std::vector<Tex
   } else {
     fill_normal(r.seed, picture.latents.data(), static_cast<int64_t>(picture.latents.size()));
   }
+  if (r.init) INTAGLIO_TRY(begin_from_init(plan, picture, std::move(clean)));
   INTAGLIO_TRY(prepare_run(plan, texts, StepSize::kFull, times));
   INTAGLIO_TRY(keep_texts(plan, texts));
   if (half_steps > 0) {
@@ -137,8 +139,17 @@ Status Pipeline::Impl::denoise(const PicturePlan& plan, std::vector<Text>& texts
     picture.streamed_layers += static_cast<int64_t>(transformer.streamed_layers());
     picture.streamed_bytes += transformer.streamed_bytes();
   }
+  std::vector<float> clean;
+  init.reset();
+  if (plan.request.init) {
+    start = Clock::now();
+    if (progress) progress({Phase::kEncode, 0, 1});
+    if (kept_scratch == 0) drop_samplers();  // an earlier picture's, which this plan does not count
+    INTAGLIO_ASSIGN(clean, encode_picture(plan.request.init->image, progress));
+    picture.phase_ms[static_cast<size_t>(Phase::kEncode)] = elapsed_ms(start);
+  }
   start = Clock::now();
-  INTAGLIO_TRY(prepare_samplers(plan, texts, picture));
+  INTAGLIO_TRY(prepare_samplers(plan, texts, picture, std::move(clean)));
   picture.phase_ms[static_cast<size_t>(Phase::kPrepare)] = elapsed_ms(start);
 
   start = Clock::now();
@@ -181,7 +192,8 @@ Status Pipeline::Impl::run_estimated_step(const PicturePlan& plan, int64_t step)
     latents = half_band(plan).raised(latents);
     for (float& value : latents) value *= 2.0f;  // that a plane of one value keeps it
   }
-  estimates->take({.step = step + 1, .steps = plan.request.steps, .latents = latents});
+  if (init) init->keep_given(0.0, latents);
+  estimates->take({.step = step + 1, .steps = plan.steps(), .latents = latents});
   return {};
 }
 
@@ -195,7 +207,7 @@ Status Pipeline::Impl::go_to_full_size(const PicturePlan& plan, std::span<const 
 
 Status Pipeline::Impl::run_steps(const PicturePlan& plan, Picture& picture,
                                  const ProgressCallback& progress) {
-  const int64_t steps = plan.request.steps;
+  const int64_t steps = plan.steps();
   for (int64_t i = 0; i < steps; ++i) {
     const auto step_start = Clock::now();
     if (progress) progress({Phase::kDenoise, i, steps});
@@ -204,6 +216,7 @@ Status Pipeline::Impl::run_steps(const PicturePlan& plan, Picture& picture,
     if (i > 0 && i == plan.sampling.half_steps)
       INTAGLIO_TRY(go_to_full_size(plan, picture.latents));
     INTAGLIO_TRY(estimated ? run_estimated_step(plan, i) : run_step(plan, i));
+    INTAGLIO_TRY(keep_given_latents(plan, i));
     picture.step_ms.push_back(elapsed_ms(step_start));
   }
   INTAGLIO_TRY(sampler.get_latents(context, picture.latents));

@@ -1,6 +1,6 @@
 // What a Pipeline holds: its models, its memory and what it keeps from picture to picture.
-// pipeline.cpp makes the picture, pipeline_denoise.cpp its latents, pipeline_load.cpp puts weights
-// and activations on the device.
+// pipeline.cpp makes the picture, pipeline_denoise.cpp its latents, pipeline_init.cpp takes those
+// of a given picture, pipeline_load.cpp puts weights and activations on the device.
 #pragma once
 
 #include <chrono>
@@ -10,6 +10,7 @@
 #include "models/model.h"
 #include "models/parts/weight_streaming.h"
 #include "pipeline/half_band.h"
+#include "pipeline/init_latents.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/sampler.h"
@@ -44,6 +45,7 @@ struct Pipeline::Impl {
   Sampler sampler;
   Sampler half_sampler;  // of the steps at half size; empty after a picture without any
   const StepEstimates* estimates = nullptr;       // of the picture at work
+  std::optional<InitLatents> init;                // of the picture at work, if it begins from one
   uint64_t kept_scratch = 0, beside_scratch = 0;  // of the plan at work: see MemoryPlan
   struct KeptText {
     int transformer = 0;
@@ -98,7 +100,12 @@ struct Pipeline::Impl {
   Status prepare_run(const PicturePlan& plan, std::span<const Text> texts, StepSize size,
                      std::span<const float> times);
   Status keep_texts(const PicturePlan& plan, std::vector<Text>& texts);
-  Status prepare_samplers(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture);
+  Status prepare_samplers(const PicturePlan& plan, std::vector<Text>& texts, Picture& picture,
+                          std::vector<float> clean);
+  Expected<std::vector<float>> encode_picture(const RgbImage& image,
+                                              const ProgressCallback& progress);
+  Status begin_from_init(const PicturePlan& plan, Picture& picture, std::vector<float> clean);
+  Status keep_given_latents(const PicturePlan& plan, int64_t step);
   HalfBand half_band(const PicturePlan& plan) const;
   Status go_to_full_size(const PicturePlan& plan, std::span<const float> noise);
   Status run_steps(const PicturePlan& plan, Picture& picture, const ProgressCallback& progress);

@@ -114,6 +114,31 @@ TEST(MemoryPlan, SessionsStayWhereThereIsRoom) {
   EXPECT_EQ(without->prepare_phase, weights + n.features + n.sessions + n.transformer_scratch);
 }
 
+// The encoder comes beside all that is loaded, and goes before the steps.
+TEST(MemoryPlan, AnEncoderHasAPhaseOfItsOwn) {
+  MemoryNeeds n = full_size(Precision::kInt8);
+  EXPECT_EQ(plan_memory(n, {.bytes = 79 * kGiB})->encode_phase, 0u);
+  n.encoder_weights = 70 * kMiB;
+  n.encoder_scratch = 2 * kGiB;
+  const auto tight = plan_memory(n, {.bytes = 22'000'000'000});
+  ASSERT_TRUE(tight) << tight.error().message;
+  const uint64_t weights = tight->transformer_bytes + n.vae_weights;
+  ASSERT_FALSE(tight->keep_text);
+  ASSERT_GT(tight->kept_scratch, 0u);
+  const uint64_t kept = tight->encode_phase;
+  EXPECT_EQ(kept, weights + n.sessions + n.features + n.encoder_weights + n.encoder_scratch);
+  EXPECT_EQ(tight->decode_phase, weights + n.sessions + n.encoder_scratch);
+  const auto least = plan_memory(n, {.bytes = kept - 1});
+  ASSERT_TRUE(least);
+  EXPECT_EQ(least->kept_scratch, 0u);
+  EXPECT_EQ(least->encode_phase, weights + n.features + n.encoder_weights + n.encoder_scratch);
+  EXPECT_FALSE(plan_memory(n, {.bytes = least->encode_phase - 1}));
+  const auto all = plan_memory(n, {.bytes = 79 * kGiB});
+  ASSERT_TRUE(all);
+  EXPECT_GT(all->encode_phase, all->prepare_phase);
+  EXPECT_EQ(all->peak_bytes(), std::max(all->text_phase, all->encode_phase));
+}
+
 TEST(MemoryPlan, WithoutBudgetNothingStreams) {
   const auto plan = plan_memory(full_size(Precision::kInt8), {.bytes = 16 * kGiB});
   ASSERT_FALSE(plan);
