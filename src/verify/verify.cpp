@@ -17,6 +17,7 @@
 #include "models/registry.h"
 #include "pipeline/pipeline.h"
 #include "text/tokenizer.h"
+#include "verify/init_case.h"
 #include "verify/tolerances.h"
 #include "verify/verify_formats.h"
 
@@ -138,7 +139,8 @@ class Verifier {
         {"text_features_", "text_features", &Verifier::run_text},
         {"schedule", "schedule", &Verifier::run_schedule},
         {"transformer_", "transformer", &Verifier::run_transformer},
-        {"vae_decode_", "vae_decode", &Verifier::run_vae},
+        {"vae_decode_", "vae_decode", &Verifier::run_vae_decode},
+        {"vae_encode_", "vae_encode", &Verifier::run_vae_encode},
         {"pipeline_", "pipeline", &Verifier::run_pipeline},
     };
     for (const Stage& stage : kStages) {
@@ -353,7 +355,7 @@ class Verifier {
     return {};
   }
 
-  Status run_vae(const fs::path& path, const std::string& stem) {
+  Status run_vae_decode(const fs::path& path, const std::string& stem) {
     INTAGLIO_ASSIGN(const auto file, SafetensorsFile::open(path));
     INTAGLIO_ASSIGN(const Shape shape, read_shape(*file, "latent", 3));
     INTAGLIO_ASSIGN(const std::vector<float> latent, read_floats(*file, "latent"));
@@ -378,6 +380,42 @@ class Verifier {
     INTAGLIO_TRY(vae.decode(context, latent.data(), shape[1], shape[2], image.data(), {}));
     INTAGLIO_TRY(keep(stem, "image", image));
     add(judge("vae_decode", stem, relative_error(image, expected), tolerances_.vae));
+    return {};
+  }
+
+  Status run_vae_encode(const fs::path& path, const std::string& stem) {
+    INTAGLIO_ASSIGN(const auto file, SafetensorsFile::open(path));
+    INTAGLIO_ASSIGN(const Shape shape, read_shape(*file, "latent", 3));
+    INTAGLIO_ASSIGN(const std::vector<float> image, read_floats(*file, "image"));
+    INTAGLIO_ASSIGN(const std::vector<float> expected, read_floats(*file, "latent"));
+    INTAGLIO_ASSIGN(const std::vector<float> normalized, read_floats(*file, "latents"));
+    INTAGLIO_ASSIGN(const Model* const model, this->model());
+    INTAGLIO_ASSIGN(DeviceContext device, open_device(options_.gpu, options_.threads));
+    Context& context = device.context;
+    context.cancel = options_.cancel;
+    INTAGLIO_ASSIGN(const autoencoder::Encoder vae,
+                    model->load_encoder(
+                        context, autoencoder::Decoder::compute_dtype(context, options_.selection)));
+    const int64_t scale = vae.config().scale_factor();
+    const int64_t pixels = shape[1] * shape[2] * scale * scale;
+    if (shape[0] != vae.config().latent_channels || shape[1] % 2 != 0 || shape[2] % 2 != 0 ||
+        static_cast<int64_t>(image.size()) != 3 * pixels || normalized.size() != expected.size()) {
+      return make_error(ErrorCode::kShapeMismatch,
+                        "latent of {}, image of {} values; expected {} channels, even sides and a "
+                        "picture {} times as large",
+                        to_string(shape), image.size(), vae.config().latent_channels, scale);
+    }
+    INTAGLIO_ASSIGN(AlignedBuffer block,
+                    allocate(context, vae.scratch_bytes(context, shape[1], shape[2])));
+    Arena arena(std::move(block));
+    context.scratch = &arena;
+    std::vector<float> latent(expected.size()), latents(expected.size());
+    INTAGLIO_TRY(vae.encode(context, image.data(), shape[1], shape[2], latent.data(), {}));
+    INTAGLIO_TRY(vae.pack_and_normalize(latent.data(), shape[1] / 2, shape[2] / 2, latents.data()));
+    INTAGLIO_TRY(keep(stem, "latent", latent));
+    add(judge("vae_encode", stem, relative_error(latent, expected), tolerances_.vae));
+    add(judge("vae_encode", stem + " normalized", relative_error(latents, normalized),
+              tolerances_.vae));
     return {};
   }
 
@@ -428,6 +466,7 @@ class Verifier {
     INTAGLIO_ASSIGN(request.cfg_truncation,
                     note.number_or("cfg_truncation", request.cfg_truncation));
     INTAGLIO_ASSIGN(request.noise, read_floats(*file, "noise"));
+    INTAGLIO_ASSIGN(request.init, read_init_picture(*file, note));
     INTAGLIO_ASSIGN(const std::vector<float> all_latents, read_floats(*file, "latents"));
     INTAGLIO_ASSIGN(const std::vector<float> image, read_floats(*file, "image"));
     INTAGLIO_ASSIGN(Pipeline* const model, pipeline());

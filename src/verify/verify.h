@@ -18,8 +18,8 @@ namespace intaglio {
 enum class Verdict { kPass, kFail, kSkipped };
 
 struct VerifyResult {
-  // tokenizer, text_features, schedule, transformer, vae_decode, pipeline; of checkpoints of other
-  // formats weights, products
+  // tokenizer, text_features, schedule, transformer, vae_decode, vae_encode, pipeline; of
+  // checkpoints of other formats weights, products
   std::string stage;
   std::string name;  // the case, e.g. "transformer_small_0 velocity"
   // ||a - b|| / ||b||; for the schedule the largest absolute difference; for the tokenizer the
