@@ -18,6 +18,12 @@ std::string plain_guidance(const std::vector<float>& guidance) {
   return fmt::format("{}", fmt::join(guidance, ","));
 }
 
+std::string init_parameters(const InitOrigin& init) {
+  return fmt::format(", Denoising strength: {}, Init image hash: {}{}", init.strength,
+                     init.image_hash,
+                     init.mask_hash.empty() ? "" : ", Mask hash: " + init.mask_hash);
+}
+
 }  // namespace
 
 std::vector<std::string> adapter_names(std::span<const AdapterUse> uses) {
@@ -41,12 +47,13 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
   const std::string parameters = fmt::format(
       "{}{}\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: {}, Size: {}x{}, Model hash: {}, "
       "Model: "
-      "{}, Precision: {}, Version: {}{}{}{}",
+      "{}, Precision: {}, Version: {}{}{}{}{}",
       request.prompt, negative, request.steps, scale, seed, request.width, request.height,
       origin.model_hash, model, origin.precision, software,
       adapters.empty() ? "" : fmt::format(", LoRA: \"{}\"", adapters),
       mask.empty() ? "" : fmt::format(", Cache: \"{}\"", mask),
-      origin.half_steps == 0 ? "" : fmt::format(", Progressive: {}", origin.half_steps));
+      origin.half_steps == 0 ? "" : fmt::format(", Progressive: {}", origin.half_steps),
+      origin.init ? init_parameters(*origin.init) : "");
   PngText text{{"parameters", parameters},
                {"Description", request.prompt},
                {"seed", seed},
@@ -59,6 +66,11 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
   if (!adapters.empty()) text.emplace_back("lora", adapters);
   if (!mask.empty()) text.emplace_back("cache", mask);
   if (origin.half_steps > 0) text.emplace_back("progressive", std::to_string(origin.half_steps));
+  if (origin.init) {
+    text.emplace_back("init_image", origin.init->image_hash);
+    if (!origin.init->mask_hash.empty()) text.emplace_back("mask", origin.init->mask_hash);
+    text.emplace_back("strength", fmt::format("{}", origin.init->strength));
+  }
   text.emplace_back("precision", std::string(origin.precision));
   text.emplace_back("model", model);
   text.emplace_back("model_hash", origin.model_hash);

@@ -1,6 +1,7 @@
 // What the PNG of a picture says of how it was made.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,12 @@
 
 namespace intaglio {
 
+// Of the files that a picture began from.
+struct InitOrigin {
+  std::string image_hash, mask_hash;  // of their bytes; the latter empty: no mask
+  double strength = 0.0;
+};
+
 struct PictureOrigin {
   std::string model, model_hash;
   std::string_view precision;
@@ -19,6 +26,7 @@ struct PictureOrigin {
   std::vector<std::string> adapters = {};  // "NAME:STRENGTH"
   std::string mask = {};                   // name of the step mask; empty: none
   int64_t half_steps = 0;                  // Sampling::half_steps
+  std::optional<InitOrigin> init = {};
 };
 
 // For people and pictures: "NAME:STRENGTH" each, the file's name without its folder and extension.

@@ -53,6 +53,34 @@ expect_refused 2 "--progressive: expected off, a number of first steps or a shar
 expect_refused 2 "--progressive: half of 80x64 pixels is not a whole number of tokens" generate "${tiny[@]}" --size 80x64 --steps 2 --prompt cat --progressive 1 --output refused/x.png
 stderr_has "such as 96x64"
 
+# From a picture: a.png is 64x64.
+from=(generate "${tiny[@]}" --steps 4 --prompt cat --seed 5 --init-image a.png)
+expect 0 "from a picture" "${from[@]}" --output from.png --json
+valid_json out.txt
+stdout_has '"run_steps": 3'
+stdout_has '"width": 64'
+stderr_has "init image: the last 3 of 4 steps run"
+expect 0 "inspect its picture" inspect from.png
+stdout_has "Denoising strength: 0.6, Init image hash: "
+expect 0 "the same again, two of them" "${from[@]}" --count 2 --output again.png
+same from.png again_0001.png
+expect 0 "another size" "${from[@]}" --size 96x64 --output wide.png
+expect 0 "a mask" "${from[@]}" --mask a.png --strength 1 --output masked.png --json
+valid_json out.txt
+stdout_has '"mask_hash": '
+stdout_has '"run_steps": 4'
+expect_refused 2 "--mask: needs --init-image" generate "${small[@]}" --prompt cat --mask a.png --output refused/x.png
+expect_refused 2 "--strength: needs --init-image" generate "${small[@]}" --prompt cat --strength 0.5 --output refused/x.png
+for strength in 0 -0.5 1.5; do
+  expect_refused 2 "--strength $strength: expected above 0 to 1" "${from[@]}" "--strength=$strength" --output refused/x.png
+done
+expect_refused 2 "expected the size of --init-image, 64x64" "${from[@]}" --mask wide.png --output refused/x.png
+expect_refused 2 "--progressive: a picture that begins from another" "${from[@]}" --progressive 1 --output refused/x.png
+expect_refused 1 "--init-image" generate "${small[@]}" --prompt cat --init-image nowhere.png --output refused/x.png
+printf 'no picture' > no.png
+expect_refused 1 "--init-image no.png" generate "${small[@]}" --prompt cat --init-image no.png --output refused/x.png
+expect_refused 2 "--init-image" "${from[@]}" --output a.png
+
 # JSON on stdout, everything else on stderr.
 expect 0 "json" generate "${small[@]}" --prompt cat --seed 1 --output j.png --json --guidance 7,3
 valid_json out.txt

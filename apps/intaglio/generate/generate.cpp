@@ -41,6 +41,8 @@ std::string_view phase_label(Phase phase) {
       return "reading the prompt";
     case Phase::kLoadTransformers:
       return "loading the transformers";
+    case Phase::kEncode:
+      return "reading the picture";
     case Phase::kPrepare:
       return "preparing";
     case Phase::kDenoise:
@@ -100,7 +102,19 @@ ordered_json schedule_json(const Schedule& schedule) {
   return json;
 }
 
-ordered_json picture_json(const PictureJob& job, const Picture& picture, double total_ms) {
+ordered_json init_json(const InitFlags& flags, const InitOrigin& origin, int64_t run_steps) {
+  ordered_json json{{"image", *flags.image}, {"image_hash", origin.image_hash}};
+  if (flags.mask) {
+    json["mask"] = *flags.mask;
+    json["mask_hash"] = origin.mask_hash;
+  }
+  json["strength"] = origin.strength;
+  json["run_steps"] = run_steps;
+  return json;
+}
+
+ordered_json picture_json(const Run& run, const PictureJob& job, const Picture& picture,
+                          double total_ms) {
   ordered_json phases;
   for (size_t i = 0; i < kPhaseNames.size(); ++i)
     phases[std::string(kPhaseNames[i])] = picture.phase_ms[i];
@@ -122,6 +136,8 @@ ordered_json picture_json(const PictureJob& job, const Picture& picture, double 
         {"height", request.height / 2},
         {"noise_level", job.plan->sampling.noise_level(static_cast<size_t>(steps))}};
   }
+  if (run.plan.init)
+    json["init"] = init_json(run.flags.init, run.plan.init->origin, job.plan->steps());
   if (!job.latents.empty()) json["latents"] = job.latents.string();
   if (!job.features.empty()) json["features"] = job.features.string();
   json["text_tokens"] = picture.text_tokens;
@@ -171,6 +187,8 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
   const Clock::time_point start = Clock::now();
   PicturePlan plan = *job.plan;
   plan.request.seed = request.seed;
+  const std::optional<InitFiles>& init = run.plan.init;
+  if (init) plan.request.init = init->of_size(request.width, request.height);
   INTAGLIO_ASSIGN(const Picture picture,
                   run.plan.pipeline->generate(plan, show(run.progress, prefix), &interrupted));
   run.progress.clear();
@@ -182,11 +200,12 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
                                      .version = INTAGLIO_VERSION,
                                      .adapters = adapter_names(run.plan.adapters),
                                      .mask = job.plan->mask_name(),
-                                     .half_steps = job.plan->sampling.half_steps});
+                                     .half_steps = job.plan->sampling.half_steps,
+                                     .init = init ? std::optional(init->origin) : std::nullopt});
   INTAGLIO_TRY(write_tensors(job, text, picture));
   INTAGLIO_TRY(write_picture(job, picture.image, text));
   const double total_ms = since_ms(start);
-  run.pictures.push_back(picture_json(job, picture, total_ms));
+  run.pictures.push_back(picture_json(run, job, picture, total_ms));
   if (job.file == kStdoutPicture) return stdout_status();
   run.progress.line(message_of(
       "{}wrote {} ({}x{}, seed {}, {})", prefix, job.file.string(), request.width, request.height,
@@ -274,6 +293,9 @@ void keep_packed_weights(Run& run) {
 
 void tell_schedule(const PictureJob& job, Progress& progress) {
   progress.line("schedule: " + job.schedule.describe());
+  if (job.plan->steps() < job.request.steps)
+    progress.line(fmt::format("init image: the last {} of {} steps run", job.plan->steps(),
+                              job.request.steps));
   const int64_t half_steps = job.plan->sampling.half_steps;
   if (half_steps > 0)
     progress.line(fmt::format("progressive: the first {} of {} steps at {}x{}", half_steps,
@@ -347,6 +369,7 @@ void add_generate(CLI::App& app, Action& action) {
   add_schedule_flags(*command, flags->settings);
   add_cache_flag(*command, flags->settings.cache);
   add_progressive_flag(*command, flags->settings.progressive);
+  add_init_flags(*command, flags->init);
   add_lora_flag(*command, flags->loras);
   command
       ->add_option("--seed", flags->settings.seed,
@@ -393,6 +416,8 @@ void add_generate(CLI::App& app, Action& action) {
       "  fortune | intaglio generate --prompt - --output - > fortune.png\n"
       "  intaglio generate --prompt \"a cat\" --steps 8 --guidance 5x6,3x2\n"
       "  intaglio generate --model ideogram-4 --prompt \"a cat\" --vram-budget 12G\n"
+      "  intaglio generate --prompt \"a blue cat\" --init-image cat.png --strength 0.5\n"
+      "  intaglio generate --prompt \"a red hat\" --init-image cat.png --mask hat.png\n"
       "  intaglio generate --prompt \"a cat\" --lora style.safetensors:0.8\n"
       "  intaglio generate --model synthetic:ideogram4 --prompt \"a cat\" --json");
   command->callback([flags, &action] { action = [flags] { return run_generate(*flags); }; });

@@ -104,17 +104,21 @@ Parsed parse_settings(const PictureSettings& settings, uint64_t random_seed, int
 }
 
 // Size and schedule: those asked for, else the model's defaults.
-PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const ModelInfo& info,
+PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const GeneratePlan& plan,
                   std::vector<Error>& errors) {
+  const ModelInfo& info = plan.model->info();
   PictureChoices choices{.prompt = settings.prompt,
                          .negative_prompt = settings.negative_prompt,
                          .schedule = parsed.schedule,
                          .progressive = settings.progressive.value_or(""),
                          .seed = parsed.seed};
-  if (parsed.size) {
-    choices.width = parsed.size->width;
-    choices.height = parsed.size->height;
+  std::optional<PictureSize> size = parsed.size;
+  if (!size && plan.init) size = plan.init->nearest_size(info.pixels_per_token);
+  if (size) {
+    choices.width = size->width;
+    choices.height = size->height;
   }
+  if (plan.init) choices.init.emplace();  // its pixels come with the plan
   std::vector<WrongSetting> wrong;
   ChosenPicture chosen = choose_picture(info, choices, wrong);
   for (WrongSetting& one : wrong) {
@@ -125,6 +129,7 @@ PictureJob job_of(const PictureSettings& settings, const Parsed& parsed, const M
   }
   PictureJob job;
   job.request = std::move(chosen.request);
+  job.request.init.reset();
   if (settings.cache) {
     if (const Status taken = take_cache(*settings.cache, job.request); !taken)
       errors.push_back(taken.error());
@@ -221,6 +226,8 @@ void plan_files(const GenerateFlags& flags, const std::vector<Entry>& entries, G
   }
   if (!flags.noise.empty()) plan.files.reads(flags.noise, "--noise");
   if (flags.prompts) plan.files.reads(*flags.prompts, "--prompts");
+  if (flags.init.image) plan.files.reads(*flags.init.image, "--init-image");
+  if (flags.init.mask) plan.files.reads(*flags.init.mask, "--mask");
   for (const AdapterUse& use : plan.adapters) plan.files.reads(use.file->path(), "--lora");
   if (flags.prompt) {
     if (const auto file = prompt_file(*flags.prompt)) plan.files.reads(*file, "--prompt");
@@ -266,8 +273,11 @@ void plan_memory(const GenerateFlags& flags, const std::vector<Entry>& entries, 
   for (size_t e = 0; e < entries.size(); ++e) {
     const size_t first_error = errors.size();
     const auto count = static_cast<size_t>(flags.count);
-    Expected<PicturePlan> planned = plan.pipeline->plan(plan.jobs[e * count].request);
+    PictureRequest request = plan.jobs[e * count].request;
+    if (plan.init) request.init = plan.init->of_size(request.width, request.height);
+    Expected<PicturePlan> planned = plan.pipeline->plan(request);
     if (planned) {
+      planned->request.init.reset();  // thousands of plans share one picture
       plan.peak_bytes = std::max(plan.peak_bytes, planned->peak_bytes());
       const auto shared = std::make_shared<const PicturePlan>(std::move(*planned));
       for (size_t i = 0; i < count; ++i) plan.jobs[e * count + i].plan = shared;
@@ -295,6 +305,7 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
   const size_t before = errors.size();
   parse_settings(flags.settings, random, flags.count, errors);
   const bool flags_good = errors.size() == before;
+  plan.init = read_init_files(flags.init, errors);
   take(open_model(flags.model), plan.model, errors);
   PipelineOptions options;
   take(parse_device(flags.run.device), options.gpu, errors);
@@ -319,7 +330,7 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
     PictureJob job;
     job.request.seed = parsed.seed;
     if (plan.model != nullptr && flags_good && errors.size() == first_error)
-      job = job_of(entry.settings, parsed, plan.model->info(), errors);
+      job = job_of(entry.settings, parsed, plan, errors);
     name_place(entry.where, first_error, errors);
     for (int64_t i = 0; i < flags.count; ++i) {
       plan.jobs.push_back(job);

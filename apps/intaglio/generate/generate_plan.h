@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "generate/init_files.h"
 #include "lora_flags.h"
 #include "model_flags.h"
 #include "options.h"
@@ -24,6 +25,7 @@ struct GenerateFlags {
   ModelFlags model;
   std::optional<std::string> prompt, prompts;
   PictureSettings settings;  // of all pictures; lines of --prompts may have their own
+  InitFlags init;
   std::string noise, latents_out, features_out;
   std::string memory_limit;
   std::vector<std::string> loras;
@@ -37,7 +39,7 @@ inline constexpr const char* kStdoutPicture = "-";
 
 struct PictureJob {
   PictureRequest request;
-  // Of the request but for its seed: pictures of one prompt share it.
+  // Of the request but for its seed and what it begins from: pictures of one prompt share it.
   std::shared_ptr<const PicturePlan> plan;
   Schedule schedule;                        // of the request
   std::filesystem::path file;               // or kStdoutPicture
@@ -50,7 +52,8 @@ struct GeneratePlan {
   Precision precision = Precision::kInt8;
   std::string precision_reason;  // of --precision auto, for people
   std::vector<AdapterUse> adapters;
-  std::vector<PictureJob> jobs;  // in their order
+  std::optional<InitFiles> init;  // what all pictures begin from
+  std::vector<PictureJob> jobs;   // in their order
   size_t prompts = 1;
   RunFiles files;
   uint64_t peak_bytes = 0;  // of the largest picture
