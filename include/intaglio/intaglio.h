@@ -187,10 +187,17 @@ typedef struct intaglio_picture_options {
   /* Which passes are computed: "off" (the default: all), a share of them between 0 and 1 such as
    * "0.5", or the name of a step mask of the model. */
   const char* cache;
+  /* What the picture begins from in place of noise alone: [init_height][init_width][3], red, green,
+   * blue, rows without gaps. Of the picture's width and height, which it says where they are 0. */
+  const uint8_t* init_pixels;
+  int64_t init_width, init_height;
+  /* [init_height][init_width]: 255 is drawn anew, 0 stays as it was to the bit; null: all is drawn. */
+  const uint8_t* init_mask;
+  double strength; /* the share of the steps that run, above 0 to 1; 0: 0.6 */
 } intaglio_picture_options;
 
 #define INTAGLIO_PICTURE_OPTIONS_INIT \
-  { sizeof(intaglio_picture_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(intaglio_picture_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* What a picture takes and how it will be drawn. Texts end with a zero, and are cut to their
  * arrays. */
@@ -209,10 +216,15 @@ typedef struct intaglio_picture_plan {
   char schedule[256];         /* "12 steps, TURBO_12: mu 0.5, std 1.75, guidance 7x11,3" */
   char cache[128];            /* name of the step mask; empty: every pass is computed */
   double computed_share;      /* of all passes */
+  int64_t run_steps;          /* of `steps`: fewer where the picture begins from another */
+  uint64_t encode_bytes;      /* the phase that reads that one; 0: there is none */
 } intaglio_picture_plan;
 
-#define INTAGLIO_PICTURE_PLAN_INIT \
-  { sizeof(intaglio_picture_plan), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", "", "", "", 0 }
+#define INTAGLIO_PICTURE_PLAN_INIT                                                               \
+  {                                                                                              \
+    sizeof(intaglio_picture_plan), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", "", "", "", 0, \
+        0, 0                                                                                     \
+  }
 
 /* Checks the options and plans the picture without reading a weight. INTAGLIO_OUT_OF_MEMORY where
  * it does not fit, with what is needed and what there is. `plan` is filled, its struct_size kept;
@@ -258,16 +270,17 @@ typedef struct intaglio_picture_info {
   const uint8_t* pixels;
   int64_t width, height;
   uint64_t seed; /* that was used */
-  int64_t steps, text_tokens, image_tokens;
+  int64_t steps /* that ran */, text_tokens, image_tokens;
   /* Milliseconds: of the whole call, of its phases, and of each step (the picture's, as pixels). */
   double total_ms;
   double load_text_ms, text_ms, load_transformers_ms, prepare_ms, denoise_ms, load_vae_ms,
       decode_ms, finish_ms;
   const double* step_ms;
+  double encode_ms; /* the phase that reads the picture which this one begins from */
 } intaglio_picture_info;
 
 #define INTAGLIO_PICTURE_INFO_INIT \
-  { sizeof(intaglio_picture_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(intaglio_picture_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Fills `info`, its struct_size kept. */
 INTAGLIO_API intaglio_status intaglio_picture_get(const intaglio_picture* picture,

@@ -198,6 +198,10 @@ struct PictureOptions {
   std::vector<float> guidance = {};   // one value, or one a step
   std::optional<uint64_t> seed = {};  // a random one unless it is said
   std::optional<std::string> cache = {};
+  // [init_height, init_width, 3] and [init_height, init_width], as intaglio_picture_options has them.
+  std::vector<uint8_t> init_pixels = {}, init_mask = {};
+  int64_t init_width = 0, init_height = 0;
+  double strength = 0.0;
 
   // Refers to this.
   intaglio_picture_options c() const {
@@ -215,7 +219,12 @@ struct PictureOptions {
             .seed = seed.value_or(0),
             .flags = seed ? 0u : static_cast<uint32_t>(INTAGLIO_RANDOM_SEED),
             .reserved = 0,
-            .cache = cache ? cache->c_str() : nullptr};
+            .cache = cache ? cache->c_str() : nullptr,
+            .init_pixels = init_pixels.empty() ? nullptr : init_pixels.data(),
+            .init_width = init_width,
+            .init_height = init_height,
+            .init_mask = init_mask.empty() ? nullptr : init_mask.data(),
+            .strength = strength};
   }
 };
 

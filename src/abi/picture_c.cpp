@@ -29,10 +29,11 @@ constexpr uint64_t kCallbacksSize = 24;
 constexpr uint64_t kPictureInfoSize = 144;
 static_assert(sizeof(intaglio_model_options) == kModelOptionsSize + 24);  // and adapters
 static_assert(sizeof(intaglio_adapters) == kAdaptersSize);
-static_assert(sizeof(intaglio_picture_options) == kPictureOptionsSize + 8);  // and cache
-static_assert(sizeof(intaglio_picture_plan) == kPlanSize + 136);             // and cache, its share
+static_assert(sizeof(intaglio_picture_options) == kPictureOptionsSize + 48);  // and cache, init
+static_assert(sizeof(intaglio_picture_plan) ==
+              kPlanSize + 152);  // and cache, its share, run_steps, encode_bytes
 static_assert(sizeof(intaglio_callbacks) == kCallbacksSize);
-static_assert(sizeof(intaglio_picture_info) == kPictureInfoSize);
+static_assert(sizeof(intaglio_picture_info) == kPictureInfoSize + 8);  // and encode_ms
 
 double since_ms(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -110,6 +111,8 @@ intaglio_picture_plan plan_of(const intaglio_model& model, const PictureChoice& 
   put_text(choice.schedule.describe(), plan.schedule);
   put_text(planned.mask_name(), plan.cache);
   const std::vector<int64_t> blocks = model.choice.model->cached_blocks();
+  plan.run_steps = planned.steps();
+  plan.encode_bytes = planned.memory.encode_phase;
   plan.computed_share = computed_share(planned.sampling, blocks);
   return plan;
 }
@@ -161,7 +164,7 @@ Status get(const intaglio_picture* picture, intaglio_picture_info* info) {
   filled.width = drawn.image.width;
   filled.height = drawn.image.height;
   filled.seed = picture->choice.request.seed;
-  filled.steps = picture->choice.request.steps;
+  filled.steps = static_cast<int64_t>(drawn.step_ms.size());
   filled.text_tokens = drawn.text_tokens;
   filled.image_tokens = drawn.image_tokens;
   filled.total_ms = picture->total_ms;
@@ -174,6 +177,7 @@ Status get(const intaglio_picture* picture, intaglio_picture_info* info) {
   filled.decode_ms = ms(Phase::kDecode);
   filled.finish_ms = ms(Phase::kFinish);
   filled.step_ms = drawn.step_ms.data();
+  filled.encode_ms = ms(Phase::kEncode);
   return write_struct(filled, "info", kPictureInfoSize, info);
 }
 
@@ -185,7 +189,8 @@ Expected<PngText> text_of(const intaglio_picture& picture) {
                        .precision = precision_name(picture.precision),
                        .version = kVersion,
                        .adapters = picture.adapters,
-                       .mask = picture.mask});
+                       .mask = picture.mask,
+                       .init = picture.choice.init});
 }
 
 Status save_png(const intaglio_picture* picture, const char* path) {

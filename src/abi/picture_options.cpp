@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "io/content_hash.h"
 #include "io/printable.h"
 #include "models/find_model.h"
 #include "models/registry.h"
@@ -124,6 +125,46 @@ Expected<ScheduleRequest> read_schedule(const intaglio_picture_options& o) {
   return request;
 }
 
+std::string hash_of(const std::vector<uint8_t>& bytes) {
+  return hash128_text({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+// Copies the picture that another begins from.
+Status read_init(const intaglio_picture_options& o, PictureChoice& choice) {
+  if (o.init_pixels == nullptr) {
+    if (o.init_width == 0 && o.init_height == 0 && o.init_mask == nullptr && o.strength == 0.0)
+      return {};
+    return make_error(ErrorCode::kInvalidArgument,
+                      "options.init_pixels: null, expected the picture that init_width, "
+                      "init_height, init_mask and strength are of");
+  }
+  constexpr int64_t kMostPixels = int64_t{1} << 26;
+  if (o.init_width < 1 || o.init_height < 1 || o.init_width > kMostPixels / o.init_height)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "options.init_width, options.init_height: {}x{}, expected 1x1 to {} pixels",
+                      o.init_width, o.init_height, kMostPixels);
+  PictureRequest& request = choice.request;
+  if (request.width != o.init_width || request.height != o.init_height)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "options.init_width, options.init_height: {}x{}, expected the picture's "
+                      "width and height, {}x{}",
+                      o.init_width, o.init_height, request.width, request.height);
+  const int64_t pixels = o.init_width * o.init_height;
+  InitPicture& init = request.init.emplace();
+  init.image = {.width = o.init_width,
+                .height = o.init_height,
+                .pixels = {o.init_pixels, o.init_pixels + 3 * pixels}};
+  if (o.init_mask != nullptr) init.mask.assign(o.init_mask, o.init_mask + pixels);
+  if (o.strength != 0.0) init.strength = o.strength;
+  if (!(init.strength > 0.0 && init.strength <= 1.0))
+    return make_error(ErrorCode::kInvalidArgument, "options.strength: {}, expected above 0 to 1",
+                      o.strength);
+  choice.init = InitOrigin{.image_hash = hash_of(init.image.pixels),
+                           .mask_hash = init.mask.empty() ? "" : hash_of(init.mask),
+                           .strength = init.strength};
+  return {};
+}
+
 }  // namespace
 
 Expected<std::vector<AdapterUse>> open_adapters(std::string_view what, const char* const* files,
@@ -185,8 +226,10 @@ Expected<PictureChoice> choose_picture(const intaglio_picture_options& o, const 
     return make_error(ErrorCode::kInvalidArgument,
                       "options.width, options.height: {}x{}, expected both or neither", o.width,
                       o.height);
-  request.width = o.width != 0 ? o.width : info.default_width;
-  request.height = o.height != 0 ? o.height : info.default_height;
+  const bool own_size = o.init_pixels != nullptr;
+  request.width = o.width != 0 ? o.width : own_size ? o.init_width : info.default_width;
+  request.height = o.height != 0 ? o.height : own_size ? o.init_height : info.default_height;
+  INTAGLIO_TRY(read_init(o, choice));
   INTAGLIO_ASSIGN(const ScheduleRequest schedule, read_schedule(o));
   // Its messages begin with the name of the setting.
   INTAGLIO_ASSIGN(choice.schedule, choose_schedule(info, schedule).map_error([](Error error) {

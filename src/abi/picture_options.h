@@ -10,6 +10,7 @@
 #include "intaglio/intaglio.h"
 #include "models/model.h"
 #include "models/presets.h"
+#include "pipeline/picture_text.h"
 #include "pipeline/pipeline.h"
 
 namespace intaglio::abi {
@@ -28,7 +29,8 @@ Expected<std::vector<AdapterUse>> open_adapters(std::string_view what, const cha
 
 struct PictureChoice {
   PictureRequest request;
-  Schedule schedule;  // of the request
+  Schedule schedule;               // of the request
+  std::optional<InitOrigin> init;  // of what it begins from; hashes of pixels
 };
 Expected<PictureChoice> choose_picture(const intaglio_picture_options& options,
                                        const ModelInfo& info);

@@ -167,8 +167,10 @@ static void test_models_that_are_refused(void) {
 static void write_adapter(const char* path, float value) {
   enum { kRank = 2, kN = 384, kK = 1024 };
   static const char header[] =
-      "{\"transformer.layers.0.feed_forward.w2.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,1024],"
-      "\"data_offsets\":[0,8192]},\"transformer.layers.0.feed_forward.w2.lora_B.weight\":{\"dtype\":"
+      "{\"transformer.layers.0.feed_forward.w2.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,"
+      "1024],"
+      "\"data_offsets\":[0,8192]},\"transformer.layers.0.feed_forward.w2.lora_B.weight\":{"
+      "\"dtype\":"
       "\"F32\",\"shape\":[384,2],\"data_offsets\":[8192,11264]}}";
   const uint64_t length = sizeof header - 1;
   FILE* file = fopen(path, "wb");
@@ -343,6 +345,16 @@ static void test_pictures_that_are_refused(intaglio_model* model) {
   refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "found \"nearly all\"");
   options.cache = "share-0.5";
   refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "share-0.5 (24 steps)");
+  options = small_picture();
+  options.strength = 0.5;
+  refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "options.init_pixels: null");
+  options.init_pixels = (const uint8_t*)guidance;
+  refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "0x0, expected 1x1");
+  options.init_width = options.init_height = 2;
+  refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "2x2, expected the picture's");
+  options.width = options.height = 0;
+  options.strength = 1.5;
+  refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "options.strength: 1.5");
   options = small_picture();
   options.flags = 4;
   refuse_picture(model, &options, INTAGLIO_UNSUPPORTED, "options.flags: 0x4");
