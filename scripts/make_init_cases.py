@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Reference cases of pictures that begin from another: tests/reference/MODEL/cases/{vae_encode,pipeline_init}_*.safetensors.
 
-make_init_cases.py [MODEL...]   computes them anew from the formulas, in float64 with torch, and nothing of the engine; models: z_image flux2_klein krea2
+make_init_cases.py [MODEL...]   computes them anew from the formulas, in float64 with torch, and nothing of the engine; models: z_image flux2_klein
+qwen_image krea2
 
 It holds itself to what the published code computed before it writes anything: the decoders to vae_decode_*, the transformers to transformer_small_*. Text features
 are those of text_features_*, so no text encoder is run. Encoders: resnets as the decoders', a 3 x 3 convolution with stride 2 behind a row of zeros below and a
@@ -302,6 +303,38 @@ class Klein(Transformer):
         return self.linear(layer_norm(z[len(y):]) * (1 + scale) + shift, "proj_out")
 
 
+class QwenImage(Transformer):
+    def heads(self, u, name, part, norm):
+        t = self.linear(u, f"{name}.attn.{part}").unflatten(1, (self.config["num_attention_heads"], -1))
+        return rms(t, self.w[f"{name}.attn.{norm}.weight"], 1e-6) if norm else t
+
+    def velocity(self, x, text, grid, sigma):
+        t = "time_text_embed.timestep_embedder."
+        s = F.silu(self.linear(F.silu(self.linear(time_embedding(1000 * sigma), t + "linear_1")), t + "linear_2"))
+        h, y = self.linear(x, "img_in"), self.linear(rms(text, self.w["txt_norm.weight"], 1e-6), "txt_in")
+        (gh, gw), first = grid, max(grid[0] // 2, grid[1] // 2)
+        of_text = torch.tensor([[first + i] * 3 for i in range(len(y))], dtype=torch.float64)
+        of_image = torch.tensor([[0, r - (gh - gh // 2), c - (gw - gw // 2)] for r in range(gh) for c in range(gw)], dtype=torch.float64)
+        positions = torch.cat([of_text, of_image])
+        turn = lambda t: rope(t, positions, self.config["axes_dims_rope"], 10000.0)
+        mod = lambda z, shift, scale: layer_norm(z) * (1 + scale) + shift
+        for i in range(self.config["num_layers"]):
+            name = f"transformer_blocks.{i}"
+            image, words = (self.linear(s, f"{name}.{of}_mod.1").chunk(6) for of in ("img", "txt"))
+            feed = lambda u, of: self.linear(gelu(self.linear(u, f"{name}.{of}_mlp.net.0.proj")), f"{name}.{of}_mlp.net.2")
+            u, v = mod(y, *words[:2]), mod(h, *image[:2])
+            q, k, values = (torch.cat([self.heads(u, name, f"add_{p}_proj", n and "norm_added_" + p),
+                                       self.heads(v, name, "to_" + p, n and "norm_" + p)])
+                            for p, n in (("q", True), ("k", True), ("v", False)))
+            o = attend(turn(q), turn(k), values)
+            h = h + image[2] * self.linear(o[len(y):], name + ".attn.to_out.0")
+            h = h + image[5] * feed(mod(h, *image[3:5]), "img")
+            y = y + words[2] * self.linear(o[:len(y)], name + ".attn.to_add_out")
+            y = y + words[5] * feed(mod(y, *words[3:5]), "txt")
+        scale, shift = self.linear(s, "norm_out.linear").chunk(2)
+        return self.linear(layer_norm(h) * (1 + scale) + shift, "proj_out")
+
+
 class Krea(Transformer):
     def norm(self, x, name):
         return rms(x, 1 + self.w[name + ".weight"], self.config["norm_eps"])
@@ -376,10 +409,16 @@ def krea_sigmas(steps, tokens):
     return exponential(steps, 0.5 + (1.15 - 0.5) * (tokens - 256) / (6400 - 256))
 
 
+def qwen_sigmas(steps, tokens):
+    levels = exponential(steps, 0.5 + (0.9 - 0.5) * (tokens - 256) / (8192 - 256))
+    return 1 - (1 - levels) * (1 - 0.02) / (1 - levels[-1])
+
+
 # Guidance that is none; the text features of a short prompt; whether the model's time is 1 - sigma and its update x -= d v.
 MODELS = {
     "z_image": {"transformer": ZImage, "sigmas": z_image_sigmas, "text": 0, "no_guidance": 0.0, "backwards": True, "channel_slowest": False},
     "flux2_klein": {"transformer": Klein, "sigmas": klein_sigmas, "text": 1, "no_guidance": 1.0, "backwards": False, "channel_slowest": True},
+    "qwen_image": {"transformer": QwenImage, "sigmas": qwen_sigmas, "text": 0, "no_guidance": 1.0, "backwards": False, "channel_slowest": True},
     "krea2": {"transformer": Krea, "sigmas": krea_sigmas, "text": 0, "no_guidance": 0.0, "backwards": False, "channel_slowest": True},
 }
 
@@ -469,7 +508,9 @@ def write_pipeline_cases(model, vae, transformer):
             tensors["mask"] = mask
         tensors["image"] = image.float().contiguous()
         note = {"prompt": text_note["prompt"], "height": height, "width": width, "steps": steps, "guidance_scale": m["no_guidance"],
-                "strength": strength, "max_sequence_length": text_note["max_sequence_length"]}
+                "strength": strength}
+        if "max_sequence_length" in text_note:
+            note["max_sequence_length"] = text_note["max_sequence_length"]
         write(SETS / model / f"cases/pipeline_init_{i}.safetensors", tensors, note)
 
 
