@@ -33,6 +33,13 @@ Expected<PictureChoices> choices_of(const JobRequest& r) {
   return choices;
 }
 
+std::optional<InitOrigin> origin_of(const JobRequest& r) {
+  if (!r.init_image) return std::nullopt;
+  return InitOrigin{.image_hash = r.init_image->id,
+                    .mask_hash = r.mask ? r.mask->id : "",
+                    .strength = r.strength.value_or(InitPicture{}.strength)};
+}
+
 // Masks that a picture of their own number of steps takes.
 std::vector<ServedMask> masks_of(const Model& model) {
   std::vector<ServedMask> masks;
@@ -290,7 +297,8 @@ Expected<DrawnPicture> PipelineDrawer::draw(const JobRequest& request, int64_t i
                                      .version = INTAGLIO_VERSION,
                                      .adapters = adapter_names(uses_),
                                      .mask = plan.mask_name(),
-                                     .half_steps = plan.sampling.half_steps});
+                                     .half_steps = plan.sampling.half_steps,
+                                     .init = origin_of(request)});
   DrawnPicture drawn{
       .width = plan.request.width, .height = plan.request.height, .phase_ms = picture.phase_ms};
   INTAGLIO_ASSIGN(drawn.png, encode_png(picture.image, text));

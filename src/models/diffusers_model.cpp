@@ -65,6 +65,7 @@ Status DiffusersModel::open(const ModelPaths& paths, JsonConfig index) {
   problems.note(check_weights(files_->vae, [&](auto checkpoint) {
     return autoencoder::check_decoder_weights(checkpoint, vae_);
   }));
+  info_.takes_init_picture = check_encoder().has_value();
   return problems.status();
 }
 
@@ -94,6 +95,7 @@ Status DiffusersModel::use_sizes(std::string_view name, std::optional<int64_t> l
     info_.name += fmt::format("+convrot{}", rotation.group);
   INTAGLIO_TRY(set_sizes(name));
   if (layers) set_layers(*layers);
+  info_.takes_init_picture = true;
   sources_.clear();
   for (int which = 0; which < transformers(); ++which)
     sources_.push_back(std::make_shared<SyntheticSource>(kTransformerSeed, nullptr, rotation_));
