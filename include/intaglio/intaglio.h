@@ -194,10 +194,14 @@ typedef struct intaglio_picture_options {
   /* [init_height][init_width]: 255 is drawn anew, 0 stays as it was to the bit; null: all is drawn. */
   const uint8_t* init_mask;
   double strength; /* the share of the steps that run, above 0 to 1; 0: 0.6 */
+  /* First steps at half the width and height: "off" (the default: none), their number, or a share
+   * of all steps such as "0.4". */
+  const char* progressive;
+  const double* shift; /* where noise levels lie, of models without mu and std */
 } intaglio_picture_options;
 
 #define INTAGLIO_PICTURE_OPTIONS_INIT \
-  { sizeof(intaglio_picture_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(intaglio_picture_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* What a picture takes and how it will be drawn. Texts end with a zero, and are cut to their
  * arrays. */

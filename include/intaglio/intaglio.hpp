@@ -202,6 +202,8 @@ struct PictureOptions {
   std::vector<uint8_t> init_pixels = {}, init_mask = {};
   int64_t init_width = 0, init_height = 0;
   double strength = 0.0;
+  std::optional<std::string> progressive = {};
+  std::optional<double> shift = {};
 
   // Refers to this.
   intaglio_picture_options c() const {
@@ -224,7 +226,9 @@ struct PictureOptions {
             .init_width = init_width,
             .init_height = init_height,
             .init_mask = init_mask.empty() ? nullptr : init_mask.data(),
-            .strength = strength};
+            .strength = strength,
+            .progressive = progressive ? progressive->c_str() : nullptr,
+            .shift = shift ? &*shift : nullptr};
   }
 };
 

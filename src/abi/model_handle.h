@@ -50,6 +50,7 @@ struct intaglio_picture {
   intaglio::Precision precision = intaglio::Precision::kInt8;
   std::vector<std::string> adapters;  // "NAME:STRENGTH"
   std::string mask;                   // PicturePlan::mask_name
+  int64_t half_steps = 0;             // Sampling::half_steps
   std::shared_ptr<intaglio::abi::ModelHash> hash;
   intaglio::Picture picture;
   double total_ms = 0.0;

@@ -29,7 +29,8 @@ constexpr uint64_t kCallbacksSize = 24;
 constexpr uint64_t kPictureInfoSize = 144;
 static_assert(sizeof(intaglio_model_options) == kModelOptionsSize + 24);  // and adapters
 static_assert(sizeof(intaglio_adapters) == kAdaptersSize);
-static_assert(sizeof(intaglio_picture_options) == kPictureOptionsSize + 48);  // and cache, init
+static_assert(sizeof(intaglio_picture_options) ==
+              kPictureOptionsSize + 64);  // and cache, init, progressive, shift
 static_assert(sizeof(intaglio_picture_plan) ==
               kPlanSize + 152);  // and cache, its share, run_steps, encode_bytes
 static_assert(sizeof(intaglio_callbacks) == kCallbacksSize);
@@ -149,6 +150,7 @@ Status generate(intaglio_model* model, const intaglio_picture_options* options,
   drawn->precision = model->precision();
   drawn->adapters = adapter_names(model->choice.options.adapters);
   drawn->mask = planned.mask_name();
+  drawn->half_steps = planned.sampling.half_steps;
   drawn->hash = model->hash;
   drawn->total_ms = since_ms(start);
   *picture = drawn.release();
@@ -190,6 +192,7 @@ Expected<PngText> text_of(const intaglio_picture& picture) {
                        .version = kVersion,
                        .adapters = picture.adapters,
                        .mask = picture.mask,
+                       .half_steps = picture.half_steps,
                        .init = picture.choice.init});
 }
 

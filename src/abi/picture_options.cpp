@@ -114,6 +114,7 @@ Expected<ScheduleRequest> read_schedule(const intaglio_picture_options& o) {
                         *o.std);
     request.std = *o.std;
   }
+  if (o.shift != nullptr) request.shift = *o.shift;
   if (o.guidance_count == 0) return request;
   if (o.guidance_count > static_cast<uint64_t>(kMaxSteps))
     return make_error(ErrorCode::kInvalidArgument, "options.guidance_count: {}, expected 0 to {}",
@@ -241,6 +242,7 @@ Expected<PictureChoice> choose_picture(const intaglio_picture_options& o, const 
   request.shift = choice.schedule.shift;
   request.guidance = choice.schedule.guidance;
   if (o.cache != nullptr) request.cache = o.cache;
+  if (o.progressive != nullptr) request.progressive = o.progressive;
   request.seed = (o.flags & INTAGLIO_RANDOM_SEED) != 0 ? std::random_device{}() : o.seed;
   return choice;
 }

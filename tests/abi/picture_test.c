@@ -287,6 +287,7 @@ static void refuse_picture(intaglio_model* model, const intaglio_picture_options
 
 static void test_pictures_that_are_refused(intaglio_model* model) {
   const float guidance[3] = {4.0f, 4.0f, 1.0f};
+  const double shift = 3.0;
   const double no_number = -1.0;
   intaglio_picture_options options = small_picture();
   intaglio_picture_plan plan = INTAGLIO_PICTURE_PLAN_INIT;
@@ -346,6 +347,12 @@ static void test_pictures_that_are_refused(intaglio_model* model) {
   options.cache = "share-0.5";
   refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "share-0.5 (24 steps)");
   options = small_picture();
+  options.progressive = "5";
+  refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "progressive");
+  options = small_picture();
+  options.shift = &shift;
+  refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "options.shift: mini has none");
+  options = small_picture();
   options.strength = 0.5;
   refuse_picture(model, &options, INTAGLIO_INVALID_ARGUMENT, "options.init_pixels: null");
   options.init_pixels = (const uint8_t*)guidance;
@@ -358,6 +365,37 @@ static void test_pictures_that_are_refused(intaglio_model* model) {
   options = small_picture();
   options.flags = 4;
   refuse_picture(model, &options, INTAGLIO_UNSUPPORTED, "options.flags: 0x4");
+}
+
+/* A mask of zeros gives the picture back, of whose steps half ran. */
+static void test_a_picture_from_another(intaglio_model* model) {
+  static const uint8_t kept[96 * 64] = {0};
+  intaglio_picture_options options = small_picture();
+  intaglio_picture_plan plan = INTAGLIO_PICTURE_PLAN_INIT;
+  intaglio_picture_info info = INTAGLIO_PICTURE_INFO_INIT;
+  intaglio_picture* picture = NULL;
+  uint8_t* const given = draw(model, &options);
+  options.seed = 4;
+  options.width = options.height = 0;
+  options.init_pixels = given;
+  options.init_width = 96;
+  options.init_height = 64;
+  options.strength = 0.5;
+  expect(intaglio_plan(model, &options, &plan) == INTAGLIO_OK, "plan from a picture");
+  expect(plan.width == 96 && plan.height == 64, "the picture has the size of the given one");
+  expect(plan.steps == 2 && plan.run_steps == 1, "half of the steps run");
+  expect(plan.encode_bytes > 0 && plan.encode_bytes <= plan.peak_bytes, "encoding is planned");
+  expect(intaglio_generate(model, &options, NULL, &picture) == INTAGLIO_OK, "from a picture");
+  expect(intaglio_picture_get(picture, &info) == INTAGLIO_OK, "get");
+  expect(info.steps == 1 && info.encode_ms > 0, "one step ran, behind the encoder");
+  expect(given != NULL && memcmp(info.pixels, given, sizeof kept * 3) != 0, "another picture");
+  intaglio_picture_free(picture);
+  options.init_mask = kept;
+  expect(intaglio_generate(model, &options, NULL, &picture) == INTAGLIO_OK, "with a mask");
+  expect(intaglio_picture_get(picture, &info) == INTAGLIO_OK, "get");
+  expect(given != NULL && memcmp(info.pixels, given, sizeof kept * 3) == 0, "kept to the bit");
+  intaglio_picture_free(picture);
+  free(given);
 }
 
 static void test_a_plan(intaglio_model* model) {
@@ -426,6 +464,16 @@ static void test_step_masks(intaglio_model* model) {
              png_says(picture, "Cache: \"spread-0.5\""),
          "the PNG names the mask");
   intaglio_picture_free(picture);
+  free(masked);
+  options.cache = NULL;
+  options.progressive = "0.5";
+  masked = draw(model, &options);
+  expect(masked != NULL && !same_pixels(masked, whole), "half-size steps change the picture");
+  expect(intaglio_generate(model, &options, NULL, &picture) == INTAGLIO_OK &&
+             png_says(picture, "Progressive: 3"),
+         "the PNG says how many steps were of half size");
+  intaglio_picture_free(picture);
+  options.cache = "0.5";
   /* A caller of the first header has no such field. */
   options.struct_size = 104;
   free(masked);
@@ -681,6 +729,7 @@ int main(int argc, char** argv) {
   model = open_model();
   test_pictures_that_are_refused(model);
   test_a_plan(model);
+  test_a_picture_from_another(model);
   test_memory_that_does_not_suffice();
   expected = draw(model, &options);
   expect(expected != NULL, "draw");
