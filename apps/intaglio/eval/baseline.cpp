@@ -15,8 +15,8 @@ namespace {
 constexpr std::array<std::string_view, 1> kName{"name"};
 constexpr std::array<std::string_view, 6> kSchedule{"preset", "steps", "mu",
                                                     "std",    "shift", "guidance"};
-constexpr std::array<std::string_view, 8> kOwn{"name",  "cache", "progressive", "preset",
-                                               "steps", "mu",    "std",         "guidance"};
+constexpr std::array<std::string_view, 9> kOwn{"name", "cache", "progressive", "preset",  "steps",
+                                               "mu",   "std",   "shift",       "guidance"};
 
 // A variant's text without the items of these keys.
 std::string without(std::string_view text, std::span<const std::string_view> keys) {
@@ -34,7 +34,8 @@ std::string without(std::string_view text, std::span<const std::string_view> key
 }
 
 bool asks_for_passes(const Variant& variant) {
-  return without(variant.text, kSchedule) != variant.text || variant.cache.has_value();
+  return without(variant.text, kSchedule) != variant.text || variant.cache.has_value() ||
+         variant.progressive.has_value();
 }
 
 bool same_steps(const ChosenPicture& a, const ChosenPicture& b) {
@@ -91,7 +92,8 @@ Expected<std::optional<Variant>> steps_baseline(const EvalPlan& plan, const Vari
   if (!chosen)
     return make_error(chosen.error().code, "--baseline: of {}: {}; expected --baseline off",
                       candidate.name, chosen.error().message);
-  if (!candidate.cache && same_steps(*chosen, own)) return std::nullopt;
+  const bool has_steps_alone = !candidate.cache && !candidate.progressive;
+  if (has_steps_alone && same_steps(*chosen, own)) return std::nullopt;
   return baseline;
 }
 

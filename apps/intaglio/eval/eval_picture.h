@@ -15,7 +15,8 @@ Expected<ChosenPicture> eval_picture(const EvalPlan& plan, const Variant& varian
                                      const Model& model, int64_t prompt);
 
 // Passes that a picture computes, of all its steps: those without a weight and those that its mask
-// predicts are none, one that it reuses counts as its first blocks.
+// predicts are none, one that it reuses counts as its first blocks, one at half size as its share
+// of the rows.
 Expected<double> picture_passes(const Model& model, const PictureRequest& request);
 
 }  // namespace intaglio::cli
