@@ -28,6 +28,8 @@ Accepted<void> within(const JobRequest& r, const JobLimits& limits) {
        {std::pair("prompt", &r.prompt), std::pair("negative_prompt", &negative)}) {
     const auto bytes = static_cast<int64_t>(text->size());
     if (!is_utf8(*text)) return invalid(name, fmt::format("{}: expected UTF-8", name));
+    if (text->find('\0') != std::string::npos)
+      return invalid(name, fmt::format("{}: expected text without zero bytes", name));
     if (bytes > limits.prompt_bytes) return above(name, " bytes", bytes, limits.prompt_bytes);
   }
   if (r.count < 1) return invalid("count", fmt::format("count: {}, expected 1 or more", r.count));

@@ -100,6 +100,9 @@ TEST_F(RedisJobServiceTest, RefusesWhatCannotBeDrawn) {
   request.model = "none";
   EXPECT_EQ(service->submit(request, "c").error().reason, Refusal::Reason::kNotFound);
   EXPECT_EQ(service->submit(asking_for(" "), "c").error().parameter, "prompt");
+  request = asking_for("x");
+  request.negative_prompt = std::string("a\0b", 3);  // which no PNG's text can hold
+  EXPECT_EQ(service->submit(request, "c").error().parameter, "negative_prompt");
   EXPECT_TRUE(service->list({}).empty());
 }
 
