@@ -118,6 +118,10 @@ Expected<DecoderConfig> parse_wan_config(const JsonConfig& json) {
   INTAGLIO_ASSIGN(config.latents_mean,
                   read_statistics(json, "latents_mean", config.latent_channels));
   INTAGLIO_ASSIGN(config.latents_std, read_statistics(json, "latents_std", config.latent_channels));
+  for (const float deviation : config.latents_std)
+    if (!(deviation > 0.0f))
+      return make_error(ErrorCode::kBadFormat, "{}latents_std: expected positive numbers, found {}",
+                        json.where(), deviation);
   return config;
 }
 

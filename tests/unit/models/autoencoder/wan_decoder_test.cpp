@@ -201,6 +201,8 @@ TEST(WanDecoder, RefusesConfigsItCannotServe) {
                                                            {"num_res_blocks", 0},
                                                            {"latents_mean", {0.1, 0.2}},
                                                            {"latents_std", {"1", "1", "1", "1"}},
+                                                           {"latents_std", {1, 0, 1, 1}},
+                                                           {"latents_std", {1, 1, 1, -1}},
                                                            {"attn_scales", {0.5}},
                                                            {"is_residual", true},
                                                            {"input_channels", 12}}) {
