@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <mutex>
 
@@ -18,11 +19,14 @@ namespace {
 
 constexpr size_t kIdDigits = 64;
 
+std::atomic<bool> stops_decoding{false};
+
 // One at a time: the largest takes some hundred megabytes.
 template <typename Convert>
 Accepted<RgbImage> decode(const std::string& name, std::string_view bytes, Convert&& convert) {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
+  if (stops_decoding) return refused(Refusal::Reason::kStopping, "the server is stopping");
   auto image = guard_memory(fmt::format("decoding {}", name), [&]() -> Expected<RgbImage> {
     INTAGLIO_ASSIGN(
         const RgbaImage rgba,
@@ -87,6 +91,8 @@ Accepted<RgbImage> decode_sent_transparency(const std::string& name, std::string
                       image.height);
   });
 }
+
+void stop_decoding() { stops_decoding = true; }
 
 void choose_size_of_init(const ModelInfo& model, JobRequest& request) {
   if (request.width || request.height || !request.sent || !request.sent->image) return;

@@ -36,6 +36,9 @@ Accepted<RgbImage> decode_sent_transparency(const std::string& name, std::string
 // many pixels as the model's own pictures have.
 void choose_size_of_init(const ModelInfo& model, JobRequest& request);
 
+// From now on no picture is decoded: kStopping. Of a server whose process ends.
+void stop_decoding();
+
 // Brings the pictures of `request`, whose size is chosen, to that size: init_image and mask become
 // ids of what is returned. `kept`: where those lie that the request names by their ids.
 Accepted<std::vector<InputPicture>> fit_input_pictures(JobRequest& request, const InputFile& kept);

@@ -17,6 +17,7 @@
 #include "serve/message_log.h"
 #include "serve/serve_settings.h"
 #include "server/clock.h"
+#include "server/input_pictures.h"
 #include "server/routes/site.h"
 #include "server/tls_files.h"
 
@@ -149,6 +150,7 @@ Status serve(const ServeFlags& flags, MessageLog& log) {
   constexpr std::chrono::milliseconds kLook{50}, kLastAnswers{2000};
   while (!interrupted) std::this_thread::sleep_for(kLook);
   log.message("info", "stopping: finishes what is drawn; another signal ends at once");
+  stop_decoding();
   jobs->stop(std::chrono::seconds(flags.stop_seconds));
   server->stop(kLastAnswers);
   pool.stop();
