@@ -42,7 +42,7 @@ const ConfigTable& own_defaults_table() {
 }
 
 const ConfigTable& preset_table() {
-  static const ConfigTable table{{"steps"}, {"mu"}, {"std"}, {"guidance"}};
+  static const ConfigTable table{{"steps"}, {"mu"}, {"std"}, {"shift"}, {"guidance"}};
   return table;
 }
 

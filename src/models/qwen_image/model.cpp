@@ -84,6 +84,11 @@ Status Model::read_transformer(int, const JsonConfig& config) {
 // The features are what the language model itself would read words from.
 Status Model::read_text_encoder(const JsonConfig& config, const JsonConfig&) {
   INTAGLIO_ASSIGN(text_, qwen3::parse_text_encoder_config(config));
+  if (!text_.qkv_bias)
+    return make_error(ErrorCode::kUnsupported,
+                      "{}model_type: found a Qwen3, supported is Qwen2.5-VL, whose states "
+                      "Qwen-Image reads",
+                      config.where());
   return qwen3::set_states({text_.layers}, config.where() + "num_hidden_layers", text_);
 }
 

@@ -182,11 +182,22 @@ TEST(QwenImage, ConfigsOfOthersAreRefused) {
   EXPECT_THAT(problem_of(json), HasSubstr("patch_size"));
 }
 
+TEST(QwenImage, PresetsOfAFolderMayHaveAShift) {
+  nlohmann::json index = JsonConfig::open(kFolder + "/model_index.json")->json();
+  index["presets"] = {{"FAST", {{"steps", 3}, {"shift", 2}, {"guidance", "1"}}}};
+  const auto config = JsonConfig::parse(index.dump(), "model_index.json").value();
+  EXPECT_THAT(Model().unknown_keys(ConfigKind::kModelIndex, config).arithmetic,
+              ::testing::IsEmpty());
+}
+
 TEST(QwenImage, PartsOfAnotherModelAreRefused) {
   const std::string z_image = test::source_path("tests/reference/z_image/tiny");
   const auto model = open_model({.folder = kFolder, .vae = z_image});
   ASSERT_FALSE(model);
   EXPECT_THAT(model.error().message, HasSubstr("the VAE is an AutoencoderKL"));
+  const auto other_text = open_model({.folder = kFolder, .text_encoder = z_image});
+  ASSERT_FALSE(other_text);
+  EXPECT_THAT(other_text.error().message, HasSubstr("supported is Qwen2.5-VL"));
 }
 
 }  // namespace
