@@ -15,11 +15,12 @@ namespace {
 constexpr int kSignalExit = 128;
 
 std::atomic<int> first_signal{0};
+std::atomic<int> ends_at_once{0};  // EndAtOnce that live
 
 void on_stop(int signal) {
   int none = 0;
   first_signal.compare_exchange_strong(none, signal);
-  if (!interrupted.exchange(true)) return;
+  if (!interrupted.exchange(true) && ends_at_once == 0) return;
   remove_temporary_files();
   ::_exit(kSignalExit + signal);
 }
@@ -42,6 +43,14 @@ void install(int signal, void (*handler)(int), int flags) {
 }
 
 }  // namespace
+
+EndAtOnce::EndAtOnce() {
+  ++ends_at_once;
+  // A signal that came before.
+  if (interrupted) ::_exit(interrupt_exit_code());
+}
+
+EndAtOnce::~EndAtOnce() { --ends_at_once; }
 
 int interrupt_exit_code() {
   const int signal = first_signal;

@@ -8,6 +8,16 @@ namespace intaglio::cli {
 // Set by the first SIGINT, SIGTERM or SIGHUP.
 extern std::atomic<bool> interrupted;
 
+// While one lives the first signal, too, ends the process at once: for work that writes nothing and
+// does not look at the flag, such as another library's.
+class EndAtOnce {
+ public:
+  EndAtOnce();
+  ~EndAtOnce();
+  EndAtOnce(const EndAtOnce&) = delete;
+  EndAtOnce& operator=(const EndAtOnce&) = delete;
+};
+
 // 128 and the number of the signal that asked to stop: 130, 143, 129; 130 without one.
 int interrupt_exit_code();
 

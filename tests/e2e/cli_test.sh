@@ -71,8 +71,8 @@ stdout_has '"mask_hash": '
 stdout_has '"run_steps": 4'
 expect_refused 2 "--mask: needs --init-image" generate "${small[@]}" --prompt cat --mask a.png --output refused/x.png
 expect_refused 2 "--strength: needs --init-image" generate "${small[@]}" --prompt cat --strength 0.5 --output refused/x.png
-for strength in 0 -0.5 1.5; do
-  expect_refused 2 "--strength $strength: expected above 0 to 1" "${from[@]}" "--strength=$strength" --output refused/x.png
+for strength in 0 -0.5 1.5 nan abc 0,5; do
+  expect_refused 2 "--strength: expected a number above 0 to 1, found \"$strength\"" "${from[@]}" "--strength=$strength" --output refused/x.png
 done
 expect_refused 2 "expected the size of --init-image, 64x64" "${from[@]}" --mask wide.png --output refused/x.png
 expect_refused 2 "--progressive: a picture that begins from another" "${from[@]}" --progressive 1 --output refused/x.png

@@ -4,8 +4,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 
 #include "core/files.h"
+#include "interrupt.h"
 #include "io/content_hash.h"
 #include "io/decode_picture.h"
 #include "io/fit_picture.h"
@@ -43,9 +45,20 @@ Status read_mask(const std::string& file, InitFiles& files) {
   return {};
 }
 
-Expected<InitFiles> read_files(const InitFlags& flags) {
+Expected<double> parse_strength(const std::string& text) {
+  double value = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size() && value > 0.0 && value <= 1.0)
+    return value;
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--strength: expected a number above 0 to 1, found \"{}\"",
+                    printable(text, 60));
+}
+
+Expected<InitFiles> read_files(const InitFlags& flags, double strength) {
+  const EndAtOnce decoding;
   InitFiles files;
-  files.origin.strength = flags.strength.value_or(InitPicture().strength);
+  files.origin.strength = strength;
   INTAGLIO_ASSIGN(HashedPicture picture, read_picture("--init-image", *flags.image));
   files.image = std::move(picture.image);
   files.origin.image_hash = std::move(picture.hash);
@@ -75,6 +88,7 @@ void add_init_flags(CLI::App& command, InitFlags& flags) {
 }
 
 InitPicture InitFiles::of_size(int64_t width, int64_t height) const {
+  const EndAtOnce scaling;
   InitPicture init{
       .image = fit_picture(image, width, height), .mask = {}, .strength = origin.strength};
   if (mask) init.mask = mask_of(*mask, width, height);
@@ -97,10 +111,14 @@ std::optional<InitFiles> read_init_files(const InitFlags& flags, std::vector<Err
     wrong("--mask: needs --init-image, the picture that is kept where it is black");
   if (!flags.image && flags.strength)
     wrong("--strength: needs --init-image, the picture that is changed");
-  if (flags.strength && !(*flags.strength > 0.0 && *flags.strength <= 1.0))
-    wrong(fmt::format("--strength {}: expected above 0 to 1", *flags.strength));
+  double strength = InitPicture().strength;
+  if (flags.strength) {
+    const Expected<double> parsed = parse_strength(*flags.strength);
+    if (parsed) strength = *parsed;
+    if (!parsed) errors.push_back(parsed.error());
+  }
   if (!flags.image || errors.size() > before) return std::nullopt;
-  Expected<InitFiles> files = read_files(flags);
+  Expected<InitFiles> files = read_files(flags, strength);
   if (files) return std::move(*files);
   errors.push_back(files.error());
   return std::nullopt;

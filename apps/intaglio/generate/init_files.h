@@ -18,8 +18,7 @@ class App;
 namespace intaglio::cli {
 
 struct InitFlags {
-  std::optional<std::string> image, mask;
-  std::optional<double> strength;
+  std::optional<std::string> image, mask, strength;
 };
 void add_init_flags(CLI::App& command, InitFlags& flags);
 
