@@ -200,8 +200,11 @@ typedef struct intaglio_picture_options {
   const double* shift; /* where noise levels lie, of models without mu and std */
 } intaglio_picture_options;
 
-#define INTAGLIO_PICTURE_OPTIONS_INIT \
-  { sizeof(intaglio_picture_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define INTAGLIO_PICTURE_OPTIONS_INIT                                                             \
+  {                                                                                               \
+    sizeof(intaglio_picture_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+        0                                                                                         \
+  }
 
 /* What a picture takes and how it will be drawn. Texts end with a zero, and are cut to their
  * arrays. */

@@ -26,7 +26,8 @@ struct WeightedVelocity {
 constexpr uint32_t pass_not_finite(int pass) { return uint32_t{1} << pass; }
 inline constexpr uint32_t kLatentsNotFinite = uint32_t{1} << 31;
 
-// x[i] -= delta * (factor[i / factor_cols] * v[i]), F32. Guidance g over a and b is {a, g}, {b, 1 - g}.
+// x[i] -= delta * (factor[i / factor_cols] * v[i]), F32. Guidance g over a and b is {a, g},
+// {b, 1 - g}.
 // An Inf or a NaN in a velocity, whatever its weight, makes the latent there not finite.
 struct EulerStep {
   float* x = nullptr;  // [count]

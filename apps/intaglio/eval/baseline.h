@@ -12,10 +12,9 @@
 namespace intaglio::cli {
 
 // The candidate's arithmetic, files and adapters by the source's schedule, of so many steps that
-// they compute about as many passes as the candidate. nullopt where the candidate's schedule,
-// mask and half-size steps ask for no fewer passes than the source computes, and where they are such
-// steps themselves.
-// `model` as in parse_variant; `plan` has prompts and a size.
+// they compute about as many passes as the candidate. nullopt where the candidate's schedule, mask
+// and half-size steps ask for no fewer passes than the source computes, and where they are such
+// steps themselves. `model` as in parse_variant; `plan` has prompts and a size.
 Expected<std::optional<Variant>> steps_baseline(const EvalPlan& plan, const Variant& source,
                                                 const Variant& candidate, const std::string& model);
 

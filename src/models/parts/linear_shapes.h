@@ -15,9 +15,10 @@
 namespace intaglio {
 
 // Of models that this engine tunes for but does not draw with: from transformer/config.json of the
-// diffusers layout (FLUX.2-dev). Linears that share their input count as one product, a gated feed-forward's first two as one with SwiGLU. Left out: what runs once a picture
-// on few rows, and text encoders; both stay bf16. Errors: kUnsupported for another _class_name,
-// kBadFormat for sizes that are missing or out of range.
+// diffusers layout (FLUX.2-dev). Linears that share their input count as one product, a gated
+// feed-forward's first two as one with SwiGLU. Left out: what runs once a picture on few rows, and
+// text encoders; both stay bf16. Errors: kUnsupported for another _class_name, kBadFormat for sizes
+// that are missing or out of range.
 Expected<std::vector<ListedLinear>> transformer_linears(const JsonConfig& config);
 
 // The public config of "flux2", as far as transformer_linears reads it.
