@@ -20,8 +20,9 @@ TEST(Multipart, FindsTheBoundary) {
 
 TEST(Multipart, ReadsPartsAsTheyCame) {
   const std::string binary("\r\n--y\0--\xff", 9);
-  const auto parts = parse_form(
-      "preamble\r\n" + form_of({{"image@a.png", binary}, {"prompt", "a cat"}, {"empty", ""}}), "x");
+  const std::string body =
+      "preamble\r\n" + form_of({{"image@a.png", binary}, {"prompt", "a cat"}, {"empty", ""}});
+  const auto parts = parse_form(body, "x");
   ASSERT_TRUE(parts) << parts.error().message;
   ASSERT_EQ(parts->size(), 3u);
   EXPECT_EQ((*parts)[0].name, "image");
