@@ -57,14 +57,14 @@ Expected<DecoderWeights> describe_decoder(const Context& context, const DecoderC
   return weights;
 }
 
+namespace {
+
 // An AutoencoderKL applies post_quant_conv if its file has one, whatever its config says.
 DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint) {
   if (!config.batch_norm && checkpoint.find("post_quant_conv.weight") != nullptr)
     config.post_quant_conv = true;
   return config;
 }
-
-namespace {
 
 // `names` is read as long as the source is there.
 Expected<std::shared_ptr<CheckpointSource>> open_source(
@@ -140,19 +140,13 @@ Status Decoder::read_weights(const Context& context, TensorSource& source) {
 }
 
 Expected<Decoder> Decoder::load(const Context& context, const PartFiles& files, DType compute) {
-  if (compute != DType::kF32 && compute != DType::kBF16) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "VAE: cannot compute in {}, expected F32 or BF16", dtype_name(compute));
-  }
-  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
+  INTAGLIO_ASSIGN(const StoredAutoencoder stored, open_stored(files, compute));
   Decoder decoder;
   decoder.compute_ = compute;
-  INTAGLIO_ASSIGN(decoder.config_, parse_decoder_config(json));
-  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
-  decoder.config_ = as_stored(decoder.config_, *checkpoint);
+  decoder.config_ = as_stored(stored.config, *stored.checkpoint);
   const ModuleNames names(decoder.config_);
   INTAGLIO_ASSIGN(const std::shared_ptr<CheckpointSource> source,
-                  open_source(checkpoint, decoder.config_, names));
+                  open_source(stored.checkpoint, decoder.config_, names));
   INTAGLIO_TRY(decoder.read_weights(context, *source));
   return decoder;
 }

@@ -137,19 +137,13 @@ Status Encoder::read_weights(const Context& context, TensorSource& source) {
 }
 
 Expected<Encoder> Encoder::load(const Context& context, const PartFiles& files, DType compute) {
-  if (compute != DType::kF32 && compute != DType::kBF16) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "VAE: cannot compute in {}, expected F32 or BF16", dtype_name(compute));
-  }
-  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
+  INTAGLIO_ASSIGN(const StoredAutoencoder stored, open_stored(files, compute));
   Encoder encoder;
   encoder.compute_ = compute;
-  INTAGLIO_ASSIGN(encoder.config_, parse_decoder_config(json));
-  INTAGLIO_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(files.weights));
-  encoder.config_ = as_stored(encoder.config_, *checkpoint);
+  encoder.config_ = as_stored(stored.config, *stored.checkpoint);
   const ModuleNames names(encoder.config_);
   INTAGLIO_ASSIGN(const std::shared_ptr<CheckpointSource> source,
-                  open_source(checkpoint, encoder.config_, names));
+                  open_source(stored.checkpoint, encoder.config_, names));
   INTAGLIO_TRY(encoder.read_weights(context, *source));
   return encoder;
 }

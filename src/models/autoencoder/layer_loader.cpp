@@ -6,6 +6,19 @@
 #include "core/memory.h"
 
 namespace intaglio::autoencoder {
+
+Expected<StoredAutoencoder> open_stored(const PartFiles& files, DType compute) {
+  if (compute != DType::kF32 && compute != DType::kBF16) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "VAE: cannot compute in {}, expected F32 or BF16", dtype_name(compute));
+  }
+  StoredAutoencoder stored;
+  INTAGLIO_ASSIGN(const JsonConfig json, JsonConfig::open(files.config));
+  INTAGLIO_ASSIGN(stored.config, parse_decoder_config(json));
+  INTAGLIO_ASSIGN(stored.checkpoint, Checkpoint::open(files.weights));
+  return stored;
+}
+
 namespace {
 
 std::optional<TensorView> view_of(const std::optional<Tensor>& tensor) {

@@ -1,6 +1,7 @@
 // Weights of an autoencoder's layers by their names; inside this folder only.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,14 @@ namespace intaglio::autoencoder {
 
 // What weights of these shapes take, prepared for a device.
 uint64_t packed_bytes(const TensorShapes& shapes, DType compute);
+
+// What either half is read from.
+struct StoredAutoencoder {
+  DecoderConfig config;
+  std::shared_ptr<const Checkpoint> checkpoint;
+};
+// kInvalidArgument unless `compute` is kF32 or kBF16.
+Expected<StoredAutoencoder> open_stored(const PartFiles& files, DType compute);
 
 // kDeclare lists what is needed, so that all problems are found before the first tensor is
 // prepared; kShapes needs no tensors.
