@@ -301,13 +301,13 @@ MHD_Result HttpTransport::go_on(MHD_Connection* connection, Transfer& transfer, 
   if (*size > 0) {
     std::string& body = transfer.exchange->request_.body;
     transfer.too_large |= body.size() + *size > transfer.most_bytes;
-    if (!transfer.too_large && body.size() + *size > options_.limits.body_bytes) {
-      const size_t used = transfer.exchange->room_.take(*size);
-      transfer.no_room |= used > options_.limits.uploads_bytes;
+    if (!transfer.too_large && !transfer.no_room &&
+        body.size() + *size > options_.limits.body_bytes) {
+      transfer.no_room = !transfer.exchange->room_.take(*size, options_.limits.uploads_bytes);
     }
     if (transfer.too_large || transfer.no_room) {
       // Read on for a while, so that the client is there for the answer.
-      body.clear();
+      transfer.exchange->drop_body();
       transfer.discarded += *size;
       if (transfer.discarded > kMaxDiscarded) return MHD_NO;
     } else {

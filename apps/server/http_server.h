@@ -51,10 +51,14 @@ class UploadRoom {
   UploadRoom& operator=(UploadRoom&&) = delete;
   ~UploadRoom() { give_back(); }
 
-  // Of all rooms together, with so many more in this one.
-  size_t take(size_t bytes) {
+  // False, and nothing is taken, where all rooms together would be more than `most` bytes.
+  bool take(size_t bytes, size_t most) {
+    size_t used = used_->load();
+    do {
+      if (used + bytes > most) return false;
+    } while (!used_->compare_exchange_weak(used, used + bytes));
     bytes_ += bytes;
-    return used_->fetch_add(bytes) + bytes;
+    return true;
   }
   void give_back() {
     if (bytes_ > 0) used_->fetch_sub(std::exchange(bytes_, 0));
