@@ -1,8 +1,9 @@
 """A short training on two GPUs: all set-up side by side, so that most of the time is training.
 
---role alone composes and encodes scenes into a file, then trains the unconditional transformer;
---role joint compiles meanwhile, then trains text encoder and conditional transformer on those
-scenes and exports the whole. Both end at the wall time --until. train_short.sh starts them.
+--role alone composes and encodes scenes into files, part by part, then trains the unconditional
+transformer, the smaller part of the work, for the last --alone-seconds; --role joint compiles
+meanwhile, then trains text encoder and conditional transformer on the parts there are and exports
+the whole. Both end at the wall time --until. train_short.sh starts them.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import torch
 
 import config
 from bpe import Tokenizer
-from cache import Bucket, Cache
+from cache import Bucket, Cache, kShares
 from checkpoint import load_weights
 from common import Log, SceneSource, raise_compile_limits, rate, setup
 from compose import Composer
@@ -34,9 +35,11 @@ def arguments():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, required=True, help="a checkpoint folder: weights, autoencoder")
     parser.add_argument("--until", type=float, required=True, help="end of training, seconds since 1970")
-    parser.add_argument("--scenes-file", type=Path, default=Path("/dev/shm/scenes.pt"))
-    parser.add_argument("--cache", type=int, default=131_072, help="captioned pictures, 33 kB each, in the scenes file")
-    parser.add_argument("--cache-seconds", type=float, default=48)
+    parser.add_argument("--scenes", type=Path, default=Path("/dev/shm/scenes"), help="folder of the parts")
+    parser.add_argument("--cache", type=int, default=524_288, help="captioned pictures in all, 33 kB each")
+    parser.add_argument("--part", type=int, default=65_536, help="captioned pictures in a part")
+    parser.add_argument("--cache-seconds", type=float, default=150)
+    parser.add_argument("--alone-seconds", type=float, default=1e9, help="of the unconditional transformer, at the end")
     parser.add_argument("--encode-batch", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=256)
@@ -61,42 +64,71 @@ def replace_file(value, path):
     os.replace(str(path) + ".new", path)
 
 
-def make_cache(args, source, composer, vae, device, log):
-    """Scenes of the curriculum's middle and of its end, half and half."""
+def part_file(args, n):
+    return args.scenes / f"part_{n:03d}.pt"
+
+
+def make_parts(args, source, composer, vae, device, log):
+    """Scenes of the curriculum's middle and of its end, half and half, in files as they come."""
     if device.type == "cuda":
         NormSilu.kernel = staticmethod(compiled_norm(device, log))
     cache = Cache(args, source, composer, vae, device)
-    begin, jobs = time.time(), 0
-    while time.time() - begin < args.cache_seconds and any(b.filled < b.capacity for b in cache.buckets):
+    args.scenes.mkdir(parents=True, exist_ok=True)
+    begin, parts, saved = time.time(), 0, [0] * len(kBuckets)
+
+    def save():
+        nonlocal parts, saved
+        filled = [b.filled for b in cache.buckets]
+        rings = [(b, slice(of, to)) for b, of, to in zip(cache.buckets, saved, filled)]
+        kept = [(b.latents[new].cpu(), b.ids[new].short().cpu(), b.length[new].short().cpu()) for b, new in rings]
+        replace_file({"buckets": kept, "seen": cache.seen}, part_file(args, parts))
+        parts, saved = parts + 1, filled
+        log(event="part", filled=filled, seconds=round(time.time() - begin, 1))
+
+    jobs, full = 0, False
+    while not full and time.time() - begin < args.cache_seconds:
         cache.progress = 0.35 if jobs % 2 else 1.0
         cache.add()
         jobs += 1
-    kept = [
-        {"latents": b.latents[: b.filled].cpu(), "ids": b.ids[: b.filled].short().cpu(), "length": b.length[: b.filled].short().cpu()}
-        for b in cache.buckets
-    ]
-    replace_file({"buckets": kept, "seen": cache.seen}, args.scenes_file)
-    log(event="scenes", filled=[b.filled for b in cache.buckets], seconds=round(time.time() - begin, 1))
+        # A ring that is full begins to replace what was saved.
+        full = any(b.filled == b.capacity for b in cache.buckets)
+        if sum(b.filled for b in cache.buckets) - sum(saved) >= args.part:
+            save()
+    save()
     return cache.buckets, cache.seen
 
 
-def load_cache(args, device, log):
-    while not args.scenes_file.exists():
-        time.sleep(0.2)
-    state = torch.load(args.scenes_file, map_location=device)
-    buckets = []
-    for tokens, kept in zip(kBuckets, state["buckets"]):
-        n = max(len(kept["latents"]), 1)
-        bucket = Bucket(n, tokens, kept["latents"].shape[-1], device)
-        bucket.put(kept["latents"], kept["ids"].long(), kept["length"].long())
-        buckets.append(bucket)
-    log(event="loaded", filled=[b.filled for b in buckets])
-    return buckets, state["seen"]
+class Parts:
+    """The files of make_parts, taken in as they appear."""
+
+    def __init__(self, args, device, log):
+        self.args, self.device, self.log, self.taken = args, device, log, 0
+        channels = 4 * config.kVae["latent_channels"]
+        self.buckets = [
+            Bucket(max(int(args.cache * share), 8), tokens, channels, device) for share, tokens in zip(kShares, kBuckets)
+        ]
+        while not self.take():
+            time.sleep(0.2)
+
+    def take(self):
+        """The next part, if there is one."""
+        file = part_file(self.args, self.taken)
+        if not file.exists():
+            return False
+        state = torch.load(file, map_location=self.device)
+        for bucket, (latents, ids, length) in zip(self.buckets, state["buckets"]):
+            if len(latents):
+                bucket.put(latents, ids.long(), length.long())
+        self.seen, self.taken = state["seen"], self.taken + 1
+        file.unlink()
+        self.log(event="taken", part=self.taken, filled=[b.filled for b in self.buckets])
+        return True
 
 
-def train(args, trainer, buckets, seen, log, halfway):
-    """Steps until --until; `halfway` is called once, in the middle of the time."""
+def train(args, trainer, buckets, seen, log, more=lambda: None, save=lambda: None):
+    """Steps until --until; `more` may add scenes, `save` is called at the half and at three quarters."""
     begin, step, last = time.time(), 0, time.time()
+    marks = [0.5, 0.75]
     chooser = np.random.default_rng(11)
     share = np.array(seen) / sum(seen)
     while True:
@@ -123,10 +155,12 @@ def train(args, trainer, buckets, seen, log, halfway):
             trainer.sums.zero_()
             n = max(sums[4] + sums[5], 1)
             log(step=step, progress=round(progress, 3), loss=round((sums[0] + sums[2]) / n, 5), norm=round((sums[1] + sums[3]) / n, 3), steps_per_s=round(n / (time.time() - last), 2))
+            more()
             last = time.time()
-        if halfway and progress > 0.5:
-            halfway()
-            halfway, last = None, time.time()
+        if marks and progress > marks[0]:
+            marks.pop(0)
+            save()
+            last = time.time()
             trainer.sums.zero_()
 
 
@@ -146,8 +180,9 @@ def main():
     trainer = Trainer(args, nets, device, (args.role,))
     if args.role == "alone":
         vae = vae.to(device).to(memory_format=torch.channels_last)
-        buckets, seen = make_cache(args, source, Composer(assets, device), vae, device, log)
+        buckets, seen = make_parts(args, source, Composer(assets, device), vae, device, log)
         source.close()
+        time.sleep(max(args.until - args.alone_seconds - time.time(), 0))
     else:
         replace_file({"model": vae.state_dict(), "config": config.kVae}, args.out / "vae.pt")
     if device.type == "cuda":
@@ -170,14 +205,14 @@ def main():
         log(event="exported")
 
     if args.role == "joint":
-        buckets, seen = load_cache(args, device, log)
-        step = train(args, trainer, buckets, seen, log, save)
+        parts = Parts(args, device, log)
+        step = train(args, trainer, parts.buckets, parts.seen, log, parts.take, save)
         begin = time.time()
         while not other.exists() and time.time() - begin < 15:
             time.sleep(0.2)
         save()
     else:
-        step = train(args, trainer, buckets, seen, log, None)
+        step = train(args, trainer, buckets, seen, log)
         replace_file(trainer.averaged()[2], other)
     log(event="done", step=step)
 

@@ -5,10 +5,10 @@ here="$(cd "$(dirname "$0")" && pwd)"
 mkdir -p "$1"
 python="${PYTHON:-python3}"
 export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=4
-scenes="${SCENES_FILE:-/dev/shm/scenes.pt}"
-rm -f "$scenes" "$1/alone.pt"
+scenes="${SCENES:-/dev/shm/scenes}"
+rm -rf "$scenes" "$1/alone.pt"
 end=$(($(date +%s) + $2))
-CUDA_VISIBLE_DEVICES=1 "$python" "$here/train_short.py" --role alone --out "$1" --init "$3" --until $((end - 5)) --scenes-file "$scenes" ${EXTRA:-} > "$1/alone.log" 2>&1 &
-CUDA_VISIBLE_DEVICES=0 "$python" "$here/train_short.py" --role joint --out "$1" --init "$3" --until $end --scenes-file "$scenes" ${EXTRA:-} > "$1/joint.log" 2>&1 || true
+CUDA_VISIBLE_DEVICES=1 "$python" "$here/train_short.py" --role alone --out "$1" --init "$3" --until $((end - 5)) --scenes "$scenes" ${EXTRA:-} > "$1/alone.log" 2>&1 &
+CUDA_VISIBLE_DEVICES=0 "$python" "$here/train_short.py" --role joint --out "$1" --init "$3" --until $end --scenes "$scenes" ${EXTRA:-} > "$1/joint.log" 2>&1 || true
 wait || true
 tail -n 4 "$1/joint.log" "$1/alone.log"
