@@ -8,12 +8,18 @@ namespace {
 
 int64_t narrow_of(const BlockSizes& s) { return s.narrow_cols == 0 ? s.width : s.narrow_cols; }
 
+// Scales begin at multiples of 16 bytes, wherever a part's rows do: cuBLASLt refuses others.
+constexpr int64_t kScaleAlignment = 16 / sizeof(float);
+
+int64_t scales_of(const BlockSizes& s) { return s.tokens + kScaleAlignment - 1; }
+
 }  // namespace
 
 size_t block_buffer_bytes(const BlockSizes& s) {
   const auto element = static_cast<int64_t>(dtype_size(s.dtype));
   return arena_bytes<float>(s.tokens * s.width) +
-         arena_bytes<std::byte>(s.tokens * s.input_cols * element) + arena_bytes<float>(s.tokens) +
+         arena_bytes<std::byte>(s.tokens * s.input_cols * element) +
+         arena_bytes<float>(scales_of(s)) +
          arena_bytes<std::byte>(s.tokens * s.wide_cols * element) +
          arena_bytes<std::byte>(s.tokens * narrow_of(s) * element);
 }
@@ -25,7 +31,7 @@ Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& s) {
   b.dtype = s.dtype;
   INTAGLIO_ASSIGN(b.h, arena.take<float>(s.tokens * s.width));
   INTAGLIO_ASSIGN(b.input, arena.take<std::byte>(s.tokens * s.input_cols * element));
-  INTAGLIO_ASSIGN(b.scale_row, arena.take<float>(s.tokens));
+  INTAGLIO_ASSIGN(b.scale_row, arena.take<float>(scales_of(s)));
   INTAGLIO_ASSIGN(b.wide, arena.take<std::byte>(s.tokens * s.wide_cols * element));
   INTAGLIO_ASSIGN(b.narrow, arena.take<std::byte>(s.tokens * narrow_of(s) * element));
   return b;
@@ -39,7 +45,7 @@ BlockBuffers rows_of(const BlockBuffers& all, const BlockSizes& s, int64_t first
   b.tokens = count;
   b.h += first * s.width;
   b.input = from(all.input, s.input_cols);
-  b.scale_row += first;
+  b.scale_row += (first + kScaleAlignment - 1) / kScaleAlignment * kScaleAlignment;
   b.wide = from(all.wide, s.wide_cols);
   b.narrow = from(all.narrow, narrow_of(s));
   return b;

@@ -16,7 +16,7 @@ struct BlockBuffers {
   DType dtype = DType::kF32;   // of wide and narrow
   float* h = nullptr;          // [tokens, width], the residual stream
   void* input = nullptr;       // [tokens, max input columns]
-  float* scale_row = nullptr;  // [tokens]
+  float* scale_row = nullptr;  // [tokens], at a multiple of 16 bytes
   void* wide = nullptr;        // [tokens, wide columns]
   void* narrow = nullptr;      // [tokens, narrow columns]
 
@@ -47,7 +47,8 @@ struct BlockSizes {
 size_t block_buffer_bytes(const BlockSizes& sizes);
 Expected<BlockBuffers> take_block_buffers(Arena& arena, const BlockSizes& sizes);
 // Of rows [first, first + count) of the sequence, which have linears of their own: each buffer's
-// part of that of all rows, which was taken with `sizes`.
+// part of that of all rows, which was taken with `sizes`. Its scales begin at the next multiple of
+// 16 bytes: they are not those of the same rows in `all`.
 BlockBuffers rows_of(const BlockBuffers& all, const BlockSizes& sizes, int64_t first,
                      int64_t count);
 

@@ -26,7 +26,8 @@ struct LtShape {
   int m = 0, n = 0, k = 0;
 };
 
-// Device arrays: [m], [n] (rowwise) or [1], [1] (tensorwise), else null.
+// Device arrays: [m], [n] (rowwise) or [1], [1] (tensorwise), else null. Those of rows are at
+// multiples of 16 bytes: the library says that it does not support others.
 struct LtScales {
   const float* a = nullptr;
   const float* w = nullptr;
