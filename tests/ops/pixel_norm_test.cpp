@@ -63,6 +63,9 @@ double expected_of(const std::vector<float>& x, const std::vector<float>& weight
   return silu ? y / (1.0 + std::exp(-y)) : y;
 }
 
+// Without pixels nobody asks for their pointers.
+constexpr PixelNorm kNoPixels{.pixels = 0, .channels = 16};
+
 TEST(PixelNorm, GivesTheFormula) {
   for (const auto& size :
        {std::pair<int64_t, int64_t>{1, 1}, {3, 4}, {5, 13}, {70, 96}, {9, 384}, {5, 1028}}) {
@@ -77,29 +80,30 @@ TEST(PixelNorm, GivesTheFormula) {
         for (const bool in_place : {false, true}) {
           SCOPED_TRACE(fmt::format("{} x {} {} silu={} in place={}", pixels, channels,
                                    dtype_name(dtype), silu, in_place));
-          test::each_implementation(pixel_norm_implementations(), [&](const auto& op,
-                                                                      const Context& context) {
-            Pixels y(dtype, in_place ? values : std::vector<float>(values.size(), -7.0f));
-            test::Operands on(context);
-            void* const to = on.out(y.data(), y.bytes());
-            ASSERT_TRUE(op.run(context, {.x = in_place ? to : on.in(x.data(), x.bytes()),
-                                         .weight = on.in(weight.data(), weight.size()),
-                                         .y = to,
-                                         .pixels = pixels,
-                                         .channels = channels,
-                                         .silu = silu,
-                                         .dtype = dtype}));
-            on.fetch();
-            for (size_t i = 0; i < values.size(); ++i) {
-              const double e = expected_of(read, weight, i, silu);
-              // Sums of squares run beside each other, a few hundred roundings on the way of
-              // which half counts; SiLU's exp is 2e-7 off, its argument's roundings more.
-              // bf16 adds its own.
-              const double of_argument = silu ? 1e-6 * std::abs(e) : 0.0;
-              const double of_type = dtype == DType::kBF16 ? 0x1p-8 : 0.0;
-              ASSERT_NEAR(y.at(i), e, std::abs(e) * (4e-6 + of_argument + of_type) + 1e-30) << i;
-            }
-          });
+          test::each_implementation(
+              pixel_norm_implementations(), kNoPixels, [&](const auto& op, const Context& context) {
+                Pixels y(dtype, in_place ? values : std::vector<float>(values.size(), -7.0f));
+                test::Operands on(context);
+                void* const to = on.out(y.data(), y.bytes());
+                ASSERT_TRUE(op.run(context, {.x = in_place ? to : on.in(x.data(), x.bytes()),
+                                             .weight = on.in(weight.data(), weight.size()),
+                                             .y = to,
+                                             .pixels = pixels,
+                                             .channels = channels,
+                                             .silu = silu,
+                                             .dtype = dtype}));
+                on.fetch();
+                for (size_t i = 0; i < values.size(); ++i) {
+                  const double e = expected_of(read, weight, i, silu);
+                  // Sums of squares run beside each other, a few hundred roundings on the way of
+                  // which half counts; SiLU's exp is 2e-7 off, its argument's roundings more.
+                  // bf16 adds its own.
+                  const double of_argument = silu ? 1e-6 * std::abs(e) : 0.0;
+                  const double of_type = dtype == DType::kBF16 ? 0x1p-8 : 0.0;
+                  ASSERT_NEAR(y.at(i), e, std::abs(e) * (4e-6 + of_argument + of_type) + 1e-30)
+                      << i;
+                }
+              });
         }
       }
     }
@@ -114,7 +118,7 @@ TEST(PixelNorm, WhatIsNotFiniteStaysInItsPixel) {
     std::vector<float> values(static_cast<size_t>(kPixels * kChannels), 0.5f);
     values[kChannels + 6] = bad;
     test::each_implementation(
-        pixel_norm_implementations(), [&](const auto& op, const Context& context) {
+        pixel_norm_implementations(), kNoPixels, [&](const auto& op, const Context& context) {
           std::vector<float> y = values;
           test::Operands on(context);
           float* const to = on.out(y.data(), y.size());
