@@ -2,7 +2,7 @@
 
     describe.py [--run RUN_DIR]    writes bench/results/mini_model.json; `make tables` puts it into the card
 
---run adds that run, whose dit_log.jsonl it reads, to how the weights were made.
+--run adds that run, whose log it reads, to how the weights were made.
 """
 
 import argparse
@@ -45,7 +45,9 @@ def sizes():
 
 def of_run(run):
     """One line a training: what, minutes in its loop, steps, pictures a step, device."""
-    lines = [json.loads(line) for line in (run / "dit_log.jsonl").read_text().splitlines()]
+    short = run / "short_joint.jsonl"  # of train_short.py
+    log = short if short.exists() else run / "dit_log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
     seconds, begin, device, batch, step = 0.0, None, "", 0, 0
     for line in lines:
         if line.get("event") == "ready":
@@ -53,7 +55,7 @@ def of_run(run):
         elif line.get("event") in ("done", "piece done") and begin is not None:
             seconds, step, begin = seconds + line["s"] - begin, line["step"], None
     if not lines or lines[-1].get("event") != "done":
-        raise SystemExit(f"{run}/dit_log.jsonl: the run is not done")
+        raise SystemExit(f"{log}: the run is not done")
     return {"what": "text encoder and transformers, from the weights before", "minutes": round(seconds / 60, 1), "steps": step, "batch": batch, "device": device,
             "date": datetime.date.today().isoformat()}
 

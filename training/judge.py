@@ -151,8 +151,8 @@ def look(job):
         out["nearest"] = nearest(rest, style)
         out["object"] = out["nearest"] == expect["object"]
     if "place" in expect:
-        ys, xs = np.nonzero(differs(picture, ground))
-        at = (xs.min() + xs.max()) / 2 if len(xs) else -99, (ys.min() + ys.max()) / 2 if len(ys) else -99
+        boxes = np.array(things(picture, ground) or [(-99, -99, -99, -99)])
+        at = (boxes[:, 2].min() + boxes[:, 3].max()) / 2, (boxes[:, 0].min() + boxes[:, 1].max()) / 2
         out["place"] = max(abs(a - b) for a, b in zip(at, kPlaces[expect["place"]])) <= kNear
     out["right"] = all(v for k, v in out.items() if k in ("word", "object", "color", "count", "place"))
     return {k: bool(v) if isinstance(v, (bool, np.bool_)) else v for k, v in out.items()}

@@ -206,6 +206,8 @@ def main():
 
     if args.role == "joint":
         parts = Parts(args, device, log)
+        name = f"two {torch.cuda.get_device_name()}" if device.type == "cuda" else "CPU"
+        log(event="ready", device=name, batch=args.batch)
         step = train(args, trainer, parts.buckets, parts.seen, log, parts.take, save)
         begin = time.time()
         while not other.exists() and time.time() - begin < 15:
