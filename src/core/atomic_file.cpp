@@ -105,8 +105,8 @@ Expected<AtomicFile> AtomicFile::create(const fs::path& target, Temporary tempor
   const bool exists = ::stat(target.c_str(), &status) == 0;
   if (!exists && errno != ENOENT) return cannot_write(target, std::strerror(errno));
   if (exists && !S_ISREG(status.st_mode)) return open_direct(target);
-  // A file that may not be written to is not replaced either.
-  if (exists && ::access(target.c_str(), W_OK) != 0)
+  // A file that may not be written to is not replaced either; it may also have gone by now.
+  if (exists && ::access(target.c_str(), W_OK) != 0 && errno != ENOENT)
     return cannot_write(target, std::strerror(errno));
   INTAGLIO_ASSIGN(const fs::path path, follow_links(target));
   AtomicFile file(path, Kind::kNameless);
