@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr float kOutlier = 50.0f;
-constexpr int64_t kSide = 64;
+constexpr int64_t kSide = 256;  // the model's own
 
 using Matrix = std::vector<float>;
 
@@ -171,9 +171,10 @@ TEST_F(PlantedOutliersTest, SmoothingWinsBackWhatRowsLose) {
   const double lost = before - row;
   EXPECT_GT(lost, 10.0);
   for (const double with : {smooth, both}) EXPECT_GE(with, row + 0.9 * lost);
-  // A rotation spreads an outlier over its group and leaves it there. How much of it is lost to
-  // rounding is a draw of the noise, of 1.2 dB between processors with and without vdpbf16ps.
-  EXPECT_GE(turned, row + 0.8 * lost);
+  // A rotation spreads an outlier over its group and leaves it there: 384 columns are turned in
+  // groups of 64, each of which then has an eighth of it. How much of that is lost to rounding is a
+  // draw of the noise, of 1.2 dB between processors with and without vdpbf16ps.
+  EXPECT_GE(turned, row + 0.7 * lost);
   // Both of them, but for what one draw of the noise is worth.
   EXPECT_GE(both, std::max(smooth, turned) - 0.5);
 }
