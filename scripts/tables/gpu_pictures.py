@@ -64,22 +64,60 @@ def image_table():
     return Table(head, rows, key=3)
 
 
+def products_floor_ms(operations, precision, peak):
+    """What a pass's products would take at the card's peak rates: half of attention's are scores, int8 or bf16, the others bf16."""
+    scores = peak["int8"] if precision == "int8" else peak["bf16"]
+    return (operations["linear"] / peak[precision] + operations["attention"] / 2 * (1 / scores + 1 / peak["bf16"])) * 1e-9
+
+
+def operations_of(profile):
+    return {part: sum(op["operations"] for op in profile["ops"] if op["op"].startswith(part)) for part in ("linear", "attention")}
+
+
 def z_image_table():
     """One pass of Z-Image beside what its products would take at the card's peak rates, and Turbo's picture of 8 steps."""
     data = read("h200_z_image")
-    peak = data["peak_tops"]
     rows = []
     for result, profile, run in zip(data["step"]["results"], data["step"]["profiles"], data["images"]):
         precision = profile["precision"]
-        operations = {part: sum(op["operations"] for op in profile["ops"] if op["op"].startswith(part)) for part in ("linear", "attention")}
-        scores = peak["int8"] if precision == "int8" else peak["bf16"]
-        floor = (operations["linear"] / peak[precision] + operations["attention"] / 2 * (1 / scores + 1 / peak["bf16"])) * 1e-9
+        floor = products_floor_ms(operations_of(profile), precision, data["peak_tops"])
         image = run["results"][0]
         total = image["phases"]["total"]["median_ms"]
         sampling = image["phases"]["sample"]["median_ms"]
         rows.append([precision, f"**{result['median_ms']:.1f} ms** ({result['min_ms']:.1f} to {result['max_ms']:.1f})", f"{floor:.1f} ms", f"{result['median_ms'] / floor:.2f}x",
                      f"{sampling / 1000:.2f} s", f"**{total / 1000:.2f} s**", f"{image['taken_bytes'] / 2**30:.1f} GiB"])
     return Table(["precision", "one pass, median (min to max)", "its products at the peak rate", "times that", "8 steps", "whole picture, 8 steps", "device memory, all resident"], rows)
+
+
+def models_on_card_table():
+    """A pass and a whole picture of each model that came after Z-Image, by precision, and what int8 gains on its own bf16."""
+    data = read("h200_models")
+    rows = []
+    for model in data["models"]:
+        # The operations of a pass are the same at every precision.
+        operations = operations_of(model["step"]["profiles"][0])
+        passes = {r["pass"].split()[0]: r for r in model["step"]["results"]}
+        images = {run["precision"]: run["results"][0] for run in model["images"]}
+        for precision in ("int8", "bf16", "fp8"):
+            one, image = passes.get(precision), images.get(precision)
+            floor = products_floor_ms(operations, precision, data["peak_tops"])
+            phases = image and {name: value["median_ms"] for name, value in image["phases"].items()}
+            sampling = phases and f"{phases['sample'] / 1000:.2f} s, {phases['sample'] / model['passes'] / floor:.2f}x"
+            gain = f"{images['bf16']['phases']['sample']['median_ms'] / phases['sample']:.2f}x" if phases and "bf16" in images and precision != "bf16" else ""
+            rows.append([model["title"], precision, ms(one) if one else "", f"{floor:.1f} ms", sampling or "", gain,
+                         f"**{phases['total'] / 1000:.2f} s**" if phases else "", f"{image['taken_bytes'] / 2**30:.1f} GiB" if image else ""])
+    return Table(["model", "precision", "one pass, median (min to max)", "its products at the peak rate", "sampling, times its products", "times bf16", "whole picture", "device memory, all resident"], rows, key=2)
+
+
+def models_streamed_table():
+    """A pass of the largest of them with and without layers that stream from host memory."""
+    rows = []
+    for run in read("h200_models")["streamed"]:
+        for r in run["results"]:
+            alone = [f"{r[key]:.1f} ms" if key in r else "" for key in ("compute_ms", "copy_ms")]
+            ratio = f"{r['median_ms'] / r['least_ms']:.2f}x" if "least_ms" in r else ""
+            rows.append([run["model"].removeprefix("synthetic:"), f"{run['vram_budget_bytes'] / 2**30:.0f} GiB", f"{r['streamed_layers']} of {run['layers']}", ms(r), *alone, ratio])
+    return Table(["model, int8", "memory of the card", "layers that stream", "one pass, median (min to max)", "computing alone", "copies alone", "times the longer"], rows, key=2)
 
 
 def convrot_table():
