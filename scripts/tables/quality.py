@@ -59,7 +59,8 @@ def schemes_table():
 def mini_evals():
     """(machine, result) of scripts/eval_mini.py."""
     for name, r in all_results("mini_eval_*"):
-        yield name.removeprefix("mini_eval_").removesuffix(".json").upper(), r
+        machine, _, before = name.removeprefix("mini_eval_").removesuffix(".json").partition("_")
+        yield machine.upper() + (", weights before" if before else ""), r
 
 
 def mean_of(interval, digits, scale=1):
