@@ -32,14 +32,6 @@ Json take_loras(std::string& prompt) {
   return list;
 }
 
-int64_t side_of(const Json& value, int64_t unit) {
-  const double pixels = value.is_number() ? value.get<double>() : 0;
-  const double most = 1 << 20;
-  const auto units =
-      static_cast<int64_t>(std::llround(std::clamp(pixels, 0.0, most) / static_cast<double>(unit)));
-  return std::max<int64_t>(units, 1) * unit;
-}
-
 const Json* find(const Json& body, const char* name) {
   const auto found = body.find(name);
   return found == body.end() || found->is_null() ? nullptr : &*found;
@@ -53,6 +45,14 @@ Accepted<double> number_of(const Json& body, const char* name, double least, dou
     return invalid(name, fmt::format("{}: expected a number from {} to {}, found {}", name, least,
                                      most, shown_json(*value)));
   return value->get<double>();
+}
+
+// Pixels, rounded to what the model draws.
+Accepted<int64_t> side_of(const Json& body, const char* name, int64_t unit) {
+  const Accepted<double> pixels = number_of(body, name, 1, kMaxSide, kMaxSide);
+  if (!pixels) return tl::unexpected<Refusal>(pixels.error());
+  const auto units = static_cast<int64_t>(std::llround(*pixels / static_cast<double>(unit)));
+  return std::max<int64_t>(units, 1) * unit;
 }
 
 // As a flag or as 0 and 1.
@@ -176,15 +176,20 @@ Accepted<JobRequest> read_a1111_body(const Json& body, const std::vector<ServedM
       negative != nullptr && *negative != Json("") && info.negative_prompt_refusal.empty()) {
     own["negative_prompt"] = *negative;
   }
-  for (const char* side : {"width", "height"})
-    if (const Json* const value = find(body, side))
-      own[side] = side_of(*value, info.pixels_per_token);
+  for (const char* side : {"width", "height"}) {
+    if (find(body, side) == nullptr) continue;
+    const Accepted<int64_t> pixels = side_of(body, side, info.pixels_per_token);
+    if (!pixels) return tl::unexpected<Refusal>(pixels.error());
+    own[side] = *pixels;
+  }
   if (const Json* const seed = find(body, "seed")) own["seed"] = *seed;
   if (const Json* const steps = find(body, "steps"); steps != nullptr && *steps != Json(-1))
     own["steps"] = *steps;
-  if (const Json* const scale = find(body, "cfg_scale");
-      scale != nullptr && scale->is_number() && info.unguided_reason.empty()) {
-    own["guidance"] = *scale;
+  if (const Json* const scale = find(body, "cfg_scale")) {
+    if (!scale->is_number())
+      return invalid("cfg_scale",
+                     fmt::format("cfg_scale: expected a number, found {}", shown_json(*scale)));
+    if (info.unguided_reason.empty()) own["guidance"] = *scale;
   }
   int64_t count = 1;
   for (const char* factor : {"batch_size", "n_iter"}) {

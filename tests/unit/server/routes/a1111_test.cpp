@@ -60,6 +60,24 @@ TEST(A1111Request, RefusesWhatCannotBe) {
   }
 }
 
+// No side is none: neither the model's own, nor the smallest that it draws.
+TEST(A1111Request, SidesAreSomePixels) {
+  for (const char* side : {"width", "height"}) {
+    for (const Json& wrong : {Json(0), Json(-5), Json(0.5), Json("512"), Json(false), Json(1e9)}) {
+      Json body{{"prompt", "a"}, {"width", 64}, {"height", 64}};
+      body[side] = wrong;
+      const auto request = parse(body);
+      ASSERT_FALSE(request) << side << wrong;
+      EXPECT_EQ(request.error().parameter, side);
+      EXPECT_EQ(
+          request.error().message,
+          fmt::format("{}: expected a number from 1 to 1048576, found {}", side, wrong.dump()));
+    }
+  }
+  EXPECT_EQ(parse({{"prompt", "a"}, {"cfg_scale", "7"}}).error().message,
+            "cfg_scale: expected a number, found \"7\"");
+}
+
 Json img2img(const Json& more = Json::object()) {
   Json body{{"prompt", "a cat"},
             {"init_images", {"data:image/png;base64," + test::base64_png(4, 4, 9)}}};
@@ -100,6 +118,8 @@ TEST(A1111Img2Img, RefusalsNameTheField) {
                                                  {"init_images", {3}},
                                                  {"init_images", {"aGVsbG8="}},
                                                  {"mask", "?"},
+                                                 {"width", 0},
+                                                 {"height", -5},
                                                  {"denoising_strength", 0},
                                                  {"denoising_strength", 1.5},
                                                  {"denoising_strength", "0.5"}}) {
@@ -164,6 +184,10 @@ TEST_F(A1111Routes, DrawsFromAPicture) {
   EXPECT_EQ(body["parameters"]["denoising_strength"], 0.75);
   EXPECT_EQ(body["parameters"]["init_images"], img2img()["init_images"]);
   EXPECT_EQ(status_of(ask("POST /sdapi/v1/img2img", R"({"prompt": "x"})")), 400);
+  const std::string narrow =
+      ask("POST /sdapi/v1/img2img", img2img({{"width", 0}, {"height", 64}}).dump());
+  EXPECT_EQ(status_of(narrow), 400);
+  EXPECT_EQ(json_of(narrow)["detail"], "width: expected a number from 1 to 1048576, found 0");
   jobs_.refusal = Refusal{.reason = Refusal::Reason::kInvalid,
                           .parameter = "init_image",
                           .message = "init_image: it has no encoder"};

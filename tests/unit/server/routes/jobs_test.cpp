@@ -81,6 +81,12 @@ TEST_F(JobRoutes, WrongPicturesAreNamed) {
   for (const Case& c : std::vector<Case>{
            {R"({"prompt": "x", "init_image": "?"})", "", "init_image"},
            {R"({"prompt": "x", "strength": 2})", "", "strength"},
+           {R"({"prompt": "x", "width": 0, "height": 64})", "", "width"},
+           {R"({"prompt": "x", "width": 64, "height": -5})", "", "height"},
+           {test::form_of({{"prompt", "x"}, {"init_image@a", png}, {"size", "0x64"}}),
+            test::kFormType, "size"},
+           {test::form_of({{"prompt", "x"}, {"init_image@a", png}, {"width", "-5"}}),
+            test::kFormType, "width"},
            {test::form_of({{"prompt", "x"}, {"init_image@a", "no picture"}}), test::kFormType,
             "init_image"},
            {test::form_of({{"prompt", "x"}, {"photo@a", png}}), test::kFormType, "photo"},
