@@ -138,7 +138,11 @@ Accepted<Json> form_fields(const std::vector<FormPart>& parts) {
     if (part.is_file) continue;
     const std::string shown = printable(part.name, kShown);
     if (fields.contains(part.name)) return invalid(shown, shown + ": is there twice");
-    if (!is_utf8(part.data)) return invalid(shown, shown + ": expected UTF-8");
+    if (!is_utf8(part.data))
+      return invalid(shown,
+                     fmt::format("{}: expected text in UTF-8, or a file, which is a part with "
+                                 "a filename; found {} bytes of neither",
+                                 shown, part.data.size()));
     fields[part.name] = field_value(part.name, part.data);
   }
   return fields;

@@ -207,9 +207,14 @@ Accepted<OpenAiRequest> read_body(const Json& body, const std::vector<ServedMode
 Accepted<SentPictures> pictures_of(const std::vector<FormPart>& parts) {
   SentPictures sent;
   for (const FormPart& part : parts) {
-    if (!part.is_file) continue;
     const bool is_image = part.name == "image" || part.name == "image[]";
     const std::string name = printable(part.name, kShown);
+    if (!part.is_file && (is_image || part.name == "mask"))
+      return invalid(is_image ? "image" : "mask",
+                     fmt::format("{}: expected a file, which is a part with a filename, found a "
+                                 "text field of {} bytes",
+                                 name, part.data.size()));
+    if (!part.is_file) continue;
     if (!is_image && part.name != "mask")
       return invalid(name, name + ": expected no file of that name, but image and mask");
     if (is_image && sent.image)
@@ -242,10 +247,11 @@ Accepted<OpenAiRequest> parse_openai_edit(std::string_view body, std::string_vie
                                           const std::vector<ServedModel>& models) {
   const Accepted<std::vector<FormPart>> parts = parse_form(body, boundary);
   if (!parts) return tl::unexpected<Refusal>(parts.error());
-  const Accepted<Json> fields = form_fields(*parts);
-  if (!fields) return tl::unexpected<Refusal>(fields.error());
+  // Before the fields, among which a picture without a filename would be no UTF-8.
   Accepted<SentPictures> sent = pictures_of(*parts);
   if (!sent) return tl::unexpected<Refusal>(std::move(sent.error()));
+  const Accepted<Json> fields = form_fields(*parts);
+  if (!fields) return tl::unexpected<Refusal>(fields.error());
   const bool has_mask = sent->mask.has_value();
   Accepted<OpenAiRequest> request =
       read_body(*fields, models, std::make_shared<const SentPictures>(std::move(*sent)));

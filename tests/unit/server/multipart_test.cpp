@@ -66,7 +66,10 @@ TEST(Multipart, FieldsAreWhatTheySay) {
   EXPECT_THAT(
       form_fields(parse_form(form_of({{"n", "1"}, {"n", "2"}}), "x").value()).error().message,
       HasSubstr("n: is there twice"));
-  EXPECT_FALSE(form_fields(parse_form(form_of({{"prompt", "\xff"}}), "x").value()));
+  EXPECT_EQ(
+      form_fields(parse_form(form_of({{"init_image", "\xffPNG"}}), "x").value()).error().message,
+      "init_image: expected text in UTF-8, or a file, which is a part with a filename; found "
+      "4 bytes of neither");
 }
 
 }  // namespace

@@ -190,12 +190,34 @@ TEST(OpenAiEdit, RefusalsNameTheField) {
            {{{"image@a", grey_png()}, {"photo@b", grey_png()}}, "photo"},
            {{{"image@a", grey_png()}, {"strength", "0"}}, "strength"},
            {{{"image@a", grey_png()}, {"n", "0"}}, "n"},
+           {{{"image@a", grey_png()}, {"size", "0x512"}}, "size"},
+           {{{"image@a", grey_png()}, {"size", "512x-5"}}, "size"},
+           {{{"image@a", grey_png()}, {"size", "0"}}, "size"},
            {{{"image@a", grey_png()}, {"colour", "red"}}, "colour"}}) {
     const auto request = parse_edit(parts);
     ASSERT_FALSE(request) << parameter;
     EXPECT_EQ(request.error().parameter, parameter) << request.error().message;
   }
   EXPECT_FALSE(parse(with("strength", 0.5)));  // a generation has none
+}
+
+// As forms send it whose writer forgot the filename: bytes of a PNG are no text either.
+TEST(OpenAiEdit, APictureIsAFileOfTheForm) {
+  for (const std::string& bytes : {grey_png(), base64(grey_png()), std::string()}) {
+    for (const auto& [parts, parameter, name] :
+         std::vector<std::tuple<Parts, const char*, const char*>>{
+             {{{"image", bytes}}, "image", "image"},
+             {{{"image[]", bytes}}, "image", "image[]"},
+             {{{"image@a", grey_png()}, {"mask", bytes}}, "mask", "mask"}}) {
+      const auto request = parse_edit(parts);
+      ASSERT_FALSE(request) << name;
+      EXPECT_EQ(request.error().parameter, parameter);
+      EXPECT_EQ(request.error().message,
+                fmt::format("{}: expected a file, which is a part with a filename, found a text "
+                            "field of {} bytes",
+                            name, bytes.size()));
+    }
+  }
 }
 
 class OpenAiRoutes : public SiteTest {};
