@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 namespace intaglio {
 namespace {
@@ -33,6 +34,20 @@ Status read_defaults(const JsonConfig& own, ModelInfo& info) {
   return {};
 }
 
+// That an object of schedules says nothing that the model lacks; `prefix` of its names.
+Status check_levels(const JsonConfig& schedule, std::string_view prefix, const ModelInfo& info) {
+  for (const std::string_view name : {"mu", "std", "shift"}) {
+    const bool is_shift = name == "shift";
+    if (is_shift != info.schedule_is_normal) continue;
+    const std::string key = fmt::format("{}{}", prefix, name);
+    if (!schedule.contains(key)) continue;
+    return make_error(
+        ErrorCode::kBadFormat, "{}{}: {} has none; {}", schedule.where(), key, info.name,
+        is_shift ? "mu and std say where noise levels lie" : "shift says where noise levels lie");
+  }
+  return {};
+}
+
 }  // namespace
 
 std::vector<float> DefaultGuidance::of_steps(int64_t steps) const {
@@ -44,6 +59,7 @@ std::vector<float> DefaultGuidance::of_steps(int64_t steps) const {
 Status read_own_defaults(const JsonConfig& index, ModelInfo& info) {
   if (index.contains("intaglio")) {
     INTAGLIO_ASSIGN(const JsonConfig own, index.object("intaglio"));
+    INTAGLIO_TRY(check_levels(own, "default_", info));
     INTAGLIO_TRY(read_defaults(own, info));
     // A model with a schedule of its own is not the published one, whatever the number of steps.
     if (own.contains("default_steps") || own.contains("default_guidance"))
@@ -52,6 +68,10 @@ Status read_own_defaults(const JsonConfig& index, ModelInfo& info) {
   if (!info.unguided_reason.empty()) info.default_guidance = {.scale = info.no_guidance};
   if (!index.contains("presets")) return {};
   INTAGLIO_ASSIGN(const JsonConfig table, index.object("presets"));
+  for (const auto& [name, value] : table.json().items()) {
+    INTAGLIO_ASSIGN(const JsonConfig preset, table.object(name));
+    INTAGLIO_TRY(check_levels(preset, "", info));
+  }
   INTAGLIO_ASSIGN(info.presets, read_presets(table));
   info.presets_by_steps = true;
   return {};

@@ -83,6 +83,33 @@ TEST(Presets, OfAModelAreChecked) {
     EXPECT_THAT(read(bad).error().message, HasSubstr("index: A")) << bad;
 }
 
+// One of a model that has no such thing would be passed over.
+TEST(Presets, SayWhatTheModelHas) {
+  const auto read = [](bool is_normal, const char* text) {
+    ModelInfo info = published();
+    info.schedule_is_normal = is_normal;
+    return read_own_defaults(*JsonConfig::parse(text, "index"), info);
+  };
+  struct Case {
+    const char *text, *key;
+    bool is_normal;  // of the models that have it
+  };
+  for (const auto& [text, key, is_normal] : std::vector<Case>{
+           {R"({"presets": {"A": {"steps": 4, "mu": 0, "guidance": 2}}})", "presets.A.mu", true},
+           {R"({"presets": {"A": {"steps": 4, "std": 1.5, "guidance": 2}}})", "presets.A.std",
+            true},
+           {R"({"presets": {"A": {"steps": 4, "shift": 3, "guidance": 2}}})", "presets.A.shift",
+            false},
+           {R"({"intaglio": {"default_mu": 0.5}})", "intaglio.default_mu", true},
+           {R"({"intaglio": {"default_std": 1.5}})", "intaglio.default_std", true}}) {
+    EXPECT_TRUE(read(is_normal, text)) << text;
+    const Status other = read(!is_normal, text);
+    ASSERT_FALSE(other) << text;
+    EXPECT_EQ(other.error().code, ErrorCode::kBadFormat);
+    EXPECT_THAT(other.error().message, HasSubstr(std::string(key) + ": ideogram-4 has none; "));
+  }
+}
+
 TEST(Schedule, DefaultsAreThePublishedQuality) {
   const Schedule schedule = choose_schedule(published(), {}).value();
   EXPECT_EQ(schedule.preset, "QUALITY_48");
