@@ -174,6 +174,8 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
   complete.steps = chosen.request.steps;
   complete.guidance = guidance_text(chosen.request.guidance);
   complete.warnings.clear();
+  if (!request.negative_prompt.value_or("").empty() && !reads_negative_prompt(*sampling))
+    complete.warnings.emplace_back(kNegativePromptUnread);
   if (known.words) {
     const std::vector<std::string> unknown = unknown_words(*known.words, request.prompt);
     if (!unknown.empty()) complete.warnings.push_back(unknown_words_warning(name, unknown));

@@ -138,6 +138,7 @@ Status generate(intaglio_model* model, const intaglio_picture_options* options,
   auto drawn = std::make_unique<intaglio_picture>();
   INTAGLIO_ASSIGN(drawn->choice, read_choice(*model, options));
   INTAGLIO_ASSIGN(const PicturePlan planned, model->plan(drawn->choice.request));
+  drawn->choice.request.negative_prompt = planned.request.negative_prompt;
   ProgressCallback progress;
   if (calls.progress != nullptr) {
     progress = [&](const PictureProgress& report) {

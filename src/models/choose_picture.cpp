@@ -67,4 +67,10 @@ Expected<std::optional<StepMask>> choose_mask(const Model& model, const PictureR
   return choose_step_mask(model.info().masks, sampling, model.cached_blocks(), request.cache);
 }
 
+bool reads_negative_prompt(const Sampling& sampling) {
+  for (size_t pass = 0; pass < sampling.passes.size(); ++pass)
+    if (sampling.passes[pass].text == 1 && !active_steps(sampling, pass).empty()) return true;
+  return false;
+}
+
 }  // namespace intaglio

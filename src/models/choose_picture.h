@@ -43,4 +43,9 @@ ChosenPicture choose_picture(const ModelInfo& model, const PictureChoices& choic
 Expected<std::optional<StepMask>> choose_mask(const Model& model, const PictureRequest& request,
                                               const Sampling& sampling);
 
+// Whether a step runs a pass that reads the negative prompt, which is a picture's second text.
+bool reads_negative_prompt(const Sampling& sampling);
+inline constexpr const char* kNegativePromptUnread =
+    "negative prompt: not read, as no step that runs is guided";
+
 }  // namespace intaglio

@@ -33,7 +33,8 @@ struct PictureOrigin {
 std::vector<std::string> adapter_names(std::span<const AdapterUse> uses);
 
 // Single keywords, and "parameters" in the form that picture tools read. The prompt is the
-// "Description": other tools parse a chunk named "prompt" as a graph of theirs.
+// "Description": other tools parse a chunk named "prompt" as a graph of theirs. `request`: that of
+// the picture's plan.
 PngText picture_text(const PictureRequest& request, const Schedule& schedule,
                      const PictureOrigin& origin);
 

@@ -193,6 +193,7 @@ Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const 
   INTAGLIO_ASSIGN(const int64_t half_steps, choose_half_steps(request, info().pixels_per_token));
   begin_at_half_size(half_steps, plan.sampling);
   if (request.init) skip_steps(skipped_steps(request.init->strength, request.steps), plan.sampling);
+  if (!reads_negative_prompt(plan.sampling)) plan.request.negative_prompt.reset();
   plan.loaded = loaded();
   plan.adapters = options.adapters;
   INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));

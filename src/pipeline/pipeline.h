@@ -90,7 +90,7 @@ enum class StepSize { kHalf, kFull };
 // A picture that can be drawn, before it is: what `generate` takes. It may be held, and drawn more
 // than once.
 struct PicturePlan {
-  PictureRequest request;
+  PictureRequest request;  // as it is drawn: without a negative prompt that nothing reads
   std::vector<std::vector<int32_t>> texts;  // token ids; the prompt is the first
   Sampling sampling;
   MemoryPlan memory;

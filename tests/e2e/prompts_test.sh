@@ -40,6 +40,14 @@ expect_refused 2 "together" "${ask[@]}" --prompt cat --prompts prompt.txt --outp
 expect_refused 2 "tiny takes none" "${ask[@]}" --prompt cat --negative-prompt dog --output refused/x.png
 expect_refused 2 "--negative-prompt: expected" "${ask[@]}" --prompt cat --negative-prompt "" --output refused/x.png
 
+# A picture says of a negative prompt what its steps have read.
+guided=(generate --model "$data/../z_image/tiny" --precision fp32 --prompt cat --negative-prompt dog --size 64x64 --steps 2 --json --output guided.png)
+expect 0 "a negative prompt" "${guided[@]}" --guidance 3; stdout_has '"negative_prompt": "dog"'
+grep -aq 'Negative prompt: dog' guided.png; pass_or_fail $? "a picture says what it is steered away from"
+expect 0 "a negative prompt without guidance" "${guided[@]}" --guidance 0; stderr_has "warning: negative prompt: not read"
+grep -q '"negative_prompt"' out.txt; [ $? -ne 0 ]; pass_or_fail $? "the JSON has what ran"
+grep -aqi 'negative.prompt' guided.png; [ $? -ne 0 ]; pass_or_fail $? "a picture does not say what nothing has read"
+
 # Many.
 printf 'cat\n\n   \ndog\r\ncat\n' >many.txt
 expect 0 "a list" "${ask[@]}" --prompts many.txt --output list/ --json

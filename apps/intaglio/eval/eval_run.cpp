@@ -152,7 +152,7 @@ class Drawing {
                       eval_picture(plan_, variant, *open.model, prompt));
       INTAGLIO_ASSIGN(const PicturePlan plan, pipeline->plan(chosen.request));
       INTAGLIO_ASSIGN(const Picture picture, pipeline->generate(plan, {}, &interrupted));
-      const PngText text = picture_text(chosen.request, chosen.schedule,
+      const PngText text = picture_text(plan.request, chosen.schedule,
                                         {.model = open.model->info().name,
                                          .model_hash = hash,
                                          .precision = variant.precision,

@@ -16,6 +16,7 @@
 #include "generate/picture_files.h"
 #include "interrupt.h"
 #include "model_flags.h"
+#include "models/choose_picture.h"
 #include "models/known_words.h"
 #include "models/parts/packed_cache.h"
 #include "options.h"
@@ -121,7 +122,7 @@ ordered_json picture_json(const Run& run, const PictureJob& job, const Picture& 
   const PictureRequest& request = job.request;
   ordered_json json{{"file", job.file.string()}};
   json["seed"] = request.noise ? ordered_json(nullptr) : ordered_json(request.seed);
-  json.update(settings_json(request));
+  json.update(settings_json(job.plan->request));
   json["schedule"] = schedule_json(job.schedule);
   if (const std::optional<StepMask>& mask = job.plan->sampling.mask) {
     json["cache"] = {{"mask", mask->name},
@@ -193,7 +194,7 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
                   run.plan.pipeline->generate(plan, show(run.progress, prefix), &interrupted));
   run.progress.clear();
   if (interrupted) return make_error(ErrorCode::kCancelled, "cancelled");
-  const PngText text = picture_text(request, job.schedule,
+  const PngText text = picture_text(plan.request, job.schedule,
                                     {.model = run.plan.model->info().name,
                                      .model_hash = run.hash,
                                      .precision = precision_name(run.plan.precision),
@@ -231,9 +232,15 @@ Status run_jobs(Run& run) {
   return {};
 }
 
+bool leaves_negative_prompt(const PictureJob& job) {
+  return job.request.negative_prompt && !job.plan->request.negative_prompt;
+}
+
 // What the model says of itself, and a line on words of the prompts that it does not know.
 std::vector<std::string> warnings_of(const GenerateFlags& flags, const GeneratePlan& plan) {
   std::vector<std::string> warnings = plan.model->info().warnings;
+  if (std::any_of(plan.jobs.begin(), plan.jobs.end(), leaves_negative_prompt))
+    warnings.emplace_back(kNegativePromptUnread);
   const Expected<std::optional<KnownWords>> known = read_known_words(plan.model->info().folder);
   if (!known) {
     warnings.push_back(known.error().message);
@@ -263,7 +270,7 @@ void add_run_json(Run& run, ordered_json& result) {
     result["model"]["parts"][part] = place.string();
   if (!run.warnings.empty()) result["warnings"] = run.warnings;
   if (plan.prompts == 1) {
-    result.update(settings_json(plan.jobs.front().request));
+    result.update(settings_json(plan.jobs.front().plan->request));
     result["schedule"] = schedule_json(plan.jobs.front().schedule);
   }
   if (!plan.adapters.empty()) result["lora"] = adapter_names(plan.adapters);

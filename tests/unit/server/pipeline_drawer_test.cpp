@@ -90,6 +90,22 @@ TEST(PipelineDrawer, MakesEveryChoiceAndNamesWhatIsWrong) {
               HasSubstr("broken.safetensors"));
 }
 
+TEST(PipelineDrawer, ANegativePromptThatNothingReadsIsWarnedOf) {
+  const TempFolder folder;
+  const auto drawer =
+      PipelineDrawer::open(options_of(folder, {"tests/reference/z_image/tiny"})).value();
+  JobRequest request = asking_for("a red fox");
+  request.steps = 2;
+  const auto warnings = [&](const char* negative, const char* guidance) {
+    request.negative_prompt = negative;
+    request.guidance = guidance;
+    return drawer->complete(request).value().warnings;
+  };
+  EXPECT_THAT(warnings("blurred", "0,3"), IsEmpty());
+  EXPECT_THAT(warnings("blurred", "0"), ElementsAre(HasSubstr("no step that runs is guided")));
+  EXPECT_THAT(warnings("", "0"), IsEmpty());  // as many clients send it
+}
+
 TEST(PipelineDrawer, AModelTwiceOrNoneIsAnError) {
   const TempFolder folder;
   EXPECT_THAT(PipelineDrawer::open(options_of(folder, {kTiny, kTiny})).error().message,

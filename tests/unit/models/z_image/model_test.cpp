@@ -7,6 +7,7 @@
 
 #include "models/registry.h"
 #include "models/z_image/transformer.h"
+#include "pipeline/pipeline.h"
 #include "support/source_folder.h"
 
 namespace intaglio::z_image {
@@ -78,6 +79,28 @@ TEST(ZImage, GuidanceIsASecondPassWithTheNegativeText) {
   const auto refused = model->sampling(request_of({-1}));
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message, HasSubstr("guidance -1"));
+}
+
+// A plan says what is drawn: of a negative prompt nothing where no step that runs is guided.
+TEST(ZImage, ANegativePromptThatNothingReadsIsNotOfThePicture) {
+  const auto pipeline = Pipeline::open(tiny(), {.threads = 1}).value();
+  const auto planned = [&](PictureRequest request) {
+    request.negative_prompt = "blurred";
+    return pipeline->plan(request).value().request.negative_prompt;
+  };
+  EXPECT_EQ(planned(request_of({3, 0})), "blurred");
+  EXPECT_EQ(planned(request_of({0, 0})), std::nullopt);
+  PictureRequest truncated = request_of({0, 3});  // guided at a time that its guidance ends before
+  truncated.cfg_truncation = 0.1;
+  EXPECT_EQ(planned(truncated), std::nullopt);
+  for (const auto& [guidance, expected] :
+       {std::pair(std::vector<float>{3, 3, 0, 0}, std::optional<std::string>()),
+        std::pair(std::vector<float>{3, 3, 0, 3}, std::optional<std::string>("blurred"))}) {
+    PictureRequest late = request_of(guidance);
+    late.init = InitPicture{
+        .image = {64, 64, std::vector<uint8_t>(3 * 64 * 64, 9)}, .mask = {}, .strength = 0.5};
+    EXPECT_EQ(planned(late), expected);
+  }
 }
 
 // A long prompt loses its end and the form's.
