@@ -231,6 +231,7 @@ class Verifier {
     if (entry != nullptr && entry->view.dtype == DType::kI64) {
       std::vector<int64_t> wanted(static_cast<size_t>(entry->view.shape.count()));
       INTAGLIO_TRY(read_tensor_bytes(*entry, 0, std::as_writable_bytes(std::span(wanted))));
+      std::replace(ids.begin(), ids.end(), qwen3::kPadding, model_->text_config().padding);
       if (!std::equal(ids.begin(), ids.end(), wanted.begin(), wanted.end())) {
         return make_error(ErrorCode::kShapeMismatch, "token ids differ: {} found, {} expected",
                           ids.size(), wanted.size());

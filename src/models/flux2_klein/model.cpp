@@ -57,7 +57,7 @@ qwen3::ChatForm Model::chat_form() const {
   return {.after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
           .most_tokens = kPromptTokens,
           .cuts = true,
-          .padding = text_.padding};
+          .pads = true};
 }
 
 Status Model::describe_schedules(bool has_unconditional) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "models/qwen3/config.h"
 #include "text/unicode.h"
 
 namespace intaglio::qwen3 {
@@ -55,7 +56,7 @@ Status limit_prompt_tokens(const ChatForm& form, std::vector<int32_t>& ids) {
   if (!form.cuts) INTAGLIO_TRY(check_prompt_tokens(form, ids));
   const auto most = static_cast<size_t>(form.most_tokens);
   if (ids.size() > most) ids.resize(most);
-  if (form.padding >= 0) ids.resize(most, form.padding);
+  if (form.pads) ids.resize(most, kPadding);
   return {};
 }
 

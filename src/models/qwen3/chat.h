@@ -28,9 +28,7 @@ struct ChatForm {
   bool cuts = false;  // to `most_tokens`, the form's end among them; else a long prompt is refused
   // Positive: so many of `most_tokens` are kept for the form's end, which is never cut.
   int64_t end_tokens = 0;
-  // Fills short prompts up to `most_tokens`; -1: they stay short. A prompt that is cut behind this
-  // very token loses it.
-  int32_t padding = -1;
+  bool pads = false;  // fills short prompts up to `most_tokens` with kPadding
 
   std::string around(std::string_view prompt) const;
 };

@@ -10,6 +10,9 @@
 
 namespace intaglio::qwen3 {
 
+// Among token ids: what fills a text up. None of a vocabulary, so that no prompt says it.
+inline constexpr int32_t kPadding = -1;
+
 struct TextEncoderConfig {
   int64_t layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
   int64_t hidden = 0, intermediate = 0, vocab = 0;
@@ -22,8 +25,8 @@ struct TextEncoderConfig {
   // The outputs of a token's taps one after the other; else interleaved by channel.
   bool side_by_side = false;
   bool final_norm = false;  // what is tapped of the last layer has passed the model's own norm
-  // Tokens of this id at the end of a text are padding: each attends to the tokens before all of
-  // them alone, not even to itself. -1: none is.
+  // What a kPadding is read as; each attends to the tokens before all of them alone, not even to
+  // itself. -1: there are none.
   int32_t padding = -1;
 
   int64_t feature_dim() const { return hidden * static_cast<int64_t>(taps.size()); }

@@ -44,7 +44,7 @@ AttentionDesc padding_desc(const TextEncoderConfig& c, DType dtype, int64_t real
 }
 
 int64_t count_real(const TextEncoderConfig& c, std::span<const int32_t> ids) {
-  while (c.padding >= 0 && !ids.empty() && ids.back() == c.padding) ids = ids.first(ids.size() - 1);
+  while (c.padding >= 0 && !ids.empty() && ids.back() == kPadding) ids = ids.first(ids.size() - 1);
   return static_cast<int64_t>(ids.size());
 }
 
@@ -309,7 +309,7 @@ Status TextEncoder::encode(const Context& context, std::span<const int32_t> ids,
 
   std::vector<int64_t> rows;
   for (int64_t t = 0; t < tokens; ++t) {
-    const int32_t id = ids[static_cast<size_t>(t)];
+    const int32_t id = t < real ? ids[static_cast<size_t>(t)] : config_.padding;
     if (id < 0 || id >= config_.vocab) {
       return make_error(ErrorCode::kInvalidArgument,
                         "text encoder: token {} has id {}; expected 0 .. {}", t, id,

@@ -64,8 +64,9 @@ class TextEncoder {
   bool keeps_all_layers() const { return kept_ == active_layers(); }
   size_t scratch_bytes(const Context& context, int64_t tokens) const;
 
-  // ids: token ids (host memory); features: memory of the device, F32 [ids.size(), feature_dim()],
-  // element (t, c * taps + i), or (t, i * hidden + c) side by side = output of tap i, channel c.
+  // ids: token ids, kPadding behind the last (host memory); features: memory of the device, F32
+  // [ids.size(), feature_dim()], element (t, c * taps + i), or (t, i * hidden + c) side by side =
+  // output of tap i, channel c.
   // kInvalidArgument for an id outside the vocabulary, and for a text of nothing but padding.
   Status encode(const Context& context, std::span<const int32_t> ids, float* features) const;
 

@@ -142,8 +142,8 @@ TEST(Flux2Klein, PromptsAreFilledUpOrCut) {
   const std::vector<int32_t> fox = model->tokenize("a red fox", 40).value();
   ASSERT_EQ(fox.size(), 40u);
   const std::vector<int32_t> padding(fox.begin() + 18, fox.end());
-  EXPECT_THAT(padding, Each(model->text_config().padding));
-  EXPECT_NE(fox[17], model->text_config().padding);
+  EXPECT_THAT(padding, Each(qwen3::kPadding));
+  EXPECT_NE(fox[17], qwen3::kPadding);
   EXPECT_EQ(model->tokenize("a red fox")->size(), 512u);
   EXPECT_EQ(model->tokenize(std::string(3000, 'a'))->size(), 512u);
 
@@ -151,6 +151,22 @@ TEST(Flux2Klein, PromptsAreFilledUpOrCut) {
   request.token_ids = std::vector<int32_t>(fox.begin(), fox.begin() + 18);
   const auto texts = model->texts(request).value();
   EXPECT_EQ(texts.front(), model->tokenize("a red fox").value());
+  request.token_ids->push_back(qwen3::kPadding);
+  EXPECT_THAT(model->texts(request).error().message, HasSubstr("text token -1"));
+}
+
+// Published code masks what it has filled up with this token, not the token: a prompt may say it,
+// and be cut behind it.
+TEST(Flux2Klein, ATokenThatFillsUpIsTextWhereAPromptSaysIt) {
+  const auto model = tiny();
+  const int32_t end = model->text_config().padding;
+  const std::vector<int32_t> inside = model->tokenize("a<|endoftext|> fox", 40).value();
+  EXPECT_EQ(std::count(inside.begin(), inside.end(), end), 1);
+  std::string many;
+  for (int i = 0; i < 600; ++i) many += "<|endoftext|>";
+  const std::vector<int32_t> cut = model->tokenize(many).value();
+  EXPECT_EQ(std::count(cut.begin(), cut.end(), qwen3::kPadding), 0);
+  EXPECT_EQ(std::count(cut.begin(), cut.end(), end), 512 - 3);  // <|im_start|>, user, new line
 }
 
 TEST(Flux2Klein, ConfigsThatMeanAnotherModelAreRefused) {
