@@ -60,8 +60,9 @@ Expected<DecoderWeights> describe_decoder(const Context& context, const DecoderC
 namespace {
 
 // An AutoencoderKL applies post_quant_conv if its file has one, whatever its config says.
-DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint) {
-  if (!config.batch_norm && checkpoint.find("post_quant_conv.weight") != nullptr)
+DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint,
+                        const ModuleNames& names) {
+  if (!config.batch_norm && names.are_in(checkpoint, "post_quant_conv"))
     config.post_quant_conv = true;
   return config;
 }
@@ -70,7 +71,7 @@ DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint) {
 Expected<std::shared_ptr<CheckpointSource>> open_source(
     const std::shared_ptr<const Checkpoint>& checkpoint, const DecoderConfig& said,
     const ModuleNames& names) {
-  const DecoderConfig config = as_stored(said, *checkpoint);
+  const DecoderConfig config = as_stored(said, *checkpoint, names);
   INTAGLIO_ASSIGN(std::shared_ptr<CheckpointSource> source,
                   CheckpointSource::open(checkpoint, names.aliases()));
   const auto blocks = static_cast<int64_t>(config.widths.size());
@@ -90,14 +91,10 @@ Expected<std::shared_ptr<CheckpointSource>> open_source(
           config.family == DecoderFamily::kWan ? "num_res_blocks + 1" : "layers_per_block + 1"));
   }
   if (!config.mid_attention)
-    INTAGLIO_TRY(source->refuse_layers_beyond("decoder.mid_block.attentions.", 0,
-                                              "mid_block_add_attention"));
-  if (!config.post_quant_conv && checkpoint->find("post_quant_conv.weight") != nullptr) {
-    return make_error(ErrorCode::kShapeMismatch,
-                      "{}: holds post_quant_conv.weight, but use_post_quant_conv is false in the "
-                      "config",
-                      checkpoint->path().string());
-  }
+    INTAGLIO_TRY(names.refuse(*checkpoint, "decoder.mid_block.attentions.0.to_q",
+                              "mid_block_add_attention"));
+  if (!config.post_quant_conv)
+    INTAGLIO_TRY(names.refuse(*checkpoint, "post_quant_conv", "use_post_quant_conv"));
   INTAGLIO_TRY(source->check(decoder_tensor_shapes(config)));
   return source;
 }
@@ -143,8 +140,8 @@ Expected<Decoder> Decoder::load(const Context& context, const PartFiles& files, 
   INTAGLIO_ASSIGN(const StoredAutoencoder stored, open_stored(files, compute));
   Decoder decoder;
   decoder.compute_ = compute;
-  decoder.config_ = as_stored(stored.config, *stored.checkpoint);
-  const ModuleNames names(decoder.config_);
+  const ModuleNames names(stored.config);
+  decoder.config_ = as_stored(stored.config, *stored.checkpoint, names);
   INTAGLIO_ASSIGN(const std::shared_ptr<CheckpointSource> source,
                   open_source(stored.checkpoint, decoder.config_, names));
   INTAGLIO_TRY(decoder.read_weights(context, *source));

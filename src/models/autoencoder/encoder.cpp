@@ -50,10 +50,9 @@ Status load_encoder(LayerLoader& loader, EncoderWeights& weights) {
 }
 
 // An AutoencoderKL applies quant_conv if its file has one, whatever its config says.
-DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint) {
-  if (config.class_name() == std::string_view(kKlClass) &&
-      checkpoint.find("quant_conv.weight") != nullptr)
-    config.quant_conv = true;
+DecoderConfig as_stored(DecoderConfig config, const Checkpoint& checkpoint,
+                        const ModuleNames& names) {
+  if (!config.batch_norm && names.are_in(checkpoint, "quant_conv")) config.quant_conv = true;
   return config;
 }
 
@@ -70,7 +69,7 @@ bool has_encoder(const Checkpoint& checkpoint) {
 Expected<std::shared_ptr<CheckpointSource>> open_source(
     const std::shared_ptr<const Checkpoint>& checkpoint, const DecoderConfig& said,
     const ModuleNames& names) {
-  const DecoderConfig config = as_stored(said, *checkpoint);
+  const DecoderConfig config = as_stored(said, *checkpoint, names);
   if (!has_encoder(*checkpoint))
     return make_error(ErrorCode::kUnsupported,
                       "{}: holds no encoder (no tensor \"encoder...\"), so no picture can begin "
@@ -94,6 +93,10 @@ Expected<std::shared_ptr<CheckpointSource>> open_source(
       INTAGLIO_TRY(
           source->refuse_layers_beyond(resnets, config.layers_per_block, "layers_per_block"));
   }
+  if (!config.mid_attention)
+    INTAGLIO_TRY(names.refuse(*checkpoint, "encoder.mid_block.attentions.0.to_q",
+                              "mid_block_add_attention"));
+  if (!config.quant_conv) INTAGLIO_TRY(names.refuse(*checkpoint, "quant_conv", "use_quant_conv"));
   INTAGLIO_TRY(source->check(encoder_tensor_shapes(config)));
   return source;
 }
@@ -140,8 +143,8 @@ Expected<Encoder> Encoder::load(const Context& context, const PartFiles& files, 
   INTAGLIO_ASSIGN(const StoredAutoencoder stored, open_stored(files, compute));
   Encoder encoder;
   encoder.compute_ = compute;
-  encoder.config_ = as_stored(stored.config, *stored.checkpoint);
-  const ModuleNames names(encoder.config_);
+  const ModuleNames names(stored.config);
+  encoder.config_ = as_stored(stored.config, *stored.checkpoint, names);
   INTAGLIO_ASSIGN(const std::shared_ptr<CheckpointSource> source,
                   open_source(stored.checkpoint, encoder.config_, names));
   INTAGLIO_TRY(encoder.read_weights(context, *source));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "models/autoencoder/original_names.h"
@@ -38,6 +39,19 @@ ModuleNames::ModuleNames(const DecoderConfig& config) {
         fmt::format("encoder.downsamples.{}.resample.1", downsamples));
     ++downsamples;
   }
+}
+
+bool ModuleNames::are_in(const Checkpoint& file, std::string_view module) const {
+  const std::vector<std::string> names = stored_names(fmt::format("{}.weight", module), aliases());
+  return std::any_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return file.find(name) != nullptr; });
+}
+
+Status ModuleNames::refuse(const Checkpoint& file, std::string_view module,
+                           std::string_view key) const {
+  if (!are_in(file, module)) return {};
+  return make_error(ErrorCode::kShapeMismatch, "{}: holds {}.weight, but {} is false in the config",
+                    file.path().string(), module, key);
 }
 
 void ModuleNames::add_mid_block(const std::string& half) {

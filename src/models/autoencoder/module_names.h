@@ -4,6 +4,7 @@
 #include <deque>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/autoencoder/decoder.h"
@@ -20,6 +21,10 @@ class ModuleNames {
   ModuleNames& operator=(const ModuleNames&) = delete;
 
   std::span<const ModuleAlias> aliases() const { return aliases_; }
+  // Whether a file has a weight of the module, by any of its names.
+  bool are_in(const Checkpoint& file, std::string_view module) const;
+  // kShapeMismatch if so, as the config says by `key` that there is no such module.
+  Status refuse(const Checkpoint& file, std::string_view module, std::string_view key) const;
   // Entries of the list "decoder.upsamples.".
   int64_t upsamples() const { return upsamples_; }
 

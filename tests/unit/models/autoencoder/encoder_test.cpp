@@ -9,6 +9,8 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "io/checkpoint.h"
@@ -205,6 +207,89 @@ TEST(Encoder, OneThatIsMissingIsSaidSo) {
   });
   ASSERT_FALSE(more);
   EXPECT_THAT(more.error().message, HasSubstr("block_out_channels"));
+}
+
+// The tiny autoencoder of `set` with another config, and tensors called as `rename` says; beside
+// them those of `more`, of ones.
+class Changed {
+ public:
+  Changed(const std::string& set, const nlohmann::json& config,
+          const std::map<std::string, std::string>& rename, const TensorShapes& more = {}) {
+    const PartFiles files = vae_of(set);
+    nlohmann::json json = JsonConfig::open(files.config)->json();
+    json.update(config);
+    folder_.write("config.json", json.dump());
+    const auto file = SafetensorsFile::open(files.weights / "diffusion_pytorch_model.safetensors");
+    std::vector<Tensor> tensors;
+    std::vector<TensorEntry> entries;
+    for (const TensorEntry& entry : (*file)->tensors()) {
+      const auto renamed = rename.find(entry.name);
+      const std::string& name = renamed == rename.end() ? entry.name : renamed->second;
+      if (name.empty()) continue;
+      tensors.push_back(*read_tensor(entry));
+      entries.push_back({name, tensors.back().view});
+    }
+    const std::vector<float> ones(1024, 1.0f);
+    for (const auto& [name, shape] : more)
+      entries.push_back({name, {ones.data(), DType::kF32, shape}});
+    EXPECT_TRUE(write_safetensors(folder_ / "diffusion_pytorch_model.safetensors", entries));
+  }
+
+  Expected<autoencoder::Encoder> encoder() const {
+    return autoencoder::Encoder::load(context, PartFiles::in(folder_.path()), DType::kF32);
+  }
+  Expected<autoencoder::Decoder> decoder() const {
+    return autoencoder::Decoder::load(context, PartFiles::in(folder_.path()), DType::kF32);
+  }
+
+  const Context context{.threads = 1, .cpu = host_cpu_features()};
+
+ private:
+  TempFolder folder_;
+};
+
+// What the config denies and the file holds, under either of its names, would be passed over.
+TEST(Autoencoder, AModuleThatTheConfigDeniesIsNotInTheFile) {
+  const std::map<std::string, std::string> original{
+      {"quant_conv.weight", "encoder.quant_conv.weight"},
+      {"quant_conv.bias", "encoder.quant_conv.bias"},
+      {"post_quant_conv.weight", "decoder.post_quant_conv.weight"},
+      {"post_quant_conv.bias", "decoder.post_quant_conv.bias"}};
+  for (const auto& names : {std::map<std::string, std::string>(), original}) {
+    const Changed changed("flux2_klein",
+                          {{"use_quant_conv", false}, {"use_post_quant_conv", false}}, names);
+    EXPECT_THAT(changed.encoder().error().message,
+                HasSubstr("holds quant_conv.weight, but use_quant_conv is false in the config"));
+    EXPECT_THAT(
+        changed.decoder().error().message,
+        HasSubstr("holds post_quant_conv.weight, but use_post_quant_conv is false in the config"));
+  }
+  const Changed plain("flux2_klein", {{"mid_block_add_attention", false}}, {});
+  EXPECT_THAT(plain.encoder().error().message,
+              HasSubstr("encoder.mid_block.attentions.0.to_q.weight, but mid_block_add_attention"));
+  EXPECT_THAT(plain.decoder().error().message,
+              HasSubstr("decoder.mid_block.attentions.0.to_q.weight, but mid_block_add_attention"));
+  const Changed less("flux2_klein", nlohmann::json::object(),
+                     {{"quant_conv.weight", ""}, {"post_quant_conv.bias", ""}});
+  EXPECT_THAT(less.encoder().error().message, HasSubstr("quant_conv.weight: missing"));
+  EXPECT_THAT(less.decoder().error().message, HasSubstr("post_quant_conv.bias: missing"));
+}
+
+// An AutoencoderKL applies it, under either of its names.
+TEST(Autoencoder, AQuantConvOfAnAutoencoderKlIsApplied) {
+  const std::vector<float> image(3 * 16 * 16, 0.25f);
+  std::vector<std::vector<float>> latents;
+  for (const char* const prefix : {"quant_conv", "encoder.quant_conv"}) {
+    const Changed changed(
+        "z_image", nlohmann::json::object(), {},
+        {{fmt::format("{}.weight", prefix), {8, 8, 1, 1}}, {fmt::format("{}.bias", prefix), {8}}});
+    const auto vae = changed.encoder();
+    ASSERT_TRUE(vae) << vae.error().message;
+    latents.push_back(test::encode(*vae, changed.context, image, 2, 2));
+  }
+  EXPECT_EQ(latents[0], latents[1]);
+  // Of ones: each channel is 1 and the sum of all.
+  EXPECT_EQ(latents[0][0], latents[0][4]);
 }
 
 }  // namespace
