@@ -349,6 +349,9 @@ std::string shown_json(const Json& value) {
 std::string stored_request_text(const JobRequest& request) {
   Json json = request_json(request);
   json[kWarnings] = request.warnings;
+  // What is not said is left out: an older version, which does not know it, reads the rest.
+  for (auto field = json.begin(); field != json.end();)
+    field = field->is_null() ? json.erase(field) : std::next(field);
   return json_text(json);
 }
 
@@ -365,6 +368,23 @@ Accepted<JobRequest> read_stored_request(std::string_view text) {
   Accepted<JobRequest> request = parse_job_request(json_text(json));
   if (request) request->warnings = std::move(warnings);
   return request;
+}
+
+Accepted<ForeignRequest> read_foreign_request(std::string_view text) {
+  Json json = parse_request_json(text);
+  ForeignRequest read;
+  for (;;) {
+    Accepted<JobRequest> request = read_stored_request(json_text(json));
+    if (request) {
+      read.request = std::move(*request);
+      return read;
+    }
+    if (read.not_understood.empty()) read.not_understood = request.error().message;
+    // Without the field that is wrong, and what is nested in it.
+    const std::string& field = request.error().parameter;
+    if (!json.is_object() || json.erase(field.substr(0, field.find_first_of(".["))) == 0)
+      return tl::unexpected<Refusal>(std::move(request.error()));
+  }
 }
 
 Accepted<JobRequest> parse_job_request(std::string_view body,

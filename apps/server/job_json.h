@@ -40,4 +40,11 @@ Accepted<JobRequest> parse_job_request(std::string_view body,
 std::string stored_request_text(const JobRequest& request);
 Accepted<JobRequest> read_stored_request(std::string_view text);
 
+// The same of a server of another version.
+struct ForeignRequest {
+  JobRequest request = {};          // what is understood of it
+  std::string not_understood = {};  // why that is not all; empty: it is
+};
+Accepted<ForeignRequest> read_foreign_request(std::string_view text);
+
 }  // namespace intaglio::server

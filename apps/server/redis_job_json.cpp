@@ -76,12 +76,13 @@ Expected<RedisJob> read_job(const Json& object) {
   j.id = text_of(object, "id");
   j.client = text_of(object, "client");
   const std::optional<JobState> state = state_of(text_of(object, "state"));
-  const Accepted<JobRequest> request = read_stored_request(text_of(object, "request"));
+  Accepted<ForeignRequest> request = read_foreign_request(text_of(object, "request"));
   if (!state || !request)
     return make_error(ErrorCode::kBadFormat, "the queue has what is no job: \"{}\"{}", j.id,
                       request ? "" : ": " + request.error().message);
   j.state = *state;
-  j.request = *request;
+  j.request = std::move(request->request);
+  job.not_understood = std::move(request->not_understood);
   j.created = number_of(object, "created");
   j.started = number_of(object, "started");
   j.finished = number_of(object, "finished");

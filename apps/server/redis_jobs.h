@@ -24,6 +24,7 @@ struct RedisJob {
   int attempts = 0;               // times that it was started and did not come to an end
   std::vector<int64_t> drawn_by;  // fences, of each of job.pictures
   std::string load;               // DrawKey::load
+  std::string not_understood;     // ForeignRequest::not_understood
 };
 
 // How a picture was drawn.

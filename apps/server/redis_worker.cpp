@@ -115,6 +115,11 @@ bool RedisWorker::draw_next() {
 
 std::optional<JobError> RedisWorker::draw_pictures(Lock& lock) {
   const Job& job = running_->job.job;
+  if (const std::string& why = running_->job.not_understood; !why.empty())
+    return job_error({ErrorCode::kUnsupported,
+                      fmt::format("the worker does not understand what a server of another version "
+                                  "took: {}",
+                                  why)});
   lock.unlock();
   const auto init = guard_memory("reading the picture to begin from", [&] {
     return read_init_picture(job.request, [this](const std::string& id) {

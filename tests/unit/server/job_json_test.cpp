@@ -51,6 +51,28 @@ TEST(JobJson, WarningsAreKeptAndNoClients) {
   EXPECT_FALSE(job_json(job)["request"].contains("warnings"));
 }
 
+// Versions of one queue: what an older one does not know is stored where somebody has said it.
+TEST(JobJson, WhatIsNotSaidIsNotStored) {
+  const auto stored = nlohmann::json::parse(stored_request_text(parsed(R"({"prompt":"x"})")));
+  EXPECT_EQ(std::count(stored.begin(), stored.end(), nullptr), 0) << stored;
+  EXPECT_FALSE(stored.contains("init_image"));
+  EXPECT_EQ(stored["prompt"], "x");
+}
+
+TEST(JobJson, OfAnotherVersionsRequestWhatIsUnderstoodIsRead) {
+  const auto read = read_foreign_request(
+      R"({"prompt":"x","steps":4,"shine":3,"loras":[{"name":"a","rank":2}],"warnings":["w"]})");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->not_understood, "loras[0].rank: unknown field");
+  EXPECT_EQ(read->request.prompt, "x");
+  EXPECT_EQ(read->request.steps, 4);
+  EXPECT_TRUE(read->request.loras.empty());
+  EXPECT_EQ(read->request.warnings, std::vector<std::string>{"w"});
+  EXPECT_EQ(read_foreign_request(R"({"prompt":"x"})")->not_understood, "");
+  for (const char* text : {"", "[]", "{}", R"({"prompt":3,"shine":1})"})
+    EXPECT_FALSE(read_foreign_request(text)) << text;
+}
+
 TEST(JobJson, OtherSpellings) {
   EXPECT_EQ(parsed(R"({"prompt":"x","size":"512x256"})").width, 512);
   EXPECT_EQ(parsed(R"({"prompt":"x","size":"512x256"})").height, 256);

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "core/files.h"
 #include "unit/server/redis_bench.h"
 
@@ -84,6 +86,31 @@ TEST_F(RedisWorkerTest, AnotherDrawsWhatALostOneHad) {
   EXPECT_FALSE(jobs.give_back(id, lost.fence).value());
   EXPECT_EQ(jobs.renew("lost", id, lost.fence).value(), RedisJobs::Lease::kLost);
   EXPECT_EQ(service->get(id)->state, JobState::kDone);
+}
+
+// What it would draw without that field is another picture: the job ends, and says why, and the
+// next is drawn.
+TEST_F(RedisWorkerTest, AJobOfANewerServerEndsWithTheFieldThatIsUnknown) {
+  const auto service = server();
+  const std::string newer = submit(*service, asking_for("x"));
+  const std::string next = submit(*service, asking_for("y"));
+  const std::string key = fmt::format("{}job:{}", kRedisPrefix, newer);
+  const auto redis_client = client();
+  auto request = nlohmann::json::parse(redis_client->command({"HGET", key, "request"})->text);
+  request["shine"] = 3;
+  ASSERT_TRUE(redis_client->command({"HSET", key, "request", request.dump()}).has_value());
+  EXPECT_EQ(service->list({}).size(), 2U);
+  Worker worker;
+  start(worker);
+  const Job failed = end_of(*service, newer);
+  EXPECT_EQ(failed.state, JobState::kFailed);
+  EXPECT_EQ(failed.request.prompt, "x");
+  ASSERT_TRUE(failed.error.has_value());
+  EXPECT_EQ(failed.error->code, "unsupported");
+  EXPECT_THAT(failed.error->message, HasSubstr("shine: unknown field"));
+  EXPECT_EQ(end_of(*service, next).state, JobState::kDone);
+  EXPECT_THAT(worker.studio->drawn(), ElementsAre("y"));
+  EXPECT_EQ(RedisJobs(redis_client).get(newer).value()->fence, 1);
 }
 
 TEST_F(RedisWorkerTest, ALeaseEndsThoughTheClockJumpsBack) {
