@@ -455,6 +455,7 @@ void add_quantize(CLI::App& app, Action& action) {
   add_threads_flag(*command, flags->threads);
   command->add_flag("--json", flags->json, "Print one JSON result on stdout");
   command->footer(
+      "All of it runs on the CPU, calibration too, so there is no --device.\n"
       "A run that was ended, by Ctrl-C or otherwise, is gone on with by the same command.\n"
       "Examples:\n"
       "  intaglio quantize models/mini mini-int8\n"
