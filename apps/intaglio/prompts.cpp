@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -292,6 +293,19 @@ Expected<std::string> read_prompt(const std::string& argument) {
   return prompt;
 }
 
+Status check_line_settings(const PictureSettings& settings, const std::string& where,
+                           const std::vector<std::string_view>& taken) {
+  for (const Key& key : known_keys()) {
+    if (!(settings.*key.target) || std::find(taken.begin(), taken.end(), key.name) != taken.end())
+      continue;
+    std::string names = "\"prompt\"";
+    for (const std::string_view name : taken) names += fmt::format(", \"{}\"", name);
+    return make_error(ErrorCode::kInvalidArgument, "{}: only {} {} of a line here, found \"{}\"",
+                      where, names, taken.empty() ? "is" : "are", key.name);
+  }
+  return {};
+}
+
 std::vector<PromptLine> parse_prompts(std::string_view text, const std::string& name,
                                       std::vector<Error>& errors) {
   std::vector<PromptLine> lines;
@@ -337,6 +351,18 @@ std::vector<PromptLine> read_prompts(const std::string& path, std::vector<Error>
     return {};
   }
   return parse_prompts(*text, name_of(path), errors);
+}
+
+Expected<std::vector<std::string>> read_bare_prompts(const std::string& path) {
+  std::vector<Error> errors;
+  const std::vector<PromptLine> lines = read_prompts(path, errors);
+  if (!errors.empty()) return tl::unexpected<Error>(errors.front());
+  std::vector<std::string> prompts;
+  for (const PromptLine& line : lines) {
+    INTAGLIO_TRY(check_line_settings(line.settings, line.where));
+    prompts.push_back(line.settings.prompt);
+  }
+  return prompts;
 }
 
 }  // namespace intaglio::cli

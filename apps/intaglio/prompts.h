@@ -37,11 +37,18 @@ struct PromptLine {
   PictureSettings settings;
 };
 
+// kInvalidArgument, beginning with `where`, where a line says more than its prompt and what `taken`
+// has: "only "prompt" is of a line here, found "steps"".
+Status check_line_settings(const PictureSettings& settings, const std::string& where,
+                           const std::vector<std::string_view>& taken = {});
+
 // --prompts: one prompt a line, blank lines skipped; or, where the first begins with {", a JSON
 // object a line with "prompt" and settings of its own. Every wrong line is an error.
 std::vector<PromptLine> read_prompts(const std::string& path, std::vector<Error>& errors);
 // The same of a text that came from `name`.
 std::vector<PromptLine> parse_prompts(std::string_view text, const std::string& name,
                                       std::vector<Error>& errors);
+// Of a file whose lines say nothing but prompts; the first error.
+Expected<std::vector<std::string>> read_bare_prompts(const std::string& path);
 
 }  // namespace intaglio::cli

@@ -222,8 +222,9 @@ class Eval(unittest.TestCase):
                 self.assertIn(message, done.stderr)
                 self.assertNotIn("twice", done.stderr)
         self.assertIn("two variants are called \"int8\"", self.draw(candidates=("int8", "int8")).stderr)
-        self.write_prompts([{"prompt": "a", "steps": 3}])
-        self.assertIn("prompts.jsonl:1: only \"prompt\", \"seed\" and \"expect\"", self.draw().stderr)
+        for name, value in (("steps", 3), ("cache", "0.5"), ("progressive", "2"), ("negative_prompt", "b")):
+            self.write_prompts([{"prompt": "a", name: value}])
+            self.assertIn(f"prompts.jsonl:1: only \"prompt\", \"seed\", \"expect\" are of a line here, found \"{name}\"", self.draw().stderr)
         self.write_prompts([{"prompt": "a", "expect": []}])
         self.assertIn("\"expect\": expected an object", self.draw().stderr)
         self.assertIn("no evaluation there", self.intaglio("eval", "report", "nowhere").stderr)

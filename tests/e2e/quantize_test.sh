@@ -8,7 +8,7 @@ formats=$source/tests/formats
 file=$formats/base/reference/model.safetensors
 
 expect 0 "help" quantize --help
-for text in source target --scheme --group-size --format --parts --protect --keep --lora --max-shard-size --budget --calibration --calibration-steps --calibration-model --overwrite Examples; do stdout_has "$text"; done
+for text in source target "runs on the CPU" --scheme --group-size --format --parts --protect --keep --lora --max-shard-size --budget --calibration --calibration-steps --calibration-model --overwrite Examples; do stdout_has "$text"; done
 
 expect_refused 2 "SRC" quantize
 expect_refused 1 "nowhere: no such file or folder" quantize nowhere refused/x.safetensors
@@ -22,6 +22,8 @@ expect_refused 2 "--calibration-model names one" quantize "$file" refused/x.safe
 expect_refused 2 "--budget: only --protect auto" quantize "$file" refused/x.safetensors --budget 6G
 expect_refused 2 "--budget: expected a size such as 6G" quantize "$mini" refused/x --protect auto --budget much
 expect_refused 2 "--calibration: nothing is calibrated" quantize "$file" refused/x.safetensors --calibration -
+echo '{"prompt": "an owl", "steps": 4}' >steps.jsonl
+expect_refused 2 'steps.jsonl:1: only "prompt" is of a line here, found "steps"' quantize "$mini" refused/x --scheme smooth --calibration steps.jsonl
 expect_refused 1 "no-prompts" quantize "$mini" refused/x --scheme smooth --calibration no-prompts
 expect_refused 2 "--max-shard-size" quantize "$file" refused/x.safetensors --max-shard-size many
 expect_refused 2 "--lora: expected FILE" quantize "$file" refused/x.safetensors --lora "$formats/lora/diff.safetensors:much"

@@ -81,16 +81,13 @@ Expected<EvalPrompt> parse_eval_prompt(std::string_view line, const std::string&
   if (lines.size() != 1)
     return make_error(ErrorCode::kInvalidArgument, "{}: expected one prompt", where);
   const PictureSettings& settings = lines.front().settings;
+  if (const Status good = check_line_settings(settings, where, {"seed", "expect"}); !good)
+    return make_error(good.error().code, "{}; schedules belong to --source and --candidate",
+                      good.error().message);
   prompt.prompt = settings.prompt;
   if (settings.seed) {
     INTAGLIO_ASSIGN(prompt.seed, parse_seed(*settings.seed));
   }
-  if (settings.size || settings.preset || settings.steps || settings.mu || settings.std ||
-      settings.shift || settings.guidance || settings.output || settings.negative_prompt)
-    return make_error(ErrorCode::kInvalidArgument,
-                      "{}: only \"prompt\", \"seed\" and \"expect\" are of a line here; schedules "
-                      "belong to --source and --candidate",
-                      where);
   return prompt;
 }
 

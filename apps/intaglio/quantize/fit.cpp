@@ -143,10 +143,7 @@ Expected<CalibrationOptions> calibration_options(const std::optional<std::string
     options.prompts.assign(std::begin(kCalibrationPrompts), std::end(kCalibrationPrompts));
     return options;
   }
-  std::vector<Error> errors;
-  const std::vector<PromptLine> lines = read_prompts(*prompts, errors);
-  if (!errors.empty()) return tl::unexpected<Error>(errors.front());
-  for (const PromptLine& line : lines) options.prompts.push_back(line.settings.prompt);
+  INTAGLIO_ASSIGN(options.prompts, read_bare_prompts(*prompts));
   return options;
 }
 

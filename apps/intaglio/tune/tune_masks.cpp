@@ -54,12 +54,7 @@ struct TuningPictures {
 Expected<std::vector<std::string>> prompts_of(const MaskFlags& flags) {
   if (!flags.prompts)
     return std::vector<std::string>(std::begin(kCalibrationPrompts), std::end(kCalibrationPrompts));
-  std::vector<Error> errors;
-  std::vector<std::string> prompts;
-  for (const PromptLine& line : read_prompts(*flags.prompts, errors))
-    prompts.push_back(line.settings.prompt);
-  if (!errors.empty()) return tl::unexpected<Error>(errors.front());
-  return prompts;
+  return read_bare_prompts(*flags.prompts);
 }
 
 // As many pictures for the search as asked for and as many for the judgement, of prompts in turn
