@@ -5,12 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <random>
 #include <regex>
 #include <string>
 #include <vector>
 
-#include "core/memory.h"
 #include "core/relative_error.h"
 #include "io/checkpoint.h"
 #include "io/formats/lora.h"
@@ -18,9 +16,12 @@
 #include "models/checkpoint_quantizer.h"
 #include "support/source_folder.h"
 #include "support/temp_folder.h"
+#include "unit/models/passes.h"
 
 namespace intaglio::krea2 {
 namespace {
+
+using test::random_values;
 
 const std::string kFolder = test::source_path("tests/reference/krea2/tiny/transformer");
 
@@ -28,53 +29,7 @@ TransformerConfig config() {
   return parse_transformer_config(*JsonConfig::open(kFolder + "/config.json")).value();
 }
 
-std::vector<float> random_values(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
-// A pass of some text, from a checkpoint.
-struct Passes {
-  explicit Passes(const std::filesystem::path& weights,
-                  LayerSelection selection = {.precision = Precision::kFp32},
-                  std::vector<AdapterUse> adapters = {}, int64_t unread = 0)
-      : transformer(config(), {.selection = std::move(selection), .adapters = std::move(adapters)},
-                    unread) {
-    const auto source = transformer.open_source(Checkpoint::open(weights).value());
-    EXPECT_TRUE(source) << source.error().message;
-    if (!source) return;
-    const Status loaded = transformer.load(context, **source);
-    EXPECT_TRUE(loaded) << loaded.error().message;
-  }
-
-  // `features` [tokens, text_dim], rows of those that are read first. What was planned is taken.
-  std::vector<float> velocity(const std::vector<float>& features, int64_t steps = 3) {
-    const int64_t tokens = static_cast<int64_t>(features.size()) / transformer.text_dim();
-    const PassSize size{.text_tokens = tokens, .grid_h = 3, .grid_w = 5};
-    Arena arena(allocate(context, transformer.scratch_bytes(context, size, steps)).value());
-    context.scratch = &arena;
-    const std::vector<float> latents = random_values(15 * transformer.channels(), 9);
-    std::vector<float> velocity(latents.size());
-    std::vector<float> times;
-    for (int64_t i = 0; i < steps; ++i) times.push_back(1.0f - 0.25f * static_cast<float>(i));
-    const TextInput text{.tokens = tokens, .features = features.data()};
-    EXPECT_TRUE(transformer.prepare(context, text, 3, 5, times, session));
-    text_rows = transformer.text_rows(context, session).value();
-    EXPECT_TRUE(transformer.select_step(context, session, 1));
-    EXPECT_TRUE(transformer.forward(context, session, latents.data(), velocity.data()));
-    EXPECT_EQ(arena.used(), 0u);
-    EXPECT_EQ(arena.peak(), arena.capacity()) << "the plan is not exact";
-    return velocity;
-  }
-
-  Context context{.threads = 2, .cpu = host_cpu_features()};
-  Transformer transformer;
-  TransformerSession session;
-  std::vector<float> text_rows;
-};
+using Passes = test::Passes<Transformer, config>;
 
 // With text of every size: more rows than states, states than rows, more tokens than go through the
 // states' blocks at once; and steps that take the most.
@@ -83,7 +38,7 @@ TEST(Krea2Transformer, ThePlanIsExact) {
     Passes run(kFolder, {.precision = precision});
     for (const int64_t tokens : {1, 64, 70})
       run.velocity(random_values(tokens * run.transformer.text_dim(), 4));
-    run.velocity(random_values(run.transformer.text_dim(), 4), 400);
+    run.velocity(random_values(run.transformer.text_dim(), 4), std::vector<float>(400, 0.5f));
   }
 }
 

@@ -5,20 +5,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <random>
 #include <string>
 #include <vector>
 
-#include "core/memory.h"
 #include "core/relative_error.h"
 #include "io/checkpoint.h"
 #include "io/formats/lora.h"
 #include "io/safetensors.h"
 #include "support/source_folder.h"
 #include "support/temp_folder.h"
+#include "unit/models/passes.h"
 
 namespace intaglio::qwen_image {
 namespace {
+
+using test::random_values;
 
 const std::string kFolder = test::source_path("tests/reference/qwen_image/tiny/transformer");
 
@@ -26,52 +27,7 @@ TransformerConfig config() {
   return parse_transformer_config(*JsonConfig::open(kFolder + "/config.json")).value();
 }
 
-std::vector<float> random_values(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
-// A pass of some text, from a checkpoint.
-struct Passes {
-  explicit Passes(const std::filesystem::path& weights,
-                  LayerSelection selection = {.precision = Precision::kFp32},
-                  std::vector<AdapterUse> adapters = {}, int64_t unread = 0)
-      : transformer(config(), {.selection = std::move(selection), .adapters = std::move(adapters)},
-                    unread) {
-    const auto source = transformer.open_source(Checkpoint::open(weights).value());
-    EXPECT_TRUE(source) << source.error().message;
-    if (!source) return;
-    const Status loaded = transformer.load(context, **source);
-    EXPECT_TRUE(loaded) << loaded.error().message;
-  }
-
-  // At step 1 of `times`.
-  std::vector<float> velocity(const std::vector<float>& features,
-                              std::vector<float> times = {1.0f, 0.75f, 0.5f}) {
-    const int64_t tokens = static_cast<int64_t>(features.size()) / transformer.text_dim();
-    const PassSize size{.text_tokens = tokens, .grid_h = 3, .grid_w = 5};
-    Arena arena(allocate(context, transformer.scratch_bytes(context, size,
-                                                            static_cast<int64_t>(times.size())))
-                    .value());
-    context.scratch = &arena;
-    const std::vector<float> latents = random_values(15 * transformer.channels(), 9);
-    std::vector<float> velocity(latents.size());
-    const TextInput text{.tokens = tokens, .features = features.data()};
-    EXPECT_TRUE(transformer.prepare(context, text, 3, 5, times, session));
-    EXPECT_TRUE(transformer.select_step(context, session, times.size() > 1 ? 1 : 0));
-    EXPECT_TRUE(transformer.forward(context, session, latents.data(), velocity.data()));
-    EXPECT_EQ(arena.used(), 0u);
-    EXPECT_EQ(arena.peak(), arena.capacity()) << "the plan is not exact";
-    return velocity;
-  }
-
-  Context context{.threads = 2, .cpu = host_cpu_features()};
-  Transformer transformer;
-  TransformerSession session;
-};
+using Passes = test::Passes<Transformer, config>;
 
 TEST(QwenImageTransformer, ThePlanIsExact) {
   for (const Precision precision : {Precision::kFp32, Precision::kBf16, Precision::kInt8}) {
