@@ -74,7 +74,9 @@ std::string chosen_model(State& state) {
 }
 
 Refusal as_a1111(const Refusal& refusal) {
-  return renamed(renamed(refusal, "init_image", "init_images"), "strength", "denoising_strength");
+  return renamed(
+      renamed(renamed(refusal, "init_image", "init_images"), "strength", "denoising_strength"),
+      "guidance", "cfg_scale");
 }
 
 // `more`: of the answer's parameters.
@@ -184,7 +186,11 @@ void set_options(Site& site, State& state, const ExchangePtr& exchange) {
   if (!body.is_object())
     return exchange->respond(refuse(request.path, 422, "the body: expected a JSON object"));
   if (const auto model = body.find("sd_model_checkpoint");
-      model != body.end() && model->is_string()) {
+      model != body.end() && !model->is_null()) {
+    if (!model->is_string())
+      return exchange->respond(refuse(
+          request.path, 422,
+          fmt::format("sd_model_checkpoint: expected a string, found {}", shown_json(*model))));
     const std::optional<std::string> name =
         a1111_model(model->get<std::string>(), site.jobs.models());
     if (!name) {

@@ -150,9 +150,9 @@ Accepted<JobRequest> read_a1111_body(const Json& body, const std::vector<ServedM
   std::string name = chosen.empty() ? models.front().name : chosen;
   if (const Json* const settings = find(body, "override_settings");
       settings && settings->is_object()) {
-    if (const Json* const title = find(*settings, "sd_model_checkpoint");
-        title && title->is_string()) {
-      const std::optional<std::string> known = a1111_model(title->get<std::string>(), models);
+    if (const Json* const title = find(*settings, "sd_model_checkpoint")) {
+      const std::optional<std::string> known =
+          title->is_string() ? a1111_model(title->get<std::string>(), models) : std::nullopt;
       if (!known)
         return invalid("override_settings", "sd_model_checkpoint: there is no such model");
       name = *known;

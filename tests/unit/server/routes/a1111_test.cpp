@@ -55,7 +55,8 @@ TEST(A1111Request, RefusesWhatCannotBe) {
   for (const Json& body :
        {Json::array(), Json{{"prompt", 5}}, Json{{"steps", 3}},
         Json{{"prompt", "a"}, {"batch_size", 0}}, Json{{"prompt", "a"}, {"n_iter", "x"}},
-        Json{{"prompt", "a"}, {"override_settings", {{"sd_model_checkpoint", "none"}}}}}) {
+        Json{{"prompt", "a"}, {"override_settings", {{"sd_model_checkpoint", "none"}}}},
+        Json{{"prompt", "a"}, {"override_settings", {{"sd_model_checkpoint", 5}}}}}) {
     EXPECT_FALSE(parse(body)) << body;
   }
 }
@@ -152,6 +153,7 @@ TEST_F(A1111Routes, AClientsSequence) {
   EXPECT_EQ(json_of(ask("GET /sdapi/v1/upscalers")), Json::array());
   EXPECT_EQ(status_of(ask("POST /sdapi/v1/options", R"({"sd_model_checkpoint": "plain"})")), 200);
   EXPECT_EQ(status_of(ask("POST /sdapi/v1/options", R"({"sd_model_checkpoint": "none"})")), 404);
+  EXPECT_EQ(status_of(ask("POST /sdapi/v1/options", R"({"sd_model_checkpoint": 5})")), 422);
   const std::string answer = ask_and(
       "POST /sdapi/v1/txt2img", R"({"prompt": "a cat", "steps": 4})", [&](const std::string& id) {
         EXPECT_EQ(json_of(ask("GET /sdapi/v1/progress"))["state"]["job"], id);
@@ -188,11 +190,15 @@ TEST_F(A1111Routes, DrawsFromAPicture) {
       ask("POST /sdapi/v1/img2img", img2img({{"width", 0}, {"height", 64}}).dump());
   EXPECT_EQ(status_of(narrow), 400);
   EXPECT_EQ(json_of(narrow)["detail"], "width: expected a number from 1 to 1048576, found 0");
-  jobs_.refusal = Refusal{.reason = Refusal::Reason::kInvalid,
-                          .parameter = "init_image",
-                          .message = "init_image: it has no encoder"};
-  EXPECT_EQ(json_of(ask("POST /sdapi/v1/img2img", img2img().dump()))["detail"],
-            "init_images: it has no encoder");
+  for (const auto& [own, name] : {std::pair("init_image", "init_images"),
+                                  {"strength", "denoising_strength"},
+                                  {"guidance", "cfg_scale"}}) {
+    jobs_.refusal = Refusal{.reason = Refusal::Reason::kInvalid,
+                            .parameter = own,
+                            .message = fmt::format("{}: it is wrong", own)};
+    EXPECT_EQ(json_of(ask("POST /sdapi/v1/img2img", img2img().dump()))["detail"],
+              fmt::format("{}: it is wrong", name));
+  }
 }
 
 TEST_F(A1111Routes, ProgressHasTheLastPreview) {
