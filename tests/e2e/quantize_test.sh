@@ -24,6 +24,8 @@ expect_refused 2 "--budget: expected a size such as 6G" quantize "$mini" refused
 expect_refused 2 "--calibration: nothing is calibrated" quantize "$file" refused/x.safetensors --calibration -
 echo '{"prompt": "an owl", "steps": 4}' >steps.jsonl
 expect_refused 2 'steps.jsonl:1: only "prompt" is of a line here, found "steps"' quantize "$mini" refused/x --scheme smooth --calibration steps.jsonl
+expect_refused 2 "--calibration-steps: nothing is calibrated" quantize "$file" refused/x.safetensors --calibration-steps 4
+expect_refused 2 "--group-size: --scheme row turns nothing" quantize "$file" refused/x.safetensors --scheme row --group-size 256
 expect_refused 1 "no-prompts" quantize "$mini" refused/x --scheme smooth --calibration no-prompts
 expect_refused 2 "--max-shard-size" quantize "$file" refused/x.safetensors --max-shard-size many
 expect_refused 2 "--lora: expected FILE" quantize "$file" refused/x.safetensors --lora "$formats/lora/diff.safetensors:much"

@@ -127,9 +127,10 @@ void add_fit_flags(CLI::App& command, FitFlags& flags) {
                   "Prompts to calibrate with, one a line; - for standard input; by default some "
                   "that come with the program")
       ->type_name("FILE|-");
-  limit(command.add_option("--calibration-steps", flags.steps, "Sampling steps of each prompt"), 1,
-        1000)
-      ->capture_default_str();
+  limit(command.add_option(
+            "--calibration-steps", flags.steps,
+            fmt::format("Sampling steps of each prompt; by default {}", FitFlags::kSteps)),
+        1, 1000);
   command
       .add_option("--calibration-model", flags.calibration_model,
                   "The model that a lone transformer is calibrated in")
@@ -161,6 +162,7 @@ Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t gro
   }
   if (!request.is_needed()) {
     const char* const flag = flags.calibration         ? "--calibration"
+                             : flags.steps             ? "--calibration-steps"
                              : flags.calibration_model ? "--calibration-model"
                                                        : nullptr;
     if (flag == nullptr) return request;
@@ -169,7 +171,8 @@ Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t gro
                       "--rounding gptq",
                       flag);
   }
-  INTAGLIO_ASSIGN(request.calibration, calibration_options(flags.calibration, flags.steps));
+  INTAGLIO_ASSIGN(request.calibration,
+                  calibration_options(flags.calibration, flags.steps.value_or(FitFlags::kSteps)));
   return request;
 }
 

@@ -24,7 +24,8 @@ namespace intaglio::cli {
 struct FitFlags {
   std::vector<std::string> protect{};  // "auto" or "none" alone, or patterns
   std::optional<std::string> budget{}, calibration{}, calibration_model{};
-  int64_t steps = 8;
+  static constexpr int64_t kSteps = 8;
+  std::optional<int64_t> steps{};
   std::string rounding = "nearest";
 
   bool is_auto() const { return protect.size() == 1 && protect.front() == "auto"; }

@@ -38,6 +38,7 @@ struct QuantizeFlags {
   std::string source, target;
   std::string scheme = "convrot", format = "auto";
   std::string group = "256";
+  bool group_given = false;
   std::vector<std::string> parts, loras;
   FitFlags fit;
   std::optional<std::string> max_shard;
@@ -252,6 +253,10 @@ Status fit_jobs(Run& run, const Context& context, Progress& progress) {
 
 Expected<Run> plan(const QuantizeFlags& flags) {
   Run run{.flags = flags};
+  if (flags.group_given && !turns(flags))
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--group-size: --scheme {} turns nothing; convrot and convrot+smooth do",
+                      flags.scheme);
   const bool smooth = flags.scheme.ends_with("smooth");
   INTAGLIO_ASSIGN(run.fit,
                   fit_request(flags.fit, smooth, turns(flags) ? *whole_number(flags.group) : 0));
@@ -419,13 +424,15 @@ void add_quantize(CLI::App& app, Action& action) {
                                       fmt::join(kSchemes, ", "))),
       kSchemes)
       ->capture_default_str();
-  choose_from(command->add_option("--group-size", flags->group,
-                                  fmt::format("Of convrot; a linear that it does not divide takes "
-                                              "the next smaller one that does, or none; one of {}",
-                                              fmt::join(kGroups, ", "))),
-              kGroups)
-      ->type_name("N")
-      ->capture_default_str();
+  const CLI::Option* const group =
+      choose_from(
+          command->add_option("--group-size", flags->group,
+                              fmt::format("Of convrot; a linear that it does not divide takes "
+                                          "the next smaller one that does, or none; one of {}",
+                                          fmt::join(kGroups, ", "))),
+          kGroups)
+          ->type_name("N")
+          ->capture_default_str();
   choose_from(
       command->add_option("--format", flags->format,
                           fmt::format("comfy: a file with ComfyUI's names; diffusers: a folder, of "
@@ -463,7 +470,10 @@ void add_quantize(CLI::App& app, Action& action) {
       "  intaglio quantize models/mini mini-int8 --scheme convrot+smooth --protect auto\n"
       "  intaglio quantize models/mini styled --lora style.safetensors:0.8\n"
       "  intaglio generate --transformer mini.safetensors --prompt 'an owl'");
-  command->callback([flags, &action] { action = [flags] { return run_quantize(*flags); }; });
+  command->callback([flags, group, &action] {
+    flags->group_given = group->count() > 0;
+    action = [flags] { return run_quantize(*flags); };
+  });
 }
 
 }  // namespace intaglio::cli
