@@ -225,7 +225,7 @@ class Eval(unittest.TestCase):
         for name, value in (("steps", 3), ("cache", "0.5"), ("progressive", "2"), ("negative_prompt", "b")):
             self.write_prompts([{"prompt": "a", name: value}])
             self.assertIn(f"prompts.jsonl:1: only \"prompt\", \"seed\", \"expect\" are of a line here, found \"{name}\"", self.draw().stderr)
-        self.write_prompts([{"prompt": "a", "expect": []}])
+        (self.folder / "prompts.jsonl").write_text('{ "prompt": "a", "expect": [] }\n')
         self.assertIn("\"expect\": expected an object", self.draw().stderr)
         self.assertIn("no evaluation there", self.intaglio("eval", "report", "nowhere").stderr)
         self.assertFalse((self.folder / "out").exists())

@@ -65,15 +65,14 @@ Expected<EvalPrompt> parse_eval_prompt(std::string_view line, const std::string&
                                        uint64_t seed) {
   EvalPrompt prompt{.prompt = {}, .seed = seed};
   std::string plain(line);
-  if (line.starts_with("{\"")) {
-    INTAGLIO_ASSIGN(nlohmann::json value, parse_json(line, where));
-    if (const auto expect = value.find("expect"); expect != value.end()) {
-      if (!expect->is_object())
-        return make_error(ErrorCode::kInvalidArgument, "{}: \"expect\": expected an object", where);
-      prompt.expect = *expect;
-      value.erase(expect);
-    }
-    plain = value.dump();
+  // What is no JSON is a text, or refused with the rest of the line.
+  if (Expected<nlohmann::json> value = parse_json(line, where);
+      value && value->is_object() && value->contains("expect")) {
+    prompt.expect = (*value)["expect"];
+    if (!prompt.expect.is_object())
+      return make_error(ErrorCode::kInvalidArgument, "{}: \"expect\": expected an object", where);
+    value->erase("expect");
+    plain = value->dump();
   }
   std::vector<Error> errors;
   const std::vector<PromptLine> lines = parse_prompts(plain, where, errors);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 
 #include "argument_values.h"
 #include "io/printable.h"
@@ -40,6 +41,7 @@ bool is_name(std::string_view name) {
 struct Key {
   std::string name;
   std::function<void(Variant&, std::string)> set;
+  bool repeats = false;  // whether it may be there more than once
 };
 
 const std::vector<Key>& keys() {
@@ -58,8 +60,9 @@ const std::vector<Key>& keys() {
       {"text-encoder", to(&ModelFlags::text_encoder)},
       {"vae", to(&ModelFlags::vae)},
       {"tokenizer", to(&ModelFlags::tokenizer)},
-      {"keep-bf16", [](Variant& v, std::string text) { v.keep_bf16.push_back(std::move(text)); }},
-      {"lora", [](Variant& v, std::string text) { v.loras.push_back(std::move(text)); }},
+      {"keep-bf16", [](Variant& v, std::string text) { v.keep_bf16.push_back(std::move(text)); },
+       true},
+      {"lora", [](Variant& v, std::string text) { v.loras.push_back(std::move(text)); }, true},
       {"attention", [](Variant& v, std::string text) { v.attention = std::move(text); }},
       {"cache", [](Variant& v, std::string text) { v.cache = std::move(text); }},
       {"progressive", [](Variant& v, std::string text) { v.progressive = std::move(text); }},
@@ -83,7 +86,10 @@ std::vector<std::string> key_names() {
   return names;
 }
 
-Status set_item(std::string_view flag, std::string_view item, bool first, Variant& variant) {
+// `given`: keys of the items before this one.
+Status set_item(std::string_view flag, std::string_view item, std::set<std::string>& given,
+                Variant& variant) {
+  const bool first = given.empty();
   const size_t equals = item.find('=');
   const std::string name(first && equals == std::string_view::npos ? "precision"
                                                                    : item.substr(0, equals));
@@ -98,6 +104,8 @@ Status set_item(std::string_view flag, std::string_view item, bool first, Varian
   if (value.empty())
     return make_error(ErrorCode::kInvalidArgument, "{}: \"{}\" has no value, expected {}=VALUE",
                       flag, printable(item, 60), name);
+  if (!given.insert(name).second && !key->repeats)
+    return make_error(ErrorCode::kInvalidArgument, "{}: \"{}\" is there twice", flag, name);
   key->set(variant, value);
   return {};
 }
@@ -110,9 +118,10 @@ Expected<Variant> parse_variant(std::string_view flag, const std::string& text,
   variant.text = text;
   variant.model.model = model;
   std::string_view rest = text;
-  for (bool first = true;; first = false) {
+  std::set<std::string> given;
+  for (;;) {
     const size_t comma = rest.find(',');
-    INTAGLIO_TRY(set_item(flag, rest.substr(0, comma), first, variant));
+    INTAGLIO_TRY(set_item(flag, rest.substr(0, comma), given, variant));
     if (comma == std::string_view::npos) break;
     rest.remove_prefix(comma + 1);
   }

@@ -39,6 +39,8 @@ TEST(EvalVariant, RefusesWhatIsNone) {
       {"int8,step=3", "--candidate: unknown key \"step\""},
       {"int8,steps", "--candidate: \"steps\" has no value, expected steps=VALUE"},
       {"int8,steps=", "--candidate: \"steps=\" has no value, expected steps=VALUE"},
+      {"int8,steps=2,mu=1,steps=2", "--candidate: \"steps\" is there twice"},
+      {"int8,precision=bf16", "--candidate: \"precision\" is there twice"},
       {"int8,name=../x", "--candidate: the name \"../x\" cannot be a folder's"},
       {"int8,name=.", "--candidate: the name \".\" cannot be a folder's"}};
   for (const auto& [text, message] : cases) {
