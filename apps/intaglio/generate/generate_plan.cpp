@@ -282,7 +282,9 @@ void plan_memory(const GenerateFlags& flags, const std::vector<Entry>& entries, 
       const auto shared = std::make_shared<const PicturePlan>(std::move(*planned));
       for (size_t i = 0; i < count; ++i) plan.jobs[e * count + i].plan = shared;
     } else {
-      errors.push_back(planned.error());
+      const Error& error = planned.error();
+      errors.push_back(
+          {error.code, (error.message.starts_with("cache: ") ? "--" : "") + error.message});
     }
     name_place(entries[e].where, first_error, errors);
   }
