@@ -426,8 +426,7 @@ std::vector<int32_t> DiffusersModel::made_up_ids(std::string_view prompt) const 
 
 Status DiffusersModel::check_ids(const std::vector<int32_t>& ids, bool were_given) const {
   for (const int32_t id : ids) {
-    if (id >= 0 && id < text_.vocab) continue;
-    if (id == qwen3::kPadding && !were_given) continue;
+    if ((id >= 0 && id < text_.vocab) || (id == qwen3::kPadding && !were_given)) continue;
     return make_error(were_given ? ErrorCode::kInvalidArgument : ErrorCode::kBadFormat,
                       "text token {} is not in the text encoder's vocabulary of {}{}", id,
                       text_.vocab,
