@@ -17,8 +17,9 @@ TEST(Device, SaysWhyThereIsNone) {
 }
 
 TEST(Device, SaysWhichIsTheLast) {
-  EXPECT_TRUE(find_device(0).has_value());
-  EXPECT_THAT(find_device(1).error().message, HasSubstr("cuda:1: the last of this machine's"));
+  EXPECT_TRUE(find_device(1).has_value());
+  EXPECT_THAT(find_device(2).error().message,
+              HasSubstr("cuda:2: the last of this machine's GPUs is cuda:1"));
 }
 
 }  // namespace

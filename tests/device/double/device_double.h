@@ -3,15 +3,20 @@
 // the events between the streams allow, and can be told to fail a call.
 //
 //   stream 0 is the first one made, the engine's own; the others are side streams, which copy
-//   weights or run a pass beside another.
+//   weights or run a pass beside another, here or on the second card.
 //   kSideFirst   whatever a side stream may do already, it does before stream 0 goes on: a copy that does not wait for its slot's reader overwrites it
 //   kSideLast    a side stream does nothing before stream 0 waits for it: a reader that does not wait for its copy reads what was there before
 // New memory holds NaNs, and so does freed memory. Both orders give the same picture, bit for bit,
 // if nothing is missing between the streams.
+//
+// There are two of them, alike. A kernel, a copy or an allocation for one of them while the other
+// is current fails, as does an event of one on a stream of the other, and a copy that is not
+// cudaMemcpyPeerAsync between their memories. Any number of threads may call.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,15 +43,21 @@ class DeviceDouble {
     uint64_t now = 0, peak = 0;
     int64_t blocks = 0;
   };
-  const Count& device() const { return device_; }
+  static constexpr int kDevices = 2;
+  const Count& device(int ordinal = 0) const { return devices_[static_cast<size_t>(ordinal)]; }
   const Count& pinned() const { return pinned_; }
   // The peaks begin again at what is allocated now.
   void restart_peaks();
   static constexpr uint64_t kCapacity = uint64_t{8} << 30;  // bytes, unless another is set
-  void set_capacity(uint64_t bytes) { capacity_ = bytes; }
+  void set_capacity(uint64_t bytes) { capacity_ = bytes; }  // of each
   uint64_t capacity() const { return capacity_; }
 
-  // What was given to the device, in order: "0 norm_rows", "1 copy", "0 wait 1" (stream 0 waits for
+  // Whether the cards reach each other's memory, as they do after a restart; how often they did.
+  void set_peers(bool peers) { peers_ = peers; }
+  bool has_peers() const { return peers_; }
+  int64_t peer_copies() const { return peer_copies_; }
+
+  // What was given to the cards, in order: "0 norm_rows", "1 copy", "0 wait 1" (stream 0 waits for
   // what stream 1 had been given), "0 launch graph". What is recorded counts when it is recorded.
   const std::vector<std::string>& log() const { return log_; }
   void clear_log() { log_.clear(); }
@@ -72,11 +83,13 @@ class DeviceDouble {
   ~DeviceDouble();
 
   std::unique_ptr<struct Runtime> runtime_;
-  Count device_, pinned_;
+  std::array<Count, kDevices> devices_;
+  Count pinned_;
   uint64_t capacity_ = kCapacity;
   std::vector<std::string> log_;
   int64_t calls_ = 0, fail_at_ = -1, objects_ = 0;
-  bool failed_ = false, computes_ = true;
+  bool failed_ = false, computes_ = true, peers_ = true;
+  int64_t peer_copies_ = 0;
   std::string failed_call_;
 };
 

@@ -297,8 +297,9 @@ Expected<int> current_device() { return 0; }
 Expected<int> stream_device(void*) { return 0; }
 Expected<MemoryInfo> memory_info(const void*) { return MemoryInfo{MemoryKind::kDevice, 0}; }
 Status check_device(int device) {
-  if (device == 0) return {};
-  return make_error(ErrorCode::kUnsupported, "device: {}, expected 0", device);
+  if (device >= 0 && device < test::DeviceDouble::kDevices) return {};
+  return make_error(ErrorCode::kUnsupported, "device: {}, expected at most {}", device,
+                    test::DeviceDouble::kDevices - 1);
 }
 
 Status int8_quantize_rows(const Int8RowsCall& c, void* stream) {
