@@ -1,16 +1,20 @@
 // Pictures on several GPUs of one process: the last device before the first, then one thread a
-// device at the same time. The same request gives the same bits on cards of one kind, whoever drew
-// before and beside it.
+// device at the same time, then two devices for each picture, which exchange straight and by way of
+// the host. The same request gives the same bits on cards of one kind, whoever drew before, beside
+// and with it.
 //
 // check_devices MODEL [--json FILE]: exit status 0 if everything agreed; 3 if there are fewer than
 // two GPUs.
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/context.h"
@@ -37,12 +41,14 @@ PictureRequest request_of(int round) {
   return request;
 }
 
-// A pipeline of its own on `device`, and all rounds with it.
-std::vector<Drawn> draw_all(const std::string& model, Precision precision, int device) {
+// A pipeline of its own on `device`, with `second` if there is one, and all rounds with it.
+std::vector<Drawn> draw_all(const std::string& model, Precision precision, int device,
+                            std::optional<int> second = {}) {
   std::vector<Drawn> drawn;
   PipelineOptions options;
   options.selection.precision = precision;
   options.gpu = device;
+  options.second_gpu = second;
   auto pipeline = Pipeline::open(std::filesystem::path(model), options);
   if (!pipeline) return {{{}, pipeline.error().message}};
   for (int round = 0; round < kRounds; ++round) {
@@ -100,6 +106,14 @@ int run(const std::string& model, const std::string& json) {
     for (int device = 0; device < devices; ++device)
       check(together[static_cast<size_t>(device)], alone[static_cast<size_t>(device)],
             fmt::format("{}: cuda:{} beside the others gives the same bits", name, device));
+    for (const char* link : {"", "host"}) {
+      ::setenv("INTAGLIO_GPU_LINK", link, 1);
+      const char* const way = *link == 0 ? "straight where they can" : "by way of the host";
+      for (const auto& [first, second] : {std::pair{0, 1}, {1, 0}, {0, 0}})
+        check(draw_all(model, precision, first, second), alone[0],
+              fmt::format("{}: cuda:{} with cuda:{} gives the same bits, {}", name, first, second,
+                          way));
+    }
   }
   if (!json.empty())
     std::ofstream(json) << fmt::format("{{\"devices\": {}, \"failed\": {}, \"checks\": [{}\n]}}\n",

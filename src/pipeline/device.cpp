@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <vector>
 
 #include "core/log.h"
 #include "core/memory_info.h"
@@ -108,9 +109,49 @@ Expected<std::optional<int>> device_from_name(std::string_view what, std::string
                     printable(text, 60));
 }
 
+Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text) {
+  constexpr size_t kMostDevices = 2;
+  std::vector<std::string_view> names;
+  for (std::string_view rest = text;;) {
+    const size_t comma = rest.find(',');
+    names.push_back(rest.substr(0, comma));
+    if (comma == std::string_view::npos) break;
+    rest.remove_prefix(comma + 1);
+  }
+  std::vector<int> ordinals;
+  for (const std::string_view name : names) {
+    const std::optional<int> bare = cuda_ordinal("cuda:" + std::string(name));
+    if (const std::optional<int> ordinal = bare ? bare : cuda_ordinal(name)) {
+      ordinals.push_back(*ordinal);
+    } else if (names.size() == 1) {
+      INTAGLIO_ASSIGN(const std::optional<int> gpu, device_from_name(what, text));
+      return DeviceChoice{.gpu = gpu, .second_gpu = {}};
+    } else {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "{}: expected GPUs alone, such as 0,1, found \"{}\"", what,
+                        printable(name, 60));
+    }
+  }
+  if (ordinals.size() > kMostDevices)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{}: {} GPUs, at most {}: one for each pass of a step, and a pass is not "
+                      "shared by several yet",
+                      what, ordinals.size(), kMostDevices);
+  if (ordinals.size() == 1) return DeviceChoice{.gpu = ordinals.front(), .second_gpu = {}};
+  if (ordinals[0] == ordinals[1])
+    return make_error(ErrorCode::kInvalidArgument, "{}: expected two GPUs, found cuda:{} twice",
+                      what, ordinals[0]);
+  return DeviceChoice{.gpu = ordinals[0], .second_gpu = ordinals[1]};
+}
+
 std::string device_name(const Context& context) {
   if (context.gpu == nullptr) return "cpu";
   return fmt::format("cuda:{}, {}", context.gpu->ordinal, context.gpu->name);
+}
+
+std::string device_names(const Context& first, const Context* second) {
+  if (second == nullptr) return device_name(first);
+  return fmt::format("{} and {}", device_name(first), device_name(*second));
 }
 
 }  // namespace intaglio

@@ -29,6 +29,16 @@ Expected<DeviceContext> open_device(std::optional<int> gpu, int threads);
 // Makes the context's GPU the calling thread's current device, as ops expect it.
 Status make_current(const Context& context);
 
+// What `work`, a Status() or Expected(), returns with the context's GPU as the calling thread's
+// current device, which is `home`'s afterwards.
+template <typename Work>
+auto on_device(const Context& context, const Context& home, Work&& work) -> decltype(work()) {
+  INTAGLIO_TRY(make_current(context));
+  auto done = work();
+  INTAGLIO_TRY(make_current(home));
+  return done;
+}
+
 // The first GPU that this build has kernels for; nullopt if there is none.
 std::optional<int> default_gpu();
 
@@ -38,8 +48,18 @@ std::optional<int> cuda_ordinal(std::string_view text);
 // `what`.
 Expected<std::optional<int>> device_from_name(std::string_view what, std::string_view text);
 
+// Where pictures are made. With a second GPU the second pass of each step runs there.
+struct DeviceChoice {
+  std::optional<int> gpu, second_gpu;
+};
+// "0", "0,1", "cuda:0,cuda:1", or what device_from_name takes; kInvalidArgument names `what`, also
+// for the same GPU twice, a CPU beside a GPU and more than two.
+Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text);
+
 // "cpu", or "cuda:0, NVIDIA H100 80GB HBM3".
 std::string device_name(const Context& context);
+// Of both, if there is a second one: "cuda:0, NVIDIA H100 80GB HBM3 and cuda:1, ...".
+std::string device_names(const Context& first, const Context* second);
 
 // Bytes that the context's device still has.
 Expected<uint64_t> available_device_bytes(const Context& context);

@@ -114,7 +114,8 @@ Status place_text(const MemoryNeeds& n, const MemoryLimits& limits, MemoryPlan& 
   const uint64_t all = n.text.fixed_bytes + n.text.all_layers();
   const uint64_t beside = n.features + n.text_scratch;
   INTAGLIO_ASSIGN(const uint64_t budget,
-                  text_weight_budget(n.text, room_left(limits.bytes, beside), limits.stream));
+                  text_weight_budget(n.text, room_left(limits.bytes, beside),
+                                     limits.stream || limits.text_by_layers));
   plan.text_phase = beside + n.text.staging_bytes +
                     (budget == 0 ? all : n.text.fixed_bytes + budget + n.text.largest_layer());
   plan.keep_text = false;
@@ -210,37 +211,80 @@ ModelWeights weights_on(const Context& context, ModelWeights weights) {
   return context.gpu == nullptr ? weights_on_cpu(std::move(weights)) : weights;
 }
 
-// What a pass keeps from step to step because of a mask.
-Expected<uint64_t> mask_bytes(const StepMask& mask, size_t pass, const Transformer& transformer,
-                              const PassSize& size, uint64_t velocity_bytes) {
+// Velocities that a pass keeps from step to step because of a mask.
+uint64_t estimate_bytes(const StepMask& mask, size_t pass, uint64_t velocity_bytes) {
   const bool predicts = mask.uses(pass, PassWork::kPredict);
-  const bool reuses = mask.uses(pass, PassWork::kReuse);
-  uint64_t bytes = 0;
-  if (predicts) bytes += static_cast<uint64_t>(mask.order) * (velocity_bytes + kGranule);
-  if (predicts || reuses) bytes += velocity_bytes + kGranule;
-  if (!reuses) return bytes;
+  const uint64_t earlier = predicts ? static_cast<uint64_t>(mask.order) : 0;
+  const uint64_t estimates = predicts || mask.uses(pass, PassWork::kReuse) ? 1 : 0;
+  return (earlier + estimates) * (velocity_bytes + kGranule);
+}
+
+// What its transformer keeps because of one.
+Expected<uint64_t> residual_bytes(const StepMask& mask, size_t pass, const Transformer& transformer,
+                                  const PassSize& size) {
+  if (!mask.uses(pass, PassWork::kReuse)) return 0;
   if (mask.first_blocks >= transformer.cached_blocks())
     return make_error(ErrorCode::kInvalidArgument,
                       "cache: the mask \"{}\" computes {} blocks of a reused pass, which has {}",
                       mask.name, mask.first_blocks, transformer.cached_blocks());
-  return bytes + static_cast<uint64_t>(transformer.residual_values(size)) * sizeof(float) +
-         kGranule;
+  return static_cast<uint64_t>(transformer.residual_values(size)) * sizeof(float) + kGranule;
 }
 
-// Of a pass: its session, its velocity and what a mask keeps.
+// Of latents or a velocity.
+uint64_t latent_bytes(const Model& model, const PassSize& size) {
+  return static_cast<uint64_t>(size.image_tokens() * model.info().latent_channels) * sizeof(float);
+}
+
+// Of a pass, on the device where steps are taken.
+uint64_t velocity_needs(const Model& model, const PlannedPicture& p, size_t pass,
+                        const PassSize& size) {
+  const uint64_t velocity = latent_bytes(model, size);
+  return velocity + kGranule + (p.mask == nullptr ? 0 : estimate_bytes(*p.mask, pass, velocity));
+}
+
+// Of a pass, on the device that it runs on: its session and what a mask keeps there.
 Expected<uint64_t> session_needs(const Transformer& transformer, const PlannedPicture& p,
                                  size_t pass, const PassSize& size, int64_t steps) {
   // The first pass of a transformer keeps the modulations that the others read (Sampler).
-  const bool shares_steps = std::any_of(
-      p.passes.begin(), p.passes.begin() + static_cast<std::ptrdiff_t>(pass),
-      [&](const Pass& earlier) { return earlier.transformer == p.passes[pass].transformer; });
-  const auto velocity =
-      static_cast<uint64_t>(size.image_tokens() * transformer.channels()) * sizeof(float);
-  const uint64_t bytes = transformer.session_bytes(size, steps, shares_steps) + velocity +
-                         (kSessionBlocks + 1) * kGranule;
+  const bool shares_steps =
+      p.away != pass &&
+      std::any_of(
+          p.passes.begin(), p.passes.begin() + static_cast<std::ptrdiff_t>(pass),
+          [&](const Pass& earlier) { return earlier.transformer == p.passes[pass].transformer; });
+  const uint64_t bytes =
+      transformer.session_bytes(size, steps, shares_steps) + kSessionBlocks * kGranule;
   if (p.mask == nullptr) return bytes;
-  INTAGLIO_ASSIGN(const uint64_t of_mask, mask_bytes(*p.mask, pass, transformer, size, velocity));
+  INTAGLIO_ASSIGN(const uint64_t of_mask, residual_bytes(*p.mask, pass, transformer, size));
   return bytes + of_mask;
+}
+
+PassSize pass_size(const PlannedPicture& p, const Pass& pass) {
+  return {
+      .text_tokens = pass.text == Pass::kNoText ? 0 : p.text_tokens[static_cast<size_t>(pass.text)],
+      .grid_h = p.grid_h,
+      .grid_w = p.grid_w};
+}
+
+// Of a pass at half the grid in each direction.
+PassSize half_size(PassSize size) {
+  size.grid_h /= 2;
+  size.grid_w /= 2;
+  return size;
+}
+
+// Activations and session of a pass on the device that it runs on, at both sizes of steps.
+Status add_pass(const Context& context, const Transformer& transformer, const PlannedPicture& p,
+                size_t pass, MemoryNeeds& needs) {
+  const PassSize size = pass_size(p, p.passes[pass]);
+  const auto add = [&](const PassSize& at, int64_t steps) -> Status {
+    needs.transformer_scratch = std::max<uint64_t>(needs.transformer_scratch,
+                                                   transformer.scratch_bytes(context, at, steps));
+    INTAGLIO_ASSIGN(const uint64_t session, session_needs(transformer, p, pass, at, steps));
+    needs.sessions += session;
+    return {};
+  };
+  INTAGLIO_TRY(add(size, p.steps));
+  return p.half_steps == 0 ? Status() : add(half_size(size), p.half_steps);
 }
 
 // Weights, activations and sessions of the transformers.
@@ -262,29 +306,19 @@ Status add_transformers(const Context& context, const Model& model,
   uint64_t last_scratch = 0;
   for (size_t i = 0; i < p.passes.size(); ++i) {
     const Pass& pass = p.passes[i];
+    const PassSize size = pass_size(p, pass);
+    needs.sessions += velocity_needs(model, p, i, size);
+    if (p.half_steps > 0) needs.sessions += velocity_needs(model, p, i, half_size(size));
+    if (p.away == i) continue;
     const auto which = static_cast<size_t>(pass.transformer);
     INTAGLIO_TRY(describe(which));
     const Transformer& transformer = *described[which];
-    const PassSize size{.text_tokens = pass.text == Pass::kNoText
-                                           ? 0
-                                           : p.text_tokens[static_cast<size_t>(pass.text)],
-                        .grid_h = p.grid_h,
-                        .grid_w = p.grid_w};
     last_scratch = transformer.scratch_bytes(context, size, p.steps);
-    needs.transformer_scratch = std::max(needs.transformer_scratch, last_scratch);
-    INTAGLIO_ASSIGN(const uint64_t session, session_needs(transformer, p, i, size, p.steps));
-    needs.sessions += session;
-    if (p.half_steps == 0) continue;
-    const PassSize half{
-        .text_tokens = size.text_tokens, .grid_h = p.grid_h / 2, .grid_w = p.grid_w / 2};
-    needs.transformer_scratch = std::max<uint64_t>(
-        needs.transformer_scratch, transformer.scratch_bytes(context, half, p.half_steps));
-    INTAGLIO_ASSIGN(const uint64_t half_session,
-                    session_needs(transformer, p, i, half, p.half_steps));
-    needs.sessions += half_session;
+    INTAGLIO_TRY(add_pass(context, transformer, p, i, needs));
   }
   const int64_t most_text = *std::max_element(p.text_tokens.begin(), p.text_tokens.end());
-  if (needs.records && p.passes.size() == 2 && most_text + image_tokens <= kMostTokensBeside)
+  if (needs.records && p.passes.size() == 2 && !p.away &&
+      most_text + image_tokens <= kMostTokensBeside)
     needs.beside_scratch = last_scratch;
   return {};
 }
@@ -334,6 +368,26 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
     if (p.encodes) needs.encoder_scratch = most;
     needs.text_scratch = needs.transformer_scratch = needs.vae_scratch = most;
   }
+  return needs;
+}
+
+Expected<MemoryNeeds> away_needs(const Context& context, const Model& model,
+                                 const TransformerOptions& options, const PlannedPicture& p) {
+  const Pass& pass = p.passes[*p.away];
+  const PassSize size = pass_size(p, pass);
+  const std::unique_ptr<Transformer> transformer = model.transformer(pass.transformer, options);
+  MemoryNeeds needs;
+  needs.records = context.gpu != nullptr;
+  needs.transformers.resize(static_cast<size_t>(model.transformers()));
+  needs.transformers[static_cast<size_t>(pass.transformer)] =
+      weights_on(context, transformer->module_weights());
+  INTAGLIO_TRY(transformer->describe(context));
+  INTAGLIO_TRY(add_pass(context, *transformer, p, *p.away, needs));
+  needs.features =
+      static_cast<uint64_t>(size.text_tokens * model.text_config().feature_dim()) * sizeof(float);
+  // The latents that come, the velocity that goes (PassAway).
+  needs.sessions += 2 * (latent_bytes(model, size) + kGranule);
+  if (p.half_steps > 0) needs.sessions += 2 * (latent_bytes(model, half_size(size)) + kGranule);
   return needs;
 }
 

@@ -11,6 +11,9 @@
 // encoder does, and so do the sessions with the recorded passes, in which case activations come
 // from one arena as large as the hungriest phase asks for; else the arena is as large as the phase
 // at hand asks for. Both passes of a step of a small picture then run at the same time.
+//
+// A second GPU, where the second pass of each step runs, has a plan of its own: the transformer of
+// that pass, its session and its activations.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +43,8 @@ struct MemoryNeeds {
 struct MemoryLimits {
   uint64_t bytes = 0;   // of the device's memory
   bool stream = false;  // whether layers may stream to stay within them
+  // Whether those of the text encoder may be read one at a time, if they do not all fit.
+  bool text_by_layers = false;
 };
 
 struct MemoryPlan {
@@ -82,15 +87,20 @@ struct PlannedPicture {
   int64_t grid_h = 0, grid_w = 0, steps = 0;
   // Transformers that have their place in the plan though no pass runs them.
   std::vector<bool> kept = {};
-  const StepMask* mask = nullptr;  // of the request
-  int64_t half_steps = 0;          // of the steps, at half the grid in each direction
-  bool encodes = false;            // whether it begins from another picture
+  const StepMask* mask = nullptr;   // of the request
+  int64_t half_steps = 0;           // of the steps, at half the grid in each direction
+  bool encodes = false;             // whether it begins from another picture
+  std::optional<size_t> away = {};  // of the passes, the one that runs on another device
 };
 // Activations as the model's own plans say for the context's device. kOutOfMemory for pictures
 // beyond all measure, kInvalidArgument for a mask that reuses more blocks than a pass has.
 Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
                                     const TransformerOptions& options,
                                     const PlannedPicture& picture);
+
+// Of the device that `picture.away` runs on.
+Expected<MemoryNeeds> away_needs(const Context& context, const Model& model,
+                                 const TransformerOptions& options, const PlannedPicture& picture);
 
 // Of a guided picture, whose passes are of the first transformer and of the last; where these are
 // one it reads a second text, as long as the first.

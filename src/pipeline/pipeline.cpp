@@ -8,7 +8,6 @@
 #include "core/finite.h"
 #include "core/log.h"
 #include "core/memory.h"
-#include "core/memory_info.h"
 #include "core/out_of_memory.h"
 #include "models/choose_picture.h"
 #include "models/progressive.h"
@@ -21,22 +20,6 @@ namespace {
 
 // Projected text that is worth keeping in host memory; the oldest goes first.
 constexpr size_t kTextCacheBytes = size_t{256} << 20;
-
-// Of a GPU's free memory, left to its driver: kernels and libraries are loaded when they are first
-// used.
-constexpr uint64_t kDriverBytes = uint64_t{256} << 20;
-
-// Bytes of the device that a pipeline may plan with.
-Expected<uint64_t> memory_limit_of(const Context& context, const PipelineOptions& options) {
-  uint64_t limit = options.memory_limit;
-  if (limit == 0) {
-    INTAGLIO_ASSIGN(limit, available_device_bytes(context));
-    if (context.gpu != nullptr) limit -= std::min(limit, kDriverBytes);
-  }
-  if (context.gpu != nullptr && options.vram_budget > 0)
-    limit = std::min(limit, options.vram_budget);
-  return limit;
-}
 
 Status check_adapters(const Model& model, std::span<const AdapterUse> adapters) {
   INTAGLIO_ASSIGN(const std::vector<std::string> unmatched, model.check_adapters(adapters));
@@ -59,6 +42,9 @@ Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pipeline::~Pipeline() = default;
 const ModelInfo& Pipeline::info() const { return impl_->info(); }
 const Context& Pipeline::context() const { return impl_->context; }
+const Context* Pipeline::second_context() const {
+  return impl_->second != nullptr ? &impl_->second->context : nullptr;
+}
 
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder,
                                                    const PipelineOptions& options) {
@@ -71,6 +57,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& 
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> model,
                                                    const PipelineOptions& options) {
   return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
+    INTAGLIO_TRY(check_second_gpu(model->info(), options));
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
     INTAGLIO_TRY(options.selection.check_device(device.context));
     INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
@@ -84,6 +71,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
     impl->context = device.context;
     impl->context.scratch = &impl->arena;
     impl->memory_limit = memory_limit;
+    if (options.second_gpu) INTAGLIO_TRY(impl->open_second());
     return std::unique_ptr<Pipeline>(new Pipeline(std::move(impl)));
   });
 }
@@ -132,50 +120,6 @@ Status Pipeline::Impl::check_request(const PictureRequest& r) const {
   return model->check_encoder();
 }
 
-Expected<MemoryPlan> Pipeline::Impl::plan_memory_of(const PicturePlan& p) const {
-  PlannedPicture picture{.passes = p.sampling.passes,
-                         .text_tokens = {},
-                         .grid_h = p.grid_h,
-                         .grid_w = p.grid_w,
-                         .steps = p.steps(),
-                         .mask = p.sampling.mask ? &*p.sampling.mask : nullptr,
-                         .half_steps = p.sampling.half_steps,
-                         .encodes = p.request.init.has_value()};
-  for (const std::vector<int32_t>& ids : p.texts)
-    picture.text_tokens.push_back(static_cast<int64_t>(ids.size()));
-  const auto make = [&]() -> Expected<MemoryPlan> {
-    INTAGLIO_ASSIGN(const MemoryNeeds needs,
-                    picture_needs(context, *model, transformer_options(), picture));
-    return plan_memory(needs, {.bytes = memory_limit, .stream = streams()});
-  };
-  // What an earlier picture loaded may stay if it fits.
-  picture.kept = p.loaded;
-  Expected<MemoryPlan> plan = make();
-  if (!plan && any_transformer()) {
-    picture.kept.clear();
-    plan = make();
-  }
-  if (plan) return plan;
-  const bool may_stream = context.gpu != nullptr && !streams();
-  const PictureRequest& r = p.request;
-  return make_error(plan.error().code, "a {}x{} picture at {}: {}{}", r.width, r.height,
-                    precision_name(options.selection.precision), plan.error().message,
-                    may_stream ? "; with a VRAM budget layers stream from host memory" : "");
-}
-
-// What streams lies in host memory that cannot be swapped out: better no picture than a machine
-// that stands still.
-Status Pipeline::Impl::check_pinned(const MemoryPlan& plan) const {
-  if (plan.pinned_bytes == 0 || !must_load_transformers(plan)) return {};
-  const uint64_t available = available_memory_bytes();
-  if (plan.pinned_bytes <= available) return {};
-  return make_error(ErrorCode::kOutOfMemory,
-                    "{} of weights would stream from host memory ({} bytes), {} ({} bytes) is "
-                    "available there",
-                    format_bytes(plan.pinned_bytes), plan.pinned_bytes, format_bytes(available),
-                    available);
-}
-
 Expected<PicturePlan> Pipeline::plan(const PictureRequest& request) {
   return guard_memory("planning the picture", [&] { return impl_->plan(request); });
 }
@@ -196,8 +140,8 @@ Expected<PicturePlan> Pipeline::Impl::plan(const PictureRequest& request) const 
   if (!reads_negative_prompt(plan.sampling)) plan.request.negative_prompt.reset();
   plan.loaded = loaded();
   plan.adapters = options.adapters;
-  INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
-  INTAGLIO_TRY(check_pinned(plan.memory));
+  INTAGLIO_TRY(plan_memory_of(plan));
+  INTAGLIO_TRY(check_pinned(plan));
   return plan;
 }
 
@@ -287,11 +231,11 @@ Expected<Picture> Pipeline::generate(const PictureRequest& request,
 Expected<Picture> Pipeline::generate(const PicturePlan& plan, const ProgressCallback& progress,
                                      const std::atomic<bool>* cancel,
                                      const StepEstimates& estimates) {
-  impl_->context.cancel = cancel;
+  impl_->stop_on(cancel);
   impl_->estimates = &estimates;
   auto picture =
       guard_memory("making the picture", [&] { return impl_->generate(plan, progress); });
-  impl_->context.cancel = nullptr;  // the caller's flag need not outlive the call
+  impl_->stop_on(nullptr);  // the caller's flag need not outlive the call
   impl_->estimates = nullptr;
   return picture;
 }
@@ -338,13 +282,14 @@ Expected<Picture> Pipeline::Impl::generate(const PicturePlan& planned,
                                            const ProgressCallback& progress) {
   INTAGLIO_TRY(make_current(context));
   PicturePlan plan = planned;
-  if (plan.loaded != loaded() || plan.adapters != options.adapters) {
+  if (plan.loaded != loaded() || plan.adapters != options.adapters ||
+      plan.second_memory.has_value() != (second != nullptr)) {
     // Pictures since then have loaded transformers, which may stay, or dropped some.
     plan.loaded = loaded();
     plan.adapters = options.adapters;
-    INTAGLIO_ASSIGN(plan.memory, plan_memory_of(plan));
+    INTAGLIO_TRY(plan_memory_of(plan));
   }
-  INTAGLIO_TRY(check_pinned(plan.memory));
+  INTAGLIO_TRY(check_pinned(plan));
   if (plan.sampling.half_steps == 0) half_sampler = Sampler();  // the plan does not count it
   Picture picture;
   picture.text_tokens = plan.text_tokens();

@@ -25,10 +25,14 @@ namespace intaglio {
 struct PipelineOptions {
   LayerSelection selection{};
   std::optional<int> gpu{};  // ordinal; nullopt: the CPU
+  // Another one, with a GPU: the second pass of each step runs there beside the first, with a copy
+  // of its weights (docs/several-cards.md). Not with a VRAM budget. The same ordinal once more is
+  // for tests: its memory is then planned twice.
+  std::optional<int> second_gpu{};
   // Of the transformers' attention; nullopt: TransformerOptions::scores decides.
   std::optional<AttentionScores> scores{};
   int threads = 0;            // 0: as many as the process may run on
-  uint64_t memory_limit = 0;  // bytes of the device's memory; 0: what it has available
+  uint64_t memory_limit = 0;  // bytes of each device's memory; 0: what it has available
   // Bytes of a GPU's memory to work in: layers of the transformers that do not fit stream from
   // pinned host memory, and the text encoder makes room for them. 0: all weights are on the GPU. A
   // CPU ignores it.
@@ -94,9 +98,10 @@ struct PicturePlan {
   std::vector<std::vector<int32_t>> texts;  // token ids; the prompt is the first
   Sampling sampling;
   MemoryPlan memory;
-  std::vector<bool> loaded;          // transformers that `memory` found loaded
-  std::vector<AdapterUse> adapters;  // that `memory` counts
-  int64_t grid_h = 0, grid_w = 0;    // image tokens
+  std::optional<MemoryPlan> second_memory;  // of the second GPU, if there is one
+  std::vector<bool> loaded;                 // transformers that `memory` found loaded
+  std::vector<AdapterUse> adapters;         // that `memory` counts
+  int64_t grid_h = 0, grid_w = 0;           // image tokens
 
   int64_t text_tokens() const { return static_cast<int64_t>(texts.front().size()); }
   int64_t image_tokens() const { return grid_h * grid_w; }
@@ -117,11 +122,16 @@ struct PicturePlan {
   }
   // Of the step mask; empty: every pass is computed.
   std::string mask_name() const { return sampling.mask ? sampling.mask->name : std::string(); }
-  // Of the device's memory, weights included.
+  // Of the device's memory, weights included; of the second GPU's, 0 without one.
   uint64_t peak_bytes() const { return memory.peak_bytes(); }
+  uint64_t second_peak_bytes() const { return second_memory ? second_memory->peak_bytes() : 0; }
   // That a step copies to the GPU.
   uint64_t streamed_bytes() const { return memory.streamed_bytes; }
 };
+
+// kInvalidArgument or kUnsupported, in the words of `device.h`, for a second GPU that pictures of
+// the model have no work for, or that other options are not possible with.
+Status check_second_gpu(const ModelInfo& model, const PipelineOptions& options);
 
 // Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in
 // any thread. What the transformer reads of the last prompts is kept, and on a GPU with room for it
@@ -138,8 +148,9 @@ class Pipeline {
   ~Pipeline();
 
   const ModelInfo& info() const;
-  // The device it runs on.
+  // The device it runs on, and the second one; nullptr: there is none.
   const Context& context() const;
+  const Context* second_context() const;
   // Hash of all weights, 16 hexadecimal digits. `cancel` as below.
   Expected<std::string> model_hash(const std::atomic<bool>* cancel = nullptr);
 

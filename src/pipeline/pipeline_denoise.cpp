@@ -46,16 +46,22 @@ Pipeline::Impl::RunScratch Pipeline::Impl::run_scratch(const PicturePlan& plan,
                                                        StepSize size) const {
   RunScratch scratch;
   bool streams = false;
-  for (const Pass& pass : plan.sampling.passes) {
-    const Transformer& transformer = *transformers[static_cast<size_t>(pass.transformer)];
-    streams = streams || transformer.streamed_layers() > 0;
-    scratch.beside =
-        transformer.scratch_bytes(context, plan.pass_size(pass, size), plan.step_count(size));
+  for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
+    if (is_away(i)) continue;
+    streams = streams || transformer_of(plan, i).streamed_layers() > 0;
+    scratch.beside = pass_scratch(plan, i, size);
     scratch.pass = std::max(scratch.pass, scratch.beside);
   }
   // Layers that stream, of a tighter plan before this one, share their slots.
   if (plan.sampling.passes.size() != 2 || streams || beside_scratch == 0) scratch.beside = 0;
   return scratch;
+}
+
+// Of a pass, on the device that it runs on.
+size_t Pipeline::Impl::pass_scratch(const PicturePlan& plan, size_t pass, StepSize size) const {
+  return transformer_of(plan, pass)
+      .scratch_bytes(is_away(pass) ? second->context : context,
+                     plan.pass_size(plan.sampling.passes[pass], size), plan.step_count(size));
 }
 
 // Makes the sampler of the steps at one size ready. `times` are theirs.
@@ -69,18 +75,25 @@ Status Pipeline::Impl::prepare_run(const PicturePlan& plan, std::span<const Text
                        .matches_norms = plan.sampling.matches_norms,
                        .mask = plan.sampling.mask ? &*plan.sampling.mask : nullptr,
                        .beside_bytes = run_scratch(plan, size).beside};
-  for (const Pass& pass : plan.sampling.passes) {
-    TextInput text;
+  AlignedBuffer sent;  // features of the text that is read away
+  for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
+    const Pass& pass = plan.sampling.passes[i];
+    SamplerPass input{.transformer = &transformer_of(plan, i),
+                      .away = is_away(i) ? &second->context : nullptr};
     if (pass.text != Pass::kNoText) {
       const Text& read = texts[static_cast<size_t>(pass.text)];
-      text = {.tokens = static_cast<int64_t>(read.ids.size()),
-              .features = read.features.as<float>(),
-              .rows = read.rows ? read.rows->data() : nullptr};
+      const bool sends = is_away(i) && read.rows == nullptr;
+      if (sends) {
+        INTAGLIO_ASSIGN(sent, send_features(read));
+      }
+      input.text = {.tokens = static_cast<int64_t>(read.ids.size()),
+                    .features = (sends ? sent : read.features).as<float>(),
+                    .rows = read.rows ? read.rows->data() : nullptr};
     }
-    inputs.passes.push_back(
-        {.transformer = transformers[static_cast<size_t>(pass.transformer)].get(), .text = text});
+    inputs.passes.push_back(input);
   }
-  return sampler_of(size).prepare(context, inputs);
+  INTAGLIO_TRY(sampler_of(size).prepare(context, inputs));
+  return second != nullptr ? synchronize(second->context) : Status();
 }
 
 // What the transformers made of texts is made once: later runs and pictures read it.
@@ -107,6 +120,11 @@ Status Pipeline::Impl::prepare_samplers(const PicturePlan& plan, std::vector<Tex
   size_t scratch = run_scratch(plan, StepSize::kFull).all();
   if (half_steps > 0) scratch = std::max(scratch, run_scratch(plan, StepSize::kHalf).all());
   INTAGLIO_TRY(reserve(scratch));
+  if (second != nullptr) {
+    scratch = pass_scratch(plan, kAwayPass, StepSize::kFull);
+    if (half_steps > 0) scratch = std::max(scratch, pass_scratch(plan, kAwayPass, StepSize::kHalf));
+    INTAGLIO_TRY(reserve_second(scratch));
+  }
   picture.latents.resize(static_cast<size_t>(plan.image_tokens() * info().latent_channels));
   if (r.noise) {
     picture.latents = *r.noise;
@@ -134,8 +152,8 @@ Status Pipeline::Impl::denoise(const PicturePlan& plan, std::vector<Text>& texts
   INTAGLIO_TRY(load_transformers(plan));
   INTAGLIO_TRY(synchronize(context));
   picture.phase_ms[static_cast<size_t>(Phase::kLoadTransformers)] = elapsed_ms(start);
-  for (const Pass& pass : plan.sampling.passes) {
-    const Transformer& transformer = *transformers[static_cast<size_t>(pass.transformer)];
+  for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
+    const Transformer& transformer = transformer_of(plan, i);
     picture.streamed_layers += static_cast<int64_t>(transformer.streamed_layers());
     picture.streamed_bytes += transformer.streamed_bytes();
   }

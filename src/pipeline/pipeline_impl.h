@@ -1,6 +1,7 @@
 // What a Pipeline holds: its models, its memory and what it keeps from picture to picture.
 // pipeline.cpp makes the picture, pipeline_denoise.cpp its latents, pipeline_init.cpp takes those
-// of a given picture, pipeline_load.cpp puts weights and activations on the device.
+// of a given picture, pipeline_memory.cpp plans, pipeline_load.cpp puts weights and activations on
+// the devices, pipeline_second.cpp is what a second one does.
 #pragma once
 
 #include <chrono>
@@ -23,6 +24,9 @@ inline double elapsed_ms(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+// Bytes of the context's device, the current one, that a pipeline may plan with.
+Expected<uint64_t> memory_limit_of(const Context& context, const PipelineOptions& options);
+
 struct Pipeline::Impl {
   // A text of the picture at work, and one of both: what the transformer made of it for an earlier
   // picture, a fraction of the features, or the features on the device.
@@ -31,6 +35,17 @@ struct Pipeline::Impl {
     std::shared_ptr<const std::vector<float>> rows;
     AlignedBuffer features;
   };
+
+  // Where the second pass of each step runs, if that is another GPU than the pictures'.
+  struct SecondDevice {
+    std::shared_ptr<void> stream;
+    Context context;
+    Arena arena;  // of the pass
+    uint64_t memory_limit = 0;
+    std::shared_ptr<WeightStreamer> streamer;
+    std::unique_ptr<Transformer> transformer;  // of the pass; null: not loaded
+  };
+  static constexpr size_t kAwayPass = 1;
 
   std::shared_ptr<const Model> model;
   PipelineOptions options;
@@ -42,6 +57,7 @@ struct Pipeline::Impl {
   std::vector<std::unique_ptr<Transformer>> transformers;  // by their number; null: not loaded
   std::optional<autoencoder::Decoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
+  std::unique_ptr<SecondDevice> second;
   Sampler sampler;
   Sampler half_sampler;  // of the steps at half size; empty after a picture without any
   const StepEstimates* estimates = nullptr;       // of the picture at work
@@ -62,6 +78,12 @@ struct Pipeline::Impl {
   // part of the plan too.
   uint64_t memory_limit = 0;
 
+  bool is_away(size_t pass) const { return second != nullptr && pass == kAwayPass; }
+  // Of the picture at work, once it is loaded.
+  const Transformer& transformer_of(const PicturePlan& plan, size_t pass) const {
+    if (is_away(pass)) return *second->transformer;
+    return *transformers[static_cast<size_t>(plan.sampling.passes[pass].transformer)];
+  }
   bool streams() const { return context.gpu != nullptr && options.vram_budget > 0; }
   TransformerOptions transformer_options() const {
     return {.selection = options.selection, .scores = options.scores, .adapters = options.adapters};
@@ -69,10 +91,18 @@ struct Pipeline::Impl {
   std::vector<bool> loaded() const;
   bool any_transformer() const;
 
+  // The flag that ends work on all devices.
+  void stop_on(const std::atomic<bool>* cancel);
   Expected<Picture> generate(const PicturePlan& plan, const ProgressCallback& progress);
   Expected<PicturePlan> plan(const PictureRequest& request) const;
-  Expected<MemoryPlan> plan_memory_of(const PicturePlan& plan) const;
-  Status check_pinned(const MemoryPlan& plan) const;
+  PlannedPicture planned_picture(const PicturePlan& plan) const;
+  Status plan_memory_of(PicturePlan& plan) const;
+  tl::unexpected<Error> memory_error(const PicturePlan& plan, const Context& on,
+                                     const Error& error) const;
+  Expected<MemoryPlan> plan_home_memory(const PicturePlan& plan) const;
+  Expected<MemoryPlan> plan_second_memory(const PicturePlan& plan) const;
+  Status check_pinned(const PicturePlan& plan) const;
+  Status check_passes(const PicturePlan& plan) const;
   Status check_request(const PictureRequest& request) const;
   Status reserve(size_t bytes);
   void drop_samplers();
@@ -82,6 +112,10 @@ struct Pipeline::Impl {
   void drop_transformers();
   void take_adapters(std::vector<AdapterUse> adapters);
   Status load_transformers(const PicturePlan& plan);
+  Status open_second();
+  Status load_second(const PicturePlan& plan);
+  Status reserve_second(size_t bytes);
+  void drop_second();
   Status load_vae();
   std::shared_ptr<const std::vector<float>> kept_rows(int transformer,
                                                       const std::vector<int32_t>& ids) const;
@@ -96,7 +130,9 @@ struct Pipeline::Impl {
     size_t all() const { return pass + beside; }
   };
   RunScratch run_scratch(const PicturePlan& plan, StepSize size) const;
+  size_t pass_scratch(const PicturePlan& plan, size_t pass, StepSize size) const;
   Sampler& sampler_of(StepSize size) { return size == StepSize::kHalf ? half_sampler : sampler; }
+  Expected<AlignedBuffer> send_features(const Text& text) const;
   Status prepare_run(const PicturePlan& plan, std::span<const Text> texts, StepSize size,
                      std::span<const float> times);
   Status keep_texts(const PicturePlan& plan, std::vector<Text>& texts);

@@ -35,7 +35,8 @@ Status Pipeline::Impl::load_text_encoder(int64_t longest, int64_t all) {
         static_cast<uint64_t>(all * model->text_config().feature_dim()) * sizeof(float);
     if (any_transformer()) taken += placed.transformer_bytes;
     if (vae) taken += autoencoder::decoder_weight_bytes(model->vae_config(), vae_dtype());
-    return text_weight_budget(weights, memory_limit - std::min(memory_limit, taken), streams());
+    return text_weight_budget(weights, memory_limit - std::min(memory_limit, taken),
+                              streams() || second != nullptr);
   };
   Expected<uint64_t> bytes = budget();
   if (!bytes && any_transformer()) {
@@ -84,10 +85,18 @@ void Pipeline::Impl::take_adapters(std::vector<AdapterUse> adapters) {
   options.adapters = std::move(adapters);
   kept_texts.clear();
   drop_samplers();
-  const bool keeps = std::all_of(transformers.begin(), transformers.end(), [&](const auto& t) {
+  const auto keeps_weights = [&](const std::unique_ptr<Transformer>& t) {
     return t == nullptr || t->keeps_weights(options.adapters);
-  });
-  if (!keeps) return drop_transformers();
+  };
+  if (second != nullptr && second->transformer != nullptr) {
+    if (keeps_weights(second->transformer)) {
+      second->transformer->take_adapters(second->context, options.adapters);
+    } else {
+      drop_second();
+    }
+  }
+  if (!std::all_of(transformers.begin(), transformers.end(), keeps_weights))
+    return drop_transformers();
   for (size_t i = 0; i < transformers.size(); ++i) {
     if (i >= placed.budgets.size() || !placed.budgets[i]) continue;
     const auto fixed_bytes = [&](const TransformerOptions& with) {
@@ -120,7 +129,12 @@ Status Pipeline::Impl::load_transformers(const PicturePlan& plan) {
       INTAGLIO_ASSIGN(streamer, WeightStreamer::make(context, memory.slots, memory.slot_bytes));
     }
   }
-  for (const Pass& pass : plan.sampling.passes) {
+  for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
+    if (is_away(i)) {
+      INTAGLIO_TRY(load_second(plan));
+      continue;
+    }
+    const Pass& pass = plan.sampling.passes[i];
     const auto which = static_cast<size_t>(pass.transformer);
     if (transformers[which] != nullptr) {
       INTAGLIO_TRY(transformers[which]->make_branches(context));

@@ -4,6 +4,8 @@
 
 #include "core/memory.h"
 #include "ops/euler_step.h"
+#include "pipeline/device.h"
+#include "pipeline/device_tasks.h"
 
 namespace intaglio {
 
@@ -51,6 +53,17 @@ Status Sampler::hold_latents(const Context& context, const SamplerInputs& in) {
               s.factor);
 }
 
+void Sampler::State::wait_for_away() const {
+  for (const PassState& pass : passes)
+    if (pass.away != nullptr) static_cast<void>(synchronize(pass.away->context()));
+}
+
+// Of the device that a pass runs on.
+const Context& Sampler::context_of(const Context& context, size_t pass) const {
+  const Context* const away = state_->inputs.passes[pass].away;
+  return away != nullptr ? *away : context;
+}
+
 // Memory that a pass takes because of the mask.
 Status Sampler::hold_estimates(const Context& context, const SamplerInputs& in, size_t pass) {
   PassState& p = state_->passes[pass];
@@ -62,7 +75,10 @@ Status Sampler::hold_estimates(const Context& context, const SamplerInputs& in, 
     INTAGLIO_TRY(hold(context, true, p.velocity.size(), velocity));
   INTAGLIO_TRY(hold(context, predicts || reuses, p.velocity.size(), p.estimate));
   const auto residual = in.passes[pass].transformer->residual_values(p.session.size());
-  return hold(context, reuses, static_cast<size_t>(residual) * sizeof(float), p.residual);
+  const Context& on = context_of(context, pass);
+  return on_device(on, context, [&] {
+    return hold(on, reuses, static_cast<size_t>(residual) * sizeof(float), p.residual);
+  });
 }
 
 // Modulations depend on the transformer and on the steps alone.
@@ -87,8 +103,27 @@ Sampler::Places Sampler::places_of(const Context& context) const {
     places.passes.emplace_back(s.inputs.passes[i].transformer, pass.session.placement());
     for (const AlignedBuffer* buffer : {&pass.velocity, &pass.estimate, &pass.residual})
       places.buffers.push_back(buffer->data());
+    if (pass.away == nullptr) continue;
+    places.buffers.insert(places.buffers.end(), {pass.away->latents(), pass.away->velocity(),
+                                                 pass.away->context().scratch->data()});
   }
   return places;
+}
+
+Status Sampler::prepare_pass(const Context& context, const SamplerInputs& in, size_t pass) {
+  const SamplerPass& given = in.passes[pass];
+  PassState& p = state_->passes[pass];
+  if (given.away == nullptr) {
+    p.away.reset();
+  } else {
+    if (p.away == nullptr) p.away = std::make_unique<PassAway>();
+    INTAGLIO_TRY(p.away->prepare(context, *given.away, p.velocity.size()));
+  }
+  const Context& on = context_of(context, pass);
+  INTAGLIO_TRY(on_device(on, context, [&] {
+    return given.transformer->prepare(on, given.text, in.grid_h, in.grid_w, in.times, p.session);
+  }));
+  return hold_estimates(context, in, pass);
 }
 
 Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
@@ -97,12 +132,7 @@ Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
   s.inputs = in;
   s.first_blocks = in.mask == nullptr ? 0 : in.mask->first_blocks;
   share_steps(in);
-  for (size_t i = 0; i < in.passes.size(); ++i) {
-    const SamplerPass& pass = in.passes[i];
-    INTAGLIO_TRY(pass.transformer->prepare(context, pass.text, in.grid_h, in.grid_w, in.times,
-                                           s.passes[i].session));
-    INTAGLIO_TRY(hold_estimates(context, in, i));
-  }
+  for (size_t i = 0; i < in.passes.size(); ++i) INTAGLIO_TRY(prepare_pass(context, in, i));
   times_.assign(in.times.begin(), in.times.end());
   if (in.beside_bytes > 0 && s.side == nullptr) {
     INTAGLIO_ASSIGN(s.side, make_side_stream(context));
@@ -131,9 +161,12 @@ Status Sampler::run_pass(const Context& context, State& s, size_t pass, Work wor
     cache = {.first = static_cast<size_t>(s.first_blocks),
              .residual = p.residual.as<float>(),
              .reuse = work == kFirstBlocks};
-  float* const velocity = (work == kFirstBlocks ? p.estimate : p.velocity).as<float>();
-  return s.inputs.passes[pass].transformer->forward(context, p.session, s.x.as<float>(), velocity,
-                                                    nullptr, cache);
+  const bool away = p.away != nullptr;
+  const float* const x = away ? p.away->latents() : s.x.as<float>();
+  float* const velocity =
+      away ? p.away->velocity() : (work == kFirstBlocks ? p.estimate : p.velocity).as<float>();
+  return s.inputs.passes[pass].transformer->forward(context, p.session, x, velocity, nullptr,
+                                                    cache);
 }
 
 Status Sampler::run_passes(const Context& context, State& s, uint32_t works) {
@@ -163,6 +196,58 @@ Status Sampler::run_beside(const Context& context, State& s, uint32_t works) {
   beside.scratch = &arena;
   INTAGLIO_TRY(run_pass(beside, s, 1, work_of(works, 1)));
   return run_pass(context, s, 0, work_of(works, 0));
+}
+
+// The passes of a step, on whatever device each of them runs.
+Status Sampler::run_works(const Context& context, uint32_t works) {
+  State& s = *state_;
+  s.home = context;
+  uint32_t at_home = works;
+  std::vector<size_t> away;
+  for (size_t i = 0; i < s.inputs.passes.size(); ++i) {
+    if (s.passes[i].away == nullptr || work_of(works, i) == kNothing) continue;
+    at_home &= ~works_of(i, kWorkMask);
+    away.push_back(i);
+  }
+  if (away.empty()) return works == 0 ? Status() : recording_of(s.home, works).run(s.home);
+  const Status ran = run_apart(at_home, away, works);
+  // What a step that failed left under way uses memory that is filled or freed next.
+  if (!ran) {
+    s.wait_for_away();
+    static_cast<void>(synchronize(context));
+  }
+  return ran;
+}
+
+// A thread a device. That of a pass which is away waits for its end, so that the sampler's own GPU
+// waits for nothing that another one may fail to do.
+Status Sampler::run_apart(uint32_t at_home, std::span<const size_t> away, uint32_t works) {
+  State& s = *state_;
+  const std::atomic<bool>* const cancel = s.home.cancel;
+  s.stop = false;
+  s.home.cancel = &s.stop;
+  std::vector<DeviceTask> tasks{{.context = &s.home, .work = [] { return Status(); }}};
+  if (at_home != 0)
+    tasks.front().work = [&s, &recording = recording_of(s.home, at_home)] {
+      return recording.run(s.home);
+    };
+  for (const size_t pass : away) {
+    PassAway& on = *s.passes[pass].away;
+    on.begin(&s.stop);
+    INTAGLIO_TRY(on.send(s.x.as<float>()));
+    const Context& context = on.context();
+    Recording& recording = recording_of(context, works_of(pass, work_of(works, pass)));
+    tasks.push_back({.context = &context, .work = [&context, &recording] {
+                       return recording.run(context).and_then([&] { return synchronize(context); });
+                     }});
+  }
+  INTAGLIO_TRY(run_on_devices(tasks, cancel, s.stop));
+  for (const size_t pass : away) {
+    PassState& p = s.passes[pass];
+    const bool estimates = work_of(works, pass) == kFirstBlocks;
+    INTAGLIO_TRY(p.away->receive((estimates ? p.estimate : p.velocity).as<float>()));
+  }
+  return {};
 }
 
 // Makes room for the velocity that is computed at `step`.
@@ -204,10 +289,19 @@ Expected<Sampler::Work> Sampler::begin_pass(const Context& context, size_t pass,
     INTAGLIO_TRY(predict(context, pass, step));
     return kNothing;
   }
-  INTAGLIO_TRY(in.passes[pass].transformer->select_step(context, p.session, step));
+  const Context& on = context_of(context, pass);
+  INTAGLIO_TRY(on_device(
+      on, context, [&] { return in.passes[pass].transformer->select_step(on, p.session, step); }));
   if (work == PassWork::kReuse) return kFirstBlocks;
   INTAGLIO_TRY(keep_velocity(context, p, step));
   return p.residual.data() == nullptr ? kForward : kForwardAndKeep;
+}
+
+Expected<std::vector<float>> Sampler::text_rows(const Context& context, size_t pass) const {
+  const Context& on = context_of(context, pass);
+  return on_device(on, context, [&] {
+    return state_->inputs.passes[pass].transformer->text_rows(on, state_->passes[pass].session);
+  });
 }
 
 Status Sampler::set_latents(const Context& context, std::span<const float> latents) {
@@ -256,14 +350,14 @@ Status Sampler::step(const Context& context, int64_t step, const SamplingStep& s
   for (size_t i = 0; i < settings.weights.size(); ++i) {
     if (settings.weights[i] == 0.0f) continue;
     INTAGLIO_ASSIGN(const Work work, begin_pass(context, i, step));
-    works |= uint32_t{work} << (kWorkBits * i);
+    works |= works_of(i, work);
     ran_.push_back(i);
     const bool computed = work == kForward || work == kForwardAndKeep;
     const PassState& pass = s.passes[i];
     velocities.push_back(
         {(computed ? pass.velocity : pass.estimate).as<float>(), settings.weights[i]});
   }
-  if (works != 0) INTAGLIO_TRY(recording_of(context, works).run(context));
+  INTAGLIO_TRY(run_works(context, works));
   INTAGLIO_ASSIGN(const float* const factor, scale_velocity(context, velocities));
   INTAGLIO_TRY(fill_zero(context, s.not_finite.data(), sizeof(uint32_t)));
   return euler_step(

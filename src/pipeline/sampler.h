@@ -1,8 +1,9 @@
 // The sampling loop of one picture on a device: the passes of a step, their weighted sum, Euler
 // steps. On a GPU the passes of a step are recorded once and replayed; a mask takes one recording
-// for each combination of what its passes do.
+// for each combination of what its passes do. A pass may run on another GPU, beside the others.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,12 +18,16 @@
 #include "models/model.h"
 #include "models/step_mask.h"
 #include "ops/euler_step.h"
+#include "pipeline/pass_away.h"
 
 namespace intaglio {
 
 struct SamplerPass {
   const Transformer* transformer = nullptr;
   TextInput text{};  // not read any more once `prepare` is done
+  // Of another GPU, whose memory the transformer and the text are in; nullptr: the sampler's own.
+  // It outlives the sampler, and its scratch is as the sampler's own is.
+  const Context* away = nullptr;
 };
 
 struct SamplerInputs {
@@ -34,7 +39,7 @@ struct SamplerInputs {
   const StepMask* mask = nullptr;  // nullptr: every pass is computed; outlives the picture
   // Bytes of context.scratch, beside what a pass takes, in which the second of two passes runs at
   // the same time as the first, on a stream of its own. 0, and on a CPU: one after the other.
-  // Layers that stream share their slots, so 0 then too.
+  // Layers that stream share their slots, so 0 then too, and with a pass that is away.
   size_t beside_bytes = 0;
 };
 
@@ -48,10 +53,7 @@ class Sampler {
   Status prepare(const Context& context, const SamplerInputs& inputs);
 
   // Of a pass of the picture at work: Transformer::text_rows.
-  Expected<std::vector<float>> text_rows(const Context& context, size_t pass) const {
-    return state_->inputs.passes[pass].transformer->text_rows(context,
-                                                              state_->passes[pass].session);
-  }
+  Expected<std::vector<float>> text_rows(const Context& context, size_t pass) const;
 
   // Host memory, [image_tokens, channels].
   Status set_latents(const Context& context, std::span<const float> latents);
@@ -65,7 +67,8 @@ class Sampler {
   Expected<uint32_t> finish_step(const Context& context) const;
 
  private:
-  // A pass of the picture at work.
+  // A pass of the picture at work. Its velocities are of the sampler's device, the session and
+  // BlockCache::residual of the one that it runs on.
   struct PassState {
     TransformerSession session;
     AlignedBuffer velocity;  // F32 [image_tokens, channels], the last computed one
@@ -73,12 +76,17 @@ class Sampler {
     // one; BlockCache::residual.
     std::vector<AlignedBuffer> earlier;
     AlignedBuffer estimate, residual;
-    std::vector<int64_t> computed;  // steps of `velocity` and `earlier`
+    std::vector<int64_t> computed;   // steps of `velocity` and `earlier`
+    std::unique_ptr<PassAway> away;  // nullptr: it runs on the sampler's device
   };
   // What the passes read and write, at a place of its own: recordings refer to it.
   struct State {
+    ~State() { wait_for_away(); }  // they read what goes with it
+    void wait_for_away() const;
     SamplerInputs inputs;
-    int64_t first_blocks = 0;  // of the mask
+    Context home;                   // of the step at work
+    std::atomic<bool> stop{false};  // `cancel` of all contexts of a step on several devices
+    int64_t first_blocks = 0;       // of the mask
     std::vector<PassState> passes;
     AlignedBuffer x;           // F32 [image_tokens, channels]
     AlignedBuffer not_finite;  // a word, EulerStep::not_finite of the step at work
@@ -95,18 +103,23 @@ class Sampler {
   };
   // What a recorded pass does, a number of two bits for each.
   enum Work : uint32_t { kNothing, kForward, kForwardAndKeep, kFirstBlocks };
-  static constexpr uint32_t kWorkBits = 2;
+  static constexpr uint32_t kWorkBits = 2, kWorkMask = 3;
   Expected<const float*> scale_velocity(const Context& context,
                                         std::span<const WeightedVelocity> velocities) const;
   static Work work_of(uint32_t works, size_t pass) {
-    return static_cast<Work>(works >> (kWorkBits * pass) & 3U);
+    return static_cast<Work>(works >> (kWorkBits * pass) & kWorkMask);
   }
+  static uint32_t works_of(size_t pass, uint32_t work) { return work << (kWorkBits * pass); }
 
   Status hold_latents(const Context& context, const SamplerInputs& inputs);
   Status hold_estimates(const Context& context, const SamplerInputs& inputs, size_t pass);
+  Status prepare_pass(const Context& context, const SamplerInputs& inputs, size_t pass);
   void share_steps(const SamplerInputs& inputs);
   Places places_of(const Context& context) const;
   Recording& recording_of(const Context& context, uint32_t works);
+  const Context& context_of(const Context& context, size_t pass) const;
+  Status run_works(const Context& context, uint32_t works);
+  Status run_apart(uint32_t at_home, std::span<const size_t> away, uint32_t works);
   Expected<Work> begin_pass(const Context& context, size_t pass, int64_t step);
   Status predict(const Context& context, size_t pass, int64_t step) const;
   static Status keep_velocity(const Context& context, PassState& pass, int64_t step);
