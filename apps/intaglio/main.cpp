@@ -37,7 +37,8 @@ int fail_usage(const CLI::App& command, const std::vector<intaglio::Error>& erro
 std::vector<intaglio::Error> environment_errors() {
   std::vector<intaglio::Error> errors;
   for (const auto& [name, only] :
-       {std::pair("INTAGLIO_TRACE", "dispatch"), std::pair("INTAGLIO_GPU_ISA", "sm80")}) {
+       {std::pair("INTAGLIO_TRACE", "dispatch"), std::pair("INTAGLIO_GPU_ISA", "sm80"),
+        std::pair("INTAGLIO_GPU_LINK", "host")}) {
     const char* const value = std::getenv(name);
     if (value == nullptr || *value == '\0' || std::string_view(value) == only) continue;
     errors.push_back({intaglio::ErrorCode::kInvalidArgument,
@@ -65,6 +66,7 @@ int run(int argc, char** argv) {
       "  INTAGLIO_TRACE     dispatch: which kernel runs each op, and who refused why\n"
       "  INTAGLIO_CPU_ISA   ref, avx2, avx512vnni, amx: no more than this of the CPU\n"
       "  INTAGLIO_GPU_ISA   sm80: an H100 runs the kernels of an Ampere GPU\n"
+      "  INTAGLIO_GPU_LINK  host: two GPUs of --devices exchange through its memory\n"
       "  HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME\n"
       "                     where a model named OWNER/NAME is looked up, before\n"
       "                     $XDG_CACHE_HOME/huggingface and ~/.cache/huggingface\n"

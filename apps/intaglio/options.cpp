@@ -12,7 +12,6 @@
 #include "core/memory_info.h"
 #include "io/printable.h"
 #include "models/parts/selection.h"
-#include "pipeline/device.h"
 
 namespace intaglio::cli {
 namespace {
@@ -57,6 +56,28 @@ void add_run_flags(CLI::App& command, RunFlags& flags, AutoPrecision automatic) 
       ->capture_default_str();
   add_threads_flag(command, flags.threads);
   command.add_flag("--json", flags.json, "Print one JSON result on stdout");
+}
+
+void add_devices_flag(CLI::App& command, std::optional<std::string>& devices) {
+  command
+      .add_option(
+          "--devices", devices,
+          "Two GPUs, such as 0,1, that share each step: the second pass runs on the second, "
+          "which has its own copy of that pass's weights. One GPU: as --device")
+      ->type_name("N[,N]");
+}
+
+Expected<DeviceChoice> parse_devices(const std::string& device,
+                                     const std::optional<std::string>& devices) {
+  if (!devices) {
+    INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(device));
+    return DeviceChoice{.gpu = gpu, .second_gpu = {}};
+  }
+  if (device != RunFlags().device)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--devices: cannot be given together with --device {}",
+                      printable(device, 60));
+  return devices_from_names("--devices", *devices);
 }
 
 Expected<int> parse_cuda_device(const std::string& text) {

@@ -12,6 +12,7 @@
 #include "core/status.h"
 #include "models/model.h"
 #include "models/parts/selection.h"
+#include "pipeline/device.h"
 
 namespace CLI {
 class App;
@@ -33,6 +34,12 @@ void add_precision_flag(CLI::App& command, std::string& precision,
 // All of RunFlags.
 void add_run_flags(CLI::App& command, RunFlags& flags,
                    AutoPrecision automatic = AutoPrecision::kNo);
+
+// --devices: one or two GPUs, in place of --device.
+void add_devices_flag(CLI::App& command, std::optional<std::string>& devices);
+// Of --device and --devices; kInvalidArgument where both are given.
+Expected<DeviceChoice> parse_devices(const std::string& device,
+                                     const std::optional<std::string>& devices);
 
 // "cuda" or "cuda:N"; kInvalidArgument otherwise.
 Expected<int> parse_cuda_device(const std::string& text);

@@ -69,13 +69,20 @@ Expected<Precision> fastest_precision(const std::shared_ptr<const Model>& model,
 
 Expected<std::unique_ptr<Drawer>> PipelineDrawer::open(const ServiceOptions& options) {
   PipelineOptions pipeline;
-  INTAGLIO_ASSIGN(pipeline.gpu, device_from_name("--device", options.device));
+  INTAGLIO_ASSIGN(const DeviceChoice devices, devices_from_names("--device", options.device));
+  pipeline.gpu = devices.gpu;
+  pipeline.second_gpu = devices.second_gpu;
   pipeline.threads = options.threads;
   pipeline.memory_limit = options.memory_limit;
   pipeline.vram_budget = options.vram_budget;
   INTAGLIO_ASSIGN(const DeviceContext device, open_device(pipeline.gpu, pipeline.threads));
-  std::unique_ptr<PipelineDrawer> drawer(
-      new PipelineDrawer(options, pipeline, device_name(device.context)));
+  DeviceContext second;
+  if (pipeline.second_gpu) {
+    INTAGLIO_ASSIGN(second, open_device(pipeline.second_gpu, pipeline.threads));
+  }
+  std::unique_ptr<PipelineDrawer> drawer(new PipelineDrawer(
+      options, pipeline,
+      device_names(device.context, pipeline.second_gpu ? &second.context : nullptr)));
   if (options.models.empty())
     return make_error(ErrorCode::kInvalidArgument, "--model: missing, expected one or more");
   for (const std::string& argument : options.models)
@@ -97,6 +104,7 @@ Status PipelineDrawer::know(const std::string& argument, const std::string& prec
   if (find(known.name) >= 0)
     return make_error(ErrorCode::kInvalidArgument,
                       "--model {}: another model is called \"{}\", too", argument, known.name);
+  INTAGLIO_TRY(check_second_gpu(known.model->info(), pipeline_options_));
   if (precision == "auto") {
     INTAGLIO_ASSIGN(known.precision, fastest_precision(known.model, pipeline_options_));
   } else {
@@ -165,6 +173,8 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
   if (!texts) return invalid("prompt", "prompt: " + texts.error().message);
   const auto sampling = model.sampling(chosen.request);
   if (!sampling) return invalid("steps", sampling.error().message);
+  if (pipeline_options_.second_gpu && sampling->passes.size() < 2)
+    return invalid("guidance", "guidance: expected guided pictures here, as two GPUs share a step");
   const auto mask = choose_mask(model, chosen.request, *sampling);
   if (!mask) return invalid("cache", mask.error().message);
   JobRequest complete = request;

@@ -107,7 +107,8 @@ typedef struct intaglio_model_options {
   const char* text_encoder;
   const char* vae;
   const char* tokenizer;
-  /* "auto" (default: the first GPU, else the CPU), "cpu", "cuda", "cuda:N". */
+  /* "auto" (default: the first GPU, else the CPU), "cpu", "cuda", "cuda:N"; "cuda:0,cuda:1": two
+   * GPUs that share each step, of guided pictures without a vram_budget. */
   const char* device;
   /* "int8" (default), "int8-dequant", "bf16", "fp32", "fp8", "nf4"; "auto": the fastest of which
    * the first picture that is planned or drawn fits. */

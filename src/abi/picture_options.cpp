@@ -198,8 +198,10 @@ Expected<ModelChoice> choose_model(const intaglio_model_options& o) {
                       o.threads, kMostThreads);
   INTAGLIO_TRY(read_precision(o.precision, choice));
   INTAGLIO_TRY(read_patterns(o, choice.options.selection.keep_bf16));
-  INTAGLIO_ASSIGN(choice.options.gpu,
-                  device_from_name("options.device", o.device != nullptr ? o.device : "auto"));
+  INTAGLIO_ASSIGN(const DeviceChoice devices,
+                  devices_from_names("options.device", o.device != nullptr ? o.device : "auto"));
+  choice.options.gpu = devices.gpu;
+  choice.options.second_gpu = devices.second_gpu;
   choice.options.threads = o.threads;
   choice.options.memory_limit = o.memory_limit;
   choice.options.vram_budget = o.vram_budget;

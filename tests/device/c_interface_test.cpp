@@ -3,6 +3,8 @@
 
 #include <cstring>
 #include <intaglio/intaglio.hpp>
+#include <string>
+#include <vector>
 
 #include "models/registry.h"
 #include "pipeline/pipeline.h"
@@ -50,6 +52,27 @@ TEST(CInterfaceOnDevice, DrawsThePipelinesPicture) {
   const auto pixels = picture.pixels();
   ASSERT_EQ(pixels.size(), expected->image.pixels.size());
   EXPECT_EQ(std::memcmp(pixels.data(), expected->image.pixels.data(), pixels.size()), 0);
+}
+
+TEST(CInterfaceOnDevice, TwoDevicesDrawThePictureOfOne) {
+  const std::string folder = test::source_path("models/mini");
+  std::vector<uint8_t> pixels;
+  for (const char* device : {"cuda:0", "cuda:0,cuda:1"}) {
+    api::Model model;
+    const api::Result opened =
+        model.open({.model = folder.c_str(), .device = device, .threads = 1});
+    ASSERT_TRUE(opened) << opened.message;
+    api::PicturePlan plan;
+    ASSERT_TRUE(model.plan(picture_of_one_step(), plan));
+    api::Picture picture;
+    const api::Result drawn = model.generate(picture_of_one_step(), picture);
+    ASSERT_TRUE(drawn) << drawn.message;
+    const std::vector<uint8_t> now(picture.pixels().begin(), picture.pixels().end());
+    const std::string_view name(plan.device);
+    EXPECT_EQ(name.find(" and cuda:1, ") != name.npos, !pixels.empty()) << name;
+    if (pixels.empty()) pixels = now;
+    EXPECT_EQ(now, pixels);
+  }
 }
 
 TEST(CInterfaceOnDevice, ADeviceThatIsNotThereIsNamed) {

@@ -42,7 +42,7 @@ wrong "--prompt: expected TEXT|@FILE|-, found --seed; a value that begins with -
 wrong "--seed: given 2 times, expected once" generate --prompt cat --seed 1 --seed 2
 wrong '--json: takes no value, found "yes"' generate --prompt cat --json=yes
 wrong "--m: cannot be given together with --shapes" bench linear --shapes x --m 3
-for flag in --model --size --steps --guidance --cache --progressive --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --packed-cache --precision --keep-bf16 --device --threads; do
+for flag in --model --size --steps --guidance --cache --progressive --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --packed-cache --precision --keep-bf16 --device --devices --threads; do
   wrong "$flag: expected " generate --prompt cat $flag ''
   stderr_has "found an empty value"
   wrong "$flag: expected " generate --prompt cat $flag=
@@ -75,12 +75,12 @@ wrong '--scheme: expected one of row, convrot, smooth, convrot+smooth' quantize 
 number "1 to 1048576" bench linear --m
 number "1 to 1000" tune --list --rounds
 if [ "$serve" ]; then
-  for flag in --host --port --allowed-host --token-file --tls-cert --tls-key --log-format --model --precision --device --threads --memory-limit --vram-budget --data-dir --lora-dir --max-queue \
+  for flag in --host --port --allowed-host --token-file --tls-cert --tls-key --log-format --model --precision --device --devices --threads --memory-limit --vram-budget --data-dir --lora-dir --max-queue \
     --max-queue-of-client --retention-days --retention-size --stop-seconds --config --queue --results --lease-seconds; do
     wrong "$flag: expected " serve $flag ''
     wrong "$flag: expected " serve $flag
   done
-  for flag in --queue --results --lease-seconds --model --precision --device --threads --memory-limit --vram-budget --lora-dir --stop-seconds --log-format --config; do
+  for flag in --queue --results --lease-seconds --model --precision --device --devices --threads --memory-limit --vram-budget --lora-dir --stop-seconds --log-format --config; do
     wrong "$flag: expected " worker $flag ''
     wrong "$flag: expected " worker $flag
   done
@@ -117,7 +117,11 @@ wrong '--count: expected a whole number from 1 to 9999, found "10000"' generate 
 wrong '--threads: expected a whole number from 1 to 1024, found "1025"' generate --prompt x --size 63x64 --threads 1025
 expect 0 "010 tokens are ten" bench block --heads 1 --head-dim 16 --ffn 16 --tokens 010 --rounds 1 --precision fp32 --json -
 stdout_has '"tokens": 10,'
-for setting in INTAGLIO_TRACE=all INTAGLIO_GPU_ISA=sm1 INTAGLIO_CPU_ISA=sse INTAGLIO_PACKED_CACHE=much; do
+expect 2 "one GPU twice" generate "${tiny[@]}" --prompt cat --devices 0,0; stderr_has 'error: --devices: expected two GPUs, found cuda:0 twice'
+expect 2 "three GPUs" generate "${tiny[@]}" --prompt cat --devices 0,1,2; stderr_has 'error: --devices: 3 GPUs, at most 2: '
+expect 2 "the CPU beside a GPU" bench image --model synthetic:mini --devices cpu,1; stderr_has 'error: --devices: expected GPUs alone, such as 0,1, found "cpu"'
+expect 2 "--device and --devices" bench image --model synthetic:mini --device cpu --devices 0,1; stderr_has 'error: --devices: cannot be given together with --device cpu'
+for setting in INTAGLIO_TRACE=all INTAGLIO_GPU_ISA=sm1 INTAGLIO_GPU_LINK=card INTAGLIO_CPU_ISA=sse INTAGLIO_PACKED_CACHE=much; do
   env "$setting" "$intaglio" generate "${tiny[@]}" --prompt cat --output refused/x.png >out.txt 2>err.txt </dev/null
   [ $? -eq 2 ]; pass_or_fail $? "$setting is refused"
   stderr_has "${setting%=*}"

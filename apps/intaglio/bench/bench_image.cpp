@@ -33,7 +33,7 @@ struct ImageFlags {
   std::vector<std::string> sizes{"1024x1024"};
   std::vector<int64_t> text_tokens{512}, steps{48};
   int count = 3, threads = 0;
-  std::optional<std::string> vram_budget;
+  std::optional<std::string> vram_budget, devices;
   std::vector<std::string> loras;
   std::string json;
 };
@@ -99,6 +99,7 @@ Expected<PhaseTimes> time_picture(Pipeline& pipeline, const PicturePlan& plan,
 struct CaseResult {
   std::array<Spread, kPhases.size()> phases;
   uint64_t planned_bytes = 0, taken_bytes = 0;
+  uint64_t second_planned_bytes = 0, second_taken_bytes = 0;  // of the second device
 };
 
 // `seed` is that of the first picture and becomes that of the next case's.
@@ -109,6 +110,7 @@ Expected<CaseResult> run_case(Pipeline& pipeline, const Case& c, int count, uint
   for (int i = 0; i <= count; ++i) {
     INTAGLIO_ASSIGN(const PicturePlan plan, pipeline.plan(request_of(pipeline.info(), c, seed++)));
     result.planned_bytes = plan.peak_bytes();
+    result.second_planned_bytes = plan.second_peak_bytes();
     INTAGLIO_ASSIGN(const PhaseTimes picture, time_picture(pipeline, plan, file));
     if (i == 0) continue;  // the first one loads and warms up
     for (size_t p = 0; p < kPhases.size(); ++p) times[p].push_back(picture[p]);
@@ -117,18 +119,39 @@ Expected<CaseResult> run_case(Pipeline& pipeline, const Case& c, int count, uint
   return result;
 }
 
-// Of the device's memory once a case is done; on a CPU the process's peak so far.
-Expected<uint64_t> taken_bytes(const Context& context, uint64_t free_before) {
-  if (context.gpu == nullptr) return peak_resident_bytes();
-  INTAGLIO_ASSIGN(const uint64_t free_after, available_device_bytes(context));
-  return free_before - std::min(free_before, free_after);
+// What the devices have free before a case and after one.
+struct FreeBytes {
+  uint64_t first = 0, second = 0;
+};
+Expected<FreeBytes> free_bytes(const Pipeline& pipeline) {
+  FreeBytes free;
+  INTAGLIO_ASSIGN(free.first, available_device_bytes(pipeline.context()));
+  if (const Context* second = pipeline.second_context(); second != nullptr) {
+    INTAGLIO_ASSIGN(free.second, on_device(*second, pipeline.context(),
+                                           [&] { return available_device_bytes(*second); }));
+  }
+  return free;
+}
+
+// Of the devices' memory once a case is done; on a CPU the process's peak so far.
+Status take_bytes(const Pipeline& pipeline, const FreeBytes& before, CaseResult& result) {
+  result.taken_bytes = peak_resident_bytes();
+  if (pipeline.context().gpu == nullptr) return {};
+  INTAGLIO_ASSIGN(const FreeBytes after, free_bytes(pipeline));
+  result.taken_bytes = before.first - std::min(before.first, after.first);
+  result.second_taken_bytes = before.second - std::min(before.second, after.second);
+  return {};
 }
 
 void print_case(Stream out, const Case& c, const CaseResult& r) {
   print(out, "{:>11} {:>6} {:>6}", fmt::format("{}x{}", c.size.width, c.size.height), c.text_tokens,
         c.steps);
   for (const Spread& spread : r.phases) print(out, " {:>10.1f}", spread.median);
-  print(out, "  {:>9} {:>9}\n", format_bytes(r.planned_bytes), format_bytes(r.taken_bytes));
+  print(out, "  {:>9} {:>9}", format_bytes(r.planned_bytes), format_bytes(r.taken_bytes));
+  if (r.second_planned_bytes > 0)
+    print(out, "  {:>9} {:>9}", format_bytes(r.second_planned_bytes),
+          format_bytes(r.second_taken_bytes));
+  print(out, "\n");
 }
 
 nlohmann::ordered_json case_json(const Case& c, const CaseResult& r) {
@@ -138,15 +161,22 @@ nlohmann::ordered_json case_json(const Case& c, const CaseResult& r) {
                           {"min_ms", r.phases[p].min},
                           {"max_ms", r.phases[p].max}};
   }
-  return {
+  nlohmann::ordered_json json{
       {"width", c.size.width},        {"height", c.size.height}, {"steps", c.steps},
       {"text_tokens", c.text_tokens}, {"phases", phases},        {"planned_bytes", r.planned_bytes},
       {"taken_bytes", r.taken_bytes}};
+  if (r.second_planned_bytes > 0) {
+    json["second_planned_bytes"] = r.second_planned_bytes;
+    json["second_taken_bytes"] = r.second_taken_bytes;
+  }
+  return json;
 }
 
 Expected<PipelineOptions> pipeline_options(const ImageFlags& flags) {
   PipelineOptions options;
-  INTAGLIO_ASSIGN(options.gpu, parse_device(flags.device));
+  INTAGLIO_ASSIGN(const DeviceChoice devices, parse_devices(flags.device, flags.devices));
+  options.gpu = devices.gpu;
+  options.second_gpu = devices.second_gpu;
   options.selection.precision = precision_from_name(flags.precision).value_or(Precision::kInt8);
   INTAGLIO_ASSIGN(options.scores, parse_attention(flags.attention));
   options.threads = flags.threads;
@@ -162,18 +192,20 @@ Expected<PipelineOptions> pipeline_options(const ImageFlags& flags) {
 
 Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<Case>& cases,
                  const std::filesystem::path& file) {
-  INTAGLIO_ASSIGN(const uint64_t free_before, available_device_bytes(pipeline.context()));
+  INTAGLIO_ASSIGN(const FreeBytes free_before, free_bytes(pipeline));
   uint64_t seed = 0;
   Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
+  const Context* const second = pipeline.second_context();
   print(out, "{} at {}, on {}; medians of {} pictures after one more, ms\n", pipeline.info().name,
-        flags.precision, device_name(pipeline.context()), flags.count);
+        flags.precision, device_names(pipeline.context(), second), flags.count);
   print(out, "{:>11} {:>6} {:>6}", "pixels", "text", "steps");
   for (const char* phase : kPhases) print(out, " {:>10}", phase);
-  print(out, "  {:>9} {:>9}\n", "planned", "taken");
+  print(out, "  {:>9} {:>9}{}\n", "planned", "taken",
+        second != nullptr ? fmt::format("  {:>9} {:>9}", "second", "taken") : "");
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   for (const Case& c : cases) {
     INTAGLIO_ASSIGN(CaseResult result, run_case(pipeline, c, flags.count, seed, file));
-    INTAGLIO_ASSIGN(result.taken_bytes, taken_bytes(pipeline.context(), free_before));
+    INTAGLIO_TRY(take_bytes(pipeline, free_before, result));
     print_case(out, c, result);
     results.push_back(case_json(c, result));
   }
@@ -181,6 +213,7 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
   nlohmann::ordered_json json{{"benchmark", "image"},
                               {"machine", machine_json(pipeline.context())}};
   json["device"] = device_name(pipeline.context());
+  if (second != nullptr) json["second_device"] = device_name(*second);
   json["model"] = pipeline.info().name;
   json["precision"] = flags.precision;
   json["attention"] = flags.attention;
@@ -218,6 +251,7 @@ void add_bench_image(CLI::App& bench, Action& action) {
                    "cpu, cuda, cuda:N, or auto, the first GPU if there is one")
       ->type_name("DEVICE")
       ->capture_default_str();
+  add_devices_flag(*command, flags->devices);
   command->add_option("--model", flags->model.model, "A model as `generate` takes it")
       ->capture_default_str();
   add_part_flags(*command, flags->model);
@@ -257,6 +291,7 @@ void add_bench_image(CLI::App& bench, Action& action) {
       "  intaglio bench image\n"
       "  intaglio bench image --size 768x768,1024x1024 --text-tokens 64,512\n"
       "  intaglio bench image --steps 12,24,48 --json image.json\n"
+      "  intaglio bench image --devices 0,1\n"
       "  intaglio bench image --model synthetic:mini --size 256x256 --steps 4");
   command->callback([flags, &action] {
     action = [flags] {

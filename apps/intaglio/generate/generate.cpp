@@ -276,6 +276,9 @@ void add_run_json(Run& run, ordered_json& result) {
   if (!plan.adapters.empty()) result["lora"] = adapter_names(plan.adapters);
   result["precision"] = precision_name(plan.precision);
   result["device"] = device_name(plan.pipeline->context());
+  if (const Context* second = plan.pipeline->second_context(); second != nullptr)
+    result["second_device"] = {{"name", device_name(*second)},
+                               {"planned_memory_bytes", plan.second_peak_bytes}};
   if (const Expected<Context> context = host_context(run.flags.run.threads)) {
     result["cpu"] = context->cpu.brand;
     result["isa"] = cpu_isa_name(context->cpu.isa);
@@ -414,6 +417,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->type_name("SIZE");
   add_packed_cache_flag(*command, flags->packed_cache);
   add_run_flags(*command, flags->run, AutoPrecision::kOffered);
+  add_devices_flag(*command, flags->devices);
   command->footer(
       "Examples:\n"
       "  intaglio generate --prompt \"a red fox on white\" --output fox.png\n"
@@ -423,6 +427,7 @@ void add_generate(CLI::App& app, Action& action) {
       "  fortune | intaglio generate --prompt - --output - > fortune.png\n"
       "  intaglio generate --prompt \"a cat\" --steps 8 --guidance 5x6,3x2\n"
       "  intaglio generate --model ideogram-4 --prompt \"a cat\" --vram-budget 12G\n"
+      "  intaglio generate --model ideogram-4 --prompt \"a cat\" --devices 0,1\n"
       "  intaglio generate --prompt \"a blue cat\" --init-image cat.png --strength 0.5\n"
       "  intaglio generate --prompt \"a red hat\" --init-image cat.png --mask hat.png\n"
       "  intaglio generate --prompt \"a cat\" --lora style.safetensors:0.8\n"

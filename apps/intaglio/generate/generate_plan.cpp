@@ -279,6 +279,7 @@ void plan_memory(const GenerateFlags& flags, const std::vector<Entry>& entries, 
     if (planned) {
       planned->request.init.reset();  // thousands of plans share one picture
       plan.peak_bytes = std::max(plan.peak_bytes, planned->peak_bytes());
+      plan.second_peak_bytes = std::max(plan.second_peak_bytes, planned->second_peak_bytes());
       const auto shared = std::make_shared<const PicturePlan>(std::move(*planned));
       for (size_t i = 0; i < count; ++i) plan.jobs[e * count + i].plan = shared;
     } else {
@@ -310,7 +311,10 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
   plan.init = read_init_files(flags.init, errors);
   take(open_model(flags.model), plan.model, errors);
   PipelineOptions options;
-  take(parse_device(flags.run.device), options.gpu, errors);
+  DeviceChoice devices;
+  take(parse_devices(flags.run.device, flags.devices), devices, errors);
+  options.gpu = devices.gpu;
+  options.second_gpu = devices.second_gpu;
   if (!flags.memory_limit.empty())
     take(parse_memory("--memory-limit", flags.memory_limit), options.memory_limit, errors);
   if (flags.vram_budget)

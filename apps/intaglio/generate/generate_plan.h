@@ -30,7 +30,7 @@ struct GenerateFlags {
   std::string memory_limit;
   std::vector<std::string> loras;
   int64_t count = 1;
-  std::optional<std::string> vram_budget, packed_cache;
+  std::optional<std::string> vram_budget, packed_cache, devices;
   bool no_overwrite = false, quiet = false;
 };
 
@@ -56,7 +56,7 @@ struct GeneratePlan {
   std::vector<PictureJob> jobs;   // in their order
   size_t prompts = 1;
   RunFiles files;
-  uint64_t peak_bytes = 0;  // of the largest picture
+  uint64_t peak_bytes = 0, second_peak_bytes = 0;  // of the largest picture, on each device
 };
 
 // Reads prompts, model and noise, checks every setting and output, and plans the memory of every

@@ -22,6 +22,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
                   "Where to compute: cpu, cuda, cuda:N, or auto, the first GPU if there is one")
       ->type_name("DEVICE")
       ->capture_default_str();
+  add_devices_flag(command, flags.devices);
   add_threads_flag(command, flags.run.threads);
   command
       .add_option("--memory-limit", flags.memory_limit,
@@ -36,9 +37,9 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
 Status read_engine_flags(const EngineFlags& flags, server::ServiceOptions& options) {
   options.models = flags.models;
   options.precision = flags.run.precision;
-  options.device = flags.run.device;
+  options.device = flags.devices.value_or(flags.run.device);
   options.threads = flags.run.threads;
-  INTAGLIO_TRY(parse_device(flags.run.device));
+  INTAGLIO_TRY(parse_devices(flags.run.device, flags.devices));
   if (flags.lora_dir) options.lora_folder = *flags.lora_dir;
   for (const auto& [flag, text, target] :
        {std::tuple("--memory-limit", &flags.memory_limit, &options.memory_limit),

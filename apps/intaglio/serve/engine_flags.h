@@ -14,7 +14,7 @@ namespace intaglio::cli {
 struct EngineFlags {
   std::vector<std::string> models{"mini"};
   RunFlags run;
-  std::optional<std::string> lora_dir, memory_limit, vram_budget;
+  std::optional<std::string> devices, lora_dir, memory_limit, vram_budget;
 };
 void add_engine_flags(CLI::App& command, EngineFlags& flags);
 Status read_engine_flags(const EngineFlags& flags, server::ServiceOptions& options);
