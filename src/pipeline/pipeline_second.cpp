@@ -52,7 +52,7 @@ Status Pipeline::Impl::check_passes(const PicturePlan& plan) const {
 
 Expected<MemoryPlan> Pipeline::Impl::plan_second_memory(const PicturePlan& p) const {
   const Context& away = second->context;
-  const auto plan = on_device(away, context, [&]() -> Expected<MemoryPlan> {
+  auto plan = on_device(away, context, [&]() -> Expected<MemoryPlan> {
     INTAGLIO_ASSIGN(const MemoryNeeds needs,
                     away_needs(away, *model, transformer_options(), planned_picture(p)));
     return plan_memory(needs, {.bytes = second->memory_limit});

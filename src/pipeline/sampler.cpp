@@ -210,7 +210,7 @@ Status Sampler::run_works(const Context& context, uint32_t works) {
     away.push_back(i);
   }
   if (away.empty()) return works == 0 ? Status() : recording_of(s.home, works).run(s.home);
-  const Status ran = run_apart(at_home, away, works);
+  Status ran = run_apart(at_home, away, works);
   // What a step that failed left under way uses memory that is filled or freed next.
   if (!ran) {
     s.wait_for_away();

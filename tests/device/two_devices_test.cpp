@@ -136,6 +136,41 @@ TEST(TwoDevices, PicturesAreTheSameInEveryOrder) {
   }
 }
 
+// No work for one card touches the other's memory but the copies between them: with weights read
+// once a picture, masks, both sizes of steps and adapters.
+TEST(TwoDevices, EachCardTouchesItsOwnMemoryAlone) {
+  const auto model = open_model({.folder = test::source_path("tests/reference/z_image/tiny")});
+  PictureRequest two_texts;
+  two_texts.prompt = "a red fox";
+  two_texts.width = two_texts.height = 32;
+  two_texts.steps = 2;
+  two_texts.guidance = {3.0f, 3.0f};
+  PictureRequest masked = request_of(6);
+  masked.width = masked.height = 32;
+  masked.mask = mask_of("XXrX.X", "XrX.r.");
+  PictureRequest halved = request_of(6);
+  halved.width = halved.height = 32;
+  halved.progressive = "3";
+  test::AdapterSwaps swaps(tiny_model(), options_on(Cards::kTwo), request_of());
+  const AdapterUse low_rank = swaps.low_rank("a", {.rank = 4});
+  for (const bool peers : {true, false}) {
+    device().restart();
+    device().set_peers(peers);
+    device().set_guarded(true);
+    {
+      const auto pipeline = Pipeline::open(tiny_model(), options_on(Cards::kTwo)).value();
+      for (const PictureRequest& request : {request_of(), request_of(), masked, halved})
+        EXPECT_FALSE(latents(*pipeline, request).empty());
+      ASSERT_TRUE(pipeline->set_adapters({low_rank}));
+      EXPECT_FALSE(latents(*pipeline, request_of()).empty());
+      const auto other = Pipeline::open(*model, options_on(Cards::kTwo)).value();
+      for (int picture = 0; picture < 2; ++picture)
+        EXPECT_FALSE(latents(*other, two_texts).empty());
+    }
+    expect_nothing_left();
+  }
+}
+
 // What a mask predicts and reuses of the second pass, and steps at half size.
 TEST(TwoDevices, MasksAndHalfSizeStepsAreThoseOfOneCard) {
   device().restart();

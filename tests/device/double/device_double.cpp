@@ -23,6 +23,7 @@ void DeviceDouble::restart(SideOrder order) {
   failed_call_.clear();
   computes_ = true;
   peers_ = true;
+  guarded_ = false;
   peer_copies_ = 0;
   restart_peaks();
 }

@@ -52,6 +52,10 @@ class DeviceDouble {
   void set_capacity(uint64_t bytes) { capacity_ = bytes; }  // of each
   uint64_t capacity() const { return capacity_; }
 
+  // true: from the next allocation on, work for one card that touches the memory of the other ends
+  // the process, as an address that is nobody's does.
+  void set_guarded(bool guarded) { guarded_ = guarded; }
+
   // Whether the cards reach each other's memory, as they do after a restart; how often they did.
   void set_peers(bool peers) { peers_ = peers; }
   bool has_peers() const { return peers_; }
@@ -88,7 +92,7 @@ class DeviceDouble {
   uint64_t capacity_ = kCapacity;
   std::vector<std::string> log_;
   int64_t calls_ = 0, fail_at_ = -1, objects_ = 0;
-  bool failed_ = false, computes_ = true, peers_ = true;
+  bool failed_ = false, computes_ = true, peers_ = true, guarded_ = false;
   int64_t peer_copies_ = 0;
   std::string failed_call_;
 };

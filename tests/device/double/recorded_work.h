@@ -5,11 +5,14 @@
 #include <memory>
 #include <vector>
 
+constexpr int kBothCards = -1;
+
 // A piece of work on a stream, in the order of the streams or of a recording.
 struct Node {
   std::function<void()> work;
   std::vector<std::shared_ptr<Node>> after;
   int stream = 0;
+  int device = 0;  // whose memory it may touch; kBothCards: of either
   bool done = false;
 };
 using NodePtr = std::shared_ptr<Node>;

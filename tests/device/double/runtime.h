@@ -1,11 +1,14 @@
 // What the made-up cards' runtime holds and does: device_double.h. Calls of it: cuda_calls.cpp.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -62,12 +65,14 @@ struct Runtime {
   struct Block {
     size_t bytes = 0;
     uint64_t counted = 0;
-    int device = 0;  // or kPinned
+    int device = 0;        // or kPinned
+    bool guarded = false;  // pages of its own
   };
   SideOrder order = SideOrder::kSideLast;
   std::map<const void*, Block> blocks;
   std::vector<cudaStream_t> streams;
   std::vector<NodePtr> pending;  // in the order they were given
+  std::optional<int> opened;     // open_to
 
   static DeviceDouble& device() { return DeviceDouble::instance(); }
   static Runtime& get() { return *device().runtime_; }
@@ -129,7 +134,10 @@ struct Runtime {
     }
   }
   void finish(Node* node) {
-    if (node->work) node->work();
+    if (node->work) {
+      open_to(node->device);
+      node->work();
+    }
     node->done = true;
     node->work = nullptr;
     node->after.clear();
@@ -144,6 +152,7 @@ struct Runtime {
     auto node = std::make_shared<Node>();
     node->work = std::move(work);
     node->stream = stream->index;
+    node->device = stream->device;
     node->after = std::move(stream->waits);
     stream->waits.clear();
     if (stream->last) node->after.push_back(stream->last);
@@ -168,10 +177,14 @@ struct Runtime {
     DeviceDouble::Count& counted = count_of(pinned ? kPinned : current_device());
     const uint64_t taken = device_bytes(bytes);
     if (!pinned && counted.now + taken > d.capacity_) return cudaErrorMemoryAllocation;
-    *data = d.computes_ ? std::aligned_alloc(512, align_up(bytes, 512)) : std::calloc(bytes, 1);
+    const bool guarded = d.guarded_ && !pinned;
+    *data = guarded       ? pages(bytes)
+            : d.computes_ ? std::aligned_alloc(512, align_up(bytes, 512))
+                          : std::calloc(bytes, 1);
     if (*data == nullptr) return cudaErrorMemoryAllocation;
     if (d.computes_) poison(*data, bytes);
-    blocks[*data] = {bytes, taken, pinned ? kPinned : current_device()};
+    blocks[*data] = {bytes, taken, pinned ? kPinned : current_device(), guarded};
+    opened.reset();
     counted.now += taken;
     counted.peak = std::max(counted.peak, counted.now);
     ++counted.blocks;
@@ -185,10 +198,31 @@ struct Runtime {
     DeviceDouble::Count& counted = count_of(found->second.device);
     counted.now -= found->second.counted;
     --counted.blocks;
-    if (device().computes_) poison(data, found->second.bytes);
+    const Block block = found->second;
     blocks.erase(found);
+    if (block.guarded) {
+      ::munmap(data, block.bytes);
+      return cudaSuccess;
+    }
+    if (device().computes_) poison(data, block.bytes);
     std::free(data);
     return cudaSuccess;
+  }
+  // Nullptr where there are none.
+  static void* pages(size_t bytes) {
+    void* const data =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return data == MAP_FAILED ? nullptr : data;
+  }
+  // Guarded memory of the other card is nobody's until work for it comes.
+  void open_to(int device) {
+    if (opened == device) return;
+    for (const auto& [data, block] : blocks) {
+      if (!block.guarded) continue;
+      const bool may = device == kBothCards || block.device == device;
+      ::mprotect(const_cast<void*>(data), block.bytes, may ? PROT_READ | PROT_WRITE : PROT_NONE);
+    }
+    opened = device;
   }
   // NaNs of every float type; of a large block, whose middle is a library's workspace, both ends.
   static void poison(void* data, size_t bytes) {
@@ -241,7 +275,7 @@ struct Runtime {
       return cudaErrorInvalidValue;
     ++device().peer_copies_;
     note(std::to_string(stream->index) + " copy from peer");
-    add(stream, [=] { std::memcpy(target, source, bytes); });
+    add(stream, [=] { std::memcpy(target, source, bytes); })->device = kBothCards;
     return cudaSuccess;
   }
 
@@ -300,6 +334,7 @@ struct Runtime {
       auto copy = std::make_shared<Node>();
       copy->work = node->work;
       copy->stream = node->stream;
+      copy->device = node->device;
       copy->after.push_back(begin);
       for (const NodePtr& before : node->after) copy->after.push_back(copies.at(before.get()));
       copies[node.get()] = copy;
