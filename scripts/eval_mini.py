@@ -2,12 +2,14 @@
 """What each precision and format costs the bundled model: every variant draws the same prompts, judges look, one JSON and one page sum up.
 
 Usage: eval_mini.py PROGRAM FOLDER [--count 200] [--device cpu] [--trace 8] [--only NAME ...] [--json bench/results/mini_eval_cpu.json]
+       eval_mini.py PROGRAM FOLDER --count 1024 --devices cuda:0 cuda:1 --shards 10 [--json bench/results/mini_eval_h200.json]
        eval_mini.py PROGRAM FOLDER --progressive 3 6 [--count 200] [--device cpu] [--json bench/results/mini_progressive_cpu.json]
 
 Prompts are scripts/draw_prompts.py's, with its seed. The source is fp32. Candidates: bf16; int8 by rows as it is made on the fly; files of `intaglio quantize`
 by each scheme, and convrot with the linears protected that are off by more than 0.01; GGUF files of Q8_0 and Q4_0 whose weights are widened to bf16; on a GPU
 fp8 and nf4, too; each step mask of the model (`generate --cache`) in bf16 and int8, which `eval` holds against steps of as many passes; bf16 with as many steps as int8's time buys. Q4_K takes rows of a multiple of 256 values, which the model's 384 are not. Goes on where it was
-stopped. With --progressive the source is int8, and candidates are int8 with so many first steps at half size and with all steps at full size, as many of them as
+stopped. With --shards that many processes draw at once, on the devices in turn, after one process alone has drawn the first --timed prompts: times are of those.
+With --progressive the source is int8, and candidates are int8 with so many first steps at half size and with all steps at full size, as many of them as
 take the same time: what a step at half size takes of one at full size is measured within pictures. Judges run where what they need is there (scripts/judges/): without, their columns are missing.
 """
 import argparse
@@ -42,15 +44,18 @@ def gguf(folder, kind):
     return f"bf16,name={kind.lower()}," + ",".join(keys)
 
 
-def variants(program, folder, device):
+def variants(program, folder, device, only):
+    """Files are made of what is asked for alone."""
     models = folder / "models"
     models.mkdir(parents=True, exist_ok=True)
     yield from ["bf16", "int8,name=row"]
     for scheme, words in SCHEMES.items():
+        if only and scheme not in only:
+            continue
         if not (models / scheme / "model_index.json").exists():
             run(program, "quantize", MINI, models / scheme, "--format", "diffusers", *words)
         yield f"int8,name={scheme},model={models / scheme}"
-    yield from [gguf(models, "Q8_0"), gguf(models, "Q4_0")]
+    yield from [gguf(models, kind) for kind in ("Q8_0", "Q4_0") if not only or kind.lower() in only]
     if device != "cpu":
         yield from ["fp8", "nf4"]
     yield from masked_variants()
@@ -88,6 +93,39 @@ def default_steps():
     return json.loads((MINI / "model_index.json").read_text())["intaglio"]["default_steps"]
 
 
+def draw_in_shards(draw, asked, devices, shards):
+    """All prompts by so many processes at once."""
+    command = lambda shard: [*map(str, draw), "--device", devices[shard % len(devices)], "--shard", f"{shard}/{shards}", *asked]
+    processes = [subprocess.Popen(command(shard)) for shard in range(shards)]
+    failed = [shard for shard, process in enumerate(processes) if process.wait()]
+    if failed:
+        sys.exit(f"eval_mini: shards {failed} of {shards} failed")
+
+
+def report(program, folder):
+    return json.loads(subprocess.run([program, "eval", "report", folder, "--json"], check=True, capture_output=True, text=True).stdout)
+
+
+def fewer_steps(found):
+    """bf16 with as many steps as int8's time buys, where that is fewer."""
+    times = {one["name"]: one["denoise_ms"]["mean"] for one in found["candidates"]}
+    if not {"row", "bf16"} <= set(times):
+        return []
+    whole = found["source"]["about"]["steps"]
+    steps = max(1, round(whole * times["row"] / times["bf16"]))
+    return ["--candidate", f"bf16,steps={steps},name=bf16-{steps}-steps"] if steps < whole else []
+
+
+def with_times_of(result, timed):
+    """Times of processes that run side by side are no times: those of one alone take their place."""
+    known = {one["name"]: one for one in [timed["source"], *timed["candidates"]]}
+    for one in [result["source"], *result["candidates"]]:
+        for key in ("denoise_ms", "speedup"):
+            one.pop(key, None)
+            if key in known.get(one["name"], {}):
+                one[key] = known[one["name"]][key]
+
+
 def commit_of(program):
     done = subprocess.run(["git", "-C", str(program.parent), "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True)
     return done.stdout.strip()
@@ -104,6 +142,9 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--devices", nargs="+", metavar="DEVICE", help="of the shards, in turn; by default --device alone")
+    parser.add_argument("--shards", type=int, default=1, help="processes that draw at once")
+    parser.add_argument("--timed", type=int, default=200, help="first prompts that one process draws alone before")
     parser.add_argument("--trace", type=int, default=8)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the candidates these alone")
     parser.add_argument("--progressive", type=int, nargs="+", metavar="STEPS", help="first steps at half size, of these numbers, instead")
@@ -114,26 +155,32 @@ def main():
     prompts = folder / "prompts.jsonl"
     with prompts.open("w") as file:
         run(ROOT / "scripts/draw_prompts.py", arguments.count, stdout=file)
+    devices = arguments.devices or [arguments.device]
     name = lambda text: next((item.removeprefix("name=") for item in text.split(",") if item.startswith("name=")), text)
-    share = half_step_share(program, prompts, arguments.device) if arguments.progressive else None
-    wanted = progressive_variants(arguments.progressive, share) if arguments.progressive else variants(program, folder, arguments.device)
+    share = half_step_share(program, prompts, devices[0]) if arguments.progressive else None
+    wanted = progressive_variants(arguments.progressive, share) if arguments.progressive else variants(program, folder, devices[0], arguments.only)
     asked = [word for text in wanted if not arguments.only or name(text) in arguments.only for word in ("--candidate", text)]
     source, traced = ("int8", 0) if arguments.progressive else ("fp32", arguments.trace)
-    draw = [program, "eval", "run", folder / "eval", "--prompts", prompts, "--source", source, "--device", arguments.device, "--trace", traced]
-    run(*draw, *asked)
-    if not arguments.progressive:
-        # Fewer steps of bf16 in the time that int8 takes.
-        found = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
-        times = {one["name"]: one["denoise_ms"]["mean"] for one in found["candidates"]}
-        whole = found["source"]["about"]["steps"]
-        steps = max(1, round(whole * times["row"] / times["bf16"])) if {"row", "bf16"} <= set(times) else whole
-        if steps < whole:
-            run(*draw, "--candidate", f"bf16,steps={steps},name=bf16-{steps}-steps")
+    # One process alone, whose times count: of all prompts, or of the first before many draw at once.
+    in_shards = arguments.shards > 1
+    alone, first = (folder / "timed", folder / "first.jsonl") if in_shards else (folder / "eval", prompts)
+    if in_shards:
+        first.write_text("".join(prompts.read_text().splitlines(keepends=True)[:arguments.timed]))
+    command = lambda target, prompts, traced: [program, "eval", "run", target, "--model", MINI, "--prompts", prompts, "--source", source, "--trace", traced]
+    draw_alone = [*command(alone, first, 0 if in_shards else traced), "--device", devices[0]]
+    run(*draw_alone, *asked)
+    if not arguments.progressive and (fewer := fewer_steps(report(program, alone))):
+        run(*draw_alone, *fewer)
+        asked += fewer
+    if in_shards:
+        draw_in_shards(command(folder / "eval", prompts, traced), asked, devices, arguments.shards)
     for judge, words in {"tesseract": [sys.executable, "scripts/judges/tesseract.py"], "objects": [sys.executable, "scripts/judges/objects.py"],
                          "ppocr": ["node", "scripts/judges/ppocr.mjs"]}.items():
         if subprocess.run([*words, str(folder / "eval")], cwd=ROOT).returncode:
             print(f"eval_mini: {judge} did not run", file=sys.stderr)
-    result = json.loads(subprocess.run([program, "eval", "report", folder / "eval", "--json"], check=True, capture_output=True, text=True).stdout)
+    result = report(program, folder / "eval")
+    if in_shards:
+        with_times_of(result, report(program, alone))
     for one in result["candidates"]:
         one["worst"] = one["worst"][:3]
     result = {"date": datetime.date.today().isoformat(), "commit": commit_of(program), "command": "eval_mini.py PROGRAM FOLDER " + " ".join(sys.argv[3:]), "cpu": machine(),
