@@ -186,6 +186,7 @@ def main():
     result = {"date": datetime.date.today().isoformat(), "commit": commit_of(program), "command": "eval_mini.py PROGRAM FOLDER " + " ".join(sys.argv[3:]), "cpu": machine(),
               **({"half_step_share": share} if arguments.progressive else {}), **result}
     del result["folder"]
+    result = json.loads(json.dumps(result).replace(f"{folder}/", "FOLDER/"))  # variants name files that were made there
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{folder / 'eval/report.html'}")

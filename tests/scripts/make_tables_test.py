@@ -24,6 +24,13 @@ def load_script():
     return module
 
 
+class ResultsTest(unittest.TestCase):
+    def test_no_result_names_a_folder_of_one_machine(self):
+        for file in sorted((kTop / "bench" / "results").glob("*.json")):
+            with self.subTest(file=file.name):
+                self.assertNotRegex(file.read_text(), r"/(root|home|tmp|work)/")
+
+
 class TableTest(unittest.TestCase):
     def test_two_rows_of_one_key_are_refused(self):
         table = Table(["size", "precision", "ms"], [["1024", "int8", "82.0"], ["1024", "bf16", "145"], ["1024", "int8", "89.6"]], key=2)
