@@ -56,11 +56,16 @@ def schemes_table():
     return Table(["part", "scheme", "mean error", f"at most {kLinearErrorGoal}", "worst", "expected of the velocity"], rows, key=2)
 
 
+def machine_of(name, prefix):
+    """Of a result's file name; those that end in _before are of the bundled weights before today's."""
+    machine, _, before = name.removeprefix(prefix).removesuffix(".json").partition("_")
+    return machine.upper() + (", weights before" if before else "")
+
+
 def mini_evals():
     """(machine, result) of scripts/eval_mini.py."""
     for name, r in all_results("mini_eval_*"):
-        machine, _, before = name.removeprefix("mini_eval_").removesuffix(".json").partition("_")
-        yield machine.upper() + (", weights before" if before else ""), r
+        yield machine_of(name, "mini_eval_"), r
 
 
 def mean_of(interval, digits, scale=1):
@@ -115,7 +120,7 @@ def progressive_pictures_table():
     """First steps of the bundled model at half size, and fewer steps at full size."""
     rows = []
     for name, r in all_results("mini_progressive_*"):
-        machine = name.removeprefix("mini_progressive_").removesuffix(".json").upper()
+        machine = machine_of(name, "mini_progressive_")
         for c in r["candidates"]:
             half = int(c["about"].get("progressive", 0))
             cost = c["about"]["steps"] - half * (1 - r["half_step_share"])
