@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from judge_objects import distances, ground_of
+from judge_objects import kFew, distances, ground_of
 from judge_words import ink, read
 from palette import kColors, kDefaultStyle, kStyles
 from scenes import kCountPlaces, kHere, kMiddle, kPlaces, kSizes, SceneMaker, empty_batch, load_objects
@@ -30,7 +30,6 @@ kPrompts = kHere / "prompts_judged.jsonl"
 kGap = 4  # empty rows or columns between two things
 kLeastHeight, kMostHeight = 8, 110  # of a line of letters, pixels
 kNear = 28  # pixels from the asked place
-kFew = 24  # drawings that are compared with shifts
 kResamples = 4000
 
 

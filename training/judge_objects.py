@@ -16,6 +16,7 @@ from palette import kStyles
 from scenes import kHere, load_objects
 
 kSide, kShift = 64, 3
+kFew = 24  # drawings that are compared with shifts, where few are
 
 
 def ground_of(picture):

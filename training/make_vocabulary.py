@@ -61,7 +61,7 @@ def vocabulary():
         ("an object that says it", ways(wording.kObjectSays, a="A", w='"WORD"')),
         ("a ground", ways(wording.kGrounds, x="A", g="GROUND", an="a")),
         ("a style; without one it is flat", ways(wording.kStyled, x="A", s="STYLE")),
-        ("also", ways(wording.kFrames, x="A") + ["Ideogram's JSON captions, whole or with keys left out, like the last two examples"]),
+        ("also", ways(wording.kFrames, wording.kOpenings, x="A") + ["Ideogram's JSON captions, whole or with keys left out, like the last two examples"]),
         ("examples, fixed before training", [line for line in (kHere / "prompts_sheet.txt").read_text().splitlines() if line]),
         ("cannot", kCannot),
     ]

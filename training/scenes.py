@@ -94,7 +94,7 @@ class SceneMaker:
         self.short_words = [w for w in self.words if len(w) <= 5] or self.words
         self.advances = [[float(a) for a in row] for row in advances]
         self.progress = 1.0
-        self.strange = 0.12  # of captions hold words that mean nothing
+        self.strange = 0.15  # of captions hold words that mean nothing
         known = known_words()
         self.strangers = [w.lower() for w in self.words if w.lower() not in known]
         self.seed(0)
@@ -111,7 +111,7 @@ class SceneMaker:
 
     # ------------------------------------------------------------ parts
 
-    def thing(self, style, colored=0.15):
+    def thing(self, style, colored=0.2):
         r = self.rng
         index = r.randrange(len(self.objects))
         color = r.choice(list(kColors)) if r.random() < colored else None
@@ -283,28 +283,36 @@ class SceneMaker:
             return self.json_caption(sentence, elements, ground_word, style_word)
         s = sentence
         if style_word and r.random() < 0.6:
-            s, style_word = self.wording.choose(wording.kStyled, x=s, s=style_word), None
+            s, style_word = self.styled(s, style_word), None
         elif r.random() < 0.25:
             s = self.wording.choose(wording.kFrames, x=s)
         if ground_word:
             s = self.wording.ground(s, ground_word)
         if style_word:
-            s = self.wording.choose(wording.kStyled, x=s, s=style_word)
+            s = self.styled(s, style_word)
         if r.random() < 0.06:
             s += r.choice(wording.kTails)
+        if r.random() < 0.08:
+            s = self.wording.choose(wording.kOpenings, x=s)
         if r.random() < self.strange:
             s = self.with_strange_words(s)
         return self.wording.finish(s)
 
+    def strange_words(self):
+        r = self.wording.rng
+        return " ".join(r.choice(self.strangers) for _ in range(r.choice([1, 1, 2, 3])))
+
+    def styled(self, sentence, style_word):
+        if self.wording.rng.random() < self.strange:
+            return self.wording.choose(wording.kStyledStrange, x=sentence, s=style_word, u=self.strange_words())
+        return self.wording.choose(wording.kStyled, x=sentence, s=style_word)
+
     def with_strange_words(self, sentence):
         """Words that mean nothing here, so that unknown ones are passed over: before, after or between."""
         r = self.wording.rng
-        words = " ".join(r.choice(self.strangers) for _ in range(r.choice([1, 1, 2, 3])))
-        x = r.random()
-        if x < 0.45:
-            return f"{sentence}, {words}" if x < 0.25 else f"{sentence} {words}"
-        if x < 0.75:
-            return f"{words} {sentence}"
+        words = self.strange_words()
+        if r.random() < 0.8:
+            return self.wording.choose(wording.kStrange, x=sentence, u=words)
         # Between words, not inside quotes: letters of the picture must stay together.
         gaps = [m.start() for m in re.finditer(" ", sentence)]
         at = r.choice(gaps) if gaps else len(sentence)

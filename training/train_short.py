@@ -1,9 +1,10 @@
-"""A short training on two GPUs: all set-up side by side, so that most of the time is training.
+"""A short training on two GPUs or on one: all set-up side by side, so that most of the time is training.
 
 --role alone composes and encodes scenes into files, part by part, then trains the unconditional
-transformer, the smaller part of the work, for the last --alone-seconds; --role joint compiles
-meanwhile, then trains text encoder and conditional transformer on the parts there are and exports
-the whole. Both end at the wall time --until. train_short.sh starts them.
+transformer, the smaller part of the work, for the last --alone-seconds; with 0 it stays as it is, for
+captions alone have changed. --role joint compiles meanwhile, then trains text encoder and conditional
+transformer on the parts there are and exports the whole. Both end at the wall time --until.
+train_short.sh starts them.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def arguments():
     parser.add_argument("--cache", type=int, default=524_288, help="captioned pictures in all, 33 kB each")
     parser.add_argument("--part", type=int, default=65_536, help="captioned pictures in a part")
     parser.add_argument("--cache-seconds", type=float, default=150)
-    parser.add_argument("--alone-seconds", type=float, default=1e9, help="of the unconditional transformer, at the end")
+    parser.add_argument("--alone-seconds", type=float, default=1e9, help="of the unconditional transformer, at the end; 0 leaves it as it is")
     parser.add_argument("--encode-batch", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=256)
@@ -182,6 +183,9 @@ def main():
         vae = vae.to(device).to(memory_format=torch.channels_last)
         buckets, seen = make_parts(args, source, Composer(assets, device), vae, device, log)
         source.close()
+        if args.alone_seconds == 0:
+            replace_file(trainer.averaged()[2], args.out / "alone.pt")
+            return
         time.sleep(max(args.until - args.alone_seconds - time.time(), 0))
     else:
         replace_file({"model": vae.state_dict(), "config": config.kVae}, args.out / "vae.pt")
@@ -206,7 +210,7 @@ def main():
 
     if args.role == "joint":
         parts = Parts(args, device, log)
-        name = f"two {torch.cuda.get_device_name()}" if device.type == "cuda" else "CPU"
+        name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
         log(event="ready", device=name, batch=args.batch)
         step = train(args, trainer, parts.buckets, parts.seen, log, parts.take, save)
         begin = time.time()

@@ -38,7 +38,7 @@ kCounts = {
     3: ["three", "three", "three", "3"],
     4: ["four", "four", "four", "4"],
 }
-kColorAfter = [" in {color}", " that is {color}", " of {color} color"]
+kColorAfter = [" in {color}", " that is {color}", " of {color} color", " painted {color}", " tinted {color}", ", {color}", ", in {color}", ", painted {color}", " coloured {color}", " dyed {color}"]
 kArticles = ["a", "an", "the", "some", "one", "a single"]
 kSome = ["some", "several", "a few", "many", ""]  # of one kind: three are drawn
 
@@ -60,11 +60,11 @@ def article(words):
 kOne = {
     "middle": ["{a}"] * 12 + ["{a} in the center", "{a} in the middle", "{a} centered", "{a} in the centre", "in the middle {a}", "{a} in the middle of the picture",
                               "{a} alone", "only {a}", "a picture with {a}"],
-    "left": ["{a} on the left", "{a} on the left side", "on the left {a}", "{a} at the left", "on the left side, {a}"],
-    "right": ["{a} on the right", "{a} on the right side", "on the right {a}", "{a} at the right", "on the right side, {a}"],
-    "top": ["{a} at the top", "at the top {a}", "{a} at the top of the picture", "{a} on top"],
-    "bottom": ["{a} at the bottom", "at the bottom {a}", "{a} at the bottom of the picture", "{a} down at the bottom"],
-    **{f"{v} {h}": [f"{{a}} in the {v} {h} corner", f"{{a}} at the {v} {h}", f"{{a}} in the {u} {h} corner", f"{{a}} {v} {h}", f"in the {v} {h} corner {{a}}"]
+    "left": ["{a} on the left", "{a} on the left side", "on the left {a}", "{a} at the left", "on the left side, {a}", "{a} close to the left side", "{a} at the left border", "{a} far left"],
+    "right": ["{a} on the right", "{a} on the right side", "on the right {a}", "{a} at the right", "on the right side, {a}", "{a} close to the right side", "{a} at the right border", "{a} far right"],
+    "top": ["{a} at the top", "at the top {a}", "{a} at the top of the picture", "{a} on top", "{a} close to the top", "{a} at the top border", "{a} high up"],
+    "bottom": ["{a} at the bottom", "at the bottom {a}", "{a} at the bottom of the picture", "{a} down at the bottom", "{a} close to the bottom", "{a} at the bottom border", "{a} low down"],
+    **{f"{v} {h}": [f"{{a}} in the {v} {h} corner", f"{{a}} at the {v} {h}", f"{{a}} in the {u} {h} corner", f"{{a}} {v} {h}", f"in the {v} {h} corner {{a}}", f"{{a}} close to the {v} {h} corner", f"place {{a}} in the {v} {h} corner", f"{{a}} right in the {u} {h} corner", f"{{a}} far {u} {h}"]
        for v, u in (("top", "upper"), ("bottom", "lower")) for h in ("left", "right")},
 }
 kPairAcross = [
@@ -129,7 +129,13 @@ kObjectSays = ["{a} that says {w}", "{a} saying {w}", "{a} with the word {w}", "
 kFrames = [
     "a picture of {x}", "a picture of {x}", "an image of {x}", "an icon of {x}", "a drawing of {x}", "an illustration of {x}", "a cartoon of {x}", "a sticker of {x}",
     "an emoji of {x}", "clip art of {x}", "a painting of {x}", "picture of {x}", "image of {x}", "drawing of {x}", "draw {x}", "draw me {x}", "show {x}", "show me {x}",
-    "paint {x}", "make {x}", "create {x}", "generate {x}", "i want {x}", "please draw {x}", "we see {x}",
+    "paint {x}", "make {x}", "create {x}", "generate {x}", "i want {x}", "please draw {x}", "we see {x}", "{x} as a sticker", "{x} as an icon", "{x} as an emoji", "{x} as a drawing",
+    "{x} for a book", "{x} for my page", "{x} by itself", "simply {x}", "may i have {x}",
+]
+# What people say before they ask: nothing of it is drawn.
+kOpenings = [
+    "hey, {x}", "hi, {x}", "hello, {x}", "ok, {x}", "okay, {x}", "so, {x}", "well, {x}", "now, {x}", "wow, {x}", "yes, {x}", "please, {x}", "here, {x}", "oh, {x}", "hello! {x}", "picture: {x}", "image: {x}",
+    "icon: {x}", "drawing: {x}", "today: {x}", "next, {x}", "a picture, {x}", "an image, {x}", "an icon, {x}", "a drawing, {x}", "a sticker, {x}", "an emoji: {x}", "prompt: {x}", "my wish: {x}",
 ]
 kGrounds = [
     "{x} on {an} {g} background", "{x} on {an} {g} background", "{x} on {an} {g} background", "{x}, {g} background", "{x}, {g} background", "{x} with {an} {g} background",
@@ -138,8 +144,12 @@ kGrounds = [
 ]
 kStyled = [
     "in {s} style, {x}", "{x} in {s} style", "{x} in {s} style", "{x} in {s} style", "{x}, {s} style", "{x} in a {s} style", "{x}, {s}", "{s} style, {x}", "{x} drawn in {s} style",
-    "a {s} icon of {x}", "a {s} drawing of {x}", "a {s} picture of {x}",
+    "a {s} icon of {x}", "a {s} drawing of {x}", "a {s} picture of {x}", "a {s} icon, {x}", "a {s} drawing, {x}", "a {s} picture, {x}", "{s} icon, {x}", "{s} picture: {x}", "a {s} version of {x}",
+    "{s} version, {x}", "{x} as {s} art", "{x}, {s} version", "{s} art: {x}", "{x} in the {s} manner",
 ]
+# {u}: words that mean nothing, to be passed over wherever they stand.
+kStyledStrange = ["a {s} {u}, {x}", "{s} {u}, {x}", "{s} {u}: {x}", "{x}, {u} {s}", "{x} the {s} {u}", "{x} with the {s} {u}", "{x}, {s} {u}", "a {s} {u} of {x}", "{x} as a {s} {u}"]
+kStrange = ["{x}, {u}", "{x}, {u}", "{x} {u}", "{x} {u}", "{u} {x}", "{u} {x}", "{u}, {x}", "{u}, {x}", "{u}, {x}", "{u}: {x}", "{u}! {x}", "a {u}, {x}", "{x} as a {u}", "{x} as {u}", "a {u} of {x}", "{x} for {u}"]
 kTails = [", please", ", high quality", ", best quality", ", detailed", ", digital art", ", vector art", ", clean lines", ", isolated", ", cartoon", ", illustration", ", centered",
           ", sharp", ", cute", ", for kids"]
 
@@ -177,7 +187,7 @@ class Wording:
             before.append(r.choice(kPraise))
         if color:
             color = self.color(color)
-            if r.random() < 0.06:
+            if r.random() < 0.25:
                 after = self.choose(kColorAfter, color=color)
             else:
                 before.append(color)
