@@ -34,7 +34,7 @@ std::span<const ModelKind> model_kinds() {
   static const std::vector<ModelKind> kinds{
       {"Ideogram4Pipeline",
        "Ideogram4Transformer2DModel",
-       {"ideogram4", "mini"},
+       {"ideogram4", "ideogram4-instant", "mini"},
        make<ideogram4::Model>},
       {"ZImagePipeline",
        "ZImageTransformer2DModel",

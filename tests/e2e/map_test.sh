@@ -61,7 +61,7 @@ check $? "auto makes the picture of the precision that it chose"
 expect 1 generate --device cpu --model synthetic:mini --prompt x --precision auto --memory-limit 5M --output no.png
 has err.txt "is available"
 expect 1 generate --model synthetic:huge --prompt x --output no.png
-has err.txt "known are ideogram4, mini"
+has err.txt "known are ideogram4, ideogram4-instant, mini"
 [ ! -e no.png ]
 check $? "nothing is written for what is refused"
 

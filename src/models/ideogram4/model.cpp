@@ -92,6 +92,7 @@ void Model::set_sizes(const ModelSizes& sizes) {
 Status Model::set_sizes(std::string_view name) {
   const std::optional<ModelSizes> sizes = model_sizes(name);
   if (!sizes) return make_error(ErrorCode::kNotFound, "{}: no such sizes", name);
+  INTAGLIO_TRY(describe_schedules(sizes->unconditional.has_value()));
   set_sizes(*sizes);
   return {};
 }

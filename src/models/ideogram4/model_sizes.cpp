@@ -12,6 +12,14 @@ ModelSizes ideogram4_sizes() {
           .default_steps = 48};
 }
 
+// fal/ideogram-v4-instant: one branch, distilled to eight steps.
+ModelSizes instant_sizes() {
+  ModelSizes sizes = ideogram4_sizes();
+  sizes.unconditional.reset();
+  sizes.default_steps = 8;
+  return sizes;
+}
+
 // models/mini, whose configs a test compares.
 ModelSizes mini_sizes() {
   ModelSizes sizes;
@@ -78,10 +86,9 @@ qwen3::TextEncoderConfig text_config() {
 
 std::optional<ModelSizes> model_sizes(std::string_view name) {
   if (name == "ideogram4") return ideogram4_sizes();
+  if (name == "ideogram4-instant") return instant_sizes();
   if (name == "mini") return mini_sizes();
   return std::nullopt;
 }
-
-std::vector<std::string_view> model_size_names() { return {"ideogram4", "mini"}; }
 
 }  // namespace intaglio::ideogram4

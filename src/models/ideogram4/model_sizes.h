@@ -3,7 +3,6 @@
 
 #include <optional>
 #include <string_view>
-#include <vector>
 
 #include "models/autoencoder/decoder.h"
 #include "models/ideogram4/config.h"
@@ -24,8 +23,8 @@ struct ModelSizes {
   int64_t default_side = 0, default_steps = 0;  // of pictures
 };
 
-// "ideogram4" as published, or "mini", the bundled model; nullopt for another name.
+// "ideogram4" as published, "ideogram4-instant" without its unconditional transformer, or "mini",
+// the bundled model; nullopt for another name.
 std::optional<ModelSizes> model_sizes(std::string_view name);
-std::vector<std::string_view> model_size_names();
 
 }  // namespace intaglio::ideogram4

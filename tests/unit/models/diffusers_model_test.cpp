@@ -52,11 +52,20 @@ TEST(DiffusersModel, SyntheticMiniHasTheSizesOfTheBundledModel) {
   EXPECT_EQ(sizes.vae.norm_groups, v.norm_groups);
 }
 
+// What is timed for one-branch checkpoints is one pass a step, without a second set of weights.
+TEST(DiffusersModel, InstantSizesHaveOneBranch) {
+  const auto source = synthetic_model("ideogram4-instant").value();
+  EXPECT_EQ(source->transformers(), 1);
+  EXPECT_EQ(source->info().default_steps, 8);
+  EXPECT_FALSE(source->info().unguided_reason.empty());
+  EXPECT_EQ(synthetic_model("ideogram4").value()->transformers(), 2);
+}
+
 TEST(DiffusersModel, UnknownSizesAreRefusedWithTheNames) {
   const auto source = synthetic_model("flux9");
   ASSERT_FALSE(source);
   EXPECT_EQ(source.error().code, ErrorCode::kNotFound);
-  EXPECT_NE(source.error().message.find("ideogram4, mini"), std::string::npos);
+  EXPECT_NE(source.error().message.find("ideogram4, ideogram4-instant, mini"), std::string::npos);
 }
 
 TEST(DiffusersModel, SyntheticPromptsHaveATokenForFourBytes) {
