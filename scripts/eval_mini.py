@@ -17,9 +17,12 @@ import datetime
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
+import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MINI = ROOT / "models/mini"
@@ -93,12 +96,39 @@ def default_steps():
     return json.loads((MINI / "model_index.json").read_text())["intaglio"]["default_steps"]
 
 
-def draw_in_shards(draw, asked, devices, shards):
-    """All prompts by so many processes at once."""
+def judge(folder):
+    """-> judges that could not run; what one has seen it does not look at again."""
+    judges = {"tesseract": [sys.executable, "scripts/judges/tesseract.py"], "objects": [sys.executable, "scripts/judges/objects.py"], "ppocr": ["node", "scripts/judges/ppocr.mjs"]}
+    failed = []
+    for name, words in judges.items():
+        try:
+            if subprocess.run([*words, str(folder)], cwd=ROOT).returncode:
+                failed.append(name)
+        except OSError:  # no node here
+            failed.append(name)
+    return failed
+
+
+def draw_in_shards(draw, asked, devices, shards, seconds, folder):
+    """All prompts by so many processes at once, or what they draw in so many seconds; judges look at what is there meanwhile."""
     command = lambda shard: [*map(str, draw), "--device", devices[shard % len(devices)], "--shard", f"{shard}/{shards}", *asked]
     processes = [subprocess.Popen(command(shard)) for shard in range(shards)]
+    stopped = threading.Event()
+
+    def stop():
+        stopped.set()
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+
+    timer = threading.Timer(seconds, stop)
+    timer.start()
+    while any(process.poll() is None for process in processes):
+        time.sleep(5)
+        if (folder / "plan.json").exists():
+            judge(folder)
+    timer.cancel()
     failed = [shard for shard, process in enumerate(processes) if process.wait()]
-    if failed:
+    if failed and not stopped.is_set():
         sys.exit(f"eval_mini: shards {failed} of {shards} failed")
 
 
@@ -144,6 +174,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--devices", nargs="+", metavar="DEVICE", help="of the shards, in turn; by default --device alone")
     parser.add_argument("--shards", type=int, default=1, help="processes that draw at once")
+    parser.add_argument("--seconds", type=float, default=24 * 3600, help="after which shards are stopped; the report is of what they have drawn")
     parser.add_argument("--timed", type=int, default=200, help="first prompts that one process draws alone before")
     parser.add_argument("--trace", type=int, default=8)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the candidates these alone")
@@ -173,11 +204,9 @@ def main():
         run(*draw_alone, *fewer)
         asked += fewer
     if in_shards:
-        draw_in_shards(command(folder / "eval", prompts, traced), asked, devices, arguments.shards)
-    for judge, words in {"tesseract": [sys.executable, "scripts/judges/tesseract.py"], "objects": [sys.executable, "scripts/judges/objects.py"],
-                         "ppocr": ["node", "scripts/judges/ppocr.mjs"]}.items():
-        if subprocess.run([*words, str(folder / "eval")], cwd=ROOT).returncode:
-            print(f"eval_mini: {judge} did not run", file=sys.stderr)
+        draw_in_shards(command(folder / "eval", prompts, traced), asked, devices, arguments.shards, arguments.seconds, folder / "eval")
+    for name in judge(folder / "eval"):
+        print(f"eval_mini: {name} did not run", file=sys.stderr)
     result = report(program, folder / "eval")
     if in_shards:
         with_times_of(result, report(program, alone))

@@ -17,7 +17,7 @@ from evaluation import Findings, parse_folder
 
 kTraining = pathlib.Path(__file__).resolve().parents[2] / "training"
 sys.path.insert(0, str(kTraining))
-from judge_objects import distances  # noqa: E402
+from judge_objects import distances, kFew  # noqa: E402
 from palette import kStyles  # noqa: E402
 from scenes import load_objects  # noqa: E402
 
@@ -30,7 +30,7 @@ def nearest(one):
         sprites = np.load(kTraining / ".cache/assets.npz")["sprites"]
     _, _, expect, file = one
     drawings = sprites[:, kStyles.index(expect["style"])]
-    return load_objects()[int(np.argmin(distances(np.asarray(Image.open(file).convert("RGB")), drawings)))]
+    return load_objects()[int(np.argmin(distances(np.asarray(Image.open(file).convert("RGB")), drawings, kFew)))]
 
 
 def main():

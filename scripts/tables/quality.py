@@ -57,9 +57,9 @@ def schemes_table():
 
 
 def machine_of(name, prefix):
-    """Of a result's file name; those that end in _before are of the bundled weights before today's."""
-    machine, _, before = name.removeprefix(prefix).removesuffix(".json").partition("_")
-    return machine.upper() + (", weights before" if before else "")
+    """Of a result's file name, whatever part of the table it has; those that end in _before are of the bundled weights before today's."""
+    machine = name.removeprefix(prefix).removesuffix(".json").partition("_")[0]
+    return machine.upper() + (", weights before" if name.removesuffix(".json").endswith("_before") else "")
 
 
 def mini_evals():
@@ -150,8 +150,8 @@ def eval_judges_table():
                 j = c.get("judged", {}).get(judge)
                 cells.append(mean_of(j["right"], 1, 100) if j else "")
                 cells.append("" if not j or c is r["source"] else mean_of(j["right_difference"], 1, 100))
-            rows.append([machine, f"`{c['name']}`", *cells])
-    return Table(["on", "variant", "words, Tesseract, %", "against fp32", "words, PP-OCRv4, %", "against fp32", "objects, %", "against fp32"], rows, key=2)
+            rows.append([machine, f"`{c['name']}`", str(c["pictures"]), *cells])
+    return Table(["on", "variant", "pictures", "words, Tesseract, %", "against fp32", "words, PP-OCRv4, %", "against fp32", "objects, %", "against fp32"], rows, key=3)
 
 
 def vocabulary_table():
