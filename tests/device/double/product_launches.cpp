@@ -2,6 +2,7 @@
 // launchers' headers say them, in plain loops.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -16,10 +17,12 @@
 #include "ops/cuda/launch/plain_gemm.h"
 #include "ops/cuda/launch/qk_norm_rope.h"
 #include "ops/cuda/launch/quantize_nf4.h"
+#include "ops/cuda/launch/s8_values.h"
 #include "ops/cuda/launch/sm80_attention.h"
 #include "ops/cuda/launch/sm90a_attention.h"
 #include "ops/cuda/library/cublaslt.h"
 #include "ops/quantize.h"
+#include "ops/s8_values_implementations.h"
 #include "support/int8_reference.h"
 
 namespace intaglio::cuda {
@@ -212,6 +215,24 @@ cudaError_t sm80_s8_attention(const AttentionParams& p, cudaStream_t stream) {
       return static_cast<double>(sum) * p.q_scale[h * p.tokens + t] *
              p.k_scale[kv * blocks + s / kS8KeyBlock];
     });
+  });
+}
+
+const char* s8_values_refusal(const S8ValuesParams&) { return nullptr; }
+size_t s8_values_workspace_bytes(const S8ValuesParams& p) {
+  return 3 * sizeof(float) * static_cast<size_t>(p.kv_heads) * static_cast<size_t>(p.head_dim);
+}
+cudaError_t s8_values(const S8ValuesParams& p, cudaStream_t stream) {
+  return launch(stream, "s8_values", [p] {
+    use(p.workspace, s8_values_workspace_bytes(p));
+    const Status status = ref::quantize_values({}, {.v = p.v,
+                                                    .ldv = p.ldv,
+                                                    .tokens = p.tokens,
+                                                    .kv_heads = p.kv_heads,
+                                                    .head_dim = p.head_dim,
+                                                    .dtype = p.type,
+                                                    .out = {p.values, p.scale, p.mean}});
+    if (!status) std::abort();
   });
 }
 
