@@ -1,17 +1,18 @@
-// Checks, then times, attention by mma.sync: sm80_bf16_attention and sm80_s8_attention (every
-// config), and the plain kernel they are held against.
+// Checks, then times, attention by mma.sync: sm80_bf16_attention, sm80_s8_attention and
+// sm80_s8_values_attention (every config), and the plain kernel they are held against.
 //
 //   nvcc -std=c++20 -O3 -Isrc -gencode arch=compute_90a,code=sm_90a
-//   bench/cuda/check_sm80_attention.cu src/ops/cuda/launch/{sm80,plain}_attention.cu -o
-//   check_sm80_attention
+//   bench/cuda/check_sm80_attention.cu
+//   src/ops/cuda/launch/{sm80/sm80_attention,plain_attention,s8_values}.cu -o check_sm80_attention
 //   ./check_sm80_attention [--check-only | --bench-only] [--quick] [--json PATH]
 //
 // Exit status 0: everything agreed. plain_attention in float32 is compared with loops in double,
 // the others with plain_attention on the values that their bf16 or int8 operands stand for: |out -
 // ref| / |ref| < 1e-5 for float32 and < 6e-3 for bf16 outputs (its rounding alone is 1.7e-3, that
-// of P as much again); every element is written and nothing else. Times are medians of bursts with
-// all candidates in turn, on random normal data. FLOP = 4 tokens^2 heads head_dim, half of it when
-// causal.
+// of P as much again), < 8e-3 with P in 8 bits (3e-3: a 255th of the greatest of 32 keys over
+// sqrt(12), by weights that are 0.4 of it); every element is written and nothing else. Times are
+// medians of bursts with all candidates in turn, on random normal data. FLOP = 4 tokens^2 heads
+// head_dim, half of it when causal.
 #include <cuda_bf16.h>
 
 #include <cmath>
@@ -22,7 +23,9 @@
 #include "check_options.h"
 #include "device_bench.cuh"
 #include "ops/cuda/launch/plain_attention.h"
+#include "ops/cuda/launch/s8_values.h"
 #include "ops/cuda/launch/sm80_attention.h"
+#include "ops/s8_value_layout.h"
 
 namespace intaglio::bench {
 namespace {
@@ -77,6 +80,18 @@ __global__ void quantize_kernel(float* x, int64_t ld, int tokens, int d, int gro
     value = rounded * scale;
   }
   if (threadIdx.x == 0) scales[int64_t{head} * gridDim.x + blockIdx.x] = scale;
+}
+
+// x [tokens, ld] becomes what int8 values of p stand for.
+__global__ void dequantize_values_kernel(cuda::S8ValuesParams p, float* x, int64_t ld) {
+  const int group = blockIdx.x, head = blockIdx.y, d = p.head_dim;
+  for (int i = threadIdx.x; i < d * kS8ValueKeys; i += blockDim.x) {
+    const int c = i / kS8ValueKeys, token = group * kS8ValueKeys + s8_value_key(i % kS8ValueKeys);
+    if (token >= p.tokens) continue;
+    const int8_t value = p.values[(int64_t{head} * gridDim.x + group) * d * kS8ValueKeys + i];
+    x[token * ld + head * d + c] =
+        fmaf(p.scale[head * d + c], static_cast<float>(value), p.mean[head * d + c]);
+  }
 }
 
 // A block a query of one head, in double: the definition.
@@ -135,10 +150,10 @@ __global__ void compare_kernel(const Out* out, int64_t ldo, const Ref* ref, int6
   atomicAdd(&distance->size, want * want);
 }
 
-enum class Operands { kF32, kBF16, kS8 };
+enum class Operands { kF32, kBF16, kS8, kS8Values };
 
 // Operands of one shape: q | k | v of a token side by side, as bf16 and as the floats they stand
-// for, and q and k as int8 with the floats those stand for.
+// for, q and k as int8 with the floats those stand for, and these with int8 values.
 class Problem {
  public:
   Problem(const Shape& shape, uint32_t seed) : shape_(shape) {
@@ -169,7 +184,32 @@ class Problem {
     quantize_kernel<<<dim3(blocks, shape.kv_heads), 256>>>(stood_for_.as<float>() + shape.heads * d,
                                                            ld_, shape.tokens, d, kS8KeyBlock,
                                                            k8_.as<int8_t>(), k_scale_.as<float>());
+    const int groups = (shape.tokens + kS8ValueKeys - 1) / kS8ValueKeys;
+    values_ = DeviceBuffer(static_cast<size_t>(groups) * kS8ValueKeys * shape.kv_heads * d);
+    v_scale_ = DeviceBuffer(sizeof(float) * shape.kv_heads * d);
+    v_mean_ = DeviceBuffer(sizeof(float) * shape.kv_heads * d);
+    workspace_ = DeviceBuffer(cuda::s8_values_workspace_bytes(values_params()));
+    stood_for_values_ = DeviceBuffer(count * 4);
+    require(cuda::s8_values(values_params(), nullptr), "s8_values");
+    require(cudaMemcpy(stood_for_values_.as<void>(), stood_for_.as<void>(), count * 4,
+                       cudaMemcpyDeviceToDevice),
+            "copy");
+    dequantize_values_kernel<<<dim3(groups, shape.kv_heads), 256>>>(
+        values_params(), stood_for_values_.as<float>() + (shape.heads + shape.kv_heads) * d, ld_);
     require(cudaDeviceSynchronize(), "operands");
+  }
+
+  // From the bf16 v to the int8 values.
+  cuda::S8ValuesParams values_params() const {
+    return {.v = half_.as<__nv_bfloat16>() + (shape_.heads + shape_.kv_heads) * shape_.head_dim,
+            .ldv = ld_,
+            .values = values_.as<int8_t>(),
+            .scale = v_scale_.as<float>(),
+            .mean = v_mean_.as<float>(),
+            .workspace = workspace_.as<float>(),
+            .tokens = shape_.tokens,
+            .kv_heads = shape_.kv_heads,
+            .head_dim = shape_.head_dim};
   }
 
   const Shape& shape() const { return shape_; }
@@ -180,7 +220,9 @@ class Problem {
 
   // The float32 result for the values that the operands stand for.
   void make_reference(Operands operands) {
-    AttentionParams p = float_params(operands == Operands::kS8 ? stood_for_ : full_);
+    AttentionParams p = float_params(operands == Operands::kS8Values ? stood_for_values_
+                                     : operands == Operands::kS8     ? stood_for_
+                                                                     : full_);
     p.out = reference_.as<void>();
     require(cudaMemset(p.out, 0xff, reference_.bytes()), "poison");
     require(cuda::plain_attention(p, AttentionType::kF32, nullptr), "plain_attention");
@@ -233,11 +275,16 @@ class Problem {
     p.q = x;
     p.k = x + shape_.heads * shape_.head_dim;
     p.v = x + (shape_.heads + shape_.kv_heads) * shape_.head_dim;
-    if (operands == Operands::kS8) {
+    if (operands != Operands::kBF16) {
       p.q = q8_.as<void>();
       p.k = k8_.as<void>();
       p.q_scale = q_scale_.as<float>();
       p.k_scale = k_scale_.as<float>();
+    }
+    if (operands == Operands::kS8Values) {
+      p.v = values_.as<void>();
+      p.v_scale = v_scale_.as<float>();
+      p.v_mean = v_mean_.as<float>();
     }
     return p;
   }
@@ -257,6 +304,7 @@ class Problem {
   Shape shape_;
   int64_t ld_ = 0, ldo_ = 0;
   DeviceBuffer half_, full_, stood_for_, q8_, k8_, q_scale_, k_scale_, out_, reference_, distance_;
+  DeviceBuffer values_, v_scale_, v_mean_, workspace_, stood_for_values_;
 };
 
 struct Runner {
@@ -275,11 +323,22 @@ Runner plain_runner(AttentionType type) {
 
 // Every config, and the choice among them.
 std::vector<Runner> sm80_runners(Sm80AttentionType type) {
-  const bool s8 = type == Sm80AttentionType::kS8;
-  const std::string name = s8 ? "sm80_s8_attention" : "sm80_bf16_attention";
   std::vector<Runner> list;
-  list.push_back({name, s8 ? cuda::sm80_s8_attention_refusal : cuda::sm80_bf16_attention_refusal,
-                  s8 ? cuda::sm80_s8_attention : cuda::sm80_bf16_attention});
+  switch (type) {
+    case Sm80AttentionType::kBF16:
+      list.push_back(
+          {"sm80_bf16_attention", cuda::sm80_bf16_attention_refusal, cuda::sm80_bf16_attention});
+      break;
+    case Sm80AttentionType::kS8:
+      list.push_back(
+          {"sm80_s8_attention", cuda::sm80_s8_attention_refusal, cuda::sm80_s8_attention});
+      break;
+    case Sm80AttentionType::kS8Values:
+      list.push_back({"sm80_s8_values_attention", cuda::sm80_s8_values_attention_refusal,
+                      cuda::sm80_s8_values_attention});
+      break;
+  }
+  const std::string name = list.front().name;
   const auto configs = cuda::sm80_attention_configs(type);
   for (int config = 0; config < static_cast<int>(configs.size()); ++config) {
     list.push_back(
@@ -317,7 +376,10 @@ void check_runner(Problem& problem, Operands operands, const Runner& runner, Tal
   require(runner.run(p, nullptr), runner.name.c_str());
   require(cudaDeviceSynchronize(), runner.name.c_str());
   judge(runner.name, problem.shape(), problem.distance(operands != Operands::kF32),
-        operands == Operands::kF32 ? 1e-5 : 6e-3, tally);
+        operands == Operands::kF32        ? 1e-5
+        : operands == Operands::kS8Values ? 8e-3
+                                          : 6e-3,
+        tally);
 }
 
 void check_shape(const Shape& shape, uint32_t seed, Tally& tally) {
@@ -336,6 +398,10 @@ void check_shape(const Shape& shape, uint32_t seed, Tally& tally) {
   problem.make_reference(Operands::kS8);
   for (const Runner& r : sm80_runners(Sm80AttentionType::kS8))
     check_runner(problem, Operands::kS8, r, tally);
+  if (shape.causal) return;
+  problem.make_reference(Operands::kS8Values);
+  for (const Runner& r : sm80_runners(Sm80AttentionType::kS8Values))
+    check_runner(problem, Operands::kS8Values, r, tally);
 }
 
 Tally check_everything(bool quick) {
@@ -365,13 +431,23 @@ void time_shape(const Shape& s, Results& results) {
                             std::to_string(s.head_dim) + (s.causal ? " causal" : "");
   std::printf("\n%s, %d tokens\n", shape.c_str(), s.tokens);
   std::vector<Candidate> candidates;
-  for (const Operands operands : {Operands::kBF16, Operands::kS8}) {
+  for (const Operands operands : {Operands::kBF16, Operands::kS8, Operands::kS8Values}) {
     const AttentionParams p = problem.params(operands);
-    const auto type = operands == Operands::kS8 ? Sm80AttentionType::kS8 : Sm80AttentionType::kBF16;
+    const auto type = operands == Operands::kBF16 ? Sm80AttentionType::kBF16
+                      : operands == Operands::kS8 ? Sm80AttentionType::kS8
+                                                  : Sm80AttentionType::kS8Values;
     for (const Runner& r : sm80_runners(type)) {
       if (r.refusal(p) != nullptr) continue;
       candidates.push_back({r.name, [=](cudaStream_t stream) { return r.run(p, stream); }});
     }
+  }
+  if (!s.causal) {
+    candidates.push_back(
+        {"s8_values, then the first that takes them", [&](cudaStream_t stream) {
+           const cudaError_t status = cuda::s8_values(problem.values_params(), stream);
+           if (status != cudaSuccess) return status;
+           return cuda::sm80_s8_values_attention(problem.params(Operands::kS8Values), stream);
+         }});
   }
   const std::vector<Times> times = time_interleaved(candidates, 11, 3);
   // 2 m n k is then what the head comment counts.

@@ -17,7 +17,8 @@ namespace {
 constexpr const char* kNoS8 = "no int8 scores";
 
 Refusal ref_can_run(const AttentionDesc& desc, const Context&) {
-  return desc.scores == AttentionScores::kS8 ? kNoS8 : nullptr;
+  const bool is_s8 = desc.scores == AttentionScores::kS8;
+  return is_s8 && desc.values == AttentionValues::kFloat ? kNoS8 : nullptr;
 }
 
 #if defined(INTAGLIO_X86)
@@ -100,6 +101,9 @@ constexpr std::array kImplementations {
                           cuda::op::run_sm90a_s8, DeviceKind::kGpu},
       AttentionImplementation{"sm80_s8_attention", cuda::op::sm80_s8_refusal, cuda::op::no_scratch,
                               cuda::op::run_sm80_s8, DeviceKind::kGpu},
+      AttentionImplementation{"sm80_s8_values_attention", cuda::op::sm80_s8_values_refusal,
+                              cuda::op::sm80_s8_values_scratch_bytes, cuda::op::run_sm80_s8_values,
+                              DeviceKind::kGpu},
       AttentionImplementation{"sm90a_bf16_attention", cuda::op::sm90a_bf16_refusal,
                               cuda::op::no_scratch, cuda::op::run_sm90a_bf16, DeviceKind::kGpu},
       AttentionImplementation{"sm80_bf16_attention", cuda::op::sm80_bf16_refusal,
@@ -126,6 +130,7 @@ std::string describe(const AttentionDesc& desc) {
   return fmt::format("{} tokens, {}/{} heads x {}, {}{}", desc.tokens, desc.heads, desc.kv_heads,
                      desc.head_dim, dtype_name(desc.dtype), desc.causal ? ", causal" : "") +
          (desc.scores == AttentionScores::kS8 ? ", int8 scores" : "") +
+         (desc.values == AttentionValues::kS8 ? " and values" : "") +
          (desc.keys != 0 ? fmt::format(", {} keys", desc.keys) : "");
 }
 
@@ -149,6 +154,11 @@ Status check_attention_desc(const AttentionDesc& desc) {
                       "attention: {} tokens over {} keys with {}; expected neither a causal mask "
                       "nor int8 scores",
                       desc.tokens, desc.keys, desc.causal ? "a causal mask" : "int8 scores");
+  }
+  if (desc.values == AttentionValues::kS8 && (desc.causal || desc.scores != AttentionScores::kS8)) {
+    return make_error(ErrorCode::kUnsupported,
+                      "attention: int8 values with {}; expected int8 scores without a causal mask",
+                      desc.causal ? "a causal mask" : "float scores");
   }
   if (desc.heads < 1 || desc.kv_heads < 1 || desc.heads > kMaxExtent ||
       desc.heads % desc.kv_heads != 0) {

@@ -25,6 +25,23 @@ enum class AttentionScores {
   kS8,     // int8 x int8 -> int32 of heads that qk_norm_rope has quantized
 };
 
+// How the sum over v is computed.
+//
+// kS8 (after kS8 scores alone, not causal): v as ops/s8_values.h has it, which attention makes of v
+// itself, in scratch. With x = q . k / sqrt(head_dim) and the greatest x of each kS8ValueKeys keys
+// from a multiple of that on as their reference r:
+//   w[s] = exp(x[s] - r)                     p[s] = round_half_even(255 w[s]), 0 to 255
+//   out = mean + scale * sum exp(r) sum p[s] values[s] / (255 sum exp(r) sum w[s])
+// The inner sums over a group are exact integers; the divisor is of what was not rounded, so that
+// what rounding takes from a weight goes to the mean of v and not to the other keys. For a channel,
+// with W[s] the exact softmax weights and R[s] the greatest of their group:
+//   |out - sum W[s] v[s]| <= sum R[s] (|v[s] - mean| + scale / 2) / 510 + scale / 2
+// and a float's rounding beside it.
+enum class AttentionValues {
+  kFloat,  // in the type of v, weights rounded to it
+  kS8,     // uint8 x int8 -> int32
+};
+
 // q and k of every head quantized, all in one block of memory: the real q[t, h] is q[h, t] *
 // q_scale[h, t], the real k[t, h] is k[h, t] * k_scale[h, t / kS8KeyBlock] + mean[h]; the mean over
 // the tokens adds the same to all scores of a query, which softmax ignores.
@@ -65,6 +82,7 @@ struct AttentionDesc {
   DType dtype =
       DType::kF32;  // of q, k, v and out: kF32 or kBF16; softmax and sums are fp32 in both
   AttentionScores scores = AttentionScores::kFloat;
+  AttentionValues values = AttentionValues::kFloat;
   // Tokens of k and v; 0: as many as of q. Another number is neither causal nor of int8 scores.
   int64_t keys = 0;
 
@@ -87,7 +105,7 @@ size_t s8_heads_bytes(const AttentionDesc& desc);
 Expected<S8Heads> take_s8_heads(Arena& arena, const AttentionDesc& desc);
 
 struct AttentionImplementation {
-  // "sm90a_s8_attention", "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention",
+  // "sm90a_s8_attention", "sm80_s8_values_attention", "amx_bf16_attention", "avx512bf16_attention", "avx512_f32_attention",
   // "avx2_f32_attention", "ref_attention"
   const char* name;
   Refusal (*can_run)(const AttentionDesc&, const Context&);

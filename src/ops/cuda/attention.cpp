@@ -9,6 +9,7 @@
 #include "ops/cuda/launch/qk_norm_rope.h"
 #include "ops/cuda/launch/sm80_attention.h"
 #include "ops/cuda/launch/sm90a_attention.h"
+#include "ops/cuda/s8_values.h"
 #include "ops/cuda/stream.h"
 
 namespace intaglio::cuda::op {
@@ -16,14 +17,19 @@ namespace {
 
 bool is_fast_head(int64_t head_dim) { return head_dim == 64 || head_dim == 128 || head_dim == 256; }
 
-Refusal refuse(const AttentionDesc& desc, const Context& context, AttentionScores scores) {
-  if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
-  if (desc.scores != scores)
-    return scores == AttentionScores::kS8 ? "the scores are float" : "the scores are int8";
+Refusal refuse_shape(const AttentionDesc& desc) {
   if (desc.dtype != DType::kBF16) return "the buffers are not BF16";
   if (desc.key_tokens() != desc.tokens) return "as many keys as tokens alone";
   if (!is_fast_head(desc.head_dim)) return "the head size is not 64, 128 or 256";
   return nullptr;
+}
+
+Refusal refuse(const AttentionDesc& desc, const Context& context, AttentionScores scores) {
+  if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
+  if (desc.scores != scores)
+    return scores == AttentionScores::kS8 ? "the scores are float" : "the scores are int8";
+  if (desc.values == AttentionValues::kS8) return "the values are int8";
+  return refuse_shape(desc);
 }
 
 Refusal refuse_wgmma(const AttentionDesc& desc, const Context& context, AttentionScores scores) {
@@ -79,25 +85,32 @@ const char* sm90a_bf16_tile(const AttentionParams& p) { return sm90a_attention_t
 const char* sm80_s8_tile(const AttentionParams& p) {
   return sm80_attention_tile(Sm80AttentionType::kS8, p);
 }
+const char* sm80_s8_values_tile(const AttentionParams& p) {
+  return sm80_attention_tile(Sm80AttentionType::kS8Values, p);
+}
 const char* sm80_bf16_tile(const AttentionParams& p) {
   return sm80_attention_tile(Sm80AttentionType::kBF16, p);
 }
 
-// What a faster kernel cannot do after all, the plain one does; it knows no int8 scores.
 // kTile(p) names the tile.
+template <auto kLaunch, auto kTile>
+Status launch(const Context& context, const AttentionDesc& desc, const AttentionParams& p,
+              const char* name) {
+  trace_kernel([&] {
+    return fmt::format("attention {} tokens, {}/{} heads x {} on cuda:{}: {} {}", desc.tokens,
+                       desc.heads, desc.kv_heads, desc.head_dim, context.gpu->ordinal, name,
+                       kTile(p));
+  });
+  return device_status(kLaunch(p, stream_of(context)), "attention");
+}
+
+// What a faster kernel cannot do after all, the plain one does; it knows no int8 scores.
 template <auto kRefusal, auto kLaunch, auto kTile>
 Status run(const Context& context, const AttentionDesc& desc, const AttentionArgs& args,
            const char* name) {
   const AttentionParams p = params(desc, args);
   const char* const reason = kRefusal(p);
-  if (reason == nullptr) {
-    trace_kernel([&] {
-      return fmt::format("attention {} tokens, {}/{} heads x {} on cuda:{}: {} {}", desc.tokens,
-                         desc.heads, desc.kv_heads, desc.head_dim, context.gpu->ordinal, name,
-                         kTile(p));
-    });
-    return device_status(kLaunch(p, stream_of(context)), "attention");
-  }
+  if (reason == nullptr) return launch<kLaunch, kTile>(context, desc, p, name);
   if (desc.scores == AttentionScores::kS8)
     return make_error(ErrorCode::kUnsupported, "attention of {} tokens, {} heads x {}: {}",
                       desc.tokens, desc.heads, desc.head_dim, reason);
@@ -106,6 +119,16 @@ Status run(const Context& context, const AttentionDesc& desc, const AttentionArg
                        desc.tokens, desc.heads, desc.head_dim, name, reason);
   });
   return run_plain_kernel(context, desc, args);
+}
+
+// With no memory yet.
+QuantizeValues quantize_values_of(const AttentionDesc& desc, const AttentionArgs& args) {
+  return {.v = args.v,
+          .ldv = args.ldv,
+          .tokens = desc.tokens,
+          .kv_heads = desc.kv_heads,
+          .head_dim = desc.head_dim,
+          .dtype = desc.dtype};
 }
 
 QkNormRopeParams rope_params(const AttentionDesc& desc) {
@@ -136,6 +159,37 @@ Refusal sm80_s8_refusal(const AttentionDesc& desc, const Context& context) {
 Status run_sm80_s8(const Context& context, const AttentionDesc& desc, const AttentionArgs& args) {
   return run<sm80_s8_attention_refusal, sm80_s8_attention, sm80_s8_tile>(context, desc, args,
                                                                          "sm80_s8_attention");
+}
+
+Refusal sm80_s8_values_refusal(const AttentionDesc& desc, const Context& context) {
+  if (const Refusal refusal = refuse_device(DeviceKind::kGpu, context)) return refusal;
+  if (desc.values != AttentionValues::kS8) return "the values are float";
+  if (const Refusal refusal = refuse_shape(desc)) return refusal;
+  return context.gpu->compute_capability >= 80 ? nullptr : "needs compute capability 8.0";
+}
+size_t sm80_s8_values_scratch_bytes(const AttentionDesc& desc, int) {
+  if (desc.tokens == 0) return 0;
+  return quantized_values_bytes(desc.tokens, desc.kv_heads, desc.head_dim) +
+         quantize_values_scratch_bytes(quantize_values_of(desc, {}));
+}
+Status run_sm80_s8_values(const Context& context, const AttentionDesc& desc,
+                          const AttentionArgs& args) {
+  Arena::Scope scope(*context.scratch);
+  QuantizeValues values = quantize_values_of(desc, args);
+  INTAGLIO_ASSIGN(values.out, take_quantized_values(*context.scratch, desc.tokens, desc.kv_heads,
+                                                    desc.head_dim));
+  AttentionParams p = params(desc, args);
+  p.v = values.out.values;
+  p.v_scale = values.out.scale;
+  p.v_mean = values.out.mean;
+  const char* reason = sm80_s8_values_attention_refusal(p);
+  if (reason == nullptr) reason = quantize_values_refusal(values, context);
+  if (reason != nullptr)
+    return make_error(ErrorCode::kUnsupported, "attention of {} tokens, {} heads x {}: {}",
+                      desc.tokens, desc.heads, desc.head_dim, reason);
+  INTAGLIO_TRY(op::quantize_values(context, values));
+  return launch<sm80_s8_values_attention, sm80_s8_values_tile>(context, desc, p,
+                                                               "sm80_s8_values_attention");
 }
 
 Refusal sm90a_bf16_refusal(const AttentionDesc& desc, const Context& context) {

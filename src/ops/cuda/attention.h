@@ -11,6 +11,11 @@ Refusal sm90a_s8_refusal(const AttentionDesc& desc, const Context& context);
 Status run_sm90a_s8(const Context& context, const AttentionDesc& desc, const AttentionArgs& args);
 Refusal sm80_s8_refusal(const AttentionDesc& desc, const Context& context);
 Status run_sm80_s8(const Context& context, const AttentionDesc& desc, const AttentionArgs& args);
+// Makes v int8 in scratch first.
+Refusal sm80_s8_values_refusal(const AttentionDesc& desc, const Context& context);
+size_t sm80_s8_values_scratch_bytes(const AttentionDesc& desc, int threads);
+Status run_sm80_s8_values(const Context& context, const AttentionDesc& desc,
+                          const AttentionArgs& args);
 Refusal sm90a_bf16_refusal(const AttentionDesc& desc, const Context& context);
 Status run_sm90a_bf16(const Context& context, const AttentionDesc& desc, const AttentionArgs& args);
 Refusal sm80_bf16_refusal(const AttentionDesc& desc, const Context& context);

@@ -8,7 +8,7 @@
 //   In the models q | k | v of a token lie side by side.
 // int8 q and k:
 //   q [heads, tokens, head_dim] and k [kv_heads, tokens, head_dim], dense (ldq, ldk are not read);
-//   v and out bf16 as above.
+//   v and out bf16 as above, or v int8 with scales and means (ops/s8_values.h; ldv is not read).
 //   The value of q is q * q_scale[head, token], that of k is k * k_scale[kv_head, token /
 //   kS8KeyBlock]. Softmax and sums are float32. The softmax scale is applied by the kernel. Base
 //   addresses and strides are multiples of 16 bytes.
@@ -31,6 +31,8 @@ struct AttentionParams {
   int32_t keys = 0;                // tokens of k and v, not causal: plain_attention; 0: `tokens`
   const float* q_scale = nullptr;  // int8: [heads, tokens]
   const float* k_scale = nullptr;  // int8: [kv_heads, ceil(tokens / kS8KeyBlock)]
+  const float* v_scale = nullptr;  // int8 v: [kv_heads, head_dim]
+  const float* v_mean = nullptr;   // int8 v: [kv_heads, head_dim]
 };
 
 }  // namespace intaglio::cuda

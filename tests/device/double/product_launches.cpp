@@ -64,6 +64,54 @@ void attend(const AttentionParams& p, DType type, Score&& score) {
   }
 }
 
+// q . k of int8 heads.
+struct S8Score {
+  const AttentionParams& p;
+  double operator()(int64_t h, int64_t kv, int64_t t, int64_t s) const {
+    const int64_t blocks = (p.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
+    const auto* const q = static_cast<const int8_t*>(p.q) + (h * p.tokens + t) * p.head_dim;
+    const auto* const k = static_cast<const int8_t*>(p.k) + (kv * p.tokens + s) * p.head_dim;
+    int32_t sum = 0;
+    for (int64_t d = 0; d < p.head_dim; ++d) sum += int32_t{q[d]} * k[d];
+    return static_cast<double>(sum) * p.q_scale[h * p.tokens + t] *
+           p.k_scale[kv * blocks + s / kS8KeyBlock];
+  }
+};
+
+// One query of one head over int8 values: the weights of each kS8ValueKeys keys in steps of a 255th
+// of their greatest.
+void attend_s8_values(const AttentionParams& p, int64_t h, int64_t t) {
+  const int64_t d = p.head_dim, kv = h / (p.heads / p.kv_heads);
+  const int64_t groups = (p.tokens + kS8ValueKeys - 1) / kS8ValueKeys;
+  const S8Score score{p};
+  std::vector<double> x(static_cast<size_t>(p.tokens)), y(static_cast<size_t>(d), 0.0);
+  for (int64_t s = 0; s < p.tokens; ++s)
+    x[static_cast<size_t>(s)] = score(h, kv, t, s) / std::sqrt(static_cast<double>(d));
+  const double most = *std::max_element(x.begin(), x.end());
+  double total = 0.0;
+  for (int64_t first = 0; first < p.tokens; first += kS8ValueKeys) {
+    const auto begin = x.begin() + first;
+    const auto end = x.begin() + std::min<int64_t>(p.tokens, first + kS8ValueKeys);
+    const double greatest = *std::max_element(begin, end);
+    const double factor = std::exp(greatest - most);
+    const auto* const group =
+        static_cast<const int8_t*>(p.v) + (kv * groups * kS8ValueKeys + first) * d;
+    for (int position = 0; position < kS8ValueKeys; ++position) {
+      const int key = s8_value_key(position);
+      if (key >= end - begin) continue;
+      const double weight = std::exp(begin[key] - greatest);
+      total += factor * weight;
+      const double level = factor * std::nearbyint(255.0 * weight) / 255.0;
+      for (int64_t c = 0; c < d; ++c)
+        y[static_cast<size_t>(c)] += level * group[c * kS8ValueKeys + position];
+    }
+  }
+  for (int64_t c = 0; c < d; ++c)
+    store(p.out, DType::kBF16, t * p.ldo + h * d + c,
+          static_cast<float>(p.v_mean[kv * d + c] +
+                             p.v_scale[kv * d + c] * y[static_cast<size_t>(c)] / total));
+}
+
 void attend_float(const AttentionParams& p, DType type) {
   attend(p, type, [&](int64_t h, int64_t kv, int64_t t, int64_t s) {
     double sum = 0.0;
@@ -205,16 +253,14 @@ cudaError_t sm80_bf16_attention(const AttentionParams& p, cudaStream_t stream) {
 }
 const char* sm80_s8_attention_refusal(const AttentionParams&) { return nullptr; }
 cudaError_t sm80_s8_attention(const AttentionParams& p, cudaStream_t stream) {
-  return launch(stream, "sm80_s8_attention", [p] {
-    const int64_t blocks = (p.tokens + kS8KeyBlock - 1) / kS8KeyBlock;
-    attend(p, DType::kBF16, [&](int64_t h, int64_t kv, int64_t t, int64_t s) {
-      const auto* const q = static_cast<const int8_t*>(p.q) + (h * p.tokens + t) * p.head_dim;
-      const auto* const k = static_cast<const int8_t*>(p.k) + (kv * p.tokens + s) * p.head_dim;
-      int32_t sum = 0;
-      for (int64_t d = 0; d < p.head_dim; ++d) sum += int32_t{q[d]} * k[d];
-      return static_cast<double>(sum) * p.q_scale[h * p.tokens + t] *
-             p.k_scale[kv * blocks + s / kS8KeyBlock];
-    });
+  return launch(stream, "sm80_s8_attention", [p] { attend(p, DType::kBF16, S8Score{p}); });
+}
+
+const char* sm80_s8_values_attention_refusal(const AttentionParams&) { return nullptr; }
+cudaError_t sm80_s8_values_attention(const AttentionParams& p, cudaStream_t stream) {
+  return launch(stream, "sm80_s8_values_attention", [p] {
+    for (int64_t h = 0; h < p.heads; ++h)
+      for (int64_t t = 0; t < p.tokens; ++t) attend_s8_values(p, h, t);
   });
 }
 

@@ -13,6 +13,7 @@
 #include "ops/cuda/ptx/mma_s8.cuh"
 #include "ops/cuda/ptx/softmax.cuh"
 #include "ops/cuda/tile/swizzle.h"
+#include "ops/s8_value_layout.h"
 
 namespace intaglio::cuda {
 
@@ -44,6 +45,22 @@ struct S8Scores {
   }
 };
 
+// What the type of v decides. kStepKeys: keys of one product.
+struct BF16Values {
+  static constexpr int kStepKeys = 16;
+  static constexpr bool kScaled = false;
+};
+struct S8Values {
+  static constexpr int kStepKeys = kS8ValueKeys;
+  static constexpr bool kScaled = true;
+  // Sums begin at the bits of 1.5 * 2^23: as a float they are it plus the sum, which is exact
+  // because |sum| <= 32 * 255 * 127 < 2^22. One subtraction converts them.
+  static constexpr int32_t kStart = 0x4b400000;
+  static __device__ __forceinline__ float value(int32_t sum) {
+    return __fadd_rn(ptx::float_of_bits(static_cast<uint32_t>(sum)), -12582912.0f);
+  }
+};
+
 // Rows of 32 bytes and more in shared memory: eight consecutive rows at one 16-byte chunk lie in
 // different banks (tile/swizzle.h), and so do 128 consecutive bytes of a row.
 template <int kRowBytes_>
@@ -65,10 +82,11 @@ struct RowTile {
   }
 };
 
-template <class Scores_, int kHeadDim_, int kWarps_, int kMi_, int kTileKeys_, int kSlots_,
-          int kHeldQ_, int kVAhead_, int kCtasPerSm_>
+template <class Scores_, class Values_, int kHeadDim_, int kWarps_, int kMi_, int kTileKeys_,
+          int kSlots_, int kHeldQ_, int kVAhead_, int kCtasPerSm_>
 struct Sm80AttentionConfig {
   using Scores = Scores_;
+  using Values = Values_;
   static constexpr int kHeadDim = kHeadDim_, kWarps = kWarps_, kMi = kMi_;
   static constexpr int kTileKeys = kTileKeys_, kSlots = kSlots_, kCtasPerSm = kCtasPerSm_;
   // Steps of 32 bytes of a query row, and how many of their fragments stay in registers; the others
@@ -79,24 +97,28 @@ struct Sm80AttentionConfig {
 
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kWarpRows = 16 * kMi, kTileQ = kWarps * kWarpRows;
-  static constexpr int kNi = kTileKeys / 8, kDi = kHeadDim / 8, kKeySteps = kTileKeys / 16;
+  static constexpr int kNi = kTileKeys / 8, kDi = kHeadDim / 8;
+  static constexpr int kKeySteps = kTileKeys / Values::kStepKeys;
   using KTile = RowTile<kHeadDim * Scores::kBytes>;
-  using VTile = RowTile<kHeadDim * 2>;
+  // bf16: a row a key. int8: a row a channel of a group of keys, the groups one after the other.
+  using VTile = RowTile<Values::kScaled ? kS8ValueKeys : kHeadDim * 2>;
+  static constexpr int kVRows = Values::kScaled ? kKeySteps * kHeadDim : kTileKeys;
   static constexpr int kKBytes = kTileKeys * KTile::kRowBytes;
-  static constexpr int kVBytes = kTileKeys * VTile::kRowBytes;
+  static constexpr int kVBytes = kVRows * VTile::kRowBytes;
   static constexpr bool kQInShared = kHeldQ < kSteps;
   using QTile = RowTile<kQInShared ? (kSteps - kHeldQ) * 32 : 128>;
   static constexpr int kQBytes = kQInShared ? kTileQ * QTile::kRowBytes : 0;
   // One pass of the block copies so many rows of a tile; a thread keeps its chunk column.
   static constexpr int kKPassRows = std::min(kThreads / KTile::kChunks, kTileKeys);
-  static constexpr int kVPassRows = std::min(kThreads / VTile::kChunks, kTileKeys);
-  static constexpr int kKPasses = kTileKeys / kKPassRows, kVPasses = kTileKeys / kVPassRows;
+  static constexpr int kVPassRows = std::min(kThreads / VTile::kChunks, kVRows);
+  static constexpr int kKPasses = kTileKeys / kKPassRows, kVPasses = kVRows / kVPassRows;
   static constexpr int kSmemBytes = kSlots * (kKBytes + kVBytes) + kQBytes;
 
   static_assert(kHeadDim == 64 || kHeadDim == 128 || kHeadDim == 256);
   static_assert(kTileKeys % kWarpRows == 0,
                 "causal: each row of a warp sees at least the first key of each of its tiles");
   static_assert(kS8KeyBlock % kTileKeys == 0, "a tile of keys has one scale");
+  static_assert(!Values::kScaled || (Scores::kScaled && kTileKeys % kS8ValueKeys == 0));
   static_assert(kSlots >= 2, "one tile is read, one is on its way");
   static_assert(kHeldQ >= 0 && kHeldQ <= kSteps);
 };
@@ -115,6 +137,12 @@ INTAGLIO_HOST_DEVICE uint32_t key_stride(const AttentionParams& p) {
   return C::Scores::kScaled ? C::KTile::kRowBytes : static_cast<uint32_t>(p.ldk) * 2;
 }
 
+// Bytes from a row of v to the next.
+template <class C>
+INTAGLIO_HOST_DEVICE uint32_t value_stride(const AttentionParams& p) {
+  return C::Values::kScaled ? C::VTile::kRowBytes : static_cast<uint32_t>(p.ldv) * 2;
+}
+
 template <class C>
 Sm80AttentionArgs sm80_attention_args(const AttentionParams& p, int head_group) {
   constexpr double kLog2E = 1.4426950408889634;
@@ -123,7 +151,7 @@ Sm80AttentionArgs sm80_attention_args(const AttentionParams& p, int head_group) 
           .tiles_q = static_cast<int32_t>((int64_t{p.tokens} + C::kTileQ - 1) / C::kTileQ),
           .head_group = head_group,
           .k_pass_bytes = C::kKPassRows * key_stride<C>(p),
-          .v_pass_bytes = C::kVPassRows * static_cast<uint32_t>(p.ldv) * 2};
+          .v_pass_bytes = C::kVPassRows * value_stride<C>(p)};
 }
 
 // A query's bytes.
@@ -188,17 +216,24 @@ struct KeyValueLoader {
       : args(args_), smem(smem_), left(key_end) {
     const AttentionParams& p = args.p;
     // Bytes between tokens: at least those of a head, so that offsets are in the order of tokens.
-    const uint32_t k_stride = key_stride<C>(p), v_stride = static_cast<uint32_t>(p.ldv) * 2;
+    const uint32_t k_stride = key_stride<C>(p), v_stride = value_stride<C>(p);
     const int thread = threadIdx.x;
     const int k_row = thread / KTile::kChunks, k_chunk = thread % KTile::kChunks;
     const int v_row = thread / VTile::kChunks, v_chunk = thread % VTile::kChunks;
     const uint32_t k_head = static_cast<uint32_t>(kv_head) * KTile::kRowBytes *
                             static_cast<uint32_t>(C::Scores::kScaled ? p.tokens : 1);
-    const uint32_t v_head = static_cast<uint32_t>(kv_head) * VTile::kRowBytes;
+    const uint32_t v_head = static_cast<uint32_t>(kv_head) * VTile::kRowBytes *
+                            static_cast<uint32_t>(value_rows(C::Values::kScaled ? p.tokens : 1));
     k_from = k_head + static_cast<uint32_t>(k_row) * k_stride + k_chunk * kChunkBytes;
     v_from = v_head + static_cast<uint32_t>(v_row) * v_stride + v_chunk * kChunkBytes;
     k_to = smem + KTile::offset(k_row, k_chunk);
     v_to = smem + C::kSlots * C::kKBytes + VTile::offset(v_row, v_chunk);
+  }
+
+  // Rows of v in which these keys are; int8: of whole groups, which hold zeros past the last key.
+  static __device__ __forceinline__ int value_rows(int keys) {
+    if constexpr (!C::Values::kScaled) return keys;
+    return (keys + kS8ValueKeys - 1) / kS8ValueKeys * C::kHeadDim;
   }
 
   // The next pass: kRows rows from where the last one stopped, which carries `from` from tile to
@@ -207,15 +242,15 @@ struct KeyValueLoader {
   template <class Tile, int kRows>
   __device__ __forceinline__ void copy(uint32_t to, uint32_t slot, uint32_t base,
                                        const void* source, uint32_t& from, uint32_t pass_bytes,
-                                       int keys, int pass) const {
+                                       int rows, int pass) const {
     const int row = pass * kRows;
     // The thread's row is in its address: cheaper to take out than to keep.
-    const int key = static_cast<int>((to - base) / Tile::kRowBytes) + row;
+    const int at = static_cast<int>((to - base) / Tile::kRowBytes) + row;
     if (kRows * Tile::kChunks == C::kThreads ||
         static_cast<int>(threadIdx.x) < kRows * Tile::kChunks) {
       ptx::cp_async_16(
           ((to + slot) ^ static_cast<uint32_t>(row % 8 * kChunkBytes)) + row * Tile::kRowBytes,
-          static_cast<const int8_t*>(source) + from, key < keys ? kChunkBytes : 0);
+          static_cast<const int8_t*>(source) + from, at < rows ? kChunkBytes : 0);
     }
     from += pass_bytes;
   }
@@ -227,7 +262,7 @@ struct KeyValueLoader {
                                  left, pass);
     } else {
       copy<VTile, C::kVPassRows>(v_to, step.free_v(), smem + C::kSlots * C::kKBytes, args.p.v,
-                                 v_from, args.v_pass_bytes, left + C::kTileKeys,
+                                 v_from, args.v_pass_bytes, value_rows(left + C::kTileKeys),
                                  pass - C::kKPasses);
     }
   }
@@ -257,19 +292,26 @@ struct KeyValueLoader {
 // What is compiled, best first for each head size; those that take at most 99 KB run on every card.
 // None may spill (make cuda).
 using Sm80S8AttentionConfigs = std::tuple<
-    // scores, head size, warps, kMi, keys, slots, held Q, V ahead, blocks an SM
-    Sm80AttentionConfig<S8Scores, 256, 8, 1, 32, 4, 8, 1, 1>,
-    Sm80AttentionConfig<S8Scores, 256, 4, 1, 32, 3, 4, 1, 2>,
-    Sm80AttentionConfig<S8Scores, 128, 8, 1, 64, 3, 4, 2, 1>,
-    Sm80AttentionConfig<S8Scores, 128, 4, 1, 64, 2, 4, 2, 2>,
-    Sm80AttentionConfig<S8Scores, 64, 4, 2, 32, 4, 2, 1, 2>,
-    Sm80AttentionConfig<S8Scores, 64, 4, 1, 64, 3, 2, 2, 3>>;
+    // scores, values, head size, warps, kMi, keys, slots, held Q, V ahead, blocks an SM
+    Sm80AttentionConfig<S8Scores, BF16Values, 256, 8, 1, 32, 4, 8, 1, 1>,
+    Sm80AttentionConfig<S8Scores, BF16Values, 256, 4, 1, 32, 3, 4, 1, 2>,
+    Sm80AttentionConfig<S8Scores, BF16Values, 128, 8, 1, 64, 3, 4, 2, 1>,
+    Sm80AttentionConfig<S8Scores, BF16Values, 128, 4, 1, 64, 2, 4, 2, 2>,
+    Sm80AttentionConfig<S8Scores, BF16Values, 64, 4, 2, 32, 4, 2, 1, 2>,
+    Sm80AttentionConfig<S8Scores, BF16Values, 64, 4, 1, 64, 3, 2, 2, 3>>;
+using Sm80S8ValuesAttentionConfigs =
+    std::tuple<Sm80AttentionConfig<S8Scores, S8Values, 256, 8, 1, 32, 4, 8, 1, 1>,
+               Sm80AttentionConfig<S8Scores, S8Values, 256, 4, 1, 32, 3, 8, 1, 2>,
+               Sm80AttentionConfig<S8Scores, S8Values, 128, 8, 1, 64, 4, 4, 2, 1>,
+               Sm80AttentionConfig<S8Scores, S8Values, 128, 4, 1, 64, 3, 4, 2, 2>,
+               Sm80AttentionConfig<S8Scores, S8Values, 64, 4, 2, 32, 4, 2, 1, 2>,
+               Sm80AttentionConfig<S8Scores, S8Values, 64, 4, 1, 64, 3, 2, 2, 3>>;
 using Sm80BF16AttentionConfigs =
-    std::tuple<Sm80AttentionConfig<BF16Scores, 256, 8, 1, 32, 3, 8, 2, 1>,
-               Sm80AttentionConfig<BF16Scores, 256, 8, 1, 32, 2, 8, 2, 1>,
-               Sm80AttentionConfig<BF16Scores, 256, 4, 1, 32, 2, 8, 2, 2>,
-               Sm80AttentionConfig<BF16Scores, 128, 8, 1, 64, 2, 8, 2, 1>,
-               Sm80AttentionConfig<BF16Scores, 128, 4, 1, 64, 2, 8, 2, 2>,
-               Sm80AttentionConfig<BF16Scores, 64, 4, 2, 32, 4, 4, 1, 2>>;
+    std::tuple<Sm80AttentionConfig<BF16Scores, BF16Values, 256, 8, 1, 32, 3, 8, 2, 1>,
+               Sm80AttentionConfig<BF16Scores, BF16Values, 256, 8, 1, 32, 2, 8, 2, 1>,
+               Sm80AttentionConfig<BF16Scores, BF16Values, 256, 4, 1, 32, 2, 8, 2, 2>,
+               Sm80AttentionConfig<BF16Scores, BF16Values, 128, 8, 1, 64, 2, 8, 2, 1>,
+               Sm80AttentionConfig<BF16Scores, BF16Values, 128, 4, 1, 64, 2, 8, 2, 2>,
+               Sm80AttentionConfig<BF16Scores, BF16Values, 64, 4, 2, 32, 4, 4, 1, 2>>;
 
 }  // namespace intaglio::cuda

@@ -13,13 +13,15 @@ namespace intaglio::cuda {
 // nullptr, or why the kernel cannot run these parameters on the current device.
 const char* sm80_bf16_attention_refusal(const AttentionParams& p);
 const char* sm80_s8_attention_refusal(const AttentionParams& p);
+const char* sm80_s8_values_attention_refusal(const AttentionParams& p);
 
 // cudaErrorInvalidValue where the refusal has a reason.
 cudaError_t sm80_bf16_attention(const AttentionParams& p, cudaStream_t stream);
 cudaError_t sm80_s8_attention(const AttentionParams& p, cudaStream_t stream);
+cudaError_t sm80_s8_values_attention(const AttentionParams& p, cudaStream_t stream);
 
 // The compiled configs, for benchmarks and tests.
-enum class Sm80AttentionType { kBF16, kS8 };
+enum class Sm80AttentionType { kBF16, kS8, kS8Values };
 struct Sm80AttentionInfo {
   const char* name;  // "d<head_dim>_<tile_q>x<tile_keys>_<slots>_q<held>"
   int head_dim, tile_q, tile_keys, slots, threads, smem_bytes, ctas_per_sm;

@@ -1,5 +1,5 @@
-// The kernels of int8 values, run on the CPU (emulation/lanes.h), against the reference bit for bit:
-// ragged tokens and heads, both types, zeros, damage.
+// The kernels of int8 values, run on the CPU (emulation/lanes.h), against the reference bit for
+// bit: ragged tokens and heads, both types, zeros, damage.
 #include "row_emulation.h"
 // Kernels after the emulation, which defines what they are written in.
 #include "ops/cuda/kernels/s8_values.cuh"

@@ -73,7 +73,9 @@ constexpr bool all_can_run() {
         return false;
   return true;
 }
-static_assert(all_can_run<Sm80S8AttentionConfigs>() && all_can_run<Sm80BF16AttentionConfigs>(),
+static_assert(all_can_run<Sm80S8AttentionConfigs>() &&
+                  all_can_run<Sm80S8ValuesAttentionConfigs>() &&
+                  all_can_run<Sm80BF16AttentionConfigs>(),
               "a config that is never chosen costs time to compile");
 
 Sm80AttentionDevice this_device() {
@@ -84,7 +86,7 @@ Sm80AttentionDevice this_device() {
 }
 
 const char* params_refusal(Type type, const AttentionParams& p) {
-  const bool s8 = type == Type::kS8;
+  const bool s8 = type != Type::kBF16, s8_values = type == Type::kS8Values;
   if (p.tokens < 1 || p.heads < 1 || p.kv_heads < 1 || p.heads % p.kv_heads != 0)
     return "tokens, heads and kv_heads must be >= 1 and heads a multiple of kv_heads";
   if (p.head_dim != 64 && p.head_dim != 128 && p.head_dim != 256)
@@ -93,18 +95,26 @@ const char* params_refusal(Type type, const AttentionParams& p) {
     return "q, k, v and out must be given";
   if (s8 && (p.q_scale == nullptr || p.k_scale == nullptr))
     return "int8 attention needs q_scale and k_scale";
+  if (s8_values && (p.v_scale == nullptr || p.v_mean == nullptr))
+    return "int8 values need v_scale and v_mean";
+  if (s8_values && (!is_aligned(p.v_scale, 8) || !is_aligned(p.v_mean, 8)))
+    return "v_scale and v_mean must be multiples of 8 bytes";
+  if (s8_values && p.causal != 0) return "int8 values have no causal mask";
   if (!is_aligned(p.q, 16) || !is_aligned(p.k, 16) || !is_aligned(p.v, 16) ||
       !is_aligned(p.out, 16))
     return "q, k, v and out must be multiples of 16 bytes";
-  if ((!s8 && (p.ldq % 8 != 0 || p.ldk % 8 != 0)) || p.ldv % 8 != 0 || p.ldo % 8 != 0)
+  if ((!s8 && (p.ldq % 8 != 0 || p.ldk % 8 != 0)) || (!s8_values && p.ldv % 8 != 0) ||
+      p.ldo % 8 != 0)
     return "strides must be multiples of 16 bytes";
   const int64_t q_width = int64_t{p.heads} * p.head_dim, k_width = int64_t{p.kv_heads} * p.head_dim;
-  if ((!s8 && (p.ldq < q_width || p.ldk < k_width)) || p.ldv < k_width || p.ldo < q_width)
+  if ((!s8 && (p.ldq < q_width || p.ldk < k_width)) || (!s8_values && p.ldv < k_width) ||
+      p.ldo < q_width)
     return "strides must hold all heads of a token";
   // Offsets are 32 bits wide, those of the tiles past the last one too.
   constexpr int64_t kMost = 0xffffffff, kTilesAhead = 1024;
   const int64_t k_bytes = s8 ? int64_t{p.kv_heads} * p.head_dim : p.ldk * 2;
-  if ((p.tokens + kTilesAhead) * k_bytes > kMost || (p.tokens + kTilesAhead) * p.ldv * 2 > kMost)
+  const int64_t v_bytes = s8_values ? k_bytes : p.ldv * 2;
+  if ((p.tokens + kTilesAhead) * k_bytes > kMost || (p.tokens + kTilesAhead) * v_bytes > kMost)
     return "k or v spans 4 GiB or more";
   return nullptr;
 }
@@ -113,6 +123,7 @@ const char* params_refusal(Type type, const AttentionParams& p) {
 
 std::span<const Sm80AttentionInfo> sm80_attention_configs(Type type) {
   if (type == Type::kS8) return Table<Sm80S8AttentionConfigs>::kInfos;
+  if (type == Type::kS8Values) return Table<Sm80S8ValuesAttentionConfigs>::kInfos;
   return Table<Sm80BF16AttentionConfigs>::kInfos;
 }
 
@@ -136,7 +147,9 @@ int sm80_attention_head_group(Type type, const AttentionParams& p, int l2_bytes)
   // All blocks of a head follow each other; with causal masks as many heads as half of L2 holds, so
   // that their longest blocks come first together.
   if (p.causal == 0) return 1;
-  const int64_t token_bytes = int64_t{p.head_dim} * (type == Type::kS8 ? 3 : 4);
+  const int64_t token_bytes = int64_t{p.head_dim} * (type == Type::kBF16 ? 4
+                                                     : type == Type::kS8 ? 3
+                                                                         : 2);
   const int64_t fit = l2_bytes / 2 / (token_bytes * p.tokens);
   const int64_t kv_heads = fit < 1 ? 1 : fit < p.kv_heads ? fit : p.kv_heads;
   return static_cast<int>(kv_heads) * (p.heads / p.kv_heads);
@@ -159,8 +172,10 @@ cudaError_t sm80_attention(Type type, const AttentionParams& p, int config, cuda
   if (sm80_attention_refusal(type, p, config) != nullptr) return cudaErrorInvalidValue;
   const int group = sm80_attention_head_group(type, p, device_attribute(cudaDevAttrL2CacheSize));
   const auto index = static_cast<size_t>(config);
-  return type == Type::kS8 ? Table<Sm80S8AttentionConfigs>::kLaunchers[index](p, group, stream)
-                           : Table<Sm80BF16AttentionConfigs>::kLaunchers[index](p, group, stream);
+  if (type == Type::kS8) return Table<Sm80S8AttentionConfigs>::kLaunchers[index](p, group, stream);
+  if (type == Type::kS8Values)
+    return Table<Sm80S8ValuesAttentionConfigs>::kLaunchers[index](p, group, stream);
+  return Table<Sm80BF16AttentionConfigs>::kLaunchers[index](p, group, stream);
 }
 
 namespace {
@@ -194,12 +209,18 @@ const char* sm80_bf16_attention_refusal(const AttentionParams& p) {
   return refusal(Type::kBF16, p);
 }
 const char* sm80_s8_attention_refusal(const AttentionParams& p) { return refusal(Type::kS8, p); }
+const char* sm80_s8_values_attention_refusal(const AttentionParams& p) {
+  return refusal(Type::kS8Values, p);
+}
 
 cudaError_t sm80_bf16_attention(const AttentionParams& p, cudaStream_t stream) {
   return run(Type::kBF16, p, stream);
 }
 cudaError_t sm80_s8_attention(const AttentionParams& p, cudaStream_t stream) {
   return run(Type::kS8, p, stream);
+}
+cudaError_t sm80_s8_values_attention(const AttentionParams& p, cudaStream_t stream) {
+  return run(Type::kS8Values, p, stream);
 }
 
 }  // namespace intaglio::cuda

@@ -191,6 +191,7 @@ using std::max;
 using std::min;
 
 inline void __syncthreads() { emulation::stop_at(emulation::State::kAtBlock); }
+inline void __syncwarp() { emulation::warp_barrier(); }
 inline uint32_t __shfl_sync(uint32_t, uint32_t value, int source) {
   return emulation::exchange_word(value, source);
 }

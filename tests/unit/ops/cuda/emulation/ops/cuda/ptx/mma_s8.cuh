@@ -7,8 +7,13 @@ namespace intaglio::cuda::ptx {
 inline int32_t byte_of(uint32_t word, int index) {
   return static_cast<int8_t>(word >> (8 * index));
 }
+inline int32_t unsigned_byte_of(uint32_t word, int index) {
+  return static_cast<uint8_t>(word >> (8 * index));
+}
 
-inline void mma_m16n8k32_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+// `of_a`: what a byte of a stands for.
+template <int32_t (*of_a)(uint32_t, int)>
+void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   auto& published = emulation::this_exchange();
   const int lane = emulation::lane_index();
   std::copy(a, a + 4, published[lane]);
@@ -20,9 +25,16 @@ inline void mma_m16n8k32_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0
     for (int k = 0; k < 32; ++k) {
       const uint32_t x = published[row % 8 * 4 + k % 16 / 4][row / 8 + k / 16 * 2];
       const uint32_t y = published[col * 4 + k % 16 / 4][4 + k / 16];
-      d[e] += byte_of(x, k % 4) * byte_of(y, k % 4);
+      d[e] += of_a(x, k % 4) * byte_of(y, k % 4);
     }
   }
+}
+
+inline void mma_m16n8k32_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  mma_m16n8k32<byte_of>(d, a, b0, b1);
+}
+inline void mma_m16n8k32_u8s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  mma_m16n8k32<unsigned_byte_of>(d, a, b0, b1);
 }
 
 inline void mma_m8n8k16_s8(int32_t& d0, int32_t& d1, uint32_t a, uint32_t b) {

@@ -15,6 +15,16 @@ inline float float_of_bits(uint32_t bits) {
   return x;
 }
 
+inline uint32_t round_to_bytes(float a, float b, float c, float d) {
+  uint32_t bytes = 0;
+  int shift = 0;
+  for (const float x : {a, b, c, d}) {
+    bytes |= (std::isnan(x) ? 0xffu : static_cast<uint32_t>(std::nearbyint(x)) & 0xffu) << shift;
+    shift += 8;
+  }
+  return bytes;
+}
+
 inline float shuffle_xor(float x, int mask) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
