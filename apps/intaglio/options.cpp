@@ -124,12 +124,25 @@ Expected<uint64_t> parse_memory(std::string_view flag, const std::string& text) 
                     printable(text, 60));
 }
 
-Expected<std::optional<AttentionScores>> parse_attention(std::string_view text) {
-  if (text == "auto") return std::optional<AttentionScores>();
-  if (text == "float") return std::optional(AttentionScores::kFloat);
-  if (text == "int8") return std::optional(AttentionScores::kS8);
+void add_attention_flag(CLI::App& command, std::string& attention) {
+  command
+      .add_option("--attention", attention,
+                  "Products of attention: float; int8, the scores; int8-values, the scores and the "
+                  "sum over the values, which costs accuracy; auto, int8 where the precision is "
+                  "int8 and the GPU has kernels for it")
+      ->type_name("KIND")
+      ->capture_default_str();
+}
+
+Expected<AttentionChoice> parse_attention(std::string_view text) {
+  if (text == "auto") return AttentionChoice{};
+  if (text == "float") return AttentionChoice{.scores = AttentionScores::kFloat};
+  if (text == "int8") return AttentionChoice{.scores = AttentionScores::kS8};
+  if (text == "int8-values")
+    return AttentionChoice{.scores = AttentionScores::kS8, .values = AttentionValues::kS8};
   return make_error(ErrorCode::kInvalidArgument,
-                    "--attention: expected auto, float or int8, found \"{}\"", printable(text, 60));
+                    "--attention: expected auto, float, int8 or int8-values, found \"{}\"",
+                    printable(text, 60));
 }
 
 uint64_t random_seed() { return std::random_device{}(); }

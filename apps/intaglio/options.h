@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "models/attention_choice.h"
 #include "models/model.h"
 #include "models/parts/selection.h"
 #include "pipeline/device.h"
@@ -57,8 +58,11 @@ Status check_size(const PictureSize& size, int64_t unit);
 // "8G", "512M": more than 0 bytes. kInvalidArgument names `flag`.
 Expected<uint64_t> parse_memory(std::string_view flag, const std::string& text);
 
-// "auto" (nullopt: the model decides), "float" or "int8".
-Expected<std::optional<AttentionScores>> parse_attention(std::string_view text);
+// --attention, one of parse_attention's names.
+void add_attention_flag(CLI::App& command, std::string& attention);
+// The names of --attention: "auto" (the model decides), "float", "int8", and "int8-values", which is
+// int8 with int8 values too.
+Expected<AttentionChoice> parse_attention(std::string_view text);
 
 // A new seed at every call.
 uint64_t random_seed();

@@ -12,7 +12,7 @@ def newest_passes():
         mine = {}
         for r in run["results"]:
             precision, kind = r["pass"].rsplit(" ", 1)
-            precision = precision.replace("/float-scores", ", bf16 scores").replace("/int8-scores", ", int8 scores")
+            precision = precision.replace("/float-scores", ", bf16 scores").replace("/int8-scores", ", int8 scores").replace("/int8-values", ", int8 values")
             mine.setdefault((run["size"], precision, run["kernels"]), {})[kind] = r
         passes |= {key: (run, kinds) for key, kinds in mine.items()}
     return passes

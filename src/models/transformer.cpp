@@ -188,8 +188,9 @@ StreamPass Transformer::layer_pass(const Context& context, size_t end) const {
 }
 
 AttentionDesc Transformer::with_scores(const Context& context, AttentionDesc desc) const {
-  if (options_.scores) {
-    desc.scores = *options_.scores;
+  if (options_.attention.scores) {
+    desc.scores = *options_.attention.scores;
+    desc.values = options_.attention.values;
   } else if (options_.selection.precision == Precision::kInt8) {
     desc.scores = AttentionScores::kS8;
     if (!choose_attention(desc, context)) desc.scores = AttentionScores::kFloat;

@@ -14,6 +14,7 @@
 #include "core/aligned_buffer.h"
 #include "core/context.h"
 #include "core/profile.h"
+#include "models/attention_choice.h"
 #include "models/parts/adapters.h"
 #include "models/parts/block_cache.h"
 #include "models/parts/modules.h"
@@ -111,8 +112,7 @@ class TransformerSession {
 
 struct TransformerOptions {
   LayerSelection selection;
-  // nullopt: int8 where the precision is int8 and the device has kernels for it.
-  std::optional<AttentionScores> scores{};
+  AttentionChoice attention{};
   // Bytes of a GPU's memory for the packed weights of the layers; those that do not fit stream from
   // host memory (models/parts/weight_streaming.h). 0: all fit. A CPU has no other memory and
   // ignores it.
@@ -243,7 +243,7 @@ class Transformer {
   virtual AttentionDesc attention_desc(const Context& context, int64_t rows) const = 0;
 
   const TransformerOptions& options() const { return options_; }
-  // `desc` with the scores of the options.
+  // `desc` with the scores and values of the options.
   AttentionDesc with_scores(const Context& context, AttentionDesc desc) const;
   bool streams(size_t layer) const { return streams_[layer]; }
   // Passes through the weights that stream: the layers of a forward pass, what is read once a

@@ -47,12 +47,13 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
   const std::string parameters = fmt::format(
       "{}{}\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: {}, Size: {}x{}, Model hash: {}, "
       "Model: "
-      "{}, Precision: {}, Version: {}{}{}{}{}",
+      "{}, Precision: {}, Version: {}{}{}{}{}{}",
       request.prompt, negative, request.steps, scale, seed, request.width, request.height,
       origin.model_hash, model, origin.precision, software,
       adapters.empty() ? "" : fmt::format(", LoRA: \"{}\"", adapters),
       mask.empty() ? "" : fmt::format(", Cache: \"{}\"", mask),
       origin.half_steps == 0 ? "" : fmt::format(", Progressive: {}", origin.half_steps),
+      origin.attention.empty() ? "" : fmt::format(", Attention: {}", origin.attention),
       origin.init ? init_parameters(*origin.init) : "");
   PngText text{{"parameters", parameters},
                {"Description", request.prompt},
@@ -71,6 +72,7 @@ PngText picture_text(const PictureRequest& request, const Schedule& schedule,
     if (!origin.init->mask_hash.empty()) text.emplace_back("mask", origin.init->mask_hash);
     text.emplace_back("strength", fmt::format("{}", origin.init->strength));
   }
+  if (!origin.attention.empty()) text.emplace_back("attention", origin.attention);
   text.emplace_back("precision", std::string(origin.precision));
   text.emplace_back("model", model);
   text.emplace_back("model_hash", origin.model_hash);

@@ -26,6 +26,7 @@ struct PictureOrigin {
   std::vector<std::string> adapters = {};  // "NAME:STRENGTH"
   std::string mask = {};                   // name of the step mask; empty: none
   int64_t half_steps = 0;                  // Sampling::half_steps
+  std::string attention = {};              // products that were asked for; empty: the model's own
   std::optional<InitOrigin> init = {};
 };
 

@@ -60,6 +60,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
     INTAGLIO_TRY(check_second_gpu(model->info(), options));
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
     INTAGLIO_TRY(options.selection.check_device(device.context));
+    INTAGLIO_TRY(options.attention.check_device(device.context));
     INTAGLIO_ASSIGN(const uint64_t memory_limit, memory_limit_of(device.context, options));
     INTAGLIO_TRY(model->check_keep_bf16(options.selection));
     INTAGLIO_TRY(check_adapters(*model, options.adapters));

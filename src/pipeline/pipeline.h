@@ -16,6 +16,7 @@
 #include "core/profile.h"
 #include "core/status.h"
 #include "io/png.h"
+#include "models/attention_choice.h"
 #include "models/model.h"
 #include "pipeline/device.h"
 #include "pipeline/memory_plan.h"
@@ -29,10 +30,9 @@ struct PipelineOptions {
   // of its weights (docs/several-cards.md). Not with a VRAM budget. The same ordinal once more is
   // for tests: its memory is then planned twice.
   std::optional<int> second_gpu{};
-  // Of the transformers' attention; nullopt: TransformerOptions::scores decides.
-  std::optional<AttentionScores> scores{};
-  int threads = 0;            // 0: as many as the process may run on
-  uint64_t memory_limit = 0;  // bytes of each device's memory; 0: what it has available
+  AttentionChoice attention{};  // of the transformers
+  int threads = 0;              // 0: as many as the process may run on
+  uint64_t memory_limit = 0;    // bytes of each device's memory; 0: what it has available
   // Bytes of a GPU's memory to work in: layers of the transformers that do not fit stream from
   // pinned host memory, and the text encoder makes room for them. 0: all weights are on the GPU. A
   // CPU ignores it.

@@ -86,7 +86,9 @@ struct Pipeline::Impl {
   }
   bool streams() const { return context.gpu != nullptr && options.vram_budget > 0; }
   TransformerOptions transformer_options() const {
-    return {.selection = options.selection, .scores = options.scores, .adapters = options.adapters};
+    return {.selection = options.selection,
+            .attention = options.attention,
+            .adapters = options.adapters};
   }
   std::vector<bool> loaded() const;
   bool any_transformer() const;

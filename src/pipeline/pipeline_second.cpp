@@ -32,6 +32,7 @@ Status Pipeline::Impl::open_second() {
   second->context.scratch = &second->arena;
   return on_device(second->context, context, [&]() -> Status {
     INTAGLIO_TRY(options.selection.check_device(second->context));
+    INTAGLIO_TRY(options.attention.check_device(second->context));
     INTAGLIO_ASSIGN(second->memory_limit, memory_limit_of(second->context, options));
     return {};
   });

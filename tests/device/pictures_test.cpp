@@ -141,6 +141,32 @@ TEST_P(DevicePictures, AreTheSameStreamed) {
   EXPECT_EQ(resident->planar, streamed->planar);
 }
 
+// Int8 values are a choice of their own beside int8 scores: another picture, near the same, in the
+// memory that is planned; and none where no kernel has them.
+TEST(DeviceInt8Values, PicturesAreNearThoseOfTheCpu) {
+  device().restart();
+  PipelineOptions options{.selection = {.precision = Precision::kFp32, .keep_bf16 = {}}};
+  options.threads = 1;
+  const auto expected = draw(options);
+  ASSERT_TRUE(expected) << expected.error().message;
+  const AttentionChoice int8_values{.scores = AttentionScores::kS8, .values = AttentionValues::kS8};
+  options.attention = int8_values;
+  const auto refused = draw(options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "attention with int8 values needs a GPU of compute capability 8.0 or newer; the device "
+            "is the CPU");
+  options = options_of(Precision::kInt8, Residency::kResident);
+  const auto int8_scores = draw(options);
+  options.attention = int8_values;
+  const auto drawn = draw(options);
+  ASSERT_TRUE(int8_scores) << int8_scores.error().message;
+  ASSERT_TRUE(drawn) << drawn.error().message;
+  EXPECT_NE(drawn->latents, int8_scores->latents);
+  EXPECT_LE(relative_error(drawn->latents, expected->latents), 0.05);
+  expect_nothing_left();
+}
+
 INSTANTIATE_TEST_SUITE_P(Precisions, DevicePictures,
                          testing::Values(Precision::kFp32, Precision::kBf16, Precision::kInt8,
                                          Precision::kInt8Dequant, Precision::kNf4),

@@ -42,7 +42,7 @@ wrong "--prompt: expected TEXT|@FILE|-, found --seed; a value that begins with -
 wrong "--seed: given 2 times, expected once" generate --prompt cat --seed 1 --seed 2
 wrong '--json: takes no value, found "yes"' generate --prompt cat --json=yes
 wrong "--m: cannot be given together with --shapes" bench linear --shapes x --m 3
-for flag in --model --size --steps --guidance --cache --progressive --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --packed-cache --precision --keep-bf16 --device --devices --threads; do
+for flag in --model --size --steps --guidance --cache --progressive --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --packed-cache --precision --keep-bf16 --attention --device --devices --threads; do
   wrong "$flag: expected " generate --prompt cat $flag ''
   stderr_has "found an empty value"
   wrong "$flag: expected " generate --prompt cat $flag=

@@ -53,6 +53,13 @@ expect_refused 2 "--progressive: expected off, a number of first steps or a shar
 expect_refused 2 "--progressive: half of 80x64 pixels is not a whole number of tokens" generate "${tiny[@]}" --size 80x64 --steps 2 --prompt cat --progressive 1 --output refused/x.png
 stderr_has "such as 96x64"
 
+# Products of attention: a picture says what was asked for.
+expect 0 "attention that was asked for" "${half[@]}" --attention float --output float.png --json
+valid_json out.txt
+stdout_has '"attention": "float"'
+expect 0 "inspect its picture" inspect float.png
+stdout_has ", Attention: float"
+
 # From a picture: a.png is 64x64.
 from=(generate "${tiny[@]}" --steps 4 --prompt cat --seed 5 --init-image a.png)
 expect 0 "from a picture" "${from[@]}" --output from.png --json
@@ -135,6 +142,9 @@ expect 0 "largest seed" generate "${small[@]}" --prompt cat --seed 1844674407370
 expect_refused 2 "--count" generate "${small[@]}" --prompt cat --count 0 --output refused/x.png
 expect_refused 2 "--precision" generate "${small[@]}" --prompt cat --precision int4 --output refused/x.png
 expect_refused 1 "fp8 needs a GPU of compute capability 8.9 or newer; the device is the CPU" generate "${small[@]}" --device cpu --prompt cat --precision fp8 --output refused/x.png
+expect_refused 1 "attention with int8 values needs a GPU of compute capability 8.0 or newer; the device is the CPU" generate "${small[@]}" --device cpu --prompt cat --attention int8-values --output refused/x.png
+expect_refused 1 "attention with int8 scores needs a GPU" generate "${small[@]}" --device cpu --prompt cat --attention int8 --output refused/x.png
+expect_refused 2 '--attention: expected auto, float, int8 or int8-values, found "half"' generate "${small[@]}" --device cpu --prompt cat --attention half --output refused/x.png
 expect_refused 1 "nf4 needs a GPU; the device is the CPU" generate "${small[@]}" --device cpu --prompt cat --precision nf4 --output refused/x.png
 expect_refused 2 "layers.*.w9" generate "${small[@]}" --prompt cat --keep-bf16 'layers.*.w9' --output refused/x.png
 expect 0 "layers kept in bf16" generate "${small[@]}" --prompt cat --keep-bf16 'layers.*.feed_forward.w2,llm_cond_proj' --output f.png

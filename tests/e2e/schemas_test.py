@@ -20,7 +20,7 @@ kBinary, kTree = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
 kTiny = str(kTree / "tests/reference/data/tiny")
 kQuick = ["--device", "cpu", "--threads", "1"]
 kCommands = [
-    ["generate", "--model", kTiny, "--prompt", "cat", "--size", "64x64", "--steps", "2", "--progressive", "1", "--count", "2", "--output", "pictures/", "--json"],
+    ["generate", "--model", kTiny, "--prompt", "cat", "--size", "64x64", "--steps", "2", "--progressive", "1", "--attention", "float", "--count", "2", "--output", "pictures/", "--json"],
     ["inspect", kTiny, "--json"],
     ["inspect", "mini", "--json"],
     ["inspect", str(kTree / "tests/formats/comfy_int8_rowwise"), "--json"],

@@ -178,7 +178,7 @@ Expected<PipelineOptions> pipeline_options(const ImageFlags& flags) {
   options.gpu = devices.gpu;
   options.second_gpu = devices.second_gpu;
   options.selection.precision = precision_from_name(flags.precision).value_or(Precision::kInt8);
-  INTAGLIO_ASSIGN(options.scores, parse_attention(flags.attention));
+  INTAGLIO_ASSIGN(options.attention, parse_attention(flags.attention));
   options.threads = flags.threads;
   if (flags.vram_budget) {
     INTAGLIO_ASSIGN(options.vram_budget, parse_memory("--vram-budget", *flags.vram_budget));
@@ -257,11 +257,7 @@ void add_bench_image(CLI::App& bench, Action& action) {
   add_part_flags(*command, flags->model);
   add_precision_flag(*command, flags->precision);
   add_lora_flag(*command, flags->loras);
-  command
-      ->add_option("--attention", flags->attention,
-                   "Scores of attention: float, int8, or auto, what a picture takes")
-      ->type_name("SCORES")
-      ->capture_default_str();
+  add_attention_flag(*command, flags->attention);
   command->add_option("--size", flags->sizes, "Pixels; several by commas")
       ->delimiter(',')
       ->type_name("WxH")

@@ -44,8 +44,8 @@ struct StepFlags {
 
 constexpr int64_t kPlannedSteps = 48;  // of a picture, for the budget
 
-Expected<std::vector<std::optional<AttentionScores>>> parse_attentions(std::string_view text) {
-  std::vector<std::optional<AttentionScores>> kinds;
+Expected<std::vector<AttentionChoice>> parse_attentions(std::string_view text) {
+  std::vector<AttentionChoice> kinds;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
     INTAGLIO_ASSIGN(const auto kind, parse_attention(text.substr(begin, end - begin)));
@@ -55,10 +55,11 @@ Expected<std::vector<std::optional<AttentionScores>>> parse_attentions(std::stri
   return kinds;
 }
 
-// What a result is called: the precision, and the scores where they were asked for.
-std::string model_name(const std::string& precision, std::optional<AttentionScores> scores) {
-  if (!scores) return precision;
-  return precision + (*scores == AttentionScores::kS8 ? "/int8-scores" : "/float-scores");
+// What a result is called: the precision, and the products of attention where they were asked for.
+std::string model_name(const std::string& precision, const AttentionChoice& attention) {
+  if (!attention.scores) return precision;
+  if (attention.values == AttentionValues::kS8) return precision + "/int8-values";
+  return precision + (attention.scores == AttentionScores::kS8 ? "/int8-scores" : "/float-scores");
 }
 
 // A kind of pass.
@@ -69,7 +70,7 @@ struct TimedPass {
 
 // The transformer at one precision, with a session and a recording of each kind of pass.
 struct Loaded {
-  std::string precision;  // and its scores, see model_name
+  std::string precision;  // and its attention, see model_name
   std::unique_ptr<Transformer> transformer;
   std::vector<TransformerSession> sessions;
   AlignedBuffer velocity;
@@ -124,11 +125,11 @@ std::vector<std::string> precisions_known() {
 }
 
 Expected<TransformerOptions> options_of(const Bench& bench, const std::string& precision,
-                                        std::optional<AttentionScores> scores) {
+                                        const AttentionChoice& attention) {
   TransformerOptions options;
   options.selection.precision = *precision_from_name(precision);
   INTAGLIO_TRY(options.selection.check_device(bench.device.context));
-  options.scores = scores;
+  options.attention = attention;
   for (const std::string& lora : bench.flags.loras) {
     INTAGLIO_ASSIGN(AdapterUse use, open_benchmark_lora(lora, *bench.model));
     options.adapters.push_back(std::move(use));
@@ -138,12 +139,11 @@ Expected<TransformerOptions> options_of(const Bench& bench, const std::string& p
   return options;
 }
 
-Status add_model(Bench& bench, const std::string& precision,
-                 std::optional<AttentionScores> scores) {
+Status add_model(Bench& bench, const std::string& precision, const AttentionChoice& attention) {
   Context& context = bench.context();
-  INTAGLIO_ASSIGN(TransformerOptions options, options_of(bench, precision, scores));
+  INTAGLIO_ASSIGN(TransformerOptions options, options_of(bench, precision, attention));
   auto model = std::make_unique<Loaded>();
-  model->precision = model_name(precision, scores);
+  model->precision = model_name(precision, attention);
   INTAGLIO_ASSIGN(model->transformer,
                   bench.model->load_transformer(context, 0, std::move(options)));
   size_t scratch = 0;
@@ -170,16 +170,16 @@ Status add_model(Bench& bench, const std::string& precision,
 
 // All models stay loaded beside each other. With a budget the layers that do not fit stream.
 Status check_memory_of(const Bench& bench, const std::vector<std::string>& precisions,
-                       const std::vector<std::optional<AttentionScores>>& attentions) {
+                       const std::vector<AttentionChoice>& attentions) {
   const Context& context = bench.device.context;
   if (bench.vram_budget > 0) return {};
   std::vector<PassSize> sizes;
   for (const TimedPass& pass : bench.passes) sizes.push_back(bench.size(pass));
   uint64_t all = 0, scratch = 0;
   int64_t layers = 0, text_dim = 0;
-  for (const auto& scores : attentions) {
+  for (const AttentionChoice& attention : attentions) {
     for (const std::string& precision : precisions) {
-      INTAGLIO_ASSIGN(TransformerOptions options, options_of(bench, precision, scores));
+      INTAGLIO_ASSIGN(TransformerOptions options, options_of(bench, precision, attention));
       const std::unique_ptr<Transformer> transformer =
           bench.model->transformer(0, std::move(options));
       INTAGLIO_ASSIGN(const TransformerBytes bytes,
@@ -365,9 +365,9 @@ Status run_step(const StepFlags& flags) {
                   normal_values(context, bench.image_tokens() * sized->channels(), 11));
   INTAGLIO_ASSIGN(bench.features,
                   normal_values(context, flags.text_tokens * sized->text_dim(), 12));
-  for (const auto& scores : attentions) {
+  for (const AttentionChoice& attention : attentions) {
     for (const std::string& precision : precisions)
-      INTAGLIO_TRY(add_model(bench, precision, scores));
+      INTAGLIO_TRY(add_model(bench, precision, attention));
   }
   make_recordings(bench);
 
@@ -447,8 +447,9 @@ void add_bench_step(CLI::App& bench, Action& action) {
   command
       ->add_option(
           "--attention", flags->attention,
-          "Scores of attention, several by commas: float, int8, or auto, what a picture takes")
-      ->type_name("SCORES")
+          "Products of attention, several by commas: float, int8 (scores), int8-values (scores and "
+          "values), or auto, what a picture takes")
+      ->type_name("KIND[,KIND...]")
       ->capture_default_str();
   command->add_option("--size", flags->size, "Pixels")->type_name("WxH")->capture_default_str();
   limit(command->add_option("--text-tokens", flags->text_tokens, "Of the pass with text"), 1, 2048)

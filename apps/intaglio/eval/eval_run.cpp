@@ -35,7 +35,7 @@ Expected<OpenVariant> open_variant(const Variant& variant, std::optional<int> gp
   open.options.threads = threads;
   open.options.selection = {.precision = *precision_from_name(variant.precision),
                             .keep_bf16 = variant.keep_bf16};
-  INTAGLIO_ASSIGN(open.options.scores, parse_attention(variant.attention));
+  INTAGLIO_ASSIGN(open.options.attention, parse_attention(variant.attention));
   for (const std::string& lora : variant.loras) {
     INTAGLIO_ASSIGN(AdapterUse use, open_lora(lora));
     open.options.adapters.push_back(std::move(use));
@@ -210,7 +210,7 @@ class Drawing {
     const PipelineOptions& options = traced.open.options;
     traced.runner = std::make_unique<PassRunner>(context, *traced.open.model,
                                                  TransformerOptions{.selection = options.selection,
-                                                                    .scores = options.scores,
+                                                                    .attention = options.attention,
                                                                     .adapters = options.adapters});
     INTAGLIO_ASSIGN(traced.texts, traced.runner->load(traced.requests));
     return traced;

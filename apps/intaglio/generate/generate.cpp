@@ -103,6 +103,11 @@ ordered_json schedule_json(const Schedule& schedule) {
   return json;
 }
 
+// What --attention says where it says something; empty: auto.
+std::string asked_attention(const GenerateFlags& flags) {
+  return flags.attention == "auto" ? std::string() : flags.attention;
+}
+
 ordered_json init_json(const InitFlags& flags, const InitOrigin& origin, int64_t run_steps) {
   ordered_json json{{"image", *flags.image}, {"image_hash", origin.image_hash}};
   if (flags.mask) {
@@ -202,6 +207,7 @@ Status run_job(Run& run, const PictureJob& job, const std::string& prefix) {
                                      .adapters = adapter_names(run.plan.adapters),
                                      .mask = job.plan->mask_name(),
                                      .half_steps = job.plan->sampling.half_steps,
+                                     .attention = asked_attention(run.flags),
                                      .init = init ? std::optional(init->origin) : std::nullopt});
   INTAGLIO_TRY(write_tensors(job, text, picture));
   INTAGLIO_TRY(write_picture(job, picture.image, text));
@@ -275,6 +281,8 @@ void add_run_json(Run& run, ordered_json& result) {
   }
   if (!plan.adapters.empty()) result["lora"] = adapter_names(plan.adapters);
   result["precision"] = precision_name(plan.precision);
+  if (const std::string attention = asked_attention(run.flags); !attention.empty())
+    result["attention"] = attention;
   result["device"] = device_name(plan.pipeline->context());
   if (const Context* second = plan.pipeline->second_context(); second != nullptr)
     result["second_device"] = {{"name", device_name(*second)},
@@ -417,6 +425,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->type_name("SIZE");
   add_packed_cache_flag(*command, flags->packed_cache);
   add_run_flags(*command, flags->run, AutoPrecision::kOffered);
+  add_attention_flag(*command, flags->attention);
   add_devices_flag(*command, flags->devices);
   command->footer(
       "Examples:\n"

@@ -353,6 +353,7 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
   const std::optional<Precision> precision = precision_from_name(flags.run.precision);
   options.selection.precision = precision.value_or(Precision::kInt8);
   options.selection.keep_bf16 = flags.run.keep_bf16;
+  take(parse_attention(flags.attention), options.attention, errors);
   options.threads = flags.run.threads;
   plan.precision = options.selection.precision;
   if (precision) {

@@ -27,7 +27,7 @@ struct GenerateFlags {
   PictureSettings settings;  // of all pictures; lines of --prompts may have their own
   InitFlags init;
   std::string noise, latents_out, features_out;
-  std::string memory_limit;
+  std::string memory_limit, attention = "auto";
   std::vector<std::string> loras;
   int64_t count = 1;
   std::optional<std::string> vram_budget, packed_cache, devices;

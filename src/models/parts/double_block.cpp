@@ -97,6 +97,7 @@ Status project(const Context& context, const DoubleBlockSizes& sizes, const Doub
   AttentionDesc desc = in.attention;
   desc.tokens = part.b.tokens;
   desc.scores = AttentionScores::kFloat;
+  desc.values = AttentionValues::kFloat;
   const int64_t angles = part.first * sizes.head_dim / 2;
   const ProfileScope scope(context, profile, ProfilePart::kRope);
   return qk_norm_rope(context, desc,
