@@ -80,7 +80,7 @@ TEST(DeviceLink, ACopyIsReadBeforeTheNextOneIsWritten) {
   }
 }
 
-TEST(DeviceLink, NeedsTwoGpus) {
+TEST(DeviceLink, NeedsTwoOfAKind) {
   const DeviceContext gpu = *open_device(0, 1), cpu = *open_device(std::nullopt, 1);
   EXPECT_FALSE(make_device_link(gpu.context, cpu.context, kBytes));
   EXPECT_FALSE(make_device_link(cpu.context, gpu.context, kBytes));

@@ -22,20 +22,26 @@ struct Ends {
 // The receiving card fetches what it is to have.
 class PeerLink : public DeviceLink {
  public:
-  explicit PeerLink(Ends ends) : ends_(std::move(ends)) {}
+  PeerLink(Ends ends, Event read) : ends_(std::move(ends)), read_(std::move(read)) {}
   ~PeerLink() override { cudaStreamSynchronize(static_cast<cudaStream_t>(ends_.to.stream)); }
 
   Status copy(void* target, const void* source, size_t bytes) override {
     const auto& [from, to, sent] = ends_;
     INTAGLIO_TRY(sent.record(from.stream));
     INTAGLIO_TRY(sent.wait(to.stream));
-    return device_status(cudaMemcpyPeerAsync(target, to.gpu->ordinal, source, from.gpu->ordinal,
-                                             bytes, static_cast<cudaStream_t>(to.stream)),
-                         "cudaMemcpyPeerAsync");
+    INTAGLIO_TRY(
+        device_status(cudaMemcpyPeerAsync(target, to.gpu->ordinal, source, from.gpu->ordinal, bytes,
+                                          static_cast<cudaStream_t>(to.stream)),
+                      "cudaMemcpyPeerAsync"));
+    has_read_ = true;
+    return read_.record(to.stream);
   }
+  Status wait_for_reads() override { return has_read_ ? read_.wait(ends_.from.stream) : Status(); }
 
  private:
   Ends ends_;
+  Event read_;  // of `to`
+  bool has_read_ = false;
 };
 
 // Both cards reach pinned memory. The next copy may not overwrite it before it has been read.
@@ -64,6 +70,7 @@ class HostLink : public DeviceLink {
     has_read_ = true;
     return read_.record(to.stream);
   }
+  Status wait_for_reads() override { return {}; }  // its own stream has read
 
  private:
   Ends ends_;
@@ -100,8 +107,8 @@ Expected<std::unique_ptr<DeviceLink>> link_of(const Context& from, const Context
   Ends ends{from, to, std::move(sent)};
   INTAGLIO_TRY(use_device(to.gpu->ordinal));
   INTAGLIO_ASSIGN(const bool direct, reaches(to, from));
-  if (direct) return std::make_unique<PeerLink>(std::move(ends));
   INTAGLIO_ASSIGN(Event read, Event::make());
+  if (direct) return std::make_unique<PeerLink>(std::move(ends), std::move(read));
   INTAGLIO_ASSIGN(AlignedBuffer pinned, allocate_pinned_memory(most_bytes));
   return std::make_unique<HostLink>(std::move(ends), std::move(read), std::move(pinned));
 }
