@@ -64,7 +64,9 @@ enum class RopePairing {
 // not normed, without a rope nothing turns. With neither, AttentionScores::kS8 only quantizes: so q
 // and k that are normed in parts, each with other weights, become int8 heads of the whole.
 struct QkNormRopeArgs {
-  void* q = nullptr;  // [tokens, heads, head_dim], token stride ld elements
+  // [tokens, heads, head_dim], token stride ld elements; for AttentionScores::kS8 nullptr too: q's
+  // int8 heads are there, those of k alone are made.
+  void* q = nullptr;
   void* k = nullptr;  // [tokens, kv_heads, head_dim], token stride ld elements
   int64_t ld = 0;
   const float* q_weight = nullptr;  // [head_dim] or nullptr

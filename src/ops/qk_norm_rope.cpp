@@ -102,14 +102,15 @@ Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkN
                       "qk_norm_rope: head_dim {} is odd; channels are rotated in pairs",
                       desc.head_dim);
   }
-  if (args.ld < desc.heads * desc.head_dim) {
+  const bool s8 = desc.scores == AttentionScores::kS8;
+  const bool keys_alone = s8 && args.q == nullptr;
+  const int64_t width = (keys_alone ? desc.kv_heads : desc.heads) * desc.head_dim;
+  if (args.ld < width) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "qk_norm_rope: token stride {}; expected at least {}", args.ld,
-                      desc.heads * desc.head_dim);
+                      "qk_norm_rope: token stride {}; expected at least {}", args.ld, width);
   }
   if (desc.tokens == 0) return {};
-  if (args.q == nullptr || args.k == nullptr ||
-      (desc.scores == AttentionScores::kS8 && args.s8.q == nullptr)) {
+  if ((args.q == nullptr && !keys_alone) || args.k == nullptr || (s8 && args.s8.q == nullptr)) {
     return make_error(ErrorCode::kInvalidArgument,
                       "qk_norm_rope: q, k and, where asked for, the int8 heads must not be null");
   }

@@ -232,6 +232,7 @@ size_t qk_norm_rope_scratch_bytes(const AttentionDesc& desc) {
 Status qk_norm_rope(const Context& context, const AttentionDesc& desc, const QkNormRopeArgs& args) {
   QkNormRopeParams p = rope_params(desc);
   p.q = args.q;
+  if (args.q == nullptr) p.heads = 0;
   p.k = args.k;
   p.ld = args.ld;
   p.q_weight = args.q_weight;

@@ -39,13 +39,14 @@ struct QkNormRopeParams {
   const float* cos = nullptr;       // [tokens, head_dim / 2], or nullptr like sin: nothing turns
   const float* sin = nullptr;       // [tokens, head_dim / 2]
   float eps = 0.0f;
-  int64_t tokens = 0;               // 0 to 2^24
-  int32_t heads = 0, kv_heads = 0;  // 1 to 1024
-  int32_t head_dim = 0;             // even, 2 to 4096; 64, 128 and 256 are fast
-  int8_t* q8 = nullptr;             // [heads, tokens, head_dim] or nullptr
-  float* q_scale = nullptr;         // [heads, tokens]
-  int8_t* k8 = nullptr;             // [kv_heads, tokens, head_dim]
-  float* k_scale = nullptr;         // [kv_heads, ceil(tokens / 64)]
+  int64_t tokens = 0;         // 0 to 2^24
+  int32_t heads = 0;          // 0 to 1024; 0 with q8 alone: q is not read, nor q8 written
+  int32_t kv_heads = 0;       // 1 to 1024
+  int32_t head_dim = 0;       // even, 2 to 4096; 64, 128 and 256 are fast
+  int8_t* q8 = nullptr;       // [heads, tokens, head_dim] or nullptr
+  float* q_scale = nullptr;   // [heads, tokens]
+  int8_t* k8 = nullptr;       // [kv_heads, tokens, head_dim]
+  float* k_scale = nullptr;   // [kv_heads, ceil(tokens / 64)]
   void* workspace = nullptr;  // with q8: qk_norm_rope_workspace_bytes, at a multiple of 16 bytes
   RopePairing pairing = RopePairing::kHalves;
 };

@@ -37,7 +37,7 @@ void launch_steps(const QkNormRopeParams& p, cudaStream_t stream) {
   constexpr int kKeyHeads = HeadConfig<kHeadDim>::kKeyHeads;
   const int64_t of_keys = key_blocks(p) * ((p.kv_heads + kKeyHeads - 1) / kKeyHeads);
   norm_rope_int8<Type, kHeadDim, kSteps>
-      <<<as_grid(of_keys + p.tokens), kNormRopeThreads, 0, stream>>>(p);
+      <<<as_grid(of_keys + (p.heads > 0 ? p.tokens : 0)), kNormRopeThreads, 0, stream>>>(p);
   launch_key_means(p, stream);
   quantize_keys<Type, kHeadDim>
       <<<as_grid(key_blocks(p) * p.kv_heads), kQuantizeKeysThreads, 0, stream>>>(p);
@@ -87,8 +87,8 @@ void launch(const QkNormRopeParams& p, cudaStream_t stream) {
 const char* qk_norm_rope_refusal(const QkNormRopeParams& p) {
   if (p.type != DType::kF32 && p.type != DType::kBF16) return "q and k must be f32 or bf16";
   if (p.tokens < 0 || p.tokens > (1 << 24)) return "tokens must be 0 to 2^24";
-  if (p.heads < 1 || p.kv_heads < 1 || p.heads > 1024 || p.kv_heads > 1024)
-    return "heads and kv_heads must be 1 to 1024";
+  if (p.heads < (p.q8 == nullptr ? 1 : 0) || p.kv_heads < 1 || p.heads > 1024 || p.kv_heads > 1024)
+    return "heads and kv_heads must be 1 to 1024, heads 0 too with q8";
   if (p.head_dim < 2 || p.head_dim > 4096 || p.head_dim % 2 != 0)
     return "head_dim must be even, 2 to 4096";
   const int most_heads = p.heads > p.kv_heads ? p.heads : p.kv_heads;
@@ -97,7 +97,7 @@ const char* qk_norm_rope_refusal(const QkNormRopeParams& p) {
   if (p.pairing != RopePairing::kHalves && p.pairing != RopePairing::kAdjacent)
     return "unknown pairing";
   if (p.tokens == 0) return nullptr;
-  if (p.q == nullptr || p.k == nullptr) return "q and k must be given";
+  if ((p.q == nullptr && p.heads > 0) || p.k == nullptr) return "q and k must be given";
   if ((p.cos == nullptr) != (p.sin == nullptr)) return "cos and sin must be given together";
   if (!is_aligned(p.q, bytes_of(p.type)) || !is_aligned(p.k, bytes_of(p.type)))
     return "q or k is not aligned to its type";

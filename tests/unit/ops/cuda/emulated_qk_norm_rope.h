@@ -21,8 +21,9 @@ void run_steps(const QkNormRopeParams& p) {
     return;
   }
   constexpr int kKeyHeads = HeadConfig<kHeadDim>::kKeyHeads;
-  run_grid(key_blocks(p) * ((p.kv_heads + kKeyHeads - 1) / kKeyHeads) + p.tokens, kNormRopeThreads,
-           [=] { norm_rope_int8<Type, kHeadDim, kSteps>(p); });
+  run_grid(
+      key_blocks(p) * ((p.kv_heads + kKeyHeads - 1) / kKeyHeads) + (p.heads > 0 ? p.tokens : 0),
+      kNormRopeThreads, [=] { norm_rope_int8<Type, kHeadDim, kSteps>(p); });
   run_key_means(p);
   run_grid(key_blocks(p) * p.kv_heads, kQuantizeKeysThreads,
            [=] { quantize_keys<Type, kHeadDim>(p); });

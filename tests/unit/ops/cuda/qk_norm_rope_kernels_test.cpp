@@ -55,7 +55,7 @@ class QkNormRope : public testing::Test {
 
     QkNormRopeParams p;
     p.type = sizeof(T) == 4 ? DType::kF32 : DType::kBF16;
-    p.q = x.data();
+    if (c.heads > 0) p.q = x.data();
     p.k = x.data() + c.heads * d;
     p.ld = ld;
     if (c.q_weight) p.q_weight = q_weight.data();
@@ -204,6 +204,23 @@ TEST_F(QkNormRope, Int8) {
   }
   // More blocks of keys than key_means has rows.
   check_both({.tokens = 64 * 10, .heads = 1, .kv_heads = 1, .head_dim = 64, .int8 = true});
+}
+
+// What a rank does with keys that others have normed and turned, beside int8 rows of q.
+TEST_F(QkNormRope, KeysAlone) {
+  for (int head_dim : {64, 128, 256})
+    for (int kv_heads : {1, 2, 3})
+      for (bool slow : {false, true})
+        check_both({.tokens = 67,
+                    .heads = 0,
+                    .kv_heads = kv_heads,
+                    .head_dim = head_dim,
+                    .gap = 8,
+                    .int8 = true,
+                    .slow = slow,
+                    .q_weight = false,
+                    .k_weight = false,
+                    .rope = false});
 }
 
 // Adjacent pairs, and every step that may be missing, on the fast path and the slow one.
