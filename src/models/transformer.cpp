@@ -6,6 +6,7 @@
 #include "core/large_copies.h"
 #include "core/memory.h"
 #include "models/parts/packed_modules.h"
+#include "models/parts/split_attention.h"
 
 namespace intaglio {
 namespace {
@@ -217,6 +218,24 @@ size_t Transformer::session_bytes(const PassSize& size, int64_t steps, bool shar
   return static_cast<size_t>(floats) * sizeof(float);
 }
 
+PassRows Transformer::pass_rows(const PassSize& size) const {
+  const SequenceRows rows = sequence(size);
+  const SplitRange own = part_of(rows.all(), size.split);
+  const int64_t text = std::clamp<int64_t>(rows.text - own.first, 0, own.count);
+  return {.first = own.first,
+          .text = text,
+          .image = own.count - text,
+          .first_image_token = std::max<int64_t>(0, own.first - rows.text)};
+}
+
+Status Transformer::check_split(const Context& context, const PassSize& size) const {
+  if (size.split.ranks == 1) return {};
+  if (!splits_passes())
+    return make_error(ErrorCode::kUnsupported,
+                      "a pass of this model is not split over several devices");
+  return intaglio::check_split(attention_desc(context, sequence(size).all()), size.split.ranks);
+}
+
 Status Transformer::check_input(const TextInput& text, const PassSize& size, size_t steps) const {
   if (size.grid_h >= 1 && size.grid_w >= 1 && text.tokens >= 0 && steps > 0) return {};
   return make_error(ErrorCode::kInvalidArgument,
@@ -227,12 +246,15 @@ Status Transformer::check_input(const TextInput& text, const PassSize& size, siz
 Status Transformer::prepare(const Context& context, const TextInput& text, int64_t grid_h,
                             int64_t grid_w, std::span<const float> times,
                             TransformerSession& session) const {
-  const PassSize size{.text_tokens = text.tokens, .grid_h = grid_h, .grid_w = grid_w};
+  PassSize size{.text_tokens = text.tokens, .grid_h = grid_h, .grid_w = grid_w};
+  if (session.collective_ != nullptr)
+    size.split = {session.collective_->rank(), session.collective_->size()};
   INTAGLIO_TRY(check_input(text, size, times.size()));
-  const bool same = session.placement_ != 0 && session.size_.text_tokens == text.tokens &&
-                    session.size_.grid_h == grid_h && session.size_.grid_w == grid_w;
+  INTAGLIO_TRY(check_split(context, size));
+  const bool same = session.placement_ != 0 && session.size_ == size;
   session.size_ = size;
   session.rows_ = sequence(size);
+  session.pass_rows_ = pass_rows(size);
   session.tables_ = session_tables();
   session.steps_ = static_cast<int64_t>(times.size());
   const SessionTables& tables = session.tables_;

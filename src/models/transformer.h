@@ -12,12 +12,14 @@
 #include <vector>
 
 #include "core/aligned_buffer.h"
+#include "core/collective.h"
 #include "core/context.h"
 #include "core/profile.h"
 #include "models/attention_choice.h"
 #include "models/parts/adapters.h"
 #include "models/parts/block_cache.h"
 #include "models/parts/modules.h"
+#include "models/parts/row_split.h"
 #include "models/parts/selection.h"
 #include "models/parts/weight_streaming.h"
 #include "models/parts/weights.h"
@@ -34,15 +36,26 @@ struct TextInput {
   const float* rows = nullptr;
 };
 
-// What a pass is computed for: text tokens, and a grid of image tokens.
+// What a pass is computed for: text tokens, and a grid of image tokens; and by which rank, if
+// several share it.
 struct PassSize {
   int64_t text_tokens = 0, grid_h = 0, grid_w = 0;
+  RowSplit split{};
   int64_t image_tokens() const { return grid_h * grid_w; }
+  bool operator==(const PassSize&) const = default;
 };
 
 // Rows of the sequence that attention runs over; a model may pad either kind of token.
 struct SequenceRows {
   int64_t text = 0, image = 0;
+  int64_t all() const { return text + image; }
+};
+
+// Those of them that a pass computes: all, or the rank's part of those that several ranks share.
+struct PassRows {
+  int64_t first = 0;              // of the sequence
+  int64_t text = 0, image = 0;    // of both kinds, the text's before the image's
+  int64_t first_image_token = 0;  // of all image tokens
   int64_t all() const { return text + image; }
 };
 
@@ -63,11 +76,18 @@ class TransformerSession {
  public:
   const PassSize& size() const { return size_; }
   const SequenceRows& rows() const { return rows_; }
+  // A model that does not split its passes has no other rows.
+  const PassRows& pass_rows() const { return pass_rows_; }
+  // Of the ranks that share its passes; nullptr: it computes them alone.
+  Collective* collective() const { return collective_; }
   int64_t image_tokens() const { return size_.image_tokens(); }
   int64_t steps() const { return steps_; }
   // From the next `prepare` on it reads the modulations of `leader`, a session of the same
   // transformer that is prepared first, for the same times; nullptr: its own.
   void share_steps(TransformerSession* leader);
+  // From the next `prepare` on its passes are those of this rank, which outlives them; nullptr:
+  // whole passes. The sessions of all ranks are prepared alike.
+  void share_rows(Collective* collective) { collective_ = collective; }
   // Another number whenever sizes, or the places of what `forward` reads, are others than before: a
   // recorded pass is good as long as it stays the same.
   uint64_t placement() const { return placement_; }
@@ -99,6 +119,8 @@ class TransformerSession {
   };
   PassSize size_;
   SequenceRows rows_;
+  PassRows pass_rows_;
+  Collective* collective_ = nullptr;
   SessionTables tables_;
   int64_t steps_ = 0;
   uint64_t placement_ = 0;
@@ -193,6 +215,13 @@ class Transformer {
     return {size.text_tokens, size.image_tokens()};
   }
 
+  // Whether several devices may share the rows of a pass (TransformerSession::share_rows).
+  virtual bool splits_passes() const { return false; }
+  // kUnsupported, or kInvalidArgument for fewer rows or heads than ranks.
+  Status check_split(const Context& context, const PassSize& size) const;
+  // Rows that a pass computes.
+  PassRows pass_rows(const PassSize& size) const;
+
   // Bytes `prepare` and `forward` take from context.scratch; bytes a session owns.
   virtual size_t scratch_bytes(const Context& context, const PassSize& size,
                                int64_t steps) const = 0;
@@ -209,15 +238,15 @@ class Transformer {
   // Makes `step` the one that `forward` computes. Apart from it, so that what forward does is the
   // same for every step and can be recorded once.
   Status select_step(const Context& context, TransformerSession& session, int64_t step) const;
-  // latents, velocity: F32 [image_tokens, channels]. `profile` may be null. `cache`: from 1 to
-  // cached_blocks() - 1 blocks are its first.
+  // latents, velocity: F32 [image_tokens, channels], of which a rank reads and writes its own rows
+  // alone. `profile` may be null. `cache`: from 1 to cached_blocks() - 1 blocks are its first.
   virtual Status forward(const Context& context, const TransformerSession& session,
                          const float* latents, float* velocity, Profile* profile = nullptr,
                          const BlockCache& cache = {}) const = 0;
   // Blocks of a pass that a BlockCache counts: those of the whole sequence.
   int64_t cached_blocks() const;
   // Values of BlockCache::residual.
-  int64_t residual_values(const PassSize& size) const { return sequence(size).image * width(); }
+  int64_t residual_values(const PassSize& size) const { return pass_rows(size).image * width(); }
 
  protected:
   // Every module, once: names, shapes and roles stand nowhere else.

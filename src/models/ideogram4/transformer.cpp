@@ -129,15 +129,14 @@ void Transformer::fill_rope(const TransformerSession& session, float* cos, float
   fill_image_rope(config_, size.text_tokens, size.grid_h, size.grid_w, cos, sin);
 }
 
-size_t Transformer::forward_bytes(const Context& context, int64_t rows,
-                                  int64_t image_tokens) const {
-  const AttentionDesc desc = attention_desc(context, rows);
-  size_t scratch =
-      std::max(linear_scratch_bytes(context, input_proj_, image_tokens, DType::kF32),
-               linear_scratch_bytes(context, final_linear_, image_tokens, DType::kF32));
+size_t Transformer::forward_bytes(const Context& context, const PassSize& size) const {
+  const AttentionDesc desc = attention_desc(context, sequence(size).all());
+  const PassRows rows = pass_rows(size);
+  size_t scratch = std::max(linear_scratch_bytes(context, input_proj_, rows.image, DType::kF32),
+                            linear_scratch_bytes(context, final_linear_, rows.image, DType::kF32));
   for (const Layer& layer : layers_)
-    scratch = std::max(scratch, gated_block_scratch(context, layer.block, desc));
-  return block_buffer_bytes(buffer_sizes(rows)) + scratch;
+    scratch = std::max(scratch, gated_block_scratch(context, layer.block, desc, size.split));
+  return block_buffer_bytes(buffer_sizes(rows.all())) + scratch;
 }
 
 size_t Transformer::prepare_bytes(const Context& context, int64_t text_tokens,
@@ -159,8 +158,7 @@ size_t Transformer::prepare_bytes(const Context& context, int64_t text_tokens,
 
 size_t Transformer::scratch_bytes(const Context& context, const PassSize& size,
                                   int64_t steps) const {
-  return std::max(forward_bytes(context, sequence(size).all(), size.image_tokens()),
-                  prepare_bytes(context, size.text_tokens, steps));
+  return std::max(forward_bytes(context, size), prepare_bytes(context, size.text_tokens, steps));
 }
 
 Status Transformer::embed_text(const Context& context, const TextInput& text,
@@ -251,17 +249,17 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   StreamPass stream = layer_pass(context, count);
   INTAGLIO_TRY(stream.begin());
   const int64_t d = config_.width();
-  const int64_t image_tokens = session.image_tokens();
-  INTAGLIO_ASSIGN(BlockBuffers b,
-                  take_block_buffers(*context.scratch, buffer_sizes(session.rows().all())));
-  const int64_t text_values = session.rows().text * d;
-  float* const h_image = b.h + text_values;
-  INTAGLIO_TRY(
-      copy_inside(context, b.h, session.text(), static_cast<size_t>(text_values) * sizeof(float)));
-  {
+  const PassRows& rows = session.pass_rows();
+  const int64_t first_value = rows.first_image_token * config_.channels;
+  INTAGLIO_ASSIGN(BlockBuffers b, take_block_buffers(*context.scratch, buffer_sizes(rows.all())));
+  float* const h_image = b.h + rows.text * d;
+  if (rows.text > 0)
+    INTAGLIO_TRY(copy_inside(context, b.h, session.text() + rows.first * d,
+                             static_cast<size_t>(rows.text * d) * sizeof(float)));
+  if (rows.image > 0) {
     INTAGLIO_ASSIGN(const Activation input,
-                    as_linear_input(context, input_proj_, latents, DType::kF32, image_tokens,
-                                    b.input, b.scale_row));
+                    as_linear_input(context, input_proj_, latents + first_value, DType::kF32,
+                                    rows.image, b.input, b.scale_row));
     const ProfileScope part(context, profile, ProfilePart::kLinear, "input");
     INTAGLIO_TRY(linear(context, input_proj_, input, h_image, DType::kF32, d));
   }
@@ -272,27 +270,29 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   Pace pace(context);
   for (size_t i = 0; i < count; ++i) {
     INTAGLIO_TRY(pace.next());
-    INTAGLIO_TRY(cache.before_block(context, i, h_image, image_tokens * d));
+    INTAGLIO_TRY(cache.before_block(context, i, h_image, rows.image * d));
     if (streams(i)) {
       const ProfileScope part(context, profile, ProfilePart::kOther, "wait for weights");
       INTAGLIO_TRY(stream.acquire());
     }
     const bool is_last = i + 1 == count;
     const auto block = static_cast<int64_t>(i);
-    INTAGLIO_TRY(run_gated_block(
-        context, sizes, layers_[i].block,
-        {.attention = attention_desc(context, b.tokens),
-         .rope = session.rope(),
-         .modulation = session.block_modulation(block),
-         .next = is_last ? nullptr : &layers_[i + 1].block,
-         .next_modulation = is_last ? nullptr : session.block_modulation(block + 1)},
-        b, profile));
+    INTAGLIO_TRY(
+        run_gated_block(context, sizes, layers_[i].block,
+                        {.attention = attention_desc(context, session.rows().all()),
+                         .rope = session.rope(rows.first),
+                         .modulation = session.block_modulation(block),
+                         .next = is_last ? nullptr : &layers_[i + 1].block,
+                         .next_modulation = is_last ? nullptr : session.block_modulation(block + 1),
+                         .collective = session.collective()},
+                        b, profile));
     if (streams(i)) INTAGLIO_TRY(stream.release());
   }
   INTAGLIO_TRY(stream.end());
-  INTAGLIO_TRY(cache.finish(context, h_image, image_tokens * d));
+  INTAGLIO_TRY(cache.finish(context, h_image, rows.image * d));
 
-  const Activation last = final_linear_.input_at(b.input, image_tokens, b.scale_row);
+  if (rows.image == 0) return {};
+  const Activation last = final_linear_.input_at(b.input, rows.image, b.scale_row);
   const NormDesc last_desc = norm_into(NormKind::kLayer, kFinalNormEps, last);
   {
     const ProfileScope part(context, profile, ProfilePart::kNorm);
@@ -301,7 +301,8 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
         {.x = h_image, .weight = nullptr, .modulation = session.last_modulation(), .out = last}));
   }
   const ProfileScope part(context, profile, ProfilePart::kLinear, "output");
-  return linear(context, final_linear_, last, velocity, DType::kF32, config_.channels);
+  return linear(context, final_linear_, last, velocity + first_value, DType::kF32,
+                config_.channels);
 }
 
 }  // namespace intaglio::ideogram4

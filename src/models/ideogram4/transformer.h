@@ -25,6 +25,7 @@ class Transformer final : public intaglio::Transformer {
   int64_t text_dim() const override { return config_.text_dim; }
   int64_t width() const override { return config_.width(); }
   std::span<const ModuleAlias> aliases() const override;
+  bool splits_passes() const override { return true; }
   size_t scratch_bytes(const Context& context, const PassSize& size, int64_t steps) const override;
   Status forward(const Context& context, const TransformerSession& session, const float* latents,
                  float* velocity, Profile* profile = nullptr,
@@ -48,7 +49,7 @@ class Transformer final : public intaglio::Transformer {
   Status embed_text(const Context& context, const TextInput& text,
                     TransformerSession& session) const override;
   AttentionDesc attention_desc(const Context& context, int64_t rows) const override;
-  size_t forward_bytes(const Context& context, int64_t rows, int64_t image_tokens) const;
+  size_t forward_bytes(const Context& context, const PassSize& size) const;
   size_t prepare_bytes(const Context& context, int64_t text_tokens, int64_t steps) const;
 
   TransformerConfig config_;

@@ -9,10 +9,12 @@
 #include <cstdint>
 
 #include "core/aligned_buffer.h"
+#include "core/collective.h"
 #include "core/context.h"
 #include "core/profile.h"
 #include "models/parts/block_buffers.h"
 #include "models/parts/modules.h"
+#include "models/parts/row_split.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 
@@ -42,9 +44,10 @@ Status walk_gated_block(ModuleVisitor& visitor, const GatedBlockSizes& sizes, Re
 // linear that shares them.
 BlockSizes gated_block_buffers(const GatedBlockSizes& sizes, DType dtype, int64_t rows,
                                int64_t input_cols = 0);
-// Bytes that a block takes from context.scratch beside its buffers.
+// Bytes that a block takes from context.scratch beside its buffers; of one rank where the rows of
+// attention are split.
 size_t gated_block_scratch(const Context& context, const GatedBlock& block,
-                           const AttentionDesc& attention);
+                           const AttentionDesc& attention, RowSplit split = {});
 
 // What a block computes with, beside its weights.
 struct GatedBlockInputs {
@@ -55,6 +58,9 @@ struct GatedBlockInputs {
   // The block that follows, whose normed input this one leaves in the buffers; nullptr: none.
   const GatedBlock* next = nullptr;
   const float* next_modulation = nullptr;
+  // Of the ranks that share the pass: the buffers hold the rank's part of attention's rows.
+  // nullptr: they hold all.
+  Collective* collective = nullptr;
 };
 
 // The normed input of a first block, in its buffers.
