@@ -67,9 +67,24 @@ void add_devices_flag(CLI::App& command, std::optional<std::string>& devices) {
       ->type_name("N[,N]");
 }
 
+void add_parallel_flag(CLI::App& command, std::string& parallel) {
+  choose_from(command.add_option(
+                  "--parallel", parallel,
+                  "What the GPUs of --devices do: off, a pass of each step each; ulysses, each a "
+                  "part of the rows of every pass, on up to 8 GPUs that have all weights each"),
+              {"off", "ulysses"})
+      ->capture_default_str();
+}
+
 Expected<DeviceChoice> parse_devices(const std::string& device,
-                                     const std::optional<std::string>& devices) {
+                                     const std::optional<std::string>& devices,
+                                     const std::string& parallel) {
+  INTAGLIO_ASSIGN(const Parallel kind, parallel_from_name("--parallel", parallel));
   if (!devices) {
+    if (kind != Parallel::kOff)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--parallel {}: expected two GPUs or more of --devices, such as 0,1",
+                        parallel);
     INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(device));
     return DeviceChoice{.gpu = gpu, .second_gpu = {}};
   }
@@ -77,7 +92,7 @@ Expected<DeviceChoice> parse_devices(const std::string& device,
     return make_error(ErrorCode::kInvalidArgument,
                       "--devices: cannot be given together with --device {}",
                       printable(device, 60));
-  return devices_from_names("--devices", *devices);
+  return devices_from_names("--devices", *devices, kind);
 }
 
 Expected<int> parse_cuda_device(const std::string& text) {

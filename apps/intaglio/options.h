@@ -38,9 +38,13 @@ void add_run_flags(CLI::App& command, RunFlags& flags,
 
 // --devices: one or two GPUs, in place of --device.
 void add_devices_flag(CLI::App& command, std::optional<std::string>& devices);
-// Of --device and --devices; kInvalidArgument where both are given.
+// --parallel: what several GPUs of --devices do of a step.
+void add_parallel_flag(CLI::App& command, std::string& parallel);
+// Of --device, --devices and --parallel; kInvalidArgument where both of the first are given, and
+// where the last has no GPUs to share passes.
 Expected<DeviceChoice> parse_devices(const std::string& device,
-                                     const std::optional<std::string>& devices);
+                                     const std::optional<std::string>& devices,
+                                     const std::string& parallel = "off");
 
 // "cuda" or "cuda:N"; kInvalidArgument otherwise.
 Expected<int> parse_cuda_device(const std::string& text);

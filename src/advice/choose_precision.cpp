@@ -97,7 +97,7 @@ Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const Model>& m
       map && !map->model.empty() ? fmt::format("measured of {}", map->model) : "measured";
   Expected<ChosenPrecision> chosen = best_of(ranked, model, measured, options, read);
   if (chosen || chosen.error().code != ErrorCode::kOutOfMemory || options.vram_budget > 0 ||
-      options.second_gpu || device.context.gpu == nullptr)
+      options.second_gpu || !options.rank_gpus.empty() || device.context.gpu == nullptr)
     return chosen;
   PipelineOptions streaming = options;
   INTAGLIO_ASSIGN(streaming.vram_budget, available_device_bytes(device.context));

@@ -28,6 +28,13 @@ void note_crowd(int threads, int usable) {
       threads, usable, usable, usable == 1 ? "" : "s");
 }
 
+tl::unexpected<Error> too_few(std::string_view what) {
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{}: expected two GPUs or more, such as 0,1, which share each pass "
+                    "(--parallel ulysses)",
+                    what);
+}
+
 }  // namespace
 
 Expected<Context> host_context(int threads) {
@@ -109,8 +116,16 @@ Expected<std::optional<int>> device_from_name(std::string_view what, std::string
                     printable(text, 60));
 }
 
-Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text) {
-  constexpr size_t kMostDevices = 2;
+Expected<Parallel> parallel_from_name(std::string_view what, std::string_view text) {
+  if (text == "off") return Parallel::kOff;
+  if (text == "ulysses") return Parallel::kUlysses;
+  return make_error(ErrorCode::kInvalidArgument, "{}: expected off or ulysses, found \"{}\"", what,
+                    printable(text, 60));
+}
+
+Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text,
+                                          Parallel parallel) {
+  constexpr size_t kMostDevices = 2, kMostRanks = 8;
   std::vector<std::string_view> names;
   for (std::string_view rest = text;;) {
     const size_t comma = rest.find(',');
@@ -125,6 +140,7 @@ Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_vie
       ordinals.push_back(*ordinal);
     } else if (names.size() == 1) {
       INTAGLIO_ASSIGN(const std::optional<int> gpu, device_from_name(what, text));
+      if (parallel == Parallel::kUlysses) return too_few(what);
       return DeviceChoice{.gpu = gpu, .second_gpu = {}};
     } else {
       return make_error(ErrorCode::kInvalidArgument,
@@ -132,16 +148,27 @@ Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_vie
                         printable(name, 60));
     }
   }
-  if (ordinals.size() > kMostDevices)
-    return make_error(ErrorCode::kInvalidArgument,
-                      "{}: {} GPUs, at most {}: one for each pass of a step, and a pass is not "
-                      "shared by several yet",
-                      what, ordinals.size(), kMostDevices);
-  if (ordinals.size() == 1) return DeviceChoice{.gpu = ordinals.front(), .second_gpu = {}};
-  if (ordinals[0] == ordinals[1])
-    return make_error(ErrorCode::kInvalidArgument, "{}: expected two GPUs, found cuda:{} twice",
-                      what, ordinals[0]);
-  return DeviceChoice{.gpu = ordinals[0], .second_gpu = ordinals[1]};
+  const bool shares = parallel == Parallel::kUlysses;
+  const size_t most = shares ? kMostRanks : kMostDevices;
+  if (ordinals.size() > most)
+    return make_error(ErrorCode::kInvalidArgument, "{}: {} GPUs, at most {}{}", what,
+                      ordinals.size(), most,
+                      shares ? ""
+                             : ": one for each pass of a step, where passes are not shared "
+                               "(--parallel ulysses)");
+  for (size_t i = 0; i < ordinals.size(); ++i)
+    if (std::find(ordinals.begin(), ordinals.begin() + static_cast<std::ptrdiff_t>(i),
+                  ordinals[i]) != ordinals.begin() + static_cast<std::ptrdiff_t>(i))
+      return make_error(ErrorCode::kInvalidArgument, "{}: expected {} GPUs, found cuda:{} twice",
+                        what, ordinals.size() == 2 ? "two" : "different", ordinals[i]);
+  DeviceChoice choice{.gpu = ordinals.front(), .second_gpu = {}};
+  if (shares) {
+    if (ordinals.size() == 1) return too_few(what);
+    choice.rank_gpus.assign(ordinals.begin() + 1, ordinals.end());
+  } else if (ordinals.size() == 2) {
+    choice.second_gpu = ordinals[1];
+  }
+  return choice;
 }
 
 std::string device_name(const Context& context) {
@@ -152,6 +179,13 @@ std::string device_name(const Context& context) {
 std::string device_names(const Context& first, const Context* second) {
   if (second == nullptr) return device_name(first);
   return fmt::format("{} and {}", device_name(first), device_name(*second));
+}
+
+std::string device_names(const Context& first, std::span<const Context* const> others) {
+  std::string names = device_name(first);
+  for (size_t i = 0; i < others.size(); ++i)
+    names += (i + 1 == others.size() ? " and " : ", ") + device_name(*others[i]);
+  return names;
 }
 
 }  // namespace intaglio

@@ -4,8 +4,10 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/context.h"
 #include "core/status.h"
@@ -48,18 +50,30 @@ std::optional<int> cuda_ordinal(std::string_view text);
 // `what`.
 Expected<std::optional<int>> device_from_name(std::string_view what, std::string_view text);
 
-// Where pictures are made. With a second GPU the second pass of each step runs there.
+// What several GPUs do of a step (docs/several-cards.md): a pass each, or each a part of the rows of
+// every pass.
+enum class Parallel { kOff, kUlysses };
+// "off", "ulysses"; kInvalidArgument names `what`.
+Expected<Parallel> parallel_from_name(std::string_view what, std::string_view text);
+
+// Where pictures are made. With a second GPU the second pass of each step runs there; `rank_gpus`
+// share every pass.
 struct DeviceChoice {
   std::optional<int> gpu, second_gpu;
+  std::vector<int> rank_gpus{};
 };
 // "0", "0,1", "cuda:0,cuda:1", or what device_from_name takes; kInvalidArgument names `what`, also
-// for the same GPU twice, a CPU beside a GPU and more than two.
-Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text);
+// for the same GPU twice, a CPU beside a GPU, more GPUs than `parallel` has work for and fewer than
+// two to share passes.
+Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text,
+                                          Parallel parallel = Parallel::kOff);
 
 // "cpu", or "cuda:0, NVIDIA H100 80GB HBM3".
 std::string device_name(const Context& context);
 // Of both, if there is a second one: "cuda:0, NVIDIA H100 80GB HBM3 and cuda:1, ...".
 std::string device_names(const Context& first, const Context* second);
+// Of one and those that share its passes: "cuda:0, NVIDIA ..., cuda:1, ... and cuda:2, ...".
+std::string device_names(const Context& first, std::span<const Context* const> others);
 
 // Bytes that the context's device still has.
 Expected<uint64_t> available_device_bytes(const Context& context);

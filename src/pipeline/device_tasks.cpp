@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <future>
+#include <system_error>
 #include <vector>
 
 #include "pipeline/device.h"
@@ -34,14 +35,23 @@ Status run_task(const DeviceTask& task, std::atomic<bool>& stop) {
 }  // namespace
 
 Status run_on_devices(std::span<const DeviceTask> tasks, const std::atomic<bool>* cancel,
-                      std::atomic<bool>& stop) {
-  // Where the system starts no thread a task runs when it is waited for.
-  constexpr auto kThreadIfAny = std::launch::async | std::launch::deferred;
+                      std::atomic<bool>& stop, TaskThreads threads) {
+  // Where the system starts no thread a deferred task runs when it is waited for.
+  const auto launch = threads == TaskThreads::kEach ? std::launch::async
+                                                    : std::launch::async | std::launch::deferred;
   std::vector<std::future<Status>> running;
   running.reserve(tasks.size());
-  for (const DeviceTask& task : tasks)
-    running.push_back(std::async(kThreadIfAny, [&task, &stop] { return run_task(task, stop); }));
   Status all;
+  for (const DeviceTask& task : tasks) {
+    try {
+      running.push_back(std::async(launch, [&task, &stop] { return run_task(task, stop); }));
+    } catch (const std::system_error& error) {
+      stop = true;
+      all = make_error(ErrorCode::kUnsupported, "a thread for each of {} devices: {}", tasks.size(),
+                       error.what());
+      break;
+    }
+  }
   for (std::future<Status>& task : running) {
     do {
       if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) stop = true;

@@ -262,7 +262,8 @@ PassSize pass_size(const PlannedPicture& p, const Pass& pass) {
   return {
       .text_tokens = pass.text == Pass::kNoText ? 0 : p.text_tokens[static_cast<size_t>(pass.text)],
       .grid_h = p.grid_h,
-      .grid_w = p.grid_w};
+      .grid_w = p.grid_w,
+      .split = p.split};
 }
 
 // Of a pass at half the grid in each direction.
@@ -317,7 +318,7 @@ Status add_transformers(const Context& context, const Model& model,
     INTAGLIO_TRY(add_pass(context, transformer, p, i, needs));
   }
   const int64_t most_text = *std::max_element(p.text_tokens.begin(), p.text_tokens.end());
-  if (needs.records && p.passes.size() == 2 && !p.away &&
+  if (needs.records && p.passes.size() == 2 && !p.away && p.split.ranks == 1 &&
       most_text + image_tokens <= kMostTokensBeside)
     needs.beside_scratch = last_scratch;
   return {};
@@ -388,6 +389,23 @@ Expected<MemoryNeeds> away_needs(const Context& context, const Model& model,
   // The latents that come, the velocity that goes (PassAway).
   needs.sessions += 2 * (latent_bytes(model, size) + kGranule);
   if (p.half_steps > 0) needs.sessions += 2 * (latent_bytes(model, half_size(size)) + kGranule);
+  return needs;
+}
+
+Expected<MemoryNeeds> rank_needs(const Context& context, const Model& model,
+                                 const TransformerOptions& options, const PlannedPicture& p) {
+  MemoryNeeds needs;
+  needs.records = context.gpu != nullptr;
+  // Velocities of the passes, as on the first device, are those that go (PassAway).
+  INTAGLIO_TRY(add_transformers(context, model, options, p, needs));
+  for (const int64_t tokens : p.text_tokens)
+    needs.features +=
+        static_cast<uint64_t>(tokens * model.text_config().feature_dim()) * sizeof(float);
+  for (const Pass& pass : p.passes) {  // the latents that come
+    const PassSize size = pass_size(p, pass);
+    needs.sessions += latent_bytes(model, size) + kGranule;
+    if (p.half_steps > 0) needs.sessions += latent_bytes(model, half_size(size)) + kGranule;
+  }
   return needs;
 }
 

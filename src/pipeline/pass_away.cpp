@@ -36,4 +36,10 @@ Status PassAway::receive(float* velocity) {
   return backward_->copy(velocity, velocity_.data(), velocity_.size());
 }
 
+Status PassAway::receive(float* velocity, int64_t first, int64_t count) {
+  if (count == 0) return {};
+  return backward_->copy(velocity + first, velocity_.as<float>() + first,
+                         static_cast<size_t>(count) * sizeof(float));
+}
+
 }  // namespace intaglio

@@ -1,5 +1,5 @@
-// What a pass that runs on another GPU than its sampler reads and writes there: the latents of a
-// step, which are sent, and the velocity, which is received.
+// What a pass, or a rank's part of one, that runs on another GPU than its sampler reads and writes
+// there: the latents of a step, which are sent, and the velocity, which is received.
 //
 // Who waits for whom in a step: docs/several-cards.md.
 #pragma once
@@ -27,6 +27,8 @@ class PassAway {
   // From `latents` of the home GPU, to `velocity` of it.
   Status send(const float* latents);
   Status receive(float* velocity);
+  // Of it, `count` values from `first` on, to the same place.
+  Status receive(float* velocity, int64_t first, int64_t count);
 
  private:
   const Context* away_ = nullptr;

@@ -46,6 +46,12 @@ const Context* Pipeline::second_context() const {
   return impl_->second != nullptr ? &impl_->second->context : nullptr;
 }
 
+std::vector<const Context*> Pipeline::rank_contexts() const {
+  std::vector<const Context*> contexts;
+  for (const auto& rank : impl_->ranks) contexts.push_back(&rank->context);
+  return contexts;
+}
+
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder,
                                                    const PipelineOptions& options) {
   return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
@@ -58,6 +64,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
                                                    const PipelineOptions& options) {
   return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
     INTAGLIO_TRY(check_second_gpu(model->info(), options));
+    INTAGLIO_TRY(check_rank_gpus(*model, options));
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
     INTAGLIO_TRY(options.selection.check_device(device.context));
     INTAGLIO_TRY(options.attention.check_device(device.context));
@@ -73,6 +80,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
     impl->context.scratch = &impl->arena;
     impl->memory_limit = memory_limit;
     if (options.second_gpu) INTAGLIO_TRY(impl->open_second());
+    if (!options.rank_gpus.empty()) INTAGLIO_TRY(impl->open_ranks());
     return std::unique_ptr<Pipeline>(new Pipeline(std::move(impl)));
   });
 }
@@ -284,7 +292,7 @@ Expected<Picture> Pipeline::Impl::generate(const PicturePlan& planned,
   INTAGLIO_TRY(make_current(context));
   PicturePlan plan = planned;
   if (plan.loaded != loaded() || plan.adapters != options.adapters ||
-      plan.second_memory.has_value() != (second != nullptr)) {
+      plan.second_memory.has_value() != (second != nullptr) || !ranks.empty()) {
     // Pictures since then have loaded transformers, which may stay, or dropped some.
     plan.loaded = loaded();
     plan.adapters = options.adapters;

@@ -1,6 +1,7 @@
 // A prompt becomes a picture: text features, sampling, VAE.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -30,6 +31,9 @@ struct PipelineOptions {
   // of its weights (docs/several-cards.md). Not with a VRAM budget. The same ordinal once more is
   // for tests: its memory is then planned twice.
   std::optional<int> second_gpu{};
+  // Others, with a GPU and without a second one: the rows of every pass are split over all of them,
+  // each with a copy of all transformers. Not with a VRAM budget.
+  std::vector<int> rank_gpus{};
   AttentionChoice attention{};  // of the transformers
   int threads = 0;              // 0: as many as the process may run on
   uint64_t memory_limit = 0;    // bytes of each device's memory; 0: what it has available
@@ -99,6 +103,7 @@ struct PicturePlan {
   Sampling sampling;
   MemoryPlan memory;
   std::optional<MemoryPlan> second_memory;  // of the second GPU, if there is one
+  std::vector<MemoryPlan> rank_memory;      // of each GPU that shares the passes, rank 1 on
   std::vector<bool> loaded;                 // transformers that `memory` found loaded
   std::vector<AdapterUse> adapters;         // that `memory` counts
   int64_t grid_h = 0, grid_w = 0;           // image tokens
@@ -125,6 +130,12 @@ struct PicturePlan {
   // Of the device's memory, weights included; of the second GPU's, 0 without one.
   uint64_t peak_bytes() const { return memory.peak_bytes(); }
   uint64_t second_peak_bytes() const { return second_memory ? second_memory->peak_bytes() : 0; }
+  // Of the one of the GPUs that share the passes, but the first, that takes most; 0: there are none.
+  uint64_t rank_peak_bytes() const {
+    uint64_t most = 0;
+    for (const MemoryPlan& plan : rank_memory) most = std::max(most, plan.peak_bytes());
+    return most;
+  }
   // That a step copies to the GPU.
   uint64_t streamed_bytes() const { return memory.streamed_bytes; }
 };
@@ -132,6 +143,8 @@ struct PicturePlan {
 // kInvalidArgument or kUnsupported, in the words of `device.h`, for a second GPU that pictures of
 // the model have no work for, or that other options are not possible with.
 Status check_second_gpu(const ModelInfo& model, const PipelineOptions& options);
+// The same for GPUs that share passes.
+Status check_rank_gpus(const Model& model, const PipelineOptions& options);
 
 // Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in
 // any thread. What the transformer reads of the last prompts is kept, and on a GPU with room for it
@@ -151,6 +164,8 @@ class Pipeline {
   // The device it runs on, and the second one; nullptr: there is none.
   const Context& context() const;
   const Context* second_context() const;
+  // Those that share its passes, rank 1 on.
+  std::vector<const Context*> rank_contexts() const;
   // Hash of all weights, 16 hexadecimal digits. `cancel` as below.
   Expected<std::string> model_hash(const std::atomic<bool>* cancel = nullptr);
 

@@ -59,9 +59,10 @@ Pipeline::Impl::RunScratch Pipeline::Impl::run_scratch(const PicturePlan& plan,
 
 // Of a pass, on the device that it runs on.
 size_t Pipeline::Impl::pass_scratch(const PicturePlan& plan, size_t pass, StepSize size) const {
+  PassSize pass_size = plan.pass_size(plan.sampling.passes[pass], size);
+  pass_size.split = split_of(0);
   return transformer_of(plan, pass)
-      .scratch_bytes(is_away(pass) ? second->context : context,
-                     plan.pass_size(plan.sampling.passes[pass], size), plan.step_count(size));
+      .scratch_bytes(is_away(pass) ? second->context : context, pass_size, plan.step_count(size));
 }
 
 // Makes the sampler of the steps at one size ready. `times` are theirs.
@@ -74,7 +75,8 @@ Status Pipeline::Impl::prepare_run(const PicturePlan& plan, std::span<const Text
                        .velocity_limit = plan.sampling.velocity_limit,
                        .matches_norms = plan.sampling.matches_norms,
                        .mask = plan.sampling.mask ? &*plan.sampling.mask : nullptr,
-                       .beside_bytes = run_scratch(plan, size).beside};
+                       .beside_bytes = run_scratch(plan, size).beside,
+                       .group = group.get()};
   AlignedBuffer sent;  // features of the text that is read away
   for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
     const Pass& pass = plan.sampling.passes[i];
@@ -92,7 +94,9 @@ Status Pipeline::Impl::prepare_run(const PicturePlan& plan, std::span<const Text
     }
     inputs.passes.push_back(input);
   }
+  INTAGLIO_ASSIGN(const std::vector<AlignedBuffer> features, add_ranks(plan, texts, inputs));
   INTAGLIO_TRY(sampler_of(size).prepare(context, inputs));
+  for (const auto& rank : ranks) INTAGLIO_TRY(synchronize(rank->context));
   return second != nullptr ? synchronize(second->context) : Status();
 }
 
@@ -125,6 +129,7 @@ Status Pipeline::Impl::prepare_samplers(const PicturePlan& plan, std::vector<Tex
     if (half_steps > 0) scratch = std::max(scratch, pass_scratch(plan, kAwayPass, StepSize::kHalf));
     INTAGLIO_TRY(reserve_second(scratch));
   }
+  INTAGLIO_TRY(reserve_ranks(plan));
   picture.latents.resize(static_cast<size_t>(plan.image_tokens() * info().latent_channels));
   if (r.noise) {
     picture.latents = *r.noise;

@@ -1,7 +1,8 @@
 // What a Pipeline holds: its models, its memory and what it keeps from picture to picture.
 // pipeline.cpp makes the picture, pipeline_denoise.cpp its latents, pipeline_init.cpp takes those
 // of a given picture, pipeline_memory.cpp plans, pipeline_load.cpp puts weights and activations on
-// the devices, pipeline_second.cpp is what a second one does.
+// the devices, pipeline_second.cpp is what a second one does, pipeline_ranks.cpp what those do that
+// share its passes.
 #pragma once
 
 #include <chrono>
@@ -47,6 +48,16 @@ struct Pipeline::Impl {
   };
   static constexpr size_t kAwayPass = 1;
 
+  // A GPU that computes a part of the rows of every pass, beside the pictures' own.
+  struct RankDevice {
+    std::shared_ptr<void> stream;
+    Context context;
+    Arena arena;  // of a pass
+    uint64_t memory_limit = 0;
+    std::shared_ptr<WeightStreamer> streamer;
+    std::vector<std::unique_ptr<Transformer>> transformers;  // by their number; null: not loaded
+  };
+
   std::shared_ptr<const Model> model;
   PipelineOptions options;
   std::shared_ptr<void> stream;
@@ -58,6 +69,8 @@ struct Pipeline::Impl {
   std::optional<autoencoder::Decoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
   std::unique_ptr<SecondDevice> second;
+  std::vector<std::unique_ptr<RankDevice>> ranks;  // rank 1 on
+  std::unique_ptr<CollectiveGroup> group;          // with ranks: of the context and theirs
   Sampler sampler;
   Sampler half_sampler;  // of the steps at half size; empty after a picture without any
   const StepEstimates* estimates = nullptr;       // of the picture at work
@@ -79,6 +92,11 @@ struct Pipeline::Impl {
   uint64_t memory_limit = 0;
 
   bool is_away(size_t pass) const { return second != nullptr && pass == kAwayPass; }
+  bool has_other_devices() const { return second != nullptr || !ranks.empty(); }
+  // Of rank 0, which the pictures' own GPU is, or another.
+  RowSplit split_of(size_t rank) const {
+    return {static_cast<int>(rank), static_cast<int>(ranks.size()) + 1};
+  }
   // Of the picture at work, once it is loaded.
   const Transformer& transformer_of(const PicturePlan& plan, size_t pass) const {
     if (is_away(pass)) return *second->transformer;
@@ -118,6 +136,14 @@ struct Pipeline::Impl {
   Status load_second(const PicturePlan& plan);
   Status reserve_second(size_t bytes);
   void drop_second();
+  Status open_ranks();
+  Expected<std::vector<MemoryPlan>> plan_rank_memory(const PicturePlan& plan) const;
+  Status load_ranks(const PicturePlan& plan);
+  Status reserve_ranks(const PicturePlan& plan);
+  Expected<std::vector<AlignedBuffer>> add_ranks(const PicturePlan& plan,
+                                                 std::span<const Text> texts,
+                                                 SamplerInputs& inputs) const;
+  void take_rank_adapters();
   Status load_vae();
   std::shared_ptr<const std::vector<float>> kept_rows(int transformer,
                                                       const std::vector<int32_t>& ids) const;

@@ -36,7 +36,7 @@ Status Pipeline::Impl::load_text_encoder(int64_t longest, int64_t all) {
     if (any_transformer()) taken += placed.transformer_bytes;
     if (vae) taken += autoencoder::decoder_weight_bytes(model->vae_config(), vae_dtype());
     return text_weight_budget(weights, memory_limit - std::min(memory_limit, taken),
-                              streams() || second != nullptr);
+                              streams() || has_other_devices());
   };
   Expected<uint64_t> bytes = budget();
   if (!bytes && any_transformer()) {
@@ -95,6 +95,7 @@ void Pipeline::Impl::take_adapters(std::vector<AdapterUse> adapters) {
       drop_second();
     }
   }
+  take_rank_adapters();
   if (!std::all_of(transformers.begin(), transformers.end(), keeps_weights))
     return drop_transformers();
   for (size_t i = 0; i < transformers.size(); ++i) {
@@ -150,7 +151,7 @@ Status Pipeline::Impl::load_transformers(const PicturePlan& plan) {
     INTAGLIO_ASSIGN(transformers[which],
                     model->load_transformer(context, pass.transformer, std::move(with)));
   }
-  return {};
+  return load_ranks(plan);
 }
 
 Status Pipeline::Impl::load_vae() {

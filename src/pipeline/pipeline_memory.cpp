@@ -38,15 +38,16 @@ PlannedPicture Pipeline::Impl::planned_picture(const PicturePlan& p) const {
   for (const std::vector<int32_t>& ids : p.texts)
     picture.text_tokens.push_back(static_cast<int64_t>(ids.size()));
   if (second != nullptr) picture.away = kAwayPass;
+  picture.split = split_of(0);
   return picture;
 }
 
 tl::unexpected<Error> Pipeline::Impl::memory_error(const PicturePlan& plan, const Context& on,
                                                    const Error& error) const {
-  const bool may_stream = context.gpu != nullptr && !streams() && second == nullptr;
+  const bool may_stream = context.gpu != nullptr && !streams() && !has_other_devices();
   const PictureRequest& r = plan.request;
   return make_error(error.code, "{}a {}x{} picture at {}: {}{}",
-                    second != nullptr ? fmt::format("cuda:{}: ", on.gpu->ordinal) : "", r.width,
+                    has_other_devices() ? fmt::format("cuda:{}: ", on.gpu->ordinal) : "", r.width,
                     r.height, precision_name(options.selection.precision), error.message,
                     may_stream ? "; with a VRAM budget layers stream from host memory" : "");
 }
@@ -57,7 +58,7 @@ Expected<MemoryPlan> Pipeline::Impl::plan_home_memory(const PicturePlan& p) cons
     INTAGLIO_ASSIGN(const MemoryNeeds needs,
                     picture_needs(context, *model, transformer_options(), picture));
     return plan_memory(
-        needs, {.bytes = memory_limit, .stream = streams(), .text_by_layers = second != nullptr});
+        needs, {.bytes = memory_limit, .stream = streams(), .text_by_layers = has_other_devices()});
   };
   // What an earlier picture loaded may stay if it fits.
   picture.kept = p.loaded;
@@ -74,6 +75,7 @@ Status Pipeline::Impl::plan_memory_of(PicturePlan& p) const {
   INTAGLIO_TRY(check_passes(p));
   INTAGLIO_ASSIGN(p.memory, plan_home_memory(p));
   p.second_memory.reset();
+  INTAGLIO_ASSIGN(p.rank_memory, plan_rank_memory(p));
   if (second == nullptr) return {};
   INTAGLIO_ASSIGN(p.second_memory, plan_second_memory(p));
   return {};
@@ -85,6 +87,8 @@ Status Pipeline::Impl::check_pinned(const PicturePlan& plan) const {
   uint64_t bytes = must_load_transformers(plan.memory) ? plan.memory.pinned_bytes : 0;
   if (second != nullptr && second->transformer == nullptr)
     bytes += plan.second_memory->pinned_bytes;
+  for (size_t i = 0; i < ranks.size(); ++i)
+    if (ranks[i]->streamer == nullptr) bytes += plan.rank_memory[i].pinned_bytes;
   if (bytes == 0) return {};
   const uint64_t available = available_memory_bytes();
   if (bytes <= available) return {};

@@ -41,6 +41,7 @@ Status Pipeline::Impl::open_second() {
 void Pipeline::Impl::stop_on(const std::atomic<bool>* cancel) {
   context.cancel = cancel;
   if (second != nullptr) second->context.cancel = cancel;
+  for (const auto& rank : ranks) rank->context.cancel = cancel;
 }
 
 Status Pipeline::Impl::check_passes(const PicturePlan& plan) const {

@@ -54,8 +54,16 @@ Status Sampler::hold_latents(const Context& context, const SamplerInputs& in) {
 }
 
 void Sampler::State::wait_for_away() const {
-  for (const PassState& pass : passes)
+  for (const PassState& pass : passes) {
     if (pass.away != nullptr) static_cast<void>(synchronize(pass.away->context()));
+    for (const auto& rank : pass.ranks) static_cast<void>(synchronize(rank->io.context()));
+  }
+}
+
+bool Sampler::State::has_others() const {
+  return std::any_of(passes.begin(), passes.end(), [](const PassState& pass) {
+    return pass.away != nullptr || !pass.ranks.empty();
+  });
 }
 
 // Of the device that a pass runs on.
@@ -74,11 +82,21 @@ Status Sampler::hold_estimates(const Context& context, const SamplerInputs& in, 
   for (AlignedBuffer& velocity : p.earlier)
     INTAGLIO_TRY(hold(context, true, p.velocity.size(), velocity));
   INTAGLIO_TRY(hold(context, predicts || reuses, p.velocity.size(), p.estimate));
-  const auto residual = in.passes[pass].transformer->residual_values(p.session.size());
-  const Context& on = context_of(context, pass);
-  return on_device(on, context, [&] {
-    return hold(on, reuses, static_cast<size_t>(residual) * sizeof(float), p.residual);
-  });
+  // A rank of text alone holds a value too: whether a pass keeps is the same on all ranks.
+  const auto hold_residual = [&](const Context& on, const Transformer& transformer,
+                                 const TransformerSession& session, AlignedBuffer& residual) {
+    const int64_t values = std::max<int64_t>(1, transformer.residual_values(session.size()));
+    return on_device(on, context, [&] {
+      return hold(on, reuses, static_cast<size_t>(values) * sizeof(float), residual);
+    });
+  };
+  for (size_t rank = 0; rank < p.ranks.size(); ++rank) {
+    const SamplerRank& given = in.passes[pass].ranks[rank];
+    INTAGLIO_TRY(hold_residual(*given.context, *given.transformer, p.ranks[rank]->session,
+                               p.ranks[rank]->residual));
+  }
+  return hold_residual(context_of(context, pass), *in.passes[pass].transformer, p.session,
+                       p.residual);
 }
 
 // Modulations depend on the transformer and on the steps alone.
@@ -89,6 +107,9 @@ void Sampler::share_steps(const SamplerInputs& in) {
     for (size_t j = 0; j < i && i < in.passes.size() && leader == i; ++j)
       if (in.passes[j].transformer == in.passes[i].transformer) leader = j;
     passes[i].session.share_steps(leader == i ? nullptr : &passes[leader].session);
+    for (size_t rank = 0; rank < passes[i].ranks.size(); ++rank)
+      passes[i].ranks[rank]->session.share_steps(
+          leader == i ? nullptr : &passes[leader].ranks[rank]->session);
   }
 }
 
@@ -120,10 +141,26 @@ Status Sampler::prepare_pass(const Context& context, const SamplerInputs& in, si
     INTAGLIO_TRY(p.away->prepare(context, *given.away, p.velocity.size()));
   }
   const Context& on = context_of(context, pass);
+  p.session.share_rows(in.group != nullptr ? &in.group->rank(0) : nullptr);
   INTAGLIO_TRY(on_device(on, context, [&] {
     return given.transformer->prepare(on, given.text, in.grid_h, in.grid_w, in.times, p.session);
   }));
+  for (size_t rank = 0; rank < p.ranks.size(); ++rank)
+    INTAGLIO_TRY(prepare_rank(context, in, pass, rank));
   return hold_estimates(context, in, pass);
+}
+
+Status Sampler::prepare_rank(const Context& context, const SamplerInputs& in, size_t pass,
+                             size_t rank) {
+  PassState& p = state_->passes[pass];
+  const SamplerRank& given = in.passes[pass].ranks[rank];
+  RankState& r = *p.ranks[rank];
+  INTAGLIO_TRY(r.io.prepare(context, *given.context, p.velocity.size()));
+  r.session.share_rows(&in.group->rank(static_cast<int>(rank) + 1));
+  return on_device(*given.context, context, [&] {
+    return given.transformer->prepare(*given.context, given.text, in.grid_h, in.grid_w, in.times,
+                                      r.session);
+  });
 }
 
 Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
@@ -131,6 +168,12 @@ Status Sampler::prepare(const Context& context, const SamplerInputs& in) {
   INTAGLIO_TRY(hold_latents(context, in));
   s.inputs = in;
   s.first_blocks = in.mask == nullptr ? 0 : in.mask->first_blocks;
+  for (size_t i = 0; i < s.passes.size(); ++i) {
+    auto& ranks = s.passes[i].ranks;
+    ranks.resize(i < in.passes.size() ? in.passes[i].ranks.size() : 0);
+    for (auto& rank : ranks)
+      if (rank == nullptr) rank = std::make_unique<RankState>();
+  }
   share_steps(in);
   for (size_t i = 0; i < in.passes.size(); ++i) INTAGLIO_TRY(prepare_pass(context, in, i));
   times_.assign(in.times.begin(), in.times.end());
@@ -156,17 +199,19 @@ Recording& Sampler::recording_of(const Context& context, uint32_t works) {
 
 Status Sampler::run_pass(const Context& context, State& s, size_t pass, Work work) {
   PassState& p = s.passes[pass];
-  BlockCache cache;
-  if (work == kForwardAndKeep || work == kFirstBlocks)
-    cache = {.first = static_cast<size_t>(s.first_blocks),
-             .residual = p.residual.as<float>(),
-             .reuse = work == kFirstBlocks};
   const bool away = p.away != nullptr;
   const float* const x = away ? p.away->latents() : s.x.as<float>();
   float* const velocity =
       away ? p.away->velocity() : (work == kFirstBlocks ? p.estimate : p.velocity).as<float>();
   return s.inputs.passes[pass].transformer->forward(context, p.session, x, velocity, nullptr,
-                                                    cache);
+                                                    cache_of(s, p.residual, work));
+}
+
+BlockCache Sampler::cache_of(const State& s, const AlignedBuffer& residual, Work work) {
+  if (work != kForwardAndKeep && work != kFirstBlocks) return {};
+  return {.first = static_cast<size_t>(s.first_blocks),
+          .residual = residual.as<float>(),
+          .reuse = work == kFirstBlocks};
 }
 
 Status Sampler::run_passes(const Context& context, State& s, uint32_t works) {
@@ -209,14 +254,10 @@ Status Sampler::run_works(const Context& context, uint32_t works) {
     at_home &= ~works_of(i, kWorkMask);
     away.push_back(i);
   }
-  if (away.empty()) return works == 0 ? Status() : recording_of(s.home, works).run(s.home);
-  Status ran = run_apart(at_home, away, works);
-  // What a step that failed left under way uses memory that is filled or freed next.
-  if (!ran) {
-    s.wait_for_away();
-    static_cast<void>(synchronize(context));
-  }
-  return ran;
+  const bool split = s.inputs.group != nullptr;
+  if (works == 0) return {};
+  if (away.empty() && !split) return recording_of(s.home, works).run(s.home);
+  return split ? run_split(works) : run_apart(at_home, away, works);
 }
 
 // A thread a device. That of a pass which is away waits for its end, so that the sampler's own GPU
@@ -246,6 +287,64 @@ Status Sampler::run_apart(uint32_t at_home, std::span<const size_t> away, uint32
     PassState& p = s.passes[pass];
     const bool estimates = work_of(works, pass) == kFirstBlocks;
     INTAGLIO_TRY(p.away->receive((estimates ? p.estimate : p.velocity).as<float>()));
+  }
+  return {};
+}
+
+// A thread a rank, each of which computes its rows of one pass after the other. The sampler's own
+// GPU takes the others' rows once all have ended well.
+Status Sampler::run_split(uint32_t works) {
+  State& s = *state_;
+  CollectiveGroup& group = *s.inputs.group;
+  const std::atomic<bool>* const cancel = s.home.cancel;
+  s.stop = false;
+  s.home.cancel = &s.stop;
+  INTAGLIO_TRY(group.restart());
+  std::vector<size_t> passes;
+  for (size_t i = 0; i < s.inputs.passes.size(); ++i)
+    if (work_of(works, i) != kNothing) passes.push_back(i);
+  for (const size_t pass : passes) {
+    for (const auto& rank : s.passes[pass].ranks) {
+      rank->io.begin(&s.stop);
+      INTAGLIO_TRY(rank->io.send(s.x.as<float>()));
+    }
+  }
+  // Others may wait for what a rank that fails does not send, on the device too.
+  const auto or_abort = [&group](Status done) {
+    if (!done) group.abort();
+    return done;
+  };
+  std::vector<DeviceTask> tasks{{.context = &s.home, .work = [&]() -> Status {
+                                   for (const size_t pass : passes)
+                                     INTAGLIO_TRY(
+                                         or_abort(run_pass(s.home, s, pass, work_of(works, pass))));
+                                   return {};
+                                 }}};
+  for (size_t r = 0; r + 1 < static_cast<size_t>(group.size()); ++r) {
+    tasks.push_back({.context = &s.passes[passes.front()].ranks[r]->io.context(), .work = [&, r] {
+                       const auto run = [&]() -> Status {
+                         for (const size_t pass : passes) {
+                           RankState& rank = *s.passes[pass].ranks[r];
+                           INTAGLIO_TRY(s.inputs.passes[pass].ranks[r].transformer->forward(
+                               rank.io.context(), rank.session, rank.io.latents(),
+                               rank.io.velocity(), nullptr,
+                               cache_of(s, rank.residual, work_of(works, pass))));
+                         }
+                         return synchronize(s.passes[passes.front()].ranks[r]->io.context());
+                       };
+                       return or_abort(run());
+                     }});
+  }
+  INTAGLIO_TRY(run_on_devices(tasks, cancel, s.stop, TaskThreads::kEach));
+  for (const size_t pass : passes) {
+    PassState& p = s.passes[pass];
+    const bool estimates = work_of(works, pass) == kFirstBlocks;
+    for (const auto& rank : p.ranks) {
+      const PassRows& rows = rank->session.pass_rows();
+      const int64_t channels = s.inputs.passes[pass].transformer->channels();
+      INTAGLIO_TRY(rank->io.receive((estimates ? p.estimate : p.velocity).as<float>(),
+                                    rows.first_image_token * channels, rows.image * channels));
+    }
   }
   return {};
 }
@@ -292,6 +391,12 @@ Expected<Sampler::Work> Sampler::begin_pass(const Context& context, size_t pass,
   const Context& on = context_of(context, pass);
   INTAGLIO_TRY(on_device(
       on, context, [&] { return in.passes[pass].transformer->select_step(on, p.session, step); }));
+  for (size_t rank = 0; rank < p.ranks.size(); ++rank) {
+    const SamplerRank& given = in.passes[pass].ranks[rank];
+    INTAGLIO_TRY(on_device(*given.context, context, [&] {
+      return given.transformer->select_step(*given.context, p.ranks[rank]->session, step);
+    }));
+  }
   if (work == PassWork::kReuse) return kFirstBlocks;
   INTAGLIO_TRY(keep_velocity(context, p, step));
   return p.residual.data() == nullptr ? kForward : kForwardAndKeep;
@@ -340,6 +445,16 @@ Expected<const float*> Sampler::scale_velocity(const Context& context,
 }
 
 Status Sampler::step(const Context& context, int64_t step, const SamplingStep& settings) {
+  Status given = give_step(context, step, settings);
+  // What a step that failed left under way uses memory that is filled or freed next.
+  if (!given && state_->has_others()) {
+    state_->wait_for_away();
+    static_cast<void>(synchronize(context));
+  }
+  return given;
+}
+
+Status Sampler::give_step(const Context& context, int64_t step, const SamplingStep& settings) {
   State& s = *state_;
   if (settings.weights.size() != s.inputs.passes.size())
     return make_error(ErrorCode::kInvalidArgument, "sampler: {} weights for {} passes",

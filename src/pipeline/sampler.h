@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/aligned_buffer.h"
+#include "core/collective.h"
 #include "core/context.h"
 #include "core/recording.h"
 #include "core/side_stream.h"
@@ -22,12 +23,21 @@
 
 namespace intaglio {
 
+// One of the GPUs that share a pass with the sampler's own, where its transformer and its text are;
+// its context is as SamplerPass::away.
+struct SamplerRank {
+  const Context* context = nullptr;
+  const Transformer* transformer = nullptr;
+  TextInput text{};
+};
+
 struct SamplerPass {
   const Transformer* transformer = nullptr;
   TextInput text{};  // not read any more once `prepare` is done
   // Of another GPU, whose memory the transformer and the text are in; nullptr: the sampler's own.
   // It outlives the sampler, and its scratch is as the sampler's own is.
   const Context* away = nullptr;
+  std::vector<SamplerRank> ranks{};  // rank 1 on of SamplerInputs::group, if there is one
 };
 
 struct SamplerInputs {
@@ -41,6 +51,9 @@ struct SamplerInputs {
   // the same time as the first, on a stream of its own. 0, and on a CPU: one after the other.
   // Layers that stream share their slots, so 0 then too, and with a pass that is away.
   size_t beside_bytes = 0;
+  // Of the GPUs that share each pass, the sampler's own being rank 0; it outlives the picture. No
+  // pass is away then, nor recorded: the ranks' threads wait for each other in every layer.
+  CollectiveGroup* group = nullptr;
 };
 
 class Sampler {
@@ -67,6 +80,12 @@ class Sampler {
   Expected<uint32_t> finish_step(const Context& context) const;
 
  private:
+  // What a rank beside the sampler's own has of a pass.
+  struct RankState {
+    PassAway io;
+    TransformerSession session;
+    AlignedBuffer residual;
+  };
   // A pass of the picture at work. Its velocities are of the sampler's device, the session and
   // BlockCache::residual of the one that it runs on.
   struct PassState {
@@ -78,11 +97,13 @@ class Sampler {
     AlignedBuffer estimate, residual;
     std::vector<int64_t> computed;   // steps of `velocity` and `earlier`
     std::unique_ptr<PassAway> away;  // nullptr: it runs on the sampler's device
+    std::vector<std::unique_ptr<RankState>> ranks;
   };
   // What the passes read and write, at a place of its own: recordings refer to it.
   struct State {
     ~State() { wait_for_away(); }  // they read what goes with it
     void wait_for_away() const;
+    bool has_others() const;  // devices that a pass, or a part of one, runs on
     SamplerInputs inputs;
     Context home;                   // of the step at work
     std::atomic<bool> stop{false};  // `cancel` of all contexts of a step on several devices
@@ -114,18 +135,23 @@ class Sampler {
   Status hold_latents(const Context& context, const SamplerInputs& inputs);
   Status hold_estimates(const Context& context, const SamplerInputs& inputs, size_t pass);
   Status prepare_pass(const Context& context, const SamplerInputs& inputs, size_t pass);
+  Status prepare_rank(const Context& context, const SamplerInputs& inputs, size_t pass,
+                      size_t rank);
   void share_steps(const SamplerInputs& inputs);
   Places places_of(const Context& context) const;
   Recording& recording_of(const Context& context, uint32_t works);
   const Context& context_of(const Context& context, size_t pass) const;
+  Status give_step(const Context& context, int64_t step, const SamplingStep& settings);
   Status run_works(const Context& context, uint32_t works);
   Status run_apart(uint32_t at_home, std::span<const size_t> away, uint32_t works);
+  Status run_split(uint32_t works);
   Expected<Work> begin_pass(const Context& context, size_t pass, int64_t step);
   Status predict(const Context& context, size_t pass, int64_t step) const;
   static Status keep_velocity(const Context& context, PassState& pass, int64_t step);
   static Status run_passes(const Context& context, State& state, uint32_t works);
   static Status run_beside(const Context& context, State& state, uint32_t works);
   static Status run_pass(const Context& context, State& state, size_t pass, Work work);
+  static BlockCache cache_of(const State& state, const AlignedBuffer& residual, Work work);
 
   std::shared_ptr<State> state_ = std::make_shared<State>();
   int64_t values_ = 0;

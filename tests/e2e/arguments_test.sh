@@ -42,7 +42,7 @@ wrong "--prompt: expected TEXT|@FILE|-, found --seed; a value that begins with -
 wrong "--seed: given 2 times, expected once" generate --prompt cat --seed 1 --seed 2
 wrong '--json: takes no value, found "yes"' generate --prompt cat --json=yes
 wrong "--m: cannot be given together with --shapes" bench linear --shapes x --m 3
-for flag in --model --size --steps --guidance --cache --progressive --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --packed-cache --precision --keep-bf16 --attention --device --devices --threads; do
+for flag in --model --size --steps --guidance --cache --progressive --seed --count --output --noise --latents-out --features-out --memory-limit --vram-budget --packed-cache --precision --keep-bf16 --attention --device --devices --parallel --threads; do
   wrong "$flag: expected " generate --prompt cat $flag ''
   stderr_has "found an empty value"
   wrong "$flag: expected " generate --prompt cat $flag=
@@ -119,6 +119,9 @@ expect 0 "010 tokens are ten" bench block --heads 1 --head-dim 16 --ffn 16 --tok
 stdout_has '"tokens": 10,'
 expect 2 "one GPU twice" generate "${tiny[@]}" --prompt cat --devices 0,0; stderr_has 'error: --devices: expected two GPUs, found cuda:0 twice'
 expect 2 "three GPUs" generate "${tiny[@]}" --prompt cat --devices 0,1,2; stderr_has 'error: --devices: 3 GPUs, at most 2: '
+expect 2 "one device to share passes" generate "${tiny[@]}" --prompt cat --parallel ulysses; stderr_has 'error: --parallel ulysses: expected two GPUs or more of --devices, such as 0,1'
+expect 2 "one GPU to share passes" bench image --model synthetic:mini --devices 1 --parallel ulysses; stderr_has 'error: --devices: expected two GPUs or more, such as 0,1, which share each pass'
+expect 2 "one GPU twice to share passes" generate "${tiny[@]}" --prompt cat --devices 0,1,0 --parallel ulysses; stderr_has 'error: --devices: expected different GPUs, found cuda:0 twice'
 expect 2 "the CPU beside a GPU" bench image --model synthetic:mini --devices cpu,1; stderr_has 'error: --devices: expected GPUs alone, such as 0,1, found "cpu"'
 expect 2 "--device and --devices" bench image --model synthetic:mini --device cpu --devices 0,1; stderr_has 'error: --devices: cannot be given together with --device cpu'
 for setting in INTAGLIO_TRACE=all INTAGLIO_GPU_ISA=sm1 INTAGLIO_GPU_LINK=card INTAGLIO_CPU_ISA=sse INTAGLIO_PACKED_CACHE=much; do

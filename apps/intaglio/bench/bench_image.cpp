@@ -29,7 +29,7 @@ using Clock = std::chrono::steady_clock;
 
 struct ImageFlags {
   ModelFlags model{.model = "synthetic:ideogram4"};
-  std::string device = "auto", precision = "int8", attention = "auto";
+  std::string device = "auto", parallel = "off", precision = "int8", attention = "auto";
   std::vector<std::string> sizes{"1024x1024"};
   std::vector<int64_t> text_tokens{512}, steps{48};
   int count = 3, threads = 0;
@@ -100,6 +100,7 @@ struct CaseResult {
   std::array<Spread, kPhases.size()> phases;
   uint64_t planned_bytes = 0, taken_bytes = 0;
   uint64_t second_planned_bytes = 0, second_taken_bytes = 0;  // of the second device
+  uint64_t rank_planned_bytes = 0;  // of the one that takes most of those that share passes
 };
 
 // `seed` is that of the first picture and becomes that of the next case's.
@@ -111,6 +112,7 @@ Expected<CaseResult> run_case(Pipeline& pipeline, const Case& c, int count, uint
     INTAGLIO_ASSIGN(const PicturePlan plan, pipeline.plan(request_of(pipeline.info(), c, seed++)));
     result.planned_bytes = plan.peak_bytes();
     result.second_planned_bytes = plan.second_peak_bytes();
+    result.rank_planned_bytes = plan.rank_peak_bytes();
     INTAGLIO_ASSIGN(const PhaseTimes picture, time_picture(pipeline, plan, file));
     if (i == 0) continue;  // the first one loads and warms up
     for (size_t p = 0; p < kPhases.size(); ++p) times[p].push_back(picture[p]);
@@ -169,14 +171,17 @@ nlohmann::ordered_json case_json(const Case& c, const CaseResult& r) {
     json["second_planned_bytes"] = r.second_planned_bytes;
     json["second_taken_bytes"] = r.second_taken_bytes;
   }
+  if (r.rank_planned_bytes > 0) json["rank_planned_bytes"] = r.rank_planned_bytes;
   return json;
 }
 
 Expected<PipelineOptions> pipeline_options(const ImageFlags& flags) {
   PipelineOptions options;
-  INTAGLIO_ASSIGN(const DeviceChoice devices, parse_devices(flags.device, flags.devices));
+  INTAGLIO_ASSIGN(const DeviceChoice devices,
+                  parse_devices(flags.device, flags.devices, flags.parallel));
   options.gpu = devices.gpu;
   options.second_gpu = devices.second_gpu;
+  options.rank_gpus = devices.rank_gpus;
   options.selection.precision = precision_from_name(flags.precision).value_or(Precision::kInt8);
   INTAGLIO_ASSIGN(options.attention, parse_attention(flags.attention));
   options.threads = flags.threads;
@@ -196,8 +201,12 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
   uint64_t seed = 0;
   Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
   const Context* const second = pipeline.second_context();
+  const std::vector<const Context*> ranks = pipeline.rank_contexts();
   print(out, "{} at {}, on {}; medians of {} pictures after one more, ms\n", pipeline.info().name,
-        flags.precision, device_names(pipeline.context(), second), flags.count);
+        flags.precision,
+        ranks.empty() ? device_names(pipeline.context(), second)
+                      : device_names(pipeline.context(), ranks),
+        flags.count);
   print(out, "{:>11} {:>6} {:>6}", "pixels", "text", "steps");
   for (const char* phase : kPhases) print(out, " {:>10}", phase);
   print(out, "  {:>9} {:>9}{}\n", "planned", "taken",
@@ -214,6 +223,7 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
                               {"machine", machine_json(pipeline.context())}};
   json["device"] = device_name(pipeline.context());
   if (second != nullptr) json["second_device"] = device_name(*second);
+  for (const Context* rank : ranks) json["rank_devices"].push_back(device_name(*rank));
   json["model"] = pipeline.info().name;
   json["precision"] = flags.precision;
   json["attention"] = flags.attention;
@@ -252,6 +262,7 @@ void add_bench_image(CLI::App& bench, Action& action) {
       ->type_name("DEVICE")
       ->capture_default_str();
   add_devices_flag(*command, flags->devices);
+  add_parallel_flag(*command, flags->parallel);
   command->add_option("--model", flags->model.model, "A model as `generate` takes it")
       ->capture_default_str();
   add_part_flags(*command, flags->model);

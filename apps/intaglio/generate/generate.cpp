@@ -287,6 +287,9 @@ void add_run_json(Run& run, ordered_json& result) {
   if (const Context* second = plan.pipeline->second_context(); second != nullptr)
     result["second_device"] = {{"name", device_name(*second)},
                                {"planned_memory_bytes", plan.second_peak_bytes}};
+  for (const Context* rank : plan.pipeline->rank_contexts())
+    result["rank_devices"].push_back(
+        {{"name", device_name(*rank)}, {"planned_memory_bytes", plan.rank_peak_bytes}});
   if (const Expected<Context> context = host_context(run.flags.run.threads)) {
     result["cpu"] = context->cpu.brand;
     result["isa"] = cpu_isa_name(context->cpu.isa);
@@ -427,6 +430,7 @@ void add_generate(CLI::App& app, Action& action) {
   add_run_flags(*command, flags->run, AutoPrecision::kOffered);
   add_attention_flag(*command, flags->attention);
   add_devices_flag(*command, flags->devices);
+  add_parallel_flag(*command, flags->parallel);
   command->footer(
       "Examples:\n"
       "  intaglio generate --prompt \"a red fox on white\" --output fox.png\n"

@@ -280,6 +280,7 @@ void plan_memory(const GenerateFlags& flags, const std::vector<Entry>& entries, 
       planned->request.init.reset();  // thousands of plans share one picture
       plan.peak_bytes = std::max(plan.peak_bytes, planned->peak_bytes());
       plan.second_peak_bytes = std::max(plan.second_peak_bytes, planned->second_peak_bytes());
+      plan.rank_peak_bytes = std::max(plan.rank_peak_bytes, planned->rank_peak_bytes());
       const auto shared = std::make_shared<const PicturePlan>(std::move(*planned));
       for (size_t i = 0; i < count; ++i) plan.jobs[e * count + i].plan = shared;
     } else {
@@ -312,9 +313,10 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
   take(open_model(flags.model), plan.model, errors);
   PipelineOptions options;
   DeviceChoice devices;
-  take(parse_devices(flags.run.device, flags.devices), devices, errors);
+  take(parse_devices(flags.run.device, flags.devices, flags.parallel), devices, errors);
   options.gpu = devices.gpu;
   options.second_gpu = devices.second_gpu;
+  options.rank_gpus = devices.rank_gpus;
   if (!flags.memory_limit.empty())
     take(parse_memory("--memory-limit", flags.memory_limit), options.memory_limit, errors);
   if (flags.vram_budget)

@@ -31,6 +31,7 @@ struct GenerateFlags {
   std::vector<std::string> loras;
   int64_t count = 1;
   std::optional<std::string> vram_budget, packed_cache, devices;
+  std::string parallel = "off";
   bool no_overwrite = false, quiet = false;
 };
 
@@ -56,7 +57,8 @@ struct GeneratePlan {
   std::vector<PictureJob> jobs;   // in their order
   size_t prompts = 1;
   RunFiles files;
-  uint64_t peak_bytes = 0, second_peak_bytes = 0;  // of the largest picture, on each device
+  // Of the largest picture, on each device; of those that share passes, the one that takes most.
+  uint64_t peak_bytes = 0, second_peak_bytes = 0, rank_peak_bytes = 0;
 };
 
 // Reads prompts, model and noise, checks every setting and output, and plans the memory of every

@@ -9,8 +9,8 @@ namespace {
 
 using testing::StartsWith;
 
-std::string refusal(const char* text) {
-  const auto choice = devices_from_names("--devices", text);
+std::string refusal(const char* text, Parallel parallel = Parallel::kOff) {
+  const auto choice = devices_from_names("--devices", text, parallel);
   EXPECT_FALSE(choice) << text;
   return choice ? "" : choice.error().message;
 }
@@ -38,6 +38,30 @@ TEST(DeviceChoice, WhatIsNoTwoGpusIsRefused) {
         << mixed;
   EXPECT_THAT(refusal(""), StartsWith("--devices: expected "));
   EXPECT_THAT(refusal("gpu"), StartsWith("--devices: expected "));
+}
+
+TEST(DeviceChoice, GpusThatSharePasses) {
+  const auto choice = devices_from_names("--devices", "2,cuda:0,1", Parallel::kUlysses).value();
+  EXPECT_EQ(choice.gpu, 2);
+  EXPECT_EQ(choice.second_gpu, std::nullopt);
+  EXPECT_EQ(choice.rank_gpus, (std::vector<int>{0, 1}));
+  EXPECT_EQ(
+      devices_from_names("--devices", "0,1,2,3,4,5,6,7", Parallel::kUlysses)->rank_gpus.size(), 7u);
+  for (const char* one : {"0", "cuda:1", "cpu", "cuda"})
+    EXPECT_EQ(refusal(one, Parallel::kUlysses),
+              "--devices: expected two GPUs or more, such as 0,1, which share each pass "
+              "(--parallel ulysses)")
+        << one;
+  EXPECT_EQ(refusal("0,1,2,0", Parallel::kUlysses),
+            "--devices: expected different GPUs, found cuda:0 twice");
+  EXPECT_EQ(refusal("0,1,2,3,4,5,6,7,8", Parallel::kUlysses), "--devices: 9 GPUs, at most 8");
+}
+
+TEST(DeviceChoice, NamesOfParallel) {
+  EXPECT_EQ(parallel_from_name("--parallel", "off").value(), Parallel::kOff);
+  EXPECT_EQ(parallel_from_name("--parallel", "ulysses").value(), Parallel::kUlysses);
+  EXPECT_EQ(parallel_from_name("--parallel", "ring").error().message,
+            "--parallel: expected off or ulysses, found \"ring\"");
 }
 
 }  // namespace

@@ -1,0 +1,271 @@
+// Passes whose rows are split over made-up cards: the bits of one card, whoever waits for whom; each
+// card takes what is planned for it; what fails on one leaves nothing on any.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <string>
+
+#include "core/memory.h"
+#include "core/sanitizers.h"
+#include "device/double/device_double.h"
+#include "device/written_model.h"
+#include "models/registry.h"
+#include "pipeline/pipeline.h"
+#include "support/adapter_swaps.h"
+#include "support/source_folder.h"
+
+namespace intaglio {
+namespace {
+
+using test::DeviceDouble;
+using test::SideOrder;
+using testing::HasSubstr;
+
+DeviceDouble& device() { return DeviceDouble::instance(); }
+
+// `others`: the cards that share the passes of card 0.
+PipelineOptions options_on(std::vector<int> others, Precision precision = Precision::kInt8) {
+  PipelineOptions options{.selection = {.precision = precision, .keep_bf16 = {}}, .gpu = 0};
+  options.threads = 1;
+  options.rank_gpus = std::move(others);
+  return options;
+}
+
+std::vector<float> latents(Pipeline& pipeline, const PictureRequest& request) {
+  const auto picture = pipeline.generate(request, {}, nullptr);
+  EXPECT_TRUE(picture) << picture.error().message;
+  return picture ? picture->latents : std::vector<float>();
+}
+
+void expect_nothing_left() {
+  for (int card = 0; card < DeviceDouble::kDevices; ++card) {
+    EXPECT_EQ(device().device(card).now, 0u) << card;
+    EXPECT_EQ(device().device(card).blocks, 0) << card;
+  }
+  EXPECT_EQ(device().pinned().now, 0u);
+  EXPECT_EQ(device().objects(), 0);
+}
+
+// Heads for three ranks: two of them have one, another two; the unconditional transformer's are one
+// each.
+const std::shared_ptr<const Model>& tiny_model() {
+  static const std::shared_ptr<const Model> model = [] {
+    test::WrittenSizes sizes = test::tiny_sizes();
+    sizes.conditional.heads = 4;
+    sizes.unconditional.heads = 3;
+    return test::written_model(sizes);
+  }();
+  return model;
+}
+
+// Guided but for the last step; rows that neither two nor three ranks divide.
+PictureRequest request_of(int64_t steps = 3) {
+  PictureRequest r;
+  r.token_ids = std::vector<int32_t>{5, 17, 3, 99, 42};
+  r.width = r.height = 16;
+  r.steps = steps;
+  r.guidance.assign(static_cast<size_t>(steps), 3.0f);
+  r.guidance.back() = 1.0f;
+  r.seed = 7;
+  return r;
+}
+
+StepMask mask_of(const char* first, const char* second) {
+  return {.name = "test",
+          .order = 2,
+          .passes = {parse_pass_work(first).value(), parse_pass_work(second).value()}};
+}
+
+TEST(SplitPasses, PicturesAreThoseOfOneCard) {
+  const PictureRequest request = request_of();
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16, Precision::kInt8}) {
+    device().restart();
+    const auto one = Pipeline::open(tiny_model(), options_on({}, precision)).value();
+    const std::vector<float> expected = latents(*one, request);
+    for (const std::vector<int>& others : {std::vector<int>{1}, {1, 1}}) {
+      if (precision == Precision::kBf16 && others.size() > 1) continue;
+      const auto split = Pipeline::open(tiny_model(), options_on(others, precision)).value();
+      EXPECT_EQ(latents(*split, request), expected);
+      EXPECT_EQ(latents(*split, request), expected);  // the text is known now
+      PictureRequest other = request;
+      other.token_ids = std::vector<int32_t>(29, 4);
+      other.height = 32;
+      EXPECT_EQ(latents(*split, other), latents(*one, other));
+    }
+  }
+  expect_nothing_left();
+}
+
+TEST(SplitPasses, PicturesAreTheSameInEveryOrder) {
+  const PictureRequest request = request_of();
+  device().restart();
+  const std::vector<float> expected =
+      latents(*Pipeline::open(tiny_model(), options_on({})).value(), request);
+  for (const SideOrder order : {SideOrder::kSideLast, SideOrder::kSideFirst}) {
+    for (const bool peers : {true, false}) {
+      device().restart(order);
+      device().set_peers(peers);
+      {
+        const auto pipeline = Pipeline::open(tiny_model(), options_on({1})).value();
+        for (int picture = 0; picture < 2; ++picture)
+          EXPECT_EQ(latents(*pipeline, request), expected);
+        EXPECT_EQ(device().peer_copies() > 0, peers);
+      }
+      expect_nothing_left();
+    }
+  }
+}
+
+// Masks, both sizes of steps and adapters; no work for one card touches the other's memory but the
+// copies between them.
+TEST(SplitPasses, WhateverAPictureAsksForIsAsOnOneCard) {
+  PictureRequest masked = request_of(6);
+  masked.width = masked.height = 32;
+  masked.mask = mask_of("XXrX.X", "XrX.r.");
+  PictureRequest halved = request_of(6);
+  halved.width = halved.height = 32;
+  halved.progressive = "3";
+  std::vector<std::vector<float>> expected;
+  test::AdapterSwaps swaps(tiny_model(), options_on({}), request_of());
+  const AdapterUse low_rank = swaps.low_rank("a", {.rank = 4});
+  const AdapterUse merged = swaps.difference("merged", 0.05f);
+  device().restart();
+  const auto one = Pipeline::open(tiny_model(), options_on({})).value();
+  for (const bool guarded : {false, true}) {
+    device().restart();
+    device().set_guarded(guarded);
+    {
+      const auto split = Pipeline::open(tiny_model(), options_on({1})).value();
+      size_t next = 0;
+      const auto check = [&](const PictureRequest& request) {
+        const std::vector<float> drawn = latents(*split, request);
+        if (guarded) {
+          EXPECT_EQ(drawn, expected[next++]);
+        } else {
+          EXPECT_EQ(drawn, latents(*one, request));
+          expected.push_back(drawn);
+        }
+      };
+      for (const PictureRequest& request : {request_of(), masked, halved, request_of()})
+        check(request);
+      for (const std::vector<AdapterUse>& adapters :
+           {std::vector<AdapterUse>{low_rank}, {merged, low_rank}, {}}) {
+        ASSERT_TRUE(split->set_adapters(adapters));
+        if (!guarded) ASSERT_TRUE(one->set_adapters(adapters));
+        check(request_of());
+      }
+    }
+  }
+}
+
+TEST(SplitPasses, EachCardTakesWhatIsPlannedForIt) {
+  test::WrittenSizes sizes = test::planned_sizes(false);
+  const auto model = test::written_model(sizes);
+  PictureRequest masked = request_of();
+  masked.mask = mask_of("XXX", "XrX");
+  PictureRequest halved = request_of();
+  halved.width = halved.height = 64;
+  halved.progressive = "1";
+  for (const PictureRequest& request : {request_of(), masked, halved}) {
+    device().restart();
+    device().set_computing(false);
+    const auto pipeline = Pipeline::open(model, options_on({1})).value();
+    const auto plan = pipeline->plan(request);
+    ASSERT_TRUE(plan) << plan.error().message;
+    ASSERT_EQ(plan->rank_memory.size(), 1u);
+    for (int picture = 0; picture < 2; ++picture)
+      ASSERT_TRUE(pipeline->generate(*plan, {}, nullptr));
+    EXPECT_LE(device().device(0).peak, plan->peak_bytes());
+    EXPECT_LE(device().device(1).peak, plan->rank_peak_bytes());
+    EXPECT_GE(device().device(1).now, plan->rank_memory.front().transformer_bytes);
+  }
+}
+
+// Of calls to either card many fail once in turn: the picture fails with it, nothing stays on either
+// card, and the same pipeline then draws what it would have drawn.
+TEST(SplitPasses, AFailingCallEndsThePicture) {
+  const PictureRequest request = request_of(2);
+  std::vector<float> expected;
+  int64_t calls = 0;
+  for (const bool peers : {true, false}) {
+    {
+      device().restart();
+      device().set_peers(peers);
+      const auto pipeline = Pipeline::open(tiny_model(), options_on({1})).value();
+      device().restart();
+      device().set_peers(peers);
+      expected = latents(*pipeline, request);
+      calls = device().calls();
+    }
+    ASSERT_GT(calls, 300);
+    const int64_t stride = kSanitized ? 509 : 79;
+    for (int64_t call = 0; call < calls; call += stride) {
+      device().restart();
+      device().set_peers(peers);  // before the links of the cards are made
+      auto pipeline = Pipeline::open(tiny_model(), options_on({1})).value();
+      device().restart(call % 2 == 0 ? SideOrder::kSideFirst : SideOrder::kSideLast);
+      device().set_peers(peers);
+      device().fail_call(call);
+      const auto drawn = pipeline->generate(request, {}, nullptr);
+      ASSERT_TRUE(device().has_failed());
+      ASSERT_EQ(bool(drawn), device().failed_call().starts_with("mark: "))
+          << "call " << call << ", " << device().failed_call();
+      if (!drawn) ASSERT_NE(drawn.error().code, ErrorCode::kCancelled) << drawn.error().message;
+      ASSERT_EQ(device().unjoined_streams(), std::vector<int>{}) << "call " << call;
+      if (call / stride % 8 == 0) {
+        ASSERT_EQ(latents(*pipeline, request), expected) << "after call " << call;
+      }
+      pipeline.reset();
+      ASSERT_NO_FATAL_FAILURE(expect_nothing_left());
+      ASSERT_FALSE(HasFailure()) << "call " << call << ", " << device().failed_call();
+    }
+  }
+}
+
+TEST(SplitPasses, AStopIsHeardOnAllCards) {
+  device().restart();
+  const auto pipeline = Pipeline::open(tiny_model(), options_on({1})).value();
+  const std::vector<float> expected = latents(*pipeline, request_of());
+  for (int64_t step = 0; step < 3; ++step) {
+    std::atomic<bool> cancel = false;
+    const auto stopped = pipeline->generate(
+        request_of(),
+        [&](const PictureProgress& p) {
+          if (p.phase == Phase::kDenoise && p.done == step) cancel = true;
+        },
+        &cancel);
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
+    EXPECT_EQ(latents(*pipeline, request_of()), expected);
+  }
+}
+
+TEST(SplitPasses, WhatCannotBeIsRefusedBeforeWork) {
+  device().restart();
+  PipelineOptions options = options_on({5});
+  auto opened = Pipeline::open(tiny_model(), options);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::kNotFound);
+  options = options_on({1});
+  options.vram_budget = uint64_t{1} << 30;
+  opened = Pipeline::open(tiny_model(), options);
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().message, HasSubstr("2 GPUs that share passes take no VRAM budget"));
+  const auto other = open_model({.folder = test::source_path("tests/reference/z_image/tiny")});
+  opened = Pipeline::open(*other, options_on({1}));
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(opened.error().message,
+              HasSubstr("are not shared by several GPUs; those of Ideogram 4 are"));
+  opened = Pipeline::open(tiny_model(), options_on({1, 1, 1}));
+  ASSERT_TRUE(opened);
+  const auto plan = (*opened)->plan(request_of());
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(plan.error().message, HasSubstr("3 key heads is split over 4 devices"));
+  EXPECT_EQ(device().device(0).now + device().device(1).now, 0u);
+}
+
+}  // namespace
+}  // namespace intaglio
