@@ -36,13 +36,23 @@ int fail_usage(const CLI::App& command, const std::vector<intaglio::Error>& erro
 // Settings that would be passed over in silence. INTAGLIO_CPU_ISA is checked by whoever computes.
 std::vector<intaglio::Error> environment_errors() {
   std::vector<intaglio::Error> errors;
-  for (const auto& [name, only] :
-       {std::pair("INTAGLIO_TRACE", "dispatch"), std::pair("INTAGLIO_GPU_ISA", "sm80"),
-        std::pair("INTAGLIO_GPU_LINK", "host")}) {
-    const char* const value = std::getenv(name);
-    if (value == nullptr || *value == '\0' || std::string_view(value) == only) continue;
-    errors.push_back({intaglio::ErrorCode::kInvalidArgument,
-                      intaglio::message_of("{}: expected {}, found \"{}\"", name, only, value)});
+  struct Setting {
+    const char* name;
+    const char* only;
+    const char* other = nullptr;
+  };
+  for (const Setting& setting : {Setting{"INTAGLIO_TRACE", "dispatch"},
+                                 {"INTAGLIO_GPU_ISA", "sm80"},
+                                 {"INTAGLIO_GPU_LINK", "host", "nccl"}}) {
+    const char* const value = std::getenv(setting.name);
+    if (value == nullptr || *value == '\0' || std::string_view(value) == setting.only) continue;
+    if (setting.other != nullptr && std::string_view(value) == setting.other) continue;
+    const std::string expected = setting.other == nullptr
+                                     ? setting.only
+                                     : fmt::format("{} or {}", setting.only, setting.other);
+    errors.push_back(
+        {intaglio::ErrorCode::kInvalidArgument,
+         intaglio::message_of("{}: expected {}, found \"{}\"", setting.name, expected, value)});
   }
   return errors;
 }
@@ -66,7 +76,8 @@ int run(int argc, char** argv) {
       "  INTAGLIO_TRACE     dispatch: which kernel runs each op, and who refused why\n"
       "  INTAGLIO_CPU_ISA   ref, avx2, avx512vnni, amx: no more than this of the CPU\n"
       "  INTAGLIO_GPU_ISA   sm80: an H100 runs the kernels of an Ampere GPU\n"
-      "  INTAGLIO_GPU_LINK  host: two GPUs of --devices exchange through its memory\n"
+      "  INTAGLIO_GPU_LINK  host: GPUs of --devices exchange through its memory;\n"
+      "                     nccl: those of --parallel ulysses through NCCL\n"
       "  HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME\n"
       "                     where a model named OWNER/NAME is looked up, before\n"
       "                     $XDG_CACHE_HOME/huggingface and ~/.cache/huggingface\n"

@@ -61,4 +61,9 @@ class CollectiveGroup {
 Expected<std::unique_ptr<CollectiveGroup>> make_linked_group(
     std::span<const Context* const> contexts);
 
+// The same of GPUs by NCCL if INTAGLIO_GPU_LINK is "nccl", which fails with kUnsupported where it
+// is not installed; else linked.
+Expected<std::unique_ptr<CollectiveGroup>> make_collective_group(
+    std::span<const Context* const> contexts);
+
 }  // namespace intaglio

@@ -44,7 +44,7 @@ Status Pipeline::Impl::open_ranks() {
     }));
     contexts.push_back(&rank.context);
   }
-  INTAGLIO_ASSIGN(group, make_linked_group(contexts));
+  INTAGLIO_ASSIGN(group, make_collective_group(contexts));
   return {};
 }
 
