@@ -39,6 +39,7 @@ Status Pipeline::Impl::open_ranks() {
     rank.transformers.resize(static_cast<size_t>(model->transformers()));
     INTAGLIO_TRY(on_device(rank.context, context, [&]() -> Status {
       INTAGLIO_TRY(options.selection.check_device(rank.context));
+      INTAGLIO_TRY(options.attention.check_device(rank.context));
       INTAGLIO_ASSIGN(rank.memory_limit, memory_limit_of(rank.context, options));
       return {};
     }));
