@@ -52,8 +52,10 @@ Status Model::describe_schedules(bool has_unconditional) {
       "says how far";
   info_.branches = has_unconditional ? "conditional and unconditional transformer"
                                      : "one branch: no unconditional transformer, guidance is 1";
-  if (!has_unconditional)
+  if (!has_unconditional) {
     info_.unguided_reason = "has no unconditional transformer (it is distilled)";
+    info_.default_guidance = {.scale = info_.no_guidance};
+  }
   INTAGLIO_ASSIGN(info_.presets, published_presets());
   return {};
 }

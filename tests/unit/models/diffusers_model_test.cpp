@@ -57,7 +57,7 @@ TEST(DiffusersModel, InstantSizesHaveOneBranch) {
   const auto source = synthetic_model("ideogram4-instant").value();
   EXPECT_EQ(source->transformers(), 1);
   EXPECT_EQ(source->info().default_steps, 8);
-  EXPECT_FALSE(source->info().unguided_reason.empty());
+  EXPECT_EQ(source->info().default_guidance.of_steps(8), std::vector<float>(8, 1.0f));
   EXPECT_EQ(synthetic_model("ideogram4").value()->transformers(), 2);
 }
 
