@@ -50,8 +50,8 @@ std::optional<int> cuda_ordinal(std::string_view text);
 // `what`.
 Expected<std::optional<int>> device_from_name(std::string_view what, std::string_view text);
 
-// What several GPUs do of a step (docs/several-cards.md): a pass each, or each a part of the rows of
-// every pass.
+// What several GPUs do of a step (docs/several-cards.md): a pass each, or a part of the rows of
+// every pass each.
 enum class Parallel { kOff, kUlysses };
 // "off", "ulysses"; kInvalidArgument names `what`.
 Expected<Parallel> parallel_from_name(std::string_view what, std::string_view text);

@@ -130,7 +130,7 @@ struct PicturePlan {
   // Of the device's memory, weights included; of the second GPU's, 0 without one.
   uint64_t peak_bytes() const { return memory.peak_bytes(); }
   uint64_t second_peak_bytes() const { return second_memory ? second_memory->peak_bytes() : 0; }
-  // Of the one of the GPUs that share the passes, but the first, that takes most; 0: there are none.
+  // Of that GPU beside the first one sharing passes that takes most; 0: there is none.
   uint64_t rank_peak_bytes() const {
     uint64_t most = 0;
     for (const MemoryPlan& plan : rank_memory) most = std::max(most, plan.peak_bytes());

@@ -1,5 +1,5 @@
-// Passes whose rows are split over made-up cards: the bits of one card, whoever waits for whom; each
-// card takes what is planned for it; what fails on one leaves nothing on any.
+// Passes whose rows are split over made-up cards: the bits of one card, whoever waits for whom;
+// each card takes what is planned for it; what fails on one leaves nothing on any.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -182,8 +182,8 @@ TEST(SplitPasses, EachCardTakesWhatIsPlannedForIt) {
   }
 }
 
-// Of calls to either card many fail once in turn: the picture fails with it, nothing stays on either
-// card, and the same pipeline then draws what it would have drawn.
+// Of calls to either card many fail once in turn: the picture fails with it, nothing stays on
+// either card, and the same pipeline then draws what it would have drawn.
 TEST(SplitPasses, AFailingCallEndsThePicture) {
   const PictureRequest request = request_of(2);
   std::vector<float> expected;

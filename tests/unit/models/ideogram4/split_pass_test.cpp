@@ -1,7 +1,7 @@
 // One pass whose rows are split over several ranks: the velocity of one device, bit for bit, as
 // every number of a row is computed from the row alone and heads of attention from their own. Float
-// products of a handful of rows (kDotRows) are summed in another order: with so few of them a rank's
-// numbers are near.
+// products of a handful of rows (kDotRows) are summed in another order: with so few of them the
+// numbers of a rank are near.
 #include <gtest/gtest.h>
 
 #include <functional>
