@@ -46,7 +46,7 @@ ModelSizes mini_sizes() {
   t.head_dim = 64;
   t.hidden = 192;
   t.intermediate = 512;
-  t.vocab = 2356;
+  t.vocab = 2440;
   t.rope_theta = 1e4;
   t.norm_eps = 1e-6f;
   t.taps = {0, 1, 2, 3};
