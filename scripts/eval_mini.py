@@ -7,7 +7,7 @@ Usage: eval_mini.py PROGRAM FOLDER [--count 200] [--device cpu] [--trace 8] [--o
 
 Prompts are scripts/draw_prompts.py's, with its seed. The source is fp32. Candidates: bf16; int8 by rows as it is made on the fly; files of `intaglio quantize`
 by each scheme, and convrot with the linears protected that are off by more than 0.01; GGUF files of Q8_0 and Q4_0 whose weights are widened to bf16; on a GPU
-fp8 and nf4, too; each step mask of the model (`generate --cache`) in bf16 and int8, which `eval` holds against steps of as many passes; bf16 with as many steps as int8's time buys. Q4_K takes rows of a multiple of 256 values, which the model's 384 are not. Goes on where it was
+fp8 and nf4, and each way of attention, too; each step mask of the model (`generate --cache`) in bf16 and int8, which `eval` holds against steps of as many passes; bf16 with as many steps as int8's time buys. Q4_K takes rows of a multiple of 256 values, which the model's 384 are not. Goes on where it was
 stopped. With --shards that many processes draw at once, on the devices in turn, after one process alone has drawn the first --timed prompts: times are of those.
 With --progressive the source is int8, and candidates are int8 with so many first steps at half size and with all steps at full size, as many of them as
 take the same time: what a step at half size takes of one at full size is measured within pictures. Judges run where what they need is there (scripts/judges/): without, their columns are missing.
@@ -60,7 +60,7 @@ def variants(program, folder, device, only):
         yield f"int8,name={scheme},model={models / scheme}"
     yield from [gguf(models, kind) for kind in ("Q8_0", "Q4_0") if not only or kind.lower() in only]
     if device != "cpu":
-        yield from ["fp8", "nf4"]
+        yield from ["fp8", "nf4", *(f"int8,attention={name},name=attention-{name}" for name in ("float", "int8", "int8-values"))]
     yield from masked_variants()
 
 
