@@ -17,6 +17,8 @@ namespace {
 
 // Of the picture that previews are fitted to first.
 constexpr int64_t kLearningSide = 256, kLearningSteps = 8;
+constexpr const char* kLearningPrompt =
+    "a red strawberry, a yellow banana and a blue fish on a green background";
 
 Expected<PictureChoices> choices_of(const JobRequest& r) {
   PictureChoices choices{.prompt = r.prompt,
@@ -252,7 +254,7 @@ Status PipelineDrawer::learn_previews(Known& known, const std::atomic<bool>* can
   if (known.preview.ready()) return {};
   const ModelInfo& info = known.model->info();
   const int64_t side = kLearningSide / info.pixels_per_token * info.pixels_per_token;
-  PictureChoices choices{.prompt = "a colourful picture"};
+  PictureChoices choices{.prompt = kLearningPrompt};
   choices.width = std::min(side, info.default_width);
   choices.height = std::min(side, info.default_height);
   choices.schedule.steps = kLearningSteps;
