@@ -14,7 +14,6 @@
 
 #include "core/dtype.h"
 #include "ops/each_implementation.h"
-#include "ops/first_on_cpu.h"
 #include "quant/rotation.h"
 
 namespace intaglio {
@@ -314,18 +313,25 @@ TEST(QuantizeRows, ReferenceFollowsTheFormula) {
 
 TEST(QuantizeRows, ZeroTinyAndBrokenRows) {
   const Rows x = make_rows(100);
-  const Quantized got = run(first_on_cpu(quantize_rows_implementations()),
-                            Context{.threads = 1, .cpu = host_cpu_features()}, x, DType::kF32);
-  for (int64_t r : {1, 2, 3, 5, 8}) {
-    for (int64_t c = 0; c < 100; ++c) ASSERT_EQ(got.q[static_cast<size_t>(r * 100 + c)], 0) << r;
+  for (const CpuFeatures& cpu : test::tested_cpus()) {
+    const Context context{.threads = 1, .cpu = cpu};
+    for (const QuantizeRowsImplementation& implementation : quantize_rows_implementations()) {
+      if (implementation.can_run({}, context) != nullptr) continue;
+      SCOPED_TRACE(implementation.name);
+      const Quantized got = run(implementation, context, x, DType::kF32);
+      for (int64_t r : {1, 2, 3, 5, 8}) {
+        for (int64_t c = 0; c < 100; ++c)
+          ASSERT_EQ(got.q[static_cast<size_t>(r * 100 + c)], 0) << r;
+      }
+      EXPECT_EQ(got.scale[1], kMinQuantScale);
+      EXPECT_TRUE(std::isnan(got.scale[2]));
+      EXPECT_TRUE(std::isnan(got.scale[3]));
+      EXPECT_EQ(got.scale[4], kMinQuantScale);
+      EXPECT_EQ(got.scale[5], kMinQuantScale);
+      EXPECT_EQ(got.scale[8], kMinQuantScale);
+      EXPECT_TRUE(std::isfinite(got.scale[6]));
+    }
   }
-  EXPECT_EQ(got.scale[1], kMinQuantScale);
-  EXPECT_TRUE(std::isnan(got.scale[2]));
-  EXPECT_TRUE(std::isnan(got.scale[3]));
-  EXPECT_EQ(got.scale[4], kMinQuantScale);
-  EXPECT_EQ(got.scale[5], kMinQuantScale);
-  EXPECT_EQ(got.scale[8], kMinQuantScale);
-  EXPECT_TRUE(std::isfinite(got.scale[6]));
 }
 
 TEST(QuantizeRows, PublicCallChecksItsArguments) {
