@@ -7,6 +7,7 @@
 #include <span>
 
 #include "bench/onednn_baseline.h"
+#include "core/cpu_features.h"
 #include "core/parallel.h"
 #include "core/relative_error.h"
 #include "ops/float_gemm.h"
@@ -177,6 +178,11 @@ Status Builder::add_onednn(DType dtype) {
   const std::string name = integers ? "onednn s8s8s32" : "onednn bf16";
   if (!has_onednn()) {
     skipped.push_back(name + ": built without oneDNN");
+    return {};
+  }
+  // vpmaddubsw adds two products in 16 bits.
+  if (integers && host_cpu_features().isa < CpuIsa::kAvx512Vnni) {
+    skipped.push_back(name + ": without AVX512-VNNI oneDNN's sums saturate at 16 bits");
     return {};
   }
   const auto out =
