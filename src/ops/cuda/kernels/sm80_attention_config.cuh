@@ -11,6 +11,7 @@
 #include "ops/cuda/ptx/cp_async.cuh"
 #include "ops/cuda/ptx/mma_bf16.cuh"
 #include "ops/cuda/ptx/mma_s8.cuh"
+#include "ops/cuda/ptx/mma_u8s8.cuh"
 #include "ops/cuda/ptx/softmax.cuh"
 #include "ops/cuda/tile/swizzle.h"
 #include "ops/s8_value_layout.h"

@@ -7,9 +7,6 @@ namespace intaglio::cuda::ptx {
 inline int32_t byte_of(uint32_t word, int index) {
   return static_cast<int8_t>(word >> (8 * index));
 }
-inline int32_t unsigned_byte_of(uint32_t word, int index) {
-  return static_cast<uint8_t>(word >> (8 * index));
-}
 
 // `of_a`: what a byte of a stands for.
 template <int32_t (*of_a)(uint32_t, int)>
@@ -32,9 +29,6 @@ void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t
 
 inline void mma_m16n8k32_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   mma_m16n8k32<byte_of>(d, a, b0, b1);
-}
-inline void mma_m16n8k32_u8s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  mma_m16n8k32<unsigned_byte_of>(d, a, b0, b1);
 }
 
 inline void mma_m8n8k16_s8(int32_t& d0, int32_t& d1, uint32_t a, uint32_t b) {
