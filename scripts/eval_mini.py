@@ -121,6 +121,7 @@ def draw_in_shards(draw, asked, devices, shards, seconds, folder):
             process.send_signal(signal.SIGINT)
 
     timer = threading.Timer(seconds, stop)
+    timer.daemon = True  # Ctrl-C ends the program, not the longest time
     timer.start()
     while any(process.poll() is None for process in processes):
         time.sleep(5)
