@@ -8,7 +8,7 @@
 
 #include "core/memory.h"
 #include "core/sanitizers.h"
-#include "device/double/device_double.h"
+#include "device/several_cards.h"
 #include "device/written_model.h"
 #include "models/registry.h"
 #include "pipeline/pipeline.h"
@@ -18,33 +18,18 @@
 namespace intaglio {
 namespace {
 
-using test::DeviceDouble;
+using test::device;
+using test::expect_nothing_left;
+using test::latents;
+using test::mask_of;
 using test::SideOrder;
 using testing::HasSubstr;
 
-DeviceDouble& device() { return DeviceDouble::instance(); }
-
 // `others`: the cards that share the passes of card 0.
 PipelineOptions options_on(std::vector<int> others, Precision precision = Precision::kInt8) {
-  PipelineOptions options{.selection = {.precision = precision, .keep_bf16 = {}}, .gpu = 0};
-  options.threads = 1;
+  PipelineOptions options = test::options_on_first_card(precision);
   options.rank_gpus = std::move(others);
   return options;
-}
-
-std::vector<float> latents(Pipeline& pipeline, const PictureRequest& request) {
-  const auto picture = pipeline.generate(request, {}, nullptr);
-  EXPECT_TRUE(picture) << picture.error().message;
-  return picture ? picture->latents : std::vector<float>();
-}
-
-void expect_nothing_left() {
-  for (int card = 0; card < DeviceDouble::kDevices; ++card) {
-    EXPECT_EQ(device().device(card).now, 0u) << card;
-    EXPECT_EQ(device().device(card).blocks, 0) << card;
-  }
-  EXPECT_EQ(device().pinned().now, 0u);
-  EXPECT_EQ(device().objects(), 0);
 }
 
 // Heads for three ranks: two of them have one, another two; the unconditional transformer's are one
@@ -59,22 +44,9 @@ const std::shared_ptr<const Model>& tiny_model() {
   return model;
 }
 
-// Guided but for the last step; rows that neither two nor three ranks divide.
+// Of rows that neither two nor three ranks divide.
 PictureRequest request_of(int64_t steps = 3) {
-  PictureRequest r;
-  r.token_ids = std::vector<int32_t>{5, 17, 3, 99, 42};
-  r.width = r.height = 16;
-  r.steps = steps;
-  r.guidance.assign(static_cast<size_t>(steps), 3.0f);
-  r.guidance.back() = 1.0f;
-  r.seed = 7;
-  return r;
-}
-
-StepMask mask_of(const char* first, const char* second) {
-  return {.name = "test",
-          .order = 2,
-          .passes = {parse_pass_work(first).value(), parse_pass_work(second).value()}};
+  return test::guided_request({5, 17, 3, 99, 42}, steps);
 }
 
 TEST(SplitPasses, PicturesAreThoseOfOneCard) {
@@ -152,7 +124,9 @@ TEST(SplitPasses, WhateverAPictureAsksForIsAsOnOneCard) {
       for (const std::vector<AdapterUse>& adapters :
            {std::vector<AdapterUse>{low_rank}, {merged, low_rank}, {}}) {
         ASSERT_TRUE(split->set_adapters(adapters));
-        if (!guarded) ASSERT_TRUE(one->set_adapters(adapters));
+        if (!guarded) {
+          ASSERT_TRUE(one->set_adapters(adapters));
+        }
         check(request_of());
       }
     }
@@ -211,7 +185,9 @@ TEST(SplitPasses, AFailingCallEndsThePicture) {
       ASSERT_TRUE(device().has_failed());
       ASSERT_EQ(bool(drawn), device().failed_call().starts_with("mark: "))
           << "call " << call << ", " << device().failed_call();
-      if (!drawn) ASSERT_NE(drawn.error().code, ErrorCode::kCancelled) << drawn.error().message;
+      if (!drawn) {
+        ASSERT_NE(drawn.error().code, ErrorCode::kCancelled) << drawn.error().message;
+      }
       ASSERT_EQ(device().unjoined_streams(), std::vector<int>{}) << "call " << call;
       if (call / stride % 8 == 0) {
         ASSERT_EQ(latents(*pipeline, request), expected) << "after call " << call;

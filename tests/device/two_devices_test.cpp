@@ -9,7 +9,7 @@
 
 #include "core/memory.h"
 #include "core/sanitizers.h"
-#include "device/double/device_double.h"
+#include "device/several_cards.h"
 #include "device/written_model.h"
 #include "models/registry.h"
 #include "pipeline/pipeline.h"
@@ -19,34 +19,19 @@
 namespace intaglio {
 namespace {
 
-using test::DeviceDouble;
+using test::device;
+using test::expect_nothing_left;
+using test::latents;
+using test::mask_of;
 using test::SideOrder;
 using testing::HasSubstr;
-
-DeviceDouble& device() { return DeviceDouble::instance(); }
 
 enum class Cards { kOne, kTwo, kSameTwice };
 
 PipelineOptions options_on(Cards cards, Precision precision = Precision::kInt8) {
-  PipelineOptions options{.selection = {.precision = precision, .keep_bf16 = {}}, .gpu = 0};
-  options.threads = 1;
+  PipelineOptions options = test::options_on_first_card(precision);
   if (cards != Cards::kOne) options.second_gpu = cards == Cards::kTwo ? 1 : 0;
   return options;
-}
-
-std::vector<float> latents(Pipeline& pipeline, const PictureRequest& request) {
-  const auto picture = pipeline.generate(request, {}, nullptr);
-  EXPECT_TRUE(picture) << picture.error().message;
-  return picture ? picture->latents : std::vector<float>();
-}
-
-void expect_nothing_left() {
-  for (int card = 0; card < DeviceDouble::kDevices; ++card) {
-    EXPECT_EQ(device().device(card).now, 0u) << card;
-    EXPECT_EQ(device().device(card).blocks, 0) << card;
-  }
-  EXPECT_EQ(device().pinned().now, 0u);
-  EXPECT_EQ(device().objects(), 0);
 }
 
 const std::shared_ptr<const Model>& tiny_model() {
@@ -54,22 +39,8 @@ const std::shared_ptr<const Model>& tiny_model() {
   return model;
 }
 
-// Guided but for the last step.
 PictureRequest request_of(int64_t steps = 3) {
-  PictureRequest r;
-  r.token_ids = std::vector<int32_t>{5, 17, 3, 99, 42, 8};
-  r.width = r.height = 16;
-  r.steps = steps;
-  r.guidance.assign(static_cast<size_t>(steps), 3.0f);
-  r.guidance.back() = 1.0f;
-  r.seed = 7;
-  return r;
-}
-
-StepMask mask_of(const char* first, const char* second) {
-  return {.name = "test",
-          .order = 2,
-          .passes = {parse_pass_work(first).value(), parse_pass_work(second).value()}};
+  return test::guided_request({5, 17, 3, 99, 42, 8}, steps);
 }
 
 // Models of two transformers, and of one whose passes read two texts.
