@@ -4,7 +4,7 @@
 #include <mutex>
 #include <vector>
 
-#include "core/collective.h"
+#include "core/collective_rank.h"
 #include "core/device_link.h"
 #include "core/memory.h"
 
@@ -54,20 +54,8 @@ class LinkedGroup final : public CollectiveGroup {
   using Sent = Collective::Sent;
   using Received = Collective::Received;
 
-  class Rank final : public Collective {
-   public:
-    Rank(LinkedGroup& group, int index) : group_(group), index_(index) {}
-    int rank() const override { return index_; }
-    int size() const override { return group_.size(); }
-    Status all_to_all(const Context& context, std::span<const Sent> sent,
-                      std::span<const Received> received) override {
-      return group_.all_to_all(context, index_, sent, received);
-    }
-
-   private:
-    LinkedGroup& group_;
-    int index_;
-  };
+  using Rank = CollectiveRank<LinkedGroup>;
+  friend Rank;
 
   DeviceLink& link(int from, int to) {
     return *links_[static_cast<size_t>(from) * ranks_.size() + static_cast<size_t>(to)];

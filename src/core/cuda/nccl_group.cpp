@@ -7,7 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "core/collective_rank.h"
 #include "core/cuda/device.h"
+#include "core/cuda/library_symbol.h"
 #include "core/cuda/stream.h"
 #include "core/memory.h"
 
@@ -15,13 +17,6 @@ namespace intaglio::cuda {
 namespace {
 
 constexpr int kSuccess = 0, kBytes = 0;  // ncclSuccess, ncclInt8
-
-template <typename Function>
-void find(void* handle, const char* name, Function& function, std::string& problem) {
-  function = reinterpret_cast<Function>(dlsym(handle, name));
-  if (function == nullptr && problem.empty())
-    problem = std::string("the NCCL that was found lacks ") + name;
-}
 
 NcclLibrary open_library() {
   NcclLibrary library;
@@ -32,15 +27,17 @@ NcclLibrary open_library() {
     library.problem = std::string("NCCL was not found: ") + (reason != nullptr ? reason : "");
     return library;
   }
-  std::string& problem = library.problem;
-  find(handle, "ncclGetErrorString", library.error_string, problem);
-  find(handle, "ncclCommInitAll", library.init_all, problem);
-  find(handle, "ncclCommDestroy", library.destroy, problem);
-  find(handle, "ncclCommAbort", library.abort, problem);
-  find(handle, "ncclGroupStart", library.group_start, problem);
-  find(handle, "ncclGroupEnd", library.group_end, problem);
-  find(handle, "ncclSend", library.send, problem);
-  find(handle, "ncclRecv", library.receive, problem);
+  const auto find = [&](const char* name, auto& function) {
+    find_symbol(handle, "NCCL", name, function, library.problem);
+  };
+  find("ncclGetErrorString", library.error_string);
+  find("ncclCommInitAll", library.init_all);
+  find("ncclCommDestroy", library.destroy);
+  find("ncclCommAbort", library.abort);
+  find("ncclGroupStart", library.group_start);
+  find("ncclGroupEnd", library.group_end);
+  find("ncclSend", library.send);
+  find("ncclRecv", library.receive);
   return library;
 }
 
@@ -86,20 +83,8 @@ class NcclGroup final : public CollectiveGroup {
   using Sent = Collective::Sent;
   using Received = Collective::Received;
 
-  class Rank final : public Collective {
-   public:
-    Rank(NcclGroup& group, int index) : group_(group), index_(index) {}
-    int rank() const override { return index_; }
-    int size() const override { return group_.size(); }
-    Status all_to_all(const Context& context, std::span<const Sent> sent,
-                      std::span<const Received> received) override {
-      return group_.all_to_all(context, index_, sent, received);
-    }
-
-   private:
-    NcclGroup& group_;
-    int index_;
-  };
+  using Rank = CollectiveRank<NcclGroup>;
+  friend Rank;
 
   // Of a call; where another rank has ended it, that one's error is the one to tell.
   Status status_of(int result, const char* what) {

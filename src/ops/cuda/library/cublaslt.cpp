@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/cuda/library_symbol.h"
+
 namespace intaglio::cuda {
 namespace {
 
@@ -34,13 +36,6 @@ struct Library {
   std::string problem;  // not empty: unusable
 };
 
-template <typename Function>
-void find(void* handle, const char* name, Function& function, std::string& problem) {
-  function = reinterpret_cast<Function>(dlsym(handle, name));
-  if (function == nullptr && problem.empty())
-    problem = std::string("the cuBLASLt that was found lacks ") + name;
-}
-
 Library open_library() {
   Library library;
   void* handle = nullptr;
@@ -57,21 +52,23 @@ Library open_library() {
   }
   if (handle == nullptr) return library;
   library.problem.clear();
-  std::string& problem = library.problem;
-  find(handle, "cublasLtGetVersion", library.get_version, problem);
-  find(handle, "cublasLtGetStatusString", library.status_string, problem);
-  find(handle, "cublasLtCreate", library.create, problem);
-  find(handle, "cublasLtDestroy", library.destroy, problem);
-  find(handle, "cublasLtMatmulDescCreate", library.desc_create, problem);
-  find(handle, "cublasLtMatmulDescDestroy", library.desc_destroy, problem);
-  find(handle, "cublasLtMatmulDescSetAttribute", library.desc_set, problem);
-  find(handle, "cublasLtMatrixLayoutCreate", library.layout_create, problem);
-  find(handle, "cublasLtMatrixLayoutDestroy", library.layout_destroy, problem);
-  find(handle, "cublasLtMatmulPreferenceCreate", library.preference_create, problem);
-  find(handle, "cublasLtMatmulPreferenceDestroy", library.preference_destroy, problem);
-  find(handle, "cublasLtMatmulPreferenceSetAttribute", library.preference_set, problem);
-  find(handle, "cublasLtMatmulAlgoGetHeuristic", library.heuristic, problem);
-  find(handle, "cublasLtMatmul", library.matmul, problem);
+  const auto find = [&](const char* name, auto& function) {
+    find_symbol(handle, "cuBLASLt", name, function, library.problem);
+  };
+  find("cublasLtGetVersion", library.get_version);
+  find("cublasLtGetStatusString", library.status_string);
+  find("cublasLtCreate", library.create);
+  find("cublasLtDestroy", library.destroy);
+  find("cublasLtMatmulDescCreate", library.desc_create);
+  find("cublasLtMatmulDescDestroy", library.desc_destroy);
+  find("cublasLtMatmulDescSetAttribute", library.desc_set);
+  find("cublasLtMatrixLayoutCreate", library.layout_create);
+  find("cublasLtMatrixLayoutDestroy", library.layout_destroy);
+  find("cublasLtMatmulPreferenceCreate", library.preference_create);
+  find("cublasLtMatmulPreferenceDestroy", library.preference_destroy);
+  find("cublasLtMatmulPreferenceSetAttribute", library.preference_set);
+  find("cublasLtMatmulAlgoGetHeuristic", library.heuristic);
+  find("cublasLtMatmul", library.matmul);
   return library;
 }
 
