@@ -182,7 +182,7 @@ Status Builder::add_onednn(DType dtype) {
   }
   // vpmaddubsw adds two products in 16 bits.
   if (integers && host_cpu_features().isa < CpuIsa::kAvx512Vnni) {
-    skipped.push_back(name + ": without AVX512-VNNI oneDNN's sums saturate at 16 bits");
+    skipped.push_back(name + ": without AVX512-VNNI oneDNN's sums may saturate at 16 bits");
     return {};
   }
   const auto out =
