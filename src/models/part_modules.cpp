@@ -16,8 +16,19 @@ constexpr std::string_view kWeight = ".weight";
 // A tensor under all its names.
 using TensorNames = std::vector<std::vector<std::string>>;
 
+// "blocks.3.mlp.0.weight" -> "blocks.*.mlp.0.weight": numbers that aliases do not tell apart, as
+// they have modules of their own below them.
+std::string without_layer(std::string_view name) {
+  const size_t leaf = std::min(name.rfind('.'), name.size());
+  const size_t last = std::min(name.substr(0, leaf).rfind('.'), leaf);
+  return without_numbers(name.substr(0, last)) + std::string(name.substr(last));
+}
+
+// A tensor of every layer once: its names are many, and a model's layers up to 60.
 void add_names(const TensorShapes& shapes, std::span<const ModuleAlias> aliases, TensorNames& all) {
+  std::set<std::string> seen;
   for (const auto& [name, shape] : shapes) {
+    if (!seen.insert(without_layer(name)).second) continue;
     std::vector<std::string> names;
     for (const std::string& stored : stored_names(name, aliases))
       names.push_back(without_numbers(stored));
