@@ -28,8 +28,9 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
   find_program(CCACHE ccache)
   if(CCACHE)
-    # Clones of this tree share what they compiled, wherever they lie.
-    set(CCACHE_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
+    # Clones of this tree share what they compiled, wherever they lie; sloppiness is what it asks for where headers are precompiled.
+    set(CCACHE_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
     set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_LAUNCHER})
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_LAUNCHER})
   endif()
