@@ -6,7 +6,6 @@
 
 #include "advice/cost_model.h"
 #include "advice/deployment_map.h"
-#include "models/choose_picture.h"
 #include "pipeline/device.h"
 
 namespace intaglio {
@@ -22,15 +21,6 @@ std::string reason_of(const RankedPrecision& ranked, const std::string& measured
                           ranked.measured ? measured : "modelled; `intaglio map` measures");
   if (plan.streamed_bytes() > 0) reason += ", with layers that stream";
   return reason;
-}
-
-// A guided step where the request is one that plans refuse.
-Expected<StepShape> passes_of(const Model& model, const PictureRequest& request) {
-  if (request.steps < 1 || request.guidance.size() != static_cast<size_t>(request.steps))
-    return StepShape{};
-  INTAGLIO_ASSIGN(Sampling sampling, model.sampling(request));
-  INTAGLIO_ASSIGN(sampling.mask, choose_mask(model, request, sampling));
-  return step_shape(sampling, model.cached_blocks());
 }
 
 // Milliseconds that a step's copies of streamed layers take, in the mean of all steps: passes that
@@ -83,15 +73,8 @@ Expected<ChosenPrecision> choose_precision(const std::shared_ptr<const Model>& m
   if (device.context.gpu != nullptr) {
     INTAGLIO_ASSIGN(map, kept_deployment_map(device.context.gpu->name));
   }
-  const int64_t unit = model->info().pixels_per_token;
-  const int64_t image_tokens =
-      std::max<int64_t>(1, (request.width / unit) * (request.height / unit));
-  INTAGLIO_ASSIGN(auto texts, model->texts(request));
   PictureRequest read = request;
-  read.token_ids = std::move(texts.front());
-  INTAGLIO_ASSIGN(StepShape step, passes_of(*model, read));
-  step.text_tokens = static_cast<int64_t>(read.token_ids->size());
-  step.image_tokens = image_tokens;
+  INTAGLIO_ASSIGN(const StepShape step, step_shape(*model, read));
   const std::vector<RankedPrecision> ranked = rank_precisions(device.context, *model, step, map);
   const std::string measured =
       map && !map->model.empty() ? fmt::format("measured of {}", map->model) : "measured";

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "advice/cost_model.h"
 #include "core/files.h"
 #include "io/json_config.h"
 
@@ -30,20 +29,11 @@ std::vector<MapEntry> nearest(const DeploymentMap& map, int64_t tokens) {
   return found;
 }
 
-// Passes of the first transformer with the text, and of the last without or with another.
 double modelled_step_ms(const CudaDevice& gpu, const Model& model, Precision precision,
                         const StepShape& step) {
   double sum = 0.0;
   for (const bool first : {true, false}) {
-    const int which = first ? 0 : model.transformers() - 1;
-    const bool reads_text = first || which == 0;
-    const std::unique_ptr<Transformer> transformer = model.transformer(which, {});
-    const auto pass = modelled_pass(card_rates(gpu),
-                                    {.width = transformer->width(),
-                                     .linears = transformer->listed_linears(),
-                                     .text_tokens = reads_text ? step.text_tokens : 0,
-                                     .image_tokens = step.image_tokens},
-                                    precision);
+    const auto pass = modelled_pass(card_rates(gpu), pass_shape(model, step, first), precision);
     if (!pass) return 0.0;
     sum += (first ? step.first : step.other) * pass->total_ms();
   }
@@ -108,15 +98,6 @@ Expected<std::optional<DeploymentMap>> kept_deployment_map(std::string_view devi
   INTAGLIO_ASSIGN(const std::string text, read_file(*file, kMaxMapBytes));
   INTAGLIO_ASSIGN(DeploymentMap map, parse_deployment_map(text, file->string()));
   return std::optional(std::move(map));
-}
-
-StepShape step_shape(const Sampling& sampling, std::span<const int64_t> blocks) {
-  StepShape step{.first = 0.0, .other = 0.0};
-  const std::vector<double> computed = computed_passes(sampling, blocks);
-  const auto steps = static_cast<double>(sampling.steps.size());
-  for (size_t pass = 0; pass < computed.size(); ++pass)
-    (pass == 0 ? step.first : step.other) += computed[pass] / steps;
-  return step;
 }
 
 std::vector<RankedPrecision> rank_precisions(const Context& context, const Model& model,

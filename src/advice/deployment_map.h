@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "advice/step_shape.h"
 #include "core/context.h"
 #include "core/status.h"
 #include "models/model.h"
@@ -41,16 +42,6 @@ Expected<DeploymentMap> parse_deployment_map(std::string_view text, const std::s
 Expected<std::filesystem::path> deployment_map_file(std::string_view device);
 // The kept map; nullopt if there is none. A broken one is an error.
 Expected<std::optional<DeploymentMap>> kept_deployment_map(std::string_view device);
-
-// What the steps of a picture compute.
-struct StepShape {
-  int64_t text_tokens = 0, image_tokens = 0;
-  // Passes a step in the mean of all steps: of the first transformer with the prompt, and of the
-  // others. Less than 1 where a mask or the guidance leaves some out.
-  double first = 1.0, other = 1.0;
-};
-// Of a picture of that sampling, by its mask; `blocks`: Model::cached_blocks.
-StepShape step_shape(const Sampling& sampling, std::span<const int64_t> blocks);
 
 struct RankedPrecision {
   Precision precision = Precision::kInt8;

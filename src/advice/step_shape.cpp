@@ -1,0 +1,43 @@
+#include "advice/step_shape.h"
+
+#include <algorithm>
+
+#include "models/choose_picture.h"
+
+namespace intaglio {
+
+StepShape step_shape(const Sampling& sampling, std::span<const int64_t> blocks) {
+  StepShape step{.first = 0.0, .other = 0.0};
+  const std::vector<double> computed = computed_passes(sampling, blocks);
+  const auto steps = static_cast<double>(sampling.steps.size());
+  for (size_t pass = 0; pass < computed.size(); ++pass)
+    (pass == 0 ? step.first : step.other) += computed[pass] / steps;
+  return step;
+}
+
+Expected<StepShape> step_shape(const Model& model, PictureRequest& request) {
+  INTAGLIO_ASSIGN(auto texts, model.texts(request));
+  request.token_ids = std::move(texts.front());
+  StepShape step;
+  if (request.steps >= 1 && request.guidance.size() == static_cast<size_t>(request.steps)) {
+    INTAGLIO_ASSIGN(Sampling sampling, model.sampling(request));
+    INTAGLIO_ASSIGN(sampling.mask, choose_mask(model, request, sampling));
+    step = step_shape(sampling, model.cached_blocks());
+  }
+  const int64_t unit = model.info().pixels_per_token;
+  step.text_tokens = static_cast<int64_t>(request.token_ids->size());
+  step.image_tokens = std::max<int64_t>(1, (request.width / unit) * (request.height / unit));
+  return step;
+}
+
+PassShape pass_shape(const Model& model, const StepShape& step, bool first) {
+  const int which = first ? 0 : model.transformers() - 1;
+  const bool reads_text = first || which == 0;
+  const std::unique_ptr<Transformer> transformer = model.transformer(which, {});
+  return {.width = transformer->width(),
+          .linears = transformer->listed_linears(),
+          .text_tokens = reads_text ? step.text_tokens : 0,
+          .image_tokens = step.image_tokens};
+}
+
+}  // namespace intaglio
