@@ -71,8 +71,9 @@ void add_parallel_flag(CLI::App& command, std::string& parallel) {
   choose_from(command.add_option(
                   "--parallel", parallel,
                   "What the GPUs of --devices do: off, a pass of each step each; ulysses, each a "
-                  "part of the rows of every pass, on up to 8 GPUs that have all weights each"),
-              {"off", "ulysses"})
+                  "part of the rows of every pass, on up to 8 GPUs that have all weights each; "
+                  "auto, of both what should be faster"),
+              {"off", "ulysses", "auto"})
       ->capture_default_str();
 }
 

@@ -129,6 +129,7 @@ CardRates rates_of(const cuda::Card& card) {
                   .memory_gb_s = card.memory_gb_s,
                   .memory_gb = card.memory_gb,
                   .host_gb_s = card.host_gb_s,
+                  .peer_gb_s = std::max(card.host_gb_s, card.peer_gb_s),
                   .source = card.source};
   if (uses_wgmma(rates)) rates.fp8_tflops = card.fp8_tflops;
   if (card.compute_capability == kDataCentreBlackwell) {
@@ -165,6 +166,7 @@ CardRates card_rates(const CudaDevice& device) {
                   .memory_gb_s = 9.0 * device.multiprocessors,
                   .memory_gb = 1e-9 * static_cast<double>(device.memory_bytes),
                   .host_gb_s = 20.0,
+                  .peer_gb_s = 20.0,
                   .source = "its generation"};
   if (uses_wgmma(rates)) rates.fp8_tflops = peaks.fp8_tops;
   return rates;

@@ -38,6 +38,7 @@ struct CardRates {
   double memory_gb_s = 0.0;
   double memory_gb = 0.0;
   double host_gb_s = 0.0;   // copies from pinned host memory
+  double peer_gb_s = 0.0;   // from another card that it reaches, each direction
   std::string_view source;  // of the rates
 };
 

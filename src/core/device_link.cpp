@@ -30,4 +30,11 @@ Expected<std::unique_ptr<DeviceLink>> make_device_link(const Context& from, cons
                     "a link between a GPU and the CPU: expected two of a kind");
 }
 
+Expected<bool> reach_each_other(const Context& a, const Context& b) {
+#if defined(INTAGLIO_HAS_CUDA)
+  if (a.gpu != nullptr && b.gpu != nullptr) return cuda::reach_each_other(a, b);
+#endif
+  return a.gpu == nullptr && b.gpu == nullptr;
+}
+
 }  // namespace intaglio

@@ -30,4 +30,7 @@ class DeviceLink {
 Expected<std::unique_ptr<DeviceLink>> make_device_link(const Context& from, const Context& to,
                                                        size_t most_bytes);
 
+// Whether copies between the two go by the cards themselves. Between CPUs they do.
+Expected<bool> reach_each_other(const Context& a, const Context& b);
+
 }  // namespace intaglio

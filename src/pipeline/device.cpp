@@ -119,8 +119,9 @@ Expected<std::optional<int>> device_from_name(std::string_view what, std::string
 Expected<Parallel> parallel_from_name(std::string_view what, std::string_view text) {
   if (text == "off") return Parallel::kOff;
   if (text == "ulysses") return Parallel::kUlysses;
-  return make_error(ErrorCode::kInvalidArgument, "{}: expected off or ulysses, found \"{}\"", what,
-                    printable(text, 60));
+  if (text == "auto") return Parallel::kAuto;
+  return make_error(ErrorCode::kInvalidArgument, "{}: expected off, ulysses or auto, found \"{}\"",
+                    what, printable(text, 60));
 }
 
 Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text,
@@ -148,7 +149,7 @@ Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_vie
                         printable(name, 60));
     }
   }
-  const bool shares = parallel == Parallel::kUlysses;
+  const bool shares = parallel != Parallel::kOff;
   const size_t most = shares ? kMostRanks : kMostDevices;
   if (ordinals.size() > most)
     return make_error(ErrorCode::kInvalidArgument, "{}: {} GPUs, at most {}{}", what,
@@ -163,8 +164,9 @@ Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_vie
                         what, ordinals.size() == 2 ? "two" : "different", ordinals[i]);
   DeviceChoice choice{.gpu = ordinals.front(), .second_gpu = {}};
   if (shares) {
-    if (ordinals.size() == 1) return too_few(what);
-    choice.rank_gpus.assign(ordinals.begin() + 1, ordinals.end());
+    if (parallel == Parallel::kUlysses && ordinals.size() == 1) return too_few(what);
+    (parallel == Parallel::kAuto ? choice.undecided : choice.rank_gpus)
+        .assign(ordinals.begin() + 1, ordinals.end());
   } else if (ordinals.size() == 2) {
     choice.second_gpu = ordinals[1];
   }

@@ -51,16 +51,16 @@ std::optional<int> cuda_ordinal(std::string_view text);
 Expected<std::optional<int>> device_from_name(std::string_view what, std::string_view text);
 
 // What several GPUs do of a step (docs/several-cards.md): a pass each, or a part of the rows of
-// every pass each.
-enum class Parallel { kOff, kUlysses };
-// "off", "ulysses"; kInvalidArgument names `what`.
+// every pass each; kAuto: what should be faster (advice/choose_parallel.h).
+enum class Parallel { kOff, kUlysses, kAuto };
+// "off", "ulysses", "auto"; kInvalidArgument names `what`.
 Expected<Parallel> parallel_from_name(std::string_view what, std::string_view text);
 
 // Where pictures are made. With a second GPU the second pass of each step runs there; `rank_gpus`
-// share every pass.
+// share every pass; what `undecided` ones do is for the picture to say.
 struct DeviceChoice {
   std::optional<int> gpu, second_gpu;
-  std::vector<int> rank_gpus{};
+  std::vector<int> rank_gpus{}, undecided{};
 };
 // "0", "0,1", "cuda:0,cuda:1", or what device_from_name takes; kInvalidArgument names `what`, also
 // for the same GPU twice, a CPU beside a GPU, more GPUs than `parallel` has work for and fewer than

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "advice/choose_parallel.h"
 #include "argument_values.h"
 #include "bench/bench.h"
 #include "command.h"
@@ -76,6 +77,19 @@ PictureRequest request_of(const ModelInfo& model, const Case& c, uint64_t seed) 
   request.seed = seed;
   request.guidance = model.default_guidance.of_steps(c.steps);
   return request;
+}
+
+// Of what takes longest a step.
+PictureRequest largest_request(const ModelInfo& model, const std::vector<Case>& cases) {
+  const auto tokens = [&](const Case& c) {
+    const int64_t unit = model.pixels_per_token;
+    return (c.size.width / unit) * (c.size.height / unit) + c.text_tokens;
+  };
+  return request_of(
+      model,
+      *std::max_element(cases.begin(), cases.end(),
+                        [&](const Case& a, const Case& b) { return tokens(a) < tokens(b); }),
+      0);
 }
 
 Expected<PhaseTimes> time_picture(Pipeline& pipeline, const PicturePlan& plan,
@@ -175,10 +189,8 @@ nlohmann::ordered_json case_json(const Case& c, const CaseResult& r) {
   return json;
 }
 
-Expected<PipelineOptions> pipeline_options(const ImageFlags& flags) {
+Expected<PipelineOptions> pipeline_options(const ImageFlags& flags, const DeviceChoice& devices) {
   PipelineOptions options;
-  INTAGLIO_ASSIGN(const DeviceChoice devices,
-                  parse_devices(flags.device, flags.devices, flags.parallel));
   options.gpu = devices.gpu;
   options.second_gpu = devices.second_gpu;
   options.rank_gpus = devices.rank_gpus;
@@ -240,7 +252,15 @@ Status run_image(const ImageFlags& flags) {
     files.inputs.emplace_back("a file of the model", file.string());
   INTAGLIO_TRY(check_files(files));
   INTAGLIO_ASSIGN(const std::vector<Case> cases, cases_of(flags, model->info()));
-  INTAGLIO_ASSIGN(const PipelineOptions options, pipeline_options(flags));
+  INTAGLIO_ASSIGN(const DeviceChoice devices,
+                  parse_devices(flags.device, flags.devices, flags.parallel));
+  INTAGLIO_ASSIGN(PipelineOptions options, pipeline_options(flags, devices));
+  if (!devices.undecided.empty()) {
+    INTAGLIO_ASSIGN(ChosenParallel chosen, choose_parallel(model, options, devices.undecided,
+                                                           largest_request(model->info(), cases)));
+    print(Stream::kErr, "parallel {}\n", chosen.reason);
+    options = std::move(chosen.options);
+  }
   INTAGLIO_ASSIGN(const std::unique_ptr<Pipeline> pipeline, Pipeline::open(model, options));
   const std::filesystem::path file =
       std::filesystem::temp_directory_path() / fmt::format("intaglio-bench-{}.png", ::getpid());

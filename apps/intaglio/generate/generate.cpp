@@ -334,6 +334,7 @@ int run_generate(const GenerateFlags& flags) {
   if (interrupted) return fail(Error{ErrorCode::kCancelled, "cancelled"}, flags.run.json);
   if (!errors.empty()) return fail(errors, flags.run.json);
   run.open_ms = since_ms(run.start);
+  if (!run.plan.parallel_reason.empty()) run.progress.line("parallel " + run.plan.parallel_reason);
   if (!run.plan.precision_reason.empty())
     run.progress.line("precision " + run.plan.precision_reason);
   if (flags.vram_budget && run.plan.pipeline->context().gpu == nullptr)

@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 
+#include "advice/choose_parallel.h"
 #include "advice/choose_precision.h"
 #include "argument_values.h"
 #include "console.h"
@@ -251,13 +252,31 @@ void read_noise_of(const GenerateFlags& flags, GeneratePlan& plan, std::vector<E
   take(read_noise(flags.noise, tokens, info.latent_channels), request.noise, errors);
 }
 
+const PictureRequest& largest_request(const GeneratePlan& plan) {
+  return std::max_element(plan.jobs.begin(), plan.jobs.end(),
+                          [](const PictureJob& a, const PictureJob& b) {
+                            return a.request.width * a.request.height <
+                                   b.request.width * b.request.height;
+                          })
+      ->request;
+}
+
+// `--parallel auto`, for the largest picture.
+void share(std::span<const int> gpus, PipelineOptions& options, GeneratePlan& plan,
+           std::vector<Error>& errors) {
+  Expected<ChosenParallel> chosen =
+      choose_parallel(plan.model, options, gpus, largest_request(plan));
+  if (!chosen) {
+    errors.push_back(chosen.error());
+    return;
+  }
+  options = std::move(chosen->options);
+  plan.parallel_reason = std::move(chosen->reason);
+}
+
 // `--precision auto`, for the largest picture.
 void choose(const PipelineOptions& options, GeneratePlan& plan, std::vector<Error>& errors) {
-  const auto largest = std::max_element(
-      plan.jobs.begin(), plan.jobs.end(), [](const PictureJob& a, const PictureJob& b) {
-        return a.request.width * a.request.height < b.request.width * b.request.height;
-      });
-  Expected<ChosenPrecision> chosen = choose_precision(plan.model, options, largest->request);
+  Expected<ChosenPrecision> chosen = choose_precision(plan.model, options, largest_request(plan));
   if (!chosen) {
     errors.push_back(chosen.error());
     return;
@@ -358,6 +377,7 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
   take(parse_attention(flags.attention), options.attention, errors);
   options.threads = flags.run.threads;
   plan.precision = options.selection.precision;
+  if (!devices.undecided.empty() && errors.empty()) share(devices.undecided, options, plan, errors);
   if (precision) {
     take(Pipeline::open(plan.model, options), plan.pipeline, errors);
   } else if (errors.empty()) {

@@ -52,6 +52,7 @@ struct GeneratePlan {
   std::unique_ptr<Pipeline> pipeline;
   Precision precision = Precision::kInt8;
   std::string precision_reason;  // of --precision auto, for people
+  std::string parallel_reason;   // of --parallel auto, for people
   std::vector<AdapterUse> adapters;
   std::optional<InitFiles> init;  // what all pictures begin from
   std::vector<PictureJob> jobs;   // in their order

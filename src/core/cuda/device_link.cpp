@@ -85,15 +85,20 @@ bool kept_to_host() {
   return value != nullptr && std::string_view(value) == "host";
 }
 
-// Whether the card of `to` may read the memory of `from`'s; it may from then on, until the process
-// ends. The current device is `to`'s.
-Expected<bool> reaches(const Context& to, const Context& from) {
+// Whether the card of `to` could read the memory of `from`'s.
+Expected<bool> can_reach(const Context& to, const Context& from) {
   if (kept_to_host()) return false;
   if (to.gpu->ordinal == from.gpu->ordinal) return true;
   int can = 0;
   INTAGLIO_TRY(device_status(cudaDeviceCanAccessPeer(&can, to.gpu->ordinal, from.gpu->ordinal),
                              "cudaDeviceCanAccessPeer"));
-  if (can == 0) return false;
+  return can != 0;
+}
+
+// The same; it may from then on, until the process ends. The current device is `to`'s.
+Expected<bool> reaches(const Context& to, const Context& from) {
+  INTAGLIO_ASSIGN(const bool can, can_reach(to, from));
+  if (!can || to.gpu->ordinal == from.gpu->ordinal) return can;
   const cudaError_t enabled = cudaDeviceEnablePeerAccess(from.gpu->ordinal, 0);
   if (enabled == cudaSuccess) return true;
   cudaGetLastError();  // it is not sticky, but the next check would report it
@@ -122,6 +127,12 @@ Expected<std::unique_ptr<DeviceLink>> make_device_link(const Context& from, cons
   auto link = link_of(from, to, most_bytes);
   INTAGLIO_TRY(use_device(before));
   return link;
+}
+
+Expected<bool> reach_each_other(const Context& a, const Context& b) {
+  INTAGLIO_ASSIGN(const bool there, can_reach(a, b));
+  INTAGLIO_ASSIGN(const bool back, can_reach(b, a));
+  return there && back;
 }
 
 }  // namespace intaglio::cuda

@@ -1,4 +1,4 @@
-// core/device_link.h between two GPUs.
+// What core/device_link.h says, of two GPUs.
 #pragma once
 
 #include <memory>
@@ -10,5 +10,7 @@ namespace intaglio::cuda {
 // The current device is what it was, afterwards.
 Expected<std::unique_ptr<DeviceLink>> make_device_link(const Context& from, const Context& to,
                                                        size_t most_bytes);
+
+Expected<bool> reach_each_other(const Context& a, const Context& b);
 
 }  // namespace intaglio::cuda

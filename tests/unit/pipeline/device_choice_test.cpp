@@ -57,11 +57,25 @@ TEST(DeviceChoice, GpusThatSharePasses) {
   EXPECT_EQ(refusal("0,1,2,3,4,5,6,7,8", Parallel::kUlysses), "--devices: 9 GPUs, at most 8");
 }
 
+TEST(DeviceChoice, GpusOfWhichAPictureDecides) {
+  const auto choice = devices_from_names("--devices", "2,cuda:0,1", Parallel::kAuto).value();
+  EXPECT_EQ(choice.gpu, 2);
+  EXPECT_EQ(choice.undecided, (std::vector<int>{0, 1}));
+  EXPECT_EQ(choice.second_gpu, std::nullopt);
+  EXPECT_TRUE(choice.rank_gpus.empty());
+  for (const char* one : {"1", "cuda:1"}) {
+    const auto alone = devices_from_names("--devices", one, Parallel::kAuto).value();
+    EXPECT_EQ(alone.gpu, 1);
+    EXPECT_TRUE(alone.undecided.empty());
+  }
+}
+
 TEST(DeviceChoice, NamesOfParallel) {
   EXPECT_EQ(parallel_from_name("--parallel", "off").value(), Parallel::kOff);
   EXPECT_EQ(parallel_from_name("--parallel", "ulysses").value(), Parallel::kUlysses);
+  EXPECT_EQ(parallel_from_name("--parallel", "auto").value(), Parallel::kAuto);
   EXPECT_EQ(parallel_from_name("--parallel", "ring").error().message,
-            "--parallel: expected off or ulysses, found \"ring\"");
+            "--parallel: expected off, ulysses or auto, found \"ring\"");
 }
 
 }  // namespace

@@ -16,7 +16,9 @@ struct Card {
   double clock_ghz = 0.0;  // boost
   double int8_tops = 0.0, bf16_tflops = 0.0, fp8_tflops = 0.0;
   double memory_gb_s = 0.0, memory_gb = 0.0;
-  double host_gb_s = 0.0;   // copies from pinned host memory: by the width of its bus
+  double host_gb_s = 0.0;  // copies from pinned host memory: by the width of its bus
+  double peer_gb_s =
+      0.0;  // NVLink, each direction; 0: cards that reach each other do it by the bus
   std::string_view source;  // of the rates
 };
 

@@ -1,0 +1,129 @@
+#include "advice/choose_parallel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/device_link.h"
+#include "pipeline/device.h"
+
+namespace intaglio {
+namespace {
+
+// What is known of cards that work together.
+struct Cards {
+  CardRates slowest;
+  LinkRates link;
+};
+
+Expected<Cards> open_cards(const PipelineOptions& options, std::span<const int> gpus) {
+  INTAGLIO_ASSIGN(const DeviceContext home, open_device(options.gpu, options.threads));
+  std::vector<DeviceContext> all{home};
+  for (const int gpu : gpus) {
+    const auto opened = open_device(gpu, options.threads);
+    INTAGLIO_TRY(make_current(home.context));
+    if (!opened) return tl::unexpected<Error>(opened.error());
+    all.push_back(*opened);
+  }
+  Cards cards{.slowest = card_rates(*home.context.gpu), .link = {}};
+  bool direct = true;
+  for (const DeviceContext& a : all) {
+    const CardRates rates = card_rates(*a.context.gpu);
+    if (rates.s8_tops < cards.slowest.s8_tops) cards.slowest = rates;
+    for (const DeviceContext& b : all) {
+      INTAGLIO_ASSIGN(const bool reach, reach_each_other(a.context, b.context));
+      direct = direct && reach;
+    }
+  }
+  cards.link = link_rates(cards.slowest, direct);
+  return cards;
+}
+
+// How many ranks may share a pass: as many as attention has heads. 0: it is not shared.
+Expected<int64_t> heads_to_share(const Model& model, const StepShape& step) {
+  constexpr int kMost = 1024;
+  const std::unique_ptr<Transformer> transformer = model.transformer(0, {});
+  if (!transformer->splits_passes()) return 0;
+  INTAGLIO_ASSIGN(const Context host, host_context(1));
+  int ranks = 1;
+  while (ranks < kMost && transformer->check_split(host, {.text_tokens = step.text_tokens,
+                                                          .grid_h = 1,
+                                                          .grid_w = step.image_tokens,
+                                                          .split = {0, ranks + 1}}))
+    ++ranks;
+  return ranks;
+}
+
+std::string reason_of(const std::vector<WayOfStep>& ways, size_t taken) {
+  std::string reason =
+      fmt::format("{} ({:.0f} ms a step, modelled", ways[taken].name(), ways[taken].step_ms);
+  for (const WayOfStep& way : ways)
+    if (&way != &ways[taken]) reason += fmt::format("; {} {:.0f}", way.name(), way.step_ms);
+  return reason + (taken == 0 ? ")" : "); what is faster does not fit");
+}
+
+}  // namespace
+
+std::string WayOfStep::name() const {
+  if (second) return "a pass each";
+  return ranks == 1 ? "one GPU" : fmt::format("ulysses on {}", ranks);
+}
+
+std::vector<WayOfStep> ways_of_step(const CardRates& card, const LinkRates& link,
+                                    const SharedStep& step, Precision precision, int cards) {
+  std::vector<WayOfStep> ways;
+  const auto pass_ms = [&](const PassShape& shape, int ranks) -> std::optional<double> {
+    const auto pass =
+        modelled_split(card, link, shape, std::max<int64_t>(step.heads, 1), precision, ranks);
+    if (!pass) return std::nullopt;
+    return pass->total_ms();
+  };
+  for (int ranks = 1; ranks <= cards; ++ranks) {
+    const auto first = pass_ms(step.first, ranks), other = pass_ms(step.other, ranks);
+    if (!first || !other) break;
+    const double first_ms = step.passes.first * *first, other_ms = step.passes.other * *other;
+    ways.push_back({.ranks = ranks, .second = false, .step_ms = first_ms + other_ms});
+    if (ranks == 1 && cards > 1 && other_ms > 0.0)
+      ways.push_back(
+          {.ranks = 1,
+           .second = true,
+           .step_ms = std::max(first_ms, other_ms) + modelled_errand_ms(link, step.values)});
+  }
+  std::stable_sort(ways.begin(), ways.end(),
+                   [](const WayOfStep& a, const WayOfStep& b) { return a.step_ms < b.step_ms; });
+  return ways;
+}
+
+Expected<ChosenParallel> choose_parallel(const std::shared_ptr<const Model>& model,
+                                         const PipelineOptions& options, std::span<const int> gpus,
+                                         const PictureRequest& request) {
+  if (gpus.empty()) return ChosenParallel{options, "one GPU"};
+  INTAGLIO_ASSIGN(const Cards cards, open_cards(options, gpus));
+  PictureRequest read = request;
+  SharedStep step;
+  INTAGLIO_ASSIGN(step.passes, step_shape(*model, read));
+  step.first = pass_shape(*model, step.passes, true);
+  step.other = pass_shape(*model, step.passes, false);
+  INTAGLIO_ASSIGN(step.heads, heads_to_share(*model, step.passes));
+  step.values = step.passes.image_tokens * model->info().latent_channels;
+  const std::vector<WayOfStep> ways =
+      ways_of_step(cards.slowest, cards.link, step, options.selection.precision,
+                   static_cast<int>(gpus.size()) + 1);
+  // Products that the cards do not have are refused when the pipeline is opened.
+  if (ways.empty()) return ChosenParallel{options, "one GPU"};
+  Error of_fastest;
+  for (size_t i = 0; i < ways.size(); ++i) {
+    ChosenParallel chosen{.options = options, .reason = reason_of(ways, i)};
+    if (ways[i].second) chosen.options.second_gpu = gpus.front();
+    chosen.options.rank_gpus.assign(gpus.begin(), gpus.begin() + ways[i].ranks - 1);
+    INTAGLIO_ASSIGN(const std::unique_ptr<Pipeline> pipeline,
+                    Pipeline::open(model, chosen.options));
+    const Expected<PicturePlan> plan = pipeline->plan(read);
+    if (plan) return chosen;
+    if (plan.error().code != ErrorCode::kOutOfMemory) return tl::unexpected<Error>(plan.error());
+    if (i == 0) of_fastest = plan.error();
+  }
+  return tl::unexpected<Error>(of_fastest);
+}
+
+}  // namespace intaglio

@@ -1,0 +1,164 @@
+#include "advice/split_model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "advice/choose_parallel.h"
+#include "models/parts/row_split.h"
+#include "models/registry.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int64_t kHeads = 18;  // of Ideogram 4
+
+CardRates card(const char* name) {
+  CudaDevice gpu;
+  gpu.name = name;
+  return card_rates(gpu);
+}
+
+SharedStep step_of(int64_t image_tokens, double other = 1.0) {
+  static const std::shared_ptr<const Model> model = synthetic_model("ideogram4").value();
+  SharedStep step{
+      .passes = {.text_tokens = 512, .image_tokens = image_tokens, .first = 1.0, .other = other},
+      .heads = kHeads,
+      .values = image_tokens * model->info().latent_channels};
+  step.first = pass_shape(*model, step.passes, true);
+  step.other = pass_shape(*model, step.passes, false);
+  return step;
+}
+
+double way_ms(const std::vector<WayOfStep>& ways, const std::string& name) {
+  for (const WayOfStep& way : ways)
+    if (way.name() == name) return way.step_ms;
+  ADD_FAILURE() << name;
+  return 0.0;
+}
+
+// Layer by layer: each rank computes its own rows and heads, then all meet and each sends every
+// other what it has for it, one after the other over its own way out, while it receives.
+double simulated_ms(const CardRates& rates, const LinkRates& link, const PassShape& shape,
+                    int ranks, int layers) {
+  const int64_t rows = shape.text_tokens + shape.image_tokens;
+  const ModelledPass whole = modelled_pass(rates, shape, Precision::kInt8).value();
+  const auto share = [&](int64_t count, int rank) {
+    return static_cast<double>(part_of(count, {rank, ranks}).count) / static_cast<double>(count);
+  };
+  double now = 0.0;
+  for (int layer = 0; layer < layers; ++layer) {
+    double longest = 0.0;
+    for (int rank = 0; rank < ranks; ++rank)
+      longest =
+          std::max(longest, (whole.linears_ms + whole.passes_ms) * share(rows, rank) / layers);
+    now += longest;
+    // q, k, v out; rows of the output back. Of width `shape.width`: 1 + 2 + 2 bytes, then 2.
+    for (const bool back : {false, true}) {
+      double slowest = 0.0;
+      for (int from = 0; from < ranks; ++from) {
+        double sent = 0.0, received = 0.0;
+        for (int to = 0; to < ranks; ++to) {
+          if (to == from) continue;
+          const double width = static_cast<double>(shape.width * rows);
+          const double out = back ? 2.0 * share(rows, to) * share(kHeads, from)
+                                  : 5.0 * share(rows, from) * share(kHeads, to);
+          const double in = back ? 2.0 * share(rows, from) * share(kHeads, to)
+                                 : 5.0 * share(rows, to) * share(kHeads, from);
+          sent += width * out * 1e-6 / link.gb_s;
+          received += width * in * 1e-6 / link.gb_s;
+        }
+        slowest = std::max({slowest, sent, received});
+      }
+      now += slowest + link.meeting_ms;
+      if (back) continue;
+      double attention = 0.0;
+      for (int rank = 0; rank < ranks; ++rank)
+        attention = std::max(attention, whole.attention_ms * share(kHeads, rank) / layers);
+      now += attention;
+    }
+  }
+  return now;
+}
+
+TEST(SplitModel, IsWhatASimulatedLinkTakes) {
+  constexpr int kLayers = 34;
+  for (const char* name : {"H100 80GB HBM3", "RTX 3090", "RTX 4090"}) {
+    const CardRates rates = card(name);
+    for (const bool direct : {true, false}) {
+      const LinkRates link = link_rates(rates, direct);
+      for (const int64_t tokens : {1024, 4096, 16384}) {
+        const PassShape shape = step_of(tokens).first;
+        for (const int ranks : {2, 3, 4, 8}) {
+          const auto split = modelled_split(rates, link, shape, kHeads, Precision::kInt8, ranks);
+          ASSERT_TRUE(split);
+          const double simulated = simulated_ms(rates, link, shape, ranks, kLayers);
+          EXPECT_NEAR(split->total_ms() / simulated, 1.0, 0.01)
+              << name << direct << tokens << ranks;
+        }
+      }
+    }
+  }
+}
+
+TEST(SplitModel, OneRankIsTheWholePass) {
+  const CardRates rates = card("RTX 3090");
+  const PassShape shape = step_of(4096).first;
+  const auto one =
+      modelled_split(rates, link_rates(rates, false), shape, kHeads, Precision::kInt8, 1);
+  ASSERT_TRUE(one);
+  EXPECT_DOUBLE_EQ(one->total_ms(), modelled_pass(rates, shape, Precision::kInt8)->total_ms());
+  EXPECT_EQ(one->exchange_ms, 0.0);
+  EXPECT_FALSE(modelled_split(rates, link_rates(rates, false), shape, 3, Precision::kInt8, 4));
+  EXPECT_FALSE(modelled_split(rates, link_rates(rates, false), shape, kHeads, Precision::kFp8, 2));
+}
+
+// Every row and layer gives away (N - 1) / N of 7 bytes a column: 34 layers, 4608 rows on two
+// cards, over 25 GB/s of one bus and then the other.
+TEST(SplitModel, BytesOnTheWireAreThoseThatAreSent) {
+  const CardRates rates = card("RTX 4090");
+  const PassShape shape = step_of(4096).first;
+  const auto two =
+      modelled_split(rates, link_rates(rates, false), shape, kHeads, Precision::kInt8, 2);
+  const double bytes = 34.0 * 2304 * static_cast<double>(shape.width) * 7.0 / 2.0;
+  EXPECT_NEAR(two->exchange_ms, 1e-6 * bytes / 12.5 + 34 * 2 * 0.03, 1e-6);
+  const auto bf16 =
+      modelled_split(rates, link_rates(rates, false), shape, kHeads, Precision::kBf16, 2);
+  EXPECT_NEAR((bf16->exchange_ms - 34 * 2 * 0.03) / (two->exchange_ms - 34 * 2 * 0.03), 8.0 / 7.0,
+              1e-9);
+}
+
+// Guided steps of two cards without NVLink take a pass each; on four with it rows are shared; a
+// step of one pass has nothing for a second card but rows.
+TEST(SplitModel, TheFastestWayIsFirst) {
+  const CardRates gaming = card("RTX 4090"), server = card("H100 80GB HBM3");
+  const auto apart =
+      ways_of_step(gaming, link_rates(gaming, false), step_of(4096), Precision::kInt8, 2);
+  ASSERT_EQ(apart.size(), 3u);
+  EXPECT_EQ(apart.front().name(), "a pass each");
+  const auto shared =
+      ways_of_step(server, link_rates(server, true), step_of(16384), Precision::kInt8, 4);
+  EXPECT_EQ(shared.front().name(), "ulysses on 4");
+  EXPECT_EQ(shared.back().name(), "one GPU");
+  const auto unguided =
+      ways_of_step(server, link_rates(server, true), step_of(16384, 0.0), Precision::kInt8, 2);
+  ASSERT_EQ(unguided.size(), 2u);
+  EXPECT_EQ(unguided.front().name(), "ulysses on 2");
+  EXPECT_NEAR(way_ms(unguided, "one GPU"),
+              modelled_pass(server, step_of(16384).first, Precision::kInt8)->total_ms(), 1e-9);
+}
+
+// Models whose rows are not shared have a pass each alone.
+TEST(SplitModel, WithoutHeadsToShareRowsStayTogether) {
+  SharedStep step = step_of(4096);
+  step.heads = 0;
+  const CardRates server = card("H100 80GB HBM3");
+  const auto ways = ways_of_step(server, link_rates(server, true), step, Precision::kInt8, 4);
+  ASSERT_EQ(ways.size(), 2u);
+  EXPECT_EQ(ways.front().name(), "a pass each");
+  EXPECT_EQ(ways.back().name(), "one GPU");
+}
+
+}  // namespace
+}  // namespace intaglio
