@@ -44,7 +44,7 @@ void add_parallel_flag(CLI::App& command, std::string& parallel);
 // where the last has no GPUs to share passes.
 Expected<DeviceChoice> parse_devices(const std::string& device,
                                      const std::optional<std::string>& devices,
-                                     const std::string& parallel = "off");
+                                     const std::string& parallel);
 
 // "cuda" or "cuda:N"; kInvalidArgument otherwise.
 Expected<int> parse_cuda_device(const std::string& text);

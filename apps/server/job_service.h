@@ -98,7 +98,7 @@ struct ServiceStats {
 struct ServiceOptions {
   std::filesystem::path folder;     // of the database and the pictures; made if it is not there
   std::vector<std::string> models;  // as `--model` takes them; the first is the default
-  std::string precision = "int8", device = "auto";
+  std::string precision = "int8", device = "auto", parallel = "off";
   int threads = 0;
   uint64_t memory_limit = 0, vram_budget = 0;
   std::filesystem::path lora_folder;  // empty: none

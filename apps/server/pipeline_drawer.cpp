@@ -67,24 +67,36 @@ Expected<Precision> fastest_precision(const std::shared_ptr<const Model>& model,
   return chosen.precision;
 }
 
+Expected<std::string> names_of_devices(const PipelineOptions& options) {
+  INTAGLIO_ASSIGN(const DeviceContext first, open_device(options.gpu, options.threads));
+  std::vector<int> others = options.rank_gpus;
+  if (options.second_gpu) others.push_back(*options.second_gpu);
+  std::vector<DeviceContext> opened;
+  for (const int gpu : others) {
+    INTAGLIO_ASSIGN(DeviceContext other, open_device(gpu, options.threads));
+    opened.push_back(std::move(other));
+  }
+  std::vector<const Context*> contexts;
+  for (const DeviceContext& other : opened) contexts.push_back(&other.context);
+  return device_names(first.context, contexts);
+}
+
 }  // namespace
 
 Expected<std::unique_ptr<Drawer>> PipelineDrawer::open(const ServiceOptions& options) {
   PipelineOptions pipeline;
-  INTAGLIO_ASSIGN(const DeviceChoice devices, devices_from_names("--device", options.device));
+  INTAGLIO_ASSIGN(const Parallel parallel, parallel_from_name("--parallel", options.parallel));
+  INTAGLIO_ASSIGN(const DeviceChoice devices,
+                  devices_from_names("--device", options.device, parallel));
   pipeline.gpu = devices.gpu;
   pipeline.second_gpu = devices.second_gpu;
+  pipeline.rank_gpus = devices.rank_gpus;
   pipeline.threads = options.threads;
   pipeline.memory_limit = options.memory_limit;
   pipeline.vram_budget = options.vram_budget;
-  INTAGLIO_ASSIGN(const DeviceContext device, open_device(pipeline.gpu, pipeline.threads));
-  DeviceContext second;
-  if (pipeline.second_gpu) {
-    INTAGLIO_ASSIGN(second, open_device(pipeline.second_gpu, pipeline.threads));
-  }
-  std::unique_ptr<PipelineDrawer> drawer(new PipelineDrawer(
-      options, pipeline,
-      device_names(device.context, pipeline.second_gpu ? &second.context : nullptr)));
+  INTAGLIO_ASSIGN(std::string devices_in_words, names_of_devices(pipeline));
+  std::unique_ptr<PipelineDrawer> drawer(
+      new PipelineDrawer(options, pipeline, std::move(devices_in_words)));
   if (options.models.empty())
     return make_error(ErrorCode::kInvalidArgument, "--model: missing, expected one or more");
   for (const std::string& argument : options.models)
@@ -107,6 +119,7 @@ Status PipelineDrawer::know(const std::string& argument, const std::string& prec
     return make_error(ErrorCode::kInvalidArgument,
                       "--model {}: another model is called \"{}\", too", argument, known.name);
   INTAGLIO_TRY(check_second_gpu(known.model->info(), pipeline_options_));
+  INTAGLIO_TRY(check_rank_gpus(*known.model, pipeline_options_));
   if (precision == "auto") {
     INTAGLIO_ASSIGN(known.precision, fastest_precision(known.model, pipeline_options_));
   } else {

@@ -75,12 +75,12 @@ wrong '--scheme: expected one of row, convrot, smooth, convrot+smooth' quantize 
 number "1 to 1048576" bench linear --m
 number "1 to 1000" tune --list --rounds
 if [ "$serve" ]; then
-  for flag in --host --port --allowed-host --token-file --tls-cert --tls-key --log-format --model --precision --device --devices --threads --memory-limit --vram-budget --data-dir --lora-dir --max-queue \
+  for flag in --host --port --allowed-host --token-file --tls-cert --tls-key --log-format --model --precision --device --devices --parallel --threads --memory-limit --vram-budget --data-dir --lora-dir --max-queue \
     --max-queue-of-client --retention-days --retention-size --stop-seconds --config --queue --results --lease-seconds; do
     wrong "$flag: expected " serve $flag ''
     wrong "$flag: expected " serve $flag
   done
-  for flag in --queue --results --lease-seconds --model --precision --device --devices --threads --memory-limit --vram-budget --lora-dir --stop-seconds --log-format --config; do
+  for flag in --queue --results --lease-seconds --model --precision --device --devices --parallel --threads --memory-limit --vram-budget --lora-dir --stop-seconds --log-format --config; do
     wrong "$flag: expected " worker $flag ''
     wrong "$flag: expected " worker $flag
   done
@@ -99,6 +99,8 @@ if [ "$serve" ]; then
   expect 2 "a certificate alone" serve --tls-cert x --data-dir data; stderr_has "error: --tls-cert, --tls-key: expected both or neither"
   expect 2 "no such address" serve --host no.such.host.invalid --data-dir data
   expect 2 "no size" serve --retention-size lots --data-dir data; stderr_has "--retention-size: expected a size such as 8G or 512M"
+  expect 2 "a server with nothing to share" serve --model mini --data-dir data --parallel ulysses; stderr_has 'error: --parallel ulysses: expected two GPUs or more of --devices, such as 0,1'
+  expect 2 "a server that chooses" serve --model mini --data-dir data --devices 0,1 --parallel auto; stderr_has 'error: --parallel'
   expect 2 "a worker without a queue" worker; stderr_has "error: --queue: missing, expected redis://HOST as \`intaglio serve\` has it"
   for command in "serve --data-dir data" worker; do
     # shellcheck disable=SC2086
@@ -120,6 +122,7 @@ stdout_has '"tokens": 10,'
 expect 2 "one GPU twice" generate "${tiny[@]}" --prompt cat --devices 0,0; stderr_has 'error: --devices: expected two GPUs, found cuda:0 twice'
 expect 2 "three GPUs" generate "${tiny[@]}" --prompt cat --devices 0,1,2; stderr_has 'error: --devices: 3 GPUs, at most 2: '
 expect 2 "one device to share passes" generate "${tiny[@]}" --prompt cat --parallel ulysses; stderr_has 'error: --parallel ulysses: expected two GPUs or more of --devices, such as 0,1'
+expect 2 "nothing to choose among" generate "${tiny[@]}" --prompt cat --parallel auto; stderr_has 'error: --parallel auto: expected two GPUs or more of --devices, such as 0,1'
 expect 2 "one GPU to share passes" bench image --model synthetic:mini --devices 1 --parallel ulysses; stderr_has 'error: --devices: expected two GPUs or more, such as 0,1, which share each pass'
 expect 2 "one GPU twice to share passes" generate "${tiny[@]}" --prompt cat --devices 0,1,0 --parallel ulysses; stderr_has 'error: --devices: expected different GPUs, found cuda:0 twice'
 expect 2 "the CPU beside a GPU" bench image --model synthetic:mini --devices cpu,1; stderr_has 'error: --devices: expected GPUs alone, such as 0,1, found "cpu"'

@@ -23,6 +23,10 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
       ->type_name("DEVICE")
       ->capture_default_str();
   add_devices_flag(command, flags.devices);
+  choose_from(command.add_option("--parallel", flags.parallel,
+                                 "What the GPUs of --devices do, as for `generate`"),
+              {"off", "ulysses"})
+      ->capture_default_str();
   add_threads_flag(command, flags.run.threads);
   command
       .add_option("--memory-limit", flags.memory_limit,
@@ -38,8 +42,9 @@ Status read_engine_flags(const EngineFlags& flags, server::ServiceOptions& optio
   options.models = flags.models;
   options.precision = flags.run.precision;
   options.device = flags.devices.value_or(flags.run.device);
+  options.parallel = flags.parallel;
   options.threads = flags.run.threads;
-  INTAGLIO_TRY(parse_devices(flags.run.device, flags.devices));
+  INTAGLIO_TRY(parse_devices(flags.run.device, flags.devices, flags.parallel));
   if (flags.lora_dir) options.lora_folder = *flags.lora_dir;
   for (const auto& [flag, text, target] :
        {std::tuple("--memory-limit", &flags.memory_limit, &options.memory_limit),

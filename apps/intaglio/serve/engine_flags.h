@@ -14,6 +14,7 @@ namespace intaglio::cli {
 struct EngineFlags {
   std::vector<std::string> models{"mini"};
   RunFlags run;
+  std::string parallel = "off";
   std::optional<std::string> devices, lora_dir, memory_limit, vram_budget;
 };
 void add_engine_flags(CLI::App& command, EngineFlags& flags);

@@ -117,6 +117,17 @@ TEST(PipelineDrawer, AModelTwiceOrNoneIsAnError) {
   EXPECT_THAT(PipelineDrawer::open(options).error().message, HasSubstr("int3"));
 }
 
+TEST(PipelineDrawer, PassesAreSharedByTwoGpusOrMore) {
+  const TempFolder folder;
+  ServiceOptions options = options_of(folder, {kTiny});
+  options.parallel = "ulysses";
+  EXPECT_THAT(PipelineDrawer::open(options).error().message,
+              testing::StartsWith("--device: expected two GPUs or more"));
+  options.parallel = "ring";
+  EXPECT_THAT(PipelineDrawer::open(options).error().message,
+              testing::StartsWith("--parallel: expected off, ulysses or auto"));
+}
+
 // What `intaglio generate` writes for the same settings.
 std::vector<uint8_t> generated(const std::string& model, const PictureChoices& choices) {
   PipelineOptions options;
