@@ -59,13 +59,13 @@ unit: .setup-test
 	scripts/check_kernel_symbols.sh $(BUILD)/test
 
 # The tests again under the address and undefined-behaviour sanitizers, with clang, which compiles them in half the time and is a second opinion.
-# Left out, as a start takes half a second there: suites of the command line over code that the unit tests run as well; pages' pictures; of the made-up
-# device what tests/CMakeLists.txt says.
+# Left out, as a start takes half a second there: suites of the command line over code that the unit tests run as well; pictures of pages, and of examples of
+# the interface that abi_picture_test draws with, too; of the made-up device what tests/CMakeLists.txt says.
 sanitize: .setup-test
 	@grep -qs 'CMAKE_CXX_COMPILER:.*clang' $(BUILD)/sanitize/CMakeCache.txt || rm -rf $(BUILD)/sanitize  # an older tree's is of g++
 	cmake -G Ninja -S . -B $(BUILD)/sanitize -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DINTAGLIO_SANITIZE=address,undefined -DINTAGLIO_CUDA=OFF
 	cmake --build $(BUILD)/sanitize -j $(JOBS)
-	ctest --test-dir $(BUILD)/sanitize --output-on-failure -j $(JOBS) -E "^(readme|prompts|pins|cli_models|cli_arguments|cli_gguf|cli_map|cli_quantize|cli_schemas|cli_signals|cli_streams|worker)$$" $(CTEST_FLAGS)
+	ctest --test-dir $(BUILD)/sanitize --output-on-failure -j $(JOBS) -E "^(example_generate_picture(_cpp)?|readme|prompts|pins|cli_models|cli_arguments|cli_gguf|cli_map|cli_quantize|cli_schemas|cli_signals|cli_streams|worker)$$" $(CTEST_FLAGS)
 
 # The server under ThreadSanitizer: its tests, and a load on either queue, on Redis with two servers and two workers that are killed on the way.
 tsan: .setup-test
