@@ -23,6 +23,8 @@ CardRates card(const char* name) {
 SharedStep step_of(int64_t image_tokens, double other = 1.0) {
   static const std::shared_ptr<const Model> model = synthetic_model("ideogram4").value();
   SharedStep step{
+      .first = {},
+      .other = {},
       .passes = {.text_tokens = 512, .image_tokens = image_tokens, .first = 1.0, .other = other},
       .heads = kHeads,
       .values = image_tokens * model->info().latent_channels};
