@@ -180,7 +180,8 @@ class Run {
     }
     for (const PassRunner::Texts& picture : pictures_)
       all_passes_ += options_.steps * static_cast<int64_t>(picture.sampling.passes.size());
-    // A gain takes a pass.
+    // A gain takes a pass, and all of them those that they are measured against.
+    all_passes_ += static_cast<int64_t>(pictures_.front().sampling.passes.size());
     for (const auto& linears : calibration_.transformers)
       all_passes_ += static_cast<int64_t>(linears.size());
     return {};

@@ -19,7 +19,10 @@ class CalibrationTest : public testing::Test {
     context.cancel = &stop_;
     const auto model =
         open_model(ModelPaths{.folder = test::source_path("tests/reference/data/tiny")}).value();
+    passes_ = {};
     return calibrate(context, *model, options, [&](int64_t done, int64_t all) {
+      EXPECT_LE(done, all);
+      EXPECT_GE(done, passes_.first);
       passes_ = {done, all};
       if (done == stop_at_) stop_ = true;
     });
@@ -51,7 +54,7 @@ TEST_F(CalibrationTest, SeesEveryQuantizedLinearOfBothTransformers) {
       EXPECT_EQ(one.linear.weights, nullptr);
     }
   }
-  // 2 pictures of 3 steps of 2 passes, and one pass a linear.
+  // 2 pictures of 3 steps of 2 passes, 2 more, and one a linear.
   EXPECT_EQ(passes_.first, passes_.second);
   // All rows of the blocks are seen: 2 pictures, 3 steps.
   const CalibratedLinear& last = calibration->transformers[1].back();
