@@ -106,19 +106,19 @@ Expected<std::optional<int>> parse_device(const std::string& text) {
   return device_from_name("--device", text);
 }
 
-Expected<PictureSize> parse_size(const std::string& text) {
+Expected<PictureSize> parse_size(const std::string& text, std::string_view flag) {
   PictureSize size;
   const size_t x = text.find_first_of("xX");
   if (x == std::string::npos || !parse_number(std::string_view(text).substr(0, x), size.width) ||
       !parse_number(std::string_view(text).substr(x + 1), size.height)) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "--size: expected WIDTHxHEIGHT in pixels, e.g. 1024x768, found \"{}\"",
+                      "{}: expected WIDTHxHEIGHT in pixels, e.g. 1024x768, found \"{}\"", flag,
                       printable(text, 60));
   }
   for (const int64_t side : {size.width, size.height}) {
     if (side < 1 || side > kMaxSide) {
       return make_error(ErrorCode::kInvalidArgument,
-                        "--size: sides must be between 1 and {} pixels, found {}x{}", kMaxSide,
+                        "{}: sides must be between 1 and {} pixels, found {}x{}", flag, kMaxSide,
                         size.width, size.height);
     }
   }

@@ -54,8 +54,8 @@ Expected<std::optional<int>> parse_device(const std::string& text);
 struct PictureSize {
   int64_t width = 0, height = 0;
 };
-// "WxH" in pixels, each in [1, 16384]; kInvalidArgument otherwise.
-Expected<PictureSize> parse_size(const std::string& text);
+// "WxH" in pixels, each in [1, 16384]; kInvalidArgument names the flag otherwise.
+Expected<PictureSize> parse_size(const std::string& text, std::string_view flag = "--size");
 // kInvalidArgument unless both sides are multiples of `unit` pixels.
 Status check_size(const PictureSize& size, int64_t unit);
 

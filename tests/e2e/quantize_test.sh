@@ -8,7 +8,7 @@ formats=$source/tests/formats
 file=$formats/base/reference/model.safetensors
 
 expect 0 "help" quantize --help
-for text in source target "runs on the CPU" --scheme --group-size --format --parts --protect --keep --lora --max-shard-size --budget --calibration --calibration-steps --calibration-model --overwrite Examples; do stdout_has "$text"; done
+for text in source target "runs on the CPU" --scheme --group-size --format --parts --protect --keep --lora --max-shard-size --budget --calibration --calibration-steps --calibration-size --calibration-model --overwrite Examples; do stdout_has "$text"; done
 
 expect_refused 2 "SRC" quantize
 expect_refused 1 "nowhere: no such file or folder" quantize nowhere refused/x.safetensors
@@ -25,6 +25,9 @@ expect_refused 2 "--calibration: nothing is calibrated" quantize "$file" refused
 echo '{"prompt": "an owl", "steps": 4}' >steps.jsonl
 expect_refused 2 'steps.jsonl:1: only "prompt" is of a line here, found "steps"' quantize "$mini" refused/x --scheme smooth --calibration steps.jsonl
 expect_refused 2 "--calibration-steps: nothing is calibrated" quantize "$file" refused/x.safetensors --calibration-steps 4
+expect_refused 2 "--calibration-size: nothing is calibrated" quantize "$file" refused/x.safetensors --calibration-size 64x64
+expect_refused 2 '--calibration-size: expected WIDTHxHEIGHT in pixels, e.g. 1024x768, found "64"' quantize "$mini" refused/x --scheme smooth --calibration-size 64
+expect_refused 2 "63x64" quantize "$mini" refused/x --scheme smooth --calibration-size 63x64
 expect_refused 2 "--group-size: --scheme row turns nothing" quantize "$file" refused/x.safetensors --scheme row --group-size 256
 expect_refused 1 "no-prompts" quantize "$mini" refused/x --scheme smooth --calibration no-prompts
 expect_refused 2 "--max-shard-size" quantize "$file" refused/x.safetensors --max-shard-size many
@@ -104,7 +107,7 @@ stderr_has "is there already"
 
 # Calibrated: smoothed, which adapters do not fit, and protected within a budget.
 printf 'a red apple\na blue car\n' >two.txt
-quick=(--calibration two.txt --calibration-steps 2)
+quick=(--calibration two.txt --calibration-steps 2 --calibration-size 64x64)
 expect 0 "smooth" quantize "$mini" model-smooth --scheme smooth "${quick[@]}"
 stdout_has "linears int8 ("
 stdout_has "smoothed)"

@@ -37,7 +37,7 @@ kCommands = [
     ["bench", "image", *kQuick, "--model", "synthetic:mini", "--size", "64x64", "--steps", "1", "--text-tokens", "4", "--count", "1", "--json", "-"],
     ["bench", "load", *kQuick, "--model", kTiny, "--rounds", "1", "--json", "-"],
     ["eval", "report", "evaluated", "--json"],
-    ["bench", "schemes", "--threads", "1", "--model", kTiny, "--calibration-steps", "1", "--json", "-"],
+    ["bench", "schemes", "--threads", "1", "--model", kTiny, "--calibration-steps", "1", "--calibration-size", "32x32", "--json", "-"],
 ]
 # What has to be done before.
 kFirst = {"eval-report": ["eval", "run", "evaluated", "--model", kTiny, "--prompts", "prompts.txt", "--source", "fp32,steps=2", "--candidate", "int8,steps=2", "--trace", "1",

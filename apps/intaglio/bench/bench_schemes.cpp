@@ -25,7 +25,7 @@ using nlohmann::ordered_json;
 
 struct SchemesFlags {
   std::string model = "mini";
-  std::optional<std::string> calibration;
+  std::optional<std::string> calibration, size;
   int64_t steps = 8;
   int threads = 0;
   std::string json;
@@ -69,7 +69,8 @@ ordered_json scheme_json(const Scheme& scheme, const std::vector<FittedLinear>& 
 Status run_schemes(const SchemesFlags& flags) {
   INTAGLIO_TRY(check_files({.outputs = {{"--json", flags.json}},
                             .inputs = {{"--calibration", flags.calibration.value_or("")}}}));
-  INTAGLIO_ASSIGN(CalibrationOptions options, calibration_options(flags.calibration, flags.steps));
+  INTAGLIO_ASSIGN(CalibrationOptions options,
+                  calibration_options(flags.calibration, flags.steps, flags.size));
   INTAGLIO_ASSIGN(Context context, host_context(flags.threads));
   context.cancel = &interrupted;
   INTAGLIO_ASSIGN(const std::filesystem::path folder, resolve_model(flags.model));
@@ -109,6 +110,7 @@ Status run_schemes(const SchemesFlags& flags) {
                                    {"model", flags.model},
                                    {"prompts", options.prompts},
                                    {"steps", flags.steps},
+                                   {"size", flags.size ? ordered_json(*flags.size) : nullptr},
                                    {"group", kGroup},
                                    {"results", results}});
 }
@@ -130,6 +132,7 @@ void add_bench_schemes(CLI::App& bench, Action& action) {
   limit(command->add_option("--calibration-steps", flags->steps, "Sampling steps of each prompt"),
         1, 1000)
       ->capture_default_str();
+  add_calibration_size(*command, flags->size);
   add_threads_flag(*command, flags->threads);
   command->add_option("--json", flags->json, "Write the result as JSON to a file; - for stdout")
       ->type_name("FILE|-");

@@ -131,15 +131,29 @@ void add_fit_flags(CLI::App& command, FitFlags& flags) {
             "--calibration-steps", flags.steps,
             fmt::format("Sampling steps of each prompt; by default {}", FitFlags::kSteps)),
         1, 1000);
+  add_calibration_size(command, flags.calibration_size);
   command
       .add_option("--calibration-model", flags.calibration_model,
                   "The model that a lone transformer is calibrated in")
       ->type_name("MODEL");
 }
 
+void add_calibration_size(CLI::App& command, std::optional<std::string>& size) {
+  command
+      .add_option("--calibration-size", size,
+                  "Pixels of each picture; by default the model's own, up to 512x512")
+      ->type_name("WxH");
+}
+
 Expected<CalibrationOptions> calibration_options(const std::optional<std::string>& prompts,
-                                                 int64_t steps) {
-  CalibrationOptions options{.steps = steps};
+                                                 int64_t steps,
+                                                 const std::optional<std::string>& size) {
+  CalibrationOptions options{.steps = steps, .width = 0, .height = 0};
+  if (size) {
+    INTAGLIO_ASSIGN(const PictureSize pixels, parse_size(*size, "--calibration-size"));
+    options.width = pixels.width;
+    options.height = pixels.height;
+  }
   if (!prompts) {
     options.prompts.assign(std::begin(kCalibrationPrompts), std::end(kCalibrationPrompts));
     return options;
@@ -163,6 +177,7 @@ Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t gro
   if (!request.is_needed()) {
     const char* const flag = flags.calibration         ? "--calibration"
                              : flags.steps             ? "--calibration-steps"
+                             : flags.calibration_size  ? "--calibration-size"
                              : flags.calibration_model ? "--calibration-model"
                                                        : nullptr;
     if (flag == nullptr) return request;
@@ -172,7 +187,8 @@ Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t gro
                       flag);
   }
   INTAGLIO_ASSIGN(request.calibration,
-                  calibration_options(flags.calibration, flags.steps.value_or(FitFlags::kSteps)));
+                  calibration_options(flags.calibration, flags.steps.value_or(FitFlags::kSteps),
+                                      flags.calibration_size));
   return request;
 }
 
@@ -183,8 +199,10 @@ Expected<Calibration> calibrate_with_progress(const Context& context, const Mode
   const auto side = [&](int64_t pixels) {
     return std::min(pixels, kMostSide) / info.pixels_per_token * info.pixels_per_token;
   };
-  options.width = side(info.default_width);
-  options.height = side(info.default_height);
+  if (options.width == 0) {
+    options.width = side(info.default_width);
+    options.height = side(info.default_height);
+  }
   progress.phase("loading the model to calibrate with");
   return calibrate(context, model, options,
                    [&](int64_t done, int64_t all) { progress.step("calibrating", done, all); });

@@ -23,7 +23,7 @@ namespace intaglio::cli {
 
 struct FitFlags {
   std::vector<std::string> protect{};  // "auto" or "none" alone, or patterns
-  std::optional<std::string> budget{}, calibration{}, calibration_model{};
+  std::optional<std::string> budget{}, calibration{}, calibration_size{}, calibration_model{};
   static constexpr int64_t kSteps = 8;
   std::optional<int64_t> steps{};
   std::string rounding = "nearest";
@@ -32,7 +32,7 @@ struct FitFlags {
   // Patterns of linears that stay floats whatever their figures.
   std::vector<std::string> patterns() const;
 };
-// --protect, --budget, --rounding, --calibration, --calibration-steps and --calibration-model.
+// --protect, --budget, --rounding, --calibration and what begins with it.
 void add_fit_flags(CLI::App& command, FitFlags& flags);
 
 // What calibration is asked for, its numbers read.
@@ -46,10 +46,13 @@ struct FitRequest {
 };
 // kInvalidArgument names the flag. `group`: of the rotation, 0 for none.
 Expected<FitRequest> fit_request(const FitFlags& flags, bool smooth, int64_t group);
-// The prompts of a file, or those that come with the program, and steps; sizes are the model's.
+// The prompts of a file, or those that come with the program, steps, and "WxH"; without it 0 x 0.
 Expected<CalibrationOptions> calibration_options(const std::optional<std::string>& prompts,
-                                                 int64_t steps);
-// In the largest size, up to 512 x 512, that a model is meant for.
+                                                 int64_t steps,
+                                                 const std::optional<std::string>& size);
+// The flag of the size.
+void add_calibration_size(CLI::App& command, std::optional<std::string>& size);
+// A size of 0 x 0 is the largest, up to 512 x 512, that the model is meant for.
 Expected<Calibration> calibrate_with_progress(const Context& context, const Model& model,
                                               CalibrationOptions options, Progress& progress);
 
