@@ -283,32 +283,36 @@ Status CheckpointSource::refuse_layers_beyond(std::string_view prefix, int64_t c
 
 namespace {
 
-// One run of noise repeated with a stride coprime to every row length: cheap to fill, and no two
-// rows are equal.
-constexpr int64_t kNoise = 1048573;
+// One run of noise repeated with a stride coprime to every row length, hence the primes: cheap to
+// fill, and no two rows are equal. Small tensors have a short run, which holds the largest often.
+int64_t noise_of(int64_t most) {
+  constexpr int64_t kRuns[] = {16381, 65521, 262139, 1048573};
+  for (const int64_t run : kRuns)
+    if (run >= 8 * most) return run;
+  return std::end(kRuns)[-1];
+}
 
 // Codes of int8 rows of noise: so many to a deviation.
 constexpr float kCodes = 32.0f;
 
-// The first kNoise elements of `buffer` over and over, up to `count`.
+// The first `run` elements of `buffer` over and over, up to `count`.
 template <typename T>
-Status repeat(AlignedBuffer& buffer, int64_t count, const std::atomic<bool>* cancel) {
+Status repeat(AlignedBuffer& buffer, int64_t run, int64_t count, const std::atomic<bool>* cancel) {
   T* const out = buffer.as<T>();
-  for (int64_t i = kNoise; i < count; i += kNoise) {
+  for (int64_t i = run; i < count; i += run) {
     if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) {
       buffer = AlignedBuffer();
       return make_error(ErrorCode::kCancelled, "stopped on request");
     }
-    std::memcpy(out + i, out, static_cast<size_t>(std::min(kNoise, count - i)) * sizeof(T));
+    std::memcpy(out + i, out, static_cast<size_t>(std::min(run, count - i)) * sizeof(T));
   }
   return {};
 }
 
-// Where the window of a tensor begins, in elements: a multiple of 64 bytes of any type.
-int64_t window_of(const std::string& name) {
+// Where the window of a tensor begins, in elements of the run: a multiple of 64 bytes of any type.
+int64_t window_of(const std::string& name, int64_t run) {
   constexpr int64_t kStep = 64;
-  return static_cast<int64_t>(std::hash<std::string>{}(name) %
-                              static_cast<uint64_t>(kNoise / kStep)) *
+  return static_cast<int64_t>(std::hash<std::string>{}(name) % static_cast<uint64_t>(run / kStep)) *
          kStep;
 }
 
@@ -333,25 +337,27 @@ Expected<SyntheticSource::Block*> SyntheticSource::block_of(const std::string& n
 }
 
 std::vector<float> SyntheticSource::noise(int64_t columns) const {
-  std::vector<float> values(static_cast<size_t>(kNoise));
-  fill_normal(seed_ ^ static_cast<uint64_t>(columns), values.data(), kNoise);
+  const int64_t run = noise_of(blocks_->at(columns).most);
+  std::vector<float> values(static_cast<size_t>(run));
+  fill_normal(seed_ ^ static_cast<uint64_t>(columns), values.data(), run);
   return values;
 }
 
 Expected<Tensor> SyntheticSource::tensor(const std::string& name, const Shape& shape) {
   INTAGLIO_ASSIGN(Block* const block, block_of(name, shape));
+  const int64_t run = noise_of(block->most);
   if (block->values.size() == 0) {
     const int64_t columns = key_of(shape);
     const float deviation = columns > 0 ? deviation_of(columns) : 0.1f;
     const float mean = columns > 0 ? 0.0f : 1.0f;
-    const int64_t count = block->most + kNoise;
+    const int64_t count = block->most + run;
     INTAGLIO_ASSIGN(block->values,
                     AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(BFloat16)));
     BFloat16* out = block->values.as<BFloat16>();
     for (const float value : noise(columns)) *out++ = BFloat16(mean + deviation * value);
-    INTAGLIO_TRY(repeat<BFloat16>(block->values, count, cancel_));
+    INTAGLIO_TRY(repeat<BFloat16>(block->values, run, count, cancel_));
   }
-  return Tensor{{block->values.as<BFloat16>() + window_of(name), DType::kBF16, shape}, {}};
+  return Tensor{{block->values.as<BFloat16>() + window_of(name, run), DType::kBF16, shape}, {}};
 }
 
 StoredForm SyntheticSource::form(const std::string&, int64_t k) const {
@@ -370,19 +376,20 @@ Expected<LoadedLinear> SyntheticSource::linear(const Context&, const std::string
     return loaded;
   }
   INTAGLIO_ASSIGN(Block* const block, block_of(name, shape));
+  const int64_t run = noise_of(block->most);
   if (block->codes.size() == 0) {
-    const int64_t count = block->most + kNoise;
+    const int64_t count = block->most + run;
     INTAGLIO_ASSIGN(block->codes, AlignedBuffer::allocate(static_cast<size_t>(count)));
     auto* out = block->codes.as<int8_t>();
     for (const float value : noise(k))
       *out++ = static_cast<int8_t>(std::lround(std::clamp(value * kCodes, -127.0f, 127.0f)));
-    INTAGLIO_TRY(repeat<int8_t>(block->codes, count, cancel_));
+    INTAGLIO_TRY(repeat<int8_t>(block->codes, run, count, cancel_));
   }
   const auto rows = static_cast<size_t>(shape[0]);
   INTAGLIO_ASSIGN(loaded.scales, AlignedBuffer::allocate(rows * sizeof(float)));
   std::fill_n(loaded.scales.as<float>(), rows, deviation_of(k) / kCodes);
   loaded.linear = {.encoding = stored.encoding,
-                   .values = {block->codes.as<int8_t>() + window_of(name), DType::kI8, shape},
+                   .values = {block->codes.as<int8_t>() + window_of(name, run), DType::kI8, shape},
                    .scales = {loaded.scales.data(), DType::kF32, Shape{shape[0]}},
                    .rotation = stored.rotation};
   return loaded;
