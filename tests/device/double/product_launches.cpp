@@ -39,27 +39,44 @@ void use(void* workspace, size_t bytes) {
   if (bytes > 0) std::memset(workspace, 0xFF, bytes);
 }
 
-// softmax(q k^T / sqrt(head_dim)) v for every head; `score` gives q . k of head h, tokens t and s.
-template <class Score>
-void attend(const AttentionParams& p, DType type, Score&& score) {
-  const int64_t all_keys = p.keys == 0 ? p.tokens : p.keys;
-  std::vector<double> e(static_cast<size_t>(all_keys));
+int64_t keys_of(const AttentionParams& p) { return p.keys == 0 ? p.tokens : p.keys; }
+
+// Rows of one head, of `ld` elements each: [rows, head_dim].
+std::vector<float> head_rows(const void* from, DType type, int64_t rows, int64_t ld, int64_t head,
+                             int64_t head_dim) {
+  std::vector<float> values;
+  values.reserve(static_cast<size_t>(rows * head_dim));
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t d = 0; d < head_dim; ++d)
+      values.push_back(load(from, type, r * ld + head * head_dim + d));
+  return values;
+}
+
+// softmax(q k^T / sqrt(head_dim)) v for every head; `scores` gives, for a head, what gives q . k of
+// its tokens t and s.
+template <class Scores>
+void attend(const AttentionParams& p, DType type, Scores&& scores) {
+  const int64_t all_keys = keys_of(p);
+  std::vector<double> e(static_cast<size_t>(all_keys)), y(static_cast<size_t>(p.head_dim));
   const double scale = 1.0 / std::sqrt(static_cast<double>(p.head_dim));
   for (int64_t h = 0; h < p.heads; ++h) {
     const int64_t kv = h / (p.heads / p.kv_heads);
+    const std::vector<float> v = head_rows(p.v, type, all_keys, p.ldv, kv, p.head_dim);
+    const auto score = scores(h, kv);
     for (int64_t t = 0; t < p.tokens; ++t) {
       const int64_t keys = p.causal ? t + 1 : all_keys;
       double most = -1e300, sum = 0.0;
       for (int64_t s = 0; s < keys; ++s)
-        most = std::max(most, e[static_cast<size_t>(s)] = scale * score(h, kv, t, s));
+        most = std::max(most, e[static_cast<size_t>(s)] = scale * score(t, s));
       for (int64_t s = 0; s < keys; ++s)
         sum += e[static_cast<size_t>(s)] = std::exp(e[static_cast<size_t>(s)] - most);
-      for (int64_t d = 0; d < p.head_dim; ++d) {
-        double y = 0.0;
-        for (int64_t s = 0; s < keys; ++s)
-          y += e[static_cast<size_t>(s)] * load(p.v, type, s * p.ldv + kv * p.head_dim + d);
-        store(p.out, type, t * p.ldo + h * p.head_dim + d, static_cast<float>(y / sum));
-      }
+      std::fill(y.begin(), y.end(), 0.0);
+      for (int64_t s = 0; s < keys; ++s)
+        for (size_t d = 0; d < y.size(); ++d)
+          y[d] += e[static_cast<size_t>(s)] * v[static_cast<size_t>(s) * y.size() + d];
+      for (size_t d = 0; d < y.size(); ++d)
+        store(p.out, type, t * p.ldo + h * p.head_dim + static_cast<int64_t>(d),
+              static_cast<float>(y[d] / sum));
     }
   }
 }
@@ -113,12 +130,16 @@ void attend_s8_values(const AttentionParams& p, int64_t h, int64_t t) {
 }
 
 void attend_float(const AttentionParams& p, DType type) {
-  attend(p, type, [&](int64_t h, int64_t kv, int64_t t, int64_t s) {
-    double sum = 0.0;
-    for (int64_t d = 0; d < p.head_dim; ++d)
-      sum += static_cast<double>(load(p.q, type, t * p.ldq + h * p.head_dim + d)) *
-             load(p.k, type, s * p.ldk + kv * p.head_dim + d);
-    return sum;
+  attend(p, type, [&](int64_t h, int64_t kv) {
+    return [d = static_cast<size_t>(p.head_dim),
+            q = head_rows(p.q, type, p.tokens, p.ldq, h, p.head_dim),
+            k = head_rows(p.k, type, keys_of(p), p.ldk, kv, p.head_dim)](int64_t t, int64_t s) {
+      const float* const query = q.data() + static_cast<size_t>(t) * d;
+      const float* const key = k.data() + static_cast<size_t>(s) * d;
+      double sum = 0.0;
+      for (size_t i = 0; i < d; ++i) sum += static_cast<double>(query[i]) * key[i];
+      return sum;
+    };
   });
 }
 
@@ -253,7 +274,11 @@ cudaError_t sm80_bf16_attention(const AttentionParams& p, cudaStream_t stream) {
 }
 const char* sm80_s8_attention_refusal(const AttentionParams&) { return nullptr; }
 cudaError_t sm80_s8_attention(const AttentionParams& p, cudaStream_t stream) {
-  return launch(stream, "sm80_s8_attention", [p] { attend(p, DType::kBF16, S8Score{p}); });
+  return launch(stream, "sm80_s8_attention", [p] {
+    attend(p, DType::kBF16, [&p](int64_t h, int64_t kv) {
+      return [&p, h, kv](int64_t t, int64_t s) { return S8Score{p}(h, kv, t, s); };
+    });
+  });
 }
 
 const char* sm80_s8_values_attention_refusal(const AttentionParams&) { return nullptr; }
