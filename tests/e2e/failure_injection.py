@@ -122,7 +122,7 @@ def main():
     parser.add_argument("--report")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--class", dest="kinds", action="append", choices=CLASSES)
-    parser.add_argument("--tries", type=int, default=100, help="places of a kind of memory in each scenario")
+    parser.add_argument("--tries", type=int, default=50, help="places of a kind of memory in each scenario")
     arguments = parser.parse_args()
 
     problems, tries, met, notes = [], 0, 0, []

@@ -46,7 +46,7 @@ for signal in QUIT:131 USR1:138 ALRM:142 SEGV:139; do
 done
 
 # What is ignored stays ignored: nohup, and background jobs of a shell.
-ignored=("$intaglio" generate "${tiny[@]}" --prompt cat --size 256x256 --steps 60 --seed 1 --output ignored.png)
+ignored=("$intaglio" generate "${tiny[@]}" --prompt cat --size 128x128 --steps 60 --seed 1 --output ignored.png)
 start nohup "${ignored[@]}"
 kill -HUP "$pid"; kill -INT "$pid"
 wait "$pid"; pass_or_fail $? "an ignored SIGHUP and SIGINT stay ignored"
@@ -60,9 +60,15 @@ kill -TERM "$pid"
 ends_with 143 "verify"
 mkfifo full.safetensors
 exec 8<>full.safetensors
-start foreground "$intaglio" generate "${tiny[@]}" --prompt cat --size 1024x1024 --steps 1 --seed 1 --output stalled.png --latents-out full.safetensors
-for _ in $(seq 600); do [ -s stalled.png ] && break; sleep 0.1; done
-sleep 0.5
+start foreground "$intaglio" generate "${tiny[@]}" --prompt cat --size 512x512 --steps 1 --seed 1 --output stalled.png --latents-out full.safetensors
+python3 - <<'CHECK'
+import fcntl, struct, sys, termios, time
+for _ in range(600):
+    if struct.unpack("i", fcntl.ioctl(8, termios.FIONREAD, bytes(4)))[0] > 32768: sys.exit(0)  # of 65536 that a pipe holds
+    time.sleep(0.1)
+sys.exit(1)
+CHECK
+pass_or_fail $? "the pipe fills"
 kill -TERM "$pid"
 ends_with 143 "a pipe that nobody empties"
 exec 8>&-
