@@ -221,11 +221,19 @@ size_t Transformer::session_bytes(const PassSize& size, int64_t steps, bool shar
 PassRows Transformer::pass_rows(const PassSize& size) const {
   const SequenceRows rows = sequence(size);
   const SplitRange own = part_of(rows.all(), size.split);
-  const int64_t text = std::clamp<int64_t>(rows.text - own.first, 0, own.count);
+  const int64_t text_begins = rows.image_first ? rows.image : 0;
+  const int64_t image_begins = rows.image_first ? 0 : rows.text;
+  const auto part = [&](int64_t begins, int64_t count) -> SplitRange {
+    const int64_t first = std::clamp<int64_t>(own.first - begins, 0, count);
+    return {first, std::clamp<int64_t>(own.end() - begins, first, count) - first};
+  };
+  const SplitRange text = part(text_begins, rows.text), image = part(image_begins, rows.image);
   return {.first = own.first,
-          .text = text,
-          .image = own.count - text,
-          .first_image_token = std::max<int64_t>(0, own.first - rows.text)};
+          .text = text.count,
+          .image = image.count,
+          .first_text = text.first,
+          .first_image_token = image.first,
+          .image_tokens = std::clamp<int64_t>(size.image_tokens() - image.first, 0, image.count)};
 }
 
 Status Transformer::check_split(const Context& context, const PassSize& size) const {

@@ -48,14 +48,16 @@ struct PassSize {
 // Rows of the sequence that attention runs over; a model may pad either kind of token.
 struct SequenceRows {
   int64_t text = 0, image = 0;
+  bool image_first = false;  // else the text's rows are before the image's
   int64_t all() const { return text + image; }
 };
 
 // Those of them that a pass computes: all, or the rank's part of those that several ranks share.
 struct PassRows {
-  int64_t first = 0;              // of the sequence
-  int64_t text = 0, image = 0;    // of both kinds, the text's before the image's
-  int64_t first_image_token = 0;  // of all image tokens
+  int64_t first = 0;            // of the sequence
+  int64_t text = 0, image = 0;  // of both kinds, in the sequence's order
+  // The first ones of all text rows, and of all image tokens; the latter's number, without pads.
+  int64_t first_text = 0, first_image_token = 0, image_tokens = 0;
   int64_t all() const { return text + image; }
 };
 
@@ -218,7 +220,7 @@ class Transformer {
   // Whether several devices may share the rows of a pass (TransformerSession::share_rows).
   virtual bool splits_passes() const { return false; }
   // kUnsupported, or kInvalidArgument for fewer rows or heads than ranks.
-  Status check_split(const Context& context, const PassSize& size) const;
+  virtual Status check_split(const Context& context, const PassSize& size) const;
   // Rows that a pass computes.
   PassRows pass_rows(const PassSize& size) const;
 

@@ -84,20 +84,23 @@ BlockSizes TwoStreamTransformer::buffer_sizes(int64_t rows) const {
   return double_block_buffers(sizes_.block, selection().activation_dtype(), rows, sizes_.channels);
 }
 
-size_t TwoStreamTransformer::block_scratch(const Context& context, const AttentionDesc& attention,
-                                           int64_t text_rows) const {
+size_t TwoStreamTransformer::block_scratch(const Context& context, const PassSize& size) const {
+  const AttentionDesc attention = attention_desc(context, sequence(size).all());
+  const PassRows rows = pass_rows(size);
   size_t scratch = 0;
-  for (const DoubleBlock& block : doubles_)
-    scratch = std::max(scratch, double_block_scratch(context, block, attention, text_rows));
+  for (const DoubleBlock& block : doubles_) {
+    scratch = std::max(scratch, double_block_scratch(context, block, attention, rows.text,
+                                                     rows.image, size.split));
+  }
   return scratch;
 }
 
 size_t TwoStreamTransformer::forward_bytes(const Context& context, const PassSize& size) const {
-  const SequenceRows rows = sequence(size);
+  const PassRows rows = pass_rows(size);
   const size_t scratch =
       std::max({linear_scratch_bytes(context, image_in_, rows.image, DType::kF32),
                 linear_scratch_bytes(context, final_linear_, rows.image, DType::kF32),
-                block_scratch(context, attention_desc(context, rows.all()), rows.text)});
+                block_scratch(context, size)});
   return block_buffer_bytes(buffer_sizes(rows.all())) + scratch;
 }
 
@@ -194,12 +197,16 @@ Status TwoStreamTransformer::embed_text(const Context& context, const TextInput&
 Status TwoStreamTransformer::embed_sequence(const Context& context,
                                             const TransformerSession& session, const float* latents,
                                             const DoubleBuffers& b, Profile* profile) const {
-  INTAGLIO_TRY(copy_inside(context, b.all.h, session.text(),
-                           static_cast<size_t>(b.text_rows * width()) * sizeof(float)));
+  const PassRows& rows = session.pass_rows();
+  if (rows.text > 0)
+    INTAGLIO_TRY(copy_inside(context, b.all.h, session.text() + rows.first_text * width(),
+                             static_cast<size_t>(rows.text * width()) * sizeof(float)));
   const BlockBuffers image = b.image();
-  INTAGLIO_ASSIGN(const Activation input,
-                  as_linear_input(context, image_in_, latents, DType::kF32, image.tokens,
-                                  image.input, image.scale_row));
+  if (image.tokens == 0) return {};
+  INTAGLIO_ASSIGN(
+      const Activation input,
+      as_linear_input(context, image_in_, latents + rows.first_image_token * sizes_.channels,
+                      DType::kF32, image.tokens, image.input, image.scale_row));
   const ProfileScope part(context, profile, ProfilePart::kLinear, "input");
   return linear(context, image_in_, input, image.h, DType::kF32, width());
 }
@@ -208,8 +215,8 @@ Status TwoStreamTransformer::run_block(const Context& context, const Transformer
                                        size_t index, size_t count, DoubleBuffers& b,
                                        Profile* profile) const {
   const bool goes_on = index + 1 < std::min(count, doubles_.size());
-  DoubleBlockInputs inputs{.attention = attention_desc(context, b.all.tokens),
-                           .rope = session.rope(),
+  DoubleBlockInputs inputs{.attention = attention_of(context, session),
+                           .rope = session.rope(session.pass_rows().first),
                            .modulation = double_modulation(session, index),
                            .text_is_read = index + 1 < count};
   if (goes_on) {
@@ -223,12 +230,14 @@ Status TwoStreamTransformer::run_block(const Context& context, const Transformer
 Status TwoStreamTransformer::run_output(const Context& context, const TransformerSession& session,
                                         BlockBuffers image, float* velocity,
                                         Profile* profile) const {
+  if (image.tokens == 0) return {};
   const float* const scale = session.last_modulation();
   const ModulatedNorm last(image, sizes_.block.norm_eps, {.shift = scale + width(), .scale = scale},
                            final_linear_);
   INTAGLIO_TRY(run_norm(context, last, image, profile));
   const ProfileScope part(context, profile, ProfilePart::kLinear, "output");
-  return linear(context, final_linear_, image.input_for(final_linear_), velocity, DType::kF32,
+  return linear(context, final_linear_, image.input_for(final_linear_),
+                velocity + session.pass_rows().first_image_token * sizes_.channels, DType::kF32,
                 sizes_.channels);
 }
 
@@ -239,7 +248,7 @@ Status TwoStreamTransformer::forward(const Context& context, const TransformerSe
   const size_t count = cache.last_of(blocks());
   StreamPass stream = layer_pass(context, count);
   INTAGLIO_TRY(stream.begin());
-  const SequenceRows& rows = session.rows();
+  const PassRows& rows = session.pass_rows();
   DoubleBuffers b{.all = {}, .sizes = buffer_sizes(rows.all()), .text_rows = rows.text};
   INTAGLIO_ASSIGN(b.all, take_block_buffers(*context.scratch, b.sizes));
   INTAGLIO_TRY(embed_sequence(context, session, latents, b, profile));

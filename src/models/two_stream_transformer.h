@@ -45,6 +45,7 @@ class TwoStreamTransformer : public Transformer {
   int64_t text_dim() const final { return sizes_.text_dim; }
   int64_t width() const final { return sizes_.block.width(); }
   SequenceRows sequence(const PassSize& size) const final;
+  bool splits_passes() const final { return true; }
   size_t scratch_bytes(const Context& context, const PassSize& size, int64_t steps) const final;
   // `times` of its session are noise levels: 1 noise .. 0 picture.
   Status forward(const Context& context, const TransformerSession& session, const float* latents,
@@ -80,9 +81,13 @@ class TwoStreamTransformer : public Transformer {
   virtual DoubleModulation double_modulation(const TransformerSession& session,
                                              size_t index) const = 0;
   virtual BlockSizes buffer_sizes(int64_t rows) const;
-  virtual size_t block_scratch(const Context& context, const AttentionDesc& attention,
-                               int64_t text_rows) const;
+  virtual size_t block_scratch(const Context& context, const PassSize& size) const;
   AttentionDesc attention_desc(const Context& context, int64_t rows) const final;
+  // Over the sequence of a session.
+  SharedAttention attention_of(const Context& context, const TransformerSession& session) const {
+    return {.desc = attention_desc(context, session.rows().all()),
+            .collective = session.collective()};
+  }
   // Of block `block` of SessionTables, row `row` of the selected step.
   const float* modulation_row(const TransformerSession& session, size_t block, int64_t row) const {
     return session.block_modulation(static_cast<int64_t>(block)) + row * width();

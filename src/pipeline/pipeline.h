@@ -144,7 +144,7 @@ struct PicturePlan {
 // the model have no work for, or that other options are not possible with.
 Status check_second_gpu(const ModelInfo& model, const PipelineOptions& options);
 // The same for GPUs that share passes.
-Status check_rank_gpus(const Model& model, const PipelineOptions& options);
+Status check_rank_gpus(const PipelineOptions& options);
 
 // Models are loaded when first needed and stay loaded; a Pipeline serves one picture at a time, in
 // any thread. What the transformer reads of the last prompts is kept, and on a GPU with room for it

@@ -7,7 +7,7 @@
 
 namespace intaglio {
 
-Status check_rank_gpus(const Model& model, const PipelineOptions& options) {
+Status check_rank_gpus(const PipelineOptions& options) {
   if (options.rank_gpus.empty()) return {};
   if (!options.gpu || options.second_gpu)
     return make_error(ErrorCode::kInvalidArgument,
@@ -18,11 +18,6 @@ Status check_rank_gpus(const Model& model, const PipelineOptions& options) {
                       "devices: {} GPUs that share passes take no VRAM budget: layers do not "
                       "stream to several GPUs, each keeps all weights",
                       options.rank_gpus.size() + 1);
-  if (!model.transformer(0, {})->splits_passes())
-    return make_error(ErrorCode::kUnsupported,
-                      "devices: passes of {} are not shared by several GPUs; those of Ideogram 4 "
-                      "are",
-                      model.info().name);
   return {};
 }
 

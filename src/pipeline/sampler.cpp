@@ -343,7 +343,8 @@ Status Sampler::run_split(uint32_t works) {
       const PassRows& rows = rank->session.pass_rows();
       const int64_t channels = s.inputs.passes[pass].transformer->channels();
       INTAGLIO_TRY(rank->io.receive((estimates ? p.estimate : p.velocity).as<float>(),
-                                    rows.first_image_token * channels, rows.image * channels));
+                                    rows.first_image_token * channels,
+                                    rows.image_tokens * channels));
     }
   }
   return {};

@@ -77,8 +77,8 @@ TEST(ChooseParallel, OnePassAStepIsNoPassEach) {
   EXPECT_EQ(choice->options.rank_gpus.empty(), choice->reason.starts_with("one GPU ("));
 }
 
-// Rows of other models are not shared.
-TEST(ChooseParallel, OtherModelsHaveAPassEachAlone) {
+// So it is with models of one set of weights: guided, or of one pass a step.
+TEST(ChooseParallel, ModelsOfOneSetOfWeights) {
   device().restart();
   device().set_capacity(uint64_t{80} << 30);
   const auto guided = chosen("z-image", 1024);
@@ -87,7 +87,8 @@ TEST(ChooseParallel, OtherModelsHaveAPassEachAlone) {
   EXPECT_EQ(guided->options.second_gpu, 1);
   const auto unguided = chosen("flux2-klein-4b", 1024);
   ASSERT_TRUE(unguided) << unguided.error().message;
-  EXPECT_THAT(unguided->reason, StartsWith("one GPU ("));
+  EXPECT_THAT(unguided->reason, StartsWith("ulysses on 2 ("));
+  EXPECT_EQ(unguided->options.rank_gpus, std::vector<int>{1});
 }
 
 }  // namespace

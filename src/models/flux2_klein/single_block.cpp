@@ -17,14 +17,15 @@ Status attend(const Context& context, const SingleBlockSizes& sizes, const Singl
   const int64_t d = sizes.width();
   const int64_t ld = sizes.wide();
   const Arena::Scope scope(*context.scratch);
+  const AttentionDesc rows = in.attention.own(b.tokens);
   S8Heads s8;
-  if (in.attention.scores == AttentionScores::kS8) {
-    INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, in.attention));
+  if (rows.scores == AttentionScores::kS8) {
+    INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, rows));
   }
   void* const k = column(b.wide, d, b.dtype);
   {
     const ProfileScope part(context, profile, ProfilePart::kRope);
-    INTAGLIO_TRY(qk_norm_rope(context, in.attention,
+    INTAGLIO_TRY(qk_norm_rope(context, rows,
                               {.q = b.wide,
                                .k = k,
                                .ld = ld,
@@ -36,16 +37,16 @@ Status attend(const Context& context, const SingleBlockSizes& sizes, const Singl
                                .s8 = s8}));
   }
   const ProfileScope part(context, profile, ProfilePart::kAttention);
-  return attention(context, in.attention,
-                   {.q = b.wide,
-                    .k = k,
-                    .v = column(b.wide, 2 * d, b.dtype),
-                    .ldq = ld,
-                    .ldk = ld,
-                    .ldv = ld,
-                    .out = joined,
-                    .ldo = sizes.joined(),
-                    .s8 = s8});
+  return shared_attention(context, in.attention,
+                          {.q = b.wide,
+                           .k = k,
+                           .v = column(b.wide, 2 * d, b.dtype),
+                           .ldq = ld,
+                           .ldk = ld,
+                           .ldv = ld,
+                           .out = joined,
+                           .ldo = sizes.joined(),
+                           .s8 = s8});
 }
 
 }  // namespace
@@ -83,14 +84,12 @@ bool quantizes_joined(const SingleBlock& block, DType dtype) {
 }
 
 size_t single_block_scratch(const Context& context, const SingleBlock& block,
-                            const AttentionDesc& desc) {
-  size_t scratch = attention_scratch_bytes(context, desc);
-  if (desc.scores == AttentionScores::kS8) {
-    scratch = std::max(scratch, qk_norm_rope_scratch_bytes(context, desc));
-    scratch += s8_heads_bytes(desc);
-  }
+                            const AttentionDesc& desc, RowSplit split) {
+  const AttentionBytes attention = shared_attention_bytes(context, desc, split);
+  const int64_t rows = part_of(desc.tokens, split).count;
+  size_t scratch = attention.heads + attention.work;
   for (const LinearWeights* w : {&block.in, &block.out})
-    scratch = std::max(scratch, linear_scratch_bytes(context, *w, desc.tokens, desc.dtype));
+    scratch = std::max(scratch, linear_scratch_bytes(context, *w, rows, desc.dtype));
   return scratch;
 }
 

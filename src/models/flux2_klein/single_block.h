@@ -16,6 +16,7 @@
 #include "models/parts/block_buffers.h"
 #include "models/parts/modulated_norm.h"
 #include "models/parts/modules.h"
+#include "models/parts/split_attention.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 
@@ -44,14 +45,15 @@ Status walk_single_block(ModuleVisitor& visitor, const SingleBlockSizes& sizes, 
 void widen_buffers(const SingleBlockSizes& sizes, bool quantizes, BlockSizes& buffers);
 // Whether `block` needs such rows.
 bool quantizes_joined(const SingleBlock& block, DType dtype);
-// Bytes that a block takes from context.scratch beside its buffers.
+// Bytes that a block takes from context.scratch beside its buffers, over all of `attention`'s rows
+// or a rank's part of them.
 size_t single_block_scratch(const Context& context, const SingleBlock& block,
-                            const AttentionDesc& attention);
+                            const AttentionDesc& attention, RowSplit split);
 
 // What a block computes with, beside its weights.
 struct SingleBlockInputs {
-  AttentionDesc attention;
-  RopeTable rope;
+  SharedAttention attention;
+  RopeTable rope;         // of the rows in the buffers
   Modulation modulation;  // of all single blocks
   // The block that follows, whose normed input this one leaves in the buffers; nullptr: none.
   const SingleBlock* next = nullptr;

@@ -158,11 +158,11 @@ BlockSizes Transformer::buffer_sizes(int64_t rows) const {
   return sizes;
 }
 
-size_t Transformer::block_scratch(const Context& context, const AttentionDesc& attention,
-                                  int64_t text_rows) const {
-  size_t scratch = TwoStreamTransformer::block_scratch(context, attention, text_rows);
+size_t Transformer::block_scratch(const Context& context, const PassSize& size) const {
+  const AttentionDesc attention = attention_desc(context, sequence(size).all());
+  size_t scratch = TwoStreamTransformer::block_scratch(context, size);
   for (const SingleBlock& block : singles_)
-    scratch = std::max(scratch, single_block_scratch(context, block, attention));
+    scratch = std::max(scratch, single_block_scratch(context, block, attention, size.split));
   return scratch;
 }
 
@@ -178,8 +178,8 @@ Status Transformer::run_block(const Context& context, const TransformerSession& 
         begin_single_blocks(context, single_sizes_, singles_.front(), modulation, b.all, profile));
   }
   return run_single_block(context, single_sizes_, singles_[single],
-                          {.attention = attention_desc(context, b.all.tokens),
-                           .rope = session.rope(),
+                          {.attention = attention_of(context, session),
+                           .rope = session.rope(session.pass_rows().first),
                            .modulation = modulation,
                            .next = index + 1 < count ? &singles_[single + 1] : nullptr},
                           b.all, profile);

@@ -31,8 +31,7 @@ class Transformer final : public TwoStreamTransformer {
   DoubleModulation double_modulation(const TransformerSession& session,
                                      size_t index) const override;
   BlockSizes buffer_sizes(int64_t rows) const override;
-  size_t block_scratch(const Context& context, const AttentionDesc& attention,
-                       int64_t text_rows) const override;
+  size_t block_scratch(const Context& context, const PassSize& size) const override;
 
   TransformerConfig config_;
   SingleBlockSizes single_sizes_;

@@ -254,7 +254,7 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   INTAGLIO_ASSIGN(BlockBuffers b, take_block_buffers(*context.scratch, buffer_sizes(rows.all())));
   float* const h_image = b.h + rows.text * d;
   if (rows.text > 0)
-    INTAGLIO_TRY(copy_inside(context, b.h, session.text() + rows.first * d,
+    INTAGLIO_TRY(copy_inside(context, b.h, session.text() + rows.first_text * d,
                              static_cast<size_t>(rows.text * d) * sizeof(float)));
   if (rows.image > 0) {
     INTAGLIO_ASSIGN(const Activation input,
@@ -277,15 +277,15 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
     }
     const bool is_last = i + 1 == count;
     const auto block = static_cast<int64_t>(i);
-    INTAGLIO_TRY(
-        run_gated_block(context, sizes, layers_[i].block,
-                        {.attention = attention_desc(context, session.rows().all()),
-                         .rope = session.rope(rows.first),
-                         .modulation = session.block_modulation(block),
-                         .next = is_last ? nullptr : &layers_[i + 1].block,
-                         .next_modulation = is_last ? nullptr : session.block_modulation(block + 1),
-                         .collective = session.collective()},
-                        b, profile));
+    INTAGLIO_TRY(run_gated_block(
+        context, sizes, layers_[i].block,
+        {.attention = {.desc = attention_desc(context, session.rows().all()),
+                       .collective = session.collective()},
+         .rope = session.rope(rows.first),
+         .modulation = session.block_modulation(block),
+         .next = is_last ? nullptr : &layers_[i + 1].block,
+         .next_modulation = is_last ? nullptr : session.block_modulation(block + 1)},
+        b, profile));
     if (streams(i)) INTAGLIO_TRY(stream.release());
   }
   INTAGLIO_TRY(stream.end());

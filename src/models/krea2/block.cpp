@@ -59,9 +59,10 @@ Status attend(const Context& context, const BlockShape& shape, const Block& bloc
   const int64_t d = shape.width();
   const int64_t ld = block.qgkv.out_cols();
   const Arena::Scope scope(*context.scratch);
+  const AttentionDesc rows = in.attention.own(b.tokens);
   S8Heads s8;
-  if (in.attention.scores == AttentionScores::kS8) {
-    INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, in.attention));
+  if (rows.scores == AttentionScores::kS8) {
+    INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, rows));
   }
   const auto at = [&](void* base, int64_t offset) {
     return static_cast<std::byte*>(base) + static_cast<size_t>(offset) * dtype_size(b.dtype);
@@ -70,8 +71,6 @@ Status attend(const Context& context, const BlockShape& shape, const Block& bloc
   INTAGLIO_TRY(multiply(context, block.qgkv, b.input_for(block.qgkv), b.wide, b, "qgkv", profile));
   {
     const ProfileScope part(context, profile, ProfilePart::kRope);
-    AttentionDesc rows = in.attention;
-    rows.tokens = b.tokens;
     INTAGLIO_TRY(qk_norm_rope(context, rows,
                               {.q = b.wide,
                                .k = at(b.wide, k),
@@ -88,16 +87,16 @@ Status attend(const Context& context, const BlockShape& shape, const Block& bloc
   {
     const ProfileScope part(context, profile, ProfilePart::kAttention);
     for (int64_t s = 0; s < in.sequences; ++s) {
-      INTAGLIO_TRY(attention(context, in.attention,
-                             {.q = at(b.wide, s * ld),
-                              .k = at(b.wide, s * ld + k),
-                              .v = at(b.wide, s * ld + v),
-                              .ldq = in.sequences * ld,
-                              .ldk = in.sequences * ld,
-                              .ldv = in.sequences * ld,
-                              .out = at(attended, s * d),
-                              .ldo = in.sequences * d,
-                              .s8 = s8}));
+      INTAGLIO_TRY(shared_attention(context, in.attention,
+                                    {.q = at(b.wide, s * ld),
+                                     .k = at(b.wide, s * ld + k),
+                                     .v = at(b.wide, s * ld + v),
+                                     .ldq = in.sequences * ld,
+                                     .ldk = in.sequences * ld,
+                                     .ldv = in.sequences * ld,
+                                     .out = at(attended, s * d),
+                                     .ldo = in.sequences * d,
+                                     .s8 = s8}));
     }
   }
   {
@@ -173,13 +172,12 @@ BlockSizes block_buffer_sizes(const BlockShape& shape, DType dtype, int64_t rows
 }
 
 size_t block_scratch(const Context& context, const Block& block, const AttentionDesc& desc,
-                     int64_t rows) {
-  size_t scratch = attention_scratch_bytes(context, desc);
+                     int64_t rows, RowSplit split) {
+  const AttentionBytes attention = shared_attention_bytes(context, desc, split);
+  size_t scratch = attention.work;
   for (const LinearWeights* w : {&block.qgkv, &block.out, &block.gate_up, &block.down})
     scratch = std::max(scratch, linear_scratch_bytes(context, *w, rows, desc.dtype));
-  if (desc.scores != AttentionScores::kS8) return scratch;
-  scratch = std::max(scratch, qk_norm_rope_scratch_bytes(context, desc));
-  return s8_heads_bytes(desc) + scratch;
+  return attention.heads + scratch;
 }
 
 Status begin_blocks(const Context& context, const BlockShape& shape, const Block& block,

@@ -14,6 +14,7 @@
 #include "core/profile.h"
 #include "models/parts/block_buffers.h"
 #include "models/parts/modules.h"
+#include "models/parts/split_attention.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 
@@ -51,17 +52,18 @@ Status walk_block(ModuleVisitor& visitor, const BlockShape& shape, Residence res
 // shares them.
 BlockSizes block_buffer_sizes(const BlockShape& shape, DType dtype, int64_t rows,
                               int64_t input_cols = 0);
-// Bytes that a block takes from context.scratch beside its buffers, over so many rows.
+// Bytes that a block takes from context.scratch beside its buffers, with so many rows in them: of
+// attention's sequences, or a rank's part of one.
 size_t block_scratch(const Context& context, const Block& block, const AttentionDesc& attention,
-                     int64_t rows);
+                     int64_t rows, RowSplit split = {});
 
 // What a block computes with, beside its weights.
 struct BlockInputs {
   // Of one sequence; the rows are `sequences` of them, taken in turns: row t * sequences + s is
-  // token t of sequence s. Several have float scores.
-  AttentionDesc attention;
+  // token t of sequence s. Several have float scores, and no ranks share them.
+  SharedAttention attention;
   int64_t sequences = 1;
-  RopeTable rope = {};                // none: nothing turns
+  RopeTable rope = {};                // of the rows in the buffers; none: nothing turns
   const float* modulation = nullptr;  // nullptr: scales and shifts 0, gates 1
   // The block that follows, whose normed input this one leaves in the buffers; nullptr: none.
   const Block* next = nullptr;

@@ -75,7 +75,7 @@ Status Transformer::run_text_blocks(const Context& context, const std::vector<Bl
   for (size_t i = 0; i < blocks.size(); ++i) {
     INTAGLIO_TRY(pace.next());
     INTAGLIO_TRY(run_block(context, shape, blocks[i],
-                           {.attention = attention,
+                           {.attention = {.desc = attention},
                             .sequences = sequences,
                             .next = i + 1 == blocks.size() ? nullptr : &blocks[i + 1]},
                            b, nullptr));

@@ -100,7 +100,9 @@ std::vector<intaglio::Transformer::LayerStack> Transformer::layer_stacks() const
 }
 
 SequenceRows Transformer::sequence(const PassSize& size) const {
-  return {.text = std::max<int64_t>(size.text_tokens - unread_, 0), .image = size.image_tokens()};
+  return {.text = std::max<int64_t>(size.text_tokens - unread_, 0),
+          .image = size.image_tokens(),
+          .image_first = true};
 }
 
 // One modulation, of which layers make their own in the pass: 28 of each step would be 215 MB for
@@ -148,14 +150,13 @@ BlockSizes Transformer::buffer_sizes(int64_t rows) const {
 }
 
 size_t Transformer::forward_bytes(const Context& context, const PassSize& size) const {
-  const int64_t rows = sequence(size).all();
-  size_t scratch =
-      std::max(linear_scratch_bytes(context, image_in_, size.image_tokens(), DType::kF32),
-               linear_scratch_bytes(context, final_linear_, size.image_tokens(), DType::kF32));
-  const AttentionDesc desc = attention_desc(context, rows);
+  const PassRows rows = pass_rows(size);
+  size_t scratch = std::max(linear_scratch_bytes(context, image_in_, rows.image, DType::kF32),
+                            linear_scratch_bytes(context, final_linear_, rows.image, DType::kF32));
+  const AttentionDesc desc = attention_desc(context, sequence(size).all());
   for (const Layer& layer : layers_)
-    scratch = std::max(scratch, block_scratch(context, layer.block, desc, rows));
-  return block_buffer_bytes(buffer_sizes(rows)) +
+    scratch = std::max(scratch, block_scratch(context, layer.block, desc, rows.all(), size.split));
+  return block_buffer_bytes(buffer_sizes(rows.all())) +
          arena_bytes<float>(config_.layers * kModulationRows * width()) + scratch;
 }
 
@@ -225,25 +226,28 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
                             const BlockCache& cache) const {
   const Arena::Scope scope(*context.scratch);
   const int64_t d = width();
-  const SequenceRows& rows = session.rows();
+  const PassRows& rows = session.pass_rows();
   const int64_t tokens = rows.image;
+  const int64_t first_value = rows.first_image_token * config_.channels;
   const size_t count = cache.last_of(layers_.size());
   StreamPass stream = layer_pass(context, count);
   INTAGLIO_TRY(stream.begin());
   INTAGLIO_ASSIGN(BlockBuffers b, take_block_buffers(*context.scratch, buffer_sizes(rows.all())));
-  INTAGLIO_ASSIGN(const Activation input, as_linear_input(context, image_in_, latents, DType::kF32,
-                                                          tokens, b.input, b.scale_row));
-  {
+  if (tokens > 0) {
+    INTAGLIO_ASSIGN(const Activation input,
+                    as_linear_input(context, image_in_, latents + first_value, DType::kF32, tokens,
+                                    b.input, b.scale_row));
     const ProfileScope part(context, profile, ProfilePart::kLinear, "input");
     INTAGLIO_TRY(linear(context, image_in_, input, b.h, DType::kF32, d));
   }
   if (rows.text > 0)
-    INTAGLIO_TRY(copy_inside(context, b.h + tokens * d, session.text(),
+    INTAGLIO_TRY(copy_inside(context, b.h + tokens * d, session.text() + rows.first_text * d,
                              static_cast<size_t>(rows.text * d) * sizeof(float)));
   INTAGLIO_TRY(run_layers(context, session, count, stream, b, profile, cache));
   INTAGLIO_TRY(stream.end());
   INTAGLIO_TRY(cache.finish(context, b.h, tokens * d));
 
+  if (tokens == 0) return {};
   const Activation last = final_linear_.input_at(b.input, tokens, b.scale_row);
   const float* const modulation = session.last_modulation();
   {
@@ -256,7 +260,8 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
                        .out = last}));
   }
   const ProfileScope part(context, profile, ProfilePart::kLinear, "output");
-  return linear(context, final_linear_, last, velocity, DType::kF32, config_.channels);
+  return linear(context, final_linear_, last, velocity + first_value, DType::kF32,
+                config_.channels);
 }
 
 // Of each layer: its table plus the step's modulation, in scratch.
@@ -277,7 +282,7 @@ Expected<std::vector<const float*>> Transformer::modulations(
 Status Transformer::run_layers(const Context& context, const TransformerSession& session,
                                size_t count, StreamPass& stream, BlockBuffers& b, Profile* profile,
                                const BlockCache& cache) const {
-  const int64_t image_values = session.rows().image * width();
+  const int64_t image_values = session.pass_rows().image * width();
   INTAGLIO_ASSIGN(const std::vector<const float*> modulation, modulations(context, session));
   INTAGLIO_TRY(
       begin_blocks(context, config_.block, layers_.front().block, modulation.front(), b, profile));
@@ -291,8 +296,9 @@ Status Transformer::run_layers(const Context& context, const TransformerSession&
     }
     const bool is_last = i + 1 == count;
     INTAGLIO_TRY(run_block(context, config_.block, layers_[i].block,
-                           {.attention = attention_desc(context, b.tokens),
-                            .rope = session.rope(),
+                           {.attention = {.desc = attention_desc(context, session.rows().all()),
+                                          .collective = session.collective()},
+                            .rope = session.rope(session.pass_rows().first),
                             .modulation = modulation[i],
                             .next = is_last ? nullptr : &layers_[i + 1].block,
                             .next_modulation = is_last ? nullptr : modulation[i + 1]},

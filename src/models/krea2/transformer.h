@@ -25,6 +25,7 @@ class Transformer final : public intaglio::Transformer {
   int64_t text_dim() const override { return config_.text_dim(); }
   int64_t width() const override { return config_.width(); }
   SequenceRows sequence(const PassSize& size) const override;
+  bool splits_passes() const override { return true; }
   std::span<const ModuleAlias> aliases() const override;
   size_t scratch_bytes(const Context& context, const PassSize& size, int64_t steps) const override;
   Status forward(const Context& context, const TransformerSession& session, const float* latents,

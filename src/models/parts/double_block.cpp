@@ -1,7 +1,6 @@
 #include "models/parts/double_block.h"
 
 #include <algorithm>
-#include <span>
 
 #include "core/memory.h"
 #include "models/parts/modulated_norm.h"
@@ -75,7 +74,7 @@ void* at(void* base, int64_t elements, DType dtype) {
 
 // One of the two, its rows of the sequence and its part of what lies over all rows.
 struct StreamPart {
-  const DoubleBlock::Stream& stream;
+  const DoubleBlock::Stream* stream;
   BlockBuffers b;
   int64_t first = 0;
   const float* modulation = nullptr;
@@ -91,11 +90,10 @@ Status project(const Context& context, const DoubleBlockSizes& sizes, const Doub
   {
     const ProfileScope scope(context, profile, ProfilePart::kLinear, "qkv");
     INTAGLIO_TRY(
-        linear(context, part.stream.qkv, part.b.input_for(part.stream.qkv), qkv, dtype, 3 * d));
+        linear(context, part.stream->qkv, part.b.input_for(part.stream->qkv), qkv, dtype, 3 * d));
   }
   // Heads are normed by the stream's own weights; int8 heads are made of the whole sequence.
-  AttentionDesc desc = in.attention;
-  desc.tokens = part.b.tokens;
+  AttentionDesc desc = in.attention.own(part.b.tokens);
   desc.scores = AttentionScores::kFloat;
   desc.values = AttentionValues::kFloat;
   const int64_t angles = part.first * sizes.head_dim / 2;
@@ -104,8 +102,8 @@ Status project(const Context& context, const DoubleBlockSizes& sizes, const Doub
                       {.q = qkv,
                        .k = at(qkv, d, dtype),
                        .ld = 3 * d,
-                       .q_weight = part.stream.norm_q.as<float>(),
-                       .k_weight = part.stream.norm_k.as<float>(),
+                       .q_weight = part.stream->norm_q.as<float>(),
+                       .k_weight = part.stream->norm_k.as<float>(),
                        .rope = {in.rope.cos + angles, in.rope.sin + angles},
                        .pairing = RopePairing::kAdjacent,
                        .eps = sizes.qk_norm_eps});
@@ -118,22 +116,23 @@ Status attend(const Context& context, const DoubleBlockSizes& sizes, const Doubl
   const Arena::Scope scope(*context.scratch);
   void* const k = at(all.wide, d, all.dtype);
   S8Heads s8;
-  if (in.attention.scores == AttentionScores::kS8) {
-    INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, in.attention));
+  if (in.attention.desc.scores == AttentionScores::kS8) {
+    const AttentionDesc rows = in.attention.own(all.tokens);
+    INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, rows));
     const ProfileScope part(context, profile, ProfilePart::kRope, "heads");
-    INTAGLIO_TRY(qk_norm_rope(context, in.attention,
-                              {.q = all.wide, .k = k, .ld = 3 * d, .rope = {}, .s8 = s8}));
+    INTAGLIO_TRY(
+        qk_norm_rope(context, rows, {.q = all.wide, .k = k, .ld = 3 * d, .rope = {}, .s8 = s8}));
   }
   const ProfileScope part(context, profile, ProfilePart::kAttention);
-  return attention(context, in.attention,
-                   {.q = all.wide,
-                    .k = k,
-                    .v = at(all.wide, 2 * d, all.dtype),
-                    .ldq = 3 * d,
-                    .ldk = 3 * d,
-                    .ldv = 3 * d,
-                    .out = out,
-                    .s8 = s8});
+  return shared_attention(context, in.attention,
+                          {.q = all.wide,
+                           .k = k,
+                           .v = at(all.wide, 2 * d, all.dtype),
+                           .ldq = 3 * d,
+                           .ldk = 3 * d,
+                           .ldv = 3 * d,
+                           .out = out,
+                           .s8 = s8});
 }
 
 // Leaves the normed input of the feed-forward. `attended`: the stream's rows, in all.input or
@@ -141,7 +140,7 @@ Status attend(const Context& context, const DoubleBlockSizes& sizes, const Doubl
 Status project_out(const Context& context, const DoubleBlockSizes& sizes, StreamPart& part,
                    const BlockBuffers& all, void* attended, Profile* profile) {
   const int64_t d = sizes.width();
-  const LinearWeights& out = part.stream.out;
+  const LinearWeights& out = part.stream->out;
   BlockBuffers& b = part.b;
   // What is read as it lies must make room for the output.
   if (out.input_dtype() == b.dtype && attended == at(all.narrow, part.first * d, b.dtype)) {
@@ -157,14 +156,14 @@ Status project_out(const Context& context, const DoubleBlockSizes& sizes, Stream
     INTAGLIO_TRY(linear(context, out, input, b.narrow, b.dtype, d));
   }
   const ModulatedNorm next(b, sizes.norm_eps, Modulation::at(part.modulation, d, 1),
-                           part.stream.ffn_in);
+                           part.stream->ffn_in);
   return add_gated(context, d, Modulation::at(part.modulation, d, 0).gate, &next, b, profile);
 }
 
 Status feed_forward(const Context& context, const DoubleBlockSizes& sizes, StreamPart& part,
                     Profile* profile) {
   const int64_t d = sizes.width();
-  const DoubleBlock::Stream& s = part.stream;
+  const DoubleBlock::Stream& s = *part.stream;
   BlockBuffers& b = part.b;
   {
     const ProfileScope scope(context, profile, ProfilePart::kLinear, "ffn_in");
@@ -213,16 +212,12 @@ BlockSizes double_block_buffers(const DoubleBlockSizes& sizes, DType dtype, int6
 }
 
 size_t double_block_scratch(const Context& context, const DoubleBlock& block,
-                            const AttentionDesc& desc, int64_t text_rows) {
-  size_t scratch =
-      std::max(stream_scratch(context, block.text, text_rows, desc.dtype),
-               stream_scratch(context, block.image, desc.tokens - text_rows, desc.dtype));
-  size_t attention = attention_scratch_bytes(context, desc);
-  if (desc.scores == AttentionScores::kS8) {
-    attention = std::max(attention, qk_norm_rope_scratch_bytes(context, desc));
-    attention += s8_heads_bytes(desc);
-  }
-  return std::max(scratch, attention);
+                            const AttentionDesc& desc, int64_t text_rows, int64_t image_rows,
+                            RowSplit split) {
+  const AttentionBytes attention = shared_attention_bytes(context, desc, split);
+  return std::max({stream_scratch(context, block.text, text_rows, desc.dtype),
+                   stream_scratch(context, block.image, image_rows, desc.dtype),
+                   attention.heads + attention.work});
 }
 
 Status begin_double_blocks(const Context& context, const DoubleBlockSizes& sizes,
@@ -231,6 +226,7 @@ Status begin_double_blocks(const Context& context, const DoubleBlockSizes& sizes
   const int64_t d = sizes.width();
   const auto begin = [&](BlockBuffers rows, const DoubleBlock::Stream& stream,
                          const float* table) -> Status {
+    if (rows.tokens == 0) return {};
     return run_norm(context,
                     ModulatedNorm(rows, sizes.norm_eps, Modulation::at(table, d, 0), stream.qkv),
                     rows, profile);
@@ -243,33 +239,35 @@ Status run_double_block(const Context& context, const DoubleBlockSizes& sizes,
                         const DoubleBlock& block, const DoubleBlockInputs& in,
                         const DoubleBuffers& b, Profile* profile) {
   const BlockBuffers& all = b.all;
-  StreamPart parts[] = {{.stream = block.text,
-                         .b = b.text(),
-                         .first = 0,
-                         .modulation = in.modulation.text,
-                         .next = in.next == nullptr ? nullptr : &in.next->text,
-                         .next_modulation = in.next_modulation.text},
-                        {.stream = block.image,
-                         .b = b.image(),
-                         .first = b.text_rows,
-                         .modulation = in.modulation.image,
-                         .next = in.next == nullptr ? nullptr : &in.next->image,
-                         .next_modulation = in.next_modulation.image}};
+  std::vector<StreamPart> parts{{.stream = &block.text,
+                                 .b = b.text(),
+                                 .first = 0,
+                                 .modulation = in.modulation.text,
+                                 .next = in.next == nullptr ? nullptr : &in.next->text,
+                                 .next_modulation = in.next_modulation.text},
+                                {.stream = &block.image,
+                                 .b = b.image(),
+                                 .first = b.text_rows,
+                                 .modulation = in.modulation.image,
+                                 .next = in.next == nullptr ? nullptr : &in.next->image,
+                                 .next_modulation = in.next_modulation.image}};
+  std::erase_if(parts, [](const StreamPart& part) { return part.b.tokens == 0; });
   for (const StreamPart& part : parts)
     INTAGLIO_TRY(project(context, sizes, in, part, all, profile));
   // Attention writes straight into the next linears' input when the types agree.
-  const bool as_it_lies = std::all_of(std::begin(parts), std::end(parts), [&](const auto& part) {
-    return part.stream.out.input_dtype() == all.dtype;
+  const bool as_it_lies = std::all_of(parts.begin(), parts.end(), [&](const auto& part) {
+    return part.stream->out.input_dtype() == all.dtype;
   });
   void* const attended = as_it_lies ? all.input : all.narrow;
   INTAGLIO_TRY(attend(context, sizes, in, all, attended, profile));
+  if (!in.text_is_read)
+    std::erase_if(parts, [&](const StreamPart& part) { return part.stream == &block.text; });
   // Both before a feed-forward, whose inner rows are wider than the attended ones.
-  const std::span<StreamPart> read = std::span(parts).subspan(in.text_is_read ? 0 : 1);
-  for (StreamPart& part : read) {
+  for (StreamPart& part : parts) {
     INTAGLIO_TRY(project_out(context, sizes, part, all,
                              at(attended, part.first * sizes.width(), all.dtype), profile));
   }
-  for (StreamPart& part : read) INTAGLIO_TRY(feed_forward(context, sizes, part, profile));
+  for (StreamPart& part : parts) INTAGLIO_TRY(feed_forward(context, sizes, part, profile));
   return {};
 }
 

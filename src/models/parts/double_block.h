@@ -14,6 +14,7 @@
 #include "core/profile.h"
 #include "models/parts/block_buffers.h"
 #include "models/parts/modules.h"
+#include "models/parts/split_attention.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 
@@ -52,10 +53,11 @@ Status walk_double_block(ModuleVisitor& visitor, const DoubleBlockSizes& sizes, 
 // linear that shares them.
 BlockSizes double_block_buffers(const DoubleBlockSizes& sizes, DType dtype, int64_t rows,
                                 int64_t input_cols = 0);
-// Bytes that a block takes from context.scratch beside its buffers. `attention`: over all rows, of
-// which the first `text_rows` are text.
+// Bytes that a block takes from context.scratch beside its buffers. Rows of each stream at hand:
+// all of `attention`, or a rank's part of them.
 size_t double_block_scratch(const Context& context, const DoubleBlock& block,
-                            const AttentionDesc& attention, int64_t text_rows);
+                            const AttentionDesc& attention, int64_t text_rows, int64_t image_rows,
+                            RowSplit split = {});
 
 // Two modulations a stream, shift1, scale1, gate1, shift2, scale2, gate2: F32 [6, width], memory of
 // the device.
@@ -66,8 +68,8 @@ struct DoubleModulation {
 
 // What a block computes with, beside its weights.
 struct DoubleBlockInputs {
-  AttentionDesc attention;  // over the whole sequence
-  RopeTable rope;           // of it
+  SharedAttention attention;  // over the whole sequence
+  RopeTable rope;             // of the rows in the buffers
   DoubleModulation modulation;
   // The block that follows, whose normed input this one leaves in the buffers; nullptr: none.
   const DoubleBlock* next = nullptr;
@@ -75,7 +77,8 @@ struct DoubleBlockInputs {
   bool text_is_read = true;  // behind the block; else its rows are left as they are
 };
 
-// A sequence in buffers taken with `sizes`, text first.
+// A sequence, or a rank's part of it, in buffers taken with `sizes`, text first. A part may have
+// rows of one stream alone.
 struct DoubleBuffers {
   BlockBuffers all;
   BlockSizes sizes;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "models/parts/split_attention.h"
 #include "ops/norm.h"
 
 namespace intaglio {
@@ -47,8 +46,7 @@ Status attend(const Context& context, const GatedBlockSizes& sizes, const GatedB
               const GatedBlockInputs& in, BlockBuffers& b, Profile* profile) {
   const int64_t d = sizes.width();
   const Arena::Scope scope(*context.scratch);
-  AttentionDesc rows = in.attention;
-  rows.tokens = b.tokens;
+  const AttentionDesc rows = in.attention.own(b.tokens);
   S8Heads s8;
   if (rows.scores == AttentionScores::kS8) {
     INTAGLIO_ASSIGN(s8, take_s8_heads(*context.scratch, rows));
@@ -78,17 +76,15 @@ Status attend(const Context& context, const GatedBlockSizes& sizes, const GatedB
   void* const attended = block.out.input_dtype() == b.dtype ? b.input : b.narrow;
   {
     const ProfileScope part(context, profile, ProfilePart::kAttention);
-    const AttentionArgs args{.q = column(0),
-                             .k = column(d),
-                             .v = column(2 * d),
-                             .ldq = 3 * d,
-                             .ldk = 3 * d,
-                             .ldv = 3 * d,
-                             .out = attended,
-                             .s8 = s8};
-    INTAGLIO_TRY(in.collective == nullptr
-                     ? attention(context, in.attention, args)
-                     : split_attention(context, *in.collective, in.attention, args));
+    INTAGLIO_TRY(shared_attention(context, in.attention,
+                                  {.q = column(0),
+                                   .k = column(d),
+                                   .v = column(2 * d),
+                                   .ldq = 3 * d,
+                                   .ldk = 3 * d,
+                                   .ldv = 3 * d,
+                                   .out = attended,
+                                   .s8 = s8}));
   }
   INTAGLIO_ASSIGN(const Activation input,
                   as_linear_input(context, block.out, attended, b.dtype, b.tokens, b.input,
@@ -188,16 +184,14 @@ BlockSizes gated_block_buffers(const GatedBlockSizes& sizes, DType dtype, int64_
 }
 
 size_t gated_block_scratch(const Context& context, const GatedBlock& block,
-                           const AttentionDesc& desc, RowSplit split) {
-  AttentionDesc rows = desc;
-  rows.tokens = part_of(desc.tokens, split).count;
-  size_t scratch = split.ranks == 1 ? attention_scratch_bytes(context, desc)
-                                    : split_attention_bytes(context, desc, split);
+                           const AttentionDesc& desc, RowSplit split, int64_t sequence) {
+  const AttentionBytes attention = shared_attention_bytes(context, desc, split, sequence);
+  const int64_t rows =
+      part_of_first(desc.tokens, sequence == 0 ? desc.tokens : sequence, split).count;
+  size_t scratch = attention.work;
   for (const LinearWeights* w : {&block.qkv, &block.out, &block.w13, &block.w2})
-    scratch = std::max(scratch, linear_scratch_bytes(context, *w, rows.tokens, desc.dtype));
-  if (desc.scores != AttentionScores::kS8) return scratch;
-  scratch = std::max(scratch, qk_norm_rope_scratch_bytes(context, rows));
-  return s8_heads_bytes(rows) + scratch;
+    scratch = std::max(scratch, linear_scratch_bytes(context, *w, rows, desc.dtype));
+  return attention.heads + scratch;
 }
 
 Status begin_gated_blocks(const Context& context, const GatedBlockSizes& sizes,

@@ -9,12 +9,11 @@
 #include <cstdint>
 
 #include "core/aligned_buffer.h"
-#include "core/collective.h"
 #include "core/context.h"
 #include "core/profile.h"
 #include "models/parts/block_buffers.h"
 #include "models/parts/modules.h"
-#include "models/parts/row_split.h"
+#include "models/parts/split_attention.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 
@@ -45,22 +44,20 @@ Status walk_gated_block(ModuleVisitor& visitor, const GatedBlockSizes& sizes, Re
 BlockSizes gated_block_buffers(const GatedBlockSizes& sizes, DType dtype, int64_t rows,
                                int64_t input_cols = 0);
 // Bytes that a block takes from context.scratch beside its buffers; of one rank where the rows of
-// attention are split.
+// attention are split, as part of a sequence of so many (SharedAttention).
 size_t gated_block_scratch(const Context& context, const GatedBlock& block,
-                           const AttentionDesc& attention, RowSplit split = {});
+                           const AttentionDesc& attention, RowSplit split = {},
+                           int64_t sequence = 0);
 
 // What a block computes with, beside its weights.
 struct GatedBlockInputs {
-  AttentionDesc attention;
-  RopeTable rope;
+  SharedAttention attention;
+  RopeTable rope;  // of the rows in the buffers
   // F32 [4, width] memory of the device: scale1, gate1, scale2, gate2. nullptr: scales 0, gates 1.
   const float* modulation = nullptr;
   // The block that follows, whose normed input this one leaves in the buffers; nullptr: none.
   const GatedBlock* next = nullptr;
   const float* next_modulation = nullptr;
-  // Of the ranks that share the pass: the buffers hold the rank's part of attention's rows.
-  // nullptr: they hold all.
-  Collective* collective = nullptr;
 };
 
 // The normed input of a first block, in its buffers.

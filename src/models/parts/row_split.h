@@ -1,6 +1,7 @@
 // How the rows of a sequence, and the heads of attention, are split over the ranks of a pass.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace intaglio {
@@ -21,6 +22,13 @@ struct SplitRange {
 inline SplitRange part_of(int64_t count, RowSplit split) {
   const int64_t first = count * split.rank / split.ranks;
   return {first, count * (split.rank + 1) / split.ranks - first};
+}
+
+// The same of a sequence of `all` rows, of which attention runs over the first `count` alone.
+inline SplitRange part_of_first(int64_t count, int64_t all, RowSplit split) {
+  const SplitRange own = part_of(all, split);
+  const int64_t first = std::min(own.first, count);
+  return {first, std::min(own.end(), count) - first};
 }
 
 }  // namespace intaglio

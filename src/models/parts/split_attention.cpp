@@ -12,11 +12,12 @@ namespace {
 struct Layout {
   AttentionDesc desc;  // of all rows and heads
   RowSplit split;
+  int64_t sequence = 0;  // rows that are split, of which attention's are the first
 
   bool s8() const { return desc.scores == AttentionScores::kS8; }
   int64_t element() const { return static_cast<int64_t>(dtype_size(desc.dtype)); }
   RowSplit of(int rank) const { return {rank, split.ranks}; }
-  SplitRange rows(int rank) const { return part_of(desc.tokens, of(rank)); }
+  SplitRange rows(int rank) const { return part_of_first(desc.tokens, sequence, of(rank)); }
   SplitRange rows() const { return rows(split.rank); }
   SplitRange kv_heads(int rank) const { return part_of(desc.kv_heads, of(rank)); }
   // Those that read the rank's key heads.
@@ -206,18 +207,8 @@ class SplitAttention {
   const Work& w_;
 };
 
-}  // namespace
-
-Status check_split(const AttentionDesc& desc, int ranks) {
-  if (desc.tokens >= ranks && desc.kv_heads >= ranks) return {};
-  return make_error(ErrorCode::kInvalidArgument,
-                    "a pass of {} tokens and {} key heads is split over {} devices; expected at "
-                    "least one of both for each",
-                    desc.tokens, desc.kv_heads, ranks);
-}
-
-size_t split_attention_bytes(const Context& context, const AttentionDesc& desc, RowSplit split) {
-  const Layout l{.desc = desc, .split = split};
+// Bytes that the class takes from context.scratch.
+size_t split_attention_bytes(const Context& context, const Layout& l) {
   size_t bytes = attention_scratch_bytes(context, l.own());
   if (l.s8()) {
     bytes = std::max(bytes, qk_norm_rope_scratch_bytes(context, l.own())) +
@@ -229,10 +220,39 @@ size_t split_attention_bytes(const Context& context, const AttentionDesc& desc, 
   return bytes;
 }
 
-Status split_attention(const Context& context, Collective& collective, const AttentionDesc& desc,
-                       const AttentionArgs& args) {
+}  // namespace
+
+Status check_split(const AttentionDesc& desc, int ranks) {
+  if (desc.tokens >= ranks && desc.kv_heads >= ranks) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "a pass of {} tokens and {} key heads is split over {} devices; expected at "
+                    "least one of both for each",
+                    desc.tokens, desc.kv_heads, ranks);
+}
+
+AttentionBytes shared_attention_bytes(const Context& context, const AttentionDesc& desc,
+                                      RowSplit split, int64_t sequence) {
+  const Layout l{.desc = desc, .split = split, .sequence = sequence == 0 ? desc.tokens : sequence};
+  AttentionDesc own = desc;
+  own.tokens = l.rows().count;
+  AttentionBytes bytes;
+  bytes.work =
+      split.ranks == 1 ? attention_scratch_bytes(context, desc) : split_attention_bytes(context, l);
+  if (desc.scores != AttentionScores::kS8) return bytes;
+  bytes.work = std::max(bytes.work, qk_norm_rope_scratch_bytes(context, own));
+  bytes.heads = s8_heads_bytes(own);
+  return bytes;
+}
+
+Status shared_attention(const Context& context, const SharedAttention& shared,
+                        const AttentionArgs& args) {
+  const AttentionDesc& desc = shared.desc;
+  if (shared.collective == nullptr) return attention(context, desc, args);
+  Collective& collective = *shared.collective;
   INTAGLIO_TRY(check_split(desc, collective.size()));
-  const Layout layout{.desc = desc, .split = {collective.rank(), collective.size()}};
+  const Layout layout{.desc = desc,
+                      .split = {collective.rank(), collective.size()},
+                      .sequence = shared.sequence == 0 ? desc.tokens : shared.sequence};
   const Arena::Scope scope(*context.scratch);
   INTAGLIO_ASSIGN(const Work work, Work::take(*context.scratch, layout));
   return SplitAttention(context, collective, layout, args, work).run();

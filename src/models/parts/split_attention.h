@@ -25,12 +25,33 @@ namespace intaglio {
 // kInvalidArgument for fewer rows or key heads than ranks: each has at least one of both.
 Status check_split(const AttentionDesc& desc, int ranks);
 
-// Bytes that it takes from context.scratch.
-size_t split_attention_bytes(const Context& context, const AttentionDesc& desc, RowSplit split);
+// What attention of a block runs over, and who shares it.
+struct SharedAttention {
+  AttentionDesc desc;                // of all rows and heads
+  Collective* collective = nullptr;  // of the ranks that share its rows; nullptr: they are at hand
+  // Rows of the sequence that is split over the ranks, of which attention's are the first; 0:
+  // attention's.
+  int64_t sequence = 0;
 
-// `desc`: of all rows and heads. `args`: of the rank's rows, part_of(desc.tokens), with all heads;
-// so are the int8 heads of kS8, of which those of q are read, and k beside them.
-Status split_attention(const Context& context, Collective& collective, const AttentionDesc& desc,
-                       const AttentionArgs& args);
+  // The same of the rows at hand: what heads are normed, turned and quantized by.
+  AttentionDesc own(int64_t rows) const {
+    AttentionDesc own = desc;
+    own.tokens = rows;
+    return own;
+  }
+};
+
+// Bytes from context.scratch: of int8 heads of the rows at hand, and of what runs beside them,
+// attention and the quantization of the heads.
+struct AttentionBytes {
+  size_t heads = 0, work = 0;
+};
+AttentionBytes shared_attention_bytes(const Context& context, const AttentionDesc& desc,
+                                      RowSplit split = {}, int64_t sequence = 0);
+
+// `args`: of the rows at hand, with all heads; so are the int8 heads of kS8, of which split rows
+// read those of q, and k beside them.
+Status shared_attention(const Context& context, const SharedAttention& shared,
+                        const AttentionArgs& args);
 
 }  // namespace intaglio

@@ -96,7 +96,21 @@ std::vector<intaglio::Transformer::LayerStack> Transformer::layer_stacks() const
 }
 
 SequenceRows Transformer::sequence(const PassSize& size) const {
-  return {.text = padded(size.text_tokens), .image = padded(size.image_tokens())};
+  return {
+      .text = padded(size.text_tokens), .image = padded(size.image_tokens()), .image_first = true};
+}
+
+// The noise refiner runs over image rows alone, of which each rank has some.
+Status Transformer::check_split(const Context& context, const PassSize& size) const {
+  INTAGLIO_TRY(intaglio::Transformer::check_split(context, size));
+  PassSize last = size;
+  last.split.rank = last.split.ranks - 1;
+  if (pass_rows(last).image > 0) return {};
+  const SequenceRows rows = sequence(size);
+  return make_error(ErrorCode::kInvalidArgument,
+                    "a pass of {} image and {} text rows is split over {} devices; expected image "
+                    "rows for each",
+                    rows.image, rows.text, size.split.ranks);
 }
 
 SessionTables Transformer::session_tables() const {
@@ -138,14 +152,16 @@ BlockSizes Transformer::buffer_sizes(int64_t rows) const {
 }
 
 size_t Transformer::forward_bytes(const Context& context, const PassSize& size) const {
-  const SequenceRows rows = sequence(size);
+  const SequenceRows all = sequence(size);
+  const PassRows rows = pass_rows(size);
   size_t scratch =
-      std::max(linear_scratch_bytes(context, image_in_, size.image_tokens(), DType::kF32),
-               linear_scratch_bytes(context, final_linear_, size.image_tokens(), DType::kF32));
+      std::max(linear_scratch_bytes(context, image_in_, rows.image_tokens, DType::kF32),
+               linear_scratch_bytes(context, final_linear_, rows.image_tokens, DType::kF32));
   for (size_t i = 0; i < layers_.size(); ++i) {
     const bool refines = i < static_cast<size_t>(config_.refiners);
-    const AttentionDesc desc = attention_desc(context, refines ? rows.image : rows.all());
-    scratch = std::max(scratch, gated_block_scratch(context, layers_[i].block, desc));
+    const AttentionDesc desc = attention_desc(context, refines ? all.image : all.all());
+    scratch = std::max(scratch,
+                       gated_block_scratch(context, layers_[i].block, desc, size.split, all.all()));
   }
   return block_buffer_bytes(buffer_sizes(rows.all())) + scratch;
 }
@@ -253,7 +269,7 @@ Status Transformer::embed_text(const Context& context, const TextInput& text,
   for (size_t i = 0; i < text_refiner_.size(); ++i) {
     const bool is_last = i + 1 == text_refiner_.size();
     INTAGLIO_TRY(run_gated_block(context, sizes_, text_refiner_[i],
-                                 {.attention = attention_desc(context, rows),
+                                 {.attention = {.desc = attention_desc(context, rows)},
                                   .rope = session.rope(session.rows().image),
                                   .next = is_last ? nullptr : &text_refiner_[i + 1]},
                                  b, nullptr));
@@ -264,26 +280,28 @@ Status Transformer::embed_text(const Context& context, const TextInput& text,
 // The image's rows of b.h.
 Status Transformer::embed_image(const Context& context, const TransformerSession& session,
                                 const float* latents, BlockBuffers& b, Profile* profile) const {
-  const int64_t tokens = session.image_tokens();
-  INTAGLIO_ASSIGN(const Activation input, as_linear_input(context, image_in_, latents, DType::kF32,
-                                                          tokens, b.input, b.scale_row));
-  {
+  const PassRows& rows = session.pass_rows();
+  if (rows.image_tokens > 0) {
+    INTAGLIO_ASSIGN(
+        const Activation input,
+        as_linear_input(context, image_in_, latents + rows.first_image_token * config_.channels,
+                        DType::kF32, rows.image_tokens, b.input, b.scale_row));
     const ProfileScope part(context, profile, ProfilePart::kLinear, "input");
     INTAGLIO_TRY(linear(context, image_in_, input, b.h, DType::kF32, config_.width));
   }
-  return fill_rows(context, image_pad_, tokens, session.rows().image, b.h);
+  return fill_rows(context, image_pad_, rows.image_tokens, rows.image, b.h);
 }
 
-// Layers [first, last) over the rows of `b`.
+// Layers [first, last) over the rows of `b`: those at hand of the first `tokens` of the sequence.
 Status Transformer::run_layers(const Context& context, const TransformerSession& session,
-                               size_t first, size_t last, StreamPass& stream, BlockBuffers& b,
-                               Profile* profile, const BlockCache& cache) const {
+                               int64_t tokens, size_t first, size_t last, StreamPass& stream,
+                               BlockBuffers& b, Profile* profile, const BlockCache& cache) const {
   const auto modulation = [&](size_t i) {
     return session.block_modulation(static_cast<int64_t>(i));
   };
   INTAGLIO_TRY(
       begin_gated_blocks(context, sizes_, layers_[first].block, modulation(first), b, profile));
-  const int64_t image_values = session.rows().image * config_.width;
+  const int64_t image_values = session.pass_rows().image * config_.width;
   Pace pace(context);
   for (size_t i = first; i < last; ++i) {
     INTAGLIO_TRY(pace.next());
@@ -294,8 +312,10 @@ Status Transformer::run_layers(const Context& context, const TransformerSession&
     }
     const bool is_last = i + 1 == last;
     INTAGLIO_TRY(run_gated_block(context, sizes_, layers_[i].block,
-                                 {.attention = attention_desc(context, b.tokens),
-                                  .rope = session.rope(),
+                                 {.attention = {.desc = attention_desc(context, tokens),
+                                                .collective = session.collective(),
+                                                .sequence = session.rows().all()},
+                                  .rope = session.rope(session.pass_rows().first),
                                   .modulation = modulation(i),
                                   .next = is_last ? nullptr : &layers_[i + 1].block,
                                   .next_modulation = is_last ? nullptr : modulation(i + 1)},
@@ -316,19 +336,23 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
   StreamPass stream = layer_pass(context, count);
   INTAGLIO_TRY(stream.begin());
   const int64_t d = config_.width;
-  const SequenceRows& rows = session.rows();
+  const SequenceRows& all = session.rows();
+  const PassRows& rows = session.pass_rows();
   INTAGLIO_ASSIGN(BlockBuffers b, take_block_buffers(*context.scratch, buffer_sizes(rows.all())));
   BlockBuffers image = b;
   image.tokens = rows.image;
   INTAGLIO_TRY(embed_image(context, session, latents, image, profile));
-  INTAGLIO_TRY(run_layers(context, session, 0, refiners, stream, image, profile));
-  INTAGLIO_TRY(copy_inside(context, b.h + rows.image * d, session.text(),
-                           static_cast<size_t>(rows.text * d) * sizeof(float)));
-  INTAGLIO_TRY(run_layers(context, session, refiners, count, stream, b, profile, of_layers));
+  INTAGLIO_TRY(run_layers(context, session, all.image, 0, refiners, stream, image, profile));
+  if (rows.text > 0)
+    INTAGLIO_TRY(copy_inside(context, b.h + rows.image * d, session.text() + rows.first_text * d,
+                             static_cast<size_t>(rows.text * d) * sizeof(float)));
+  INTAGLIO_TRY(
+      run_layers(context, session, all.all(), refiners, count, stream, b, profile, of_layers));
   INTAGLIO_TRY(stream.end());
   INTAGLIO_TRY(of_layers.finish(context, b.h, rows.image * d));
 
-  const int64_t tokens = session.image_tokens();
+  const int64_t tokens = rows.image_tokens;
+  if (tokens == 0) return {};
   const Activation last = final_linear_.input_at(b.input, tokens, b.scale_row);
   const NormDesc last_desc = norm_into(NormKind::kLayer, kFinalNormEps, last);
   {
@@ -338,7 +362,8 @@ Status Transformer::forward(const Context& context, const TransformerSession& se
              {.x = b.h, .weight = nullptr, .modulation = session.last_modulation(), .out = last}));
   }
   const ProfileScope part(context, profile, ProfilePart::kLinear, "output");
-  return linear(context, final_linear_, last, velocity, DType::kF32, config_.channels);
+  return linear(context, final_linear_, last, velocity + rows.first_image_token * config_.channels,
+                DType::kF32, config_.channels);
 }
 
 }  // namespace intaglio::z_image

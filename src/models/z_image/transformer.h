@@ -24,6 +24,8 @@ class Transformer final : public intaglio::Transformer {
   int64_t text_dim() const override { return config_.text_dim; }
   int64_t width() const override { return config_.width; }
   SequenceRows sequence(const PassSize& size) const override;
+  bool splits_passes() const override { return true; }
+  Status check_split(const Context& context, const PassSize& size) const override;
   std::span<const ModuleAlias> aliases() const override;
   size_t scratch_bytes(const Context& context, const PassSize& size, int64_t steps) const override;
   Status forward(const Context& context, const TransformerSession& session, const float* latents,
@@ -49,9 +51,9 @@ class Transformer final : public intaglio::Transformer {
   BlockSizes buffer_sizes(int64_t rows) const;
   Status embed_image(const Context& context, const TransformerSession& session,
                      const float* latents, BlockBuffers& b, Profile* profile) const;
-  Status run_layers(const Context& context, const TransformerSession& session, size_t first,
-                    size_t last, StreamPass& stream, BlockBuffers& b, Profile* profile,
-                    const BlockCache& cache = {}) const;
+  Status run_layers(const Context& context, const TransformerSession& session, int64_t tokens,
+                    size_t first, size_t last, StreamPass& stream, BlockBuffers& b,
+                    Profile* profile, const BlockCache& cache = {}) const;
   size_t forward_bytes(const Context& context, const PassSize& size) const;
   size_t prepare_bytes(const Context& context, const PassSize& size, int64_t steps) const;
 

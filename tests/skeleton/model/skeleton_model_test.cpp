@@ -188,6 +188,11 @@ TEST(SkeletonModel, WhatItCannotDoIsRefused) {
   const Status sizes = Model().use_sizes("giant");
   ASSERT_FALSE(sizes);
   EXPECT_EQ(sizes.error().message, "giant: no such sizes");
+  const Status split = random_model()->transformer(0, {})->check_split(
+      {.threads = 1}, {.text_tokens = 9, .grid_h = 9, .grid_w = 9, .split = {0, 2}});
+  ASSERT_FALSE(split);
+  EXPECT_EQ(split.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(split.error().message, "a pass of this model is not split over several devices");
 }
 
 // A folder of the diffusers layout: its transformer's weights are random, the other parts those of

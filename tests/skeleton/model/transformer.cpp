@@ -140,7 +140,7 @@ Status Transformer::run_blocks(const Context& context, const TransformerSession&
     INTAGLIO_TRY(cache.before_block(context, i, b.h, image_values));
     if (streams(i)) INTAGLIO_TRY(stream.acquire());
     INTAGLIO_TRY(run_gated_block(context, sizes_, blocks_[i],
-                                 {.attention = attention_desc(context, b.tokens),
+                                 {.attention = {.desc = attention_desc(context, b.tokens)},
                                   .rope = session.rope(),
                                   .modulation = modulation,
                                   .next = i + 1 == count ? nullptr : &blocks_[i + 1],

@@ -76,7 +76,8 @@ class Blocks {
     const BlockSizes buffers = double_block_buffers(sizes_, dtype, kAll);
     size_t scratch = 0;
     for (const DoubleBlock& block : blocks_)
-      scratch = std::max(scratch, double_block_scratch(context, block, desc, kText));
+      scratch =
+          std::max(scratch, double_block_scratch(context, block, desc, kText, desc.tokens - kText));
     Arena arena(allocate(context, block_buffer_bytes(buffers) + scratch).value());
     context.scratch = &arena;
     DoubleBuffers b{
@@ -86,7 +87,7 @@ class Blocks {
     for (int i = 0; i < 2; ++i) {
       const Status status =
           run_double_block(context, sizes_, blocks_[static_cast<size_t>(i)],
-                           {.attention = desc,
+                           {.attention = {.desc = desc},
                             .rope = {cos_.data(), sin_.data()},
                             .modulation = modulation(i),
                             .next = i == 0 ? &blocks_[1] : nullptr,
