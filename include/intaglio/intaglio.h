@@ -107,8 +107,8 @@ typedef struct intaglio_model_options {
   const char* text_encoder;
   const char* vae;
   const char* tokenizer;
-  /* "auto" (default: the first GPU, else the CPU), "cpu", "cuda", "cuda:N"; "cuda:0,cuda:1": two
-   * GPUs that share each step, of guided pictures without a vram_budget. */
+  /* "auto" (default: the first GPU, else the CPU), "cpu", "cuda", "cuda:N"; "cuda:0,cuda:1": GPUs
+   * that share each step, without a vram_budget, in the way of `parallel`. */
   const char* device;
   /* "int8" (default), "int8-dequant", "bf16", "fp32", "fp8", "nf4"; "auto": the fastest of which
    * the first picture that is planned or drawn fits. */
@@ -129,10 +129,13 @@ typedef struct intaglio_model_options {
   const char* const* adapters;
   const float* adapter_strengths;
   uint64_t adapter_count;
+  /* What several GPUs do of a step: "off" (default), two of them a pass each, of guided pictures;
+   * "ulysses": two to eight of them a part of the rows of every pass each. */
+  const char* parallel;
 } intaglio_model_options;
 
 #define INTAGLIO_MODEL_OPTIONS_INIT \
-  { sizeof(intaglio_model_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(intaglio_model_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Finds the model and reads its configuration; weights are read when the first picture needs them.
  * *model is the caller's to close; null on failure. */

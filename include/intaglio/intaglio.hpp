@@ -164,6 +164,7 @@ struct ModelOptions {
   int32_t threads = 0;
   std::vector<const char*> adapters = {};
   std::vector<float> adapter_strengths = {};  // one each, or none: all at 1
+  const char* parallel = nullptr;
 
   // Refers to what this refers to.
   intaglio_model_options c() const {
@@ -185,7 +186,8 @@ struct ModelOptions {
             .adapters = adapters.data(),
             .adapter_strengths =
                 adapter_strengths.size() == adapters.size() ? adapter_strengths.data() : nullptr,
-            .adapter_count = adapters.size()};
+            .adapter_count = adapters.size(),
+            .parallel = parallel};
   }
 };
 

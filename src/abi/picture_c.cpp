@@ -27,7 +27,7 @@ constexpr uint64_t kPictureOptionsSize = 104;
 constexpr uint64_t kPlanSize = 768;
 constexpr uint64_t kCallbacksSize = 24;
 constexpr uint64_t kPictureInfoSize = 144;
-static_assert(sizeof(intaglio_model_options) == kModelOptionsSize + 24);  // and adapters
+static_assert(sizeof(intaglio_model_options) == kModelOptionsSize + 32);  // adapters, parallel
 static_assert(sizeof(intaglio_adapters) == kAdaptersSize);
 static_assert(sizeof(intaglio_picture_options) ==
               kPictureOptionsSize + 64);  // and cache, init, progressive, shift

@@ -166,6 +166,16 @@ Status read_init(const intaglio_picture_options& o, PictureChoice& choice) {
   return {};
 }
 
+// Which way is faster depends on the picture, whose options come later.
+Expected<Parallel> read_parallel(const char* text) {
+  constexpr const char* kField = "options.parallel";
+  if (text == nullptr) return Parallel::kOff;
+  const Expected<Parallel> parallel = parallel_from_name(kField, text);
+  if (parallel && *parallel != Parallel::kAuto) return *parallel;
+  return make_error(ErrorCode::kInvalidArgument, "{}: expected off or ulysses, found \"{}\"",
+                    kField, printable(text, 60));
+}
+
 }  // namespace
 
 Expected<std::vector<AdapterUse>> open_adapters(std::string_view what, const char* const* files,
@@ -198,10 +208,13 @@ Expected<ModelChoice> choose_model(const intaglio_model_options& o) {
                       o.threads, kMostThreads);
   INTAGLIO_TRY(read_precision(o.precision, choice));
   INTAGLIO_TRY(read_patterns(o, choice.options.selection.keep_bf16));
-  INTAGLIO_ASSIGN(const DeviceChoice devices,
-                  devices_from_names("options.device", o.device != nullptr ? o.device : "auto"));
+  INTAGLIO_ASSIGN(const Parallel parallel, read_parallel(o.parallel));
+  INTAGLIO_ASSIGN(
+      DeviceChoice devices,
+      devices_from_names("options.device", o.device != nullptr ? o.device : "auto", parallel));
   choice.options.gpu = devices.gpu;
   choice.options.second_gpu = devices.second_gpu;
+  choice.options.rank_gpus = std::move(devices.rank_gpus);
   choice.options.threads = o.threads;
   choice.options.memory_limit = o.memory_limit;
   choice.options.vram_budget = o.vram_budget;

@@ -151,6 +151,15 @@ static void test_models_that_are_refused(void) {
   options.device = "tpu";
   refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "options.device: expected auto, cpu, cuda");
   options = model_options();
+  options.parallel = "auto";
+  refuse_model(&options, INTAGLIO_INVALID_ARGUMENT,
+               "options.parallel: expected off or ulysses, found \"auto\"");
+  options.parallel = "ulysses";
+  refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "options.device: ");
+  options.parallel = "off";
+  options.device = "cuda:0,cuda:1,cuda:2";
+  refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "options.device: 3 GPUs, at most 2");
+  options = model_options();
   options.threads = -1;
   refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "options.threads: -1, expected 0 to 1024");
   options = model_options();
