@@ -23,8 +23,8 @@ commands+=", completion, manual"
 wrong "no command, expected one of $commands"
 wrong "unknown command \"paint\", expected one of $commands" paint
 wrong "unknown command \"generat\", expected one of $commands, nearest: generate" generat --prompt x
-wrong "no command, expected one of linear, block, step, image, load, schemes" bench
-wrong 'unknown command "lienar", expected one of linear, block, step, image, load, schemes, nearest: linear' bench lienar
+wrong "no command, expected one of linear, block, step, image, load, link, schemes" bench
+wrong 'unknown command "lienar", expected one of linear, block, step, image, load, link, schemes, nearest: linear' bench lienar
 wrong "unknown option --promt, nearest: --prompt" generate --promt cat
 [ "$(grep -c '^error: ' err.txt)" -eq 1 ]; pass_or_fail $? "one problem is told once"
 wrong "unknown option --colour" generate --prompt x --colour
@@ -68,6 +68,8 @@ number "1 to 9999" generate --prompt cat --count
 number "1 to 1000" bench image --steps
 number "1 to 1000" bench load --rounds
 number "1 to 1024" bench load --threads
+number "1 to 1000" bench link --devices cpu --rounds
+wrong '--devices: missing, expected N,N' bench link
 number "1 to 200" map --layers
 number "1 to 1000" quantize a b --calibration-steps
 number "1 to 1000" bench schemes --calibration-steps
@@ -145,6 +147,9 @@ wrong 'unknown command "lst", expected one of list, clear, nearest: list' cache 
 expect 2 "a size that is none" generate "${tiny[@]}" --prompt cat --packed-cache 0
 stderr_has '--packed-cache: expected off or a size such as 40G, found "0"'
 expect 2 "an age that is none" cache clear --older-than 3; stderr_has '--older-than: expected a time such as 90m, 12h, 30d or 2w, found "3"'
+expect 2 "no size" bench link --devices cpu --most much; stderr_has '--most: expected a size such as 8G'
+expect 2 "a small size" bench link --devices cpu --most 1K; stderr_has '--most: 1024, expected at least 4096 bytes'
+expect 2 "one GPU" bench link --devices 0; stderr_has '--devices: expected two GPUs or more'
 expect 2 "random weights without a file" bench load --device cpu; stderr_has '--file: random weights need a file'
 # A broken file is a failure, not a wrong argument.
 cp -r "$data/tiny" broken && chmod -R u+w broken && echo '{"a": }' >broken/transformer/config.json
@@ -154,7 +159,7 @@ expect 1 "map that measures nothing" map --device cpu --layers 1 --size 32x32 --
 stderr_has "nothing was measured"
 
 # Help in 80 columns, of every command, with what the environment changes.
-for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" "bench load" "bench schemes" tune map cache "cache list" "cache clear" $serve; do
+for command in "" generate verify inspect bench "bench linear" "bench block" "bench step" "bench image" "bench load" "bench link" "bench schemes" tune map cache "cache list" "cache clear" $serve; do
   # shellcheck disable=SC2086
   expect 0 "help of $command" $command --help
   long=$(python3 -c 'import sys; print([l for l in open("out.txt", encoding="utf-8").read().split("\n") if len(l) > 80])')

@@ -36,6 +36,7 @@ kCommands = [
     ["bench", "step", *kQuick, "--layers", "1", "--size", "32x32", "--text-tokens", "4", "--rounds", "1", "--precision", "int8", "--json", "-"],
     ["bench", "image", *kQuick, "--model", "synthetic:mini", "--size", "64x64", "--steps", "1", "--text-tokens", "4", "--count", "1", "--json", "-"],
     ["bench", "load", *kQuick, "--model", kTiny, "--rounds", "1", "--json", "-"],
+    ["bench", "link", "--devices", "cpu", "--most", "64K", "--rounds", "2", "--json", "-"],
     ["eval", "report", "evaluated", "--json"],
     ["bench", "schemes", "--threads", "1", "--model", kTiny, "--calibration-steps", "1", "--calibration-size", "32x32", "--json", "-"],
 ]

@@ -19,8 +19,8 @@ offers() {  # EXPECTED WORDS...
   [ "$(cat out.txt)" = "$expected" ]; pass_or_fail $? "\"$*\" offers \"$expected\", found \"$(cat out.txt)\""
 }
 offers "generate" gen
-offers "linear" bench li
-offers "linear block step image load schemes" bench ''
+offers "linear link" bench li
+offers "linear block step image load link schemes" bench ''
 offers "--precision" generate --prec
 offers "int8 int8-dequant" generate --precision int8
 offers "" generate --seed ''
@@ -31,7 +31,7 @@ offers "--precision" generate --model x --prec
 
 # Every option of --help is completed and stands in the command's page.
 expect 0 "man pages" manual man
-for command in generate verify inspect tune map quantize completion manual "cache list" "cache clear" "bench linear" "bench block" "bench step" "bench image" "bench load" "bench schemes"; do
+for command in generate verify inspect tune map quantize completion manual "cache list" "cache clear" "bench linear" "bench block" "bench step" "bench image" "bench load" "bench link" "bench schemes"; do
   # shellcheck disable=SC2086
   "$intaglio" $command --help | grep -oE '^  (-h,)?--[a-z0-9-]+' | sed 's/^ *//; s/^-h,//' >options.txt
   check_page=man/intaglio-${command// /-}.1

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <ctime>
 
+#include "bench/bench_link.h"
 #include "bench/bench_load.h"
 #include "command.h"
 #include "core/files.h"
@@ -117,6 +118,7 @@ void add_bench(CLI::App& app, Action& action) {
   add_bench_step(*command, action);
   add_bench_image(*command, action);
   add_bench_load(*command, action);
+  add_bench_link(*command, action);
   add_bench_schemes(*command, action);
 }
 
