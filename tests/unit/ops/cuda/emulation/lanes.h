@@ -122,6 +122,9 @@ inline bool advance_warp(int warp) {
     if (lane.state == State::kRunning) {
       machine.current = i;
       swapcontext(&machine.scheduler, &lane.context);
+      // A sanitizer forgets what it knew of a stack of known size at every switch to it, which
+      // takes longer than most kernels: once is enough, before the block's first.
+      lane.context.uc_stack.ss_size = 0;
     }
     at_warp += lane.state == State::kAtWarp ? 1 : 0;
   }
