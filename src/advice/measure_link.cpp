@@ -119,15 +119,8 @@ Expected<std::vector<double>> time_ranks(std::span<const Context* const> context
 
 }  // namespace
 
-double TimedExchange::median_ms() const {
-  std::vector<double> sorted = ms;
-  std::sort(sorted.begin(), sorted.end());
-  const size_t middle = sorted.size() / 2;
-  return sorted.size() % 2 != 0 ? sorted[middle] : 0.5 * (sorted[middle - 1] + sorted[middle]);
-}
-
-double TimedExchange::gb_s() const {
-  return 1e-6 * static_cast<double>(bytes) * (ranks - 1) / median_ms();
+double TimedExchange::gb_s(double exchange_ms) const {
+  return 1e-6 * static_cast<double>(bytes) * (ranks - 1) / exchange_ms;
 }
 
 Expected<TimedExchange> time_exchange(std::span<const Context* const> contexts,

@@ -16,9 +16,8 @@ struct TimedExchange {
   size_t bytes = 0;  // that each rank sends to each other one
   int ranks = 0;
   std::vector<double> ms;  // of an exchange, a value a round: of the rank that was last
-  double median_ms() const;
-  // Out of a rank, and as much into it, at the median.
-  double gb_s() const;
+  // Out of a rank, and as much into it, in an exchange of that time.
+  double gb_s(double exchange_ms) const;
 };
 
 // All to all of equal pieces, as attention of a shared pass gives its heads, by the ranks of

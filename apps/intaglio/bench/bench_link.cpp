@@ -67,13 +67,12 @@ Expected<std::optional<LinkRates>> assumed_rates(std::span<const Context* const>
   return assumed;
 }
 
-ordered_json exchange_json(const TimedExchange& timed) {
-  const Spread ms = spread_of(timed.ms);
+ordered_json exchange_json(const TimedExchange& timed, const Spread& ms) {
   return {{"bytes", timed.bytes},
           {"ms", ms.median},
           {"min_ms", ms.min},
           {"max_ms", ms.max},
-          {"gb_s", timed.gb_s()}};
+          {"gb_s", timed.gb_s(ms.median)}};
 }
 
 Status run_link(const LinkFlags& flags) {
@@ -95,15 +94,14 @@ Status run_link(const LinkFlags& flags) {
   for (size_t i = 0; i < names.size(); ++i) print(out, "rank {}: {}\n", i, names[i]);
   print(out, "{:>12} {:>12} {:>12}\n", "to each", "exchange", "out of each");
   ordered_json exchanges = ordered_json::array();
-  std::vector<TimedExchange> all;
   for (const size_t bytes : kPieces) {
     if (bytes > most) break;
     INTAGLIO_ASSIGN(const TimedExchange timed,
                     time_exchange(contexts, *group, bytes, flags.rounds));
-    print(out, "{:>12} {:>9.4f} ms {:>7.1f} GB/s\n", format_bytes(bytes), timed.median_ms(),
-          timed.gb_s());
-    exchanges.push_back(exchange_json(timed));
-    all.push_back(timed);
+    const Spread ms = spread_of(timed.ms);
+    print(out, "{:>12} {:>9.4f} ms {:>7.1f} GB/s\n", format_bytes(bytes), ms.median,
+          timed.gb_s(ms.median));
+    exchanges.push_back(exchange_json(timed, ms));
   }
   if (assumed)
     print(out, "plans take {:.1f} GB/s, and {:.4f} ms beside the bytes\n", assumed->gb_s,
