@@ -209,6 +209,7 @@ def compose(args, prompts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--prompts", type=Path, default=kPrompts, help="the judged prompts")
     parser.add_argument("--draw", type=Path, metavar="PROGRAM", help="draw what is missing with this engine")
     parser.add_argument("--model", default="models/mini")
     parser.add_argument("--options", default="", help="further ones for the engine")
@@ -220,7 +221,7 @@ def main():
     args = parser.parse_args()
     args.default_style = kStyles.index(args.default_style)
     args.folder.mkdir(parents=True, exist_ok=True)
-    every = list(enumerate(map(json.loads, kPrompts.read_text().splitlines())))
+    every = list(enumerate(map(json.loads, args.prompts.read_text().splitlines())))
     prompts = [(i, p) for i, p in every if i % args.every == 0 and (not args.sets or p["expect"]["set"] in args.sets)]
     if args.compose:
         compose(args, prompts)
@@ -241,7 +242,7 @@ def main():
     if args.json:
         cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
         commit = subprocess.run(["git", "rev-parse", "--short=7", "HEAD"], cwd=kHere, capture_output=True, text=True).stdout.strip()
-        result = {"date": datetime.date.today().isoformat(), "command": f"judge.py FOLDER --draw PROGRAM --every {args.every}", "commit": commit, "cpu": cpu, "model": args.model, "options": args.options, "every": args.every, "default_style": kStyles[args.default_style], "sets": sets}
+        result = {"date": datetime.date.today().isoformat(), "command": f"judge.py FOLDER --prompts {args.prompts.name} --draw PROGRAM --every {args.every}", "commit": commit, "cpu": cpu, "model": args.model, "options": args.options, "every": args.every, "default_style": kStyles[args.default_style], "sets": sets}
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 
 

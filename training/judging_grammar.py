@@ -1,7 +1,10 @@
 """The judged prompts: prompts_judged.jsonl, made by a grammar that shares no phrasing with the training's.
 
-    judging_grammar.py            writes the file
-    judging_grammar.py --check    fails if it is stale, or if a phrasing or a word is one of the training's
+    judging_grammar.py            writes both files
+    judging_grammar.py --check    fails if one is stale, or if a phrasing or a word of the first is one of the training's
+
+The second file, prompts_fresh.jsonl, is made of judging_fresh.json, phrasings of somebody who had seen neither the
+captions nor the first file's, written when the captions were done: what they share with the captions is chance.
 
 Sets: "words" (a word alone), "objects" (one object), "beside" (a word and an object); and for information
 "colors", "places", "counts". "expect" says what judge.py should find; a style that is left out is the default
@@ -19,6 +22,7 @@ from palette import kBackgrounds, kBackgroundWords, kColors, kFonts, kNoArticle,
 from scenes import SceneMaker, contrast, known_words, kHere, load_objects, words_of
 
 kOut = kHere / "prompts_judged.jsonl"
+kFreshOut = kHere / "prompts_fresh.jsonl"
 kCount = {"words": 256, "objects": 256, "beside": 256, "colors": 64, "places": 64, "counts": 64}
 
 # {w} a word as quoted, {f} a typeface, {c} a colour, {g} a ground.
@@ -76,12 +80,23 @@ VERTEX VIENNA VILLA VINTAGE VISIT VISTA VOLT VORTEX VOYAGE WALNUT WALTZ WELCOME 
 """
 
 
+def own_tables():
+    return {"words": kWords, "word grounds": kWordGrounds, "objects": kObjects, "styled": kStyled, "grounds": kObjectGrounds, "beside": kBeside, "colored": kColored,
+            "placed": kPlaced, "counted": kCounted, "vocabulary": kVocabulary.split()}
+
+
+def fresh_tables():
+    tables = json.loads((kHere / "judging_fresh.json").read_text())
+    return {**tables, "word grounds": tables["grounds"]}
+
+
 class Grammar:
-    def __init__(self, seed):
+    def __init__(self, seed, tables):
         self.rng = random.Random(seed)
+        self.tables = tables
         taken = {*(kHere / "words.txt").read_text().split(), *(line.split("\t")[1] for line in (kHere / "prompts_words.tsv").read_text().splitlines()[1:])}
         known = known_words()
-        self.words = sorted({w for w in kVocabulary.split() if w not in taken and w.lower() not in known and 2 <= len(w) <= 8})
+        self.words = sorted({w for w in tables["vocabulary"] if w not in taken and w.lower() not in known and 2 <= len(w) <= 8})
         self.rng.shuffle(self.words)
         self.decks = {}
 
@@ -114,49 +129,49 @@ class Grammar:
 
     def words_prompt(self):
         word = self.deal("words", self.words)
-        form = self.deal("word forms", kWords)
+        form = self.deal("word forms", self.tables["words"])
         name, ground = self.ground() if self.rng.random() < 0.4 else ("white", None)
         fits = [c for c in kColors if contrast(kColors[c], kBackgrounds[name]) > 2.2]
         text = form.format(w=self.quoted(word), f=self.rng.choice(kFonts), c=self.rng.choice(fits))
         if ground:
-            text = self.rng.choice(kWordGrounds).format(x=text, g=ground)
+            text = self.rng.choice(self.tables["word grounds"]).format(x=text, g=ground)
         return text, {"text": word}
 
     def objects_prompt(self):
         name, bare, named = self.object()
-        text = self.deal("object forms", kObjects).format(a=named, n=bare)
+        text = self.deal("object forms", self.tables["objects"]).format(a=named, n=bare)
         expect = {"object": name}
         if self.rng.random() < 0.25:
             style = self.rng.randrange(len(kStyles))
-            text = self.rng.choice(kStyled).format(x=text, s=self.rng.choice(kStyleWords[style]))
+            text = self.rng.choice(self.tables["styled"]).format(x=text, s=self.rng.choice(kStyleWords[style]))
             expect["style"] = kStyles[style]
         elif self.rng.random() < 0.5:
-            text = self.rng.choice(kObjectGrounds).format(x=text, g=self.ground()[1])
+            text = self.rng.choice(self.tables["grounds"]).format(x=text, g=self.ground()[1])
         return text, expect
 
     def beside_prompt(self):
         word = self.deal("words", self.words)
         name, bare, named = self.object()
-        text = self.deal("beside forms", kBeside).format(w=self.quoted(word), a=named, n=bare)
+        text = self.deal("beside forms", self.tables["beside"]).format(w=self.quoted(word), a=named, n=bare)
         if self.rng.random() < 0.3:
-            text = self.rng.choice(kObjectGrounds).format(x=text, g=self.ground()[1])
+            text = self.rng.choice(self.tables["grounds"]).format(x=text, g=self.ground()[1])
         return text, {"text": word, "object": name}
 
     def colors_prompt(self):
         name, bare, named = self.object()
         color = self.rng.choice(list(kColors))
-        return self.deal("color forms", kColored).format(a=named, n=bare, c=color), {"object": name, "color": color}
+        return self.deal("color forms", self.tables["colored"]).format(a=named, n=bare, c=color), {"object": name, "color": color}
 
     def places_prompt(self):
         name, bare, named = self.object()
-        place = self.deal("places", list(kPlaced))
-        return self.rng.choice(kPlaced[place]).format(a=named), {"object": name, "place": place}
+        place = self.deal("places", list(self.tables["placed"]))
+        return self.rng.choice(self.tables["placed"][place]).format(a=named), {"object": name, "place": place}
 
     def counts_prompt(self):
         name = next(n for n in iter(lambda: self.deal("objects", load_objects()), None) if n not in kNoArticle)
         count = self.rng.choice([2, 3, 4])
         word = self.rng.choice(["", "two 2", "three 3", "four 4"][count - 1].split())
-        return self.deal("count forms", kCounted).format(k=word, n=wording.plural(name)), {"object": name, "count": count}
+        return self.deal("count forms", self.tables["counted"]).format(k=word, n=wording.plural(name)), {"object": name, "count": count}
 
     def all(self):
         number = 0
@@ -229,18 +244,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    prompts = list(Grammar(2027).all())
-    fresh = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in prompts)
-    wrong = problems(prompts)
+    judged, fresh = list(Grammar(2027, own_tables()).all()), list(Grammar(2028, fresh_tables()).all())
+    wrong = problems(judged)
     for line in wrong:
         print(line, file=sys.stderr)
     if wrong:
         sys.exit(1)
-    if args.check:
-        if not kOut.exists() or kOut.read_text() != fresh:
-            sys.exit(f"{kOut} is stale; run python3 training/judging_grammar.py")
-        return
-    kOut.write_text(fresh)
+    for out, prompts in (kOut, judged), (kFreshOut, fresh):
+        lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in prompts)
+        if args.check and (not out.exists() or out.read_text() != lines):
+            sys.exit(f"{out} is stale; run python3 training/judging_grammar.py")
+        if not args.check:
+            out.write_text(lines)
 
 
 if __name__ == "__main__":
