@@ -72,8 +72,9 @@ void add_parallel_flag(CLI::App& command, std::string& parallel) {
                   "--parallel", parallel,
                   "What the GPUs of --devices do: off, a pass of each step each; ulysses, each a "
                   "part of the rows of every pass, on up to 8 GPUs that have all weights each; "
-                  "auto, of both what should be faster"),
-              {"off", "ulysses", "auto"})
+                  "cfg+ulysses, half of 4, 6 or 8 GPUs each share one pass; auto, of these what "
+                  "should be faster"),
+              {"off", "ulysses", "cfg+ulysses", "auto"})
       ->capture_default_str();
 }
 

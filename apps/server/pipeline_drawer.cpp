@@ -71,6 +71,7 @@ Expected<std::string> names_of_devices(const PipelineOptions& options) {
   INTAGLIO_ASSIGN(const DeviceContext first, open_device(options.gpu, options.threads));
   std::vector<int> others = options.rank_gpus;
   if (options.second_gpu) others.push_back(*options.second_gpu);
+  others.insert(others.end(), options.second_rank_gpus.begin(), options.second_rank_gpus.end());
   std::vector<DeviceContext> opened;
   for (const int gpu : others) {
     INTAGLIO_ASSIGN(DeviceContext other, open_device(gpu, options.threads));
@@ -88,9 +89,7 @@ Expected<std::unique_ptr<Drawer>> PipelineDrawer::open(const ServiceOptions& opt
   INTAGLIO_ASSIGN(const Parallel parallel, parallel_from_name("--parallel", options.parallel));
   INTAGLIO_ASSIGN(const DeviceChoice devices,
                   devices_from_names("--device", options.device, parallel));
-  pipeline.gpu = devices.gpu;
-  pipeline.second_gpu = devices.second_gpu;
-  pipeline.rank_gpus = devices.rank_gpus;
+  use_devices(pipeline, devices);
   pipeline.threads = options.threads;
   pipeline.memory_limit = options.memory_limit;
   pipeline.vram_budget = options.vram_budget;
@@ -189,7 +188,8 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
   const auto sampling = model.sampling(chosen.request);
   if (!sampling) return invalid("steps", sampling.error().message);
   if (pipeline_options_.second_gpu && sampling->passes.size() < 2)
-    return invalid("guidance", "guidance: expected guided pictures here, as two GPUs share a step");
+    return invalid("guidance",
+                   "guidance: expected guided pictures here, as GPUs take a pass of two each");
   const auto mask = choose_mask(model, chosen.request, *sampling);
   if (!mask) return invalid("cache", mask.error().message);
   JobRequest complete = request;

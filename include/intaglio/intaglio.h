@@ -130,7 +130,8 @@ typedef struct intaglio_model_options {
   const float* adapter_strengths;
   uint64_t adapter_count;
   /* What several GPUs do of a step: "off" (default), two of them a pass each, of guided pictures;
-   * "ulysses": two to eight of them a part of the rows of every pass each. */
+   * "ulysses": two to eight of them a part of the rows of every pass each; "cfg+ulysses": of four,
+   * six or eight a half each shares one pass. */
   const char* parallel;
 } intaglio_model_options;
 

@@ -108,7 +108,7 @@ intaglio_picture_plan plan_of(const intaglio_model& model, const PictureChoice& 
   plan.threads = model.pipeline->context().threads;
   put_text(precision_name(model.precision()), plan.precision);
   put_text(model.precision_reason, plan.precision_reason);
-  put_text(device_names(model.pipeline->context(), model.pipeline->second_context()), plan.device);
+  put_text(device_names(model.pipeline->context(), model.pipeline->other_contexts()), plan.device);
   put_text(choice.schedule.describe(), plan.schedule);
   put_text(planned.mask_name(), plan.cache);
   const std::vector<int64_t> blocks = model.choice.model->cached_blocks();

@@ -172,8 +172,9 @@ Expected<Parallel> read_parallel(const char* text) {
   if (text == nullptr) return Parallel::kOff;
   const Expected<Parallel> parallel = parallel_from_name(kField, text);
   if (parallel && *parallel != Parallel::kAuto) return *parallel;
-  return make_error(ErrorCode::kInvalidArgument, "{}: expected off or ulysses, found \"{}\"",
-                    kField, printable(text, 60));
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{}: expected off, ulysses or cfg+ulysses, found \"{}\"", kField,
+                    printable(text, 60));
 }
 
 }  // namespace
@@ -210,11 +211,9 @@ Expected<ModelChoice> choose_model(const intaglio_model_options& o) {
   INTAGLIO_TRY(read_patterns(o, choice.options.selection.keep_bf16));
   INTAGLIO_ASSIGN(const Parallel parallel, read_parallel(o.parallel));
   INTAGLIO_ASSIGN(
-      DeviceChoice devices,
+      const DeviceChoice devices,
       devices_from_names("options.device", o.device != nullptr ? o.device : "auto", parallel));
-  choice.options.gpu = devices.gpu;
-  choice.options.second_gpu = devices.second_gpu;
-  choice.options.rank_gpus = std::move(devices.rank_gpus);
+  use_devices(choice.options, devices);
   choice.options.threads = o.threads;
   choice.options.memory_limit = o.memory_limit;
   choice.options.vram_budget = o.vram_budget;

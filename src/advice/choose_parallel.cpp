@@ -65,8 +65,8 @@ std::string reason_of(const std::vector<WayOfStep>& ways, size_t taken) {
 }  // namespace
 
 std::string WayOfStep::name() const {
-  if (second) return "a pass each";
-  return ranks == 1 ? "one GPU" : fmt::format("ulysses on {}", ranks);
+  if (ranks == 1) return second ? "a pass each" : "one GPU";
+  return second ? fmt::format("cfg+ulysses on {}", 2 * ranks) : fmt::format("ulysses on {}", ranks);
 }
 
 std::vector<WayOfStep> ways_of_step(const CardRates& card, const LinkRates& link,
@@ -83,9 +83,9 @@ std::vector<WayOfStep> ways_of_step(const CardRates& card, const LinkRates& link
     if (!first || !other) break;
     const double first_ms = step.passes.first * *first, other_ms = step.passes.other * *other;
     ways.push_back({.ranks = ranks, .second = false, .step_ms = first_ms + other_ms});
-    if (ranks == 1 && cards > 1 && other_ms > 0.0)
+    if (2 * ranks <= cards && other_ms > 0.0)
       ways.push_back(
-          {.ranks = 1,
+          {.ranks = ranks,
            .second = true,
            .step_ms = std::max(first_ms, other_ms) + modelled_errand_ms(link, step.values)});
   }
@@ -114,8 +114,12 @@ Expected<ChosenParallel> choose_parallel(const std::shared_ptr<const Model>& mod
   Error of_fastest;
   for (size_t i = 0; i < ways.size(); ++i) {
     ChosenParallel chosen{.options = options, .reason = reason_of(ways, i)};
-    if (ways[i].second) chosen.options.second_gpu = gpus.front();
-    chosen.options.rank_gpus.assign(gpus.begin(), gpus.begin() + ways[i].ranks - 1);
+    const auto second = gpus.begin() + ways[i].ranks - 1;
+    chosen.options.rank_gpus.assign(gpus.begin(), second);
+    if (ways[i].second) {
+      chosen.options.second_gpu = *second;
+      chosen.options.second_rank_gpus.assign(second + 1, second + ways[i].ranks);
+    }
     INTAGLIO_ASSIGN(const std::unique_ptr<Pipeline> pipeline,
                     Pipeline::open(model, chosen.options));
     const Expected<PicturePlan> plan = pipeline->plan(read);

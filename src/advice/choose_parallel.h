@@ -13,12 +13,13 @@
 
 namespace intaglio {
 
-// One way to take a step: on one card, `second` its second pass too, or with rows on `ranks` cards.
+// One way to take a step: with the rows of a pass on `ranks` cards, `second`: those of the second
+// pass on as many others.
 struct WayOfStep {
   int ranks = 1;
   bool second = false;
   double step_ms = 0.0;
-  std::string name() const;  // "one GPU", "a pass each", "ulysses on 4"
+  std::string name() const;  // "one GPU", "a pass each", "ulysses on 4", "cfg+ulysses on 4"
 };
 
 // What a step computes, and what of it may be shared.

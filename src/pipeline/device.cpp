@@ -35,6 +35,40 @@ tl::unexpected<Error> too_few(std::string_view what) {
                     what);
 }
 
+tl::unexpected<Error> not_in_halves(std::string_view what, size_t gpus) {
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{}: expected 4, 6 or 8 GPUs, such as 0,1,2,3, half of which share each of two "
+                    "passes (--parallel cfg+ulysses), found {}",
+                    what, gpus);
+}
+
+// Different ones, at least one.
+Expected<DeviceChoice> deal_gpus(std::string_view what, const std::vector<int>& gpus,
+                                 Parallel parallel) {
+  DeviceChoice choice{.gpu = gpus.front(), .second_gpu = {}};
+  switch (parallel) {
+    case Parallel::kOff:
+      if (gpus.size() == 2) choice.second_gpu = gpus.back();
+      return choice;
+    case Parallel::kUlysses:
+      if (gpus.size() == 1) return too_few(what);
+      choice.rank_gpus.assign(gpus.begin() + 1, gpus.end());
+      return choice;
+    case Parallel::kCfgUlysses: {
+      if (gpus.size() < 4 || gpus.size() % 2 != 0) return not_in_halves(what, gpus.size());
+      const auto second = gpus.begin() + static_cast<std::ptrdiff_t>(gpus.size() / 2);
+      choice.second_gpu = *second;
+      choice.rank_gpus.assign(gpus.begin() + 1, second);
+      choice.second_rank_gpus.assign(second + 1, gpus.end());
+      return choice;
+    }
+    case Parallel::kAuto:
+      choice.undecided.assign(gpus.begin() + 1, gpus.end());
+      return choice;
+  }
+  return choice;
+}
+
 }  // namespace
 
 Expected<Context> host_context(int threads) {
@@ -119,9 +153,11 @@ Expected<std::optional<int>> device_from_name(std::string_view what, std::string
 Expected<Parallel> parallel_from_name(std::string_view what, std::string_view text) {
   if (text == "off") return Parallel::kOff;
   if (text == "ulysses") return Parallel::kUlysses;
+  if (text == "cfg+ulysses") return Parallel::kCfgUlysses;
   if (text == "auto") return Parallel::kAuto;
-  return make_error(ErrorCode::kInvalidArgument, "{}: expected off, ulysses or auto, found \"{}\"",
-                    what, printable(text, 60));
+  return make_error(ErrorCode::kInvalidArgument,
+                    "{}: expected off, ulysses, cfg+ulysses or auto, found \"{}\"", what,
+                    printable(text, 60));
 }
 
 Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text,
@@ -142,6 +178,7 @@ Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_vie
     } else if (names.size() == 1) {
       INTAGLIO_ASSIGN(const std::optional<int> gpu, device_from_name(what, text));
       if (parallel == Parallel::kUlysses) return too_few(what);
+      if (parallel == Parallel::kCfgUlysses) return not_in_halves(what, 1);
       return DeviceChoice{.gpu = gpu, .second_gpu = {}};
     } else {
       return make_error(ErrorCode::kInvalidArgument,
@@ -162,25 +199,12 @@ Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_vie
                   ordinals[i]) != ordinals.begin() + static_cast<std::ptrdiff_t>(i))
       return make_error(ErrorCode::kInvalidArgument, "{}: expected {} GPUs, found cuda:{} twice",
                         what, ordinals.size() == 2 ? "two" : "different", ordinals[i]);
-  DeviceChoice choice{.gpu = ordinals.front(), .second_gpu = {}};
-  if (shares) {
-    if (parallel == Parallel::kUlysses && ordinals.size() == 1) return too_few(what);
-    (parallel == Parallel::kAuto ? choice.undecided : choice.rank_gpus)
-        .assign(ordinals.begin() + 1, ordinals.end());
-  } else if (ordinals.size() == 2) {
-    choice.second_gpu = ordinals[1];
-  }
-  return choice;
+  return deal_gpus(what, ordinals, parallel);
 }
 
 std::string device_name(const Context& context) {
   if (context.gpu == nullptr) return "cpu";
   return fmt::format("cuda:{}, {}", context.gpu->ordinal, context.gpu->name);
-}
-
-std::string device_names(const Context& first, const Context* second) {
-  if (second == nullptr) return device_name(first);
-  return fmt::format("{} and {}", device_name(first), device_name(*second));
 }
 
 std::string device_names(const Context& first, std::span<const Context* const> others) {

@@ -50,29 +50,29 @@ std::optional<int> cuda_ordinal(std::string_view text);
 // `what`.
 Expected<std::optional<int>> device_from_name(std::string_view what, std::string_view text);
 
-// What several GPUs do of a step (docs/several-cards.md): a pass each, or a part of the rows of
-// every pass each; kAuto: what should be faster (advice/choose_parallel.h).
-enum class Parallel { kOff, kUlysses, kAuto };
-// "off", "ulysses", "auto"; kInvalidArgument names `what`.
+// What several GPUs do of a step (docs/several-cards.md): a pass each; a part of the rows of every
+// pass each; a part of the rows of one of two passes each; kAuto: what should be faster
+// (advice/choose_parallel.h).
+enum class Parallel { kOff, kUlysses, kCfgUlysses, kAuto };
+// "off", "ulysses", "cfg+ulysses", "auto"; kInvalidArgument names `what`.
 Expected<Parallel> parallel_from_name(std::string_view what, std::string_view text);
 
-// Where pictures are made. With a second GPU the second pass of each step runs there; `rank_gpus`
-// share every pass; what `undecided` ones do is for the picture to say.
+// Where pictures are made. With a second GPU the second pass of each step runs there, which
+// `second_rank_gpus` share; `rank_gpus` share the others; what `undecided` ones do is for the
+// picture to say.
 struct DeviceChoice {
   std::optional<int> gpu, second_gpu;
-  std::vector<int> rank_gpus{}, undecided{};
+  std::vector<int> rank_gpus{}, second_rank_gpus{}, undecided{};
 };
 // "0", "0,1", "cuda:0,cuda:1", or what device_from_name takes; kInvalidArgument names `what`, also
-// for the same GPU twice, a CPU beside a GPU, more GPUs than `parallel` has work for and fewer than
-// two to share passes.
+// for the same GPU twice, a CPU beside a GPU, more GPUs than `parallel` has work for, fewer than
+// two to share passes and other numbers than 4, 6 and 8 to share a pass of two.
 Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_view text,
                                           Parallel parallel = Parallel::kOff);
 
 // "cpu", or "cuda:0, NVIDIA H100 80GB HBM3".
 std::string device_name(const Context& context);
-// Of both, if there is a second one: "cuda:0, NVIDIA H100 80GB HBM3 and cuda:1, ...".
-std::string device_names(const Context& first, const Context* second);
-// Of one and those that share its passes: "cuda:0, NVIDIA ..., cuda:1, ... and cuda:2, ...".
+// Of one and others: "cuda:0, NVIDIA ..., cuda:1, ... and cuda:2, ...".
 std::string device_names(const Context& first, std::span<const Context* const> others);
 
 // Bytes that the context's device still has.

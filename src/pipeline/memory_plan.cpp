@@ -247,7 +247,7 @@ Expected<uint64_t> session_needs(const Transformer& transformer, const PlannedPi
                                  size_t pass, const PassSize& size, int64_t steps) {
   // The first pass of a transformer keeps the modulations that the others read (Sampler).
   const bool shares_steps =
-      p.away != pass &&
+      p.away != pass && p.alone != pass &&
       std::any_of(
           p.passes.begin(), p.passes.begin() + static_cast<std::ptrdiff_t>(pass),
           [&](const Pass& earlier) { return earlier.transformer == p.passes[pass].transformer; });
@@ -306,6 +306,7 @@ Status add_transformers(const Context& context, const Model& model,
   const int64_t image_tokens = p.grid_h * p.grid_w;
   uint64_t last_scratch = 0;
   for (size_t i = 0; i < p.passes.size(); ++i) {
+    if (p.alone && *p.alone != i) continue;
     const Pass& pass = p.passes[i];
     const PassSize size = pass_size(p, pass);
     needs.sessions += velocity_needs(model, p, i, size);
@@ -401,8 +402,9 @@ Expected<MemoryNeeds> rank_needs(const Context& context, const Model& model,
   for (const int64_t tokens : p.text_tokens)
     needs.features +=
         static_cast<uint64_t>(tokens * model.text_config().feature_dim()) * sizeof(float);
-  for (const Pass& pass : p.passes) {  // the latents that come
-    const PassSize size = pass_size(p, pass);
+  for (size_t i = 0; i < p.passes.size(); ++i) {  // the latents that come
+    if (p.alone && *p.alone != i) continue;
+    const PassSize size = pass_size(p, p.passes[i]);
     needs.sessions += latent_bytes(model, size) + kGranule;
     if (p.half_steps > 0) needs.sessions += latent_bytes(model, half_size(size)) + kGranule;
   }

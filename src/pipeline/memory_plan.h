@@ -13,7 +13,7 @@
 // at hand asks for. Both passes of a step of a small picture then run at the same time.
 //
 // A second GPU, where the second pass of each step runs, has a plan of its own: the transformer of
-// that pass, its session and its activations. So has each GPU that shares every pass: all
+// that pass, its session and its activations. So has each GPU that shares passes: their
 // transformers, and the activations of its rows.
 #pragma once
 
@@ -92,7 +92,9 @@ struct PlannedPicture {
   int64_t half_steps = 0;           // of the steps, at half the grid in each direction
   bool encodes = false;             // whether it begins from another picture
   std::optional<size_t> away = {};  // of the passes, the one that runs on another device
-  RowSplit split = {};              // of each pass: the part that is planned
+  // Of the passes, the only one that is planned, of a device that shares it; nullopt: all.
+  std::optional<size_t> alone = {};
+  RowSplit split = {};  // of each pass: the part that is planned
 };
 // Activations as the model's own plans say for the context's device. kOutOfMemory for pictures
 // beyond all measure, kInvalidArgument for a mask that reuses more blocks than a pass has.
@@ -104,7 +106,7 @@ Expected<MemoryNeeds> picture_needs(const Context& context, const Model& model,
 Expected<MemoryNeeds> away_needs(const Context& context, const Model& model,
                                  const TransformerOptions& options, const PlannedPicture& picture);
 
-// Of a device that shares every pass, `picture.split` being its part, and is not the first.
+// Of a device that shares passes, `picture.split` being its part, and is not the first of them.
 Expected<MemoryNeeds> rank_needs(const Context& context, const Model& model,
                                  const TransformerOptions& options, const PlannedPicture& picture);
 

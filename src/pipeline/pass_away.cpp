@@ -32,10 +32,6 @@ Status PassAway::send(const float* latents) {
   return forward_->copy(latents_.data(), latents, latents_.size());
 }
 
-Status PassAway::receive(float* velocity) {
-  return backward_->copy(velocity, velocity_.data(), velocity_.size());
-}
-
 Status PassAway::receive(float* velocity, int64_t first, int64_t count) {
   if (count == 0) return {};
   return backward_->copy(velocity + first, velocity_.as<float>() + first,

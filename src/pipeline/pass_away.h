@@ -24,10 +24,9 @@ class PassAway {
   float* latents() const { return latents_.as<float>(); }
   float* velocity() const { return velocity_.as<float>(); }
 
-  // From `latents` of the home GPU, to `velocity` of it.
+  // From `latents` of the home GPU, to `velocity` of it:
   Status send(const float* latents);
-  Status receive(float* velocity);
-  // Of it, `count` values from `first` on, to the same place.
+  // `count` values from `first` on, to the same place.
   Status receive(float* velocity, int64_t first, int64_t count);
 
  private:

@@ -52,6 +52,19 @@ std::vector<const Context*> Pipeline::rank_contexts() const {
   return contexts;
 }
 
+std::vector<const Context*> Pipeline::other_contexts() const {
+  std::vector<const Context*> contexts = rank_contexts();
+  if (const Context* const second = second_context()) contexts.insert(contexts.begin(), second);
+  return contexts;
+}
+
+void use_devices(PipelineOptions& options, const DeviceChoice& devices) {
+  options.gpu = devices.gpu;
+  options.second_gpu = devices.second_gpu;
+  options.rank_gpus = devices.rank_gpus;
+  options.second_rank_gpus = devices.second_rank_gpus;
+}
+
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& folder,
                                                    const PipelineOptions& options) {
   return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
@@ -80,7 +93,7 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> 
     impl->context.scratch = &impl->arena;
     impl->memory_limit = memory_limit;
     if (options.second_gpu) INTAGLIO_TRY(impl->open_second());
-    if (!options.rank_gpus.empty()) INTAGLIO_TRY(impl->open_ranks());
+    INTAGLIO_TRY(impl->open_ranks());
     return std::unique_ptr<Pipeline>(new Pipeline(std::move(impl)));
   });
 }

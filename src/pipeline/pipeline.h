@@ -31,9 +31,11 @@ struct PipelineOptions {
   // of its weights (docs/several-cards.md). Not with a VRAM budget. The same ordinal once more is
   // for tests: its memory is then planned twice.
   std::optional<int> second_gpu{};
-  // Others, with a GPU and without a second one: the rows of every pass are split over all of them,
-  // each with a copy of all transformers. Not with a VRAM budget.
+  // Others, with a GPU: the rows of the passes that run on it are split over it and them, each with
+  // a copy of the transformers. Not with a VRAM budget.
   std::vector<int> rank_gpus{};
+  // The same of the pass that runs on the second GPU.
+  std::vector<int> second_rank_gpus{};
   AttentionChoice attention{};  // of the transformers
   int threads = 0;              // 0: as many as the process may run on
   uint64_t memory_limit = 0;    // bytes of each device's memory; 0: what it has available
@@ -44,6 +46,9 @@ struct PipelineOptions {
   // On the transformers, in this order.
   std::vector<AdapterUse> adapters{};
 };
+
+// Its GPUs from `devices`, of which `undecided` ones are left out.
+void use_devices(PipelineOptions& options, const DeviceChoice& devices);
 
 // kEncode: the picture that this one begins from becomes latents. kFinish: the decoder's floats
 // become 8-bit pixels.
@@ -103,10 +108,11 @@ struct PicturePlan {
   Sampling sampling;
   MemoryPlan memory;
   std::optional<MemoryPlan> second_memory;  // of the second GPU, if there is one
-  std::vector<MemoryPlan> rank_memory;      // of each GPU that shares the passes, rank 1 on
-  std::vector<bool> loaded;                 // transformers that `memory` found loaded
-  std::vector<AdapterUse> adapters;         // that `memory` counts
-  int64_t grid_h = 0, grid_w = 0;           // image tokens
+  // Of each GPU that shares passes with another: those of rank_gpus, then of second_rank_gpus.
+  std::vector<MemoryPlan> rank_memory;
+  std::vector<bool> loaded;          // transformers that `memory` found loaded
+  std::vector<AdapterUse> adapters;  // that `memory` counts
+  int64_t grid_h = 0, grid_w = 0;    // image tokens
 
   int64_t text_tokens() const { return static_cast<int64_t>(texts.front().size()); }
   int64_t image_tokens() const { return grid_h * grid_w; }
@@ -166,6 +172,8 @@ class Pipeline {
   const Context* second_context() const;
   // Those that share its passes, rank 1 on.
   std::vector<const Context*> rank_contexts() const;
+  // All of these.
+  std::vector<const Context*> other_contexts() const;
   // Hash of all weights, 16 hexadecimal digits. `cancel` as below.
   Expected<std::string> model_hash(const std::atomic<bool>* cancel = nullptr);
 

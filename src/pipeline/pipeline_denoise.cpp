@@ -60,7 +60,7 @@ Pipeline::Impl::RunScratch Pipeline::Impl::run_scratch(const PicturePlan& plan,
 // Of a pass, on the device that it runs on.
 size_t Pipeline::Impl::pass_scratch(const PicturePlan& plan, size_t pass, StepSize size) const {
   PassSize pass_size = plan.pass_size(plan.sampling.passes[pass], size);
-  pass_size.split = split_of(0);
+  pass_size.split = split_of(team_of(pass));
   return transformer_of(plan, pass)
       .scratch_bytes(is_away(pass) ? second->context : context, pass_size, plan.step_count(size));
 }
@@ -75,13 +75,13 @@ Status Pipeline::Impl::prepare_run(const PicturePlan& plan, std::span<const Text
                        .velocity_limit = plan.sampling.velocity_limit,
                        .matches_norms = plan.sampling.matches_norms,
                        .mask = plan.sampling.mask ? &*plan.sampling.mask : nullptr,
-                       .beside_bytes = run_scratch(plan, size).beside,
-                       .group = group.get()};
+                       .beside_bytes = run_scratch(plan, size).beside};
   AlignedBuffer sent;  // features of the text that is read away
   for (size_t i = 0; i < plan.sampling.passes.size(); ++i) {
     const Pass& pass = plan.sampling.passes[i];
     SamplerPass input{.transformer = &transformer_of(plan, i),
-                      .away = is_away(i) ? &second->context : nullptr};
+                      .away = is_away(i) ? &second->context : nullptr,
+                      .group = groups[team_of(i)].get()};
     if (pass.text != Pass::kNoText) {
       const Text& read = texts[static_cast<size_t>(pass.text)];
       const bool sends = is_away(i) && read.rows == nullptr;

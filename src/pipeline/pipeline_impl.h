@@ -5,6 +5,8 @@
 // share its passes.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <deque>
 
@@ -48,8 +50,13 @@ struct Pipeline::Impl {
   };
   static constexpr size_t kAwayPass = 1;
 
-  // A GPU that computes a part of the rows of every pass, beside the pictures' own.
+  // The pictures' own GPU and those that share its passes; the second one and those that share its.
+  static constexpr size_t kTeams = 2;
+
+  // A GPU that computes a part of the rows of the passes that run on another.
   struct RankDevice {
+    size_t team = 0;
+    int rank = 1;
     std::shared_ptr<void> stream;
     Context context;
     Arena arena;  // of a pass
@@ -69,8 +76,8 @@ struct Pipeline::Impl {
   std::optional<autoencoder::Decoder> vae;
   MemoryPlan placed;  // how the transformers were loaded
   std::unique_ptr<SecondDevice> second;
-  std::vector<std::unique_ptr<RankDevice>> ranks;  // rank 1 on
-  std::unique_ptr<CollectiveGroup> group;          // with ranks: of the context and theirs
+  std::vector<std::unique_ptr<RankDevice>> ranks;               // by their team and rank
+  std::array<std::unique_ptr<CollectiveGroup>, kTeams> groups;  // of teams with ranks
   Sampler sampler;
   Sampler half_sampler;  // of the steps at half size; empty after a picture without any
   const StepEstimates* estimates = nullptr;       // of the picture at work
@@ -93,9 +100,13 @@ struct Pipeline::Impl {
 
   bool is_away(size_t pass) const { return second != nullptr && pass == kAwayPass; }
   bool has_other_devices() const { return second != nullptr || !ranks.empty(); }
-  // Of rank 0, which the pictures' own GPU is, or another.
-  RowSplit split_of(size_t rank) const {
-    return {static_cast<int>(rank), static_cast<int>(ranks.size()) + 1};
+  size_t team_of(size_t pass) const { return is_away(pass) ? 1 : 0; }
+  // Of rank 0, the GPU that a team's passes run on, or another.
+  RowSplit split_of(size_t team, int rank = 0) const {
+    return {rank,
+            1 + static_cast<int>(std::count_if(ranks.begin(), ranks.end(), [&](const auto& other) {
+              return other->team == team;
+            }))};
   }
   // Of the picture at work, once it is loaded.
   const Transformer& transformer_of(const PicturePlan& plan, size_t pass) const {
@@ -137,6 +148,9 @@ struct Pipeline::Impl {
   Status reserve_second(size_t bytes);
   void drop_second();
   Status open_ranks();
+  Expected<const Context*> open_rank(int gpu, size_t team, int number);
+  Status check_shared_pass(const PicturePlan& plan, size_t pass, const Context& on,
+                           RowSplit split) const;
   Expected<std::vector<MemoryPlan>> plan_rank_memory(const PicturePlan& plan) const;
   Status load_ranks(const PicturePlan& plan);
   Status reserve_ranks(const PicturePlan& plan);

@@ -1,5 +1,5 @@
-// The GPUs that share every pass of a pipeline's pictures: each has all transformers, and computes
-// a part of the rows.
+// The GPUs that share the passes of a pipeline's pictures with the ones that these run on: each has
+// their transformers, and computes a part of the rows.
 #include <algorithm>
 
 #include "core/memory.h"
@@ -8,73 +8,87 @@
 namespace intaglio {
 
 Status check_rank_gpus(const PipelineOptions& options) {
-  if (options.rank_gpus.empty()) return {};
-  if (!options.gpu || options.second_gpu)
+  const size_t ranks = options.rank_gpus.size() + options.second_rank_gpus.size();
+  if (ranks == 0) return {};
+  if (!options.gpu || (!options.second_rank_gpus.empty() && !options.second_gpu))
     return make_error(ErrorCode::kInvalidArgument,
-                      "devices: GPUs that share passes: expected another GPU beside them, and none "
-                      "that runs a pass of its own");
+                      "devices: GPUs that share passes: expected another GPU beside them, which "
+                      "runs the passes");
   if (options.vram_budget > 0)
     return make_error(ErrorCode::kInvalidArgument,
                       "devices: {} GPUs that share passes take no VRAM budget: layers do not "
                       "stream to several GPUs, each keeps all weights",
-                      options.rank_gpus.size() + 1);
+                      ranks + 1 + (options.second_gpu ? 1 : 0));
   return {};
 }
 
 Status Pipeline::Impl::open_ranks() {
-  std::vector<const Context*> contexts{&context};
-  for (const int gpu : options.rank_gpus) {
-    const auto opened = open_device(gpu, options.threads);
-    INTAGLIO_TRY(make_current(context));
-    if (!opened) return tl::unexpected<Error>(opened.error());
-    RankDevice& rank = *ranks.emplace_back(std::make_unique<RankDevice>());
-    rank.stream = opened->stream;
-    rank.context = opened->context;
-    rank.context.scratch = &rank.arena;
-    rank.transformers.resize(static_cast<size_t>(model->transformers()));
-    INTAGLIO_TRY(on_device(rank.context, context, [&]() -> Status {
-      INTAGLIO_TRY(options.selection.check_device(rank.context));
-      INTAGLIO_TRY(options.attention.check_device(rank.context));
-      INTAGLIO_ASSIGN(rank.memory_limit, memory_limit_of(rank.context, options));
-      return {};
-    }));
-    contexts.push_back(&rank.context);
+  for (size_t team = 0; team < kTeams; ++team) {
+    const std::vector<int>& gpus = team == 0 ? options.rank_gpus : options.second_rank_gpus;
+    if (gpus.empty()) continue;
+    std::vector<const Context*> contexts{team == 0 ? &context : &second->context};
+    for (const int gpu : gpus) {
+      INTAGLIO_ASSIGN(contexts.emplace_back(),
+                      open_rank(gpu, team, static_cast<int>(contexts.size())));
+    }
+    INTAGLIO_ASSIGN(groups[team], make_collective_group(contexts));
   }
-  INTAGLIO_ASSIGN(group, make_collective_group(contexts));
   return {};
+}
+
+Expected<const Context*> Pipeline::Impl::open_rank(int gpu, size_t team, int number) {
+  const auto opened = open_device(gpu, options.threads);
+  INTAGLIO_TRY(make_current(context));
+  if (!opened) return tl::unexpected<Error>(opened.error());
+  RankDevice& rank = *ranks.emplace_back(std::make_unique<RankDevice>());
+  rank.team = team;
+  rank.rank = number;
+  rank.stream = opened->stream;
+  rank.context = opened->context;
+  rank.context.scratch = &rank.arena;
+  rank.transformers.resize(static_cast<size_t>(model->transformers()));
+  INTAGLIO_TRY(on_device(rank.context, context, [&]() -> Status {
+    INTAGLIO_TRY(options.selection.check_device(rank.context));
+    INTAGLIO_TRY(options.attention.check_device(rank.context));
+    INTAGLIO_ASSIGN(rank.memory_limit, memory_limit_of(rank.context, options));
+    return {};
+  }));
+  return &rank.context;
+}
+
+// `on`: of the rank that `split` says.
+Status Pipeline::Impl::check_shared_pass(const PicturePlan& p, size_t pass, const Context& on,
+                                         RowSplit split) const {
+  PassSize size = p.pass_size(p.sampling.passes[pass], StepSize::kFull);
+  size.split = split;
+  return model->transformer(p.sampling.passes[pass].transformer, {})->check_split(on, size);
 }
 
 Expected<std::vector<MemoryPlan>> Pipeline::Impl::plan_rank_memory(const PicturePlan& p) const {
   std::vector<MemoryPlan> plans;
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    const RankDevice& rank = *ranks[i];
+  for (const auto& rank : ranks) {
     PlannedPicture picture = planned_picture(p);
-    picture.split = split_of(i + 1);
-    const auto plan = on_device(rank.context, context, [&]() -> Expected<MemoryPlan> {
-      for (const Pass& pass : picture.passes) {
-        const PassSize size{
-            .text_tokens = pass.text == Pass::kNoText
-                               ? 0
-                               : picture.text_tokens[static_cast<size_t>(pass.text)],
-            .grid_h = p.grid_h,
-            .grid_w = p.grid_w,
-            .split = picture.split};
-        INTAGLIO_TRY(model->transformer(pass.transformer, {})->check_split(rank.context, size));
-      }
+    picture.away.reset();
+    if (second != nullptr) picture.alone = rank->team == 0 ? 0 : kAwayPass;
+    picture.split = split_of(rank->team, rank->rank);
+    const auto plan = on_device(rank->context, context, [&]() -> Expected<MemoryPlan> {
+      for (size_t i = 0; i < picture.passes.size(); ++i)
+        if (team_of(i) == rank->team)
+          INTAGLIO_TRY(check_shared_pass(p, i, rank->context, picture.split));
       const auto make = [&]() -> Expected<MemoryPlan> {
         INTAGLIO_ASSIGN(const MemoryNeeds needs,
-                        rank_needs(rank.context, *model, transformer_options(), picture));
-        return plan_memory(needs, {.bytes = rank.memory_limit});
+                        rank_needs(rank->context, *model, transformer_options(), picture));
+        return plan_memory(needs, {.bytes = rank->memory_limit});
       };
       // What an earlier picture loaded may stay if it fits.
-      for (const auto& transformer : rank.transformers)
+      for (const auto& transformer : rank->transformers)
         picture.kept.push_back(transformer != nullptr);
       Expected<MemoryPlan> all = make();
       if (all) return all;
       picture.kept.clear();
       return make();
     });
-    if (!plan) return memory_error(p, rank.context, plan.error());
+    if (!plan) return memory_error(p, rank->context, plan.error());
     plans.push_back(*plan);
   }
   return plans;
@@ -112,14 +126,16 @@ Status Pipeline::Impl::load_ranks(const PicturePlan& plan) {
 
 // Of the hungriest pass. It never shrinks, as that of a GPU where sessions are kept.
 Status Pipeline::Impl::reserve_ranks(const PicturePlan& plan) {
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    RankDevice& rank = *ranks[i];
+  for (const auto& each : ranks) {
+    RankDevice& rank = *each;
     size_t bytes = 0;
     for (const StepSize at : {StepSize::kFull, StepSize::kHalf}) {
       if (at == StepSize::kHalf && plan.sampling.half_steps == 0) continue;
-      for (const Pass& pass : plan.sampling.passes) {
+      for (size_t which_pass = 0; which_pass < plan.sampling.passes.size(); ++which_pass) {
+        if (team_of(which_pass) != rank.team) continue;
+        const Pass& pass = plan.sampling.passes[which_pass];
         PassSize size = plan.pass_size(pass, at);
-        size.split = split_of(i + 1);
+        size.split = split_of(rank.team, rank.rank);
         const auto which = static_cast<size_t>(pass.transformer);
         bytes = std::max(bytes, rank.transformers[which]->scratch_bytes(rank.context, size,
                                                                         plan.step_count(at)));
@@ -150,15 +166,8 @@ Expected<std::vector<AlignedBuffer>> Pipeline::Impl::add_ranks(const PicturePlan
   }
   for (const auto& rank : ranks) {
     std::vector<const float*> of_text(texts.size());
-    for (size_t i = 0; i < texts.size(); ++i) {
-      if (features[i].empty()) continue;
-      INTAGLIO_ASSIGN(AlignedBuffer buffer, on_device(rank->context, context, [&] {
-                        return upload(rank->context, features[i]);
-                      }));
-      of_text[i] = buffer.as<float>();
-      sent.push_back(std::move(buffer));
-    }
     for (size_t i = 0; i < inputs.passes.size(); ++i) {
+      if (team_of(i) != rank->team) continue;
       const Pass& pass = plan.sampling.passes[i];
       SamplerRank input{
           .context = &rank->context,
@@ -166,6 +175,12 @@ Expected<std::vector<AlignedBuffer>> Pipeline::Impl::add_ranks(const PicturePlan
       if (pass.text != Pass::kNoText) {
         const auto which = static_cast<size_t>(pass.text);
         const Text& read = texts[which];
+        if (of_text[which] == nullptr && !features[which].empty()) {
+          INTAGLIO_ASSIGN(sent.emplace_back(), on_device(rank->context, context, [&] {
+                            return upload(rank->context, features[which]);
+                          }));
+          of_text[which] = sent.back().as<float>();
+        }
         input.text = {.tokens = static_cast<int64_t>(read.ids.size()),
                       .features = of_text[which],
                       .rows = read.rows ? read.rows->data() : nullptr};

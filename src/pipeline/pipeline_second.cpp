@@ -55,8 +55,11 @@ Status Pipeline::Impl::check_passes(const PicturePlan& plan) const {
 Expected<MemoryPlan> Pipeline::Impl::plan_second_memory(const PicturePlan& p) const {
   const Context& away = second->context;
   auto plan = on_device(away, context, [&]() -> Expected<MemoryPlan> {
+    PlannedPicture picture = planned_picture(p);
+    picture.split = split_of(team_of(kAwayPass));
+    INTAGLIO_TRY(check_shared_pass(p, kAwayPass, away, picture.split));
     INTAGLIO_ASSIGN(const MemoryNeeds needs,
-                    away_needs(away, *model, transformer_options(), planned_picture(p)));
+                    away_needs(away, *model, transformer_options(), picture));
     return plan_memory(needs, {.bytes = second->memory_limit});
   });
   if (!plan) return memory_error(p, away, plan.error());

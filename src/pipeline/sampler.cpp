@@ -5,7 +5,6 @@
 #include "core/memory.h"
 #include "ops/euler_step.h"
 #include "pipeline/device.h"
-#include "pipeline/device_tasks.h"
 
 namespace intaglio {
 
@@ -141,7 +140,7 @@ Status Sampler::prepare_pass(const Context& context, const SamplerInputs& in, si
     INTAGLIO_TRY(p.away->prepare(context, *given.away, p.velocity.size()));
   }
   const Context& on = context_of(context, pass);
-  p.session.share_rows(in.group != nullptr ? &in.group->rank(0) : nullptr);
+  p.session.share_rows(given.group != nullptr ? &given.group->rank(0) : nullptr);
   INTAGLIO_TRY(on_device(on, context, [&] {
     return given.transformer->prepare(on, given.text, in.grid_h, in.grid_w, in.times, p.session);
   }));
@@ -156,7 +155,7 @@ Status Sampler::prepare_rank(const Context& context, const SamplerInputs& in, si
   const SamplerRank& given = in.passes[pass].ranks[rank];
   RankState& r = *p.ranks[rank];
   INTAGLIO_TRY(r.io.prepare(context, *given.context, p.velocity.size()));
-  r.session.share_rows(&in.group->rank(static_cast<int>(rank) + 1));
+  r.session.share_rows(&in.passes[pass].group->rank(static_cast<int>(rank) + 1));
   return on_device(*given.context, context, [&] {
     return given.transformer->prepare(*given.context, given.text, in.grid_h, in.grid_w, in.times,
                                       r.session);
@@ -247,107 +246,15 @@ Status Sampler::run_beside(const Context& context, State& s, uint32_t works) {
 Status Sampler::run_works(const Context& context, uint32_t works) {
   State& s = *state_;
   s.home = context;
-  uint32_t at_home = works;
-  std::vector<size_t> away;
-  for (size_t i = 0; i < s.inputs.passes.size(); ++i) {
-    if (s.passes[i].away == nullptr || work_of(works, i) == kNothing) continue;
-    at_home &= ~works_of(i, kWorkMask);
-    away.push_back(i);
-  }
-  const bool split = s.inputs.group != nullptr;
   if (works == 0) return {};
-  if (away.empty() && !split) return recording_of(s.home, works).run(s.home);
-  return split ? run_split(works) : run_apart(at_home, away, works);
-}
-
-// A thread a device. That of a pass which is away waits for its end, so that the sampler's own GPU
-// waits for nothing that another one may fail to do.
-Status Sampler::run_apart(uint32_t at_home, std::span<const size_t> away, uint32_t works) {
-  State& s = *state_;
-  const std::atomic<bool>* const cancel = s.home.cancel;
-  s.stop = false;
-  s.home.cancel = &s.stop;
-  std::vector<DeviceTask> tasks{{.context = &s.home, .work = [] { return Status(); }}};
-  if (at_home != 0)
-    tasks.front().work = [&s, &recording = recording_of(s.home, at_home)] {
-      return recording.run(s.home);
-    };
-  for (const size_t pass : away) {
-    PassAway& on = *s.passes[pass].away;
-    on.begin(&s.stop);
-    INTAGLIO_TRY(on.send(s.x.as<float>()));
-    const Context& context = on.context();
-    Recording& recording = recording_of(context, works_of(pass, work_of(works, pass)));
-    tasks.push_back({.context = &context, .work = [&context, &recording] {
-                       return recording.run(context).and_then([&] { return synchronize(context); });
-                     }});
-  }
-  INTAGLIO_TRY(run_on_devices(tasks, cancel, s.stop));
-  for (const size_t pass : away) {
-    PassState& p = s.passes[pass];
-    const bool estimates = work_of(works, pass) == kFirstBlocks;
-    INTAGLIO_TRY(p.away->receive((estimates ? p.estimate : p.velocity).as<float>()));
-  }
-  return {};
-}
-
-// A thread a rank, each of which computes its rows of one pass after the other. The sampler's own
-// GPU takes the others' rows once all have ended well.
-Status Sampler::run_split(uint32_t works) {
-  State& s = *state_;
-  CollectiveGroup& group = *s.inputs.group;
-  const std::atomic<bool>* const cancel = s.home.cancel;
-  s.stop = false;
-  s.home.cancel = &s.stop;
-  INTAGLIO_TRY(group.restart());
   std::vector<size_t> passes;
-  for (size_t i = 0; i < s.inputs.passes.size(); ++i)
-    if (work_of(works, i) != kNothing) passes.push_back(i);
-  for (const size_t pass : passes) {
-    for (const auto& rank : s.passes[pass].ranks) {
-      rank->io.begin(&s.stop);
-      INTAGLIO_TRY(rank->io.send(s.x.as<float>()));
-    }
+  bool several = false;
+  for (size_t i = 0; i < s.inputs.passes.size(); ++i) {
+    if (work_of(works, i) == kNothing) continue;
+    passes.push_back(i);
+    several = several || s.passes[i].away != nullptr || s.inputs.passes[i].group != nullptr;
   }
-  // Others may wait for what a rank that fails does not send, on the device too.
-  const auto or_abort = [&group](Status done) {
-    if (!done) group.abort();
-    return done;
-  };
-  std::vector<DeviceTask> tasks{{.context = &s.home, .work = [&]() -> Status {
-                                   for (const size_t pass : passes)
-                                     INTAGLIO_TRY(
-                                         or_abort(run_pass(s.home, s, pass, work_of(works, pass))));
-                                   return {};
-                                 }}};
-  for (size_t r = 0; r + 1 < static_cast<size_t>(group.size()); ++r) {
-    tasks.push_back({.context = &s.passes[passes.front()].ranks[r]->io.context(), .work = [&, r] {
-                       const auto run = [&]() -> Status {
-                         for (const size_t pass : passes) {
-                           RankState& rank = *s.passes[pass].ranks[r];
-                           INTAGLIO_TRY(s.inputs.passes[pass].ranks[r].transformer->forward(
-                               rank.io.context(), rank.session, rank.io.latents(),
-                               rank.io.velocity(), nullptr,
-                               cache_of(s, rank.residual, work_of(works, pass))));
-                         }
-                         return synchronize(s.passes[passes.front()].ranks[r]->io.context());
-                       };
-                       return or_abort(run());
-                     }});
-  }
-  INTAGLIO_TRY(run_on_devices(tasks, cancel, s.stop, TaskThreads::kEach));
-  for (const size_t pass : passes) {
-    PassState& p = s.passes[pass];
-    const bool estimates = work_of(works, pass) == kFirstBlocks;
-    for (const auto& rank : p.ranks) {
-      const PassRows& rows = rank->session.pass_rows();
-      const int64_t channels = s.inputs.passes[pass].transformer->channels();
-      INTAGLIO_TRY(rank->io.receive((estimates ? p.estimate : p.velocity).as<float>(),
-                                    rows.first_image_token * channels,
-                                    rows.image_tokens * channels));
-    }
-  }
-  return {};
+  return several ? run_on_several(passes, works) : recording_of(s.home, works).run(s.home);
 }
 
 // Makes room for the velocity that is computed at `step`.

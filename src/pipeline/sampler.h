@@ -19,12 +19,13 @@
 #include "models/model.h"
 #include "models/step_mask.h"
 #include "ops/euler_step.h"
+#include "pipeline/device_tasks.h"
 #include "pipeline/pass_away.h"
 
 namespace intaglio {
 
-// One of the GPUs that share a pass with the sampler's own, where its transformer and its text are;
-// its context is as SamplerPass::away.
+// One of the GPUs that share a pass with the one that it runs on, where its transformer and its
+// text are; its context is as SamplerPass::away.
 struct SamplerRank {
   const Context* context = nullptr;
   const Transformer* transformer = nullptr;
@@ -37,7 +38,11 @@ struct SamplerPass {
   // Of another GPU, whose memory the transformer and the text are in; nullptr: the sampler's own.
   // It outlives the sampler, and its scratch is as the sampler's own is.
   const Context* away = nullptr;
-  std::vector<SamplerRank> ranks{};  // rank 1 on of SamplerInputs::group, if there is one
+  // Of the GPUs that share the pass, the one that it runs on being rank 0; it outlives the picture.
+  // Such a pass is not recorded: the ranks' threads wait for each other in every layer. Passes of
+  // one group run on one GPU.
+  CollectiveGroup* group = nullptr;
+  std::vector<SamplerRank> ranks{};  // rank 1 on
 };
 
 struct SamplerInputs {
@@ -51,9 +56,6 @@ struct SamplerInputs {
   // the same time as the first, on a stream of its own. 0, and on a CPU: one after the other.
   // Layers that stream share their slots, so 0 then too, and with a pass that is away.
   size_t beside_bytes = 0;
-  // Of the GPUs that share each pass, the sampler's own being rank 0; it outlives the picture. No
-  // pass is away then, nor recorded: the ranks' threads wait for each other in every layer.
-  CollectiveGroup* group = nullptr;
 };
 
 class Sampler {
@@ -104,6 +106,7 @@ class Sampler {
     ~State() { wait_for_away(); }  // they read what goes with it
     void wait_for_away() const;
     bool has_others() const;  // devices that a pass, or a part of one, runs on
+    std::vector<CollectiveGroup*> groups(std::span<const size_t> passes) const;  // each once
     SamplerInputs inputs;
     Context home;                   // of the step at work
     std::atomic<bool> stop{false};  // `cancel` of all contexts of a step on several devices
@@ -143,8 +146,10 @@ class Sampler {
   const Context& context_of(const Context& context, size_t pass) const;
   Status give_step(const Context& context, int64_t step, const SamplingStep& settings);
   Status run_works(const Context& context, uint32_t works);
-  Status run_apart(uint32_t at_home, std::span<const size_t> away, uint32_t works);
-  Status run_split(uint32_t works);
+  Status run_on_several(std::span<const size_t> passes, uint32_t works);
+  std::vector<DeviceTask> tasks_alone(std::span<const size_t> passes, uint32_t works);
+  std::vector<DeviceTask> tasks_of_group(std::vector<size_t> passes, uint32_t works);
+  Status receive_velocity(size_t pass, Work work) const;
   Expected<Work> begin_pass(const Context& context, size_t pass, int64_t step);
   Status predict(const Context& context, size_t pass, int64_t step) const;
   static Status keep_velocity(const Context& context, PassState& pass, int64_t step);

@@ -153,7 +153,7 @@ static void test_models_that_are_refused(void) {
   options = model_options();
   options.parallel = "auto";
   refuse_model(&options, INTAGLIO_INVALID_ARGUMENT,
-               "options.parallel: expected off or ulysses, found \"auto\"");
+               "options.parallel: expected off, ulysses or cfg+ulysses, found \"auto\"");
   options.parallel = "ulysses";
   refuse_model(&options, INTAGLIO_INVALID_ARGUMENT, "options.device: ");
   options.parallel = "off";

@@ -32,6 +32,14 @@ PipelineOptions options_on(std::vector<int> others, Precision precision = Precis
   return options;
 }
 
+// A pass on each of two pairs: cards 0 and 1 of the first, 1 and 0 of the second.
+PipelineOptions options_on_pairs(Precision precision = Precision::kInt8) {
+  PipelineOptions options = options_on({1}, precision);
+  options.second_gpu = 1;
+  options.second_rank_gpus = {0};
+  return options;
+}
+
 // Heads for three ranks: two of them have one, another two; the unconditional transformer's are one
 // each.
 const std::shared_ptr<const Model>& tiny_model() {
@@ -69,6 +77,37 @@ TEST(SplitPasses, PicturesAreThoseOfOneCard) {
   expect_nothing_left();
 }
 
+// Each pass on a pair of cards, in every order that these may take.
+TEST(SplitPasses, PairsWithAPassEachDrawWhatOneCardDraws) {
+  PictureRequest masked = request_of(6);
+  masked.mask = mask_of("XXrX.X", "XrX.r.");
+  PictureRequest halved = request_of(6);
+  halved.width = halved.height = 32;
+  halved.progressive = "3";
+  for (const Precision precision : {Precision::kBf16, Precision::kInt8}) {
+    device().restart();
+    std::vector<std::vector<float>> expected;
+    {
+      const auto one = Pipeline::open(tiny_model(), options_on({}, precision)).value();
+      for (const PictureRequest& request : {request_of(), masked, halved})
+        expected.push_back(latents(*one, request));
+    }
+    for (const SideOrder order : {SideOrder::kSideLast, SideOrder::kSideFirst}) {
+      for (const bool peers : {true, false}) {
+        if (kSanitized && peers == (order == SideOrder::kSideFirst)) continue;
+        device().restart(order);
+        device().set_peers(peers);
+        const auto pairs = Pipeline::open(tiny_model(), options_on_pairs(precision)).value();
+        size_t next = 0;
+        for (const PictureRequest& request : {request_of(), masked, halved})
+          EXPECT_EQ(latents(*pairs, request), expected[next++]) << next;
+        EXPECT_EQ(latents(*pairs, request_of()), expected[0]) << "the text is known now";
+      }
+    }
+  }
+  expect_nothing_left();
+}
+
 // Two streams, the image first, pads, grouped queries; a pass or two a step, of one text or two.
 class SplitPassesModels : public testing::TestWithParam<const char*> {};
 
@@ -90,6 +129,9 @@ TEST_P(SplitPassesModels, PicturesAreThoseOfOneCard) {
     EXPECT_EQ(latents(*split, request), expected) << precision_name(precision);
     EXPECT_EQ(latents(*split, request), expected) << "the text is known now";
     EXPECT_GT(device().device(1).peak, 0u);
+    if (!model->info().unguided_reason.empty()) continue;
+    const auto pairs = Pipeline::open(model, options_on_pairs(precision)).value();
+    EXPECT_EQ(latents(*pairs, request), expected) << precision_name(precision) << ", pairs";
   }
   expect_nothing_left();
 }
@@ -185,17 +227,44 @@ TEST(SplitPasses, EachCardTakesWhatIsPlannedForIt) {
   }
 }
 
+// A card of a pair has the transformer of its pass alone, and the rows that are its part. The
+// second card of each is the first one of the other here: what both take lies there.
+TEST(SplitPasses, EachCardOfPairsTakesWhatIsPlannedForIt) {
+  const auto model = test::written_model(test::planned_sizes(false));
+  PictureRequest masked = request_of();
+  masked.mask = mask_of("XXX", "XrX");
+  for (const PictureRequest& request : {request_of(), masked}) {
+    device().restart();
+    device().set_computing(false);
+    const auto pipeline = Pipeline::open(model, options_on_pairs()).value();
+    const auto plan = pipeline->plan(request);
+    ASSERT_TRUE(plan) << plan.error().message;
+    ASSERT_EQ(plan->rank_memory.size(), 2u);
+    const MemoryPlan &first = plan->rank_memory[0], &second = plan->rank_memory[1];
+    EXPECT_TRUE(first.budgets[0] && !first.budgets[1]);
+    EXPECT_TRUE(!second.budgets[0] && second.budgets[1]);
+    for (int picture = 0; picture < 2; ++picture)
+      ASSERT_TRUE(pipeline->generate(*plan, {}, nullptr));
+    EXPECT_LE(device().device(0).peak, plan->peak_bytes() + second.peak_bytes());
+    EXPECT_LE(device().device(1).peak, plan->second_peak_bytes() + first.peak_bytes());
+    EXPECT_GE(device().device(1).now,
+              plan->second_memory->transformer_bytes + first.transformer_bytes);
+  }
+}
+
 // Of calls to either card many fail once in turn: the picture fails with it, nothing stays on
 // either card, and the same pipeline then draws what it would have drawn.
 TEST(SplitPasses, AFailingCallEndsThePicture) {
   const PictureRequest request = request_of(2);
   std::vector<float> expected;
   int64_t calls = 0;
-  for (const bool peers : {true, false}) {
+  for (const auto& [peers, options] :
+       {std::pair{true, options_on({1})}, std::pair{false, options_on({1})},
+        std::pair{true, options_on_pairs()}}) {
     {
       device().restart();
       device().set_peers(peers);
-      const auto pipeline = Pipeline::open(tiny_model(), options_on({1})).value();
+      const auto pipeline = Pipeline::open(tiny_model(), options).value();
       device().restart();
       device().set_peers(peers);
       expected = latents(*pipeline, request);
@@ -206,7 +275,7 @@ TEST(SplitPasses, AFailingCallEndsThePicture) {
     for (int64_t call = 0; call < calls; call += stride) {
       device().restart();
       device().set_peers(peers);  // before the links of the cards are made
-      auto pipeline = Pipeline::open(tiny_model(), options_on({1})).value();
+      auto pipeline = Pipeline::open(tiny_model(), options).value();
       device().restart(call % 2 == 0 ? SideOrder::kSideFirst : SideOrder::kSideLast);
       device().set_peers(peers);
       device().fail_call(call);
@@ -229,20 +298,22 @@ TEST(SplitPasses, AFailingCallEndsThePicture) {
 }
 
 TEST(SplitPasses, AStopIsHeardOnAllCards) {
-  device().restart();
-  const auto pipeline = Pipeline::open(tiny_model(), options_on({1})).value();
-  const std::vector<float> expected = latents(*pipeline, request_of());
-  for (int64_t step = 0; step < 3; ++step) {
-    std::atomic<bool> cancel = false;
-    const auto stopped = pipeline->generate(
-        request_of(),
-        [&](const PictureProgress& p) {
-          if (p.phase == Phase::kDenoise && p.done == step) cancel = true;
-        },
-        &cancel);
-    ASSERT_FALSE(stopped);
-    EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
-    EXPECT_EQ(latents(*pipeline, request_of()), expected);
+  for (const PipelineOptions& options : {options_on({1}), options_on_pairs()}) {
+    device().restart();
+    const auto pipeline = Pipeline::open(tiny_model(), options).value();
+    const std::vector<float> expected = latents(*pipeline, request_of());
+    for (int64_t step = 0; step < 3; ++step) {
+      std::atomic<bool> cancel = false;
+      const auto stopped = pipeline->generate(
+          request_of(),
+          [&](const PictureProgress& p) {
+            if (p.phase == Phase::kDenoise && p.done == step) cancel = true;
+          },
+          &cancel);
+      ASSERT_FALSE(stopped);
+      EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
+      EXPECT_EQ(latents(*pipeline, request_of()), expected);
+    }
   }
 }
 
@@ -257,6 +328,17 @@ TEST(SplitPasses, WhatCannotBeIsRefusedBeforeWork) {
   opened = Pipeline::open(tiny_model(), options);
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().message, HasSubstr("2 GPUs that share passes take no VRAM budget"));
+  options = options_on_pairs();
+  options.second_gpu.reset();
+  opened = Pipeline::open(tiny_model(), options);
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().message, HasSubstr("expected another GPU beside them"));
+  options = options_on_pairs();
+  options.second_rank_gpus = {0, 0, 0};  // the unconditional transformer has three heads
+  opened = Pipeline::open(tiny_model(), options);
+  ASSERT_TRUE(opened);
+  EXPECT_THAT((*opened)->plan(request_of()).error().message,
+              HasSubstr("3 key heads is split over 4 devices"));
   opened = Pipeline::open(tiny_model(), options_on({1, 1, 1}));
   ASSERT_TRUE(opened);
   const auto plan = (*opened)->plan(request_of());

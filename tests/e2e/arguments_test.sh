@@ -126,6 +126,7 @@ expect 2 "three GPUs" generate "${tiny[@]}" --prompt cat --devices 0,1,2; stderr
 expect 2 "one device to share passes" generate "${tiny[@]}" --prompt cat --parallel ulysses; stderr_has 'error: --parallel ulysses: expected two GPUs or more of --devices, such as 0,1'
 expect 2 "nothing to choose among" generate "${tiny[@]}" --prompt cat --parallel auto; stderr_has 'error: --parallel auto: expected two GPUs or more of --devices, such as 0,1'
 expect 2 "one GPU to share passes" bench image --model synthetic:mini --devices 1 --parallel ulysses; stderr_has 'error: --devices: expected two GPUs or more, such as 0,1, which share each pass'
+expect 2 "three GPUs for two passes" generate "${tiny[@]}" --prompt cat --devices 0,1,2 --parallel cfg+ulysses; stderr_has 'error: --devices: expected 4, 6 or 8 GPUs, such as 0,1,2,3, half of which share each of two passes'
 expect 2 "one GPU twice to share passes" generate "${tiny[@]}" --prompt cat --devices 0,1,0 --parallel ulysses; stderr_has 'error: --devices: expected different GPUs, found cuda:0 twice'
 expect 2 "the CPU beside a GPU" bench image --model synthetic:mini --devices cpu,1; stderr_has 'error: --devices: expected GPUs alone, such as 0,1, found "cpu"'
 expect 2 "--device and --devices" bench image --model synthetic:mini --device cpu --devices 0,1; stderr_has 'error: --devices: cannot be given together with --device cpu'

@@ -191,9 +191,7 @@ nlohmann::ordered_json case_json(const Case& c, const CaseResult& r) {
 
 Expected<PipelineOptions> pipeline_options(const ImageFlags& flags, const DeviceChoice& devices) {
   PipelineOptions options;
-  options.gpu = devices.gpu;
-  options.second_gpu = devices.second_gpu;
-  options.rank_gpus = devices.rank_gpus;
+  use_devices(options, devices);
   options.selection.precision = precision_from_name(flags.precision).value_or(Precision::kInt8);
   INTAGLIO_ASSIGN(options.attention, parse_attention(flags.attention));
   options.threads = flags.threads;
@@ -213,12 +211,8 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
   uint64_t seed = 0;
   Stream out = flags.json == "-" ? Stream::kErr : Stream::kOut;
   const Context* const second = pipeline.second_context();
-  const std::vector<const Context*> ranks = pipeline.rank_contexts();
   print(out, "{} at {}, on {}; medians of {} pictures after one more, ms\n", pipeline.info().name,
-        flags.precision,
-        ranks.empty() ? device_names(pipeline.context(), second)
-                      : device_names(pipeline.context(), ranks),
-        flags.count);
+        flags.precision, device_names(pipeline.context(), pipeline.other_contexts()), flags.count);
   print(out, "{:>11} {:>6} {:>6}", "pixels", "text", "steps");
   for (const char* phase : kPhases) print(out, " {:>10}", phase);
   print(out, "  {:>9} {:>9}{}\n", "planned", "taken",
@@ -235,7 +229,8 @@ Status run_cases(Pipeline& pipeline, const ImageFlags& flags, const std::vector<
                               {"machine", machine_json(pipeline.context())}};
   json["device"] = device_name(pipeline.context());
   if (second != nullptr) json["second_device"] = device_name(*second);
-  for (const Context* rank : ranks) json["rank_devices"].push_back(device_name(*rank));
+  for (const Context* rank : pipeline.rank_contexts())
+    json["rank_devices"].push_back(device_name(*rank));
   json["model"] = pipeline.info().name;
   json["precision"] = flags.precision;
   json["attention"] = flags.attention;

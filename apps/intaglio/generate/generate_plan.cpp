@@ -333,9 +333,7 @@ GeneratePlan make_generate_plan(const GenerateFlags& flags, std::vector<Error>& 
   PipelineOptions options;
   DeviceChoice devices;
   take(parse_devices(flags.run.device, flags.devices, flags.parallel), devices, errors);
-  options.gpu = devices.gpu;
-  options.second_gpu = devices.second_gpu;
-  options.rank_gpus = devices.rank_gpus;
+  use_devices(options, devices);
   if (!flags.memory_limit.empty())
     take(parse_memory("--memory-limit", flags.memory_limit), options.memory_limit, errors);
   if (flags.vram_budget)

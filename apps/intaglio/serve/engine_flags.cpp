@@ -25,7 +25,7 @@ void add_engine_flags(CLI::App& command, EngineFlags& flags) {
   add_devices_flag(command, flags.devices);
   choose_from(command.add_option("--parallel", flags.parallel,
                                  "What the GPUs of --devices do, as for `generate`"),
-              {"off", "ulysses"})
+              {"off", "ulysses", "cfg+ulysses"})
       ->capture_default_str();
   add_threads_flag(command, flags.run.threads);
   command

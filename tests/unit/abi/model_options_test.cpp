@@ -30,6 +30,11 @@ TEST_F(ModelOptionsTest, SeveralGpusShareStepsOrPasses) {
   EXPECT_EQ(shared->options.gpu, 2);
   EXPECT_EQ(shared->options.second_gpu, std::nullopt);
   EXPECT_EQ(shared->options.rank_gpus, (std::vector<int>{0, 1}));
+  const auto halves = choose("cuda:0,cuda:1,cuda:2,cuda:3", "cfg+ulysses");
+  ASSERT_TRUE(halves) << halves.error().message;
+  EXPECT_EQ(halves->options.rank_gpus, std::vector<int>{1});
+  EXPECT_EQ(halves->options.second_gpu, 2);
+  EXPECT_EQ(halves->options.second_rank_gpus, std::vector<int>{3});
 }
 
 }  // namespace

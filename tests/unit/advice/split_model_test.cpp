@@ -131,8 +131,9 @@ TEST(SplitModel, BytesOnTheWireAreThoseThatAreSent) {
               1e-9);
 }
 
-// Guided steps of two cards without NVLink take a pass each; on four with it rows are shared; a
-// step of one pass has nothing for a second card but rows.
+// Guided steps of two cards without NVLink take a pass each; on three with it rows are shared, as
+// there are no halves; on four each pass is shared by two; a step of one pass has nothing for a
+// second card but rows.
 TEST(SplitModel, TheFastestWayIsFirst) {
   const CardRates gaming = card("RTX 4090"), server = card("H100 80GB HBM3");
   const auto apart =
@@ -140,9 +141,20 @@ TEST(SplitModel, TheFastestWayIsFirst) {
   ASSERT_EQ(apart.size(), 3u);
   EXPECT_EQ(apart.front().name(), "a pass each");
   const auto shared =
-      ways_of_step(server, link_rates(server, true), step_of(16384), Precision::kInt8, 4);
-  EXPECT_EQ(shared.front().name(), "ulysses on 4");
+      ways_of_step(server, link_rates(server, true), step_of(16384), Precision::kInt8, 3);
+  EXPECT_EQ(shared.front().name(), "ulysses on 3");
   EXPECT_EQ(shared.back().name(), "one GPU");
+  const auto both =
+      ways_of_step(gaming, link_rates(gaming, false), step_of(16384), Precision::kInt8, 4);
+  EXPECT_EQ(both.front().name(), "cfg+ulysses on 4");
+  // Of a pass each, shared by two: the longer one, latents there and a velocity back.
+  const SharedStep step = step_of(16384);
+  const auto half =
+      modelled_split(gaming, link_rates(gaming, false), step.first, kHeads, Precision::kInt8, 2);
+  EXPECT_NEAR(way_ms(both, "cfg+ulysses on 4"),
+              step.passes.first * half->total_ms() +
+                  modelled_errand_ms(link_rates(gaming, false), step.values),
+              1e-9);
   const auto unguided =
       ways_of_step(server, link_rates(server, true), step_of(16384, 0.0), Precision::kInt8, 2);
   ASSERT_EQ(unguided.size(), 2u);

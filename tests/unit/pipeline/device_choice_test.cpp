@@ -57,6 +57,21 @@ TEST(DeviceChoice, GpusThatSharePasses) {
   EXPECT_EQ(refusal("0,1,2,3,4,5,6,7,8", Parallel::kUlysses), "--devices: 9 GPUs, at most 8");
 }
 
+TEST(DeviceChoice, HalfOfTheGpusShareAPass) {
+  const auto choice =
+      devices_from_names("--devices", "2,cuda:0,1,5,4,3", Parallel::kCfgUlysses).value();
+  EXPECT_EQ(choice.gpu, 2);
+  EXPECT_EQ(choice.rank_gpus, (std::vector<int>{0, 1}));
+  EXPECT_EQ(choice.second_gpu, 5);
+  EXPECT_EQ(choice.second_rank_gpus, (std::vector<int>{4, 3}));
+  for (const auto& [odd, found] :
+       {std::pair{"cpu", "1"}, {"1", "1"}, {"0,1", "2"}, {"0,1,2", "3"}, {"0,1,2,3,4", "5"}})
+    EXPECT_EQ(refusal(odd, Parallel::kCfgUlysses),
+              "--devices: expected 4, 6 or 8 GPUs, such as 0,1,2,3, half of which share each of "
+              "two passes (--parallel cfg+ulysses), found " +
+                  std::string(found));
+}
+
 TEST(DeviceChoice, GpusOfWhichAPictureDecides) {
   const auto choice = devices_from_names("--devices", "2,cuda:0,1", Parallel::kAuto).value();
   EXPECT_EQ(choice.gpu, 2);
@@ -73,9 +88,10 @@ TEST(DeviceChoice, GpusOfWhichAPictureDecides) {
 TEST(DeviceChoice, NamesOfParallel) {
   EXPECT_EQ(parallel_from_name("--parallel", "off").value(), Parallel::kOff);
   EXPECT_EQ(parallel_from_name("--parallel", "ulysses").value(), Parallel::kUlysses);
+  EXPECT_EQ(parallel_from_name("--parallel", "cfg+ulysses").value(), Parallel::kCfgUlysses);
   EXPECT_EQ(parallel_from_name("--parallel", "auto").value(), Parallel::kAuto);
   EXPECT_EQ(parallel_from_name("--parallel", "ring").error().message,
-            "--parallel: expected off, ulysses or auto, found \"ring\"");
+            "--parallel: expected off, ulysses, cfg+ulysses or auto, found \"ring\"");
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ TEST(PipelineDrawer, PassesAreSharedByTwoGpusOrMore) {
               testing::StartsWith("--device: expected two GPUs or more"));
   options.parallel = "ring";
   EXPECT_THAT(PipelineDrawer::open(options).error().message,
-              testing::StartsWith("--parallel: expected off, ulysses or auto"));
+              testing::StartsWith("--parallel: expected off, ulysses, cfg+ulysses or auto"));
 }
 
 // What `intaglio generate` writes for the same settings.
