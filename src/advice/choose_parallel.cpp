@@ -39,11 +39,11 @@ Expected<Cards> open_cards(const PipelineOptions& options, std::span<const int> 
   return cards;
 }
 
-// How many ranks may share a pass: as many as attention has heads. 0: it is not shared.
-Expected<int64_t> heads_to_share(const Model& model, const StepShape& step) {
+// As many key heads as ranks may share a pass; none: it is not shared.
+Expected<SharedHeads> heads_to_share(const Model& model, const StepShape& step) {
   constexpr int kMost = 1024;
   const std::unique_ptr<Transformer> transformer = model.transformer(0, {});
-  if (!transformer->splits_passes()) return 0;
+  if (!transformer->splits_passes()) return SharedHeads{};
   INTAGLIO_ASSIGN(const Context host, host_context(1));
   int ranks = 1;
   while (ranks < kMost && transformer->check_split(host, {.text_tokens = step.text_tokens,
@@ -51,7 +51,7 @@ Expected<int64_t> heads_to_share(const Model& model, const StepShape& step) {
                                                           .grid_w = step.image_tokens,
                                                           .split = {0, ranks + 1}}))
     ++ranks;
-  return ranks;
+  return SharedHeads{.keys = ranks, .group = transformer->query_group(host)};
 }
 
 std::string reason_of(const std::vector<WayOfStep>& ways, size_t taken) {
@@ -72,9 +72,9 @@ std::string WayOfStep::name() const {
 std::vector<WayOfStep> ways_of_step(const CardRates& card, const LinkRates& link,
                                     const SharedStep& step, Precision precision, int cards) {
   std::vector<WayOfStep> ways;
+  const SharedHeads heads = step.heads.keys > 0 ? step.heads : SharedHeads{.keys = 1};
   const auto pass_ms = [&](const PassShape& shape, int ranks) -> std::optional<double> {
-    const auto pass =
-        modelled_split(card, link, shape, std::max<int64_t>(step.heads, 1), precision, ranks);
+    const auto pass = modelled_split(card, link, shape, heads, precision, ranks);
     if (!pass) return std::nullopt;
     return pass->total_ms();
   };

@@ -26,7 +26,7 @@ struct WayOfStep {
 struct SharedStep {
   PassShape first, other;  // passes, each of which runs as often as `passes` says
   StepShape passes;
-  int64_t heads = 0;   // 0: rows are not shared
+  SharedHeads heads;   // no key heads: rows are not shared
   int64_t values = 0;  // of latents
 };
 

@@ -7,6 +7,8 @@
 //                 attention        x ceil(H / N) / H, heads
 //                 exchange         layers x (bytes a row x L x (N - 1) / N x ceil(H / N) / H
 //                                            / rate + 2 meetings)
+//
+// H are key heads, each of which a group of query heads reads.
 #pragma once
 
 #include <cstdint>
@@ -32,10 +34,15 @@ struct ModelledSplit {
   double total_ms() const { return compute.total_ms() + exchange_ms; }
 };
 
-// A pass whose rows `ranks` cards share, with `heads` heads of attention. nullopt where
-// modelled_pass is, or with fewer heads or rows than ranks.
+// Heads of attention: key heads, and the query heads that read each.
+struct SharedHeads {
+  int64_t keys = 0, group = 1;
+};
+
+// A pass whose rows `ranks` cards share. nullopt where modelled_pass is, or with fewer key heads or
+// rows than ranks.
 std::optional<ModelledSplit> modelled_split(const CardRates& card, const LinkRates& link,
-                                            const PassShape& shape, int64_t heads,
+                                            const PassShape& shape, const SharedHeads& heads,
                                             Precision precision, int ranks);
 
 // What a pass on another card adds: latents there, a velocity back; each `values` floats.

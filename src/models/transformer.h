@@ -212,6 +212,11 @@ class Transformer {
   bool uses_s8_scores(const Context& context, const PassSize& size) const {
     return attention_desc(context, sequence(size).all()).scores == AttentionScores::kS8;
   }
+  // Query heads that read one key head.
+  int64_t query_group(const Context& context) const {
+    const AttentionDesc desc = attention_desc(context, 1);
+    return desc.heads / desc.kv_heads;
+  }
   // Rows of the sequence of a pass.
   virtual SequenceRows sequence(const PassSize& size) const {
     return {size.text_tokens, size.image_tokens()};

@@ -12,7 +12,7 @@
 namespace intaglio {
 namespace {
 
-constexpr int64_t kHeads = 18;  // of Ideogram 4
+constexpr SharedHeads kHeads{.keys = 18};  // of Ideogram 4
 
 CardRates card(const char* name) {
   CudaDevice gpu;
@@ -43,7 +43,7 @@ double way_ms(const std::vector<WayOfStep>& ways, const std::string& name) {
 // Layer by layer: each rank computes its own rows and heads, then all meet and each sends every
 // other what it has for it, one after the other over its own way out, while it receives.
 double simulated_ms(const CardRates& rates, const LinkRates& link, const PassShape& shape,
-                    int ranks, int layers) {
+                    const SharedHeads& heads, int ranks, int layers) {
   const int64_t rows = shape.text_tokens + shape.image_tokens;
   const ModelledPass whole = modelled_pass(rates, shape, Precision::kInt8).value();
   const auto share = [&](int64_t count, int rank) {
@@ -56,7 +56,9 @@ double simulated_ms(const CardRates& rates, const LinkRates& link, const PassSha
       longest =
           std::max(longest, (whole.linears_ms + whole.passes_ms) * share(rows, rank) / layers);
     now += longest;
-    // q, k, v out; rows of the output back. Of width `shape.width`: 1 + 2 + 2 bytes, then 2.
+    // q, k, v out; rows of the output back. Of width `shape.width`: 1 byte and 2 + 2 of each group
+    // of heads, then 2.
+    const double out_bytes = 1.0 + 4.0 / static_cast<double>(heads.group);
     for (const bool back : {false, true}) {
       double slowest = 0.0;
       for (int from = 0; from < ranks; ++from) {
@@ -64,10 +66,10 @@ double simulated_ms(const CardRates& rates, const LinkRates& link, const PassSha
         for (int to = 0; to < ranks; ++to) {
           if (to == from) continue;
           const double width = static_cast<double>(shape.width * rows);
-          const double out = back ? 2.0 * share(rows, to) * share(kHeads, from)
-                                  : 5.0 * share(rows, from) * share(kHeads, to);
-          const double in = back ? 2.0 * share(rows, from) * share(kHeads, to)
-                                 : 5.0 * share(rows, to) * share(kHeads, from);
+          const double out = back ? 2.0 * share(rows, to) * share(heads.keys, from)
+                                  : out_bytes * share(rows, from) * share(heads.keys, to);
+          const double in = back ? 2.0 * share(rows, from) * share(heads.keys, to)
+                                 : out_bytes * share(rows, to) * share(heads.keys, from);
           sent += width * out * 1e-6 / link.gb_s;
           received += width * in * 1e-6 / link.gb_s;
         }
@@ -77,7 +79,7 @@ double simulated_ms(const CardRates& rates, const LinkRates& link, const PassSha
       if (back) continue;
       double attention = 0.0;
       for (int rank = 0; rank < ranks; ++rank)
-        attention = std::max(attention, whole.attention_ms * share(kHeads, rank) / layers);
+        attention = std::max(attention, whole.attention_ms * share(heads.keys, rank) / layers);
       now += attention;
     }
   }
@@ -92,12 +94,14 @@ TEST(SplitModel, IsWhatASimulatedLinkTakes) {
       const LinkRates link = link_rates(rates, direct);
       for (const int64_t tokens : {1024, 4096, 16384}) {
         const PassShape shape = step_of(tokens).first;
-        for (const int ranks : {2, 3, 4, 8}) {
-          const auto split = modelled_split(rates, link, shape, kHeads, Precision::kInt8, ranks);
-          ASSERT_TRUE(split);
-          const double simulated = simulated_ms(rates, link, shape, ranks, kLayers);
-          EXPECT_NEAR(split->total_ms() / simulated, 1.0, 0.01)
-              << name << direct << tokens << ranks;
+        for (const SharedHeads& heads : {kHeads, SharedHeads{.keys = 12, .group = 4}}) {
+          for (const int ranks : {2, 3, 4, 8}) {
+            const auto split = modelled_split(rates, link, shape, heads, Precision::kInt8, ranks);
+            ASSERT_TRUE(split);
+            const double simulated = simulated_ms(rates, link, shape, heads, ranks, kLayers);
+            EXPECT_NEAR(split->total_ms() / simulated, 1.0, 0.01)
+                << name << direct << tokens << ranks;
+          }
         }
       }
     }
@@ -112,7 +116,8 @@ TEST(SplitModel, OneRankIsTheWholePass) {
   ASSERT_TRUE(one);
   EXPECT_DOUBLE_EQ(one->total_ms(), modelled_pass(rates, shape, Precision::kInt8)->total_ms());
   EXPECT_EQ(one->exchange_ms, 0.0);
-  EXPECT_FALSE(modelled_split(rates, link_rates(rates, false), shape, 3, Precision::kInt8, 4));
+  EXPECT_FALSE(
+      modelled_split(rates, link_rates(rates, false), shape, {.keys = 3}, Precision::kInt8, 4));
   EXPECT_FALSE(modelled_split(rates, link_rates(rates, false), shape, kHeads, Precision::kFp8, 2));
 }
 
@@ -166,7 +171,7 @@ TEST(SplitModel, TheFastestWayIsFirst) {
 // Models whose rows are not shared have a pass each alone.
 TEST(SplitModel, WithoutHeadsToShareRowsStayTogether) {
   SharedStep step = step_of(4096);
-  step.heads = 0;
+  step.heads = {};
   const CardRates server = card("H100 80GB HBM3");
   const auto ways = ways_of_step(server, link_rates(server, true), step, Precision::kInt8, 4);
   ASSERT_EQ(ways.size(), 2u);
