@@ -54,7 +54,9 @@ std::vector<const Context*> Pipeline::rank_contexts() const {
 
 std::vector<const Context*> Pipeline::other_contexts() const {
   std::vector<const Context*> contexts = rank_contexts();
-  if (const Context* const second = second_context()) contexts.insert(contexts.begin(), second);
+  // Between those that share the first pass and those that share its own.
+  if (const Context* const second = second_context())
+    contexts.insert(contexts.begin() + impl_->split_of(0).ranks - 1, second);
   return contexts;
 }
 

@@ -67,6 +67,21 @@ TEST(ChooseParallel, WhatDoesNotFitIsPassedOver) {
   test::expect_nothing_left();
 }
 
+// On four cards each of two passes is shared by two of them, in the order in which they are named.
+TEST(ChooseParallel, HalfOfTheCardsShareAPass) {
+  device().restart();
+  device().set_capacity(uint64_t{160} << 30);
+  const std::shared_ptr<const Model> model = synthetic_model("z-image").value();
+  const int others[] = {1, 0, 1};
+  const auto choice = choose_parallel(model, test::options_on_first_card(Precision::kInt8), others,
+                                      request_of(*model, 1024));
+  ASSERT_TRUE(choice) << choice.error().message;
+  EXPECT_THAT(choice->reason, StartsWith("cfg+ulysses on 4 ("));
+  EXPECT_THAT(choice->options.rank_gpus, ElementsAre(1));
+  EXPECT_EQ(choice->options.second_gpu, 0);
+  EXPECT_THAT(choice->options.second_rank_gpus, ElementsAre(1));
+}
+
 // One pass a step: rows are shared, or the second card has nothing to do.
 TEST(ChooseParallel, OnePassAStepIsNoPassEach) {
   device().restart();

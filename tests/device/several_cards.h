@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,23 @@ inline PictureRequest guided_request(std::vector<int32_t> token_ids, int64_t ste
   r.guidance.back() = 1.0f;
   r.seed = 7;
   return r;
+}
+
+// Stopped at any step: kCancelled, and the next picture is right.
+inline void expect_stops_at_every_step(Pipeline& pipeline, const PictureRequest& request) {
+  const std::vector<float> expected = latents(pipeline, request);
+  for (int64_t step = 0; step < request.steps; ++step) {
+    std::atomic<bool> cancel = false;
+    const auto stopped = pipeline.generate(
+        request,
+        [&](const PictureProgress& p) {
+          if (p.phase == Phase::kDenoise && p.done == step) cancel = true;
+        },
+        &cancel);
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
+    EXPECT_EQ(latents(pipeline, request), expected);
+  }
 }
 
 inline StepMask mask_of(const char* first, const char* second) {

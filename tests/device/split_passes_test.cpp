@@ -302,20 +302,20 @@ TEST(SplitPasses, AStopIsHeardOnAllCards) {
   for (const PipelineOptions& options : {options_on({1}), options_on_pairs()}) {
     device().restart();
     const auto pipeline = Pipeline::open(tiny_model(), options).value();
-    const std::vector<float> expected = latents(*pipeline, request_of());
-    for (int64_t step = 0; step < 3; ++step) {
-      std::atomic<bool> cancel = false;
-      const auto stopped = pipeline->generate(
-          request_of(),
-          [&](const PictureProgress& p) {
-            if (p.phase == Phase::kDenoise && p.done == step) cancel = true;
-          },
-          &cancel);
-      ASSERT_FALSE(stopped);
-      EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
-      EXPECT_EQ(latents(*pipeline, request_of()), expected);
-    }
+    test::expect_stops_at_every_step(*pipeline, request_of());
   }
+}
+
+// As --devices has them: those of the first pass, then those of the second.
+TEST(SplitPasses, CardsOfBothPassesAreNamedInTheirOrder) {
+  device().restart();
+  PipelineOptions options = options_on_pairs();
+  options.second_gpu = 0;
+  options.second_rank_gpus = {0};
+  const auto pipeline = Pipeline::open(tiny_model(), options).value();
+  std::vector<int> ordinals;
+  for (const Context* other : pipeline->other_contexts()) ordinals.push_back(other->gpu->ordinal);
+  EXPECT_EQ(ordinals, (std::vector<int>{1, 0, 0}));
 }
 
 TEST(SplitPasses, WhatCannotBeIsRefusedBeforeWork) {

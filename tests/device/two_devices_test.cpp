@@ -295,23 +295,10 @@ TEST(TwoDevices, AFailingCallEndsThePicture) {
   }
 }
 
-// Stopped at any step: kCancelled, and the next picture is right.
 TEST(TwoDevices, AStopIsHeardOnBothCards) {
   device().restart();
   const auto pipeline = Pipeline::open(tiny_model(), options_on(Cards::kTwo)).value();
-  const std::vector<float> expected = latents(*pipeline, request_of());
-  for (int64_t step = 0; step < 3; ++step) {
-    std::atomic<bool> cancel = false;
-    const auto stopped = pipeline->generate(
-        request_of(),
-        [&](const PictureProgress& p) {
-          if (p.phase == Phase::kDenoise && p.done == step) cancel = true;
-        },
-        &cancel);
-    ASSERT_FALSE(stopped);
-    EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
-    EXPECT_EQ(latents(*pipeline, request_of()), expected);
-  }
+  test::expect_stops_at_every_step(*pipeline, request_of());
 }
 
 TEST(TwoDevices, WhatCannotBeIsRefusedBeforeWork) {

@@ -136,6 +136,20 @@ TEST(SplitModel, BytesOnTheWireAreThoseThatAreSent) {
               1e-9);
 }
 
+// k and v are as wide as the key heads, of which Krea 2 has one for four query heads.
+TEST(SplitModel, GroupedKeyHeadsAreFewerBytes) {
+  EXPECT_EQ(synthetic_model("krea2-turbo").value()->transformer(0, {})->query_group({}), 4);
+  EXPECT_EQ(synthetic_model("ideogram4").value()->transformer(0, {})->query_group({}), 1);
+  const CardRates rates = card("RTX 4090");
+  const LinkRates link = link_rates(rates, false);
+  const PassShape shape = step_of(4096).first;
+  const auto exchange_ms = [&](const SharedHeads& heads) {
+    return modelled_split(rates, link, shape, heads, Precision::kInt8, 2)->exchange_ms -
+           34 * 2 * 0.03;
+  };
+  EXPECT_NEAR(exchange_ms({.keys = 12, .group = 4}) / exchange_ms({.keys = 12}), 4.0 / 7.0, 1e-9);
+}
+
 // Guided steps of two cards without NVLink take a pass each; on three with it rows are shared, as
 // there are no halves; on four each pass is shared by two; a step of one pass has nothing for a
 // second card but rows.
