@@ -3,6 +3,7 @@
 
 Usage: eval_mini.py PROGRAM FOLDER [--count 200] [--device cpu] [--trace 8] [--only NAME ...] [--json bench/results/mini_eval_cpu.json]
        eval_mini.py PROGRAM FOLDER --count 1024 --devices cuda:0 cuda:1 --shards 10 [--json bench/results/mini_eval_h200.json]
+       eval_mini.py PROGRAM FOLDER --count 200 --shards 8 --threads 2 --timed 8 [--json bench/results/mini_eval_cpu.json]
        eval_mini.py PROGRAM FOLDER --progressive 3 6 [--count 200] [--device cpu] [--json bench/results/mini_progressive_cpu.json]
 
 Prompts are scripts/draw_prompts.py's, with its seed. The source is fp32. Candidates: bf16; int8 by rows as it is made on the fly; files of `intaglio quantize`
@@ -175,6 +176,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--devices", nargs="+", metavar="DEVICE", help="of the shards, in turn; by default --device alone")
     parser.add_argument("--shards", type=int, default=1, help="processes that draw at once")
+    parser.add_argument("--threads", type=int, help="of each of these processes, which share a CPU; by default all cores each")
     parser.add_argument("--seconds", type=float, default=24 * 3600, help="after which shards are stopped; the report is of what they have drawn")
     parser.add_argument("--timed", type=int, default=200, help="first prompts that one process draws alone before")
     parser.add_argument("--trace", type=int, default=8)
@@ -205,7 +207,8 @@ def main():
         run(*draw_alone, *fewer)
         asked += fewer
     if in_shards:
-        draw_in_shards(command(folder / "eval", prompts, traced), asked, devices, arguments.shards, arguments.seconds, folder / "eval")
+        shared = ["--threads", arguments.threads] if arguments.threads else []
+        draw_in_shards([*command(folder / "eval", prompts, traced), *shared], asked, devices, arguments.shards, arguments.seconds, folder / "eval")
     for name in judge(folder / "eval"):
         print(f"eval_mini: {name} did not run", file=sys.stderr)
     result = report(program, folder / "eval")
