@@ -12,7 +12,7 @@ import sys
 
 from tables import cpu, formats, gpu_kernels, gpu_pictures, gpu_products, lacking, quality, server
 
-kPages = ("README.md", "docs/**/*.md", "models/*/README.md", "bindings/*/README.md")
+kPages = ("README.md", "docs/**/*.md", "models/*/README.md", "bindings/*/README.md", "training/README.md")
 kSubjects = (cpu, gpu_products, gpu_kernels, gpu_pictures, formats, quality, server, lacking)
 kTables = {name.removesuffix("_table"): make for subject in kSubjects for name, make in vars(subject).items() if name.endswith("_table")}
 

@@ -1,8 +1,9 @@
 """What the bundled model is, for its card: sizes from models/mini, the training from a run's log.
 
-    describe.py [--run RUN_DIR]    writes bench/results/mini_model.json; `make tables` puts it into the card
+    describe.py [--run RUN_DIR --command COMMAND]    writes bench/results/mini_model.json; `make tables` puts it into the card
 
---run adds that run, whose log it reads, to how the weights were made.
+--run adds that run, whose log it reads, to how the weights were made, with the command that made it and the shares of bench/results/mini_judged*.json,
+which are of the weights of that run: judge.py comes first.
 """
 
 import argparse
@@ -60,13 +61,22 @@ def of_run(run):
             "date": datetime.date.today().isoformat()}
 
 
+def judged():
+    """Shares of the judged prompts, and of those that somebody wrote who had not seen the captions."""
+    shares = lambda name: {kind: one["share"] for kind, one in read(kOut.parent / f"{name}.json")["sets"].items()}
+    return {"judged": shares("mini_judged"), "judged_fresh": shares("mini_judged_fresh")}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--command", help="of that run")
     args = parser.parse_args()
+    if args.run and not args.command:
+        parser.error("--run needs --command, what that run was started with")
     made = read(kOut)["made"] if kOut.exists() else []
     if args.run:
-        made.append(of_run(args.run))
+        made.append({**of_run(args.run), "command": args.command, **judged()})
     commit = subprocess.run(["git", "log", "-1", "--format=%h", "--", "models/mini/transformer"], cwd=kRoot, capture_output=True, text=True).stdout.strip()
     kOut.write_text(json.dumps({"command": "training/describe.py", "weights_commit": commit, "sizes": sizes(), "made": made}, indent=1) + "\n")
 

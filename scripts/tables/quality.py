@@ -35,13 +35,24 @@ kJudgedSets = {"words": ("a word alone, exact, Tesseract", 90), "objects": ("one
 
 
 def judged_table():
-    """Of training/judge.py: prompts in phrasings that the training never saw."""
-    rows = []
+    """Of training/judge.py: prompts in phrasings that the training never saw, by two writers."""
+    fresh, rows = read("mini_judged_fresh")["sets"], []
+    said = lambda one: f"{100 * one['share']:.1f} % ({100 * one['low']:.1f} to {100 * one['high']:.1f})"
     for name, one in read("mini_judged")["sets"].items():
         what, goal = kJudgedSets[name]
-        percent = lambda key: f"{100 * one[key]:.1f}"
-        rows.append([what, f"{goal} %" if goal else "", f"{percent('share')} % ({percent('low')} to {percent('high')})", str(one["of"])])
-    return Table(["free phrasing", "goal", "right", "prompts"], rows)
+        rows.append([what, f"{goal} %" if goal else "", said(one), said(fresh[name]), str(one["of"])])
+    return Table(["free phrasing", "goal", "right", "by another writer", "prompts each"], rows)
+
+
+def mini_runs_table():
+    """What each run of training/train_short.sh left, of the judged prompts: training/describe.py --run."""
+    rows = []
+    for one in read("mini_model")["made"]:
+        if "judged" not in one:
+            continue
+        shares = [" / ".join(f"{100 * one[writer][kind]:.1f} %" for writer in ("judged", "judged_fresh") if writer in one) for kind in kJudgedSets]
+        rows.append([f"`{one['command']}`", one["device"], f"{one['steps']:,}", *shares])
+    return Table(["run", "on", "steps", "words", "objects", "words beside objects", "colours", "places", "counts"], rows)
 
 
 kLinearErrorGoal = 0.009
@@ -57,9 +68,8 @@ def schemes_table():
 
 
 def machine_of(name, prefix):
-    """Of a result's file name, whatever part of the table it has; those that end in _before are of the bundled weights before today's."""
-    machine = name.removeprefix(prefix).removesuffix(".json").partition("_")[0]
-    return machine.upper() + (", weights before" if name.removesuffix(".json").endswith("_before") else "")
+    """Of a result's file name, whatever part of the table it has."""
+    return name.removeprefix(prefix).removesuffix(".json").partition("_")[0].upper()
 
 
 def mini_evals():
