@@ -104,7 +104,7 @@ kScheduler = {
 kModelIndex = {
     "_class_name": "Ideogram4Pipeline",
     "_diffusers_version": "0.40.0.dev0",
-    "intaglio": {"default_steps": 24, "default_guidance": 4.0, "default_size": [256, 256], "quoted_capitals": True},
+    "intaglio": {"default_steps": 24, "default_guidance": 4.0, "default_size": [256, 256], "only_default_size": True, "quoted_capitals": True},
     "prompt_enhancer_head": [None, None],
     "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
     "text_activation_layers": kTaps,

@@ -8,6 +8,7 @@
 #include "advice/choose_precision.h"
 #include "core/log.h"
 #include "models/named_model.h"
+#include "models/progressive.h"
 #include "pipeline/picture_text.h"
 #include "server/job_json.h"
 #include "server/refusal.h"
@@ -192,6 +193,9 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
                    "guidance: expected guided pictures here, as GPUs take a pass of two each");
   const auto mask = choose_mask(model, chosen.request, *sampling);
   if (!mask) return invalid("cache", mask.error().message);
+  // choose_picture has refused what it cannot be.
+  const int64_t half_steps =
+      choose_half_steps(chosen.request, model.info().pixels_per_token).value_or(0);
   JobRequest complete = request;
   complete.model = name;
   complete.width = chosen.request.width;
@@ -201,6 +205,10 @@ Accepted<JobRequest> PipelineDrawer::complete(const JobRequest& request) const {
   complete.warnings.clear();
   if (!request.negative_prompt.value_or("").empty() && !reads_negative_prompt(*sampling))
     complete.warnings.emplace_back(kNegativePromptUnread);
+  if (std::string warning =
+          size_warning(model.info(), name, chosen.request.width, chosen.request.height, half_steps);
+      !warning.empty())
+    complete.warnings.push_back(std::move(warning));
   if (known.words) {
     const std::vector<std::string> unknown = unknown_words(*known.words, request.prompt);
     if (!unknown.empty()) complete.warnings.push_back(unknown_words_warning(name, unknown));

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "io/printable.h"
+
 namespace intaglio {
 namespace {
 
@@ -31,6 +33,7 @@ Status read_defaults(const JsonConfig& own, ModelInfo& info) {
     info.default_width = size[0];
     info.default_height = size[1];
   }
+  INTAGLIO_ASSIGN(info.only_default_size, own.boolean_or("only_default_size", false));
   return {};
 }
 
@@ -75,6 +78,17 @@ Status read_own_defaults(const JsonConfig& index, ModelInfo& info) {
   INTAGLIO_ASSIGN(info.presets, read_presets(table));
   info.presets_by_steps = true;
   return {};
+}
+
+std::string size_warning(const ModelInfo& info, std::string_view model, int64_t width,
+                         int64_t height, int64_t half_steps) {
+  if (!info.only_default_size) return {};
+  const bool other = width != info.default_width || height != info.default_height;
+  if (!other && half_steps == 0) return {};
+  return fmt::format("{} was trained at {}x{} alone; {}", printable(model), info.default_width,
+                     info.default_height,
+                     other ? fmt::format("expect no good picture of {}x{}", width, height)
+                           : "first steps at half of that (--progressive) spoil its pictures");
 }
 
 Expected<std::string> model_name(const std::filesystem::path& folder) {

@@ -34,6 +34,7 @@ struct ModelInfo {
 
   // Schedules.
   int64_t default_width = 1024, default_height = 1024;
+  bool only_default_size = false;  // its makers say that it draws pictures of no other size
   int64_t default_steps = 1;
   DefaultGuidance default_guidance;
   float no_guidance = 1.0f;  // the scale at which nothing but the first pass counts
@@ -66,9 +67,15 @@ struct ModelInfo {
 };
 
 // What the makers of a model say of it in model_index.json, whose contents `index` is: the object
-// "intaglio" (default_steps, default_guidance, default_mu, default_std, default_size) and
-// "presets", over what `info` says.
+// "intaglio" (default_steps, default_guidance, default_mu, default_std, default_size,
+// only_default_size) and "presets", over what `info` says.
 Status read_own_defaults(const JsonConfig& index, ModelInfo& info);
+
+// One line where a picture of width x height pixels, whose first `half_steps` steps run at half of
+// that, is of sizes that the model's makers say it does not draw; else empty. model: as `inspect`
+// takes it.
+std::string size_warning(const ModelInfo& info, std::string_view model, int64_t width,
+                         int64_t height, int64_t half_steps);
 
 // The last part of a folder's name.
 Expected<std::string> model_name(const std::filesystem::path& folder);

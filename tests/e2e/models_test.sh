@@ -259,6 +259,19 @@ differ_in_pixels 'capitals "CAT".png' 'capitals “cat”.png'
 edit m/model_index.json "j['intaglio']['quoted_capitals'] = 1"
 refused 1 "quoted_capitals" "${draw[@]}"
 
+# A model that was trained at one size says so of others.
+fresh
+edit m/model_index.json "j.setdefault('intaglio', {}).update(default_size=[32, 32], only_default_size=True)"
+expect 0 "the size it was trained at" "${draw[@]}" --output size.png --json
+json_is "j.get('warnings')" None
+printf '{"prompt": "cat"}\n{"prompt": "cat", "size": "64x32"}\n{"prompt": "dog"}\n' >sizes.txt
+expect 0 "another size" generate --model m --size 48x32 --steps 2 --prompts sizes.txt --seed 9 --output sizes/ --json
+json_is "j['warnings']" "['m was trained at 32x32 alone; expect no good picture of 48x32', 'm was trained at 32x32 alone; expect no good picture of 64x32']"
+expect 0 "half its size" "${draw[@]}" --output size.png --progressive 1 --json
+json_is "j['warnings']" "['m was trained at 32x32 alone; first steps at half of that (--progressive) spoil its pictures']"
+edit m/model_index.json "j['intaglio']['only_default_size'] = 1"
+refused 1 "only_default_size" "${draw[@]}"
+
 # Problems are found before a weight is hashed or loaded, and name the file.
 for file in $conditional $unconditional $text $vae; do
   fresh

@@ -247,6 +247,13 @@ std::vector<std::string> warnings_of(const GenerateFlags& flags, const GenerateP
   std::vector<std::string> warnings = plan.model->info().warnings;
   if (std::any_of(plan.jobs.begin(), plan.jobs.end(), leaves_negative_prompt))
     warnings.emplace_back(kNegativePromptUnread);
+  std::set<std::string> sizes;
+  for (const PictureJob& job : plan.jobs) {
+    const PictureRequest& request = job.plan->request;
+    const std::string warning = size_warning(plan.model->info(), flags.model.model, request.width,
+                                             request.height, job.plan->sampling.half_steps);
+    if (!warning.empty() && sizes.insert(warning).second) warnings.push_back(warning);
+  }
   const Expected<std::optional<KnownWords>> known = read_known_words(plan.model->info().folder);
   if (!known) {
     warnings.push_back(known.error().message);

@@ -36,8 +36,9 @@ const ConfigTable& notes() {
 }
 
 const ConfigTable& own_defaults_table() {
-  static const ConfigTable table{{"default_steps"}, {"default_guidance"}, {"default_mu"},
-                                 {"default_std"},   {"default_size"},     {"quoted_capitals"}};
+  static const ConfigTable table{{"default_steps"},  {"default_guidance"}, {"default_mu"},
+                                 {"default_std"},    {"default_size"},     {"only_default_size"},
+                                 {"quoted_capitals"}};
   return table;
 }
 

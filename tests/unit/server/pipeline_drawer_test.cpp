@@ -106,6 +106,20 @@ TEST(PipelineDrawer, ANegativePromptThatNothingReadsIsWarnedOf) {
   EXPECT_THAT(warnings("", "0"), IsEmpty());  // as many clients send it
 }
 
+TEST(PipelineDrawer, SizesThatTheModelWasNotTrainedAtAreWarnedOf) {
+  const TempFolder folder;
+  const auto drawer = PipelineDrawer::open(options_of(folder, {"models/mini"})).value();
+  JobRequest request = asking_for("a cat");
+  const auto warnings = [&](int64_t width, const char* progressive) {
+    request.width = width;
+    request.progressive = progressive;
+    return drawer->complete(request).value().warnings;
+  };
+  EXPECT_THAT(warnings(256, "off"), IsEmpty());
+  EXPECT_THAT(warnings(128, "off"), ElementsAre(HasSubstr("no good picture of 128x256")));
+  EXPECT_THAT(warnings(256, "2"), ElementsAre(HasSubstr("first steps at half of that")));
+}
+
 TEST(PipelineDrawer, AModelTwiceOrNoneIsAnError) {
   const TempFolder folder;
   EXPECT_THAT(PipelineDrawer::open(options_of(folder, {kTiny, kTiny})).error().message,
