@@ -87,6 +87,7 @@ void multiply_tile(const FloatGemmBlock& g, int64_t row, int64_t column) {
   const __m256i mask0 = mask_8(count);
   const __m256i mask1 = mask_8(count - 8);
   __m256 sum[kRows][2];
+#pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
     const float* start = g.sums != nullptr ? g.sums + (row + i) * g.ld_sums : g.bias;
     sum[i][0] = start != nullptr ? _mm256_maskload_ps(start + column, mask0) : _mm256_setzero_ps();
@@ -99,6 +100,7 @@ void multiply_tile(const FloatGemmBlock& g, int64_t row, int64_t column) {
       const __m256 b0 = _mm256_loadu_ps(panel);
       const __m256 b1 = _mm256_loadu_ps(panel + 8);
       panel += kColumns;
+#pragma GCC unroll 6
       for (int i = 0; i < kRows; ++i) {
         const __m256 x = _mm256_broadcast_ss(p + i * g.lda);
         sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
@@ -107,6 +109,7 @@ void multiply_tile(const FloatGemmBlock& g, int64_t row, int64_t column) {
       ++p;
     }
   }
+#pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
     store(g, row + i, column, count, sum[i][0]);
     if (count > 8) store(g, row + i, column + 8, count - 8, sum[i][1]);
