@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
 
@@ -137,7 +138,15 @@ class PlantedOutliersTest : public testing::Test {
                              .max_sequence_length = {},
                              .seed = seed,
                              .noise = {}};
-      const std::vector<float> latents = pipeline->generate(request, {}, nullptr).value().latents;
+      // Nothing is decoded: the call ends once the step has said where it leads to.
+      std::atomic<bool> cancel{false};
+      std::vector<float> latents;
+      const StepEstimates first{.after = {1}, .take = [&](const StepEstimate& estimate) {
+                                  latents.assign(estimate.latents.begin(), estimate.latents.end());
+                                  cancel = true;
+                                }};
+      const auto ended = pipeline->generate(pipeline->plan(request).value(), {}, &cancel, first);
+      EXPECT_EQ(ended.error().code, ErrorCode::kCancelled);
       std::vector<float> noise(latents.size());
       fill_normal(seed++, noise.data(), static_cast<int64_t>(noise.size()));
       for (size_t i = 0; i < latents.size(); ++i) all.push_back(latents[i] - noise[i]);
