@@ -223,7 +223,7 @@ def pictures_to_begin_from(server):
     status, error = server.json("POST", "/v1/images/edits", *form({"image[]@a": jpeg, "image[]@b": jpeg, "prompt": "x"}))
     check(status == 400 and error["error"]["param"] == "image", "OpenAI: several pictures are refused")
     status, job = server.json("POST", "/api/jobs", {**kFew, "prompt": "a zyxomma"})
-    check(status == 201 and "zyxomma" in job["warnings"][0], "words that the model was never trained on are told")
+    check(status == 201 and any("zyxomma" in line for line in job["warnings"]), "words that the model was never trained on are told")
 
 
 def clients_that_leave(server):
