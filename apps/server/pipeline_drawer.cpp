@@ -118,8 +118,8 @@ Status PipelineDrawer::know(const std::string& argument, const std::string& prec
   if (find(known.name) >= 0)
     return make_error(ErrorCode::kInvalidArgument,
                       "--model {}: another model is called \"{}\", too", argument, known.name);
-  INTAGLIO_TRY(check_second_gpu(known.model->info(), pipeline_options_));
   INTAGLIO_TRY(check_rank_gpus(pipeline_options_));
+  INTAGLIO_TRY(check_second_gpu(known.model->info(), pipeline_options_));
   if (precision == "auto") {
     INTAGLIO_ASSIGN(known.precision, fastest_precision(known.model, pipeline_options_));
   } else {

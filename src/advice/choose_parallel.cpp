@@ -124,7 +124,9 @@ Expected<ChosenParallel> choose_parallel(const std::shared_ptr<const Model>& mod
                     Pipeline::open(model, chosen.options));
     const Expected<PicturePlan> plan = pipeline->plan(read);
     if (plan) return chosen;
-    if (plan.error().code != ErrorCode::kOutOfMemory) return tl::unexpected<Error>(plan.error());
+    // Rows of another text than the prompt may be too few to be shared.
+    if (plan.error().code != ErrorCode::kOutOfMemory && ways[i].ranks == 1)
+      return tl::unexpected<Error>(plan.error());
     if (i == 0) of_fastest = plan.error();
   }
   return tl::unexpected<Error>(of_fastest);

@@ -41,7 +41,7 @@ struct ChosenParallel {
 
 // `options` with those of `gpus` beside options.gpu that the fastest way takes whose picture fits,
 // for a picture of `request` at options.selection.precision. Of cards that are not alike the
-// slowest counts. kOutOfMemory of the fastest if none fits.
+// slowest counts. If none fits the error is that of the fastest.
 Expected<ChosenParallel> choose_parallel(const std::shared_ptr<const Model>& model,
                                          const PipelineOptions& options, std::span<const int> gpus,
                                          const PictureRequest& request);

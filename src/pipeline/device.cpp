@@ -193,7 +193,7 @@ Expected<DeviceChoice> devices_from_names(std::string_view what, std::string_vie
                       ordinals.size(), most,
                       shares ? ""
                              : ": one for each pass of a step, where passes are not shared "
-                               "(--parallel ulysses)");
+                               "(--parallel ulysses, cfg+ulysses)");
   for (size_t i = 0; i < ordinals.size(); ++i)
     if (std::find(ordinals.begin(), ordinals.begin() + static_cast<std::ptrdiff_t>(i),
                   ordinals[i]) != ordinals.begin() + static_cast<std::ptrdiff_t>(i))

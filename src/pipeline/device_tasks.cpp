@@ -41,6 +41,14 @@ Status run_on_devices(std::span<const DeviceTask> tasks, const std::atomic<bool>
                                                     : std::launch::async | std::launch::deferred;
   std::vector<std::future<Status>> running;
   running.reserve(tasks.size());
+  // Where this function is left by an exception, `running` waits for tasks that wait for others.
+  struct StopUnlessDone {
+    std::atomic<bool>& stop;
+    bool done = false;
+    ~StopUnlessDone() {
+      if (!done) stop = true;
+    }
+  } unless{stop};
   Status all;
   for (const DeviceTask& task : tasks) {
     try {
@@ -59,6 +67,7 @@ Status run_on_devices(std::span<const DeviceTask> tasks, const std::atomic<bool>
     Status done = task.get();
     if (all || (!done && all.error().code == ErrorCode::kCancelled)) all = std::move(done);
   }
+  unless.done = true;
   INTAGLIO_TRY(make_current(*tasks.front().context));
   return all;
 }

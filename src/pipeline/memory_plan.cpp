@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "core/memory_info.h"
 #include "models/parts/weight_streaming.h"
@@ -399,12 +400,15 @@ Expected<MemoryNeeds> rank_needs(const Context& context, const Model& model,
   needs.records = context.gpu != nullptr;
   // Velocities of the passes, as on the first device, are those that go (PassAway).
   INTAGLIO_TRY(add_transformers(context, model, options, p, needs));
-  for (const int64_t tokens : p.text_tokens)
-    needs.features +=
-        static_cast<uint64_t>(tokens * model.text_config().feature_dim()) * sizeof(float);
-  for (size_t i = 0; i < p.passes.size(); ++i) {  // the latents that come
+  std::set<int> texts;  // that its passes read
+  for (size_t i = 0; i < p.passes.size(); ++i) {
     if (p.alone && *p.alone != i) continue;
     const PassSize size = pass_size(p, p.passes[i]);
+    if (texts.insert(p.passes[i].text).second)
+      needs.features +=
+          static_cast<uint64_t>(size.text_tokens * model.text_config().feature_dim()) *
+          sizeof(float);
+    // The latents that come.
     needs.sessions += latent_bytes(model, size) + kGranule;
     if (p.half_steps > 0) needs.sessions += latent_bytes(model, half_size(size)) + kGranule;
   }

@@ -78,8 +78,8 @@ Expected<std::unique_ptr<Pipeline>> Pipeline::open(const std::filesystem::path& 
 Expected<std::unique_ptr<Pipeline>> Pipeline::open(std::shared_ptr<const Model> model,
                                                    const PipelineOptions& options) {
   return guard_memory("opening a model", [&]() -> Expected<std::unique_ptr<Pipeline>> {
-    INTAGLIO_TRY(check_second_gpu(model->info(), options));
     INTAGLIO_TRY(check_rank_gpus(options));
+    INTAGLIO_TRY(check_second_gpu(model->info(), options));
     INTAGLIO_ASSIGN(DeviceContext device, open_device(options.gpu, options.threads));
     INTAGLIO_TRY(options.selection.check_device(device.context));
     INTAGLIO_TRY(options.attention.check_device(device.context));

@@ -56,12 +56,18 @@ Expected<const Context*> Pipeline::Impl::open_rank(int gpu, size_t team, int num
   return &rank.context;
 }
 
-// `on`: of the rank that `split` says.
+// Of each size that steps have; `on`: of the rank that `split` says.
 Status Pipeline::Impl::check_shared_pass(const PicturePlan& p, size_t pass, const Context& on,
                                          RowSplit split) const {
-  PassSize size = p.pass_size(p.sampling.passes[pass], StepSize::kFull);
-  size.split = split;
-  return model->transformer(p.sampling.passes[pass].transformer, {})->check_split(on, size);
+  const Pass& shared = p.sampling.passes[pass];
+  const std::unique_ptr<Transformer> transformer = model->transformer(shared.transformer, {});
+  for (const StepSize at : {StepSize::kFull, StepSize::kHalf}) {
+    if (at == StepSize::kHalf && p.sampling.half_steps == 0) continue;
+    PassSize size = p.pass_size(shared, at);
+    size.split = split;
+    INTAGLIO_TRY(transformer->check_split(on, size));
+  }
+  return {};
 }
 
 Expected<std::vector<MemoryPlan>> Pipeline::Impl::plan_rank_memory(const PicturePlan& p) const {

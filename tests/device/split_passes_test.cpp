@@ -349,5 +349,24 @@ TEST(SplitPasses, WhatCannotBeIsRefusedBeforeWork) {
   EXPECT_EQ(device().device(0).now + device().device(1).now, 0u);
 }
 
+// Its image is enough for two cards at full size, and not at half.
+TEST(SplitPasses, StepsAtHalfSizeAreRefusedBeforeWork) {
+  device().restart();
+  const auto model =
+      open_model({.folder = test::source_path("tests/reference/z_image/tiny")}).value();
+  const auto split = Pipeline::open(model, options_on({1})).value();
+  PictureRequest request;
+  request.prompt = "a red fox";
+  request.width = request.height = 128;
+  request.guidance = {model->info().no_guidance, model->info().no_guidance};
+  request.steps = 2;
+  EXPECT_TRUE(split->plan(request));
+  request.progressive = "1";
+  const auto plan = split->plan(request);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(plan.error().message, HasSubstr("32 image and 32 text rows is split over 2 devices"));
+}
+
 }  // namespace
 }  // namespace intaglio

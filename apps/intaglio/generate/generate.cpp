@@ -294,9 +294,14 @@ void add_run_json(Run& run, ordered_json& result) {
   if (const Context* second = plan.pipeline->second_context(); second != nullptr)
     result["second_device"] = {{"name", device_name(*second)},
                                {"planned_memory_bytes", plan.second_peak_bytes}};
-  for (const Context* rank : plan.pipeline->rank_contexts())
+  const std::vector<const Context*> ranks = plan.pipeline->rank_contexts();
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    uint64_t most = 0;
+    for (const PictureJob& job : plan.jobs)
+      most = std::max(most, job.plan->rank_memory[i].peak_bytes());
     result["rank_devices"].push_back(
-        {{"name", device_name(*rank)}, {"planned_memory_bytes", plan.rank_peak_bytes}});
+        {{"name", device_name(*ranks[i])}, {"planned_memory_bytes", most}});
+  }
   if (const Expected<Context> context = host_context(run.flags.run.threads)) {
     result["cpu"] = context->cpu.brand;
     result["isa"] = cpu_isa_name(context->cpu.isa);
