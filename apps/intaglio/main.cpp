@@ -77,7 +77,7 @@ int run(int argc, char** argv) {
       "  INTAGLIO_CPU_ISA   ref, avx2, avx512vnni, amx: no more than this of the CPU\n"
       "  INTAGLIO_GPU_ISA   sm80: an H100 runs the kernels of an Ampere GPU\n"
       "  INTAGLIO_GPU_LINK  host: GPUs of --devices exchange through its memory;\n"
-      "                     nccl: those of --parallel ulysses through NCCL\n"
+      "                     nccl: those that share passes through NCCL\n"
       "  HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME\n"
       "                     where a model named OWNER/NAME is looked up, before\n"
       "                     $XDG_CACHE_HOME/huggingface and ~/.cache/huggingface\n"

@@ -62,9 +62,9 @@ void add_devices_flag(CLI::App& command, std::optional<std::string>& devices) {
   command
       .add_option(
           "--devices", devices,
-          "Two GPUs, such as 0,1, that share each step: the second pass runs on the second, "
-          "which has its own copy of that pass's weights. One GPU: as --device")
-      ->type_name("N[,N]");
+          "GPUs that share each step. Two, such as 0,1: the second pass runs on the second, which "
+          "has that pass's weights. More, or otherwise: see --parallel. One GPU: as --device")
+      ->type_name("N[,N...]");
 }
 
 void add_parallel_flag(CLI::App& command, std::string& parallel) {
@@ -85,8 +85,9 @@ Expected<DeviceChoice> parse_devices(const std::string& device,
   if (!devices) {
     if (kind != Parallel::kOff)
       return make_error(ErrorCode::kInvalidArgument,
-                        "--parallel {}: expected two GPUs or more of --devices, such as 0,1",
-                        parallel);
+                        "--parallel {}: expected {} of --devices, such as {}", parallel,
+                        kind == Parallel::kCfgUlysses ? "4, 6 or 8 GPUs" : "two GPUs or more",
+                        kind == Parallel::kCfgUlysses ? "0,1,2,3" : "0,1");
     INTAGLIO_ASSIGN(const std::optional<int> gpu, parse_device(device));
     return DeviceChoice{.gpu = gpu, .second_gpu = {}};
   }

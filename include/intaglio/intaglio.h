@@ -224,7 +224,7 @@ typedef struct intaglio_picture_plan {
   int64_t threads;         /* of the CPU */
   char precision[16];
   char precision_reason[256]; /* of "auto"; else empty */
-  char device[128];           /* "cpu", or "cuda:0, NVIDIA H100 80GB HBM3" */
+  char device[128];           /* "cpu", or "cuda:0, NVIDIA H100 80GB HBM3"; of several cut */
   char schedule[256];         /* "12 steps, TURBO_12: mu 0.5, std 1.75, guidance 7x11,3" */
   char cache[128];            /* name of the step mask; empty: every pass is computed */
   double computed_share;      /* of all passes */

@@ -1,5 +1,6 @@
-// What a step should take on several equal cards, a pass each or a part of the rows of every pass
-// each (docs/several-cards.md), without running it: compute by advice/cost_model.h, and a link.
+// What a step should take on several equal cards, a pass each, a part of the rows of every pass
+// each, or each half of them a part of one pass's (docs/several-cards.md), without running it:
+// compute by advice/cost_model.h, and a link.
 //
 //   a pass each   the longer pass + latents out and a velocity back
 //   of N ranks    linears, norms   x ceil(L / N) / L, rows

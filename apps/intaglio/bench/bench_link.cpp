@@ -139,7 +139,7 @@ void add_bench_link(CLI::App& bench, Action& action) {
       ->type_name("FILE|-");
   command->footer(
       "All GPUs send at once, each an equal piece to each other one, and all wait for all: what a "
-      "layer of --parallel ulysses does twice. INTAGLIO_GPU_LINK says how, as there.\n"
+      "layer of a pass that GPUs share does twice. INTAGLIO_GPU_LINK says how, as there.\n"
       "Example:\n"
       "  intaglio bench link --devices 0,1 --json link.json");
   command->callback([flags, &action] {
