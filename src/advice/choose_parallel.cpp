@@ -81,13 +81,17 @@ std::vector<WayOfStep> ways_of_step(const CardRates& card, const LinkRates& link
   for (int ranks = 1; ranks <= cards; ++ranks) {
     const auto first = pass_ms(step.first, ranks), other = pass_ms(step.other, ranks);
     if (!first || !other) break;
-    const double first_ms = step.passes.first * *first, other_ms = step.passes.other * *other;
-    ways.push_back({.ranks = ranks, .second = false, .step_ms = first_ms + other_ms});
-    if (2 * ranks <= cards && other_ms > 0.0)
-      ways.push_back(
-          {.ranks = ranks,
-           .second = true,
-           .step_ms = std::max(first_ms, other_ms) + modelled_errand_ms(link, step.values)});
+    const StepShape& passes = step.passes;
+    ways.push_back({.ranks = ranks,
+                    .second = false,
+                    .step_ms = passes.first * *first + passes.other * *other});
+    if (2 * ranks > cards || !(passes.other > 0.0)) continue;
+    ways.push_back({.ranks = ranks,
+                    .second = true,
+                    .step_ms = (passes.first - passes.both) * *first +
+                               (passes.other - passes.both) * *other +
+                               passes.both * std::max(*first, *other) +
+                               modelled_errand_ms(link, step.values)});
   }
   std::stable_sort(ways.begin(), ways.end(),
                    [](const WayOfStep& a, const WayOfStep& b) { return a.step_ms < b.step_ms; });

@@ -2,7 +2,7 @@
 // each, or each half of them a part of one pass's (docs/several-cards.md), without running it:
 // compute by advice/cost_model.h, and a link.
 //
-//   a pass each   the longer pass + latents out and a velocity back
+//   a pass each   the longer pass, where a step has both + latents out and a velocity back
 //   of N ranks    linears, norms   x ceil(L / N) / L, rows
 //                 weights          x 1, as each rank writes its own anew
 //                 attention        x ceil(H / N) / H, heads

@@ -7,12 +7,23 @@
 namespace intaglio {
 
 StepShape step_shape(const Sampling& sampling, std::span<const int64_t> blocks) {
-  StepShape step{.first = 0.0, .other = 0.0};
-  const std::vector<double> computed = computed_passes(sampling, blocks);
+  StepShape shape{.first = 0.0, .other = 0.0, .both = 0.0};
   const auto steps = static_cast<double>(sampling.steps.size());
-  for (size_t pass = 0; pass < computed.size(); ++pass)
-    (pass == 0 ? step.first : step.other) += computed[pass] / steps;
-  return step;
+  Sampling one = sampling;  // a step at a time
+  for (size_t step = 0; step < sampling.steps.size(); ++step) {
+    one.steps = {sampling.steps[step]};
+    for (size_t pass = 0; sampling.mask && pass < sampling.passes.size(); ++pass)
+      one.mask->passes[pass] = {sampling.mask->passes[pass][step]};
+    double first = 0.0, other = 0.0;
+    const std::vector<double> computed = computed_passes(one, blocks);
+    for (size_t pass = 0; pass < computed.size(); ++pass)
+      (pass == 0 ? first : other) += computed[pass];
+    shape.first += first;
+    shape.other += other;
+    shape.both += std::min(first, other);
+  }
+  for (double* const share : {&shape.first, &shape.other, &shape.both}) *share /= steps;
+  return shape;
 }
 
 Expected<StepShape> step_shape(const Model& model, PictureRequest& request) {

@@ -15,6 +15,8 @@ struct StepShape {
   // Passes a step in the mean of all steps: of the first transformer with the prompt, and of the
   // others. Less than 1 where a mask or the guidance leaves some out.
   double first = 1.0, other = 1.0;
+  // Of these, what the same steps compute of both: a mask may skip them in turn.
+  double both = 1.0;
 };
 // Of a picture of that sampling, by its mask; `blocks`: Model::cached_blocks.
 StepShape step_shape(const Sampling& sampling, std::span<const int64_t> blocks);

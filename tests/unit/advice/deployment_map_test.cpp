@@ -99,10 +99,12 @@ TEST(DeploymentMap, AStepComputesWhatTheMaskLeavesOfIt) {
   const StepShape whole = step_shape(sampling, blocks);
   EXPECT_EQ(whole.first, 1.0);
   EXPECT_EQ(whole.other, 0.75);
+  EXPECT_EQ(whole.both, 0.75);
   sampling.mask = {.passes = {parse_pass_work("X.rX").value(), parse_pass_work("XrX.").value()}};
   const StepShape masked = step_shape(sampling, blocks);
   EXPECT_DOUBLE_EQ(masked.first, (2.0 + 0.25) / 4);
   EXPECT_DOUBLE_EQ(masked.other, (2.0 + 0.5) / 4);
+  EXPECT_DOUBLE_EQ(masked.both, (1.0 + 0.25) / 4);  // the first step, a reused pass of the third
 }
 
 TEST(DeploymentMap, WithoutAMapTheModelRanks) {

@@ -22,12 +22,15 @@ CardRates card(const char* name) {
 
 SharedStep step_of(int64_t image_tokens, double other = 1.0) {
   static const std::shared_ptr<const Model> model = synthetic_model("ideogram4").value();
-  SharedStep step{
-      .first = {},
-      .other = {},
-      .passes = {.text_tokens = 512, .image_tokens = image_tokens, .first = 1.0, .other = other},
-      .heads = kHeads,
-      .values = image_tokens * model->info().latent_channels};
+  SharedStep step{.first = {},
+                  .other = {},
+                  .passes = {.text_tokens = 512,
+                             .image_tokens = image_tokens,
+                             .first = 1.0,
+                             .other = other,
+                             .both = other},
+                  .heads = kHeads,
+                  .values = image_tokens * model->info().latent_channels};
   step.first = pass_shape(*model, step.passes, true);
   step.other = pass_shape(*model, step.passes, false);
   return step;
@@ -180,6 +183,22 @@ TEST(SplitModel, TheFastestWayIsFirst) {
   EXPECT_EQ(unguided.front().name(), "ulysses on 2");
   EXPECT_NEAR(way_ms(unguided, "one GPU"),
               modelled_pass(server, step_of(16384).first, Precision::kInt8)->total_ms(), 1e-9);
+}
+
+// Cards with a pass each wait for each other in steps that have both alone.
+TEST(SplitModel, PassesThatAMaskSkipsInTurnDoNotOverlap) {
+  const CardRates gaming = card("RTX 4090");
+  const LinkRates link = link_rates(gaming, false);
+  SharedStep step = step_of(4096);
+  const double first = modelled_pass(gaming, step.first, Precision::kInt8)->total_ms();
+  const double other = modelled_pass(gaming, step.other, Precision::kInt8)->total_ms();
+  const double errand = modelled_errand_ms(link, step.values);
+  step.passes.first = step.passes.other = step.passes.both = 0.5;
+  const auto at_once = ways_of_step(gaming, link, step, Precision::kInt8, 2);
+  EXPECT_NEAR(way_ms(at_once, "a pass each"), 0.5 * std::max(first, other) + errand, 1e-9);
+  step.passes.both = 0.0;
+  const auto in_turn = ways_of_step(gaming, link, step, Precision::kInt8, 2);
+  EXPECT_NEAR(way_ms(in_turn, "a pass each"), 0.5 * (first + other) + errand, 1e-9);
 }
 
 // Models whose rows are not shared have a pass each alone.
