@@ -56,7 +56,7 @@ std::vector<const Context*> Pipeline::other_contexts() const {
   std::vector<const Context*> contexts = rank_contexts();
   // Between those that share the first pass and those that share its own.
   if (const Context* const second = second_context())
-    contexts.insert(contexts.begin() + impl_->split_of(0).ranks - 1, second);
+    contexts.insert(contexts.begin() + (impl_->split_of(0).ranks - 1), second);
   return contexts;
 }
 
